@@ -1,0 +1,76 @@
+# `make` alone lists what can be made.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# The build of torch to install where none works yet, for example: make setup TORCH=torch==2.12.0
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+NMT := $(BIN)/nmt
+RUNS ?= runs
+BUDGET ?= 15m
+FAMILIES := bottleneck attention transformer
+RECIPES := $(patsubst recipes/%/recipe.toml,%,$(wildcard recipes/*/recipe.toml))
+
+.PHONY: help setup demo test test-fast check lint types wheel clean multi30k-small $(RECIPES)
+
+help: ## list the targets
+	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
+	@echo
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@echo
+	@echo "One target per recipe (they train, then score):"
+	@printf '  %s\n' $(RECIPES)
+
+setup: .venv/.ready ## make .venv and install torch and this package into it
+
+# A torch that the system's Python already has (a CUDA image, say) is seen from the environment and never replaced.
+.venv/bin/python:
+	@if $(PYTHON) -c 'import torch' >/dev/null 2>&1; then flags=--system-site-packages; else flags=; fi; \
+	$(PYTHON) -m venv $$flags .venv
+
+.venv/.ready: .venv/bin/python pyproject.toml
+	@$(BIN)/python -c 'import torch' >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet '$(TORCH)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: setup ## train the three families on the embedded phrasebook and compare them (about 10 minutes on 2 CPU cores)
+	@for family in $(FAMILIES); do \
+	  $(NMT) train recipes/phrasebook-$$family --run $(RUNS)/phrasebook-$$family; \
+	done
+	@$(NMT) compare $(foreach f,$(FAMILIES),$(RUNS)/phrasebook-$(f)) --testset test --testset long \
+	  --plot $(RUNS)/phrasebook.png --save $(RUNS)/phrasebook.json
+
+multi30k-small: setup ## train the three families on Multi30k de-en, BUDGET=15m each (needs NMT_DATA)
+	@for family in $(FAMILIES); do \
+	  $(NMT) train recipes/multi30k-small-$$family --run $(RUNS)/multi30k-small-$$family --budget $(BUDGET); \
+	done
+	@$(NMT) compare $(foreach f,$(FAMILIES),$(RUNS)/multi30k-small-$(f)) --testset test_2016_flickr --lowercase \
+	  --plot $(RUNS)/multi30k-small.png --save $(RUNS)/multi30k-small.json
+
+$(RECIPES): %: setup recipes/%/recipe.toml
+	@$(NMT) train recipes/$* --run $(RUNS)/$*
+	@$(NMT) evaluate $(RUNS)/$*
+
+test: setup ## run the whole test suite (under 8 minutes on 2 cores)
+	@$(BIN)/python -m pytest
+
+test-fast: setup ## run the fast tests only (under a minute)
+	@$(BIN)/python -m pytest -m 'not slow'
+
+check: lint types test ## lint, format, types and tests: what has to pass before a change lands
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+wheel: setup ## build the wheel
+	@$(BIN)/python -m build --wheel
+
+clean: ## remove the environment and what was built (runs stay)
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

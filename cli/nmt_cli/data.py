@@ -1,0 +1,59 @@
+"""`nmt data`: the corpora that nmt knows, and the sentences of an update."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nmt_cli.console import note, print_table
+from nmt_cli.options import RecipeArgument, SetOption
+
+app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, and what an update saw.")
+
+
+@app.command("list")
+def list_cards() -> None:
+    """List the corpus cards that ship with nmt."""
+    from nmt_data.cards import card_names, load_card
+
+    cards = [load_card(name) for name in card_names()]
+    rows = [[card.name, ", ".join(card.languages), card.licence, card.title] for card in cards]
+    print_table("corpora", ["name", "languages", "licence", "what it is"], rows)
+
+
+@app.command()
+def show(
+    recipe: RecipeArgument,
+    step: Annotated[int, typer.Option("--step", min=1, help="Which update.")],
+    overrides: SetOption = None,
+) -> None:
+    """Print the sentence pairs of one update: row, source and target as the model saw them."""
+    from nmt.batching import plan_epoch, select
+    from nmt.config import load_recipe
+    from nmt_data.prepare import prepare
+
+    settings = load_recipe(recipe, overrides or ())
+    prepared = prepare(settings, say=note)
+    rows = select(prepared.train, settings.training.max_length).rows
+    first, count = (step - 1) * settings.training.accumulate, settings.training.accumulate
+    epoch = 0
+    plan = plan_epoch(prepared.train, rows, settings.training.batch_tokens, settings.seed, epoch)
+    wanted: list[int] = []
+    for _ in range(count):
+        while first >= len(plan):
+            first, epoch = first - len(plan), epoch + 1
+            plan = plan_epoch(prepared.train, rows, settings.training.batch_tokens, settings.seed, epoch)
+        wanted += [int(row) for row in plan[first]]
+        first += 1
+    note(f"update {step}: {len(wanted)} pairs, epoch {epoch}")
+    tokenizers = prepared.tokenizers
+    for row in wanted:
+        source, target = (
+            tokenizer.decode([ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist()])[0]
+            for tokenizer, ragged in (
+                (tokenizers.source, prepared.train.source),
+                (tokenizers.target, prepared.train.target),
+            )
+        )
+        typer.echo(f"{row + 1}\t{source}\t{target}")

@@ -1,0 +1,82 @@
+"""`nmt evaluate`: translates test sets and scores them, or scores translations that exist."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nmt_cli.console import print_table
+from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument
+
+if TYPE_CHECKING:
+    from nmt.evaluation import Evaluation
+
+TestsetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--testset", "-t", metavar="NAME", help="A test set of the model's corpus, or SOURCE:REFERENCE files. Repeatable. Default: all."
+    ),
+]
+LowercaseOption = Annotated[bool, typer.Option("--lowercase", help="Show lower-cased BLEU too.")]
+TokenizeOption = Annotated[str, typer.Option("--tokenize", help="sacreBLEU's tokenisation; none for text that is tokenised already.")]
+
+
+def evaluate(
+    model: ModelArgument,
+    testset: TestsetOption = None,
+    hypothesis: Annotated[
+        Path | None, typer.Option("--hypothesis", help="Score this file instead of translating (one test set).", show_default=False)
+    ] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Folder for the translations.", show_default=False)] = None,
+    lowercase: LowercaseOption = False,
+    tokenize: TokenizeOption = "13a",
+    beam: BeamOption = None,
+    batch_size: BatchSizeOption = None,
+    as_json: JsonOption = False,
+    latest: LatestOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """BLEU, chrF2 and TER with signatures and 95 % bootstrap intervals."""
+    from nmt.device import set_threads
+    from nmt.errors import DataError
+    from nmt.evaluation import evaluate as evaluate_system
+    from nmt.metrics import parse_tokenization
+    from nmt.text import read_lines, write_lines
+    from nmt_cli.testsets import choose_testsets
+    from nmt_cli.translate import open_translator
+
+    set_threads()
+    scheme = parse_tokenization(tokenize)
+    translator = open_translator(model, device, latest, {"beam": beam}, batch_size=batch_size)
+    testsets = choose_testsets(translator.recipe, testset or [])
+    if hypothesis and len(testsets) != 1:
+        raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
+    results: list[Evaluation] = []
+    for item in testsets:
+        results.append(evaluate_system(read_lines(hypothesis) if hypothesis else translator, item, scheme, lowercase))
+        if save:
+            save.mkdir(parents=True, exist_ok=True)
+            write_lines(save / f"{item.name}.hypothesis", results[-1].hypotheses)
+    if as_json:
+        typer.echo(json.dumps([result.as_dict() for result in results], indent=1))
+        return
+    print_scores(results)
+
+
+def print_scores(results: Sequence[Evaluation]) -> None:
+    """One table of scores a test set, each with its signature, and BLEU by source length."""
+    for result in results:
+        rows = [
+            [score.metric, f"{score.value:.2f}", f"[{score.low:.2f}, {score.high:.2f}]", score.signature] for score in result.scores
+        ]
+        title = f"{result.testset.name}: {len(result.hypotheses)} sentences"
+        print_table(title, ["metric", "score", "95 % interval", "signature"], rows)
+        buckets = [
+            [f"{bucket.low}-{bucket.high}" if bucket.high < 10_000 else f"{bucket.low}+", str(bucket.sentences), str(bucket.bleu)[5:]]
+            for bucket in result.buckets
+        ]
+        print_table("by source length in words", ["words", "sentences", "BLEU"], buckets)

@@ -1,0 +1,63 @@
+"""Wires the verbs together, and turns errors that are the user's to mend into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nmt import NmtError, __version__
+from nmt_cli import compare, data, evaluate, info, prepare, recipes, score, tokenizer, train, translate
+
+
+class _Group(TyperGroup):
+    """Prints an NmtError as one line on stderr and exits with 1, or the code the error names."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NmtError as error:
+            for line in str(error).splitlines():
+                typer.echo(f"nmt: {line}", err=True)
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
+        except BrokenPipeError:
+            # The reader went away (`| head -1`): a quiet end. Nothing may be flushed to it at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Sequence-to-sequence translation, from raw text to a score that can be trusted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nmt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+app.command("prepare")(prepare.prepare)
+app.command("train")(train.train)
+app.command("translate")(translate.translate)
+app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("score")(score.score)
+app.command("info")(info.info)
+app.command("recipes")(recipes.recipes)
+app.add_typer(data.app, name="data")
+app.add_typer(tokenizer.app, name="tokenizer")

@@ -1,0 +1,53 @@
+"""`nmt prepare`: from raw text to an encoded corpus, with a report of what was dropped and why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from nmt_cli.console import note, print_table
+from nmt_cli.options import JsonOption, RecipeArgument, SetOption
+
+if TYPE_CHECKING:
+    from nmt.prepared import Prepared
+
+
+def prepare(recipe: RecipeArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Read, clean, split, audit, tokenise and encode the corpus of a recipe."""
+    from nmt.config import load_recipe
+    from nmt_data.prepare import prepare as prepare_corpus
+
+    prepared = prepare_corpus(load_recipe(recipe, overrides or ()), say=note)
+    if as_json:
+        typer.echo(json.dumps({**prepared.report, "folder": str(prepared.folder)}, indent=1, ensure_ascii=False))
+        return
+    print_report(prepared)
+
+
+def print_report(prepared: Prepared) -> None:
+    """The data report as tables."""
+    report: dict[str, Any] = prepared.report
+    kind = "synthetic corpus" if report["synthetic"] else "corpus"
+    typer.echo(f"{kind} {report['corpus']} {report['source']}-{report['target']} ({report['licence']})")
+    train = report["train"]
+    rows = [["pairs read", f"{train['read']:,}"]]
+    rows += [[f"dropped: {reason}", f"{count:,}"] for reason, count in train["dropped"].items() if count]
+    rows += [[f"mended: {reason}", f"{count:,}"] for reason, count in train["mended"].items() if count]
+    print_table("train", ["", ""], [*rows, ["pairs kept", f"{train['kept']:,}"]])
+    columns = ["vocabulary", "tokens", "mean_length", "longest", "unknown"]
+    print_table(
+        "tokens", ["side", *columns], [[side, *(f"{row[key]:,}" for key in columns)] for side, row in report["tokens"].items()]
+    )
+    found = [
+        [
+            leak["testset"],
+            f"{leak['sentences']:,}",
+            *(f"{leak[f'{what}_exact']:,} / {leak[f'{what}_normalised']:,}" for what in ("source", "target", "pairs")),
+        ]
+        for leak in report["found_in_train"]
+    ]
+    dropped = " (dropped from train)" if report["leaks_dropped"] else ""
+    print_table(f"found in train, exact / normalised{dropped}", ["test set", "sentences", "source", "target", "both"], found)
+    typer.echo(str(prepared.folder))

@@ -1,0 +1,34 @@
+"""`nmt recipes`: the recipes of a checkout, and the schema of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmt_cli.console import print_table
+
+
+def recipes(
+    folder: Annotated[Path, typer.Option("--folder", help="Where the recipes lie.")] = Path("recipes"),
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a recipe, for editors.")] = False,
+) -> None:
+    """List the recipes of a checkout."""
+    from nmt.config import load_recipe, recipe_schema
+    from nmt.errors import ConfigError
+
+    if schema:
+        typer.echo(recipe_schema())
+        return
+    paths = sorted(folder.glob("*/recipe.toml"))
+    if not paths:
+        raise ConfigError(f"{folder}: no recipes here; they belong to a checkout, or name a folder with --folder")
+    rows: list[list[str]] = []
+    for path in paths:
+        recipe = load_recipe(path)
+        kind = recipe.model.kind if recipe.model.kind == "transformer" else f"rnn, attention {recipe.model.attention}"
+        direction = f"{recipe.data.source}-{recipe.data.target}"
+        state = "run here" if (path.parent / "result.json").exists() else "not yet run"
+        rows.append([path.parent.name, recipe.data.corpus, direction, kind, state])
+    print_table("recipes", ["recipe", "corpus", "direction", "model", "state"], rows)

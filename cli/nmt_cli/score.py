@@ -1,0 +1,42 @@
+"""`nmt score`: how probable given translations are, by forced decoding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmt_cli.console import note
+from nmt_cli.options import BatchSizeOption, DeviceOption, JsonOption, LatestOption, ModelArgument
+
+
+def score(
+    model: ModelArgument,
+    source: Annotated[Path, typer.Argument(help="Source text, one segment a line.", show_default=False)],
+    target: Annotated[Path, typer.Argument(help="Translations to score, one a line.", show_default=False)],
+    batch_size: BatchSizeOption = None,
+    as_json: JsonOption = False,
+    latest: LatestOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Print the log-probability of each translation (natural logarithm, end of sentence counted), in sum and per token."""
+    from nmt.device import set_threads
+    from nmt.prepared import TestSet
+    from nmt_cli.translate import open_translator
+
+    set_threads()
+    pair = TestSet.read("score", source, target)
+    translator = open_translator(model, device, latest, {}, batch_size=batch_size)
+    scores = translator.score_targets(pair.source, pair.target)
+    for item in scores:
+        per_token = item.log_probability / item.tokens
+        if as_json:
+            row = {"log_probability": item.log_probability, "per_token": per_token, "tokens": item.tokens}
+            typer.echo(json.dumps(row))
+        else:
+            typer.echo(f"{item.log_probability:.6f}\t{per_token:.6f}")
+    total, tokens = sum(item.log_probability for item in scores), sum(item.tokens for item in scores)
+    if tokens:
+        note(f"{len(scores)} lines, {tokens} tokens, log-probability {total:.3f}, {total / tokens:.4f} per token")

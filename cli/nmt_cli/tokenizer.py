@@ -1,0 +1,82 @@
+"""`nmt tokenizer`: SentencePiece on files and pipes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmt_cli.console import note
+
+app = typer.Typer(no_args_is_help=True, help="Train a tokenizer, and turn text into tokens and back.")
+
+ModelOption = Annotated[Path, typer.Argument(metavar="TOKENIZER", help="A .spm file.", show_default=False)]
+
+
+@app.command()
+def train(
+    files: Annotated[list[Path], typer.Argument(help="Text, one segment a line.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .spm file to write.")],
+    kind: Annotated[str, typer.Option(help="unigram, bpe, word or character.")] = "unigram",
+    vocabulary: Annotated[int, typer.Option(help="Number of tokens.")] = 8000,
+    byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Spell unknown characters as bytes.")] = False,
+) -> None:
+    """Train a tokenizer on text files."""
+    from nmt.config import parse_tokenizer
+    from nmt.text import read_lines
+    from nmt.tokenizer import Tokenizer
+
+    config = parse_tokenizer({"kind": kind, "vocabulary": vocabulary, "byte_fallback": byte_fallback})
+    tokenizer = Tokenizer.train((line for file in files for line in read_lines(file)), config)
+    tokenizer.save(output)
+    note(f"{output}: {tokenizer.vocabulary_size} tokens")
+
+
+@app.command()
+def encode(model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of tokens.")] = False) -> None:
+    """Text on stdin to tokens on stdout."""
+    from nmt.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(model)
+    for lines in _chunks():
+        sequences = tokenizer.encode(lines) if ids else tokenizer.encode_pieces(lines)
+        _write([" ".join(map(str, sequence)) for sequence in sequences])
+
+
+@app.command()
+def decode(model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Read ids instead of tokens.")] = False) -> None:
+    """Tokens on stdin to text on stdout."""
+    from nmt.errors import DataError
+    from nmt.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(model)
+    for lines in _chunks():
+        if not ids:
+            _write(tokenizer.decode_pieces([line.split() for line in lines]))
+            continue
+        try:
+            numbers = [[int(number) for number in line.split()] for line in lines]
+        except ValueError as error:
+            raise DataError(f"not a token id: {error}") from None
+        if any(not 0 <= number < tokenizer.vocabulary_size for line in numbers for number in line):
+            raise DataError(f"token ids go from 0 to {tokenizer.vocabulary_size - 1}")
+        _write(tokenizer.decode(numbers))
+
+
+def _chunks() -> Iterator[list[str]]:
+    from nmt.text import clean_line, decode_strict, split_lines
+
+    lines = (
+        clean_line(decode_strict(line, f"stdin, line {number}")) for number, line in enumerate(split_lines(sys.stdin.buffer), 1)
+    )
+    while chunk := list(islice(lines, 1000)):
+        yield chunk
+
+
+def _write(lines: list[str]) -> None:
+    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
+    sys.stdout.buffer.flush()

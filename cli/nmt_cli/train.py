@@ -1,0 +1,48 @@
+"""`nmt train`: trains a recipe; prepares the corpus first if needed, and resumes by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmt_cli.console import TrainingDisplay, clock, note
+from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
+
+
+def train(
+    recipe: RecipeArgument,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder. Default: runs/NAME.", show_default=False)] = None,
+    overrides: SetOption = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", parser=duration, metavar="TIME", help="Train for so long (90s, 15m, 2h), ending annealed."),
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train a model; killed or stopped, the same command goes on where it was."""
+    from nmt.config import load_recipe
+    from nmt.device import choose_device, set_threads
+    from nmt.trainer import Trainer
+    from nmt_data.prepare import prepare
+
+    settings = load_recipe(recipe, overrides or ())
+    place = choose_device(device)
+    set_threads()
+    prepared = prepare(settings, say=note)
+    for leak in prepared.report["found_in_train"]:
+        if leak["pairs_normalised"] and leak["testset"] != "valid":
+            note(f"warning: {leak['pairs_normalised']} of {leak['sentences']} pairs of {leak['testset']} stand in train")
+    folder = run or Path("runs") / settings.name
+    folder.mkdir(parents=True, exist_ok=True)
+    note(f"{settings.name} -> {folder}")
+    with TrainingDisplay() as display:
+        progress = Trainer(settings, prepared, folder, place, display.report, budget).run()
+    seconds = progress.training_seconds + progress.validation_seconds
+    speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
+    note(
+        f"done: {progress.step} updates, {progress.target_tokens:,} target tokens in {clock(seconds)} ({speed:,.0f} tok/s); "
+        f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
+    )
+    typer.echo(str(folder / "model"))

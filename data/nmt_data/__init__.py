@@ -1,0 +1,1 @@
+"""Corpora: cards, reading, cleaning, splitting, auditing and encoding."""

@@ -1,0 +1,114 @@
+"""Corpus cards: where a corpus is, its splits, columns and licence."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from nmt.config import Section
+from nmt.errors import DataError
+
+_CARDS = Path(__file__).parent / "cards"
+
+
+class Hub(Section):
+    """Where the corpus lies on the Hugging Face hub."""
+
+    dataset: str
+    """Repository, for example `bentrevett/multi30k`."""
+    configuration: str | None = None
+    """Name of the configuration, if it has several; may hold {source} and {target}."""
+    splits: dict[str, str]
+    """Split of the hub for each split of the card."""
+    columns: dict[str, str]
+    """Column of each language; a dot goes into a nested column (`translation.de`)."""
+
+
+class Holdout(Section):
+    """Splits taken out of the training data, chosen by a hash of the source, so that they never change."""
+
+    valid: Annotated[int, Field(ge=0)] = 0
+    test: Annotated[int, Field(ge=0)] = 0
+
+
+class Card(Section):
+    """Description of one corpus."""
+
+    name: str
+    title: str
+    """One line about what it is."""
+    licence: str
+    citation: str = ""
+    languages: tuple[str, ...]
+    splits: dict[str, str] = {}
+    """File of each split: `{language}` for one file a language, else .tsv, .jsonl or .parquet; any of them .gz or .xz."""
+    columns: dict[str, str] = {}
+    """Column of each language in .tsv (a number from 1), .jsonl and .parquet; its own name if left out."""
+    holdout: Holdout = Holdout()
+    hub: Hub | None = None
+    generator: Literal["phrasebook", "copy", "reverse", "sort"] | None = None
+    """Made by a program instead of read; such a corpus is synthetic."""
+    folder: Path | None = None
+    """Where a card of the user's lies; its files are looked for there first."""
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if not (self.splits or self.hub or self.generator):
+            raise ValueError("a card needs splits, hub or generator")
+        if self.splits and "train" not in self.splits:
+            raise ValueError("splits needs a train split")
+        return self
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether a program made the sentences."""
+        return self.generator is not None
+
+
+def card_names() -> list[str]:
+    """Names of the cards that ship with nmt."""
+    return sorted(path.stem for path in _CARDS.glob("*.toml"))
+
+
+def load_card(name: str, languages: tuple[str, str] | None = None) -> Card:
+    """The card of that name, or the card file at that path, checked for the two languages if they are given.
+
+    Raises:
+        DataError: there is no such card, it is wrong, or it lacks a language.
+    """
+    path = Path(name) if name.endswith(".toml") else _CARDS / f"{name}.toml"
+    if not path.exists():
+        close = difflib.get_close_matches(name, card_names(), n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise DataError(f"data.corpus: no card {name}{hint}; known: {', '.join(card_names())}, or the path of a .toml card")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        card = Card.model_validate({**values, "folder": path.parent if path.parent != _CARDS else None})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}") from None
+    except ValidationError as error:
+        lines = [f"{path}: {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise DataError("\n".join(lines)) from None
+    for key, language in zip(("source", "target"), languages or (), strict=False):
+        if language not in card.languages:
+            raise DataError(f"data.{key} = {language!r}: {card.name} has {', '.join(card.languages)}")
+    return card
+
+
+def data_folder() -> Path | None:
+    """The folder of local corpora, from NMT_DATA."""
+    value = os.environ.get("NMT_DATA")
+    return Path(value).expanduser() if value else None
+
+
+def home_folder() -> Path:
+    """Where prepared corpora are kept: NMT_HOME, or the user's cache folder."""
+    if value := os.environ.get("NMT_HOME"):
+        return Path(value).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "nmt"

@@ -1,0 +1,204 @@
+"""Pairs of raw lines from parallel files, TSV, JSONL, Parquet, the Hugging Face hub or a generator."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from nmt.errors import DataError
+from nmt.text import decode_strict, split_lines
+from nmt_data.cards import Card, data_folder
+from nmt_data.synthetic import generate
+
+Pair = tuple[str, str]
+
+
+@dataclass
+class Unreadable:
+    """Count of lines that were left out because they are not UTF-8."""
+
+    lines: int = 0
+    skip: bool = False
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a corpus, in one direction."""
+
+    card: Card
+    name: str
+    source: str
+    target: str
+
+    @property
+    def files(self) -> list[Path]:
+        """The local files it is read from; none if it comes from the hub or a generator."""
+        pattern = self.card.splits.get(self.name)
+        if pattern is None:
+            return []
+        names = [pattern.format(language=language) for language in (self.source, self.target)]
+        paths = [_find(name, self.card) for name in dict.fromkeys(names)]
+        return [path for path in paths if path is not None] if all(paths) else []
+
+    def read(self, unreadable: Unreadable) -> Iterator[Pair]:
+        """Pairs of lines as they are.
+
+        Raises:
+            DataError: nothing to read from, sides of unequal length, or a line that is not UTF-8.
+        """
+        if self.card.generator:
+            return generate(self.card.generator, self.name, reverse=self.source == self.card.languages[1])
+        files = self.files
+        if len(files) == 2:
+            return _read_parallel(files[0], files[1], unreadable)
+        if files:
+            return self._read_table(files[0], unreadable)
+        return self._read_hub()
+
+    def _read_table(self, path: Path, unreadable: Unreadable) -> Iterator[Pair]:
+        columns = [self.card.columns.get(language, language) for language in (self.source, self.target)]
+        suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".xz")]
+        match suffixes[-1] if suffixes else "":
+            case ".tsv":
+                return _read_tsv(path, columns, unreadable)
+            case ".jsonl":
+                return _read_jsonl(path, columns, unreadable)
+            case ".parquet":
+                return _read_parquet(path, columns)
+            case suffix:
+                raise DataError(f"{path}: unknown kind of table {suffix!r}; use .tsv, .jsonl, .parquet or {{language}} files")
+
+    def _read_hub(self) -> Iterator[Pair]:
+        hub, wanted = self.card.hub, self.card.splits.get(self.name)
+        place = f"NMT_DATA = {data_folder()}" if data_folder() else "NMT_DATA, which is not set"
+        local = f"put {wanted.format(language='LANGUAGE')} under {place}" if wanted else "write a card with your own files"
+        if hub is None:
+            raise DataError(f"corpus {self.card.name}, split {self.name}: no files found; {local}")
+        try:
+            import datasets
+
+            configuration = hub.configuration and hub.configuration.format(source=self.source, target=self.target)
+            rows: Any = datasets.load_dataset(hub.dataset, configuration, split=hub.splits[self.name])
+        except Exception as error:  # noqa: BLE001 - the hub's client fails in many ways, and each means: not from there
+            raise DataError(
+                f"corpus {self.card.name}, split {self.name}: {hub.dataset} cannot be had from the Hugging Face hub "
+                f"({type(error).__name__}); to use local files instead, {local}"
+            ) from None
+        columns = [hub.columns[language].split(".") for language in (self.source, self.target)]
+        return ((_dig(row, columns[0]), _dig(row, columns[1])) for row in rows)
+
+
+def _find(name: str, card: Card) -> Path | None:
+    """A file beside the user's card, or under NMT_DATA; also compressed."""
+    for folder in (card.folder, data_folder()):
+        for suffix in ("", ".gz", ".xz"):
+            path = folder / (name + suffix) if folder else None
+            if path and path.is_file():
+                return path
+    return None
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        if path.suffix == ".gz":
+            return cast(IO[bytes], gzip.open(path, "rb"))
+        return lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
+def _read_parallel(source: Path, target: Path, unreadable: Unreadable) -> Iterator[Pair]:
+    with _open(source) as left, _open(target) as right:
+        try:
+            for number, pair in enumerate(zip(split_lines(left), split_lines(right), strict=True), 1):
+                sides = [
+                    _decode(side, f"{path}, line {number}", unreadable)
+                    for side, path in zip(pair, (source, target), strict=True)
+                ]
+                if None in sides:
+                    unreadable.lines += 1
+                else:
+                    yield cast(Pair, tuple(sides))
+        except ValueError:
+            raise DataError(_unequal(source, target)) from None
+        except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+            raise DataError(f"{source} or {target}: damaged archive ({error})") from None
+
+
+def _unequal(source: Path, target: Path) -> str:
+    counts: list[int] = []
+    for path in (source, target):
+        with _open(path) as stream:
+            counts.append(sum(1 for _ in stream))
+    return f"{source} has {counts[0]} lines but {target} has {counts[1]}; the last line of both is {min(counts)}"
+
+
+def _read_tsv(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
+    """Tab-separated without quoting; columns are numbers from 1, or names in a first line."""
+    with _open(path) as stream:
+        lines = split_lines(stream)
+        if all(column.isdigit() for column in columns):
+            places, first = [int(column) - 1 for column in columns], 1
+        else:
+            header = decode_strict(next(lines, b""), f"{path}, line 1").split("\t")
+            if missing := [column for column in columns if column not in header]:
+                raise DataError(f"{path}: no column {missing[0]}; the first line has {', '.join(header)}")
+            places, first = [header.index(column) for column in columns], 2
+        for number, line in enumerate(lines, first):
+            text = _decode(line, f"{path}, line {number}", unreadable)
+            if text is None:
+                unreadable.lines += 1
+                continue
+            cells = text.split("\t")
+            if len(cells) <= max(places):
+                raise DataError(f"{path}, line {number}: {len(cells)} columns, column {max(places) + 1} is missing")
+            yield cells[places[0]], cells[places[1]]
+
+
+def _read_jsonl(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
+    paths = [column.split(".") for column in columns]
+    with _open(path) as stream:
+        for number, line in enumerate(split_lines(stream), 1):
+            text = _decode(line, f"{path}, line {number}", unreadable)
+            if text is None:
+                unreadable.lines += 1
+                continue
+            try:
+                row = json.loads(text)
+                yield _dig(row, paths[0]), _dig(row, paths[1])
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{path}, line {number}: {type(error).__name__}: {error}") from None
+
+
+def _read_parquet(path: Path, columns: list[str]) -> Iterator[Pair]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    roots = list(dict.fromkeys(column.split(".")[0] for column in columns))
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(columns=roots):
+            for row in batch.to_pylist():
+                yield _dig(row, columns[0].split(".")), _dig(row, columns[1].split("."))
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _decode(line: bytes, where: str, unreadable: Unreadable) -> str | None:
+    """Text of a line, or None where it is to be skipped."""
+    try:
+        return decode_strict(line, where)
+    except DataError:
+        if unreadable.skip:
+            return None
+        raise
+
+
+def _dig(row: Any, path: list[str]) -> str:
+    for key in path:
+        row = row[key]
+    return str(row)

@@ -1,0 +1,113 @@
+"""(corpus, seed, epoch) to batches, as a pure function: the order of the data needs no state to be continued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmt.dataset import EncodedCorpus, Ints
+from nmt.tokenizer import BOS, EOS, PAD
+
+_BUCKET_GROWTH = 1.1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One padded batch. B sentences, S source and T target positions."""
+
+    source: Tensor
+    """(B, S) source ids, each sentence ended by EOS."""
+    lengths: Tensor
+    """(B,) source lengths, on the CPU."""
+    target_input: Tensor
+    """(B, T) BOS, then the target."""
+    target_output: Tensor
+    """(B, T) the target, then EOS; padding is PAD."""
+    tokens: int
+    """Target tokens, EOS counted and padding not."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; the lengths stay on the CPU."""
+        source, inputs, outputs = (
+            tensor.to(device, non_blocking=True) for tensor in (self.source, self.target_input, self.target_output)
+        )
+        return Batch(source, self.lengths, inputs, outputs, self.tokens)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The pairs of a corpus that fit the length limit."""
+
+    rows: Ints
+    too_long: int
+
+
+def select(corpus: EncodedCorpus, max_length: int) -> Selection:
+    """Rows whose two sides have between one and `max_length` tokens."""
+    source, target = corpus.source.lengths, corpus.target.lengths
+    fits = (source <= max_length) & (target <= max_length)
+    rows = np.flatnonzero(fits & (source > 0) & (target > 0))
+    return Selection(rows, int(np.count_nonzero(~fits)))
+
+
+def plan_epoch(corpus: EncodedCorpus, rows: Ints, tokens: int, seed: int, epoch: int) -> list[Ints]:
+    """The batches of one epoch, as rows of the corpus.
+
+    Sentences of like target length share a bucket (bounds grow by a tenth) and are sorted by source length inside it, after a
+    shuffle that breaks ties anew each epoch; then the batches are shuffled. A batch holds at most `tokens` target tokens,
+    EOS counted, and at least one sentence.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    rows = generator.permutation(rows)
+    source, target = corpus.source.lengths[rows], corpus.target.lengths[rows] + 1
+    bucket = np.floor(np.log(target) / np.log(_BUCKET_GROWTH)).astype(np.int64)
+    order = np.lexsort((source, bucket))
+    filled = np.cumsum(target[order])
+    batches: list[Ints] = []
+    start = 0
+    while start < len(order):
+        used = filled[start - 1] if start else 0
+        end = max(start + 1, int(np.searchsorted(filled, used + tokens, side="right")))
+        batches.append(rows[order[start:end]])
+        start = end
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def collate(corpus: EncodedCorpus, rows: Ints) -> Batch:
+    """The padded tensors of the given rows."""
+    source_lengths, target_lengths = corpus.source.lengths[rows] + 1, corpus.target.lengths[rows] + 1
+    width = int(target_lengths.max())
+    return Batch(
+        source=torch.from_numpy(corpus.source.padded(rows, int(source_lengths.max()), -1, EOS, PAD)),
+        lengths=torch.from_numpy(source_lengths),
+        target_input=torch.from_numpy(corpus.target.padded(rows, width, BOS, -1, PAD)),
+        target_output=torch.from_numpy(corpus.target.padded(rows, width, -1, EOS, PAD)),
+        tokens=int(target_lengths.sum()),
+    )
+
+
+def padding_share(corpus: EncodedCorpus, batches: list[Ints]) -> float:
+    """Share of the positions of these batches that hold padding, both sides together."""
+    used = allotted = 0
+    for side in (corpus.source.lengths + 1, corpus.target.lengths + 1):
+        used += sum(int(side[rows].sum()) for rows in batches)
+        allotted += sum(int(side[rows].max()) * len(rows) for rows in batches)
+    return 1 - used / max(allotted, 1)
+
+
+def search_batches(lengths: list[int], tokens: int, beam: int, size: int | None = None) -> list[list[int]]:
+    """Indices of sentences in batches for decoding, longest first, of at most `tokens` padded source tokens times beam.
+
+    `size` replaces the token budget by a number of sentences.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        count = size or max(1, tokens // max(1, lengths[order[start]] * beam))
+        batches.append(order[start : start + count])
+        start += count
+    return batches

@@ -1,0 +1,424 @@
+"""The recipe: the one typed config. Every key is checked, and a default lives here and nowhere else."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from nmt.errors import ConfigError
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+class CleaningConfig(Section):
+    """Which training pairs are dropped; validation and test sets are never touched."""
+
+    max_words: PositiveInt = 200
+    """Longest sentence kept, in whitespace-separated words (characters / 4 where a script has no spaces)."""
+    max_ratio: Annotated[float, Field(ge=1)] = 6.0
+    """Largest ratio between the two lengths in characters; pairs under 20 characters are not judged."""
+    drop_identical: bool = False
+    """Drop pairs whose two sides are the same text."""
+    duplicates: Literal["keep", "exact", "normalised"] = "keep"
+    """Drop repeated pairs: byte for byte, or ignoring case, punctuation and spacing."""
+    drop_leaked: bool = False
+    """Drop training pairs whose source or target stands in a validation or test set (they are always reported)."""
+
+
+class DataConfig(Section):
+    """Which corpus, in which direction, and how it is cleaned."""
+
+    corpus: str
+    """Name of a corpus card that ships with nmt, or path of a card (.toml)."""
+    source: str
+    """Language (column) to translate from."""
+    target: str
+    """Language (column) to translate into."""
+    lowercase: bool = False
+    """Lower-case both sides before anything else; scores are then lower-cased scores."""
+    on_bad_text: Literal["error", "skip"] = "error"
+    """What to do with a training line that is not valid UTF-8."""
+    limit: PositiveInt | None = None
+    """Use only the first so many training pairs."""
+    cleaning: CleaningConfig = CleaningConfig()
+
+
+class TokenizerConfig(Section):
+    """How text becomes tokens."""
+
+    kind: Literal["unigram", "bpe", "word", "character"] = "unigram"
+    """Subwords (unigram language model or byte-pair encoding), whole words, or characters."""
+    vocabulary: PositiveInt = 8000
+    """Number of tokens, the four special ones included; for words and characters an upper bound."""
+    joint: bool = True
+    """One vocabulary for both languages."""
+    byte_fallback: bool = False
+    """Spell unknown characters as bytes instead of <unk>."""
+    character_coverage: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the characters of the training text that the vocabulary must cover."""
+    normalization: Literal["nfkc", "identity"] = "nfkc"
+    """Unicode normalisation; `identity` for text that is already tokenised and normalised."""
+    user_symbols: tuple[str, ...] = ()
+    """Strings that are always one token."""
+
+
+class RnnConfig(Section):
+    """RNN encoder-decoder (Sutskever et al. 2014; Cho et al. 2014), with or without attention (Bahdanau et al. 2015)."""
+
+    kind: Literal["rnn"] = "rnn"
+    attention: Literal["none", "additive", "dot", "scaled_dot", "bilinear"] = "additive"
+    """Score function between decoder state and encoder states; `none`: one fixed vector is the only bridge."""
+    cell: Literal["gru", "lstm"] = "gru"
+    """Recurrent unit."""
+    embedding: PositiveInt = 256
+    """Width of the token embeddings."""
+    hidden: PositiveInt = 256
+    """Width of the decoder state, and of the encoder state in each direction."""
+    layers: PositiveInt = 1
+    """Recurrent layers in the encoder and in the decoder."""
+    bidirectional: bool = True
+    """Read the source in both directions."""
+    reverse_source: bool = False
+    """Feed the source in reverse order (Sutskever et al. 2014, section 3.3)."""
+    bridge: Literal["dense", "zero"] = "dense"
+    """First decoder state: tanh of a linear map of the fixed vector, or zeros."""
+    summary: Literal["last", "max_and_last"] = "last"
+    """The fixed vector: the last encoder states, or those plus the maximum over positions."""
+    feed_summary: Literal["first", "every"] = "every"
+    """Without attention: the fixed vector reaches the first decoder state only, or every step (Cho et al. 2014)."""
+    readout: Literal["maxout", "plain"] = "maxout"
+    """Layer before the softmax: maxout (Bahdanau et al. 2015, appendix A.2.2) or tanh."""
+    tie: Literal["none", "output", "all"] = "output"
+    """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
+    dropout: Probability = 0.2
+    """On embeddings, between layers and on the readout."""
+
+    @model_validator(mode="after")
+    def _bridge_carries_something(self) -> Self:
+        if self.attention == "none" and self.bridge == "zero" and self.feed_summary == "first":
+            raise ValueError("nothing would reach the decoder: set bridge = 'dense' or feed_summary = 'every'")
+        width = self.hidden * (2 if self.bidirectional else 1)
+        if self.attention in ("dot", "scaled_dot") and width != self.hidden:
+            raise ValueError(
+                f"{self.attention} attention needs equal widths, got state {self.hidden} and encoder {width}: "
+                "use attention = 'bilinear' or bidirectional = false"
+            )
+        return self
+
+
+class TransformerConfig(Section):
+    """Transformer encoder-decoder (Vaswani et al. 2017)."""
+
+    kind: Literal["transformer"] = "transformer"
+    width: PositiveInt = 256
+    """Width of the residual stream (d_model)."""
+    feed_forward: PositiveInt = 1024
+    """Inner width of the feed-forward layers (d_ff)."""
+    heads: PositiveInt = 4
+    """Attention heads; must divide the width."""
+    encoder_layers: PositiveInt = 3
+    """Layers of the encoder."""
+    decoder_layers: PositiveInt = 3
+    """Layers of the decoder."""
+    norm: Literal["pre", "post"] = "pre"
+    """LayerNorm before each sublayer (Xiong et al. 2020) or after it, as in the first paper."""
+    activation: Literal["relu", "gelu"] = "relu"
+    """Activation of the feed-forward layers."""
+    tie: Literal["none", "output", "all"] = "all"
+    """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
+    dropout: Probability = 0.1
+    """On embeddings and on each sublayer's output."""
+    attention_dropout: Probability = 0.0
+    """On attention weights."""
+    activation_dropout: Probability = 0.0
+    """Inside the feed-forward layers."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width, got {self.heads} heads and width {self.width}")
+        if self.width % 2:
+            raise ValueError(f"width must be even for sinusoidal positions, got {self.width}")
+        return self
+
+
+ModelConfig = Annotated[RnnConfig | TransformerConfig, Field(discriminator="kind")]
+
+
+class TrainingConfig(Section):
+    """How the model is trained. What is left out takes the default of the family, and stands in the resolved recipe."""
+
+    updates: PositiveInt = 10_000
+    """Optimizer updates; `--budget` replaces this number by what fits into the time."""
+    batch_tokens: PositiveInt = 4096
+    """Target tokens per batch, padding not counted."""
+    accumulate: PositiveInt = 1
+    """Batches per update; gradients are weighted by tokens."""
+    max_length: PositiveInt = 200
+    """Longest training sentence in tokens on either side; longer pairs are left out and counted."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; by family: 0.001 for RNNs, 0.002 for Transformers."""
+    schedule: Literal["cosine", "inverse_square_root", "plateau", "constant"] = "cosine"
+    """Course of the learning rate after warm-up."""
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    """Updates of linear warm-up; by family: 200 for RNNs, 800 for Transformers (at most a tenth of all updates)."""
+    plateau_patience: PositiveInt = 2
+    """Validations without improvement before `plateau` halves the learning rate."""
+    adam_betas: tuple[Probability, Probability] = (0.9, 0.98)
+    """Decay of the two moments of Adam."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay (AdamW) on matrices; 0 is Adam."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+    label_smoothing: Probability = 0.1
+    """Share of the probability spread over the vocabulary (Szegedy et al. 2016)."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of matrix products; auto: bf16 where the device is fast at it."""
+    validate_every: PositiveInt = 500
+    """Updates between validations; each writes a checkpoint."""
+    validation_sentences: PositiveInt = 500
+    """Validation sentences that are translated (greedily) for BLEU; the loss uses all of them."""
+    patience: PositiveInt | None = None
+    """Stop after so many validations without a better score."""
+    keep: PositiveInt = 3
+    """Newest checkpoints kept, beside the best."""
+    log_every: PositiveInt = 50
+    """Updates between log lines."""
+
+
+class SearchConfig(Section):
+    """How translations are searched for."""
+
+    beam: PositiveInt = 5
+    """Hypotheses kept per sentence; 1 is greedy search."""
+    length_penalty: Literal["none", "average", "gnmt"] = "average"
+    """Divide the score by length^alpha, or by ((5 + length) / 6)^alpha (Wu et al. 2016, equation 14)."""
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    """Exponent of the length penalty."""
+    max_length_ratio: Annotated[float, Field(ge=0)] = 2.0
+    """Longest translation in tokens: this times the source length plus `max_length_constant`."""
+    max_length_constant: Annotated[int, Field(ge=0)] = 10
+    """See `max_length_ratio`."""
+    batch_tokens: PositiveInt = 4096
+    """Source tokens times beam in one batch, padding counted."""
+
+
+class Recipe(Section):
+    """Everything that decides what is trained and how."""
+
+    name: str
+    """Names the run folder and the reports."""
+    seed: int = 1
+    """Seed of initialisation, dropout and data order."""
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig
+    training: TrainingConfig = TrainingConfig()
+    search: SearchConfig = SearchConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_family_defaults(cls, values: Any) -> Any:
+        """Training defaults that depend on the family become plain values, so that the saved recipe says them."""
+        model, training = (values.get(key, {}) for key in ("model", "training")) if isinstance(values, dict) else ({}, {})
+        if not (isinstance(model, dict) and isinstance(training, dict)):
+            return values
+        defaults = FAMILY_TRAINING.get(model.get("kind", ""), {})
+        return {**values, "training": {**defaults, **training}}
+
+    @model_validator(mode="after")
+    def _tying_needs_one_vocabulary(self) -> Self:
+        if self.model.tie == "all" and not self.tokenizer.joint:
+            raise ValueError("model.tie = 'all' needs tokenizer.joint = true; use model.tie = 'output'")
+        return self
+
+
+FAMILY_TRAINING: dict[str, dict[str, Any]] = {
+    "rnn": {"learning_rate": 1e-3, "warmup": 200},
+    "transformer": {"learning_rate": 2e-3, "warmup": 800},
+}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe file (or a folder that holds `recipe.toml`) and applies `key.path=value` overrides.
+
+    Raises:
+        ConfigError: naming the file, every wrong key and value, and the nearest known key.
+    """
+    path = path / "recipe.toml" if path.is_dir() else path
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe{_suggest(path.name, _siblings(path))}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    for override in overrides:
+        _override(values, override)
+    return parse_recipe(values, str(path))
+
+
+def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
+    """Validates the nested values of a recipe; `origin` names their source in errors.
+
+    Raises:
+        ConfigError: with all errors at once, one a line.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{origin}: {_explain(item)}" for item in error.errors())) from None
+
+
+def parse_search(base: SearchConfig, changes: dict[str, Any]) -> SearchConfig:
+    """Search settings with those changes that are not None.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    return _parse_section(SearchConfig, {**base.model_dump(), **given})
+
+
+def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
+    """Tokenizer settings from plain values.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    return _parse_section(TokenizerConfig, values)
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML that runs again as it is."""
+    return "\n".join(_toml_lines(recipe.model_dump(exclude_none=True), ()))
+
+
+def recipe_schema() -> str:
+    """JSON schema of a recipe, for editors."""
+    return json.dumps(Recipe.model_json_schema(), indent=2)
+
+
+def option_names(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    """Dotted names of every option of a recipe; those of a model family stand under `model[kind]`."""
+    if section is Recipe:
+        rnn, transformer = (option_names(model, f"model[{kind}].") for kind, model in FAMILIES.items())
+        return [name for name in _fields(section, "") if not name.startswith("model")] + rnn + transformer
+    return _fields(section, prefix)
+
+
+FAMILIES: dict[str, type[Section]] = {"rnn": RnnConfig, "transformer": TransformerConfig}
+
+
+def _parse_section(section: type[SectionType], values: dict[str, Any]) -> SectionType:
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def _fields(section: type[BaseModel], prefix: str) -> list[str]:
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            names += _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _explain(item: Any) -> str:
+    """One validation error as a sentence that names the key."""
+    location = [str(part) for part in item["loc"] if str(part) not in FAMILIES]
+    key = ".".join(location)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key}{_suggest(location[-1], _known_keys(item['loc'][:-1]))}"
+        case "missing":
+            return f"{key} is missing"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"model.kind must be one of {', '.join(FAMILIES)}{_suggest(str(item['input'].get('kind', '')), FAMILIES)}"
+        case "value_error":
+            return f"{key}: {message}" if key else message
+        case "literal_error":
+            return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{_suggest(str(item['input']), _quoted(item))}"
+        case _:
+            return f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
+
+
+def _quoted(item: Any) -> list[str]:
+    return [part for part in str(item["ctx"]["expected"]).split("'") if part.strip(", ") not in ("", "or")]
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    section: type[BaseModel] = Recipe
+    for part in location:
+        if part in FAMILIES:
+            section = FAMILIES[part]
+        elif part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                section = annotation
+    return list(section.model_fields)
+
+
+def _suggest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _siblings(path: Path) -> list[str]:
+    return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: expected key=value, for example --set model.layers=2")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {parent} is a value, not a section")
+        values = cast(dict[str, Any], child)
+    values[last] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    """A TOML value; what is none (a bare word) is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    lines = [f"[{'.'.join(path)}]"] if path and plain else []
+    lines += [f"{key} = {_toml_text(value)}" for key, value in plain.items()] + [""] * bool(plain)
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += _toml_lines(cast(dict[str, Any], value), (*path, key))
+    return lines
+
+
+def _toml_text(value: Any) -> str:
+    """TOML of a string, number, boolean or list; for these JSON is TOML too, but for DEL, which TOML wants escaped."""
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_text(item) for item in cast(Sequence[Any], value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,112 @@
+"""Device, arithmetic, seeds and threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import torch
+
+from nmt.errors import ConfigError
+
+Precision = Literal["fp32", "bf16"]
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:n` as a device.
+
+    Raises:
+        ConfigError: the device is unknown or not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:n, got {name}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:n, got {name}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: this torch ({torch.__version__}) finds no CUDA device; use --device cpu")
+    return device
+
+
+def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """Arithmetic of matrix products: bf16 where it is faster than fp32 by a margin, if not told otherwise."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if _cpu_prefers_bf16() else "fp32"
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """The context in which matrix products use that precision; weights stay fp32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def set_threads() -> None:
+    """One thread per core that this process may use; idle threads sleep instead of spinning against their neighbours."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch.set_num_threads(_usable_cores())
+
+
+def seed_update(seed: int, update: int) -> None:
+    """Seeds the generators of one update, so that there is no generator state to save."""
+    torch.manual_seed((seed * 1_000_003 + update) % 2**63)
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for reports."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory held so far, in MB: of the device for CUDA, of the process for CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def _usable_cores() -> int:
+    """Cores of the affinity mask, less where a container's CPU quota allows less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@cache
+def _cpu_prefers_bf16() -> bool:
+    """Measures one matrix product in both precisions; a CPU without bf16 instructions emulates it slowly."""
+    matrix = torch.randn(512, 512, generator=torch.Generator().manual_seed(0))
+
+    def seconds(dtype: torch.dtype) -> float:
+        left = matrix.to(dtype)
+        times: list[float] = []
+        for _ in range(6):
+            start = perf_counter()
+            torch.mm(left, left)
+            times.append(perf_counter() - start)
+        return min(times)
+
+    return seconds(torch.bfloat16) < 0.7 * seconds(torch.float32)

@@ -1,0 +1,17 @@
+"""Errors that are the user's to mend. The command line prints them as one line and exits with 1; a bug keeps its traceback."""
+
+
+class NmtError(Exception):
+    """Base of every error that a user can mend; its text is one clear line (or a short list of lines)."""
+
+
+class ConfigError(NmtError):
+    """A recipe has an unknown key, a wrong value or an impossible combination."""
+
+
+class DataError(NmtError):
+    """A corpus, test set or line of text cannot be used as it is."""
+
+
+class CheckpointError(NmtError):
+    """A checkpoint or bundle is missing, damaged, or belongs to another model, tokenizer or corpus."""

@@ -1,0 +1,64 @@
+"""What a model makes of a test set: translations, scores, and BLEU by source length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+from nmt.metrics import Bucket, Score, Tokenization, bleu_by_length, score
+from nmt.prepared import TestSet
+from nmt.translator import Translator
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One system on one test set."""
+
+    testset: TestSet
+    hypotheses: list[str]
+    scores: list[Score]
+    """BLEU, chrF2 and TER; then lower-cased BLEU if it was asked for."""
+    buckets: list[Bucket]
+    seconds: float
+    """Time of translation; 0 if translations were given."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; without the sentences."""
+        return {
+            "testset": self.testset.name,
+            "sentences": len(self.hypotheses),
+            "scores": [item.as_dict() for item in self.scores],
+            "by_length": [asdict(bucket) for bucket in self.buckets],
+            "length_ratio": round(_words(self.hypotheses) / max(_words(self.testset.target), 1), 3),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def evaluate(
+    system: Translator | Sequence[str], testset: TestSet, tokenize: Tokenization = "13a", lowercase: bool = False
+) -> Evaluation:
+    """Scores a translator, or translations that exist already.
+
+    Args:
+        system: a translator, or its lines for this test set.
+        testset: sources and references.
+        tokenize: sacreBLEU's tokenisation of BLEU; `none` for text that is tokenised already.
+        lowercase: score lower-cased BLEU too.
+
+    Raises:
+        DataError: there are not as many translations as references.
+    """
+    start = perf_counter()
+    hypotheses = system.translate(testset.source) if isinstance(system, Translator) else list(system)
+    seconds = perf_counter() - start if isinstance(system, Translator) else 0.0
+    scores = score(hypotheses, testset.target, tokenize=tokenize)
+    if lowercase:
+        scores += score(hypotheses, testset.target, tokenize=tokenize, lowercase=True, metrics=("bleu",))
+    buckets = bleu_by_length(testset.source, hypotheses, testset.target, tokenize)
+    return Evaluation(testset, hypotheses, scores, buckets, seconds)
+
+
+def _words(lines: Sequence[str]) -> int:
+    return sum(len(line.split()) for line in lines)

@@ -1,0 +1,95 @@
+"""Files that are there whole or not at all, and fingerprints of what they hold."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nmt.errors import NmtError
+
+_LITTER = ".tmp-"
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of a JSON-like value, in 16 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_folder(final: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `final`; when the block ends it is fsynced and takes the name in one rename."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    draft = final.parent / f"{_LITTER}{final.name}-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        with explain_full_disk(final):
+            yield draft
+            for path in (*draft.rglob("*"), draft):
+                _sync(path)
+        if final.exists():
+            shutil.rmtree(final)
+        draft.rename(final)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    _sync(final.parent)
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Replaces a file by `data` in one rename."""
+    draft = path.parent / f"{_LITTER}{path.name}-{os.getpid()}"
+    try:
+        with explain_full_disk(path):
+            draft.write_bytes(data)
+            _sync(draft)
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def clear_litter(folder: Path) -> None:
+    """Removes what a killed process left half-written."""
+    for path in folder.glob(f"{_LITTER}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def explain_full_disk(path: Path) -> Iterator[None]:
+    """Turns a full disk into one line that says how much room is left."""
+    try:
+        yield
+    except Exception as error:
+        # safetensors reports the operating system's error in its text only.
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "os error 28" in str(error).lower():
+            free = shutil.disk_usage(path.parent).free
+            raise NmtError(f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact") from None
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

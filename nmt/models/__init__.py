@@ -1,0 +1,26 @@
+"""The model families, in the order of history."""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from nmt.config import ModelConfig, RnnConfig, TransformerConfig
+from nmt.models.rnn import RnnSeq2Seq
+from nmt.models.seq2seq import EncoderDecoder, Seq2Seq
+from nmt.models.transformer import Transformer
+
+Model = EncoderDecoder[Any, Any]
+
+
+def build_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: int) -> Model:
+    """A freshly initialised model of the configured family."""
+    match config:
+        case RnnConfig():
+            return RnnSeq2Seq(config, source_vocabulary, target_vocabulary)
+        case TransformerConfig():
+            return Transformer(config, source_vocabulary, target_vocabulary)
+        case _:
+            assert_never(config)
+
+
+__all__ = ["Model", "RnnSeq2Seq", "Seq2Seq", "Transformer", "build_model"]

@@ -1,0 +1,154 @@
+"""Attention: score functions for recurrent decoders, and multi-head scaled dot-product attention."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, assert_never
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ScoreName = Literal["additive", "dot", "scaled_dot", "bilinear"]
+
+# B sentences, S source positions, T target positions (or hypotheses of one sentence), D width, H heads, K width of a head
+# Q width of the query, C width of the values, A width of the keys
+
+
+class AdditiveScore(nn.Module):
+    """e_ij = v . tanh(W s_{i-1} + U h_j): Bahdanau et al. 2015, appendix A.1.2."""
+
+    def __init__(self, query: int, value: int, width: int) -> None:
+        super().__init__()
+        self.keys = nn.Linear(value, width)
+        self.query = nn.Linear(query, width, bias=False)
+        self.combine = nn.Linear(width, 1, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, A)."""
+        energy = torch.tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
+        return self.combine(energy).squeeze(-1)  # (B, T, S)
+
+
+class DotScore(nn.Module):
+    """e_ij = s_i . h_j (Luong et al. 2015, section 3.1), divided by sqrt(Q) when scaled (Vaswani et al. 2017, equation 1)."""
+
+    def __init__(self, query: int, scaled: bool) -> None:
+        super().__init__()
+        self.keys = nn.Identity()
+        self.scale = query**-0.5 if scaled else 1.0
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, Q)."""
+        return torch.bmm(query * self.scale, keys.transpose(1, 2))
+
+
+class BilinearScore(nn.Module):
+    """e_ij = s_i . W h_j: Luong et al. 2015, section 3.1, "general"."""
+
+    def __init__(self, query: int, value: int) -> None:
+        super().__init__()
+        self.keys = nn.Linear(value, query, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, Q)."""
+        return torch.bmm(query, keys.transpose(1, 2))
+
+
+Score = AdditiveScore | DotScore | BilinearScore
+
+
+def make_score(name: ScoreName, query: int, value: int) -> Score:
+    """The score function of that name; its `keys` map the values once per sentence, outside the recurrence."""
+    match name:
+        case "additive":
+            return AdditiveScore(query, value, width=query)
+        case "dot" | "scaled_dot":
+            return DotScore(query, scaled=name == "scaled_dot")
+        case "bilinear":
+            return BilinearScore(query, value)
+        case _:
+            assert_never(name)
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """Projected keys and values of one attention layer."""
+
+    key: Tensor
+    """(B, H, S, K)"""
+    value: Tensor
+    """(B, H, S, K)"""
+
+    def extended(self, new: KeyValue) -> KeyValue:
+        """These positions followed by the new ones."""
+        return KeyValue(torch.cat([self.key, new.key], 2), torch.cat([self.value, new.value], 2))
+
+    def select(self, rows: Tensor) -> KeyValue:
+        """The given rows of the batch."""
+        return KeyValue(self.key.index_select(0, rows), self.value.index_select(0, rows))
+
+
+class MultiHeadAttention(nn.Module):
+    """MultiHead(Q, K, V) = Concat(head_1 .. head_H) W^O: Vaswani et al. 2017, section 3.2.2.
+
+    The three input projections are one matrix (3D, D), so that self-attention is one product.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.width, self.heads, self.dropout = width, heads, dropout
+        self.projection = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, query: Tensor, memory: KeyValue, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Attends from projected queries (B, H, T, K) to a memory; returns (B, T, D).
+
+        Args:
+            query: from `project_query` or `project_self`.
+            memory: projected keys and values of S positions.
+            mask: (B, S), True where a position may be seen; None: everywhere.
+            causal: position t sees the positions up to t only (then S = T).
+        """
+        heads = attend(query, memory, mask, causal, self.dropout if self.training else 0.0)  # (B, H, T, K)
+        return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, D)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def project_self(self, states: Tensor) -> tuple[Tensor, KeyValue]:
+        """Queries (B, H, T, K), keys and values of the same states (B, T, D)."""
+        query, key, value = self._split(self.projection(states))
+        return query, KeyValue(key, value)
+
+    def project_query(self, states: Tensor) -> Tensor:
+        """Queries (B, H, T, K) of states (B, T, D)."""
+        return self._split(self._part(states, 0, 1))[0]
+
+    def project_memory(self, states: Tensor) -> KeyValue:
+        """Keys and values of states (B, S, D)."""
+        return KeyValue(*self._split(self._part(states, 1, 3)))
+
+    def _part(self, states: Tensor, first: int, last: int) -> Tensor:
+        rows = slice(first * self.width, last * self.width)
+        return F.linear(states, self.projection.weight[rows], self.projection.bias[rows])
+
+    def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
+        """(B, T, n * D) to n times (B, H, T, K)."""
+        parts = projected.unflatten(2, (-1, self.heads, self.width // self.heads))  # (B, T, n, H, K)
+        return parts.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def attend(query: Tensor, memory: KeyValue, mask: Tensor | None, causal: bool, dropout: float) -> Tensor:
+    """softmax(Q K^T / sqrt(K)) V: Vaswani et al. 2017, equation 1. Returns (B, H, T, K)."""
+    seen = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, S)
+    if query.is_cuda:
+        return F.scaled_dot_product_attention(query, memory.key, memory.value, seen, dropout, is_causal=causal)
+    # On CPU two products and a softmax train several times faster than the fused kernel at the lengths of sentences.
+    scores = torch.matmul(query * (1 / math.sqrt(query.shape[-1])), memory.key.transpose(2, 3))  # (B, H, T, S)
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf)
+    if causal:
+        scores = scores + scores.new_full(scores.shape[2:], -torch.inf).triu_(1)
+    return torch.matmul(F.dropout(scores.softmax(-1), dropout), memory.value)

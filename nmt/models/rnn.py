@@ -1,0 +1,336 @@
+"""Recurrent encoder-decoders: one fixed vector as the only bridge, then the same with attention as the delta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from nmt.config import RnnConfig
+from nmt.models.attention import ScoreName, make_score
+from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
+
+# B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, L layers, V vocabulary
+# C width of the encoder's states (2H when it reads both ways), G gates of the recurrent unit (GRU 3, LSTM 4)
+
+Hidden = tuple[Tensor, ...]  # recurrent state of all layers: (h,) of a GRU or (h, c) of an LSTM, each (L, R, H)
+
+
+@dataclass(frozen=True)
+class RnnMemory:
+    """What the decoder may see of B source sentences."""
+
+    summary: Tensor
+    """(B, M) the fixed vector."""
+    values: Tensor
+    """(B, S, C) encoder states, one a position."""
+    keys: Tensor
+    """(B, S, A) what attention scores; without attention the values."""
+    mask: Tensor
+    """(B, S) True at real positions."""
+
+    def select(self, sentences: Tensor) -> RnnMemory:
+        """The memory of the given sentences."""
+        parts = (self.summary, self.values, self.keys, self.mask)
+        return RnnMemory(*(part.index_select(0, sentences) for part in parts))
+
+
+@dataclass(frozen=True)
+class RnnState:
+    """R rows in the middle of decoding."""
+
+    memory: RnnMemory
+    hidden: Hidden
+    beam: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder hands to the readout, for T positions."""
+
+    states: Tensor
+    """(R, T, H) of the top layer."""
+    contexts: Tensor
+    """(R, T, C), or (R, 1, M) where the context is the fixed vector."""
+    hidden: Hidden
+    """Recurrent state after the last position."""
+
+
+class Encoder(nn.Module):
+    """Reads the source left to right, and right to left if bidirectional (Bahdanau et al. 2015, section 3.2).
+
+    Each direction runs over the padded batch in one call; the right-to-left one over each sentence turned round within its
+    length, so that padding comes last and never reaches a real state.
+    """
+
+    def __init__(self, config: RnnConfig) -> None:
+        super().__init__()
+        directions = 2 if config.bidirectional else 1
+        self.width = config.hidden * directions
+        self.reverse_source, self.summarise_max = config.reverse_source, config.summary == "max_and_last"
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(_recurrent(config, config.embedding if layer == 0 else self.width, 1) for _ in range(directions))
+            for layer in range(config.layers)
+        )
+        self.summary_width = self.width * config.layers + (self.width if self.summarise_max else 0)
+
+    def forward(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """States (B, S, C) and summary (B, M) of embedded sources (B, S, E)."""
+        lengths = lengths.to(embedded.device)
+        turn = _reversal(lengths, embedded.shape[1])  # (B, S)
+        states = _gather(embedded, turn) if self.reverse_source else embedded
+        last = (lengths - 1)[:, None]  # (B, 1)
+        finals: list[Tensor] = []
+        for index, directions in enumerate(self.layers):
+            inputs = self.dropout(states) if index else states
+            outputs: list[Tensor] = []
+            for reverse, rnn in enumerate(directions):  # pyright: ignore[reportArgumentType] - a ModuleList iterates
+                run = rnn(_gather(inputs, turn) if reverse else inputs)[0]  # (B, S, H)
+                finals.append(_gather(run, last).squeeze(1))  # (B, H)
+                outputs.append(_gather(run, turn) if reverse else run)
+            states = torch.cat(outputs, -1)  # (B, S, C)
+        if self.summarise_max:
+            real = padding_mask(lengths, states.shape[1], states.device)[:, :, None]
+            finals.append(states.masked_fill(~real, -torch.inf).amax(1))  # (B, C)
+        return states, torch.cat(finals, -1)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class BottleneckDecoder(nn.Module):
+    """A language model given one fixed vector: through its first state (Sutskever et al. 2014) or at every step (Cho et al. 2014)."""
+
+    def __init__(self, config: RnnConfig, encoder: Encoder) -> None:
+        super().__init__()
+        self.every_step = config.feed_summary == "every"
+        self.context_width = encoder.summary_width
+        width = config.embedding + (encoder.summary_width if self.every_step else 0)
+        self.rnn = _recurrent(config, width, config.layers)
+
+    def keys(self, values: Tensor) -> Tensor:
+        """Nothing to score: the encoder's states stay behind."""
+        return values
+
+    def forward(self, embedded: Tensor, memory: RnnMemory, hidden: Hidden) -> Decoded:
+        """Decodes embedded tokens (R, T, E), all positions in one call."""
+        rows, positions = embedded.shape[:2]
+        summary = memory.summary.repeat_interleave(rows // len(memory.summary), 0)[:, None]  # (R, 1, M)
+        inputs = torch.cat([embedded, summary.expand(-1, positions, -1)], -1) if self.every_step else embedded
+        states, hidden = _run(self.rnn, inputs, hidden)
+        return Decoded(states, summary, hidden)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class AttentionDecoder(nn.Module):
+    """The same decoder with a context of its own for every word: RNNsearch (Bahdanau et al. 2015, section 3.1).
+
+    alpha_ij = softmax_j e(s_{i-1}, h_j)    (equation 6)
+    c_i      = sum_j alpha_ij h_j           (equation 5)
+    s_i      = f(s_{i-1}, y_{i-1}, c_i)     (section 3.1)
+
+    The context feeds the recurrence of the lowest layer; upper layers run over its states afterwards. Whatever does not
+    depend on the recurrence (keys, input gates, readout) is computed outside the loop, for all positions at once.
+    """
+
+    def __init__(self, config: RnnConfig, encoder: Encoder, score: ScoreName) -> None:
+        super().__init__()
+        self.cell = config.cell
+        self.context_width = encoder.width
+        gates = {"gru": 3, "lstm": 4}[config.cell] * config.hidden
+        self.input = nn.Linear(config.embedding, gates)
+        self.context = nn.Linear(encoder.width, gates, bias=False)
+        self.recurrent = nn.Linear(config.hidden, gates)
+        self.score = make_score(score, config.hidden, encoder.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.upper = _recurrent(config, config.hidden, config.layers - 1) if config.layers > 1 else None
+
+    def keys(self, values: Tensor) -> Tensor:
+        """Keys (B, S, A) of the encoder's states (B, S, C), once per sentence."""
+        return self.score.keys(values)
+
+    def forward(self, embedded: Tensor, memory: RnnMemory, hidden: Hidden) -> Decoded:
+        """Decodes embedded tokens (R, T, E), position by position."""
+        sentences = len(memory.values)
+        hidden_pad = torch.zeros(memory.mask.shape, dtype=memory.keys.dtype, device=memory.keys.device)
+        hidden_pad = hidden_pad.masked_fill(~memory.mask, -torch.inf)[:, None]  # (B, 1, S)
+        bottom = tuple(part[0] for part in hidden)  # each (R, H)
+        states: list[Tensor] = []
+        contexts: list[Tensor] = []
+        for gates in self.input(embedded).unbind(1):  # (R, G * H)
+            query = bottom[0].unflatten(0, (sentences, -1))  # (B, beam, H)
+            weights = (self.score(query, memory.keys) + hidden_pad).softmax(-1)  # (B, beam, S)
+            context = torch.bmm(weights, memory.values).flatten(0, 1)  # (R, C)
+            bottom = self._advance(gates + self.context(context), bottom)
+            states.append(bottom[0])
+            contexts.append(context)
+        top = torch.stack(states, 1)  # (R, T, H)
+        after = tuple(part[None] for part in bottom)
+        if self.upper is not None:
+            top, above = _run(self.upper, self.dropout(top), tuple(part[1:] for part in hidden))
+            after = tuple(torch.cat(parts) for parts in zip(after, above, strict=True))
+        return Decoded(top, torch.stack(contexts, 1), after)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def _advance(self, gates: Tensor, state: Hidden) -> Hidden:
+        """One step of the recurrent unit from its input gates (R, G * H)."""
+        if self.cell == "lstm":  # Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000
+            h, c = state
+            i, f, g, o = (gates + self.recurrent(h)).chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            return torch.sigmoid(o) * torch.tanh(c), c
+        (h,) = state  # Cho et al. 2014, in cuDNN's form: the reset gate acts after the recurrent product
+        width = h.shape[1]
+        recurrent = self.recurrent(h)
+        r, z = torch.sigmoid(gates[:, : 2 * width] + recurrent[:, : 2 * width]).chunk(2, 1)
+        n = torch.tanh(gates[:, 2 * width :] + r * recurrent[:, 2 * width :])
+        return (n + z * (h - n),)
+
+
+class Readout(nn.Module):
+    """From state, previous word and context to the width of the embeddings: Bahdanau et al. 2015, appendix A.2.2.
+
+    Uses s_i where the appendix has s_{i-1}, as every later system does.
+    """
+
+    def __init__(self, config: RnnConfig, context: int) -> None:
+        super().__init__()
+        self.maxout = config.readout == "maxout"
+        width = config.embedding * (2 if self.maxout else 1)
+        self.state = nn.Linear(config.hidden, width)
+        self.embedding = nn.Linear(config.embedding, width, bias=False)
+        self.context = nn.Linear(context, width, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, embedded: Tensor, decoded: Decoded) -> Tensor:
+        """Hidden states (R, T, E), ready for the softmax."""
+        total = self.state(decoded.states) + self.embedding(embedded) + self.context(decoded.contexts)
+        hidden = total.unflatten(-1, (-1, 2)).amax(-1) if self.maxout else torch.tanh(total)
+        return self.dropout(hidden)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
+    """Encoder, bridge, decoder and readout; the decoder is what attention changes."""
+
+    def __init__(self, config: RnnConfig, source_vocabulary: int, target_vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.target_embedding = nn.Embedding(target_vocabulary, config.embedding)
+        shared = config.tie == "all"
+        self.source_embedding = self.target_embedding if shared else nn.Embedding(source_vocabulary, config.embedding)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = Encoder(config)
+        self.bridge = nn.Linear(self.encoder.summary_width, config.layers * config.hidden * self._parts)
+        self.decoder = (
+            BottleneckDecoder(config, self.encoder)
+            if config.attention == "none"
+            else AttentionDecoder(config, self.encoder, config.attention)
+        )
+        self.readout = Readout(config, self.decoder.context_width)
+        self.output = nn.Linear(config.embedding, target_vocabulary)
+        if config.tie != "none":
+            self.output.weight = self.target_embedding.weight
+        self._initialise()
+
+    def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
+        """See `Seq2Seq.encode`."""
+        values, summary = self.encoder(self.dropout(self.source_embedding(source)), lengths)
+        mask = padding_mask(lengths, source.shape[1], source.device)
+        if self.config.reverse_source:
+            mask = _gather(mask[:, :, None], _reversal(lengths.to(source.device), source.shape[1])).squeeze(-1)
+        return RnnMemory(summary, values, self.decoder.keys(values), mask)
+
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.forward`."""
+        memory = self.encode(source, lengths)
+        embedded = self.dropout(self.target_embedding(target))  # (B, T, E)
+        return self.readout(embedded, self.decoder(embedded, memory, self._first_hidden(memory)))
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def start(self, memory: RnnMemory, beam: int) -> RnnState:
+        """See `Seq2Seq.start`."""
+        hidden = tuple(part.repeat_interleave(beam, 1) for part in self._first_hidden(memory))
+        return RnnState(memory, hidden, beam)
+
+    def step(self, state: RnnState, tokens: Tensor) -> tuple[Tensor, RnnState]:
+        """See `Seq2Seq.step`."""
+        embedded = self.target_embedding(tokens)[:, None]  # (R, 1, E)
+        decoded = self.decoder(embedded, state.memory, state.hidden)
+        logits = self.output(self.readout(embedded, decoded)).squeeze(1)  # (R, V)
+        return logits, replace(state, hidden=decoded.hidden)
+
+    def reorder(self, state: RnnState, rows: Tensor) -> RnnState:
+        """See `Seq2Seq.reorder`."""
+        memory = state.memory
+        if len(rows) != len(memory.values) * state.beam:
+            memory = memory.select(sentences_of(rows, state.beam))
+        return RnnState(memory, tuple(part.index_select(1, rows) for part in state.hidden), state.beam)
+
+    @property
+    def _parts(self) -> int:
+        return 2 if self.config.cell == "lstm" else 1
+
+    def _first_hidden(self, memory: RnnMemory) -> Hidden:
+        """s_0 = tanh(W summary) for each layer (Bahdanau et al. 2015, appendix A.2.2), each (L, B, H)."""
+        flat = torch.tanh(self.bridge(memory.summary))  # (B, parts * L * H)
+        if self.config.bridge == "zero":
+            flat = torch.zeros_like(flat)
+        return flat.unflatten(1, (self._parts, self.config.layers, -1)).permute(1, 2, 0, 3).contiguous().unbind(0)
+
+    def _initialise(self) -> None:
+        """Orthogonal recurrent matrices (Saxe et al. 2014), Glorot elsewhere, small embeddings, zero biases.
+
+        The forget gate of an LSTM starts open, with bias 1 (Jozefowicz et al. 2015).
+        """
+        hidden = self.config.hidden
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2:
+                nn.init.zeros_(parameter)
+                if self.config.cell == "lstm" and ("bias_ih" in name or name == "decoder.input.bias"):
+                    nn.init.ones_(parameter.data[hidden : 2 * hidden])
+            elif "weight_hh" in name or name == "decoder.recurrent.weight":
+                for gate in parameter.data.split(hidden):
+                    nn.init.orthogonal_(gate)
+            elif "embedding.weight" in name and "readout" not in name:
+                nn.init.normal_(parameter, std=self.config.embedding**-0.5)
+            else:
+                nn.init.xavier_uniform_(parameter)
+
+
+def _recurrent(config: RnnConfig, width: int, layers: int) -> nn.RNNBase:
+    kind = nn.GRU if config.cell == "gru" else nn.LSTM
+    dropout = config.dropout if layers > 1 else 0.0
+    return kind(width, config.hidden, layers, batch_first=True, dropout=dropout)
+
+
+def _run(rnn: nn.Module, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+    """Runs torch's GRU or LSTM over inputs (R, T, ...) from a state."""
+    first = tuple(part.contiguous() for part in hidden)
+    states, after = rnn(inputs, first if len(first) == 2 else first[0])
+    return states, after if isinstance(after, tuple) else (after,)
+
+
+def _reversal(lengths: Tensor, width: int) -> Tensor:
+    """Positions (B, S) that turn each sentence round within its length and leave padding where it is."""
+    positions = torch.arange(width, device=lengths.device)
+    turned = lengths[:, None] - 1 - positions
+    return torch.where(turned >= 0, turned, positions)
+
+
+def _gather(states: Tensor, positions: Tensor) -> Tensor:
+    """states[b, positions[b, p]]: (B, S, D) and (B, P) to (B, P, D)."""
+    return states.gather(1, positions[:, :, None].expand(-1, -1, states.shape[2]))
+
+

@@ -1,0 +1,81 @@
+"""The protocol that search and training know; they never ask which family they hold.
+
+Shapes, here and in all models: B sentences, S source positions, T target positions, D width, H heads, K width of a head,
+V vocabulary. Search decodes R = B * beam rows at once; the rows of a sentence stand together.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Memory = TypeVar("Memory")
+State = TypeVar("State")
+
+
+class Seq2Seq(Protocol[Memory, State]):
+    """What search needs of a model. Twenty lines make a fake one for a test."""
+
+    def encode(self, source: Tensor, lengths: Tensor) -> Memory:
+        """Reads source (B, S), of which `lengths` (B,) positions count."""
+        ...
+
+    def start(self, memory: Memory, beam: int) -> State:
+        """State of `beam` empty hypotheses per sentence."""
+        ...
+
+    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
+        """Feeds the last token of each row (R,); returns logits of the next (R, V) and the new state."""
+        ...
+
+    def reorder(self, state: State, rows: Tensor) -> State:
+        """State in which row i goes on from row `rows[i]`; sentences may fall out, whole, but keep their order."""
+        ...
+
+
+class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
+    """A trainable model: the protocol of search, and teacher forcing."""
+
+    output: nn.Linear
+    """Projection of hidden states to logits. Training leaves it to the loss, which never keeps the logits."""
+
+    @abstractmethod
+    def encode(self, source: Tensor, lengths: Tensor) -> Memory:
+        """See `Seq2Seq.encode`."""
+
+    @abstractmethod
+    def start(self, memory: Memory, beam: int) -> State:
+        """See `Seq2Seq.start`."""
+
+    @abstractmethod
+    def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
+        """See `Seq2Seq.step`."""
+
+    @abstractmethod
+    def reorder(self, state: State, rows: Tensor) -> State:
+        """See `Seq2Seq.reorder`."""
+
+    @abstractmethod
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Hidden states (B, T, D) after each token of target (B, T), ready for `output`."""
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable numbers; what is shared counts once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def padding_mask(lengths: Tensor, width: int, device: torch.device) -> Tensor:
+    """True at positions that count: (B, S)."""
+    return torch.arange(width, device=device) < lengths.to(device)[:, None]
+
+
+def sentences_of(rows: Tensor, beam: int) -> Tensor:
+    """The sentence of each group of `beam` rows."""
+    return torch.div(rows[::beam], beam, rounding_mode="floor")

@@ -1,0 +1,125 @@
+"""A prepared corpus: the folder that `nmt prepare` makes and training reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nmt.dataset import EncodedCorpus, read_corpus
+from nmt.errors import DataError
+from nmt.text import read_lines
+from nmt.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """The tokenizer of each side; one and the same for a joint vocabulary."""
+
+    source: Tokenizer
+    target: Tokenizer
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizers:
+        """Reads `joint.spm`, or `source.spm` and `target.spm`."""
+        joint = folder / "joint.spm"
+        if joint.exists():
+            tokenizer = Tokenizer.load(joint)
+            return cls(tokenizer, tokenizer)
+        return cls(Tokenizer.load(folder / "source.spm"), Tokenizer.load(folder / "target.spm"))
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load` reads."""
+        if self.source is self.target:
+            self.source.save(folder / "joint.spm")
+            return
+        self.source.save(folder / "source.spm")
+        self.target.save(folder / "target.spm")
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Identity of each side."""
+        return {"source": self.source.fingerprint, "target": self.target.fingerprint}
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Aligned lines of text."""
+
+    __test__ = False  # not a test for pytest to collect
+
+    name: str
+    source: list[str]
+    target: list[str]
+
+    @classmethod
+    def read(cls, name: str, source: Path, target: Path) -> TestSet:
+        """Reads two files of one line a segment.
+
+        Raises:
+            DataError: a file is missing, not UTF-8, or the two differ in length.
+        """
+        pair = cls(name, read_lines(source), read_lines(target))
+        pair.check(str(source), str(target))
+        return pair
+
+    def check(self, source: str, target: str) -> None:
+        """Refuses sides of unequal length, with both counts and the last line they share."""
+        if len(self.source) != len(self.target):
+            common = min(len(self.source), len(self.target))
+            raise DataError(
+                f"{source} has {len(self.source)} lines but {target} has {len(self.target)}; the last line of both is {common}"
+            )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder with encoded train and validation pairs, the tokenizers, and the test sets as text."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "report.json").exists():
+            raise DataError(f"{self.folder}: not a prepared corpus")
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """What was read, dropped and found."""
+        return json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def tokenizers(self) -> Tokenizers:
+        """The tokenizers of the two sides."""
+        return Tokenizers.load(self.folder)
+
+    @cached_property
+    def train(self) -> EncodedCorpus:
+        """Encoded training pairs."""
+        return read_corpus(self.folder / "train.arrow")
+
+    @cached_property
+    def valid(self) -> EncodedCorpus:
+        """Encoded validation pairs."""
+        return read_corpus(self.folder / "valid.arrow")
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the corpus as prepared."""
+        return self.folder.name
+
+    def testsets(self) -> list[str]:
+        """Names of the test sets; `valid` is one of them."""
+        return [path.name.removesuffix(".source") for path in sorted((self.folder / "testsets").glob("*.source"))]
+
+    def testset(self, name: str) -> TestSet:
+        """A test set as text.
+
+        Raises:
+            DataError: there is none of that name.
+        """
+        folder = self.folder / "testsets"
+        if not (folder / f"{name}.source").exists():
+            raise DataError(f"no test set {name}; this corpus has {', '.join(self.testsets())}")
+        return TestSet.read(name, folder / f"{name}.source", folder / f"{name}.target")

@@ -1,0 +1,45 @@
+"""BLEU against source length, a line and a bootstrap band for each system (Bahdanau et al. 2015, figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from nmt.metrics import Bucket
+
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
+_MARKERS = "osD^vP"
+_FEWEST = 10
+
+
+def plot_bleu_by_length(path: Path, title: str, systems: Mapping[str, Sequence[Bucket]], trained: int | None = None) -> None:
+    """Draws the buckets of each named system; the file's suffix chooses the format (.png, .svg, .pdf).
+
+    Buckets of fewer than ten sentences are left out.
+
+    Args:
+        path: file to write.
+        title: what was measured.
+        systems: buckets by name.
+        trained: longest source in the training data, in words; what lies beyond is shaded.
+    """
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, buckets) in enumerate(systems.items()):
+        shown = [bucket for bucket in buckets if bucket.sentences >= _FEWEST]
+        centres = [(bucket.low + min(bucket.high, bucket.low + 20)) / 2 for bucket in shown]
+        colour = _COLOURS[index % len(_COLOURS)]
+        scores = [bucket.bleu for bucket in shown]
+        axes.plot(centres, [score.value for score in scores], color=colour, marker=_MARKERS[index % 6], label=name)
+        axes.fill_between(centres, [score.low for score in scores], [score.high for score in scores], color=colour, alpha=0.18)
+    right = axes.get_xlim()[1]
+    if trained is not None and right > trained:
+        axes.axvspan(trained + 0.5, right, color="0.5", alpha=0.1, linewidth=0)
+        axes.text(trained + 1, 2, "longer than any training sentence", fontsize=8, color="0.35")
+        axes.set_xlim(right=right)
+    axes.set(xlabel="source length (words)", ylabel="BLEU (13a), 95 % bootstrap band", ylim=(0, 100), title=title)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, loc="best")
+    figure.savefig(path, dpi=150)

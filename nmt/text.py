@@ -1,0 +1,68 @@
+"""Lines of text from bytes: split on `\\n` alone, so that line n of a file is line n of its translation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from nmt.errors import DataError
+
+# Control characters and the line separators that only some programs honour. A no-break space stays what it is.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_TAB_TOO = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_BOM = b"\xef\xbb\xbf"
+
+
+def split_lines(stream: IO[bytes] | Iterable[bytes]) -> Iterator[bytes]:
+    """Lines of a binary stream without their `\\n`, one trailing `\\r` and, on the first, a byte-order mark."""
+    for number, line in enumerate(stream):
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
+        yield text.removeprefix(_BOM) if number == 0 else text
+
+
+def decode_strict(line: bytes, where: str) -> str:
+    """Text of a line of a corpus.
+
+    Raises:
+        DataError: the line is not UTF-8; says where and which byte.
+    """
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}: byte {error.start + 1} (0x{line[error.start]:02x}) is not valid UTF-8; "
+            "convert the file, or set data.on_bad_text = 'skip' to leave such lines out"
+        ) from None
+
+
+def has_control(text: str) -> bool:
+    """Whether a line holds control characters or stray line separators."""
+    return _CONTROL.search(text) is not None
+
+
+def clean_line(text: str) -> str:
+    """The line with control characters and stray line separators turned into spaces, and outer white space gone."""
+    return _TAB_TOO.sub(" ", text).strip()
+
+
+def read_lines(path: Path) -> list[str]:
+    """Cleaned lines of a UTF-8 file.
+
+    Raises:
+        DataError: the file is missing or a line is not UTF-8.
+    """
+    try:
+        with path.open("rb") as stream:
+            return [
+                clean_line(decode_strict(line, f"{path}, line {number}"))
+                for number, line in enumerate(split_lines(stream), 1)
+            ]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Writes lines as UTF-8, each ended by one `\\n`."""
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))

@@ -1,0 +1,110 @@
+"""SentencePiece (Kudo and Richardson 2018): subwords, words or characters, with the same four special tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from nmt.config import TokenizerConfig
+from nmt.errors import CheckpointError, DataError
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+_MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character": "char"}
+
+
+class Tokenizer:
+    """A trained vocabulary: text to token ids and back."""
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.vocabulary_size = int(self._processor.get_piece_size())
+
+    @classmethod
+    def train(cls, lines: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+        """Trains on lines of text, on one thread so that the result does not depend on the machine.
+
+        Raises:
+            DataError: the text cannot fill the vocabulary that was asked for.
+        """
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines),
+                model_writer=model,
+                model_type=_MODEL_TYPES[config.kind],
+                vocab_size=config.vocabulary,
+                hard_vocab_limit=config.kind not in ("word", "character"),
+                use_all_vocab=False,
+                character_coverage=config.character_coverage,
+                byte_fallback=config.byte_fallback,
+                user_defined_symbols=list(config.user_symbols),
+                normalization_rule_name=config.normalization,
+                pad_id=PAD,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                num_threads=1,
+                max_sentence_length=16_384,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise DataError(f"tokenizer.vocabulary = {config.vocabulary} does not fit this text: {_reason(error)}") from None
+        return cls(model.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Reads a `.spm` file.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or has other special tokens.
+        """
+        try:
+            tokenizer = cls(path.read_bytes())
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror}") from None
+        except RuntimeError:
+            raise CheckpointError(f"{path}: not a SentencePiece model") from None
+        processor = tokenizer._processor
+        ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
+        if ids != (PAD, UNK, BOS, EOS):
+            raise CheckpointError(f"{path}: pad, unk, bos and eos must be 0, 1, 2 and 3, got {ids}")
+        return tokenizer
+
+    def save(self, path: Path) -> None:
+        """Writes the `.spm` file."""
+        path.write_bytes(self.model)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the vocabulary: its pieces in order, not the bytes of the file."""
+        return hashlib.sha256("\n".join(self.pieces()).encode()).hexdigest()[:16]
+
+    def pieces(self) -> list[str]:
+        """All tokens as text, by id."""
+        return [self._processor.id_to_piece(index) for index in range(self.vocabulary_size)]
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """Token ids of each line, without special tokens."""
+        return self._processor.encode(list(lines))
+
+    def encode_pieces(self, lines: Sequence[str]) -> list[list[str]]:
+        """Tokens of each line, as text."""
+        return self._processor.encode(list(lines), out_type=str)
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Text of each sequence of token ids; never holds a line break."""
+        texts: list[str] = self._processor.decode([list(sequence) for sequence in ids])
+        return [" ".join(text.split("\n")) for text in texts]
+
+    def decode_pieces(self, pieces: Sequence[Sequence[str]]) -> list[str]:
+        """Text of each sequence of tokens given as text."""
+        return [self._processor.decode(list(sequence)) for sequence in pieces]
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rsplit("] ", 1)[-1].strip() or str(error)

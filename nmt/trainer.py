@@ -1,0 +1,482 @@
+"""Training: one readable loop, one update, and a state from which it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+import torch
+
+import nmt
+from nmt import checkpoint as store
+from nmt.batching import Batch, collate, padding_share, plan_epoch, select
+from nmt.config import Recipe, load_recipe, recipe_to_toml
+from nmt.dataset import Ints
+from nmt.device import autocast, choose_precision, describe, peak_memory_mb, seed_update
+from nmt.errors import CheckpointError, ConfigError, DataError, NmtError
+from nmt.files import atomic_write, clear_litter, fingerprint
+from nmt.loss import smoothed_cross_entropy
+from nmt.metrics import bleu
+from nmt.models import build_model
+from nmt.optim import learning_rate, make_optimizer
+from nmt.prepared import Prepared
+from nmt.translator import Translator
+
+Entry = dict[str, Any]
+Reporter = Callable[[Entry], None]
+
+_MAX_NON_FINITE = 10
+_PROBED_UPDATES = 20
+_VALIDATIONS_IN_BUDGET = 8
+# Changing these between two starts of a run changes nothing that was learnt so far.
+_HARMLESS = ("search.", "training.updates", "training.keep", "training.patience", "training.log_every")
+
+
+class InterruptedTraining(NmtError):
+    """A signal asked the training to stop; its state is saved."""
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} after update {step}; the same command goes on from there")
+        self.exit_code = 128 + number
+
+
+@dataclass
+class Sums:
+    """Sums over the updates since the last log line."""
+
+    loss: float = 0.0
+    negative_log_likelihood: float = 0.0
+    correct: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+    gradient_norm: float = 0.0
+    updates: int = 0
+
+
+@dataclass
+class Progress:
+    """All that the next update depends on, beside weights and optimizer state."""
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    """Batches of the epoch that were used."""
+    updates: int = 0
+    """Updates planned in all."""
+    precision: str = "fp32"
+    plateau_factor: float = 1.0
+    stale: int = 0
+    """Validations since the best."""
+    best_step: int = 0
+    best_bleu: float = -1.0
+    best_loss: float = math.inf
+    skipped: int = 0
+    """Updates left out because of a loss or gradient that was not finite."""
+    target_tokens: int = 0
+    training_seconds: float = 0.0
+    """Time in updates."""
+    validation_seconds: float = 0.0
+    """Time in validations and checkpoints."""
+    sums: Sums = field(default_factory=Sums)
+
+    @classmethod
+    def restore(cls, values: dict[str, Any]) -> Progress:
+        """From the JSON of a checkpoint."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known and key != "sums"}, sums=Sums(**values["sums"]))
+
+
+class Trainer:
+    """Trains a recipe on a prepared corpus in a run folder; starts where an earlier start of the same run stopped."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        prepared: Prepared,
+        run: Path,
+        device: torch.device,
+        report: Reporter = lambda _: None,
+        budget: float | None = None,
+    ) -> None:
+        """Checks everything that can be checked before work begins.
+
+        Args:
+            recipe: what to train and how.
+            prepared: the encoded corpus.
+            run: folder of logs, checkpoints and the finished model.
+            device: where to train.
+            report: receives each log entry.
+            budget: seconds to train, validations included; replaces `training.updates`.
+
+        Raises:
+            ConfigError: the budget does not go with the schedule, or the run belongs to another recipe.
+            DataError: no training pair fits the length limit.
+        """
+        if budget is not None and recipe.training.schedule != "cosine":
+            raise ConfigError(
+                f"--budget needs a schedule that ends when time is up: --set training.schedule=cosine, not {recipe.training.schedule}"
+            )
+        self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
+        self.run_folder, self.folder = run, run / "checkpoints"
+        self.device, self.report, self.budget = device, report, budget
+        self.selection = select(prepared.train, self.config.max_length)
+        if not len(self.selection.rows):
+            raise DataError(f"no training pair has at most training.max_length = {self.config.max_length} tokens")
+        self.tokenizers = prepared.tokenizers
+        torch.manual_seed(recipe.seed)
+        sizes = self.tokenizers.source.vocabulary_size, self.tokenizers.target.vocabulary_size
+        self.model = build_model(recipe.model, *sizes).to(device)
+        self.optimizer = make_optimizer(self.model, self.config)
+        self.progress = Progress(updates=self.config.updates, precision=choose_precision(self.config.precision, device))
+        self.validation = prepared.testset("valid")
+        self._plan: tuple[int, list[Ints]] | None = None
+        self._signal = 0
+        self._non_finite = 0
+
+    def run(self) -> Progress:
+        """Trains to the end and writes the bundle.
+
+        Raises:
+            InterruptedTraining: a signal came; everything is saved.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock(), self._signals():
+            clear_litter(self.folder)
+            clear_litter(self.run_folder)
+            self._resume()
+            self._announce()
+            while self.progress.step < self.progress.updates and not self._out_of_patience:
+                self._update()
+                if self._signal:
+                    self._save()
+                    raise InterruptedTraining(self._signal, self.progress.step)
+            if not self._is_saved:
+                self._validate()
+            self._write_bundle()
+        return self.progress
+
+    def _update(self) -> None:
+        """One optimizer update, and what falls due after it."""
+        start, progress = perf_counter(), self.progress
+        batches = [self._next_batch() for _ in range(self.config.accumulate)]
+        progress.step += 1
+        norm, rate = self._step(batches)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        seconds = perf_counter() - start
+        progress.training_seconds += seconds
+        progress.sums.seconds += seconds
+        progress.sums.gradient_norm += norm
+        progress.sums.updates += 1
+        if self.budget is not None and progress.step == _PROBED_UPDATES:
+            self._fit_budget()
+        if progress.step % self.config.log_every == 0:
+            self._log_training(rate)
+        if progress.step % self._validate_every == 0 or progress.step == progress.updates:
+            self._validate()
+
+    def _step(self, batches: list[tuple[Ints, Batch]]) -> tuple[float, float]:
+        """Gradients of all batches weighted by tokens, one optimizer step; returns gradient norm and learning rate."""
+        progress, config = self.progress, self.config
+        seed_update(self.recipe.seed, progress.step)
+        rate = learning_rate(progress.step, progress.updates, config, progress.plateau_factor)
+        tokens = sum(batch.tokens for _, batch in batches)
+        sums = [0.0, 0.0, 0.0]
+        for _, batch in batches:
+            loss = self._loss(batch.to(self.device), config.label_smoothing)
+            (loss.total / tokens).backward()
+            parts = torch.stack([loss.total.detach(), loss.negative_log_likelihood, loss.correct]).tolist()
+            sums = [total + part for total, part in zip(sums, parts, strict=True)]
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))
+        if math.isfinite(sums[0]) and math.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            self._non_finite = 0
+            progress.sums.loss += sums[0]
+            progress.sums.negative_log_likelihood += sums[1]
+            progress.sums.correct += sums[2]
+            progress.sums.tokens += tokens
+            progress.target_tokens += tokens
+        else:
+            norm = 0.0
+            self._skip_update([rows for rows, _ in batches])
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm, rate
+
+    def _loss(self, batch: Batch, smoothing: float) -> Any:
+        with autocast(self.device, "bf16" if self.progress.precision == "bf16" else "fp32"):
+            hidden = self.model(batch.source, batch.lengths, batch.target_input)
+        return smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing)
+
+    def _skip_update(self, rows: list[Ints]) -> None:
+        self.progress.skipped += 1
+        self._non_finite += 1
+        pairs = [int(row) + 1 for batch in rows for row in batch[:5]]
+        self._emit({"kind": "skipped", "step": self.progress.step, "pairs": pairs})
+        if self._non_finite >= _MAX_NON_FINITE:
+            raise NmtError(
+                f"loss or gradient was not finite in {_MAX_NON_FINITE} updates in a row, last at update {self.progress.step} "
+                f"(training pairs {', '.join(map(str, pairs))}, ...); lower training.learning_rate or use --set training.precision=fp32"
+            )
+
+    def _next_batch(self) -> tuple[Ints, Batch]:
+        progress = self.progress
+        if self._plan is None or self._plan[0] != progress.epoch:
+            self._plan = (progress.epoch, self._plan_epoch(progress.epoch))
+        if progress.position == len(self._plan[1]):
+            progress.epoch, progress.position = progress.epoch + 1, 0
+            self._plan = (progress.epoch, self._plan_epoch(progress.epoch))
+        rows = self._plan[1][progress.position]
+        progress.position += 1
+        return rows, collate(self.prepared.train, rows)
+
+    def _plan_epoch(self, epoch: int) -> list[Ints]:
+        return plan_epoch(self.prepared.train, self.selection.rows, self.config.batch_tokens, self.recipe.seed, epoch)
+
+    def _validate(self) -> None:
+        """Loss over the validation set and BLEU of real translations; then a checkpoint."""
+        start, progress = perf_counter(), self.progress
+        self.model.eval()
+        entry = {"kind": "validation", "step": progress.step, **self._validation_loss(), "bleu": self._validation_bleu()}
+        self.model.train()
+        if entry["bleu"] > progress.best_bleu or (entry["bleu"] == progress.best_bleu and entry["loss"] < progress.best_loss):
+            progress.best_step, progress.best_bleu, progress.best_loss = progress.step, entry["bleu"], entry["loss"]
+            progress.stale = 0
+        else:
+            progress.stale += 1
+            if progress.stale % self.config.plateau_patience == 0:
+                progress.plateau_factor /= 2
+        self._emit({**entry, "best": progress.stale == 0})
+        self._save()
+        progress.validation_seconds += perf_counter() - start
+        if self.budget is not None:
+            self._fit_budget()
+
+    @torch.no_grad()
+    def _validation_loss(self) -> dict[str, float]:
+        corpus = self.prepared.valid
+        rows = select(corpus, self.config.max_length).rows
+        sums, tokens = torch.zeros(3), 0
+        for chunk in plan_epoch(corpus, rows, self.config.batch_tokens, 0, 0):
+            batch = collate(corpus, chunk)
+            loss = self._loss(batch.to(self.device), 0.0)
+            sums += torch.stack([loss.total, loss.negative_log_likelihood, loss.correct]).float().cpu()
+            tokens += batch.tokens
+        loss, _, correct = (sums / max(tokens, 1)).tolist()
+        return {"loss": loss, "perplexity": _exp(loss), "accuracy": correct}
+
+    def _validation_bleu(self) -> float:
+        search = self.recipe.search.model_copy(update={"beam": 1})
+        loaded = store.LoadedModel(self.model, self.tokenizers, self.recipe, self.run_folder, {})
+        precision = "bf16" if self.progress.precision == "bf16" and self.device.type == "cuda" else "fp32"
+        translator = Translator(loaded, self.device, search, precision)
+        count = self.config.validation_sentences
+        hypotheses = translator.translate(self.validation.source[:count])
+        return bleu(hypotheses, self.validation.target[:count])
+
+    def _log_training(self, rate: float) -> None:
+        sums, tokens = self.progress.sums, max(self.progress.sums.tokens, 1)
+        self._emit(
+            {
+                "kind": "train",
+                "step": self.progress.step,
+                "updates": self.progress.updates,
+                "epoch": self.progress.epoch,
+                "loss": sums.loss / tokens,
+                "perplexity": _exp(sums.negative_log_likelihood / tokens),
+                "accuracy": sums.correct / tokens,
+                "learning_rate": rate,
+                "gradient_norm": sums.gradient_norm / max(sums.updates, 1),
+                "tokens_per_second": sums.tokens / max(sums.seconds, 1e-9),
+                "seconds": self._seconds,
+                "memory_mb": peak_memory_mb(self.device),
+            }
+        )
+        self.progress.sums = Sums()
+
+    def _emit(self, entry: Entry) -> None:
+        with (self.run_folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+        self.report(entry)
+
+    def _fit_budget(self) -> None:
+        """Plans as many updates as the time left allows at the speed seen so far, validations included."""
+        progress = self.progress
+        if self.budget is None or progress.step >= progress.updates:
+            return
+        done = progress.step // self._validate_every if progress.step > _PROBED_UPDATES else 0
+        per_validation = progress.validation_seconds / done if done else 0.01 * self.budget
+        ahead = max(1, _VALIDATIONS_IN_BUDGET - done)
+        left = self.budget - self._seconds - ahead * per_validation
+        per_update = progress.training_seconds / progress.step
+        # The first plan also fixes the pace of validations; later ones only stretch or shorten the end.
+        progress.updates = progress.step + max(0, int(left / per_update))
+
+    @property
+    def _validate_every(self) -> int:
+        if self.budget is None:
+            return self.config.validate_every
+        return max(_PROBED_UPDATES + 1, math.ceil(self.progress.updates / _VALIDATIONS_IN_BUDGET))
+
+    @property
+    def _seconds(self) -> float:
+        return self.progress.training_seconds + self.progress.validation_seconds
+
+    @property
+    def _out_of_patience(self) -> bool:
+        return self.config.patience is not None and self.progress.stale >= self.config.patience
+
+    @property
+    def _is_saved(self) -> bool:
+        return (self.folder / f"step-{self.progress.step:08d}").is_dir()
+
+    def _save(self) -> None:
+        if self._is_saved:
+            return
+        identity = {"vocabulary": self.tokenizers.fingerprints, "corpus": self.prepared.fingerprint}
+        state = {**dataclasses.asdict(self.progress), **identity, "recipe": _identity(self.recipe)}
+        store.save_checkpoint(self.folder, self.model, self.optimizer, state)
+        self._mark_best()
+
+    def _mark_best(self) -> None:
+        progress = self.progress
+        if progress.best_step:
+            store.write_best(self.folder, progress.best_step, {"bleu": progress.best_bleu, "loss": progress.best_loss})
+        store.rotate(self.folder, self.config.keep, store.best_checkpoint(self.folder))
+
+    def _resume(self) -> None:
+        """Goes on from the newest checkpoint that is whole; log lines after it are dropped."""
+        self._check_recipe()
+        atomic_write(self.run_folder / "recipe.toml", recipe_to_toml(self.recipe).encode())
+        self.tokenizers.save(self.run_folder)
+        for path in reversed(store.checkpoints(self.folder)):
+            if reason := store.damage(path):
+                self._emit({"kind": "damaged", "step": 0, "checkpoint": path.name, "reason": reason})
+                continue
+            state = json.loads((path / store.PROGRESS).read_text(encoding="utf-8"))
+            if state["corpus"] != self.prepared.fingerprint or state["vocabulary"] != self.tokenizers.fingerprints:
+                raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another --run folder")
+            store.load_checkpoint(path, self.model, self.optimizer)
+            planned = state["updates"] if self.budget is not None else self.config.updates
+            self.progress = Progress.restore({**state, "updates": planned})
+            self._mark_best()
+            break
+        self._trim_log()
+
+    def _check_recipe(self) -> None:
+        """Refuses to go on with a recipe that would have learnt otherwise; names the keys."""
+        if not store.checkpoints(self.folder):
+            return
+        earlier, now = _flat(load_recipe(self.run_folder / "recipe.toml")), _flat(self.recipe)
+        changed = [key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key)]
+        if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
+            details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
+            raise ConfigError(f"{self.run_folder} was begun with another recipe: {details}; use another --run folder")
+
+    def _trim_log(self) -> None:
+        log = self.run_folder / "log.jsonl"
+        lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
+        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= self.progress.step]
+        atomic_write(log, b"".join(kept))
+
+    def _announce(self) -> None:
+        plan = self._plan_epoch(self.progress.epoch)
+        self._emit(
+            {
+                "kind": "start",
+                "step": self.progress.step,
+                "updates": self.progress.updates,
+                "budget": self.budget,
+                "parameters": self.model.parameter_count,
+                "device": describe(self.device),
+                "precision": self.progress.precision,
+                "pairs": len(self.selection.rows),
+                "too_long": self.selection.too_long,
+                "batches_per_epoch": len(plan),
+                "padding": padding_share(self.prepared.train, plan),
+            }
+        )
+
+    def _write_bundle(self) -> None:
+        best = store.best_checkpoint(self.folder)
+        if best is None:
+            raise CheckpointError(f"{self.folder}: the best checkpoint is gone; nothing to write a model from")
+        progress = self.progress
+        card = {
+            "name": self.recipe.name,
+            "parameters": self.model.parameter_count,
+            "validation": {"bleu": progress.best_bleu, "loss": progress.best_loss, "step": progress.best_step},
+            "updates": progress.step,
+            "target_tokens": progress.target_tokens,
+            "seconds": round(self._seconds, 1),
+            "tokens_per_second": round(progress.target_tokens / max(progress.training_seconds, 1e-9)),
+            "corpus": self.prepared.fingerprint,
+            "synthetic": bool(self.prepared.report.get("synthetic")),
+            "device": describe(self.device),
+            "precision": progress.precision,
+            "versions": {"nmt": nmt.__version__, "torch": str(torch.__version__)},
+        }
+        store.write_bundle(self.run_folder / "model", best, self.recipe, self.tokenizers, card)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Holds the run folder; the lock ends with the process, however it ends."""
+        with (self.run_folder / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise NmtError(f"{self.run_folder} is being trained by process {lock.read().strip()}") from None
+            lock.truncate(0)
+            lock.write(f"{os.getpid()} on {os.uname().nodename}")
+            lock.flush()
+            yield
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first signal ends training after the update at hand, the second at once."""
+
+        def stop(number: int, _: FrameType | None) -> None:
+            self._signal = number
+            signal.signal(number, signal.SIG_DFL)
+
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+        before = {number: signal.signal(number, stop) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _identity(recipe: Recipe) -> str:
+    return fingerprint({key: value for key, value in _flat(recipe).items() if not key.startswith(_HARMLESS)})
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as dotted keys."""
+
+    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for key, child in value.items():
+                yield from walk(f"{prefix}.{key}" if prefix else str(key), child)
+        else:
+            yield prefix, value
+
+    return dict(walk("", recipe.model_dump(mode="json")))
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 50.0))
