@@ -1,9 +1,9 @@
 """Sequence-to-sequence translation: an RNN with one fixed vector, the same with attention, and the Transformer.
 
-    import nmt
+import nmt
 
-    translator = nmt.load("runs/phrasebook-transformer")
-    print(translator.translate(["Der Hund schläft."]))
+translator = nmt.load("runs/phrasebook-transformer")
+print(translator.translate(["Der Hund schläft."]))
 """
 
 from __future__ import annotations

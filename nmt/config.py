@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
@@ -235,7 +235,9 @@ class Recipe(Section):
     @classmethod
     def _fill_family_defaults(cls, values: Any) -> Any:
         """Training defaults that depend on the family become plain values, so that the saved recipe says them."""
-        model, training = (values.get(key, {}) for key in ("model", "training")) if isinstance(values, dict) else ({}, {})
+        model, training = (
+            (values.get(key, {}) for key in ("model", "training")) if isinstance(values, dict) else ({}, {})
+        )
         if not (isinstance(model, dict) and isinstance(training, dict)):
             return values
         defaults = FAMILY_TRAINING.get(model.get("kind", ""), {})
@@ -284,7 +286,7 @@ def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
         raise ConfigError("\n".join(f"{origin}: {_explain(item)}" for item in error.errors())) from None
 
 
-def parse_search(base: SearchConfig, changes: dict[str, Any]) -> SearchConfig:
+def parse_search(base: SearchConfig, changes: Mapping[str, object]) -> SearchConfig:
     """Search settings with those changes that are not None.
 
     Raises:
@@ -356,7 +358,8 @@ def _explain(item: Any) -> str:
         case "value_error":
             return f"{key}: {message}" if key else message
         case "literal_error":
-            return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{_suggest(str(item['input']), _quoted(item))}"
+            hint = _suggest(str(item["input"]), _quoted(item))
+            return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{hint}"
         case _:
             return f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
 

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +99,6 @@ class _Builder:
             self.values.extend(sequence)
             self.offsets.append(len(self.values))
 
-    def column(self) -> pa.Array:
+    def column(self) -> Any:
         values = pa.array(np.frombuffer(self.values, dtype=np.uint32) if self.values else np.zeros(0, np.uint32))
         return pa.LargeListArray.from_arrays(pa.array(np.frombuffer(self.offsets, dtype=np.int64)), values)

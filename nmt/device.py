@@ -51,8 +51,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def set_threads() -> None:
-    """One thread per core that this process may use; idle threads sleep instead of spinning against their neighbours."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """One thread per core that this process may use."""
     torch.set_num_threads(_usable_cores())
 
 

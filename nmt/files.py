@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def atomic_folder(final: Path) -> Iterator[Path]:
+def atomic_folder(final: Path) -> Generator[Path]:
     """Yields an empty folder beside `final`; when the block ends it is fsynced and takes the name in one rename."""
     final.parent.mkdir(parents=True, exist_ok=True)
     draft = final.parent / f"{_LITTER}{final.name}-{os.getpid()}"
@@ -74,7 +74,7 @@ def clear_litter(folder: Path) -> None:
 
 
 @contextmanager
-def explain_full_disk(path: Path) -> Iterator[None]:
+def explain_full_disk(path: Path) -> Generator[None]:
     """Turns a full disk into one line that says how much room is left."""
     try:
         yield
@@ -83,7 +83,9 @@ def explain_full_disk(path: Path) -> Iterator[None]:
         number = getattr(error, "errno", None)
         if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "os error 28" in str(error).lower():
             free = shutil.disk_usage(path.parent).free
-            raise NmtError(f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact") from None
+            raise NmtError(
+                f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact"
+            ) from None
         raise
 
 

@@ -34,9 +34,9 @@ def smoothed_cross_entropy(hidden: Tensor, output: nn.Linear, target: Tensor, sm
     flat = target.flatten()
     rows = flat.ne(PAD).nonzero().squeeze(1)
     hidden = hidden.flatten(0, 1).index_select(0, rows)
-    values: tuple[Tensor, Tensor, Tensor] = _ProjectedCrossEntropy.apply(
+    values: tuple[Tensor, Tensor, Tensor] = _ProjectedCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch's gap
         hidden, output.weight, output.bias, flat.index_select(0, rows), smoothing, torch.is_grad_enabled()
-    )  # pyright: ignore[reportAssignmentType] - torch types `apply` as Any
+    )
     return Loss(*values)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast, get_args
 
-from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
 
 from nmt.errors import ConfigError, DataError
 
@@ -91,7 +95,9 @@ def bleu_by_length(
         rows = [row for row, source in enumerate(sources) if low <= len(source.split()) <= high]
         if rows:
             chosen, expected = ([side[row] for row in rows] for side in (hypotheses, references))
-            buckets.append(Bucket(low, high, len(rows), score(chosen, expected, tokenize=tokenize, metrics=("bleu",))[0]))
+            buckets.append(
+                Bucket(low, high, len(rows), score(chosen, expected, tokenize=tokenize, metrics=("bleu",))[0])
+            )
     return buckets
 
 
@@ -110,6 +116,7 @@ def _score_one(
     lowercase: bool,
     resamples: int,
 ) -> Score:
+    scorer: Metric
     match metric:
         case "bleu":
             scorer = BLEU(tokenize=tokenize, lowercase=lowercase)
@@ -118,7 +125,9 @@ def _score_one(
         case "ter":
             scorer = TER(case_sensitive=not lowercase)
     result = scorer.corpus_score(list(hypotheses), [list(references)], n_bootstrap=resamples)
-    middle, margin = float(result.mean or result.score), float(result.ci or 0.0)
-    # The signature of the score itself: `nmt` prints the value over the whole test set, as sacreBLEU's command does.
     signature = str(scorer.get_signature())
-    return Score(metric, float(result.score), middle - margin, middle + margin, signature)
+    details = json.loads(result.format(width=6, signature=signature, is_json=True))
+    value = float(result.score)
+    # sacreBLEU's interval lies around the mean of the resamples; where all are alike it gives none.
+    middle, margin = details.get("confidence_mean", value), details.get("confidence_var", 0.0)
+    return Score(metric, value, min(value, middle - margin), max(value, middle + margin), signature)

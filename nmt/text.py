@@ -1,4 +1,4 @@
-"""Lines of text from bytes: split on `\\n` alone, so that line n of a file is line n of its translation."""
+r"""Lines of text from bytes: split on `\\n` alone, so that line n of a file is line n of its translation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def split_lines(stream: IO[bytes] | Iterable[bytes]) -> Iterator[bytes]:
-    """Lines of a binary stream without their `\\n`, one trailing `\\r` and, on the first, a byte-order mark."""
+    r"""Lines of a binary stream without their `\\n`, one trailing `\\r` and, on the first, a byte-order mark."""
     for number, line in enumerate(stream):
         text = line.removesuffix(b"\n").removesuffix(b"\r")
         yield text.removeprefix(_BOM) if number == 0 else text
@@ -64,5 +64,5 @@ def read_lines(path: Path) -> list[str]:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Writes lines as UTF-8, each ended by one `\\n`."""
+    r"""Writes lines as UTF-8, each ended by one `\\n`."""
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))

@@ -53,7 +53,9 @@ class Tokenizer:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise DataError(f"tokenizer.vocabulary = {config.vocabulary} does not fit this text: {_reason(error)}") from None
+            raise DataError(
+                f"tokenizer.vocabulary = {config.vocabulary} does not fit this text: {_reason(error)}"
+            ) from None
         return cls(model.getvalue())
 
     @classmethod

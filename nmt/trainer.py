@@ -8,7 +8,7 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from nmt import checkpoint as store
 from nmt.batching import Batch, collate, padding_share, plan_epoch, select
 from nmt.config import Recipe, load_recipe, recipe_to_toml
 from nmt.dataset import Ints
-from nmt.device import autocast, choose_precision, describe, peak_memory_mb, seed_update
+from nmt.device import Precision, autocast, choose_precision, describe, peak_memory_mb, seed_update
 from nmt.errors import CheckpointError, ConfigError, DataError, NmtError
 from nmt.files import atomic_write, clear_litter, fingerprint
 from nmt.loss import smoothed_cross_entropy
@@ -43,11 +43,13 @@ _VALIDATIONS_IN_BUDGET = 8
 _HARMLESS = ("search.", "training.updates", "training.keep", "training.patience", "training.log_every")
 
 
-class InterruptedTraining(NmtError):
+class TrainingInterrupted(NmtError):  # noqa: N818 - nothing went wrong
     """A signal asked the training to stop; its state is saved."""
 
     def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after update {step}; the same command goes on from there")
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after update {step}; the same command goes on from there"
+        )
         self.exit_code = 128 + number
 
 
@@ -74,8 +76,11 @@ class Progress:
     """Batches of the epoch that were used."""
     updates: int = 0
     """Updates planned in all."""
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     plateau_factor: float = 1.0
+    validations: int = 0
+    next_validation: int = 0
+    """Update after which validation falls due."""
     stale: int = 0
     """Validations since the best."""
     best_step: int = 0
@@ -94,7 +99,10 @@ class Progress:
     def restore(cls, values: dict[str, Any]) -> Progress:
         """From the JSON of a checkpoint."""
         known = {item.name for item in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in values.items() if key in known and key != "sums"}, sums=Sums(**values["sums"]))
+        return cls(
+            **{key: value for key, value in values.items() if key in known and key != "sums"},
+            sums=Sums(**values["sums"]),
+        )
 
 
 class Trainer:
@@ -125,7 +133,8 @@ class Trainer:
         """
         if budget is not None and recipe.training.schedule != "cosine":
             raise ConfigError(
-                f"--budget needs a schedule that ends when time is up: --set training.schedule=cosine, not {recipe.training.schedule}"
+                "--budget needs a schedule that ends when time is up: "
+                f"--set training.schedule=cosine, not {recipe.training.schedule}"
             )
         self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
         self.run_folder, self.folder = run, run / "checkpoints"
@@ -138,7 +147,11 @@ class Trainer:
         sizes = self.tokenizers.source.vocabulary_size, self.tokenizers.target.vocabulary_size
         self.model = build_model(recipe.model, *sizes).to(device)
         self.optimizer = make_optimizer(self.model, self.config)
-        self.progress = Progress(updates=self.config.updates, precision=choose_precision(self.config.precision, device))
+        self.progress = Progress(
+            updates=self.config.updates,
+            next_validation=self.config.validate_every,
+            precision=choose_precision(self.config.precision, device),
+        )
         self.validation = prepared.testset("valid")
         self._plan: tuple[int, list[Ints]] | None = None
         self._signal = 0
@@ -148,7 +161,7 @@ class Trainer:
         """Trains to the end and writes the bundle.
 
         Raises:
-            InterruptedTraining: a signal came; everything is saved.
+            TrainingInterrupted: a signal came; everything is saved.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock(), self._signals():
@@ -160,7 +173,7 @@ class Trainer:
                 self._update()
                 if self._signal:
                     self._save()
-                    raise InterruptedTraining(self._signal, self.progress.step)
+                    raise TrainingInterrupted(self._signal, self.progress.step)
             if not self._is_saved:
                 self._validate()
             self._write_bundle()
@@ -179,11 +192,11 @@ class Trainer:
         progress.sums.seconds += seconds
         progress.sums.gradient_norm += norm
         progress.sums.updates += 1
-        if self.budget is not None and progress.step == _PROBED_UPDATES:
+        if progress.step == _PROBED_UPDATES:
             self._fit_budget()
         if progress.step % self.config.log_every == 0:
             self._log_training(rate)
-        if progress.step % self._validate_every == 0 or progress.step == progress.updates:
+        if progress.step in (progress.next_validation, progress.updates):
             self._validate()
 
     def _step(self, batches: list[tuple[Ints, Batch]]) -> tuple[float, float]:
@@ -216,7 +229,7 @@ class Trainer:
         return norm, rate
 
     def _loss(self, batch: Batch, smoothing: float) -> Any:
-        with autocast(self.device, "bf16" if self.progress.precision == "bf16" else "fp32"):
+        with autocast(self.device, self.progress.precision):
             hidden = self.model(batch.source, batch.lengths, batch.target_input)
         return smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing)
 
@@ -227,8 +240,9 @@ class Trainer:
         self._emit({"kind": "skipped", "step": self.progress.step, "pairs": pairs})
         if self._non_finite >= _MAX_NON_FINITE:
             raise NmtError(
-                f"loss or gradient was not finite in {_MAX_NON_FINITE} updates in a row, last at update {self.progress.step} "
-                f"(training pairs {', '.join(map(str, pairs))}, ...); lower training.learning_rate or use --set training.precision=fp32"
+                f"loss or gradient was not finite in {_MAX_NON_FINITE} updates in a row, last at update "
+                f"{self.progress.step} (training pairs {', '.join(map(str, pairs))}, ...); "
+                "lower training.learning_rate or use --set training.precision=fp32"
             )
 
     def _next_batch(self) -> tuple[Ints, Batch]:
@@ -249,20 +263,22 @@ class Trainer:
         """Loss over the validation set and BLEU of real translations; then a checkpoint."""
         start, progress = perf_counter(), self.progress
         self.model.eval()
-        entry = {"kind": "validation", "step": progress.step, **self._validation_loss(), "bleu": self._validation_bleu()}
+        losses, bleu_score = self._validation_loss(), self._validation_bleu()
         self.model.train()
-        if entry["bleu"] > progress.best_bleu or (entry["bleu"] == progress.best_bleu and entry["loss"] < progress.best_loss):
-            progress.best_step, progress.best_bleu, progress.best_loss = progress.step, entry["bleu"], entry["loss"]
+        if (bleu_score, -losses["loss"]) > (progress.best_bleu, -progress.best_loss):
+            progress.best_step, progress.best_bleu, progress.best_loss = progress.step, bleu_score, losses["loss"]
             progress.stale = 0
         else:
             progress.stale += 1
             if progress.stale % self.config.plateau_patience == 0:
                 progress.plateau_factor /= 2
-        self._emit({**entry, "best": progress.stale == 0})
-        self._save()
+        best = progress.stale == 0
+        progress.validations += 1
+        progress.next_validation = progress.step + self.config.validate_every
+        self._emit({"kind": "validation", "step": progress.step, **losses, "bleu": bleu_score, "best": best})
         progress.validation_seconds += perf_counter() - start
-        if self.budget is not None:
-            self._fit_budget()
+        self._fit_budget()
+        self._save()
 
     @torch.no_grad()
     def _validation_loss(self) -> dict[str, float]:
@@ -280,8 +296,7 @@ class Trainer:
     def _validation_bleu(self) -> float:
         search = self.recipe.search.model_copy(update={"beam": 1})
         loaded = store.LoadedModel(self.model, self.tokenizers, self.recipe, self.run_folder, {})
-        precision = "bf16" if self.progress.precision == "bf16" and self.device.type == "cuda" else "fp32"
-        translator = Translator(loaded, self.device, search, precision)
+        translator = Translator(loaded, self.device, search, self.progress.precision)
         count = self.config.validation_sentences
         hypotheses = translator.translate(self.validation.source[:count])
         return bleu(hypotheses, self.validation.target[:count])
@@ -316,19 +331,13 @@ class Trainer:
         progress = self.progress
         if self.budget is None or progress.step >= progress.updates:
             return
-        done = progress.step // self._validate_every if progress.step > _PROBED_UPDATES else 0
+        done = progress.validations
         per_validation = progress.validation_seconds / done if done else 0.01 * self.budget
         ahead = max(1, _VALIDATIONS_IN_BUDGET - done)
         left = self.budget - self._seconds - ahead * per_validation
         per_update = progress.training_seconds / progress.step
-        # The first plan also fixes the pace of validations; later ones only stretch or shorten the end.
         progress.updates = progress.step + max(0, int(left / per_update))
-
-    @property
-    def _validate_every(self) -> int:
-        if self.budget is None:
-            return self.config.validate_every
-        return max(_PROBED_UPDATES + 1, math.ceil(self.progress.updates / _VALIDATIONS_IN_BUDGET))
+        progress.next_validation = progress.step + math.ceil((progress.updates - progress.step) / ahead)
 
     @property
     def _seconds(self) -> float:
@@ -431,7 +440,7 @@ class Trainer:
         store.write_bundle(self.run_folder / "model", best, self.recipe, self.tokenizers, card)
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self) -> Generator[None]:
         """Holds the run folder; the lock ends with the process, however it ends."""
         with (self.run_folder / "lock").open("a+") as lock:
             try:
@@ -445,7 +454,7 @@ class Trainer:
             yield
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _signals(self) -> Generator[None]:
         """The first signal ends training after the update at hand, the second at once."""
 
         def stop(number: int, _: FrameType | None) -> None:

@@ -22,9 +22,13 @@ _EXAMPLES = 4
 
 
 def compare(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Bundles or run folders of one corpus.", show_default=False)],
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL...", help="Bundles or run folders of one corpus.", show_default=False)
+    ],
     testset: TestsetOption = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw BLEU against source length (last test set) into this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw BLEU against source length (last test set) into this file.")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Write all figures and translations as JSON.")] = None,
     lowercase: LowercaseOption = False,
     tokenize: TokenizeOption = "13a",
@@ -54,17 +58,23 @@ def compare(
         _plot(plot, testsets[-1], {labels[name]: found[-1] for name, found in results.items()})
         note(f"plot: {plot}")
     if save:
-        save.write_text(json.dumps(_as_json(translators, results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        save.write_text(
+            json.dumps(_as_json(translators, results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         note(f"figures: {save}")
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
     """Names without the words that all of them begin with."""
-    import os
-
-    shared = os.path.commonprefix(list(names)) if len(names) > 1 else ""
-    cut = shared.rfind("-") + 1
-    return {name: name[cut:] or name for name in names}
+    parts = [name.split("-") for name in names]
+    shared = 0
+    while (
+        len(names) > 1
+        and all(len(words) > shared + 1 for words in parts)
+        and len({words[shared] for words in parts}) == 1
+    ):
+        shared += 1
+    return {name: "-".join(words[shared:]) for name, words in zip(names, parts, strict=True)}
 
 
 def _print_systems(translators: Mapping[str, Translator]) -> None:
@@ -75,18 +85,25 @@ def _print_systems(translators: Mapping[str, Translator]) -> None:
         rows.append([name, f"{translator.model.parameter_count:,}", *training])
     corpus = next(iter(translators.values())).recipe.data
     print_table(
-        f"{corpus.corpus} {corpus.source}-{corpus.target}", ["system", "parameters", "updates", "seconds", "train tok/s"], rows
+        f"{corpus.corpus} {corpus.source}-{corpus.target}",
+        ["system", "parameters", "updates", "seconds", "train tok/s"],
+        rows,
     )
 
 
 def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
     first = next(iter(results.values()))
-    heads = ["BLEU lower-cased" if "lc" in score.signature and score.metric == "bleu" else _NAMES[score.metric] for score in first.scores]
+    heads = [
+        "BLEU lower-cased" if "lc" in score.signature and score.metric == "bleu" else _NAMES[score.metric]
+        for score in first.scores
+    ]
     rows = [
         [name, *(f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]" for score in result.scores)]
         for name, result in results.items()
     ]
-    print_table(f"{testset.name}: {len(testset.source):,} sentences, 95 % bootstrap intervals", ["system", *heads], rows)
+    print_table(
+        f"{testset.name}: {len(testset.source):,} sentences, 95 % bootstrap intervals", ["system", *heads], rows
+    )
     for head, score in zip(heads, first.scores, strict=True):
         typer.echo(f"  {head}: {score.signature}")
     typer.echo()
@@ -112,7 +129,9 @@ def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None
 def _plot(path: Path, testset: TestSet, results: Mapping[str, Evaluation]) -> None:
     from nmt.report.length_plot import plot_bleu_by_length
 
-    plot_bleu_by_length(path, f"BLEU by source length, {testset.name}", {name: result.buckets for name, result in results.items()})
+    plot_bleu_by_length(
+        path, f"BLEU by source length, {testset.name}", {name: result.buckets for name, result in results.items()}
+    )
 
 
 def _as_json(translators: Mapping[str, Translator], results: Mapping[str, Sequence[Evaluation]]) -> dict[str, Any]:

@@ -61,7 +61,9 @@ class TrainingDisplay:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
             columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
-            self._progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+            self._progress = Progress(
+                *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+            )
             self._progress.start()
             self._task = self._progress.add_task("", total=None)
         return self
@@ -80,7 +82,9 @@ class TrainingDisplay:
             case "validation":
                 self._bleu = entry["bleu"]
                 mark = "  best so far" if entry["best"] else ""
-                figures = f"loss {entry['loss']:.3f}  perplexity {entry['perplexity']:.2f}  accuracy {entry['accuracy']:.1%}"
+                figures = (
+                    f"loss {entry['loss']:.3f}  perplexity {entry['perplexity']:.2f}  accuracy {entry['accuracy']:.1%}"
+                )
                 self._line(f"update {entry['step']}  validation  {figures}  BLEU {entry['bleu']:.2f} (greedy){mark}")
             case "skipped":
                 self._line(f"update {entry['step']}  skipped: loss or gradient not finite")
@@ -92,9 +96,8 @@ class TrainingDisplay:
     def _start(self, entry: dict[str, Any]) -> None:
         begun = f"going on from update {entry['step']}" if entry["step"] else "starting"
         plan = f"{clock(entry['budget'])} of training" if entry["budget"] else f"{entry['updates']} updates"
-        self._line(
-            f"{begun}: {entry['parameters']:,} parameters, {entry['pairs']:,} pairs, {plan}, {entry['precision']} on {entry['device']}"
-        )
+        sizes = f"{entry['parameters']:,} parameters, {entry['pairs']:,} pairs, {plan}"
+        self._line(f"{begun}: {sizes}, {entry['precision']} on {entry['device']}")
         batches = f"{entry['batches_per_epoch']} batches an epoch, {entry['padding']:.1%} padding"
         self._line(batches + (f", {entry['too_long']} pairs left out as too long" if entry["too_long"] else ""))
 
@@ -103,7 +106,9 @@ class TrainingDisplay:
         figures = f"loss {entry['loss']:.3f}  accuracy {entry['accuracy']:.1%}  {speed}"
         if self._progress:
             bleu = "" if self._bleu is None else f"  BLEU {self._bleu:.1f}"
-            self._progress.update(self._task, completed=entry["step"], total=entry["updates"], description=figures + bleu)
+            self._progress.update(
+                self._task, completed=entry["step"], total=entry["updates"], description=figures + bleu
+            )
             return
         left = entry["seconds"] / entry["step"] * (entry["updates"] - entry["step"])
         rate = f"lr {entry['learning_rate']:.1e}  norm {entry['gradient_norm']:.2f}"

@@ -18,20 +18,28 @@ if TYPE_CHECKING:
 TestsetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--testset", "-t", metavar="NAME", help="A test set of the model's corpus, or SOURCE:REFERENCE files. Repeatable. Default: all."
+        "--testset",
+        "-t",
+        metavar="NAME",
+        help="A test set of the model's corpus, or SOURCE:REFERENCE files. Repeatable. Default: all.",
     ),
 ]
 LowercaseOption = Annotated[bool, typer.Option("--lowercase", help="Show lower-cased BLEU too.")]
-TokenizeOption = Annotated[str, typer.Option("--tokenize", help="sacreBLEU's tokenisation; none for text that is tokenised already.")]
+TokenizeOption = Annotated[
+    str, typer.Option("--tokenize", help="sacreBLEU's tokenisation; none for text that is tokenised already.")
+]
 
 
 def evaluate(
     model: ModelArgument,
     testset: TestsetOption = None,
     hypothesis: Annotated[
-        Path | None, typer.Option("--hypothesis", help="Score this file instead of translating (one test set).", show_default=False)
+        Path | None,
+        typer.Option("--hypothesis", help="Score this file instead of translating (one test set).", show_default=False),
     ] = None,
-    save: Annotated[Path | None, typer.Option("--save", help="Folder for the translations.", show_default=False)] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Folder for the translations.", show_default=False)
+    ] = None,
     lowercase: LowercaseOption = False,
     tokenize: TokenizeOption = "13a",
     beam: BeamOption = None,
@@ -71,12 +79,17 @@ def print_scores(results: Sequence[Evaluation]) -> None:
     """One table of scores a test set, each with its signature, and BLEU by source length."""
     for result in results:
         rows = [
-            [score.metric, f"{score.value:.2f}", f"[{score.low:.2f}, {score.high:.2f}]", score.signature] for score in result.scores
+            [score.metric, f"{score.value:.2f}", f"[{score.low:.2f}, {score.high:.2f}]", score.signature]
+            for score in result.scores
         ]
         title = f"{result.testset.name}: {len(result.hypotheses)} sentences"
         print_table(title, ["metric", "score", "95 % interval", "signature"], rows)
         buckets = [
-            [f"{bucket.low}-{bucket.high}" if bucket.high < 10_000 else f"{bucket.low}+", str(bucket.sentences), str(bucket.bleu)[5:]]
+            [
+                f"{bucket.low}-{bucket.high}" if bucket.high < 10_000 else f"{bucket.low}+",
+                str(bucket.sentences),
+                str(bucket.bleu)[5:],
+            ]
             for bucket in result.buckets
         ]
         print_table("by source length in words", ["words", "sentences", "BLEU"], buckets)

@@ -31,4 +31,6 @@ def info(model: ModelArgument, as_json: JsonOption = False, latest: LatestOption
     if as_json:
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    print_table("", ["", ""], [[key, value if isinstance(value, str) else json.dumps(value)] for key, value in facts.items()])
+    print_table(
+        "", ["", ""], [[key, value if isinstance(value, str) else json.dumps(value)] for key, value in facts.items()]
+    )

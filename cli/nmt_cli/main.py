@@ -29,6 +29,9 @@ class _Group(TyperGroup):
             raise typer.Exit(1) from None
 
 
+# Read when torch loads its threads: those that wait then sleep, and a busy neighbour costs no more than its share.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
@@ -46,7 +49,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 

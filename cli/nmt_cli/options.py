@@ -9,21 +9,31 @@ from typing import Annotated
 import typer
 
 RecipeArgument = Annotated[
-    Path, typer.Argument(metavar="RECIPE", help="A recipe file, or a folder that holds recipe.toml.", show_default=False)
+    Path,
+    typer.Argument(metavar="RECIPE", help="A recipe file, or a folder that holds recipe.toml.", show_default=False),
 ]
 ModelArgument = Annotated[
     Path,
-    typer.Argument(metavar="MODEL", help="A bundle, a run folder (its best checkpoint) or one checkpoint.", show_default=False),
+    typer.Argument(
+        metavar="MODEL", help="A bundle, a run folder (its best checkpoint) or one checkpoint.", show_default=False
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. --set model.layers=2. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the recipe, e.g. --set model.layers=2. Repeatable."
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:n.")]
-LatestOption = Annotated[bool, typer.Option("--latest", help="Of a run folder, take the latest checkpoint instead of the best.")]
+LatestOption = Annotated[
+    bool, typer.Option("--latest", help="Of a run folder, take the latest checkpoint instead of the best.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 BeamOption = Annotated[
-    int | None, typer.Option("--beam", min=1, help="Hypotheses per sentence; 1 is greedy. Default: the recipe's.", show_default=False)
+    int | None,
+    typer.Option(
+        "--beam", min=1, help="Hypotheses per sentence; 1 is greedy. Default: the recipe's.", show_default=False
+    ),
 ]
 BatchSizeOption = Annotated[
     int | None,

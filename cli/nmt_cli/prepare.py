@@ -38,7 +38,9 @@ def print_report(prepared: Prepared) -> None:
     print_table("train", ["", ""], [*rows, ["pairs kept", f"{train['kept']:,}"]])
     columns = ["vocabulary", "tokens", "mean_length", "longest", "unknown"]
     print_table(
-        "tokens", ["side", *columns], [[side, *(f"{row[key]:,}" for key in columns)] for side, row in report["tokens"].items()]
+        "tokens",
+        ["side", *columns],
+        [[side, *(f"{row[key]:,}" for key in columns)] for side, row in report["tokens"].items()],
     )
     found = [
         [
@@ -49,5 +51,7 @@ def print_report(prepared: Prepared) -> None:
         for leak in report["found_in_train"]
     ]
     dropped = " (dropped from train)" if report["leaks_dropped"] else ""
-    print_table(f"found in train, exact / normalised{dropped}", ["test set", "sentences", "source", "target", "both"], found)
+    print_table(
+        f"found in train, exact / normalised{dropped}", ["test set", "sentences", "source", "target", "both"], found
+    )
     typer.echo(str(prepared.folder))

@@ -22,6 +22,8 @@ def choose_testsets(recipe: Recipe, names: Sequence[str]) -> list[TestSet]:
         return [TestSet.read(Path(name.split(":")[0]).stem, *map(Path, name.split(":", 1))) for name in names]
     prepared = prepare(recipe, say=note)
     return [
-        TestSet.read(Path(name.split(":")[0]).stem, *map(Path, name.split(":", 1))) if ":" in name else prepared.testset(name)
+        TestSet.read(Path(name.split(":")[0]).stem, *map(Path, name.split(":", 1)))
+        if ":" in name
+        else prepared.testset(name)
         for name in names or [name for name in prepared.testsets() if name != "valid"]
     ]

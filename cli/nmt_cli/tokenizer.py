@@ -37,7 +37,9 @@ def train(
 
 
 @app.command()
-def encode(model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of tokens.")] = False) -> None:
+def encode(
+    model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of tokens.")] = False
+) -> None:
     """Text on stdin to tokens on stdout."""
     from nmt.tokenizer import Tokenizer
 
@@ -48,7 +50,9 @@ def encode(model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="
 
 
 @app.command()
-def decode(model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Read ids instead of tokens.")] = False) -> None:
+def decode(
+    model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Read ids instead of tokens.")] = False
+) -> None:
     """Tokens on stdin to text on stdout."""
     from nmt.errors import DataError
     from nmt.tokenizer import Tokenizer
@@ -71,7 +75,8 @@ def _chunks() -> Iterator[list[str]]:
     from nmt.text import clean_line, decode_strict, split_lines
 
     lines = (
-        clean_line(decode_strict(line, f"stdin, line {number}")) for number, line in enumerate(split_lines(sys.stdin.buffer), 1)
+        clean_line(decode_strict(line, f"stdin, line {number}"))
+        for number, line in enumerate(split_lines(sys.stdin.buffer), 1)
     )
     while chunk := list(islice(lines, 1000)):
         yield chunk

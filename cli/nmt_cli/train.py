@@ -13,11 +13,15 @@ from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
 
 def train(
     recipe: RecipeArgument,
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder. Default: runs/NAME.", show_default=False)] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run folder. Default: runs/NAME.", show_default=False)
+    ] = None,
     overrides: SetOption = None,
     budget: Annotated[
         float | None,
-        typer.Option("--budget", parser=duration, metavar="TIME", help="Train for so long (90s, 15m, 2h), ending annealed."),
+        typer.Option(
+            "--budget", parser=duration, metavar="TIME", help="Train for so long (90s, 15m, 2h), ending annealed."
+        ),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -33,7 +37,9 @@ def train(
     prepared = prepare(settings, say=note)
     for leak in prepared.report["found_in_train"]:
         if leak["pairs_normalised"] and leak["testset"] != "valid":
-            note(f"warning: {leak['pairs_normalised']} of {leak['sentences']} pairs of {leak['testset']} stand in train")
+            note(
+                f"warning: {leak['pairs_normalised']} of {leak['sentences']} pairs of {leak['testset']} stand in train"
+            )
     folder = run or Path("runs") / settings.name
     folder.mkdir(parents=True, exist_ok=True)
     note(f"{settings.name} -> {folder}")

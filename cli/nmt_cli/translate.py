@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 
 def translate(
     model: ModelArgument,
-    file: Annotated[Path | None, typer.Argument(help="Text to translate, one segment a line. Default: stdin.", show_default=False)] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of stdout, in one rename.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Text to translate, one segment a line. Default: stdin.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here instead of stdout, in one rename.")
+    ] = None,
     beam: BeamOption = None,
-    length_penalty: Annotated[str | None, typer.Option(help="none, average or gnmt. Default: the recipe's.", show_default=False)] = None,
+    length_penalty: Annotated[
+        str | None, typer.Option(help="none, average or gnmt. Default: the recipe's.", show_default=False)
+    ] = None,
     alpha: Annotated[float | None, typer.Option(help="Exponent of the length penalty.", show_default=False)] = None,
-    n_best: Annotated[int, typer.Option("--n-best", min=1, help="Print so many per line: line, score, log-probability, text.")] = 1,
+    n_best: Annotated[
+        int, typer.Option("--n-best", min=1, help="Print so many per line: line, score, log-probability, text.")
+    ] = 1,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     batch_size: BatchSizeOption = None,
     latest: LatestOption = False,
@@ -47,7 +55,7 @@ def open_translator(
     model: Path,
     device: str,
     latest: bool,
-    search: dict[str, object],
+    search: Mapping[str, object],
     precision: str = "auto",
     batch_size: int | None = None,
 ) -> Translator:
@@ -89,7 +97,7 @@ def _translated(translator: Translator, lines: Iterator[str], n_best: int) -> It
 
 
 @contextmanager
-def _reading(file: Path | None) -> Iterator[IO[bytes]]:
+def _reading(file: Path | None) -> Generator[IO[bytes]]:
     from nmt.errors import DataError
 
     if file is None:
@@ -104,7 +112,7 @@ def _reading(file: Path | None) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _writing(output: Path | None) -> Iterator[IO[bytes]]:
+def _writing(output: Path | None) -> Generator[IO[bytes]]:
     """Stdout, or a file that appears whole when the last line is written."""
     if output is None:
         yield sys.stdout.buffer

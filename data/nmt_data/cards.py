@@ -45,9 +45,9 @@ class Card(Section):
     licence: str
     citation: str = ""
     languages: tuple[str, ...]
-    splits: dict[str, str] = {}
+    splits: dict[str, str] = Field(default_factory=dict)
     """File of each split: `{language}` for one file a language, else .tsv, .jsonl or .parquet; any of them .gz or .xz."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """Column of each language in .tsv (a number from 1), .jsonl and .parquet; its own name if left out."""
     holdout: Holdout = Holdout()
     hub: Hub | None = None
@@ -85,7 +85,9 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> Card:
     if not path.exists():
         close = difflib.get_close_matches(name, card_names(), n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        raise DataError(f"data.corpus: no card {name}{hint}; known: {', '.join(card_names())}, or the path of a .toml card")
+        raise DataError(
+            f"data.corpus: no card {name}{hint}; known: {', '.join(card_names())}, or the path of a .toml card"
+        )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         card = Card.model_validate({**values, "folder": path.parent if path.parent != _CARDS else None})

@@ -61,7 +61,11 @@ def prepare(recipe: Recipe, say: Say = lambda _: None) -> Prepared:
     say("encoding")
     with atomic_folder(folder) as draft:
         _write(draft, texts, tokenizers)
-        report = {**texts.report, "tokens": _token_report(draft, tokenizers), "seconds": round(perf_counter() - start, 1)}
+        report = {
+            **texts.report,
+            "tokens": _token_report(draft, tokenizers),
+            "seconds": round(perf_counter() - start, 1),
+        }
         (draft / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
     return Prepared(folder)
 

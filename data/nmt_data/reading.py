@@ -71,12 +71,16 @@ class Split:
             case ".parquet":
                 return _read_parquet(path, columns)
             case suffix:
-                raise DataError(f"{path}: unknown kind of table {suffix!r}; use .tsv, .jsonl, .parquet or {{language}} files")
+                raise DataError(
+                    f"{path}: unknown kind of table {suffix!r}; use .tsv, .jsonl, .parquet or {{language}} files"
+                )
 
     def _read_hub(self) -> Iterator[Pair]:
         hub, wanted = self.card.hub, self.card.splits.get(self.name)
         place = f"NMT_DATA = {data_folder()}" if data_folder() else "NMT_DATA, which is not set"
-        local = f"put {wanted.format(language='LANGUAGE')} under {place}" if wanted else "write a card with your own files"
+        local = (
+            f"put {wanted.format(language='LANGUAGE')} under {place}" if wanted else "write a card with your own files"
+        )
         if hub is None:
             raise DataError(f"corpus {self.card.name}, split {self.name}: no files found; {local}")
         try:

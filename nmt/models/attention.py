@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nmt.models.dropout import drop
+
 ScoreName = Literal["additive", "dot", "scaled_dot", "bilinear"]
 
 # B sentences, S source positions, T target positions (or hypotheses of one sentence), D width, H heads, K width of a head
@@ -151,4 +153,4 @@ def attend(query: Tensor, memory: KeyValue, mask: Tensor | None, causal: bool, d
         scores = scores.masked_fill(~seen, -torch.inf)
     if causal:
         scores = scores + scores.new_full(scores.shape[2:], -torch.inf).triu_(1)
-    return torch.matmul(F.dropout(scores.softmax(-1), dropout), memory.value)
+    return torch.matmul(drop(scores.softmax(-1), dropout), memory.value)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nmt.config import RnnConfig
 from nmt.models.attention import ScoreName, make_score
+from nmt.models.dropout import Dropout
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, L layers, V vocabulary
@@ -67,14 +68,12 @@ class Encoder(nn.Module):
 
     def __init__(self, config: RnnConfig) -> None:
         super().__init__()
-        directions = 2 if config.bidirectional else 1
-        self.width = config.hidden * directions
+        self.width = config.hidden * (2 if config.bidirectional else 1)
         self.reverse_source, self.summarise_max = config.reverse_source, config.summary == "max_and_last"
-        self.dropout = nn.Dropout(config.dropout)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(_recurrent(config, config.embedding if layer == 0 else self.width, 1) for _ in range(directions))
-            for layer in range(config.layers)
-        )
+        self.dropout = Dropout(config.dropout)
+        widths = [config.embedding] + [self.width] * (config.layers - 1)
+        self.forwards = nn.ModuleList(_recurrent(config, width, 1) for width in widths)
+        self.backwards = nn.ModuleList(_recurrent(config, width, 1) for width in widths if config.bidirectional)
         self.summary_width = self.width * config.layers + (self.width if self.summarise_max else 0)
 
     def forward(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,13 +83,14 @@ class Encoder(nn.Module):
         states = _gather(embedded, turn) if self.reverse_source else embedded
         last = (lengths - 1)[:, None]  # (B, 1)
         finals: list[Tensor] = []
-        for index, directions in enumerate(self.layers):
+        for index, reader in enumerate(self.forwards):
             inputs = self.dropout(states) if index else states
-            outputs: list[Tensor] = []
-            for reverse, rnn in enumerate(directions):  # pyright: ignore[reportArgumentType] - a ModuleList iterates
-                run = rnn(_gather(inputs, turn) if reverse else inputs)[0]  # (B, S, H)
-                finals.append(_gather(run, last).squeeze(1))  # (B, H)
-                outputs.append(_gather(run, turn) if reverse else run)
+            outputs = [reader(inputs)[0]]  # (B, S, H)
+            finals.append(_gather(outputs[0], last).squeeze(1))  # (B, H)
+            if self.backwards:
+                turned = self.backwards[index](_gather(inputs, turn))[0]
+                finals.append(_gather(turned, last).squeeze(1))
+                outputs.append(_gather(turned, turn))
             states = torch.cat(outputs, -1)  # (B, S, C)
         if self.summarise_max:
             real = padding_mask(lengths, states.shape[1], states.device)[:, :, None]
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
 
 
 class BottleneckDecoder(nn.Module):
-    """A language model given one fixed vector: through its first state (Sutskever et al. 2014) or at every step (Cho et al. 2014)."""
+    """A language model given one fixed vector: in its first state (Sutskever et al. 2014) or every step (Cho et al. 2014)."""
 
     def __init__(self, config: RnnConfig, encoder: Encoder) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class AttentionDecoder(nn.Module):
         self.context = nn.Linear(encoder.width, gates, bias=False)
         self.recurrent = nn.Linear(config.hidden, gates)
         self.score = make_score(score, config.hidden, encoder.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.upper = _recurrent(config, config.hidden, config.layers - 1) if config.layers > 1 else None
 
     def keys(self, values: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ class Readout(nn.Module):
         self.state = nn.Linear(config.hidden, width)
         self.embedding = nn.Linear(config.embedding, width, bias=False)
         self.context = nn.Linear(context, width, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, embedded: Tensor, decoded: Decoded) -> Tensor:
         """Hidden states (R, T, E), ready for the softmax."""
@@ -228,7 +228,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         self.target_embedding = nn.Embedding(target_vocabulary, config.embedding)
         shared = config.tie == "all"
         self.source_embedding = self.target_embedding if shared else nn.Embedding(source_vocabulary, config.embedding)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = Encoder(config)
         self.bridge = nn.Linear(self.encoder.summary_width, config.layers * config.hidden * self._parts)
         self.decoder = (
@@ -246,8 +246,6 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         """See `Seq2Seq.encode`."""
         values, summary = self.encoder(self.dropout(self.source_embedding(source)), lengths)
         mask = padding_mask(lengths, source.shape[1], source.device)
-        if self.config.reverse_source:
-            mask = _gather(mask[:, :, None], _reversal(lengths.to(source.device), source.shape[1])).squeeze(-1)
         return RnnMemory(summary, values, self.decoder.keys(values), mask)
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
@@ -332,5 +330,3 @@ def _reversal(lengths: Tensor, width: int) -> Tensor:
 def _gather(states: Tensor, positions: Tensor) -> Tensor:
     """states[b, positions[b, p]]: (B, S, D) and (B, P) to (B, P, D)."""
     return states.gather(1, positions[:, :, None].expand(-1, -1, states.shape[2]))
-
-

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nmt.config import TransformerConfig
 from nmt.models.attention import KeyValue, MultiHeadAttention
+from nmt.models.dropout import Dropout
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
 # B sentences, S source positions, T target positions, R = B * beam rows, D width, H heads, K width of a head, V vocabulary
@@ -112,7 +113,7 @@ class FeedForward(nn.Module):
         self.inner = nn.Linear(config.width, config.feed_forward)
         self.outer = nn.Linear(config.feed_forward, config.width)
         self.activation = F.relu if config.activation == "relu" else F.gelu
-        self.dropout = nn.Dropout(config.activation_dropout)
+        self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D)."""
@@ -129,7 +130,7 @@ class Residual(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.width)
         self.pre = config.norm == "pre"
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, states: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """Adds what the sublayer makes of the states."""
@@ -147,7 +148,7 @@ class Embedding(nn.Module):
     def __init__(self, table: nn.Embedding, dropout: float) -> None:
         super().__init__()
         self.table = table
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, first: int = 0) -> Tensor:
         """Tokens (B, T) at positions from `first` on, to (B, T, D)."""

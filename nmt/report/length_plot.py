@@ -14,7 +14,9 @@ _MARKERS = "osD^vP"
 _FEWEST = 10
 
 
-def plot_bleu_by_length(path: Path, title: str, systems: Mapping[str, Sequence[Bucket]], trained: int | None = None) -> None:
+def plot_bleu_by_length(
+    path: Path, title: str, systems: Mapping[str, Sequence[Bucket]], trained: int | None = None
+) -> None:
     """Draws the buckets of each named system; the file's suffix chooses the format (.png, .svg, .pdf).
 
     Buckets of fewer than ten sentences are left out.
@@ -33,7 +35,9 @@ def plot_bleu_by_length(path: Path, title: str, systems: Mapping[str, Sequence[B
         colour = _COLOURS[index % len(_COLOURS)]
         scores = [bucket.bleu for bucket in shown]
         axes.plot(centres, [score.value for score in scores], color=colour, marker=_MARKERS[index % 6], label=name)
-        axes.fill_between(centres, [score.low for score in scores], [score.high for score in scores], color=colour, alpha=0.18)
+        axes.fill_between(
+            centres, [score.low for score in scores], [score.high for score in scores], color=colour, alpha=0.18
+        )
     right = axes.get_xlim()[1]
     if trained is not None and right > trained:
         axes.axvspan(trained + 0.5, right, color="0.5", alpha=0.1, linewidth=0)

@@ -130,16 +130,18 @@ class Grammar:
         return _finish(german, mark), _finish(english, mark)
 
     def _statement(self, detail: float) -> tuple[Words, Words]:
-        match self._choose({"plain": 6, "copula": 2, "subordinate": 2 * detail, "front": 1.5 * detail, "saying": detail}):
+        match self._choose(
+            {"plain": 6, "copula": 2, "subordinate": 2 * detail, "front": 1.5 * detail, "saying": detail}
+        ):
             case "copula":
                 return self._copula(detail)
             case "subordinate":
                 main, clause = self._main(self._clause(detail)), self._subordinate(self._clause(detail / 2))
                 return main[0] + [","] + clause[0], main[1] + clause[1]
             case "front":
-                clause, main = self._subordinate(self._clause(detail / 2)), self._clause(detail)
-                german, english = self._main(main, inverted=True)
-                return clause[0] + [","] + german, clause[1] + [","] + english
+                fronted = self._subordinate(self._clause(detail / 2))
+                german, english = self._main(self._clause(detail), inverted=True)
+                return fronted[0] + [","] + german, fronted[1] + [","] + english
             case "saying":
                 return self._saying(detail)
             case _:
@@ -189,7 +191,13 @@ class Grammar:
         is_past = self._chance(0.4)
         self._note(f"saying {is_past}")
         time = clause.time[1] if clause.time else []
-        english = [past if is_past else _third(base, subject.person), "that", *clause.subject.english, *_predicate(clause), *time]
+        english = [
+            past if is_past else _third(base, subject.person),
+            "that",
+            *clause.subject.english,
+            *_predicate(clause),
+            *time,
+        ]
         finite = _HAVE[subject.person] if is_past else _conjugate(infinitive, stem, subject.person)
         german = [finite, *([participle] if is_past else []), ",", "dass", *_verb_last(clause)]
         return subject.german["nom"] + german, subject.english + english
@@ -300,7 +308,9 @@ class Grammar:
     def _decline(
         self, noun: Noun, plural: bool, determiner: str, adjective: tuple[str, str] | None, owner: Phrase | None
     ) -> tuple[dict[str, Words], Words]:
-        value = lexicon.number(self.random.choice([*range(2, 13), *range(20, 100)])) if determiner == "number" else ("", "")
+        value = (
+            lexicon.number(self.random.choice([*range(2, 13), *range(20, 100)])) if determiner == "number" else ("", "")
+        )
         gender = "p" if plural else noun.gender
         german: dict[str, Words] = {}
         for case in _DEFINITE:
@@ -325,7 +335,9 @@ class Grammar:
         human = noun.kind == "person"
         if human and self._chance(0.5):
             possessives = _PRONOUNS["3p" if plural else "3f" if gender == "f" else "3m"][2:]
-            itself = Phrase({"nom": [_RELATIVE["nom"][gender]]}, ["who"], "3p" if plural else "3s", (possessives[0], possessives[1]))
+            itself = Phrase(
+                {"nom": [_RELATIVE["nom"][gender]]}, ["who"], "3p" if plural else "3s", (possessives[0], possessives[1])
+            )
             clause = self._clause(detail, subject=itself)
             time = clause.time[1] if clause.time else []
             self._note("relative subject")

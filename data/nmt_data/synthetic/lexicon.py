@@ -1,4 +1,4 @@
-"""The words of the phrasebook. German forms that differ by context share a spelling on purpose (Bank: bank or bench)."""
+"""The words of the phrasebook. Some German words share a spelling on purpose: only context tells a bank from a bench."""
 
 from __future__ import annotations
 
@@ -40,17 +40,22 @@ _NOUNS = """
 m Mann Männer man men person | f Frau Frauen woman women person | n Kind Kinder child children person
 m Lehrer Lehrer teacher teachers person | m Arzt Ärzte doctor doctors person | m Freund Freunde friend friends person
 m Nachbar Nachbarn neighbour neighbours person n | m Student Studenten student students person n
-m Bäcker Bäcker baker bakers person | m Koch Köche cook cooks person | m Polizist Polizisten policeman policemen person n
+m Bäcker Bäcker baker bakers person | m Koch Köche cook cooks person
+m Polizist Polizisten policeman policemen person n
 m Gast Gäste guest guests person | m König Könige king kings person | f Königin Königinnen queen queens person
 m Bauer Bauern farmer farmers person n | n Mädchen Mädchen girl girls person | m Junge Jungen boy boys person n
 m Vater Väter father fathers person | f Mutter Mütter mother mothers person | m Bruder Brüder brother brothers person
 f Schwester Schwestern sister sisters person | f Tante Tanten aunt aunts person | m Onkel Onkel uncle uncles person
 m Sohn Söhne son sons person | f Tochter Töchter daughter daughters person | m Leiter Leiter manager managers person
-f Ärztin Ärztinnen physician physicians person | m Fahrer Fahrer driver drivers person | m Dichter Dichter poet poets person
+f Ärztin Ärztinnen physician physicians person | m Fahrer Fahrer driver drivers person
+m Dichter Dichter poet poets person
 m Hund Hunde dog dogs animal | f Katze Katzen cat cats animal | n Pferd Pferde horse horses animal
-m Vogel Vögel bird birds animal | f Kuh Kühe cow cows animal | f Maus Mäuse mouse mice animal | m Bär Bären bear bears animal n
-m Strauß Strauße ostrich ostriches animal | f Schlange Schlangen snake snakes animal | n Schaf Schafe sheep sheep animal
-m Apfel Äpfel apple apples food | f Birne Birnen pear pears food | n Brot Brote loaf loaves food | f Suppe Suppen soup soups food
+m Vogel Vögel bird birds animal | f Kuh Kühe cow cows animal | f Maus Mäuse mouse mice animal
+m Bär Bären bear bears animal n
+m Strauß Strauße ostrich ostriches animal | f Schlange Schlangen snake snakes animal
+n Schaf Schafe sheep sheep animal
+m Apfel Äpfel apple apples food | f Birne Birnen pear pears food | n Brot Brote loaf loaves food
+f Suppe Suppen soup soups food
 m Kuchen Kuchen cake cakes food | n Ei Eier egg eggs food | n Gericht Gerichte dish dishes food
 f Kartoffel Kartoffeln potato potatoes food | m Fisch Fische fish fish food | n Brötchen Brötchen roll rolls food
 n Buch Bücher book books text | m Brief Briefe letter letters text | f Zeitung Zeitungen newspaper newspapers text
@@ -58,11 +63,14 @@ n Gedicht Gedichte poem poems text | m Roman Romane novel novels text | n Blatt 
 f Karte Karten card cards text | f Geschichte Geschichten story stories text
 f Tür Türen door doors door | n Fenster Fenster window windows door | n Schloss Schlösser lock locks door
 m Koffer Koffer suitcase suitcases door | f Schachtel Schachteln box boxes door | n Tor Tore gate gates door
-n Schloss Schlösser castle castles building | n Museum Museen museum museums building | f Kirche Kirchen church churches building
-f Bank Banken bank banks building | n Gericht Gerichte court courts building | f Schule Schulen school schools building
+n Schloss Schlösser castle castles building | n Museum Museen museum museums building
+f Kirche Kirchen church churches building
+f Bank Banken bank banks building | n Gericht Gerichte court courts building
+f Schule Schulen school schools building
 n Krankenhaus Krankenhäuser hospital hospitals building | n Hotel Hotels hotel hotels building
 m Turm Türme tower towers building | m Markt Märkte market markets building
-f Bank Bänke bench benches seat | m Stuhl Stühle chair chairs seat | n Sofa Sofas sofa sofas seat | f Decke Decken blanket blankets seat
+f Bank Bänke bench benches seat | m Stuhl Stühle chair chairs seat | n Sofa Sofas sofa sofas seat
+f Decke Decken blanket blankets seat
 n Fahrrad Fahrräder bicycle bicycles machine | n Auto Autos car cars machine | f Uhr Uhren clock clocks machine
 f Lampe Lampen lamp lamps machine | n Dach Dächer roof roofs machine | f Leiter Leitern ladder ladders machine
 m Motor Motoren engine engines machine | f Decke Decken ceiling ceilings machine | f Birne Birnen bulb bulbs machine
@@ -83,7 +91,8 @@ lieben lieb geliebt h - a person love loved | fragen frag gefragt h - a person a
 besuchen besuch besucht h - a person visit visited | treffen triff getroffen h - a person meet met
 grüßen grüß gegrüßt h - a person greet greeted | rufen ruf angerufen h an a person call called
 holen hol abgeholt h ab a person pick_up picked_up | laden läd eingeladen h ein a person invite invited
-verstehen versteh verstanden h - a person understand understood | stellen stell vorgestellt h vor a person introduce introduced
+verstehen versteh verstanden h - a person understand understood
+stellen stell vorgestellt h vor a person introduce introduced
 füttern fütter gefüttert h - a animal feed fed | fangen fäng gefangen h - a animal catch caught
 reiten reit geritten h - a animal ride rode | zeichnen zeichne gezeichnet h - a animal draw drew
 essen iss gegessen h - a food eat ate | kochen koch gekocht h - a food cook cooked
@@ -117,10 +126,13 @@ bringen bring gebracht h - da food bring brought | leihen leih geliehen h - da m
 """
 
 _ADJECTIVES = """
-alt old | neu new | groß big | klein small | schön beautiful | rot red | blau blue | grün green | schwarz black | weiß white
-gut good | schlecht bad | lang long | kurz short | jung young | reich rich | arm poor | warm warm | kalt cold | schnell fast
+alt old | neu new | groß big | klein small | schön beautiful | rot red | blau blue | grün green | schwarz black
+weiß white
+gut good | schlecht bad | lang long | kurz short | jung young | reich rich | arm poor | warm warm | kalt cold
+schnell fast
 langsam slow | stark strong | schwach weak | müde tired | ruhig calm | laut loud | billig cheap | wichtig important
-freundlich friendly | glücklich happy | traurig sad | gefährlich dangerous | berühmt famous | seltsam strange | leicht light
+freundlich friendly | glücklich happy | traurig sad | gefährlich dangerous | berühmt famous | seltsam strange
+leicht light
 schwer heavy | nass wet | trocken dry | sauber clean | schmutzig dirty
 """
 
@@ -129,11 +141,62 @@ schnell quickly | langsam slowly | leise quietly | laut loudly | allein alone | 
 sorgfältig carefully | fröhlich cheerfully | plötzlich suddenly | vorsichtig cautiously | geduldig patiently
 """
 
-NAMES_MALE = "Anton Bruno Emil Felix Georg Hugo Jakob Karl Leon Max Otto Paul Rolf Simon Tim Viktor".split()
-NAMES_FEMALE = "Anna Berta Clara Dora Emma Frieda Greta Hanna Ida Julia Klara Lena Marie Nora Petra Rosa".split()
-CITIES = "Berlin Hamburg Bremen Dresden Leipzig Bonn Kassel Ulm Erfurt Potsdam London Paris Rom Madrid Oslo Athen".split()
+NAMES_MALE = [
+    "Anton",
+    "Bruno",
+    "Emil",
+    "Felix",
+    "Georg",
+    "Hugo",
+    "Jakob",
+    "Karl",
+    "Leon",
+    "Max",
+    "Otto",
+    "Paul",
+    "Rolf",
+    "Simon",
+    "Tim",
+    "Viktor",
+]
+NAMES_FEMALE = [
+    "Anna",
+    "Berta",
+    "Clara",
+    "Dora",
+    "Emma",
+    "Frieda",
+    "Greta",
+    "Hanna",
+    "Ida",
+    "Julia",
+    "Klara",
+    "Lena",
+    "Marie",
+    "Nora",
+    "Petra",
+    "Rosa",
+]
+CITIES = [
+    "Berlin",
+    "Hamburg",
+    "Bremen",
+    "Dresden",
+    "Leipzig",
+    "Bonn",
+    "Kassel",
+    "Ulm",
+    "Erfurt",
+    "Potsdam",
+    "London",
+    "Paris",
+    "Rom",
+    "Madrid",
+    "Oslo",
+    "Athen",
+]
 CITIES_ENGLISH = {"Rom": "Rome", "Athen": "Athens"}
-SYLLABLES = "ba der kel lo mar ni pol ra sten tu vil wen zo gra fin hus".split()
+SYLLABLES = ["ba", "der", "kel", "lo", "mar", "ni", "pol", "ra", "sten", "tu", "vil", "wen", "zo", "gra", "fin", "hus"]
 WEEKDAYS = {
     "Montag": "Monday",
     "Dienstag": "Tuesday",
@@ -174,10 +237,38 @@ PREPOSITIONS = {
     "unter": "under",
     "auf": "on",
 }
-_GERMAN_ONES = "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf".split()
-_ENGLISH_ONES = "zero one two three four five six seven eight nine ten eleven twelve".split()
-_GERMAN_TENS = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
-_ENGLISH_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_GERMAN_ONES = [
+    "null",
+    "ein",
+    "zwei",
+    "drei",
+    "vier",
+    "fünf",
+    "sechs",
+    "sieben",
+    "acht",
+    "neun",
+    "zehn",
+    "elf",
+    "zwölf",
+]
+_ENGLISH_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
+_GERMAN_TENS = ["zwanzig", "dreißig", "vierzig", "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig"]
+_ENGLISH_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
 def number(value: int) -> tuple[str, str]:
@@ -195,7 +286,10 @@ def _entries(table: str) -> list[list[str]]:
     return [entry.split() for line in table.strip().splitlines() for entry in line.split("|") if entry.strip()]
 
 
-NOUNS = [Noun(*entry[:6], weak=len(entry) > 6) for entry in _entries(_NOUNS)]
+NOUNS = [
+    Noun(gender, german, plural, english, english_plural, kind, weak == ["n"])
+    for gender, german, plural, english, english_plural, kind, *weak in _entries(_NOUNS)
+]
 VERBS = [Verb(*[field.replace("_", " ").replace("-", "") for field in entry]) for entry in _entries(_VERBS)]
 ADJECTIVES = [(entry[0], entry[1]) for entry in _entries(_ADJECTIVES)]
 MANNERS = [(entry[0], entry[1]) for entry in _entries(_MANNERS)]

@@ -1,0 +1,282 @@
+"""The command line: results on stdout, one clear line for what is wrong, exit codes that scripts can trust."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from nmt.config import recipe_to_toml
+from nmt.text import read_lines, write_lines
+from nmt_cli.main import app
+from nmt_data.synthetic import phrasebook
+from tiny import make_recipe
+
+NMT = [sys.executable, "-m", "nmt_cli"]
+
+
+def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_to_toml(make_recipe()))
+    return path
+
+
+def test_three_lines_in_three_lines_out(trained: Path) -> None:
+    """A blank line and a line separator inside a line are no reason to lose or add one."""
+    result = run("translate", trained, stdin=b"Ein Hund.\n\n\xe2\x80\xa8x\n")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 3
+    assert result.stdout.split("\n")[1] == ""
+
+
+def test_bad_bytes_keep_their_line(trained: Path) -> None:
+    """Replaced, counted on stderr, also without a final line feed, and with NUL and carriage returns."""
+    result = run("translate", trained, stdin=b"Ein \xff Hund.\r\n\x00\nEin Hund.")
+    assert result.stdout.count("\n") == 3
+    assert "1 lines held bytes that are not UTF-8" in result.stderr
+
+
+def test_files_in_and_out(trained: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    write_lines(source, [pair[0] for pair in phrasebook.split("test")[:5]])
+    assert run("translate", trained, source, "--output", target, "--beam", "1").exit_code == 0
+    assert len(read_lines(target)) == 5
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+    assert read_lines(target) == run("translate", trained, source, "--beam", "1").stdout.split("\n")[:-1]
+
+
+def test_n_best_and_score_agree(trained: Path, tmp_path: Path) -> None:
+    """The log-probability beside a translation is the one that forced decoding gives it."""
+    line = phrasebook.split("test")[1][0]
+    rows = [
+        row.split("\t") for row in run("translate", trained, "--n-best", "3", stdin=line.encode()).stdout.splitlines()
+    ]
+    assert [row[0] for row in rows] == ["0", "0", "0"]
+    write_lines(tmp_path / "s", [line] * 3)
+    write_lines(tmp_path / "t", [row[3] for row in rows])
+    result = run("score", trained, tmp_path / "s", tmp_path / "t", "--json")
+    forced = [json.loads(row) for row in result.stdout.splitlines()]
+    # A segmentation that the tokenizer would not choose scores otherwise; the best one is nearly always its own.
+    assert forced[0]["log_probability"] == pytest.approx(float(rows[0][2]), abs=1e-3)
+    assert forced[0]["per_token"] == pytest.approx(forced[0]["log_probability"] / forced[0]["tokens"])
+
+
+def test_evaluate_prints_signatures_and_scores_files(trained: Path, tmp_path: Path) -> None:
+    pairs = phrasebook.split("test")[:20]
+    write_lines(tmp_path / "s", [source for source, _ in pairs])
+    write_lines(tmp_path / "r", [target for _, target in pairs])
+    files = f"{tmp_path / 's'}:{tmp_path / 'r'}"
+    shown = run("evaluate", trained, "-t", files, "--beam", "1")
+    assert shown.exit_code == 0
+    assert "tok:13a" in shown.stdout
+    perfect = run("evaluate", trained, "-t", files, "--hypothesis", tmp_path / "r", "--json", "--lowercase")
+    scores = json.loads(perfect.stdout)[0]["scores"]
+    assert [round(score["value"]) for score in scores] == [100, 100, 0, 100]
+    write_lines(tmp_path / "short", ["one"])
+    refused = run("evaluate", trained, "-t", files, "--hypothesis", tmp_path / "short")
+    assert refused.exit_code == 1
+    assert "1 translations but 20 references" in refused.stderr
+
+
+@pytest.mark.slow
+def test_compare_shows_systems_side_by_side(trained: Path, tmp_path: Path) -> None:
+    other = tmp_path / "trained-other"
+    shutil.copytree(trained / "model", other)
+    arguments = (
+        "--testset",
+        "valid",
+        "--beam",
+        "1",
+        "--plot",
+        tmp_path / "x.png",
+        "--save",
+        tmp_path / "x.json",
+        "--lowercase",
+    )
+    result = run("compare", trained, other, *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "BLEU lower-cased: nrefs:1|bs:1000|seed:12345|case:lc" in result.stdout
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    saved = json.loads((tmp_path / "x.json").read_text())
+    assert len(saved["trained"]["translations"]["valid"]) == 500
+
+
+def test_train_prepare_info_and_data(recipe: Path, tmp_path: Path) -> None:
+    """The main path through the commands, on a tiny recipe."""
+    folder = tmp_path / "run"
+    result = run("train", recipe, "--run", folder, "--set", "training.updates=4", "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == str(folder / "model")
+    assert "padding" in result.stderr
+    facts = json.loads(run("info", folder, "--json").stdout)
+    assert facts["card.updates"] == 4
+    assert facts["parameters"] == sum(facts["by_part"].values()) or facts["parameters"] > 0
+    assert json.loads(run("prepare", recipe, "--json").stdout)["train"]["kept"] == 600
+    assert "pairs kept" in run("prepare", recipe).stdout
+    shown = run("data", "show", recipe, "--step", "2")
+    assert all(len(row.split("\t")) == 3 for row in shown.stdout.splitlines())
+    assert "multi30k" in run("data", "list").stdout
+
+
+def test_a_budget_is_kept(recipe: Path, tmp_path: Path) -> None:
+    """`--budget` plans the updates, ends near the time, and the learning rate has come down."""
+    result = run(
+        "train", recipe, "--run", tmp_path / "r", "--budget", "6s", "--device", "cpu", "--set", "training.log_every=1"
+    )
+    assert result.exit_code == 0, result.stderr
+    log = [json.loads(line) for line in (tmp_path / "r" / "log.jsonl").read_text().splitlines()]
+    last = [entry for entry in log if entry["kind"] == "train"][-1]
+    peak = max(entry["learning_rate"] for entry in log if entry["kind"] == "train")
+    assert 3 < last["seconds"] < 9
+    assert last["learning_rate"] < 0.1 * peak
+    refused = run("train", recipe, "--run", tmp_path / "q", "--budget", "6s", "--set", "training.schedule=constant")
+    assert "--budget needs a schedule that ends" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "RECIPE", "--set", "training.updtes=3"), "unknown key training.updtes (did you mean updates?)"),
+        (("train", "missing.toml"), "no such recipe"),
+        (("translate", "missing"), "no such folder"),
+        (("translate", "TRAINED", "missing.txt"), "missing.txt: No such file or directory"),
+        (("translate", "TRAINED", "--length-penalty", "avrage"), "length_penalty must be"),
+        (("translate", "TRAINED", "--device", "tpu"), "--device must be auto, cpu, cuda or cuda:n"),
+        (("evaluate", "TRAINED", "--testset", "tset"), "no test set tset; this corpus has long, test, valid"),
+        (("recipes", "--folder", "missing"), "no recipes here"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_1(
+    trained: Path, recipe: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    places = {"RECIPE": str(recipe), "TRAINED": str(trained)}
+    result = run(*(places.get(argument, argument) for argument in arguments))
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_truncated_checkpoint_is_one_line(trained: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(trained / "model", broken)
+    weights = broken / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    result = run("translate", broken, stdin=b"x\n")
+    assert result.exit_code == 1
+    assert "damaged: weights.safetensors has" in result.stderr
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, trained: Path) -> None:
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("nmt.checkpoint.load_model", bug)
+    assert isinstance(run("translate", trained, stdin=b"x\n").exception, ZeroDivisionError)
+
+
+def test_wrong_usage_exits_with_2() -> None:
+    assert run("train").exit_code == 2
+    assert run("train", "x", "--budget", "soon").exit_code == 2
+
+
+def test_recipes_and_schema() -> None:
+    root = Path(__file__).parents[2]
+    assert "phrasebook-attention" in run("recipes", "--folder", root / "recipes").stdout
+    assert json.loads(run("recipes", "--schema").stdout)["title"] == "Recipe"
+
+
+def test_tokenizer_on_files_and_pipes(tmp_path: Path) -> None:
+    text = [source for source, _ in phrasebook.split("test")[:200]]
+    write_lines(tmp_path / "text", text)
+    model = tmp_path / "x.spm"
+    assert run("tokenizer", "train", tmp_path / "text", "--output", model, "--vocabulary", "300").exit_code == 0
+    stdin = "".join(f"{line}\n" for line in text).encode()
+    for flags in ([], ["--ids"]):
+        tokens = run("tokenizer", "encode", model, *flags, stdin=stdin)
+        assert run("tokenizer", "decode", model, *flags, stdin=tokens.stdout_bytes).stdout_bytes == stdin
+    assert "token ids go from 0 to 299" in run("tokenizer", "decode", model, "--ids", stdin=b"300\n").stderr
+
+
+def test_version_and_help_answer_without_torch() -> None:
+    """Nothing heavy is imported to print help; torch least of all."""
+    code = (
+        "import sys; sys.argv = ['nmt', '--help']\n"
+        "from nmt_cli.main import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pydantic', 'datasets', 'sacrebleu', 'sentencepiece', 'matplotlib', 'pyarrow'}\n"
+        "print('HEAVY', sorted(heavy & sys.modules.keys()))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    assert "HEAVY []" in shown.stdout
+    times: list[float] = []
+    for _ in range(4):
+        start = time.perf_counter()
+        subprocess.run([*NMT, "--help"], capture_output=True, check=True, env=_environment())
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.0  # 0.3 s on a quiet machine; the imports above are what keeps it so
+
+
+def test_a_reader_that_goes_away_ends_quietly(trained: Path) -> None:
+    """`| head -1`: no traceback, an exit code that is not 0."""
+    lines = "".join(f"{source}\n" for source, _ in phrasebook.split("test")[:50]).encode()
+    process = subprocess.Popen(
+        [*NMT, "translate", str(trained), "--beam", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    process.stdin.write(lines)
+    process.stdin.close()
+    complaints = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) != 0
+    assert b"Traceback" not in complaints
+
+
+def test_an_interrupted_output_file_is_not_there(trained: Path, tmp_path: Path) -> None:
+    """^C in the middle: exit code 130, no half-written file under the name that was asked for."""
+    target = tmp_path / "out"
+    process = subprocess.Popen(
+        [*NMT, "translate", str(trained), "--output", str(target)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+    )
+    assert process.stdin
+    assert process.stderr
+    process.stdin.write(b"Ein Hund.\n")
+    process.stdin.flush()
+    deadline = time.time() + 60
+    while not (tmp_path / "out.part").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    complaints = process.stderr.read()
+    process.stdin.close()
+    process.stderr.close()
+    assert process.wait(60) == 130, complaints
+    assert not target.exists()
+    assert b"Traceback" not in complaints
+
+
+def _environment() -> dict[str, str]:
+    root = Path(__file__).parents[2]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "cli", "data"))}

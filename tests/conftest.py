@@ -1,0 +1,71 @@
+"""What the tests share: a private home folder, tiny models of every family, and a trained one for the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from nmt.models import Model
+from nmt.prepared import Prepared
+from nmt_data.prepare import prepare
+from tiny import FAMILIES, make_model, make_recipe
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """NMT_HOME in a folder of the test session; one thread, so that parallel tests do not crowd each other."""
+    folder = tmp_path_factory.mktemp("home")
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NMT_HOME", str(folder))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield folder
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> Model:
+    """A tiny model of each family with random weights in float64, ready to translate."""
+    return make_model(request.param)
+
+
+@pytest.fixture(scope="session")
+def prepared(home: Path) -> Prepared:
+    """The corpus of `make_recipe`."""
+    return prepare(make_recipe())
+
+
+@pytest.fixture(scope="session")
+def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a small attention model on the phrasebook, trained for a few seconds."""
+    from nmt.trainer import Trainer
+
+    recipe = make_recipe(
+        {"kind": "rnn", "embedding": 32, "hidden": 48},
+        data={"corpus": "phrasebook", "source": "de", "target": "en", "limit": 3000},
+        tokenizer={"kind": "bpe", "vocabulary": 400},
+        training={
+            "updates": 60,
+            "validate_every": 30,
+            "batch_tokens": 800,
+            "log_every": 20,
+            "learning_rate": 5e-3,
+            "warmup": 5,
+        },
+    )
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    folder.mkdir()
+    Trainer(recipe, prepare(recipe), folder, torch.device("cpu")).run()
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the GPU and of real corpora say what is missing instead of failing."""
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if item.get_closest_marker("data") and not os.environ.get("NMT_DATA"):
+            item.add_marker(pytest.mark.skip(reason="NMT_DATA is not set"))

@@ -1,0 +1,77 @@
+"""Tiny models of every family, batches and recipes for the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmt.config import ModelConfig, Recipe, RnnConfig, TransformerConfig, parse_recipe
+from nmt.models import Model, build_model
+from nmt.tokenizer import EOS, PAD
+
+VOCABULARY = 23
+LETTERS = Path(__file__).parents[1] / "data" / "letters.toml"
+
+FAMILIES: dict[str, ModelConfig] = {
+    "bottleneck": RnnConfig(attention="none", embedding=12, hidden=10, readout="plain", tie="none"),
+    "bottleneck-first": RnnConfig(
+        attention="none", embedding=12, hidden=10, feed_summary="first", layers=2, cell="lstm"
+    ),
+    "bottleneck-max": RnnConfig(attention="none", embedding=12, hidden=10, summary="max_and_last", reverse_source=True),
+    "additive": RnnConfig(embedding=12, hidden=10),
+    "additive-lstm": RnnConfig(embedding=12, hidden=10, cell="lstm", layers=2, tie="all"),
+    "bilinear": RnnConfig(embedding=12, hidden=10, attention="bilinear", bridge="zero"),
+    "dot": RnnConfig(embedding=12, hidden=10, attention="dot", bidirectional=False, reverse_source=True),
+    "scaled-dot": RnnConfig(embedding=12, hidden=10, attention="scaled_dot", bidirectional=False, layers=2),
+    "transformer": TransformerConfig(width=12, feed_forward=20, heads=3, encoder_layers=2, decoder_layers=2),
+    "transformer-post": TransformerConfig(
+        width=12, feed_forward=20, heads=2, norm="post", tie="output", activation="gelu"
+    ),
+}
+
+
+def make_model(name: str, vocabulary: int = VOCABULARY) -> Model:
+    """A tiny random model in float64; weights are enlarged so that its choices are not all alike."""
+    torch.manual_seed(7)
+    built = build_model(FAMILIES[name], vocabulary, vocabulary).double().eval()
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.mul_(2.0).add_(torch.randn_like(parameter) * 0.1)
+    return built
+
+
+def make_batch(lengths: list[int], seed: int = 1, vocabulary: int = VOCABULARY) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random sources (B, S), each ended by EOS, and their lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    source = torch.randint(4, vocabulary, (len(lengths), max(lengths)), generator=generator)
+    for row, length in enumerate(lengths):
+        source[row, length - 1] = EOS
+        source[row, length:] = PAD
+    return source, torch.tensor(lengths)
+
+
+def make_recipe(model: dict[str, Any] | None = None, **sections: dict[str, Any]) -> Recipe:
+    """A recipe for reversing short strings that trains in seconds."""
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "data": {"corpus": str(LETTERS), "source": "input", "target": "output"},
+        "tokenizer": {"kind": "word", "vocabulary": 40},
+        "model": {"kind": "transformer", "width": 32, "feed_forward": 64, "encoder_layers": 1, "decoder_layers": 1}
+        | (model or {}),
+        "training": {
+            "updates": 6,
+            "batch_tokens": 256,
+            "validate_every": 3,
+            "validation_sentences": 8,
+            "log_every": 2,
+            "precision": "fp32",
+        },
+    }
+    if model and "kind" in model:
+        values["model"] = model
+    values["search"] = {"max_length_ratio": 1.0, "max_length_constant": 3}
+    for name, section in sections.items():
+        values[name] = values.get(name, {}) | section
+    return parse_recipe(values, "test")

@@ -1,0 +1,249 @@
+"""Killed, stopped, damaged: training goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nmt import checkpoint as store
+from nmt.config import recipe_to_toml
+from nmt.errors import CheckpointError, ConfigError, NmtError
+from nmt.files import file_sha256
+from nmt.prepared import Prepared
+from nmt.trainer import Trainer, TrainingInterrupted
+from tiny import make_recipe
+
+CPU = torch.device("cpu")
+RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
+BOTTLENECK = {"kind": "rnn", "attention": "none", "cell": "lstm", "layers": 2, "embedding": 16, "hidden": 16}
+
+
+class Killed(BaseException):
+    """Stands for the process going away."""
+
+
+def _run(folder: Path, prepared: Prepared, model: dict[str, Any] | None = None, **training: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    Trainer(make_recipe(model, training=training), prepared, folder, CPU).run()
+    return folder
+
+
+def _trace(folder: Path) -> list[dict[str, Any]]:
+    """Log entries without what is a matter of time."""
+    timing = {"seconds", "tokens_per_second", "memory_mb"}
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in entry.items() if k not in timing}
+        for entry in entries
+        if entry["kind"] in ("train", "validation")
+    ]
+
+
+def _weights(folder: Path) -> str:
+    return file_sha256(store.checkpoints(folder / "checkpoints")[-1] / store.WEIGHTS)
+
+
+@pytest.mark.parametrize("model", [None, RNN, BOTTLENECK], ids=["transformer", "attention", "bottleneck"])
+@pytest.mark.parametrize("step", [1, 2, 4, 5])
+def test_interrupted_and_resumed_is_uninterrupted(
+    tmp_path: Path, prepared: Prepared, model: dict[str, Any] | None, step: int
+) -> None:
+    """Killed within any update: the same weights, to the bit, and the same loss trace, with dropout on."""
+    whole = _run(tmp_path / "whole", prepared, model)
+
+    class Mortal(Trainer):
+        def _step(self, batches: Any) -> tuple[float, float]:
+            if self.progress.step == step:
+                raise Killed
+            return super()._step(batches)
+
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    with pytest.raises(Killed):
+        Mortal(make_recipe(model), prepared, folder, CPU).run()
+    _run(folder, prepared, model)
+    assert _weights(folder) == _weights(whole)
+    assert _trace(folder) == _trace(whole)
+
+
+@pytest.mark.parametrize("call", range(1, 9))
+def test_a_crash_in_the_middle_of_saving_loses_nothing(tmp_path: Path, prepared: Prepared, call: int) -> None:
+    """At the k-th rename or fsync, whichever comes: the next start finds a whole checkpoint, or begins anew."""
+    whole = _run(tmp_path / "whole", prepared)
+    folder = tmp_path / "crashed"
+    counts = {"left": 4 * call}
+
+    def crashing(function: Any) -> Any:
+        def wrapper(*arguments: Any) -> Any:
+            counts["left"] -= 1
+            if counts["left"] == 0:
+                raise Killed
+            return function(*arguments)
+
+        return wrapper
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", crashing(os.fsync))
+        patch.setattr(Path, "rename", crashing(Path.rename))
+        with suppress(Killed):
+            _run(folder, prepared)
+    _run(folder, prepared)
+    assert _weights(folder) == _weights(whole)
+    assert _trace(folder) == _trace(whole)
+    assert not list(folder.rglob(".tmp-*"))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, prepared: Prepared) -> None:
+    folder = _run(tmp_path / "run", prepared)
+    expected, trace = _weights(folder), _trace(folder)
+    newest = store.checkpoints(folder / "checkpoints")[-1]
+    weights = newest / store.WEIGHTS
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(bytes(data))
+    reports: list[dict[str, Any]] = []
+    Trainer(make_recipe(), prepared, folder, CPU, reports.append).run()
+    assert [entry["checkpoint"] for entry in reports if entry["kind"] == "damaged"] == [newest.name]
+    assert _weights(folder) == expected
+    assert _trace(folder) == trace
+
+
+def test_a_changed_recipe_is_refused_by_name_and_a_longer_one_goes_on(tmp_path: Path, prepared: Prepared) -> None:
+    folder = _run(tmp_path / "run", prepared)
+    with pytest.raises(ConfigError, match=r"training.learning_rate \(was 0.002, now 0.5\)"):
+        _run(folder, prepared, learning_rate=0.5)
+    _run(folder, prepared, updates=9)
+    assert store.checkpoints(folder / "checkpoints")[-1].name == "step-00000009"
+
+
+def test_another_corpus_is_refused(tmp_path: Path, prepared: Prepared) -> None:
+    folder = _run(tmp_path / "run", prepared)
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in prepared.folder.iterdir():
+        (other / path.name).symlink_to(path)
+    with pytest.raises(CheckpointError, match="another corpus or tokenizer"):
+        Trainer(make_recipe(), Prepared(other), folder, CPU).run()
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path, prepared: Prepared) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    first = Trainer(make_recipe(), prepared, folder, CPU)
+    with first._lock(), pytest.raises(NmtError, match=f"is being trained by process {os.getpid()}"):
+        Trainer(make_recipe(), prepared, folder, CPU).run()
+    Trainer(make_recipe(), prepared, folder, CPU).run()
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_never_saved(tmp_path: Path, prepared: Prepared) -> None:
+    """Counted, reported with its pairs; after ten in a row training stops and says why."""
+
+    class Sick(Trainer):
+        sick: set[int]
+
+        def _loss(self, batch: Any, smoothing: float) -> Any:
+            loss = super()._loss(batch, smoothing)
+            if self.model.training and self.progress.step in self.sick:
+                loss.total.data.fill_(float("inf"))
+            return loss
+
+    reports: list[dict[str, Any]] = []
+    folder = tmp_path / "run"
+    folder.mkdir()
+    trainer = Sick(make_recipe(), prepared, folder, CPU, reports.append)
+    trainer.sick = {2, 5}
+    assert trainer.run().skipped == 2
+    assert [entry["step"] for entry in reports if entry["kind"] == "skipped"] == [2, 5]
+    assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
+    hopeless = Sick(make_recipe(training={"updates": 40}), prepared, tmp_path / "run", CPU)
+    hopeless.sick = set(range(7, 40))
+    with pytest.raises(NmtError, match="not finite in 10 updates in a row, last at update 16"):
+        hopeless.run()
+
+
+def test_accumulated_batches_weigh_by_tokens(tmp_path: Path, prepared: Prepared) -> None:
+    """One update of eight small batches is one update of the same sentences in one batch."""
+    from nmt.batching import collate
+
+    recipe = make_recipe({"kind": "rnn", "embedding": 16, "hidden": 16, "dropout": 0.0})
+    rows = torch.arange(64).numpy()
+    gradients: list[list[torch.Tensor]] = []
+    for parts in (1, 8):
+        trainer = Trainer(recipe, prepared, tmp_path, CPU)
+        trainer.model.double()
+        trainer.optimizer.zero_grad = lambda **_: None  # type: ignore[method-assign]
+        trainer._step(
+            [(part, collate(prepared.train, part)) for part in (rows.reshape(parts, -1) if parts > 1 else [rows])]
+        )
+        gradients.append([parameter.grad for parameter in trainer.model.parameters() if parameter.grad is not None])
+    for one, eight in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, eight, rtol=1e-9, atol=1e-12)
+
+
+def test_signals_save_and_say_how_to_go_on(tmp_path: Path, prepared: Prepared) -> None:
+    """SIGTERM ends after the update at hand; the same command then ends as if it had not come."""
+    whole = _run(tmp_path / "whole", prepared)
+
+    class Signalled(Trainer):
+        def _step(self, batches: Any) -> tuple[float, float]:
+            if self.progress.step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super()._step(batches)
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(
+        TrainingInterrupted, match="stopped by SIGTERM after update 2; the same command goes on"
+    ) as stop:
+        Signalled(make_recipe(), prepared, folder, CPU).run()
+    assert stop.value.exit_code == 143
+    _run(folder, prepared)
+    assert _weights(folder) == _weights(whole)
+
+
+@pytest.mark.slow
+def test_random_kills_of_the_command(tmp_path: Path, home: Path) -> None:
+    """Kill -9 at random instants, through the command line: it always goes on, and ends with the same bytes."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(recipe_to_toml(make_recipe(training={"updates": 60, "validate_every": 4, "log_every": 3})))
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "cli", "data"))}
+
+    def command(folder: Path) -> subprocess.Popen[bytes]:
+        arguments = [sys.executable, "-m", "nmt_cli", "train", str(recipe), "--run", str(folder), "--device", "cpu"]
+        return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+
+    assert command(tmp_path / "whole").wait(120) == 0
+    generator, kills = random.Random(1), 0
+    folder = tmp_path / "killed"
+    while True:
+        process = command(folder)
+        checkpoint_count = len(list((folder / "checkpoints").glob("step-*"))) if folder.exists() else 0
+        deadline = time.time() + 60
+        while process.poll() is None and time.time() < deadline:
+            newest = sorted((folder / "checkpoints").glob("step-*")) if folder.exists() else []
+            if kills < 6 and len(newest) and newest[-1].name not in ("step-00000060",) and checkpoint_count is not None:
+                time.sleep(generator.random() * 0.4)
+                process.kill()
+                kills += 1
+                break
+            time.sleep(0.02)
+        if process.wait(60) == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, process.stderr.read().decode() if process.stderr else ""
+        if process.stderr:
+            process.stderr.close()
+    assert kills >= 3
+    assert _weights(folder) == _weights(tmp_path / "whole")
+    assert _trace(folder) == _trace(tmp_path / "whole")

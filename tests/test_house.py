@@ -1,0 +1,163 @@
+"""The house stays as it was designed: layers point one way, functions are short, the way to the attention is short too."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tiny import make_batch, make_model
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"nmt": ROOT / "nmt", "nmt_data": ROOT / "data/nmt_data", "nmt_cli": ROOT / "cli/nmt_cli"}
+MAY_IMPORT = {"nmt": {"nmt"}, "nmt_data": {"nmt", "nmt_data"}, "nmt_cli": {"nmt", "nmt_data", "nmt_cli"}}
+
+
+def _sources() -> Iterator[tuple[str, str, ast.Module]]:
+    """Package, module name and syntax tree of every source file."""
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            yield package, ".".join(part for part in parts if part != "__init__"), ast.parse(path.read_text())
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """Imported modules, and whether at the top of the file (outside functions and TYPE_CHECKING)."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            yield name, isinstance(tree, ast.Module) and node in tree.body
+
+
+def test_layers_point_one_way() -> None:
+    """nmt_cli may import nmt_data and nmt, nmt_data may import nmt, nmt imports neither."""
+    for package, module, tree in _sources():
+        used = {name.split(".")[0] for name, _ in _imports(tree)} & PACKAGES.keys()
+        assert used <= MAY_IMPORT[package], module
+
+
+def test_there_is_no_import_cycle() -> None:
+    """Among the imports at the top of the files."""
+    modules = {module for _, module, _ in _sources()}
+    edges = {
+        module: {name for name, top in _imports(tree) if top and name in modules} for _, module, tree in _sources()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path, module])
+        if module not in done:
+            for name in edges[module] - {module}:
+                visit(name, (*path, module))
+            done.add(module)
+
+    for module in modules:
+        visit(module, ())
+
+
+def test_functions_and_files_are_short() -> None:
+    """No function over 60 lines; no file over 500."""
+    for _, module, tree in _sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 60, f"{module}.{node.name}"
+        assert max((getattr(node, "end_lineno", 0) for node in ast.walk(tree)), default=0) <= 500, module
+
+
+def test_nothing_is_loaded_by_pickle() -> None:
+    for _, module, tree in _sources():
+        text = ast.unparse(tree)
+        assert "import pickle" not in text, module
+        assert "torch.load" not in text, module
+
+
+def test_typer_brings_its_own_click() -> None:
+    for _, module, tree in _sources():
+        assert "click" not in {name.split(".")[0] for name, _ in _imports(tree)}, module
+
+
+def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_path: Path) -> None:
+    """Counted on the real call stack: functions of ours from `nmt translate` to MultiHeadAttention.forward."""
+    import torch
+
+    from nmt.models.attention import MultiHeadAttention
+    from nmt.trainer import Trainer
+    from nmt_cli.translate import translate
+    from nmt_data.prepare import prepare
+    from tiny import make_recipe
+
+    recipe = make_recipe(training={"updates": 1})
+    Trainer(recipe, prepare(recipe), tmp_path, torch.device("cpu")).run()
+    (tmp_path / "text").write_text("a b c\n")
+    stacks: list[list[str]] = []
+    forward = MultiHeadAttention.forward
+
+    def watched(self: MultiHeadAttention, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        frame: FrameType | None = sys._getframe(1)
+        names = ["MultiHeadAttention.forward"]
+        while frame and (not names or names[-1] != "translate.translate"):
+            path = Path(frame.f_code.co_filename)
+            if ROOT in path.parents and ".venv" not in path.parts and "tests" not in path.parts:
+                names.append(f"{path.stem}.{frame.f_code.co_name}")
+            frame = frame.f_back
+        stacks.append(names)
+        return forward(self, *arguments, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MultiHeadAttention, "forward", watched)
+        translate(
+            tmp_path / "model", tmp_path / "text", tmp_path / "out", None, None, None, 1, "auto", None, False, "cpu"
+        )
+    ours = [[name for name in names if "<" not in name.rsplit(".", 1)[1]] for names in stacks]
+    assert max(len(names) - 1 for names in ours) <= 12, max(ours, key=len)
+
+
+def test_the_project_speaks_only_of_itself() -> None:
+    """No path of a machine and no registry host in what is tracked."""
+    for path in ROOT.rglob("*"):
+        if (
+            path.is_file()
+            and path.suffix in (".py", ".toml", ".md", "")
+            and not {".venv", ".git", ".runs", "runs"} & set(path.parts)
+        ):
+            if path.name in ("LICENSE",) or path.stat().st_size > 1_000_000:
+                continue
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            assert not re.search(r"/(home|work|root)/\w+/", text), path
+
+
+def test_commands_of_the_readme_exist() -> None:
+    """Every `nmt` verb, option and `make` target that the README names is there."""
+    from typer.testing import CliRunner
+
+    from nmt_cli.main import app
+
+    readme = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    recipes = {path.parent.name for path in ROOT.glob("recipes/*/recipe.toml")}
+    blocks = "\n".join(re.findall(r"```(?:sh|bash)\n(.*?)```", readme, re.S))
+    for target in re.findall(r"^(?:\w+=\S+ )*make ([a-z0-9-]+)", blocks, re.M):
+        assert re.search(rf"^{target}:", makefile, re.M) or target in recipes, target
+    for line in re.findall(r"(?:^|\| )(?:\.venv/bin/)?nmt ([a-z].*)$", blocks, re.M):
+        words = re.sub(r"[|>#].*", "", line).split()
+        verbs = words[:2] if words[0] in ("data", "tokenizer") else words[:1]
+        shown = CliRunner().invoke(app, [*verbs, "--help"], env={"COLUMNS": "300"})
+        assert shown.exit_code == 0, line
+        for option in re.findall(r"(--[a-z-]+)", " ".join(words)):
+            assert option in shown.stdout, f"{verbs} {option}"
+
+
+def test_tiny_helpers_give_what_they_say() -> None:
+    source, lengths = make_batch([3, 2])
+    assert source.shape == (2, 3)
+    assert make_model("additive").encode(source, lengths)

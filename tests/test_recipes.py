@@ -1,0 +1,33 @@
+"""Every recipe is valid, says what it is, and has a rule and a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nmt.config import load_recipe, recipe_to_toml
+from nmt_data.cards import load_card
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted(ROOT.glob("recipes/*/recipe.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
+def test_a_recipe_is_valid_and_resolves_to_itself(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path.parent)
+    assert recipe.name == path.parent.name
+    assert load_card(recipe.data.corpus, (recipe.data.source, recipe.data.target))
+    resolved = tmp_path / "recipe.toml"
+    resolved.write_text(recipe_to_toml(recipe), encoding="utf-8")
+    assert load_recipe(resolved) == recipe
+
+
+def test_results_carry_their_provenance() -> None:
+    """A result names device, versions, seed and command, and each score its signature."""
+    for path in ROOT.glob("recipes/*/result.json"):
+        result = json.loads(path.read_text())
+        assert {"command", "device", "versions", "seed", "seconds", "evaluations"} <= result.keys(), path
+        for evaluation in result["evaluations"]:
+            assert all(score["signature"] for score in evaluation["scores"]), path

@@ -1,0 +1,87 @@
+"""Recipes: what is wrong is named, what is right comes back unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nmt.config import load_recipe, option_names, recipe_schema, recipe_to_toml
+from nmt.errors import ConfigError
+
+MINIMAL = 'name = "x"\n[data]\ncorpus = "copy"\nsource = "input"\ntarget = "output"\n[model]\nkind = "rnn"\n'
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(MINIMAL)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.hiden=3", "unknown key model.hiden (did you mean hidden?)"),
+        ("trainig.updates=3", "unknown key trainig (did you mean training?)"),
+        ("training.updates=0", "training.updates: input should be greater than 0, got 0"),
+        ("model.cell=gruu", "model.cell must be 'gru' or 'lstm', got 'gruu' (did you mean gru?)"),
+        ("model.kind=transfomer", "model.kind must be one of rnn, transformer (did you mean transformer?)"),
+        ("model.attention=dot", "dot attention needs equal widths, got state 256 and encoder 512"),
+        ("model.dropout=1.5", "model.dropout"),
+        ("nonsense", "--set nonsense: expected key=value"),
+        ("name.first=x", "--set name.first=x: name is a value, not a section"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(recipe_file: Path, override: str, message: str) -> None:
+    """One clear line, with the nearest known name."""
+    with pytest.raises(ConfigError) as error:
+        load_recipe(recipe_file, [override])
+    assert message in str(error.value)
+
+
+def test_all_errors_come_at_once(recipe_file: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_recipe(recipe_file, ["training.updates=-1", "search.beam=0", "model.wat=1"])
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_missing_recipe_names_its_neighbour(recipe_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean recipe\.toml"):
+        load_recipe(recipe_file.with_name("recipy.toml"))
+
+
+def test_broken_toml_is_one_line(recipe_file: Path) -> None:
+    recipe_file.write_text("name = ")
+    with pytest.raises(ConfigError, match=r"recipe\.toml"):
+        load_recipe(recipe_file)
+
+
+def test_the_resolved_recipe_runs_as_it_is(recipe_file: Path, tmp_path: Path) -> None:
+    """Saved and read again it is the same recipe, with every default spelt out; text that needs escaping too."""
+    recipe = load_recipe(
+        recipe_file, ["model.layers=3", 'name="a \\"b\\" \\u00e9 \\\\ \\t"', "data.source=no", "seed=7"]
+    )
+    saved = tmp_path / "resolved.toml"
+    saved.write_text(recipe_to_toml(recipe), encoding="utf-8")
+    assert load_recipe(saved) == recipe
+    assert recipe.data.source == "no"
+    assert "learning_rate = 0.001" in saved.read_text()
+
+
+def test_family_defaults_fill_what_is_left_out(recipe_file: Path) -> None:
+    assert load_recipe(recipe_file).training.learning_rate == 1e-3
+    assert load_recipe(recipe_file, ["model.kind=transformer"]).training.learning_rate == 2e-3
+    assert load_recipe(recipe_file, ["training.learning_rate=0.5"]).training.learning_rate == 0.5
+
+
+def test_the_schema_is_json_with_every_section() -> None:
+    schema = json.loads(recipe_schema())
+    assert {"data", "tokenizer", "model", "training", "search"} <= schema["properties"].keys()
+    assert schema["$defs"]["RnnConfig"]["properties"]["hidden"]["description"]
+
+
+def test_the_list_of_options_is_frozen() -> None:
+    """A new option is a decision: it earns its place here, in a recipe and in a table."""
+    assert "\n".join(option_names()) == Path(__file__).with_name("options.txt").read_text().strip()

@@ -1,0 +1,113 @@
+"""All families keep the promises of the protocol: padding changes nothing, a step is a slice of teacher forcing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nmt.config import RnnConfig
+from nmt.models import Model, build_model
+from nmt.models.dropout import drop
+from nmt.tokenizer import BOS, PAD
+from tiny import FAMILIES, VOCABULARY, make_batch, make_model
+
+LENGTHS = [9, 4, 7, 2]
+
+
+def test_padding_changes_nothing(model: Model) -> None:
+    """A sentence in a padded batch gives the hidden states that it gives alone, and more padding the same again."""
+    source, lengths = make_batch(LENGTHS)
+    target = make_batch([6] * 4, seed=2)[0]
+    hidden = model(source, lengths, target)
+    wider = model(torch.nn.functional.pad(source, (0, 3), value=PAD), lengths, target)
+    torch.testing.assert_close(hidden, wider, rtol=1e-12, atol=1e-12)
+    for row, length in enumerate(LENGTHS):
+        alone = model(source[row : row + 1, :length], lengths[row : row + 1], target[row : row + 1])
+        torch.testing.assert_close(hidden[row : row + 1], alone, rtol=1e-10, atol=1e-12)
+
+
+def test_padding_has_no_gradient(model: Model) -> None:
+    """The embedding of padding learns nothing from the source."""
+    source, lengths = make_batch(LENGTHS)
+    model(source, lengths, make_batch([6] * 4, seed=2)[0]).sum().backward()
+    table = dict(model.named_parameters()).get("source_embedding.weight")
+    if table is not None and table.grad is not None:
+        assert (table.grad[PAD] == 0).all()
+
+
+def test_steps_equal_teacher_forcing(model: Model) -> None:
+    """Decoding token by token, with a beam, gives the logits of the whole target at once."""
+    source, lengths = make_batch(LENGTHS)
+    target = make_batch([6] * 4, seed=2)[0]
+    target[:, 0] = BOS
+    forced = model.output(model(source, lengths, target))
+    with torch.no_grad():
+        state = model.start(model.encode(source, lengths), 3)
+        for position in range(6):
+            logits, state = model.step(state, target[:, position].repeat_interleave(3))
+            expected = forced[:, position].repeat_interleave(3, 0)
+            torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_reorder_moves_hypotheses_and_drops_sentences(model: Model) -> None:
+    """After rows are chosen, each goes on as if it had been decoded alone."""
+    source, lengths = make_batch(LENGTHS)
+    tokens = torch.tensor([5, 6, 7, 8, 9, 10, 11, 12])
+    following = torch.tensor([13, 14, 15, 16])
+    with torch.no_grad():
+        state = model.start(model.encode(source, lengths), 2)
+        _, state = model.step(state, tokens)
+        rows = torch.tensor([3, 2, 7, 7])  # sentences 1 and 3 stay
+        logits, _ = model.step(model.reorder(state, rows), following)
+        for index, row in enumerate(rows.tolist()):
+            sentence = row // 2
+            single = model.start(
+                model.encode(source[sentence : sentence + 1, : LENGTHS[sentence]], lengths[sentence : sentence + 1]), 1
+            )
+            _, single = model.step(single, tokens[row : row + 1])
+            expected, _ = model.step(single, following[index : index + 1])
+            torch.testing.assert_close(logits[index : index + 1], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_every_parameter_learns(model: Model) -> None:
+    """No part is dead: each parameter has a gradient somewhere."""
+    source, lengths = make_batch(LENGTHS)
+    hidden = model(source, lengths, make_batch([6] * 4, seed=2)[0])
+    model.output(hidden).square().sum().backward()
+    dead = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    if isinstance(getattr(model, "config", None), RnnConfig) and model.config.bridge == "zero":  # type: ignore[union-attr]
+        dead = [name for name in dead if not name.startswith("bridge")]
+    assert dead in ([], ["decoder.score.query.weight"])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_initial_predictions_are_near_uniform(name: str) -> None:
+    """The loss of an untrained model is close to log V: the initialisation is sane."""
+    torch.manual_seed(0)
+    fresh = build_model(FAMILIES[name], 1000, 1000).eval()
+    source, lengths = make_batch([12, 9], vocabulary=1000)
+    with torch.no_grad():
+        log_probabilities = fresh.output(fresh(source, lengths, source)).log_softmax(-1)
+    loss = -log_probabilities.gather(2, source[:, :, None]).mean().item()
+    assert loss < 2 * torch.tensor(1000.0).log().item()
+
+
+def test_parameters_are_counted_once() -> None:
+    """A shared embedding is one matrix."""
+    tied = make_model("transformer")
+    assert tied.parameter_count == sum(parameter.numel() for parameter in set(tied.parameters()))
+    tables = [p for p in tied.parameters() if p.shape == (VOCABULARY, 12)]
+    assert len(tables) == 1
+
+
+def test_dropout_keeps_the_mean_and_scales_the_gradient() -> None:
+    """A share p is zero, the rest is divided by 1 - p, and the gradient uses the same mask."""
+    torch.manual_seed(1)
+    states = torch.ones(400, 257, dtype=torch.float64, requires_grad=True)
+    result = drop(states, 0.3)
+    result.sum().backward()
+    kept = result != 0
+    assert kept.double().mean().item() == pytest.approx(0.7, abs=0.01)
+    torch.testing.assert_close(result[kept], torch.full_like(result[kept], 1 / 0.7), rtol=1e-4, atol=0)
+    torch.testing.assert_close(states.grad, result.detach())
+    assert drop(states, 0.0) is states

@@ -1,0 +1,209 @@
+"""From text to an encoded corpus: every source kind, every drop counted, leaks found, the same twice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nmt.config import CleaningConfig, Recipe
+from nmt.errors import DataError
+from nmt.prepared import TestSet
+from nmt_data.audit import audit, without_leaks
+from nmt_data.cards import card_names, load_card
+from nmt_data.cleaning import Cleaner, normalise
+from nmt_data.prepare import prepare
+from nmt_data.reading import Split, Unreadable
+from tiny import make_recipe
+
+PAIRS = [(f"das ist Satz {index} hier", f"this is sentence {index} here") for index in range(60)]
+
+
+def _card(folder: Path, text: str) -> str:
+    path = folder / "card.toml"
+    path.write_text(f'name = "mine"\ntitle = "t"\nlicence = "mine"\nlanguages = ["de", "en"]\n{text}')
+    return str(path)
+
+
+def _parallel(folder: Path, name: str, pairs: list[tuple[str, str]]) -> None:
+    for side, language in enumerate(("de", "en")):
+        (folder / f"{name}.{language}").write_bytes("".join(f"{pair[side]}\n" for pair in pairs).encode())
+
+
+def _recipe(card: str, **data: object) -> Recipe:
+    return make_recipe(
+        data={"corpus": card, "source": "de", "target": "en", "limit": None} | data, tokenizer={"vocabulary": 200}
+    )
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> str:
+    _parallel(tmp_path, "train", PAIRS)
+    _parallel(tmp_path, "valid", PAIRS[:5])
+    return _card(tmp_path, '[splits]\ntrain = "train.{language}"\nvalid = "valid.{language}"\n')
+
+
+def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path) -> None:
+    """Parallel files, plain and compressed, TSV with and without header, JSONL and Parquet."""
+    _parallel(tmp_path, "plain", PAIRS)
+    for side, language in enumerate(("de", "en")):
+        data = "".join(f"{pair[side]}\n" for pair in PAIRS).encode()
+        (tmp_path / f"zipped.{language}.gz").write_bytes(gzip.compress(data))
+        (tmp_path / f"packed.{language}.xz").write_bytes(lzma.compress(data))
+    (tmp_path / "numbered.tsv").write_text("".join(f"{i}\t{t}\t{s}\n" for i, (s, t) in enumerate(PAIRS)))
+    (tmp_path / "named.tsv").write_text("en\tde\n" + "".join(f"{t}\t{s}\n" for s, t in PAIRS))
+    rows = [{"translation": {"de": source, "en": target}} for source, target in PAIRS]
+    (tmp_path / "nested.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "nested.parquet")
+    columns = {
+        "numbered": '[columns]\nde = "3"\nen = "2"',
+        "nested": '[columns]\nde = "translation.de"\nen = "translation.en"',
+    }
+    names = ["plain.{language}", "zipped.{language}", "packed.{language}"]
+    for name in [*names, "numbered.tsv", "named.tsv", "nested.jsonl", "nested.parquet"]:
+        text = f'{columns.get(name.split(".")[0], "")}\n[splits]\ntrain = "{name}"\n'
+        split = Split(load_card(_card(tmp_path, text), ("de", "en")), "train", "de", "en")
+        assert list(split.read(Unreadable())) == PAIRS, name
+
+
+def test_preparing_twice_makes_nothing_new(card: str) -> None:
+    """The same settings and files are the same folder; a changed file is another."""
+    first = prepare(_recipe(card))
+    assert prepare(_recipe(card)).folder == first.folder
+    assert len(first.train) == 60
+    assert first.testset("valid").source == [source for source, _ in PAIRS[:5]]
+    with (Path(card).parent / "train.de").open("a") as source, (Path(card).parent / "train.en").open("a") as target:
+        source.write("noch ein Satz\n")
+        target.write("one more sentence\n")
+    assert prepare(_recipe(card)).folder != first.folder
+
+
+def test_the_direction_can_be_turned(card: str) -> None:
+    turned = prepare(
+        make_recipe(data={"corpus": card, "source": "en", "target": "de", "limit": 10}, tokenizer={"vocabulary": 200})
+    )
+    assert turned.testset("valid").source[0] == PAIRS[0][1]
+    assert len(turned.train) == 10
+
+
+def test_lines_of_unequal_number_are_refused(card: str) -> None:
+    with (Path(card).parent / "train.de").open("a") as source:
+        source.write("zu viel\nnoch mehr\n")
+    with pytest.raises(DataError, match=r"train\.de has 62 lines but .*train\.en has 60; the last line of both is 60"):
+        prepare(_recipe(card))
+
+
+def test_bad_utf8_is_named_or_skipped(card: str) -> None:
+    path = Path(card).parent / "train.de"
+    path.write_bytes(path.read_bytes().replace(b"Satz 7 ", b"S\xff7 "))
+    with pytest.raises(DataError, match=r"train\.de, line 8: byte 10 \(0xff\) is not valid UTF-8"):
+        prepare(_recipe(card))
+    report = prepare(_recipe(card, on_bad_text="skip")).report["train"]
+    assert report["read"] == 60
+    assert report["dropped"] == {"not UTF-8": 1}
+    assert report["kept"] == 59
+
+
+def test_a_truncated_archive_is_one_line(tmp_path: Path) -> None:
+    for language in ("de", "en"):
+        data = gzip.compress("".join(f"{pair[0]}\n" for pair in PAIRS * 50).encode())
+        (tmp_path / f"train.{language}.gz").write_bytes(data[:-20])
+    card = _card(tmp_path, '[splits]\ntrain = "train.{language}"\nvalid = "train.{language}"\n')
+    with pytest.raises(DataError, match="damaged archive"):
+        prepare(_recipe(card))
+
+
+def test_missing_files_say_how_to_give_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NMT_DATA", raising=False)
+    card = _card(tmp_path, '[splits]\ntrain = "t.{language}"\nvalid = "v.{language}"\n')
+    with pytest.raises(DataError, match=r"no files found; put t\.LANGUAGE under NMT_DATA, which is not set"):
+        prepare(_recipe(card))
+
+
+def test_an_unreachable_hub_says_how_to_give_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("offline")
+
+    monkeypatch.delenv("NMT_DATA", raising=False)
+    monkeypatch.setattr("datasets.load_dataset", offline)
+    with pytest.raises(
+        DataError, match=r"cannot be had from the Hugging Face hub \(ConnectionError\); to use local files"
+    ):
+        prepare(_recipe("multi30k"))
+
+
+def test_hub_columns_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through `datasets`, with nested columns, in the direction of the recipe."""
+    monkeypatch.delenv("NMT_DATA", raising=False)
+    rows = [{"translation": {"de": source, "en": target}} for source, target in PAIRS]
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, split, **__: rows if split == "train" else rows[:3])
+    assert len(prepare(_recipe("iwslt14")).train) == 60
+
+
+def test_every_drop_is_counted() -> None:
+    cleaner = Cleaner(CleaningConfig(max_words=5, drop_identical=True, duplicates="normalised"))
+    pairs = [
+        ("a b", "c d"),
+        ("A, b!", "c d"),
+        ("", "x"),
+        ("x y", "x y"),
+        ("a b c d e f", "g"),
+        ("a", "b" * 30),
+        ("a\u2028b\x00", "c"),
+    ]
+    assert list(cleaner.clean(pairs)) == [("a b", "c d"), ("a b", "c")]
+    assert cleaner.dropped == {"duplicate": 1, "empty": 1, "identical sides": 1, "too long": 1, "length ratio": 1}
+    assert cleaner.mended == {"control characters": 1}
+
+
+def test_planted_leaks_are_found_and_dropped_on_request(tmp_path: Path) -> None:
+    testset = TestSet("test", ["Guten Tag .", "Neu"], ["Good day.", "New"])
+    train = [("guten tag", "good day!"), ("Guten Tag .", "hello"), ("ganz", "else")]
+    leak = audit(train, [testset])[0]
+    assert (leak.pairs_exact, leak.source_exact, leak.pairs_normalised, leak.target_normalised) == (0, 1, 1, 1)
+    assert without_leaks(train, [testset]) == [("ganz", "else")]
+    _parallel(tmp_path, "train", PAIRS)
+    _parallel(tmp_path, "valid", PAIRS[:5])
+    card = _card(tmp_path, '[splits]\ntrain = "train.{language}"\nvalid = "valid.{language}"\n')
+    report = prepare(_recipe(card)).report
+    assert report["found_in_train"][0]["pairs_exact"] == 5
+    cleaned = prepare(_recipe(card, cleaning={"drop_leaked": True})).report
+    assert cleaned["found_in_train"][0]["pairs_exact"] == 5
+    assert cleaned["train"]["kept"] == 55
+
+
+def test_a_held_out_split_never_changes_and_never_leaks(tmp_path: Path) -> None:
+    """By hash of the source: reordering the corpus holds out the same pairs, and none of them stays in train."""
+    _parallel(tmp_path, "train", [*PAIRS, *PAIRS[:10]])
+    card = _card(tmp_path, '[splits]\ntrain = "train.{language}"\n[holdout]\nvalid = 5\ntest = 7\n')
+    first = prepare(_recipe(card))
+    assert (len(first.testset("valid").source), len(first.testset("test").source)) == (5, 7)
+    assert all(leak["source_normalised"] == 0 for leak in first.report["found_in_train"])
+    _parallel(tmp_path, "train", [*PAIRS[::-1], *PAIRS[:10]])
+    assert set(prepare(_recipe(card)).testset("test").source) == set(first.testset("test").source)
+
+
+def test_a_wrong_card_or_language_is_named(card: str) -> None:
+    with pytest.raises(DataError, match=r"no card multi30 \(did you mean multi30k\?\)"):
+        load_card("multi30")
+    with pytest.raises(DataError, match=r"data\.source = 'fr': mine has de, en"):
+        load_card(card, ("fr", "en"))
+    Path(card).write_text("name = 3")
+    with pytest.raises(DataError, match="title"):
+        load_card(card)
+
+
+def test_all_shipped_cards_are_right() -> None:
+    assert {"multi30k", "tatoeba_deen", "iwslt14", "iwslt15", "iwslt17", "wmt14", "phrasebook"} <= set(card_names())
+    for name in card_names():
+        assert load_card(name).name == name
+
+
+def test_normalisation_keeps_what_is_only_punctuation() -> None:
+    assert normalise("Ach, SO!") == "ach so"
+    assert normalise("?!") == "?!"

@@ -1,0 +1,65 @@
+"""Tokenizers: text comes back, ids are fixed, training does not depend on the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.config import TokenizerConfig
+from nmt.errors import CheckpointError, DataError
+from nmt.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+
+LINES = [f"der Hund {i} sieht die Katze und den {'Ball' if i % 2 else 'Baum'} nicht" for i in range(200)]
+Kind = Literal["unigram", "bpe", "word", "character"]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "word", "character"])
+def test_text_comes_back(kind: Kind) -> None:
+    tokenizer = Tokenizer.train(LINES, TokenizerConfig(kind=kind, vocabulary=60 if kind != "word" else 300))
+    assert tokenizer.decode(tokenizer.encode(LINES)) == LINES
+    assert tokenizer.decode_pieces(tokenizer.encode_pieces(LINES)) == LINES
+    assert tokenizer.pieces()[:4] == ["<pad>", "<unk>", "<s>", "</s>"]
+    assert not {PAD, BOS, EOS, UNK}.intersection(*map(set, tokenizer.encode(LINES)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(max_size=20), max_size=4))
+def test_any_text_can_be_encoded(lines: list[str]) -> None:
+    """One sequence a line; decoding never makes a line break."""
+    ids = TOKENIZER.encode(lines)
+    assert len(ids) == len(lines)
+    assert all("\n" not in line for line in TOKENIZER.decode(ids))
+
+
+TOKENIZER = Tokenizer.train(LINES, TokenizerConfig(kind="bpe", vocabulary=300, byte_fallback=True))
+
+
+def test_byte_fallback_spells_what_it_never_saw() -> None:
+    assert TOKENIZER.decode(TOKENIZER.encode(["猫"])) == ["猫"]
+
+
+def test_training_twice_gives_the_same_vocabulary() -> None:
+    config = TokenizerConfig(kind="unigram", vocabulary=60)
+    assert Tokenizer.train(LINES, config).fingerprint == Tokenizer.train(LINES, config).fingerprint
+
+
+def test_user_symbols_stay_whole() -> None:
+    tokenizer = Tokenizer.train(LINES, TokenizerConfig(vocabulary=60, user_symbols=("<2en>",)))
+    assert "<2en>" in tokenizer.encode_pieces(["<2en> Hund"])[0]
+
+
+def test_too_large_a_vocabulary_is_one_line() -> None:
+    with pytest.raises(DataError, match=r"tokenizer\.vocabulary = 5000"):
+        Tokenizer.train(LINES, TokenizerConfig(vocabulary=5000))
+
+
+def test_a_wrong_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.spm").write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match=r"x\.spm"):
+        Tokenizer.load(tmp_path / "x.spm")
+    with pytest.raises(CheckpointError, match="No such file"):
+        Tokenizer.load(tmp_path / "y.spm")

@@ -1,0 +1,83 @@
+"""Lines in, lines out: as many, in order, the same for any batch size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import nmt
+from nmt.checkpoint import load_model
+from nmt.config import SearchConfig
+from nmt.errors import DataError
+from nmt.translator import Translator
+from nmt_data.synthetic import phrasebook
+
+
+@pytest.fixture(scope="module")
+def translator(trained: Path) -> Translator:
+    return Translator(load_model(trained), search=SearchConfig(beam=2))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(max_size=30), max_size=6))
+def test_any_lines_give_as_many(translator: Translator, lines: list[str]) -> None:
+    """Blank lines stay blank, and no translation holds a line break."""
+    results = translator.translate(lines)
+    assert len(results) == len(lines)
+    assert all(len(text.splitlines()) <= 1 for text in results)
+    assert all(text == "" for line, text in zip(lines, results, strict=True) if not line.strip())
+
+
+def test_batch_size_and_order_change_nothing(trained: Path) -> None:
+    """Exactly, in float64; the order of the input is the order of the output."""
+    lines = [source for source, _ in phrasebook.split("test")[:40]] + ["", "x"]
+    loaded = load_model(trained)
+    loaded.model.double()
+    results = [Translator(loaded, batch_size=size).translate(lines) for size in (1, 7, 64)]
+    assert results[0] == results[1] == results[2]
+    turned = Translator(loaded, batch_size=7).translate(lines[::-1])
+    assert turned[::-1] == results[0]
+
+
+def test_cuts_are_counted(trained: Path) -> None:
+    loaded = load_model(trained)
+    search = SearchConfig(beam=1, max_length_ratio=0, max_length_constant=1)
+    translator = Translator(loaded, search=search, max_source=3)
+    translator.translate(["Der Hund schläft heute nicht in Berlin.", "", "Ja"])
+    assert translator.report.lines == 3
+    assert translator.report.blank == 1
+    assert translator.report.source_cut == 1
+    assert translator.report.target_cut >= 1
+    assert len(translator.report.summary()) == 2
+
+
+def test_a_giant_line_is_cut_not_tokenised_whole(translator: Translator) -> None:
+    assert len(translator.translate(["Hund " * 400_000])) == 1
+    assert translator.report.source_cut >= 1
+
+
+def test_n_best_scores_are_forced_scores(translator: Translator) -> None:
+    """In text: what `translate` prints for a line is what `score` gives for the pair."""
+    line = phrasebook.split("test")[0][0]
+    found = translator.translate_n_best([line, ""], 2)
+    assert [len(item) for item in found] == [2, 1]
+    assert found[0][0].score >= found[0][1].score
+    with pytest.raises(DataError, match="need a beam of 3"):
+        translator.translate_n_best([line], 3)
+
+
+def test_scores_do_not_depend_on_the_batch(translator: Translator) -> None:
+    pairs = phrasebook.split("test")[:9]
+    sources, targets = [source for source, _ in pairs], [target for _, target in pairs]
+    together = translator.score_targets(sources, targets)
+    for index in range(9):
+        alone = translator.score_targets(sources[index : index + 1], targets[index : index + 1])[0]
+        assert together[index].log_probability == pytest.approx(alone.log_probability, rel=1e-5)
+        assert together[index].tokens == alone.tokens
+
+
+def test_the_python_api_is_three_words(trained: Path) -> None:
+    assert len(nmt.load(trained, device="cpu", beam=1).translate(["Der Hund schläft.", ""])) == 2
