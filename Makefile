@@ -54,10 +54,10 @@ $(RECIPES): %: setup recipes/%/recipe.toml
 	@$(NMT) evaluate $(RUNS)/$*
 
 test: setup ## run the whole test suite (under 8 minutes on 2 cores)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2
 
 test-fast: setup ## run the fast tests only (under a minute)
-	@$(BIN)/python -m pytest -m 'not slow'
+	@$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 check: lint types test ## lint, format, types and tests: what has to pass before a change lands
 

@@ -15,7 +15,6 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-import nmt
 from nmt.config import Recipe, load_recipe, recipe_to_toml
 from nmt.errors import CheckpointError
 from nmt.files import atomic_folder, atomic_write, file_sha256
@@ -139,7 +138,7 @@ def write_bundle(folder: Path, checkpoint: Path, recipe: Recipe, tokenizers: Tok
         shutil.copyfile(checkpoint / WEIGHTS, draft / WEIGHTS)
         (draft / "recipe.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
         tokenizers.save(draft)
-        card = {"format": 1, "nmt": nmt.__version__, "vocabulary": tokenizers.fingerprints, **card}
+        card = {"format": 1, "checkpoint": checkpoint.name, "vocabulary": tokenizers.fingerprints, **card}
         _write(draft / "card.json", json.dumps(card, indent=1, ensure_ascii=False).encode())
         _write_manifest(draft)
 
@@ -177,12 +176,23 @@ def locate(path: Path, latest: bool = False) -> Path:
         return path
     folder = path / "checkpoints"
     saved = checkpoints(folder) if folder.is_dir() else []
+    if saved and latest:
+        return saved[-1]
     if saved:
-        return saved[-1] if latest else best_checkpoint(folder) or saved[-1]
+        best = best_checkpoint(folder) or saved[-1]
+        return path / "model" if _bundled_checkpoint(path / "model") == best.name else best
     if (path / WEIGHTS).exists():
         raise CheckpointError(f"{path}: damaged: {MANIFEST} is missing")
     state = "holds no bundle, run or checkpoint" if path.is_dir() else "no such folder"
     raise CheckpointError(f"{path}: {state}; MODEL is a bundle, a run folder or one checkpoint")
+
+
+def _bundled_checkpoint(bundle: Path) -> str | None:
+    """The checkpoint that a run's bundle was made from."""
+    try:
+        return json.loads((bundle / "card.json").read_text(encoding="utf-8"))["checkpoint"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:

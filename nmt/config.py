@@ -172,7 +172,7 @@ class TrainingConfig(Section):
     max_length: PositiveInt = 200
     """Longest training sentence in tokens on either side; longer pairs are left out and counted."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate; by family: 0.001 for RNNs, 0.002 for Transformers."""
+    """Peak learning rate; by family: 0.002 for both."""
     schedule: Literal["cosine", "inverse_square_root", "plateau", "constant"] = "cosine"
     """Course of the learning rate after warm-up."""
     warmup: Annotated[int, Field(ge=0)] | None = None
@@ -251,7 +251,7 @@ class Recipe(Section):
 
 
 FAMILY_TRAINING: dict[str, dict[str, Any]] = {
-    "rnn": {"learning_rate": 1e-3, "warmup": 200},
+    "rnn": {"learning_rate": 2e-3, "warmup": 200},
     "transformer": {"learning_rate": 2e-3, "warmup": 800},
 }
 

@@ -51,8 +51,9 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 def set_threads() -> None:
-    """One thread per core that this process may use."""
-    torch.set_num_threads(_usable_cores())
+    """One thread per core that this process may use, unless OMP_NUM_THREADS says how many."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(_usable_cores())
 
 
 def seed_update(seed: int, update: int) -> None:

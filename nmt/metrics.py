@@ -123,7 +123,7 @@ def _score_one(
         case "chrf2":
             scorer = CHRF(lowercase=lowercase)
         case "ter":
-            scorer = TER(case_sensitive=not lowercase)
+            scorer = TER()  # sacreBLEU's default ignores case
     result = scorer.corpus_score(list(hypotheses), [list(references)], n_bootstrap=resamples)
     signature = str(scorer.get_signature())
     details = json.loads(result.format(width=6, signature=signature, is_json=True))

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import math
-import os
-import signal
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,7 +18,7 @@ from nmt import checkpoint as store
 from nmt.batching import Batch, collate, padding_share, plan_epoch, select
 from nmt.config import Recipe, load_recipe, recipe_to_toml
 from nmt.dataset import Ints
-from nmt.device import Precision, autocast, choose_precision, describe, peak_memory_mb, seed_update
+from nmt.device import autocast, choose_precision, describe, peak_memory_mb, seed_update
 from nmt.errors import CheckpointError, ConfigError, DataError, NmtError
 from nmt.files import atomic_write, clear_litter, fingerprint
 from nmt.loss import smoothed_cross_entropy
@@ -31,78 +26,19 @@ from nmt.metrics import bleu
 from nmt.models import build_model
 from nmt.optim import learning_rate, make_optimizer
 from nmt.prepared import Prepared
+from nmt.progress import Progress, Sums
+from nmt.running import TrainingInterrupted, only_trainer, stop_signals
 from nmt.translator import Translator
 
 Entry = dict[str, Any]
 Reporter = Callable[[Entry], None]
 
 _MAX_NON_FINITE = 10
+_UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
 _PROBED_UPDATES = 20
 _VALIDATIONS_IN_BUDGET = 8
 # Changing these between two starts of a run changes nothing that was learnt so far.
 _HARMLESS = ("search.", "training.updates", "training.keep", "training.patience", "training.log_every")
-
-
-class TrainingInterrupted(NmtError):  # noqa: N818 - nothing went wrong
-    """A signal asked the training to stop; its state is saved."""
-
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after update {step}; the same command goes on from there"
-        )
-        self.exit_code = 128 + number
-
-
-@dataclass
-class Sums:
-    """Sums over the updates since the last log line."""
-
-    loss: float = 0.0
-    negative_log_likelihood: float = 0.0
-    correct: float = 0.0
-    tokens: int = 0
-    seconds: float = 0.0
-    gradient_norm: float = 0.0
-    updates: int = 0
-
-
-@dataclass
-class Progress:
-    """All that the next update depends on, beside weights and optimizer state."""
-
-    step: int = 0
-    epoch: int = 0
-    position: int = 0
-    """Batches of the epoch that were used."""
-    updates: int = 0
-    """Updates planned in all."""
-    precision: Precision = "fp32"
-    plateau_factor: float = 1.0
-    validations: int = 0
-    next_validation: int = 0
-    """Update after which validation falls due."""
-    stale: int = 0
-    """Validations since the best."""
-    best_step: int = 0
-    best_bleu: float = -1.0
-    best_loss: float = math.inf
-    skipped: int = 0
-    """Updates left out because of a loss or gradient that was not finite."""
-    target_tokens: int = 0
-    training_seconds: float = 0.0
-    """Time in updates."""
-    validation_seconds: float = 0.0
-    """Time in validations and checkpoints."""
-    sums: Sums = field(default_factory=Sums)
-
-    @classmethod
-    def restore(cls, values: dict[str, Any]) -> Progress:
-        """From the JSON of a checkpoint."""
-        known = {item.name for item in dataclasses.fields(cls)}
-        return cls(
-            **{key: value for key, value in values.items() if key in known and key != "sums"},
-            sums=Sums(**values["sums"]),
-        )
 
 
 class Trainer:
@@ -148,13 +84,12 @@ class Trainer:
         self.model = build_model(recipe.model, *sizes).to(device)
         self.optimizer = make_optimizer(self.model, self.config)
         self.progress = Progress(
-            updates=self.config.updates,
-            next_validation=self.config.validate_every,
+            updates=self.config.updates if budget is None else _UNPLANNED,
+            next_validation=self.config.validate_every if budget is None else _UNPLANNED,
             precision=choose_precision(self.config.precision, device),
         )
         self.validation = prepared.testset("valid")
         self._plan: tuple[int, list[Ints]] | None = None
-        self._signal = 0
         self._non_finite = 0
 
     def run(self) -> Progress:
@@ -164,16 +99,16 @@ class Trainer:
             TrainingInterrupted: a signal came; everything is saved.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock(), self._signals():
+        with only_trainer(self.run_folder), stop_signals() as stop:
             clear_litter(self.folder)
             clear_litter(self.run_folder)
             self._resume()
             self._announce()
             while self.progress.step < self.progress.updates and not self._out_of_patience:
                 self._update()
-                if self._signal:
+                if stop.number:
                     self._save()
-                    raise TrainingInterrupted(self._signal, self.progress.step)
+                    raise TrainingInterrupted(stop.number, self.progress.step)
             if not self._is_saved:
                 self._validate()
             self._write_bundle()
@@ -192,7 +127,7 @@ class Trainer:
         progress.sums.seconds += seconds
         progress.sums.gradient_norm += norm
         progress.sums.updates += 1
-        if progress.step == _PROBED_UPDATES:
+        if progress.updates == _UNPLANNED and self._speed_is_known:
             self._fit_budget()
         if progress.step % self.config.log_every == 0:
             self._log_training(rate)
@@ -340,6 +275,11 @@ class Trainer:
         progress.next_validation = progress.step + math.ceil((progress.updates - progress.step) / ahead)
 
     @property
+    def _speed_is_known(self) -> bool:
+        progress, budget = self.progress, self.budget or 0.0
+        return progress.step >= _PROBED_UPDATES or (progress.step >= 2 and progress.training_seconds > budget / 20)
+
+    @property
     def _seconds(self) -> float:
         return self.progress.training_seconds + self.progress.validation_seconds
 
@@ -373,6 +313,7 @@ class Trainer:
         for path in reversed(store.checkpoints(self.folder)):
             if reason := store.damage(path):
                 self._emit({"kind": "damaged", "step": 0, "checkpoint": path.name, "reason": reason})
+                shutil.rmtree(path)
                 continue
             state = json.loads((path / store.PROGRESS).read_text(encoding="utf-8"))
             if state["corpus"] != self.prepared.fingerprint or state["vocabulary"] != self.tokenizers.fingerprints:
@@ -438,36 +379,6 @@ class Trainer:
             "versions": {"nmt": nmt.__version__, "torch": str(torch.__version__)},
         }
         store.write_bundle(self.run_folder / "model", best, self.recipe, self.tokenizers, card)
-
-    @contextmanager
-    def _lock(self) -> Generator[None]:
-        """Holds the run folder; the lock ends with the process, however it ends."""
-        with (self.run_folder / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.seek(0)
-                raise NmtError(f"{self.run_folder} is being trained by process {lock.read().strip()}") from None
-            lock.truncate(0)
-            lock.write(f"{os.getpid()} on {os.uname().nodename}")
-            lock.flush()
-            yield
-
-    @contextmanager
-    def _signals(self) -> Generator[None]:
-        """The first signal ends training after the update at hand, the second at once."""
-
-        def stop(number: int, _: FrameType | None) -> None:
-            self._signal = number
-            signal.signal(number, signal.SIG_DFL)
-
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-        before = {number: signal.signal(number, stop) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _identity(recipe: Recipe) -> str:

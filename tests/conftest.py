@@ -23,6 +23,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NMT_HOME", str(folder))
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr("os.fsync", lambda _: None)  # durability against power cuts is not what the tests can see
         yield folder
 
 
@@ -47,6 +48,7 @@ def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"kind": "rnn", "embedding": 32, "hidden": 48},
         data={"corpus": "phrasebook", "source": "de", "target": "en", "limit": 3000},
         tokenizer={"kind": "bpe", "vocabulary": 400},
+        search={"max_length_ratio": 2.0, "max_length_constant": 10},
         training={
             "updates": 60,
             "validate_every": 30,

@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 from nmt.errors import DataError
 from nmt.text import decode_strict, split_lines
 from nmt_data.cards import Card, data_folder
-from nmt_data.synthetic import generate
+from nmt_data.synthetic.generate import generate
 
 Pair = tuple[str, str]
 

@@ -21,7 +21,8 @@ from nmt.config import recipe_to_toml
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.files import file_sha256
 from nmt.prepared import Prepared
-from nmt.trainer import Trainer, TrainingInterrupted
+from nmt.running import TrainingInterrupted, only_trainer
+from nmt.trainer import Trainer
 from tiny import make_recipe
 
 CPU = torch.device("cpu")
@@ -82,7 +83,7 @@ def test_a_crash_in_the_middle_of_saving_loses_nothing(tmp_path: Path, prepared:
     """At the k-th rename or fsync, whichever comes: the next start finds a whole checkpoint, or begins anew."""
     whole = _run(tmp_path / "whole", prepared)
     folder = tmp_path / "crashed"
-    counts = {"left": 4 * call}
+    counts = {"left": 5 * call}
 
     def crashing(function: Any) -> Any:
         def wrapper(*arguments: Any) -> Any:
@@ -140,8 +141,7 @@ def test_another_corpus_is_refused(tmp_path: Path, prepared: Prepared) -> None:
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path, prepared: Prepared) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    first = Trainer(make_recipe(), prepared, folder, CPU)
-    with first._lock(), pytest.raises(NmtError, match=f"is being trained by process {os.getpid()}"):
+    with only_trainer(folder), pytest.raises(NmtError, match=f"is being trained by process {os.getpid()}"):
         Trainer(make_recipe(), prepared, folder, CPU).run()
     Trainer(make_recipe(), prepared, folder, CPU).run()
 

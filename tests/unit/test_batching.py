@@ -45,7 +45,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(corpus: EncodedCorpus) -> Non
 
 
 def test_padding_is_under_a_tenth(corpus: EncodedCorpus) -> None:
-    assert padding_share(corpus, plan_epoch(corpus, select(corpus, 200).rows, 4096, 1, 0)) < 0.1
+    assert padding_share(corpus, plan_epoch(corpus, select(corpus, 200).rows, 1500, 1, 0)) < 0.1
 
 
 def test_long_and_empty_pairs_are_left_out_and_counted(corpus: EncodedCorpus) -> None:

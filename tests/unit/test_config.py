@@ -67,12 +67,12 @@ def test_the_resolved_recipe_runs_as_it_is(recipe_file: Path, tmp_path: Path) ->
     saved.write_text(recipe_to_toml(recipe), encoding="utf-8")
     assert load_recipe(saved) == recipe
     assert recipe.data.source == "no"
-    assert "learning_rate = 0.001" in saved.read_text()
+    assert "learning_rate = 0.002" in saved.read_text()
 
 
 def test_family_defaults_fill_what_is_left_out(recipe_file: Path) -> None:
-    assert load_recipe(recipe_file).training.learning_rate == 1e-3
-    assert load_recipe(recipe_file, ["model.kind=transformer"]).training.learning_rate == 2e-3
+    assert load_recipe(recipe_file).training.warmup == 200
+    assert load_recipe(recipe_file, ["model.kind=transformer"]).training.warmup == 800
     assert load_recipe(recipe_file, ["training.learning_rate=0.5"]).training.learning_rate == 0.5
 
 

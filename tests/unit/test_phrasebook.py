@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nmt_data.synthetic import generate, lexicon, phrasebook, symbols
+from nmt_data.synthetic import lexicon, phrasebook, symbols
+from nmt_data.synthetic.generate import generate
 
 
 def test_splits_have_their_sizes_and_share_nothing() -> None:

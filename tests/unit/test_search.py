@@ -125,7 +125,7 @@ def _forced(model: Model, source: torch.Tensor, length: torch.Tensor, tokens: li
     return score_targets(model, source, length, inputs, outputs).sum().item()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.lists(st.integers(1, 9), min_size=1, max_size=7),
     st.integers(1, 6),

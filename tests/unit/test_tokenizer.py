@@ -19,7 +19,7 @@ Kind = Literal["unigram", "bpe", "word", "character"]
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "word", "character"])
 def test_text_comes_back(kind: Kind) -> None:
-    tokenizer = Tokenizer.train(LINES, TokenizerConfig(kind=kind, vocabulary=60 if kind != "word" else 300))
+    tokenizer = Tokenizer.train(LINES, TokenizerConfig(kind=kind, vocabulary=50 if kind != "word" else 300))
     assert tokenizer.decode(tokenizer.encode(LINES)) == LINES
     assert tokenizer.decode_pieces(tokenizer.encode_pieces(LINES)) == LINES
     assert tokenizer.pieces()[:4] == ["<pad>", "<unk>", "<s>", "</s>"]
@@ -43,12 +43,12 @@ def test_byte_fallback_spells_what_it_never_saw() -> None:
 
 
 def test_training_twice_gives_the_same_vocabulary() -> None:
-    config = TokenizerConfig(kind="unigram", vocabulary=60)
+    config = TokenizerConfig(kind="unigram", vocabulary=50)
     assert Tokenizer.train(LINES, config).fingerprint == Tokenizer.train(LINES, config).fingerprint
 
 
 def test_user_symbols_stay_whole() -> None:
-    tokenizer = Tokenizer.train(LINES, TokenizerConfig(vocabulary=60, user_symbols=("<2en>",)))
+    tokenizer = Tokenizer.train(LINES, TokenizerConfig(vocabulary=50, user_symbols=("<2en>",)))
     assert "<2en>" in tokenizer.encode_pieces(["<2en> Hund"])[0]
 
 

@@ -9,52 +9,27 @@ from typing import TypeVar
 
 from nmt_data.synthetic import lexicon
 from nmt_data.synthetic.lexicon import Noun, Verb
+from nmt_data.synthetic.morphology import (
+    BE,
+    DEFINITE,
+    HAVE,
+    MODALS,
+    PRONOUNS,
+    RELATIVE,
+    WAS,
+    base_form,
+    conjugate,
+    decline_determiner,
+    english_be,
+    english_verb,
+    german_verb,
+    noun_form,
+    third,
+)
 
 Item = TypeVar("Item")
 Words = list[str]
 
-_DEFINITE = {
-    "nom": {"m": "der", "f": "die", "n": "das", "p": "die"},
-    "acc": {"m": "den", "f": "die", "n": "das", "p": "die"},
-    "dat": {"m": "dem", "f": "der", "n": "dem", "p": "den"},
-}
-_RELATIVE = {**_DEFINITE, "dat": {**_DEFINITE["dat"], "p": "denen"}}
-_WEAK = {
-    "nom": {"m": "e", "f": "e", "n": "e", "p": "en"},
-    "acc": {"m": "en", "f": "e", "n": "e", "p": "en"},
-    "dat": {"m": "en", "f": "en", "n": "en", "p": "en"},
-}
-_STRONG = {
-    "nom": {"m": "er", "f": "e", "n": "es", "p": "e"},
-    "acc": {"m": "en", "f": "e", "n": "es", "p": "e"},
-    "dat": {"m": "em", "f": "er", "n": "em", "p": "en"},
-}
-_EIN = {
-    "nom": {"m": "", "f": "e", "n": "", "p": "e"},
-    "acc": {"m": "en", "f": "e", "n": "", "p": "e"},
-    "dat": {"m": "em", "f": "er", "n": "em", "p": "en"},
-}
-# person and number: German, English, possessives of both
-_PRONOUNS = {
-    "1s": ("ich", "I", "mein", "my"),
-    "2s": ("du", "you", "dein", "your"),
-    "3m": ("er", "he", "sein", "his"),
-    "3f": ("sie", "she", "ihr", "her"),
-    "1p": ("wir", "we", "unser", "our"),
-    "2p": ("ihr", "you", "euer", "your"),
-    "3p": ("sie", "they", "ihr", "their"),
-}
-_HAVE = {"1s": "habe", "2s": "hast", "3s": "hat", "1p": "haben", "2p": "habt", "3p": "haben"}
-_BE = {"1s": "bin", "2s": "bist", "3s": "ist", "1p": "sind", "2p": "seid", "3p": "sind"}
-_WAS = {"1s": "war", "2s": "warst", "3s": "war", "1p": "waren", "2p": "wart", "3p": "waren"}
-_WILL = {"1s": "werde", "2s": "wirst", "3s": "wird", "1p": "werden", "2p": "werdet", "3p": "werden"}
-_MODALS = {
-    "can": {"1s": "kann", "2s": "kannst", "3s": "kann", "1p": "können", "2p": "könnt", "3p": "können"},
-    "may": {"1s": "darf", "2s": "darfst", "3s": "darf", "1p": "dürfen", "2p": "dürft", "3p": "dürfen"},
-    "should": {"1s": "soll", "2s": "sollst", "3s": "soll", "1p": "sollen", "2p": "sollt", "3p": "sollen"},
-    "want to": {"1s": "will", "2s": "willst", "3s": "will", "1p": "wollen", "2p": "wollt", "3p": "wollen"},
-    "have to": {"1s": "muss", "2s": "musst", "3s": "muss", "1p": "müssen", "2p": "müsst", "3p": "müssen"},
-}
 _CONJUNCTIONS = {"weil": "because", "obwohl": "although", "wenn": "when", "während": "while", "bevor": "before"}
 _COORDINATORS = {"und": "and", "aber": "but", "denn": "for", "oder": "or"}
 _SAYING = {
@@ -192,13 +167,13 @@ class Grammar:
         self._note(f"saying {is_past}")
         time = clause.time[1] if clause.time else []
         english = [
-            past if is_past else _third(base, subject.person),
+            past if is_past else third(base, subject.person),
             "that",
             *clause.subject.english,
             *_predicate(clause),
             *time,
         ]
-        finite = _HAVE[subject.person] if is_past else _conjugate(infinitive, stem, subject.person)
+        finite = HAVE[subject.person] if is_past else conjugate(infinitive, stem, subject.person)
         german = [finite, *([participle] if is_past else []), ",", "dass", *_verb_last(clause)]
         return subject.german["nom"] + german, subject.english + english
 
@@ -207,8 +182,8 @@ class Grammar:
         german, english = self._pick(lexicon.ADJECTIVES)
         past, negative = self._chance(0.3), self._chance(0.25)
         self._note(f"copula {past} {negative}")
-        verb = (_WAS if past else _BE)[subject.person]
-        english_verb = _english_be(subject.person, past)
+        verb = (WAS if past else BE)[subject.person]
+        english_verb = english_be(subject.person, past)
         degree = self._choose({"": 2, "sehr very": 1, "zu too": 1, "noch still": 1})
         words = degree.split()
         self._note(degree)
@@ -235,9 +210,9 @@ class Grammar:
         middle += [place[0]] if place else []
         rest = [word for phrase in objects for word in phrase.english]
         rest += ([manner[1]] if manner else []) + (place[1] if place else [])
-        finite, end, subordinate_end = _german_verb(verb, tense, subject.person, self._modal(tense))
-        auxiliary, support, main = _english_verb(verb, tense, subject.person, self._last_modal)
-        base = main if auxiliary else _base(verb, tense, self._last_modal)
+        finite, end, subordinate_end = german_verb(verb, tense, subject.person, self._modal(tense))
+        auxiliary, support, main = english_verb(verb, tense, subject.person, self._last_modal)
+        base = main if auxiliary else base_form(verb, tense, self._last_modal)
         return Clause(
             subject, finite, middle, end, subordinate_end, auxiliary, support, main, base, negative, rest, time
         )
@@ -255,10 +230,10 @@ class Grammar:
         self._note(kind)
         match kind:
             case "pronoun":
-                key = self._pick(list(_PRONOUNS))
-                german, english, *possessives = _PRONOUNS[key]
+                key = self._pick(list(PRONOUNS))
+                german, english, *possessives = PRONOUNS[key]
                 person = "3s" if key in ("3m", "3f") else key
-                words = {case: [german] for case in _DEFINITE}
+                words = {case: [german] for case in DEFINITE}
                 self._note(person)
                 return Phrase(words, [english], person, (possessives[0], possessives[1]), pronoun=True)
             case "name":
@@ -271,16 +246,16 @@ class Grammar:
     def _name(self) -> Phrase:
         female = self._chance(0.5)
         name = self._pick(lexicon.NAMES_FEMALE if female else lexicon.NAMES_MALE)
-        possessives = _PRONOUNS["3f" if female else "3m"][2:]
-        return Phrase({case: [name] for case in _DEFINITE}, [name], "3s", (possessives[0], possessives[1]))
+        possessives = PRONOUNS["3f" if female else "3m"][2:]
+        return Phrase({case: [name] for case in DEFINITE}, [name], "3s", (possessives[0], possessives[1]))
 
     def _title(self) -> Phrase:
         """Mr or Mrs and a name of two or three syllables, which is not in any list: it has to be copied."""
         female = self._chance(0.5)
         name = "".join(self.random.choices(lexicon.SYLLABLES, k=self.random.choice([2, 2, 3]))).capitalize()
         titles = ("Frau", "Frau", "Mrs") if female else ("Herr", "Herrn", "Mr")
-        words = {case: [titles[0] if case == "nom" else titles[1], name] for case in _DEFINITE}
-        possessives = _PRONOUNS["3f" if female else "3m"][2:]
+        words = {case: [titles[0] if case == "nom" else titles[1], name] for case in DEFINITE}
+        possessives = PRONOUNS["3f" if female else "3m"][2:]
         return Phrase(words, [titles[2], name], "3s", (possessives[0], possessives[1]))
 
     def _phrase(self, kind: str, detail: float, owner: Phrase | None = None) -> Phrase:
@@ -302,7 +277,7 @@ class Grammar:
             german = {case: words + relative[0] for case, words in german.items()}
             english = english + relative[1]
         person = "3p" if plural else "3s"
-        possessives = _PRONOUNS["3p" if plural else "3f" if noun.gender == "f" else "3m"][2:]
+        possessives = PRONOUNS["3p" if plural else "3f" if noun.gender == "f" else "3m"][2:]
         return Phrase(german, english, person, (possessives[0], possessives[1]), determiner in ("indef", "kein"))
 
     def _decline(
@@ -313,10 +288,11 @@ class Grammar:
         )
         gender = "p" if plural else noun.gender
         german: dict[str, Words] = {}
-        for case in _DEFINITE:
-            article, ending = _determiner(determiner, case, gender, value[0], owner)
+        for case in DEFINITE:
+            possessive = owner.possessives[0] if owner else ""
+            article, ending = decline_determiner(determiner, case, gender, value[0], possessive)
             attribute = [adjective[0].removesuffix("e") + ending] if adjective else []
-            german[case] = [*article, *attribute, _noun_form(noun, case, plural)]
+            german[case] = [*article, *attribute, noun_form(noun, case, plural)]
         head = [adjective[1]] if adjective else []
         head = [*head, noun.english_plural if plural else noun.english]
         english = {
@@ -334,9 +310,9 @@ class Grammar:
         gender = "p" if plural else noun.gender
         human = noun.kind == "person"
         if human and self._chance(0.5):
-            possessives = _PRONOUNS["3p" if plural else "3f" if gender == "f" else "3m"][2:]
+            possessives = PRONOUNS["3p" if plural else "3f" if gender == "f" else "3m"][2:]
             itself = Phrase(
-                {"nom": [_RELATIVE["nom"][gender]]}, ["who"], "3p" if plural else "3s", (possessives[0], possessives[1])
+                {"nom": [RELATIVE["nom"][gender]]}, ["who"], "3p" if plural else "3s", (possessives[0], possessives[1])
             )
             clause = self._clause(detail, subject=itself)
             time = clause.time[1] if clause.time else []
@@ -346,10 +322,10 @@ class Grammar:
         subject = self._subject(0.0)
         tense = self._choose({"present": 1, "past": 1})
         self._note(f"relative object {tense}")
-        _, _, end = _german_verb(verb, tense, subject.person, "can")
-        main = _english_verb(verb, tense, subject.person, "can")[2]
+        _, _, end = german_verb(verb, tense, subject.person, "can")
+        main = english_verb(verb, tense, subject.person, "can")[2]
         link = "whom" if human else "that"
-        return [",", _RELATIVE["acc"][gender], *subject.german["nom"], *end, ","], [link, *subject.english, main]
+        return [",", RELATIVE["acc"][gender], *subject.german["nom"], *end, ","], [link, *subject.english, main]
 
     def _time(self, tense: str) -> tuple[Words, Words]:
         kind = self._choose({"day": 2, "weekday": 2, "clock": 1.5, "date": 1.5, "season": 1})
@@ -384,7 +360,7 @@ class Grammar:
         return [german, *phrase.german["dat"]], [*english.split(), *phrase.english]
 
     def _modal(self, tense: str) -> str:
-        self._last_modal = self._pick(list(_MODALS)) if tense == "modal" else ""
+        self._last_modal = self._pick(list(MODALS)) if tense == "modal" else ""
         self._note(self._last_modal)
         return self._last_modal
 
@@ -401,108 +377,6 @@ class Grammar:
 
     def _choose(self, weights: dict[str, float]) -> str:
         return self.random.choices(list(weights), list(weights.values()))[0]
-
-
-def _determiner(kind: str, case: str, gender: str, value: str, owner: Phrase | None) -> tuple[Words, str]:
-    """The German determiner, and the ending that an adjective takes after it."""
-    weak, strong, ein = _WEAK[case][gender], _STRONG[case][gender], _EIN[case][gender]
-    match kind:
-        case "def":
-            return [_DEFINITE[case][gender]], weak
-        case "dies":
-            return [f"dies{strong}"], weak
-        case "indef":
-            return ([], strong) if gender == "p" else ([f"ein{ein}"], weak if ein else strong)
-        case "number":
-            return [value], strong
-        case _:
-            stem = owner.possessives[0] if owner and kind == "own" else "kein"
-            stem = "eur" if stem == "euer" and ein else stem
-            return [f"{stem}{ein}"], weak if ein else strong
-
-
-def _noun_form(noun: Noun, case: str, plural: bool) -> str:
-    if plural:
-        return noun.plural + ("n" if case == "dat" and noun.plural[-1] not in "ns" else "")
-    if noun.weak and case != "nom":
-        return noun.german + ("n" if noun.german.endswith(("e", "er", "ar")) else "en")
-    return noun.german
-
-
-def _conjugate(infinitive: str, stem: str, person: str) -> str:
-    """Present tense; `stem` is that of the second and third person singular."""
-    root = infinitive.removesuffix("n") if infinitive.endswith(("ern", "eln")) else infinitive.removesuffix("en")
-    match person:
-        case "1s":
-            return root + "e"
-        case "2s":
-            link = "e" if stem == root and stem[-1] in "td" else ""
-            return stem + (link + "st" if stem[-1] not in "sßzx" else "t")
-        case "3s":
-            link = "e" if stem == root and stem[-1] in "td" else ""
-            return stem + (link + "t" if stem[-1] != "t" or link else "")
-        case "2p":
-            return f"{stem}t" if stem.endswith("e") else root + ("et" if root[-1] in "td" else "t")
-        case _:
-            return infinitive
-
-
-def _german_verb(verb: Verb, tense: str, person: str, modal: str) -> tuple[str, Words, Words]:
-    """Finite verb, what ends a main clause, and what ends a subordinate clause."""
-    infinitive = verb.particle + verb.infinitive
-    match tense:
-        case "present":
-            finite = _conjugate(verb.infinitive, verb.stem, person)
-            return finite, [verb.particle] if verb.particle else [], [verb.particle + finite]
-        case "past":
-            finite = (_HAVE if verb.auxiliary == "h" else _BE)[person]
-            return finite, [verb.participle], [verb.participle, finite]
-        case "future":
-            return _WILL[person], [infinitive], [infinitive, _WILL[person]]
-        case _:
-            return _MODALS[modal][person], [infinitive], [infinitive, _MODALS[modal][person]]
-
-
-def _english_verb(verb: Verb, tense: str, person: str, modal: str) -> tuple[str, str, str]:
-    """Auxiliary (or none), the form of do that stands in for it, and the verb."""
-    does = "does" if person == "3s" else "do"
-    match tense:
-        case "present":
-            return "", does, _third(verb.english, person)
-        case "past":
-            return "", "did", verb.past
-        case "future":
-            return "will", "", verb.english
-        case _ if modal in ("want to", "have to"):
-            return "", does, f"{_third(modal, person)} {verb.english}"
-        case _:
-            return modal, "", verb.english
-
-
-def _base(verb: Verb, tense: str, modal: str) -> str:
-    return f"{modal} {verb.english}" if tense == "modal" else verb.english
-
-
-def _third(verb: str, person: str) -> str:
-    """Third person singular where the person asks for it; only the first word of a phrasal verb changes."""
-    if person != "3s":
-        return verb
-    head, _, tail = verb.partition(" ")
-    if head == "have":
-        head = "has"
-    elif head.endswith(("s", "sh", "ch", "x", "o")):
-        head += "es"
-    elif head.endswith("y") and head[-2] not in "aeiou":
-        head = head[:-1] + "ies"
-    else:
-        head += "s"
-    return f"{head} {tail}" if tail else head
-
-
-def _english_be(person: str, past: bool) -> str:
-    if past:
-        return "was" if person in ("1s", "3s") else "were"
-    return {"1s": "am", "3s": "is"}.get(person, "are")
 
 
 def _predicate(clause: Clause) -> Words:

@@ -1,0 +1,62 @@
+"""Where a training stands: all that the next update depends on, beside weights and optimizer state."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from nmt.device import Precision
+
+
+@dataclass
+class Sums:
+    """Sums over the updates since the last log line."""
+
+    loss: float = 0.0
+    negative_log_likelihood: float = 0.0
+    correct: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+    gradient_norm: float = 0.0
+    updates: int = 0
+
+
+@dataclass
+class Progress:
+    """All that the next update depends on, beside weights and optimizer state."""
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    """Batches of the epoch that were used."""
+    updates: int = 0
+    """Updates planned in all."""
+    precision: Precision = "fp32"
+    plateau_factor: float = 1.0
+    validations: int = 0
+    next_validation: int = 0
+    """Update after which validation falls due."""
+    stale: int = 0
+    """Validations since the best."""
+    best_step: int = 0
+    best_bleu: float = -1.0
+    best_loss: float = math.inf
+    skipped: int = 0
+    """Updates left out because of a loss or gradient that was not finite."""
+    target_tokens: int = 0
+    training_seconds: float = 0.0
+    """Time in updates."""
+    validation_seconds: float = 0.0
+    """Time in validations and checkpoints."""
+    sums: Sums = field(default_factory=Sums)
+
+    @classmethod
+    def restore(cls, values: dict[str, Any]) -> Progress:
+        """From the JSON of a checkpoint."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        return cls(
+            **{key: value for key, value in values.items() if key in known and key != "sums"},
+            sums=Sums(**values["sums"]),
+        )

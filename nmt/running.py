@@ -1,0 +1,67 @@
+"""A training as a process: alone in its folder, and stopped by a signal only after its update."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from nmt.errors import NmtError
+
+
+class TrainingInterrupted(NmtError):  # noqa: N818 - nothing went wrong
+    """A signal asked the training to stop; its state is saved."""
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after update {step}; the same command goes on from there"
+        )
+        self.exit_code = 128 + number
+
+
+@dataclass
+class Stop:
+    """The signal that asked to stop; 0 as long as none did."""
+
+    number: int = 0
+
+
+@contextmanager
+def only_trainer(folder: Path) -> Generator[None]:
+    """Holds a run folder; the lock ends with the process, however it ends.
+
+    Raises:
+        NmtError: another process trains there.
+    """
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise NmtError(f"{folder} is being trained by process {lock.read().strip()}") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        yield
+
+
+@contextmanager
+def stop_signals() -> Generator[Stop]:
+    """Notes the first SIGINT, SIGTERM or SIGUSR1; the second ends the process at once."""
+    stop = Stop()
+
+    def note(number: int, _: FrameType | None) -> None:
+        stop.number = number
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
