@@ -29,9 +29,6 @@ class _Group(TyperGroup):
             raise typer.Exit(1) from None
 
 
-# Read when torch loads its threads: those that wait then sleep, and a busy neighbour costs no more than its share.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,

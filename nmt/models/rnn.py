@@ -24,7 +24,7 @@ class RnnMemory:
     """What the decoder may see of B source sentences."""
 
     summary: Tensor
-    """(B, M) the fixed vector."""
+    """(B, M) the fixed vector, or with attention the last states, for the first decoder state."""
     values: Tensor
     """(B, S, C) encoder states, one a position."""
     keys: Tensor
@@ -101,14 +101,30 @@ class Encoder(nn.Module):
         __call__ = forward
 
 
-class BottleneckDecoder(nn.Module):
-    """A language model given one fixed vector: in its first state (Sutskever et al. 2014) or every step (Cho et al. 2014)."""
+class FixedVector(nn.Module):
+    """c = tanh(V h): all that the decoder will ever know of the source (Cho et al. 2014, appendix A.1)."""
 
     def __init__(self, config: RnnConfig, encoder: Encoder) -> None:
         super().__init__()
+        self.width = config.hidden
+        self.linear = nn.Linear(encoder.summary_width, config.hidden)
+
+    def forward(self, summary: Tensor) -> Tensor:
+        """(B, M) to (B, H)."""
+        return torch.tanh(self.linear(summary))
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class BottleneckDecoder(nn.Module):
+    """A language model given one fixed vector: in its first state (Sutskever et al. 2014) or every step (Cho et al. 2014)."""
+
+    def __init__(self, config: RnnConfig) -> None:
+        super().__init__()
         self.every_step = config.feed_summary == "every"
-        self.context_width = encoder.summary_width
-        width = config.embedding + (encoder.summary_width if self.every_step else 0)
+        self.context_width = config.hidden
+        width = config.embedding + (config.hidden if self.every_step else 0)
         self.rnn = _recurrent(config, width, config.layers)
 
     def keys(self, values: Tensor) -> Tensor:
@@ -230,12 +246,12 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         self.source_embedding = self.target_embedding if shared else nn.Embedding(source_vocabulary, config.embedding)
         self.dropout = Dropout(config.dropout)
         self.encoder = Encoder(config)
-        self.bridge = nn.Linear(self.encoder.summary_width, config.layers * config.hidden * self._parts)
-        self.decoder = (
-            BottleneckDecoder(config, self.encoder)
-            if config.attention == "none"
-            else AttentionDecoder(config, self.encoder, config.attention)
-        )
+        if config.attention == "none":
+            self.fixed_vector, self.decoder = FixedVector(config, self.encoder), BottleneckDecoder(config)
+        else:
+            self.fixed_vector, self.decoder = None, AttentionDecoder(config, self.encoder, config.attention)
+        summary = self.fixed_vector.width if self.fixed_vector else self.encoder.summary_width
+        self.bridge = nn.Linear(summary, config.layers * config.hidden * self._parts)
         self.readout = Readout(config, self.decoder.context_width)
         self.output = nn.Linear(config.embedding, target_vocabulary)
         if config.tie != "none":
@@ -245,6 +261,8 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
     def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
         """See `Seq2Seq.encode`."""
         values, summary = self.encoder(self.dropout(self.source_embedding(source)), lengths)
+        if self.fixed_vector is not None:
+            summary = self.fixed_vector(summary)
         mask = padding_mask(lengths, source.shape[1], source.device)
         return RnnMemory(summary, values, self.decoder.keys(values), mask)
 
