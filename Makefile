@@ -51,7 +51,7 @@ multi30k-small: setup ## train the three families on Multi30k de-en, BUDGET=15m 
 
 $(RECIPES): %: setup recipes/%/recipe.toml
 	@$(NMT) train recipes/$* --run $(RUNS)/$*
-	@$(NMT) evaluate $(RUNS)/$*
+	@$(NMT) evaluate $(RUNS)/$* --lowercase --save $(RUNS)/$*/results
 
 test: setup ## run the whole test suite (under 8 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n 2

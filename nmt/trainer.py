@@ -368,6 +368,8 @@ class Trainer:
             "name": self.recipe.name,
             "parameters": self.model.parameter_count,
             "validation": {"bleu": progress.best_bleu, "loss": progress.best_loss, "step": progress.best_step},
+            "seed": self.recipe.seed,
+            "budget_seconds": self.budget,
             "updates": progress.step,
             "target_tokens": progress.target_tokens,
             "seconds": round(self._seconds, 1),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +38,7 @@ def evaluate(
         typer.Option("--hypothesis", help="Score this file instead of translating (one test set).", show_default=False),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", help="Folder for the translations.", show_default=False)
+        Path | None, typer.Option("--save", help="Folder for the translations and result.json.", show_default=False)
     ] = None,
     lowercase: LowercaseOption = False,
     tokenize: TokenizeOption = "13a",
@@ -53,7 +53,7 @@ def evaluate(
     from nmt.errors import DataError
     from nmt.evaluation import evaluate as evaluate_system
     from nmt.metrics import parse_tokenization
-    from nmt.text import read_lines, write_lines
+    from nmt.text import read_lines
     from nmt_cli.testsets import choose_testsets
     from nmt_cli.translate import open_translator
 
@@ -63,16 +63,25 @@ def evaluate(
     testsets = choose_testsets(translator.recipe, testset or [])
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
-    results: list[Evaluation] = []
-    for item in testsets:
-        results.append(evaluate_system(read_lines(hypothesis) if hypothesis else translator, item, scheme, lowercase))
-        if save:
-            save.mkdir(parents=True, exist_ok=True)
-            write_lines(save / f"{item.name}.hypothesis", results[-1].hypotheses)
+    given = read_lines(hypothesis) if hypothesis else None
+    results = [evaluate_system(translator if given is None else given, item, scheme, lowercase) for item in testsets]
+    if save:
+        save_results(save, translator.card, results)
     if as_json:
         typer.echo(json.dumps([result.as_dict() for result in results], indent=1))
         return
     print_scores(results)
+
+
+def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evaluation]) -> None:
+    """Writes the translations of each test set, and `result.json`: scores with the provenance of the model."""
+    from nmt.text import write_lines
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        write_lines(folder / f"{result.testset.name}.hypothesis", result.hypotheses)
+    content = {**card, "evaluations": [result.as_dict() for result in results]}
+    (folder / "result.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def print_scores(results: Sequence[Evaluation]) -> None:

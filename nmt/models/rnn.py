@@ -246,10 +246,12 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         self.source_embedding = self.target_embedding if shared else nn.Embedding(source_vocabulary, config.embedding)
         self.dropout = Dropout(config.dropout)
         self.encoder = Encoder(config)
-        if config.attention == "none":
-            self.fixed_vector, self.decoder = FixedVector(config, self.encoder), BottleneckDecoder(config)
-        else:
-            self.fixed_vector, self.decoder = None, AttentionDecoder(config, self.encoder, config.attention)
+        self.fixed_vector = FixedVector(config, self.encoder) if config.attention == "none" else None
+        self.decoder = (
+            BottleneckDecoder(config)
+            if config.attention == "none"
+            else AttentionDecoder(config, self.encoder, config.attention)
+        )
         summary = self.fixed_vector.width if self.fixed_vector else self.encoder.summary_width
         self.bridge = nn.Linear(summary, config.layers * config.hidden * self._parts)
         self.readout = Readout(config, self.decoder.context_width)

@@ -25,7 +25,7 @@ def test_losses_and_translations_equal_those_of_the_cpu(name: str) -> None:
     source, lengths = make_batch([9, 4, 7, 2])
     target = make_batch([6] * 4, seed=2)[0]
     losses: list[float] = []
-    found: list[list[list[int]]] = []
+    found: list[list[list[list[int]]]] = []
     for device in ("cpu", "cuda"):
         model = make_model(name).to(device)
         hidden = model(source.to(device), lengths, target.to(device))
