@@ -99,11 +99,11 @@ class Translator:
         """One translation per line, in order; blank lines stay blank."""
         return [best[0].text for best in self.translate_n_best(lines, 1)]
 
-    def translate_stream(self, lines: Iterable[str], window: int = 4096) -> Iterator[str]:
-        """Translates an endless stream in bounded memory, `window` lines at a time."""
+    def translate_stream(self, lines: Iterable[str], count: int = 1, window: int = 4096) -> Iterator[list[Translation]]:
+        """The `count` best translations of each line of an endless stream, in bounded memory: `window` lines at a time."""
         stream = iter(lines)
         while chunk := list(islice(stream, window)):
-            yield from self.translate(chunk)
+            yield from self.translate_n_best(chunk, count)
 
     def translate_n_best(self, lines: Sequence[str], count: int) -> list[list[Translation]]:
         """The `count` best translations per line, best first; a blank line has one, the empty one.

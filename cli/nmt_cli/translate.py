@@ -14,7 +14,7 @@ from nmt_cli.console import note
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, LatestOption, ModelArgument
 
 if TYPE_CHECKING:
-    from nmt.translator import Translator
+    from nmt.translator import Translation, Translator
 
 
 def translate(
@@ -45,8 +45,8 @@ def translate(
     search = {"beam": beam, "length_penalty": length_penalty, "alpha": alpha}
     translator = open_translator(model, device, latest, search, precision, batch_size)
     with _reading(file) as source, _writing(output) as sink:
-        for line in _translated(translator, decoded_lines(source, translator), n_best):
-            sink.write(f"{line}\n".encode())
+        for number, found in enumerate(translator.translate_stream(decoded_lines(source, translator), n_best)):
+            sink.writelines(_formatted(number, item, n_best) for item in found)
     for line in translator.report.summary():
         note(f"nmt: {line}")
 
@@ -87,13 +87,11 @@ def decoded_lines(source: Iterable[bytes], translator: Translator) -> Iterator[s
         translator.report.notes.append(f"{replaced} lines held bytes that are not UTF-8; those were replaced")
 
 
-def _translated(translator: Translator, lines: Iterator[str], n_best: int) -> Iterator[str]:
+def _formatted(number: int, item: Translation, n_best: int) -> bytes:
+    """One line of output; in a list of several per line each says whose it is and how good."""
     if n_best == 1:
-        yield from translator.translate_stream(lines)
-        return
-    for number, line in enumerate(lines):
-        for item in translator.translate_n_best([line], n_best)[0]:
-            yield f"{number}\t{item.score:.6f}\t{item.log_probability:.6f}\t{item.text}"
+        return f"{item.text}\n".encode()
+    return f"{number}\t{item.score:.6f}\t{item.log_probability:.6f}\t{item.text}\n".encode()
 
 
 @contextmanager

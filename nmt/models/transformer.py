@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,16 +52,14 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.self_attention = MultiHeadAttention(config.width, config.heads, config.attention_dropout)
         self.feed_forward = FeedForward(config)
-        self.residuals = nn.ModuleList(Residual(config) for _ in range(2))
+        self.self_residual, self.feed_forward_residual = Residual(config), Residual(config)
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
         """(B, S, D) to (B, S, D)."""
-
-        def attention(x: Tensor) -> Tensor:
-            return self.self_attention(*self.self_attention.project_self(x), mask)
-
-        states = self.residuals[0](states, attention)
-        return self.residuals[1](states, self.feed_forward)
+        query, memory = self.self_attention.project_self(self.self_residual.before(states))
+        states = self.self_residual.after(states, self.self_attention(query, memory, mask))
+        update = self.feed_forward(self.feed_forward_residual.before(states))
+        return self.feed_forward_residual.after(states, update)
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -75,7 +73,8 @@ class DecoderLayer(nn.Module):
         self.self_attention = MultiHeadAttention(config.width, config.heads, config.attention_dropout)
         self.cross_attention = MultiHeadAttention(config.width, config.heads, config.attention_dropout)
         self.feed_forward = FeedForward(config)
-        self.residuals = nn.ModuleList(Residual(config) for _ in range(3))
+        self.self_residual, self.cross_residual = Residual(config), Residual(config)
+        self.feed_forward_residual = Residual(config)
 
     def forward(
         self, states: Tensor, memory: KeyValue, mask: Tensor | None, past: KeyValue | None = None
@@ -85,21 +84,14 @@ class DecoderLayer(nn.Module):
         Without a past, T positions see each other causally. All rows of a sentence share its memory: for attention to the
         source, its hypotheses are so many queries.
         """
-        seen: list[KeyValue] = []
-
-        def self_attention(x: Tensor) -> Tensor:
-            query, new = self.self_attention.project_self(x)
-            seen.append(past.extended(new) if past else new)
-            return self.self_attention(query, seen[0], causal=past is None)
-
-        def cross_attention(x: Tensor) -> Tensor:
-            per_sentence = x.reshape(memory.key.shape[0], -1, x.shape[2])  # (B, beam * T, D)
-            query = self.cross_attention.project_query(per_sentence)
-            return self.cross_attention(query, memory, mask).view_as(x)
-
-        states = self.residuals[0](states, self_attention)
-        states = self.residuals[1](states, cross_attention)
-        return self.residuals[2](states, self.feed_forward), seen[0]
+        query, new = self.self_attention.project_self(self.self_residual.before(states))
+        seen = past.extended(new) if past else new
+        states = self.self_residual.after(states, self.self_attention(query, seen, causal=past is None))
+        grouped = self.cross_residual.before(states).reshape(len(memory.key), -1, states.shape[2])  # (B, beam * T, D)
+        query = self.cross_attention.project_query(grouped)
+        states = self.cross_residual.after(states, self.cross_attention(query, memory, mask).view_as(states))
+        update = self.feed_forward(self.feed_forward_residual.before(states))
+        return self.feed_forward_residual.after(states, update), seen
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -132,14 +124,14 @@ class Residual(nn.Module):
         self.pre = config.norm == "pre"
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, states: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        """Adds what the sublayer makes of the states."""
-        if self.pre:
-            return states + self.dropout(sublayer(self.norm(states)))
-        return self.norm(states + self.dropout(sublayer(states)))
+    def before(self, states: Tensor) -> Tensor:
+        """What the sublayer reads."""
+        return self.norm(states) if self.pre else states
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    def after(self, states: Tensor, update: Tensor) -> Tensor:
+        """The states with what the sublayer made of them."""
+        total = states + self.dropout(update)
+        return total if self.pre else self.norm(total)
 
 
 class Embedding(nn.Module):
