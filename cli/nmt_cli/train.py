@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +29,7 @@ def train(
     """Train a model; killed or stopped, the same command goes on where it was."""
     from nmt.config import load_recipe
     from nmt.device import choose_device, set_threads
+    from nmt.report.tensorboard import TensorBoardLog
     from nmt.trainer import Trainer
     from nmt_data.prepare import prepare
 
@@ -43,8 +45,13 @@ def train(
     folder = run or Path("runs") / settings.name
     folder.mkdir(parents=True, exist_ok=True)
     note(f"{settings.name} -> {folder}")
-    with TrainingDisplay() as display:
-        progress = Trainer(settings, prepared, folder, place, display.report, budget).run()
+    with TrainingDisplay() as display, closing(TensorBoardLog(folder / "tensorboard")) as board:
+
+        def report(entry: dict[str, Any]) -> None:
+            display.report(entry)
+            board.report(entry)
+
+        progress = Trainer(settings, prepared, folder, place, report, budget).run()
     seconds = progress.training_seconds + progress.validation_seconds
     speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
     note(

@@ -121,6 +121,7 @@ def test_train_prepare_info_and_data(recipe: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.strip() == str(folder / "model")
     assert "padding" in result.stderr
+    assert list((folder / "tensorboard").glob("events.*"))
     facts = json.loads(run("info", folder, "--json").stdout)
     assert facts["card.updates"] == 4
     assert facts["parameters"] == sum(facts["by_part"].values()) or facts["parameters"] > 0

@@ -1,0 +1,36 @@
+"""The training log as TensorBoard scalars, where TensorBoard is installed."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+
+class TensorBoardLog:
+    """Writes each figure of each log entry; does nothing without TensorBoard (`pip install 'nmt[tensorboard]'`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def report(self, entry: dict[str, Any]) -> None:
+        """Adds one log entry. What an earlier start wrote beyond its checkpoint is superseded."""
+        if find_spec("tensorboard") is None:
+            return
+        if entry["kind"] == "start":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # TensorBoard's own imports warn of each other
+                from torch.utils.tensorboard import SummaryWriter
+            self._writer = SummaryWriter(str(self._folder), purge_step=entry["step"] + 1)
+        if self._writer is None or entry["kind"] not in ("train", "validation"):
+            return
+        for key, value in entry.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "step":
+                self._writer.add_scalar(f"{entry['kind']}/{key}", value, entry["step"])
+
+    def close(self) -> None:
+        """Writes what is still in memory."""
+        if self._writer is not None:
+            self._writer.close()
