@@ -376,6 +376,7 @@ class Trainer:
             "tokens_per_second": round(progress.target_tokens / max(progress.training_seconds, 1e-9)),
             "corpus": self.prepared.fingerprint,
             "synthetic": bool(self.prepared.report.get("synthetic")),
+            "longest_source_words": self.prepared.report["train"]["longest_source_words"],
             "device": describe(self.device),
             "precision": progress.precision,
             "versions": {"nmt": nmt.__version__, "torch": str(torch.__version__)},

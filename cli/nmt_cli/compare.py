@@ -15,6 +15,7 @@ from nmt_cli.options import BeamOption, DeviceOption
 
 if TYPE_CHECKING:
     from nmt.evaluation import Evaluation
+    from nmt.metrics import Bucket
     from nmt.prepared import TestSet
     from nmt.translator import Translator
 
@@ -55,7 +56,10 @@ def compare(
     for index, item in enumerate(testsets):
         _print_testset(item, {labels[name]: found[index] for name, found in results.items()})
     if plot:
-        _plot(plot, testsets[-1], {labels[name]: found[-1] for name, found in results.items()})
+        any_translator = next(iter(translators.values()))
+        title = f"{_corpus(any_translator)}, {testsets[-1].name}: BLEU by source length"
+        buckets = {labels[name]: found[-1].buckets for name, found in results.items()}
+        _plot(plot, title, buckets, any_translator.card.get("longest_source_words"))
         note(f"plot: {plot}")
     if save:
         save.write_text(
@@ -83,12 +87,14 @@ def _print_systems(translators: Mapping[str, Translator]) -> None:
         card = translator.card
         training = [f"{card[key]:,.0f}" if key in card else "-" for key in ("updates", "seconds", "tokens_per_second")]
         rows.append([name, f"{translator.model.parameter_count:,}", *training])
-    corpus = next(iter(translators.values())).recipe.data
-    print_table(
-        f"{corpus.corpus} {corpus.source}-{corpus.target}",
-        ["system", "parameters", "updates", "seconds", "train tok/s"],
-        rows,
-    )
+    heads = ["system", "parameters", "updates", "seconds", "train tok/s"]
+    print_table(_corpus(next(iter(translators.values()))), heads, rows)
+
+
+def _corpus(translator: Translator) -> str:
+    """What the models were trained on; a synthetic corpus is called one."""
+    data = translator.recipe.data
+    return f"{data.corpus} {data.source}-{data.target}{' (synthetic)' if translator.card.get('synthetic') else ''}"
 
 
 def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
@@ -126,12 +132,10 @@ def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None
         typer.echo()
 
 
-def _plot(path: Path, testset: TestSet, results: Mapping[str, Evaluation]) -> None:
+def _plot(path: Path, title: str, systems: Mapping[str, Sequence[Bucket]], trained: int | None) -> None:
     from nmt.report.length_plot import plot_bleu_by_length
 
-    plot_bleu_by_length(
-        path, f"BLEU by source length, {testset.name}", {name: result.buckets for name, result in results.items()}
-    )
+    plot_bleu_by_length(path, title, systems, trained)
 
 
 def _as_json(translators: Mapping[str, Translator], results: Mapping[str, Sequence[Evaluation]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from nmt_data.reading import Split, Unreadable
 Pair = tuple[str, str]
 Say = Callable[[str], None]
 
-_FORMAT = 2  # of the prepared folder; raising it makes all of them anew
+_FORMAT = 3  # of the prepared folder; raising it makes all of them anew
 _CHUNK = 10_000
 _TOKENIZER_LINES = 2_000_000
 
@@ -121,6 +121,7 @@ def _read(recipe: Recipe, card: Card) -> _Texts:
         "train": {
             "read": read + unreadable.lines,
             "kept": len(train),
+            "longest_source_words": max(len(source.split()) for source, _ in train),
             "dropped": {**({"not UTF-8": unreadable.lines} if unreadable.lines else {}), **cleaner.dropped},
             "mended": dict(cleaner.mended),
         },

@@ -39,11 +39,11 @@ def plot_bleu_by_length(
             centres, [score.low for score in scores], [score.high for score in scores], color=colour, alpha=0.18
         )
     right = axes.get_xlim()[1]
-    if trained is not None and right > trained:
+    axes.set(xlabel="source length (words)", ylabel="BLEU, 95 % bootstrap band", ylim=(0, 100), title=title)
+    if trained is not None and right > trained + 1:
         axes.axvspan(trained + 0.5, right, color="0.5", alpha=0.1, linewidth=0)
-        axes.text(trained + 1, 2, "longer than any training sentence", fontsize=8, color="0.35")
+        axes.text(trained + 1, 96, "longer than any training sentence", fontsize=8, color="0.35", va="top")
         axes.set_xlim(right=right)
-    axes.set(xlabel="source length (words)", ylabel="BLEU (13a), 95 % bootstrap band", ylim=(0, 100), title=title)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="best")
+    axes.legend(frameon=False, loc="lower left")
     figure.savefig(path, dpi=150)
