@@ -60,18 +60,19 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         d_weight, d_bias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
         chunk = _CHUNK[hidden.device.type]
         for x, y in zip(hidden.split(chunk), target.split(chunk), strict=True):
-            z = F.linear(x, matrix, offset)  # (rows, V)
-            chosen, highest = z.gather(1, y[:, None]).squeeze(1).to(exact), z.amax(1).to(exact)
+            z = F.linear(x, matrix, offset).to(exact)  # (rows, V)
+            chosen, highest = z.gather(1, y[:, None]).squeeze(1), z.amax(1)
             p = z.softmax(1)
-            log_normaliser = highest - p.amax(1).to(exact).log()
+            log_normaliser = highest - p.amax(1).log()
             negative = log_normaliser - chosen
             mean_logit = x.to(exact) @ column_mean + bias_mean
             smoothed = (1 - smoothing) * negative + smoothing * (log_normaliser - mean_logit)
             sums += torch.stack([smoothed.sum(), negative.sum(), chosen.ge(highest).sum().to(exact)])
             if gradients:
+                d_bias += p.sum(0)
+                p = p.to(hidden.dtype)
                 d_hidden.append(p @ matrix)
                 d_weight += p.t() @ x
-                d_bias += p.sum(0, dtype=exact)
         total, likelihood, correct = sums.unbind()
         ctx.mark_non_differentiable(likelihood, correct)
         if not gradients:

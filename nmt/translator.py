@@ -127,7 +127,7 @@ class Translator:
     def score_targets(self, sources: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
         """Log-probability of each target given its source, by forced decoding."""
         source_ids = self._encode_source(sources)
-        target_ids = self.tokenizers.target.encode([clean_line(line) for line in targets])
+        target_ids = self.tokenizers.target.encode(self._cleaned(targets))
         scores: list[TargetScore] = [TargetScore(0.0, 0)] * len(sources)
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(source_ids, target_ids, strict=True)]
         for batch in search_batches(lengths, self.search.batch_tokens, 1, self.batch_size):
@@ -137,15 +137,18 @@ class Translator:
         return scores
 
     def _encode_source(self, lines: Sequence[str]) -> list[list[int]]:
-        cleaned = [clean_line(line) for line in lines]
-        if self.recipe.data.lowercase:
-            cleaned = [line.lower() for line in cleaned]
+        cleaned = self._cleaned(lines)
         # A giant line is cut before it is tokenised: no token of text is longer than its characters are many.
         ids = self.tokenizers.source.encode([line[: self.max_source * 32] for line in cleaned])
         self.report.lines += len(lines)
         self.report.blank += sum(not tokens for tokens in ids)
         self.report.source_cut += sum(len(tokens) > self.max_source for tokens in ids)
         return [tokens[: self.max_source] for tokens in ids]
+
+    def _cleaned(self, lines: Sequence[str]) -> list[str]:
+        """Lines as the model knows text: without control characters, and lower-cased if it was trained so."""
+        cleaned = [clean_line(line) for line in lines]
+        return [line.lower() for line in cleaned] if self.recipe.data.lowercase else cleaned
 
     def _search(self, ids: list[list[int]], count: int) -> list[list[Hypothesis]]:
         source, lengths = _pad(ids, before=-1, after=EOS)

@@ -51,6 +51,8 @@ def compare(
     for name, translator in translators.items():
         note(f"translating with {name}")
         results[name] = [evaluate(translator, item, scheme, lowercase) for item in testsets]
+        for line in translator.report.summary():
+            note(f"{name}: {line}")
     labels = _labels(list(translators))
     _print_systems({labels[name]: translator for name, translator in translators.items()})
     for index, item in enumerate(testsets):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.console import print_table
+from nmt_cli.console import note, print_table
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def evaluate(
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
     given = read_lines(hypothesis) if hypothesis else None
     results = [evaluate_system(translator if given is None else given, item, scheme, lowercase) for item in testsets]
+    for line in translator.report.summary():
+        note(f"nmt: {line}")
     if save:
         save_results(save, translator.card, results)
     if as_json:

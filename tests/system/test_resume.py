@@ -78,6 +78,16 @@ def test_interrupted_and_resumed_is_uninterrupted(
     assert _trace(folder) == _trace(whole)
 
 
+@pytest.mark.parametrize("model", [None, RNN, BOTTLENECK], ids=["transformer", "attention", "bottleneck"])
+def test_bf16_trains_close_to_fp32(tmp_path: Path, prepared: Prepared, model: dict[str, Any] | None) -> None:
+    """Where it is asked for: finite, and near the losses of fp32 after a few updates."""
+    losses = [
+        _trace(_run(tmp_path / precision, prepared, model, precision=precision))[-1]["loss"]
+        for precision in ("fp32", "bf16")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
 @pytest.mark.parametrize("call", range(1, 9))
 def test_a_crash_in_the_middle_of_saving_loses_nothing(tmp_path: Path, prepared: Prepared, call: int) -> None:
     """At the k-th rename or fsync, whichever comes: the next start finds a whole checkpoint, or begins anew."""
