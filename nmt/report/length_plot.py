@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nmt.metrics import Bucket
 
@@ -38,12 +39,13 @@ def plot_bleu_by_length(
         axes.fill_between(
             centres, [score.low for score in scores], [score.high for score in scores], color=colour, alpha=0.18
         )
-    right = axes.get_xlim()[1]
-    axes.set(xlabel="source length (words)", ylabel="BLEU, 95 % bootstrap band", ylim=(0, 100), title=title)
+    right, top = axes.get_xlim()[1], min(100.0, axes.get_ylim()[1] * 1.05)
+    axes.set(xlabel="source length (words)", ylabel="BLEU, 95 % bootstrap band", ylim=(0, top), title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if trained is not None and right > trained + 1:
         axes.axvspan(trained + 0.5, right, color="0.5", alpha=0.1, linewidth=0)
-        axes.text(trained + 1, 96, "longer than any training sentence", fontsize=8, color="0.35", va="top")
+        axes.text(trained + 1, 0.97 * top, "longer than any training sentence", fontsize=8, color="0.35", va="top")
         axes.set_xlim(right=right)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="best")
     figure.savefig(path, dpi=150)

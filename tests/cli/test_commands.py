@@ -133,6 +133,7 @@ def test_train_prepare_info_and_data(recipe: Path, tmp_path: Path) -> None:
     assert "multi30k" in run("data", "list").stdout
 
 
+@pytest.mark.slow
 def test_a_budget_is_kept(recipe: Path, tmp_path: Path) -> None:
     """`--budget` plans the updates, ends near the time, and the learning rate has come down."""
     result = run(

@@ -31,6 +31,7 @@ def test_any_lines_give_as_many(translator: Translator, lines: list[str]) -> Non
     assert all(text == "" for line, text in zip(lines, results, strict=True) if not line.strip())
 
 
+@pytest.mark.slow
 def test_batch_size_and_order_change_nothing(trained: Path) -> None:
     """Exactly, in float64; the order of the input is the order of the output."""
     lines = [source for source, _ in phrasebook.split("test")[:40]] + ["", "x"]
