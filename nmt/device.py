@@ -65,7 +65,8 @@ def describe(device: torch.device) -> str:
     """The device in words, for reports."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -30,8 +30,7 @@ def test_german_is_german() -> None:
     """Verb second, verb last, split particles, agreement: sentences that the grammar must be able to say."""
     sentences = dict(phrasebook.split("train"))
     words = {word.strip(".,?") for source in sentences for word in source.split()}
-    assert {"dem", "den", "eines", "denen"} & words >= {"dem", "den"}
-    assert {"läuft"} & words <= words
+    assert {"dem", "den", "meine", "deinem", "schläft", "liest"} <= words
     for wrong in ("zeichnt", "verlasst er", "Bärn", "ladt", "reitt", "müdeen", "euer Schwester"):
         assert not any(wrong in source for source in sentences), wrong
     splittable = [source for source in sentences if source.endswith((" auf.", " an."))]

@@ -120,8 +120,6 @@ def test_beam_scores_are_forced_decoding_scores(model: Model, penalty: Penalty) 
 
 def _forced(model: Model, source: torch.Tensor, length: torch.Tensor, tokens: list[int]) -> float:
     inputs, outputs = torch.tensor([[BOS, *tokens]]), torch.tensor([[*tokens, EOS]])
-    logits = model.output(model(source, length, inputs))
-    del logits
     return score_targets(model, source, length, inputs, outputs).sum().item()
 
 

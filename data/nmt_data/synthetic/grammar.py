@@ -15,7 +15,6 @@ from nmt_data.synthetic.morphology import (
     HAVE,
     MODALS,
     PRONOUNS,
-    RELATIVE,
     WAS,
     base_form,
     conjugate,
@@ -312,7 +311,7 @@ class Grammar:
         if human and self._chance(0.5):
             possessives = PRONOUNS["3p" if plural else "3f" if gender == "f" else "3m"][2:]
             itself = Phrase(
-                {"nom": [RELATIVE["nom"][gender]]}, ["who"], "3p" if plural else "3s", (possessives[0], possessives[1])
+                {"nom": [DEFINITE["nom"][gender]]}, ["who"], "3p" if plural else "3s", (possessives[0], possessives[1])
             )
             clause = self._clause(detail, subject=itself)
             time = clause.time[1] if clause.time else []
@@ -325,7 +324,7 @@ class Grammar:
         _, _, end = german_verb(verb, tense, subject.person, "can")
         main = english_verb(verb, tense, subject.person, "can")[2]
         link = "whom" if human else "that"
-        return [",", RELATIVE["acc"][gender], *subject.german["nom"], *end, ","], [link, *subject.english, main]
+        return [",", DEFINITE["acc"][gender], *subject.german["nom"], *end, ","], [link, *subject.english, main]
 
     def _time(self, tense: str) -> tuple[Words, Words]:
         kind = self._choose({"day": 2, "weekday": 2, "clock": 1.5, "date": 1.5, "season": 1})

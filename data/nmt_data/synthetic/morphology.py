@@ -11,7 +11,6 @@ DEFINITE = {
     "acc": {"m": "den", "f": "die", "n": "das", "p": "die"},
     "dat": {"m": "dem", "f": "der", "n": "dem", "p": "den"},
 }
-RELATIVE = {**DEFINITE, "dat": {**DEFINITE["dat"], "p": "denen"}}
 WEAK = {
     "nom": {"m": "e", "f": "e", "n": "e", "p": "en"},
     "acc": {"m": "en", "f": "e", "n": "e", "p": "en"},
