@@ -171,8 +171,8 @@ class TrainingConfig(Section):
     """Batches per update; gradients are weighted by tokens."""
     max_length: PositiveInt = 200
     """Longest training sentence in tokens on either side; longer pairs are left out and counted."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate; by family: 0.002 for both."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate."""
     schedule: Literal["cosine", "inverse_square_root", "plateau", "constant"] = "cosine"
     """Course of the learning rate after warm-up."""
     warmup: Annotated[int, Field(ge=0)] | None = None
@@ -251,8 +251,8 @@ class Recipe(Section):
 
 
 FAMILY_TRAINING: dict[str, dict[str, Any]] = {
-    "rnn": {"learning_rate": 2e-3, "warmup": 200},
-    "transformer": {"learning_rate": 2e-3, "warmup": 800},
+    "rnn": {"warmup": 200},
+    "transformer": {"warmup": 800},
 }
 
 

@@ -24,7 +24,7 @@ def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_fac
     Linear warm-up over `warmup` updates, at most a tenth of all; then by schedule: half a cosine down to zero,
     peak * sqrt(warmup / update) (Vaswani et al. 2017, equation 3), `plateau_factor` times the peak, or the peak.
     """
-    peak = config.learning_rate or 1e-3
+    peak = config.learning_rate
     warmup = max(1, min(config.warmup or 1, updates // 10))
     if update < warmup:
         return peak * update / warmup
