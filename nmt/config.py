@@ -214,8 +214,35 @@ class SearchConfig(Section):
     """Longest translation in tokens: this times the source length plus `max_length_constant`."""
     max_length_constant: Annotated[int, Field(ge=0)] = 10
     """See `max_length_ratio`."""
+    min_length: Annotated[int, Field(ge=0)] = 0
+    """Shortest translation in tokens."""
+    no_repeat_ngram: Annotated[int, Field(ge=0)] = 0
+    """No n-gram of this size twice in a translation (Paulus et al. 2018); 0 allows all."""
+    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    """Multiplies the log-probability of tokens said before (Keskar et al. 2019); 1 leaves it."""
+    coverage_penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the coverage penalty when finished hypotheses are ranked (Wu et al. 2016, equation 14)."""
+    stopping: Literal["exact", "count"] = "exact"
+    """A sentence is done when no better hypothesis can still come, or when as many as the beam is wide have ended."""
     batch_tokens: PositiveInt = 4096
     """Source tokens times beam in one batch, padding counted."""
+
+
+class SamplingConfig(Section):
+    """How translations are drawn instead of searched for."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Divides log-probabilities: below 1 sharper, above 1 flatter."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Draw from the k most probable tokens; 0 from all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw from the most probable tokens that together hold this probability."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Draw from tokens of at least this share of the largest probability."""
+    epsilon: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Draw from tokens of at least this probability."""
+    seed: int = 1
+    """Seed of the draws; those of a line depend on it and on the number of the line alone."""
 
 
 class Recipe(Section):
@@ -294,6 +321,15 @@ def parse_search(base: SearchConfig, changes: Mapping[str, object]) -> SearchCon
     """
     given = {key: value for key, value in changes.items() if value is not None}
     return _parse_section(SearchConfig, {**base.model_dump(), **given})
+
+
+def parse_sampling(values: Mapping[str, object]) -> SamplingConfig:
+    """Sampling settings from those values that are not None.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    return _parse_section(SamplingConfig, {key: value for key, value in values.items() if value is not None})
 
 
 def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:

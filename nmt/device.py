@@ -15,6 +15,7 @@ import torch
 from nmt.errors import ConfigError
 
 Precision = Literal["fp32", "bf16"]
+SearchPrecision = Literal["fp32", "bf16", "int8"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -42,7 +43,24 @@ def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if _cpu_prefers_bf16() else "fp32"
+    return "bf16" if has_fast_bf16() else "fp32"
+
+
+def choose_search_precision(name: str, device: torch.device) -> SearchPrecision:
+    """Arithmetic of search. On CPU auto is fp32, which makes output independent of the batch; bf16 and int8 are a choice.
+
+    Raises:
+        ConfigError: unknown, or not to be had on the device.
+    """
+    match name:
+        case "auto":
+            return "fp32" if device.type == "cpu" else choose_precision("auto", device)
+        case "int8" if device.type == "cuda":
+            raise ConfigError("--precision int8 is for the CPU; use bf16 on CUDA")
+        case "fp32" | "bf16" | "int8":
+            return name
+        case _:
+            raise ConfigError(f"--precision must be auto, fp32, bf16 or int8, got {name}")
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
@@ -97,7 +115,7 @@ def _cpu_name() -> str:
 
 
 @cache
-def _cpu_prefers_bf16() -> bool:
+def has_fast_bf16() -> bool:
     """Measures one matrix product in both precisions; a CPU without bf16 instructions emulates it slowly."""
     matrix = torch.randn(512, 512, generator=torch.Generator().manual_seed(0))
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nmt.config import SearchConfig
-from nmt.models.seq2seq import Seq2Seq
+from nmt.models.seq2seq import Seq2Seq, log_softmax
+from nmt.rules import Extension, MinimumLength, NoRepeatedNgram, RepetitionPenalty, Rule
 from nmt.tokenizer import BOS, EOS, PAD
 
 # B sentences, K beam, R = B * K rows, V vocabulary, T positions so far
@@ -50,13 +52,19 @@ def length_limits(lengths: Tensor, config: SearchConfig) -> Tensor:
 
 @torch.inference_mode()
 def beam_search(
-    model: Seq2Seq[Any, Any], source: Tensor, lengths: Tensor, config: SearchConfig, best: int = 1
+    model: Seq2Seq[Any, Any],
+    source: Tensor,
+    lengths: Tensor,
+    config: SearchConfig,
+    best: int = 1,
+    rules: Sequence[Rule] = (),
 ) -> list[list[Hypothesis]]:
     """The `best` highest-scoring hypotheses of each sentence that the beam meets, best first.
 
-    A sentence is done when no hypothesis still alive can end above its `best` finished ones: log-probabilities only
-    fall, so one of log-probability l can reach at most l / penalty(limit). At its limit a hypothesis is ended by force, at
-    the price of its end of sentence, so that every score is the model's own.
+    By the `exact` stopping rule a sentence is done when no hypothesis still alive can end above its `best` finished ones:
+    log-probabilities only fall, so one of log-probability l can reach at most l / penalty(limit). By `count` it is done
+    when as many hypotheses as the beam is wide have ended. At its limit a hypothesis is ended by force, at the price of its
+    end of sentence, so that every score is the model's own.
 
     Args:
         model: anything that follows the protocol.
@@ -64,66 +72,77 @@ def beam_search(
         lengths: (B,) source lengths, on the CPU.
         config: beam, length penalty and limits.
         best: hypotheses returned per sentence, at most the beam.
+        rules: change the log-probabilities of each step, in their order.
     """
     device, beam = source.device, config.beam
-    penalty = length_penalty(config)
-    limits = length_limits(lengths.to(device), config)  # (B,)
+    penalty, limits = length_penalty(config), length_limits(lengths.to(device), config)  # (B,)
     longest = int(limits.max())
+    candidates = 2 * beam if beam > 1 else 1  # at most K of 2K end, so K go on; greedy search ends with the best token
     state = model.start(model.encode(source, lengths), beam)
     finished = _Finished.empty(len(source), beam, longest, device)
-    sentences = torch.arange(len(source), device=device)  # those still searched
+    sentences = torch.arange(len(source), device=device)  # those in the batch
     tokens = torch.full((len(source) * beam,), BOS, device=device)  # (R,)
-    history = torch.full((len(tokens), longest), PAD, device=device)  # (R, T)
-    scores: Tensor | None = None  # (B, K) log-probabilities
+    history = tokens.new_zeros((len(tokens), 0))  # (R, T)
+    scores = torch.full((len(source), beam), -torch.inf, dtype=torch.float64, device=device)  # (B, K) log-probabilities
+    scores[:, 0] = 0  # all rows of a sentence are the same empty hypothesis: keep one
     for length in range(1, longest + 1):
         # 1. extend each hypothesis by every token
-        logits, state = model.step(state, tokens)
-        log_probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-        log_probabilities[:, PAD] = log_probabilities[:, BOS] = -torch.inf
-        if scores is None:  # all rows of a sentence are the same empty hypothesis: keep one
-            scores = log_probabilities.new_full((len(sentences), beam), -torch.inf)
-            scores[:, 0] = 0
+        logits, state = model.step(state, tokens.flatten())
+        log_probabilities = log_softmax(logits)
         at_limit = limits[sentences] == length  # (B,)
-        force_end(log_probabilities, at_limit.repeat_interleave(beam))
-        # 2. keep the best 2K of each sentence: at most K of them end, so K go on
-        values, origins, tokens = _best_extensions(scores, log_probabilities, 2 * beam)  # each (B, 2K)
+        apply_rules(rules, log_probabilities, Extension(sentences, history, beam), at_limit)
+        # 2. keep the best 2K of each sentence
+        values, origins, tokens = _best_extensions(scores, log_probabilities, candidates)  # each (B, 2K)
         rows = origins + torch.arange(len(sentences), device=device)[:, None] * beam
-        # 3. what ends within the first K is finished; greedy search ends when the best token is the end
+        # 3. what ends within the first K is finished
         ends = (tokens == EOS) & values.isfinite()
-        ending = ends[:, :beam]
-        divisor = penalty(torch.tensor(float(length), device=device, dtype=values.dtype))
-        finished.add(sentences, values[:, :beam], divisor, ending, history[rows[:, :beam]], length, at_limit)
+        finished.add(sentences, values, penalty(values.new_tensor(length)), ends, history, rows, at_limit)
         # 4. the first K that do not end live on
-        alive = values.masked_fill(ends, -torch.inf)
-        scores, keep = alive.topk(beam, 1)
+        scores, keep = values.masked_fill(ends, -torch.inf).topk(beam, 1)
         rows, tokens = rows.gather(1, keep), tokens.gather(1, keep)  # (B, K)
-        # 5. sentences that cannot improve leave the batch
-        reach = scores[:, 0] / penalty(limits[sentences].to(scores.dtype))
-        open_ = (finished.worst_of(best, sentences) < reach).nonzero().squeeze(1)
+        # 5. sentences that are done are closed, and leave once they are enough to make moving the others worth while
+        closed = finished.closes(config.stopping, best, sentences, scores[:, 0] / penalty(limits[sentences].to(scores)))
+        scores = scores.masked_fill(closed[:, None], -torch.inf)
+        open_ = (~closed).nonzero().squeeze(1)
         if len(open_) == 0:
             break
-        if len(open_) < len(sentences):
+        if len(open_) <= _WORTH_SHRINKING * len(sentences):
             sentences, scores, rows, tokens = (part[open_] for part in (sentences, scores, rows, tokens))
-        rows, tokens = rows.flatten(), tokens.flatten()
-        state = model.reorder(state, rows)
-        history = history[rows]
-        history[:, length - 1] = tokens
+        state = model.reorder(state, rows.flatten())
+        history = torch.cat([history[rows.flatten()], tokens.view(-1, 1)], 1)
     return finished.hypotheses(best)
 
 
-def force_end(log_probabilities: Tensor, rows: Tensor) -> None:
-    """Leaves the end of sentence as the only extension of the marked rows (R,)."""
+_WORTH_SHRINKING = 0.85
+
+
+def configured_rules(config: SearchConfig) -> list[Rule]:
+    """The rules that search settings ask for."""
+    rules: list[Rule] = []
+    if config.min_length:
+        rules.append(MinimumLength(config.min_length))
+    if config.no_repeat_ngram:
+        rules.append(NoRepeatedNgram(config.no_repeat_ngram))
+    if config.repetition_penalty != 1:
+        rules.append(RepetitionPenalty(config.repetition_penalty))
+    return rules
+
+
+def apply_rules(rules: Sequence[Rule], log_probabilities: Tensor, extension: Extension, at_limit: Tensor) -> None:
+    """Rules, then the two that always hold: no padding or begin, and at its limit a hypothesis ends."""
     end = log_probabilities[:, EOS].clone()
+    log_probabilities[:, PAD] = log_probabilities[:, BOS] = -torch.inf
+    for rule in rules:
+        rule(log_probabilities, extension)
+    rows = at_limit.repeat_interleave(extension.beam)
     log_probabilities.masked_fill_(rows[:, None], -torch.inf)
-    log_probabilities[:, EOS] = end
+    log_probabilities[:, EOS] = torch.where(rows, end, log_probabilities[:, EOS])
 
 
 @torch.inference_mode()
 def score_targets(model: Any, source: Tensor, lengths: Tensor, target_input: Tensor, target_output: Tensor) -> Tensor:
     """Log-probability (B, T) of each target token, end of sentence counted, zero at padding: forced decoding."""
-    hidden = model(source, lengths, target_input)
-    logits = model.output(hidden)
-    log_probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    log_probabilities = model.log_probabilities(source, lengths, target_input)
     chosen = log_probabilities.gather(2, target_output[:, :, None]).squeeze(2)
     return chosen.masked_fill(target_output == PAD, 0.0)
 
@@ -133,17 +152,36 @@ def _best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> t
 
     First the best of each row, then of each sentence: the same as over all K * V, at a fraction of the cost.
     """
-    beam, vocabulary = scores.shape[1], log_probabilities.shape[1]
-    per_row = min(count, vocabulary)
-    best, tokens = log_probabilities.topk(per_row, 1)  # (R, 2K)
+    beam, per_row = scores.shape[1], min(count, log_probabilities.shape[1])
+    best, tokens = top(log_probabilities, per_row)  # (R, 2K)
     totals = (best.view(-1, beam, per_row) + scores[:, :, None]).flatten(1)  # (B, K * 2K)
     missing = count - totals.shape[1]
     if missing > 0:  # a vocabulary smaller than the beam
-        totals = torch.nn.functional.pad(totals, (0, missing), value=-torch.inf)
-        tokens = torch.nn.functional.pad(tokens.view(-1, beam * per_row), (0, missing), value=PAD)
+        totals = F.pad(totals, (0, missing), value=-torch.inf)
+        tokens = F.pad(tokens.view(-1, beam * per_row), (0, missing), value=PAD)
     values, places = totals.topk(count, 1)
     chosen = tokens.reshape(len(totals), -1).gather(1, places)
     return values, (places // per_row).clamp_(max=beam - 1), chosen
+
+
+def top(values: Tensor, count: int, stripes: int = 8) -> tuple[Tensor, Tensor]:
+    """As `values.topk(count, 1)` of (R, V), not sorted: sorts out whole columns by their maximum over stripes first.
+
+    The `count` best values lie in the columns of the `count` best maxima, so that nothing is missed.
+    """
+    columns = values.shape[1] // stripes
+    if columns < stripes * count:
+        best = values.topk(count, 1)
+        return best.values, best.indices
+    striped = values[:, : stripes * columns].unflatten(1, (stripes, columns))  # (R, stripes, columns)
+    chosen = striped.amax(1).topk(count, 1, sorted=False).indices  # (R, count)
+    firsts = torch.arange(0, stripes * columns, columns, device=values.device)
+    tokens = (chosen[:, None] + firsts[:, None]).flatten(1)  # (R, stripes * count)
+    if rest := values.shape[1] - stripes * columns:
+        tail = torch.arange(stripes * columns, stripes * columns + rest, device=values.device)
+        tokens = torch.cat([tokens, tail.expand(len(tokens), -1)], 1)
+    best = values.gather(1, tokens).topk(count, 1, sorted=False)
+    return best.values, tokens.gather(1, best.indices)
 
 
 @dataclass
@@ -172,30 +210,35 @@ class _Finished:
         divisor: Tensor,
         ending: Tensor,
         history: Tensor,
-        length: int,
+        rows: Tensor,
         at_limit: Tensor,
     ) -> None:
-        """Merges hypotheses (B, K) of `length` tokens that end now into those of the given sentences."""
-        if not bool(ending.any()):
+        """Merges what ends now among the first K of the extensions (B, 2K) of a history (R, T) into what the sentences have."""
+        beam = self.scores.shape[1]
+        ending, log_probabilities = ending[:, :beam], log_probabilities[:, :beam]
+        some = ending.any(1).nonzero().squeeze(1)
+        if len(some) == 0:
             return
-        new = (log_probabilities / divisor).masked_fill(~ending, -torch.inf)
-        scores = torch.cat([self.scores[sentences], new.to(self.scores.dtype)], 1)  # (B, 2K)
-        top, order = scores.topk(self.scores.shape[1], 1)
+        sentences, rows, ending = sentences[some], rows[some, :beam], ending[some]
+        new = (log_probabilities[some] / divisor).masked_fill(~ending, -torch.inf)
+        top, order = torch.cat([self.scores[sentences], new], 1).topk(beam, 1)  # of (B, 2K)
         self.scores[sentences] = top
-        history = history.view(*new.shape, -1)
         merged = (
-            (self.log_probabilities, log_probabilities.to(self.scores.dtype)),
-            (self.lengths, torch.full_like(order, length)),
-            (self.cut, at_limit[:, None].expand_as(new)),
+            (self.log_probabilities, log_probabilities[some]),
+            (self.lengths, torch.full_like(order, history.shape[1] + 1)),
+            (self.cut, at_limit[some, None].expand_as(new)),
         )
         for store, addition in merged:
             store[sentences] = torch.cat([store[sentences], addition], 1).gather(1, order)
-        tokens = torch.cat([self.tokens[sentences], history], 1)
+        said = F.pad(history[rows], (0, self.tokens.shape[2] - history.shape[1]), value=PAD)  # (B, K, longest)
+        tokens = torch.cat([self.tokens[sentences], said], 1)
         self.tokens[sentences] = tokens.gather(1, order[:, :, None].expand(-1, -1, tokens.shape[2]))
 
-    def worst_of(self, best: int, sentences: Tensor) -> Tensor:
-        """Score (B,) of the `best`-th finished hypothesis of the given sentences."""
-        return self.scores[sentences, best - 1]
+    def closes(self, stopping: str, best: int, sentences: Tensor, reach: Tensor) -> Tensor:
+        """Whether (B,) the given sentences are done, by the stopping rule and the best score still in reach (B,)."""
+        if stopping == "count":
+            return self.scores[sentences, -1].isfinite()
+        return self.scores[sentences, best - 1] >= reach
 
     def hypotheses(self, best: int) -> list[list[Hypothesis]]:
         scores, log_probabilities = self.scores.tolist(), self.log_probabilities.tolist()

@@ -3,7 +3,7 @@ r"""Lines of text from bytes: split on `\\n` alone, so that line n of a file is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -12,6 +12,7 @@ from nmt.errors import DataError
 # Control characters and the line separators that only some programs honour. A no-break space stays what it is.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TAB_TOO = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SENTENCE_END, _SPACE = re.compile(r"[.!?…。！？][\"'”’»)]*\s+"), re.compile(r"\s+")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -45,6 +46,19 @@ def has_control(text: str) -> bool:
 def clean_line(text: str) -> str:
     """The line with control characters and stray line separators turned into spaces, and outer white space gone."""
     return _TAB_TOO.sub(" ", text).strip()
+
+
+def split_long(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """The text in parts that fit, halved near its middle: after the end of a sentence, else between words, else anywhere."""
+    if len(text) < 2 or fits(text):
+        return [text]
+    middle = len(text) // 2
+    for pattern in (_SENTENCE_END, _SPACE):
+        places = [match.end() for match in pattern.finditer(text) if 0 < match.end() < len(text)]
+        if places:
+            middle = min(places, key=lambda place: abs(place - middle))
+            break
+    return [part for half in (text[:middle], text[middle:]) for part in split_long(half.strip(), fits)]
 
 
 def read_lines(path: Path) -> list[str]:

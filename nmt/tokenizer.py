@@ -90,6 +90,10 @@ class Tokenizer:
         """All tokens as text, by id."""
         return [self._processor.id_to_piece(index) for index in range(self.vocabulary_size)]
 
+    def id_to_pieces(self, ids: Sequence[int]) -> list[str]:
+        """Tokens as text."""
+        return [self._processor.id_to_piece(token) for token in ids]
+
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Token ids of each line, without special tokens."""
         return self._processor.encode(list(lines))

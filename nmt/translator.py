@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from nmt.alignment import align_words, coverage, word_numbers
 from nmt.batching import search_batches
 from nmt.checkpoint import LoadedModel, load_model
-from nmt.config import SearchConfig
+from nmt.config import SamplingConfig, SearchConfig
 from nmt.dataset import Ragged
-from nmt.device import Precision, autocast, choose_device, choose_precision
-from nmt.errors import DataError
-from nmt.search import Hypothesis, beam_search, score_targets
-from nmt.text import clean_line
-from nmt.tokenizer import BOS, EOS, PAD
+from nmt.device import SearchPrecision, choose_device, choose_search_precision
+from nmt.ensemble import Ensemble
+from nmt.errors import ConfigError, DataError
+from nmt.models.inference import ready_for_search
+from nmt.models.seq2seq import Seq2Seq
+from nmt.rules import Forbidden, Prefix, Rule
+from nmt.sampling import sample
+from nmt.search import Hypothesis, beam_search, configured_rules, score_targets
+from nmt.text import clean_line, split_long
+from nmt.tokenizer import BOS, EOS, PAD, UNK
+
+LongLines = Literal["cut", "split"]
+
+
+class Engine(Protocol):
+    """Another engine that can search."""
+
+    def search(self, ids: list[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
+        """The `best` hypotheses of each sentence of one batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,8 @@ class Translation:
     """Log-probability divided by the length penalty."""
     tokens: int
     """Length in tokens, end of sentence counted."""
+    alignment: list[tuple[int, int]] | None = None
+    """Links (source word, target word) from 0, if they were asked for."""
 
 
 class TargetScore(NamedTuple):
@@ -50,6 +69,8 @@ class Report:
     blank: int = 0
     source_cut: int = 0
     """Lines longer than the limit, of which only the beginning was translated."""
+    source_split: int = 0
+    """Lines longer than the limit that were translated in parts."""
     target_cut: int = 0
     """Translations that were ended at the length limit."""
     notes: list[str] = field(default_factory=list[str])
@@ -59,9 +80,34 @@ class Report:
         lines = list(self.notes)
         if self.source_cut:
             lines.append(f"{self.source_cut} lines were longer than the limit; only their beginning was translated")
+        if self.source_split:
+            lines.append(f"{self.source_split} lines were longer than the limit and were translated in parts")
         if self.target_cut:
             lines.append(f"{self.target_cut} translations were ended at the length limit")
         return lines
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wanted beside plain search."""
+
+    sampling: SamplingConfig | None = None
+    """Draw `beam` translations instead of searching."""
+    forbidden: Sequence[str] = ()
+    """Words or phrases that no translation may contain, as they are written."""
+    align: bool = False
+    """Give the links between words."""
+    replace_unknown: bool = False
+    """Put the source word that got most attention in place of an unknown one (Luong et al. 2015b)."""
+    long_lines: LongLines = "cut"
+    """What to do with a line above the limit."""
+    max_source: int = 1024
+    """Longest source in tokens."""
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether attention has to be looked at after the search."""
+        return self.align or self.replace_unknown
 
 
 class Translator:
@@ -72,9 +118,11 @@ class Translator:
         loaded: LoadedModel,
         device: torch.device | None = None,
         search: SearchConfig | None = None,
-        precision: Precision = "fp32",
+        precision: SearchPrecision = "fp32",
         batch_size: int | None = None,
-        max_source: int = 1024,
+        options: Options | None = None,
+        others: Sequence[LoadedModel] = (),
+        engine: Engine | None = None,
     ) -> None:
         """Puts the model on the device.
 
@@ -82,51 +130,105 @@ class Translator:
             loaded: from `nmt.checkpoint.load_model`.
             device: where to compute; the CPU if left out.
             search: replaces the search settings of the recipe.
-            precision: arithmetic of matrix products.
+            precision: of weights and arithmetic.
             batch_size: sentences per batch instead of a budget of tokens.
-            max_source: longest source in tokens; what is longer is cut and counted.
+            options: what is wanted beside plain search.
+            others: models that vote with this one; their vocabularies must be the same.
+            engine: searches instead of our own.
+
+        Raises:
+            ConfigError: the models do not go together.
         """
         self.device = device or torch.device("cpu")
-        self.model = loaded.model.to(self.device)
+        if any(other.tokenizers.fingerprints != loaded.tokenizers.fingerprints for other in others):
+            raise ConfigError("the models of an ensemble must have the same tokenizers")
+        models = [ready_for_search(item.model, self.device, precision) for item in (loaded, *others)]
+        self.model = Ensemble(models) if others else models[0]
+        self.searched: Seq2Seq[Any, Any] = self.model
         self.tokenizers = loaded.tokenizers
         self.recipe, self.card = loaded.recipe, loaded.card
         self.search = search or loaded.recipe.search
-        self.precision: Precision = precision
-        self.batch_size, self.max_source = batch_size, max_source
+        self.options = options or Options()
+        self.batch_size, self.engine = batch_size, engine
         self.report = Report()
+        self._rules = self._fixed_rules()
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """One translation per line, in order; blank lines stay blank."""
         return [best[0].text for best in self.translate_n_best(lines, 1)]
 
-    def translate_stream(self, lines: Iterable[str], count: int = 1, window: int = 4096) -> Iterator[list[Translation]]:
+    def translate_stream(
+        self, lines: Iterable[str], count: int = 1, window: int = 4096, prefixes: Iterable[str] | None = None
+    ) -> Iterator[list[Translation]]:
         """The `count` best translations of each line of an endless stream, in bounded memory: `window` lines at a time."""
-        stream = iter(lines)
+        stream, starts, first = iter(lines), None if prefixes is None else iter(prefixes), self.report.lines
         while chunk := list(islice(stream, window)):
-            yield from self.translate_n_best(chunk, count)
+            given = None if starts is None else list(islice(starts, len(chunk)))
+            yield from self.translate_n_best(chunk, count, given, first)
+            first += len(chunk)
 
-    def translate_n_best(self, lines: Sequence[str], count: int) -> list[list[Translation]]:
+    def translate_n_best(
+        self, lines: Sequence[str], count: int, prefixes: Sequence[str] | None = None, first: int = 0
+    ) -> list[list[Translation]]:
         """The `count` best translations per line, best first; a blank line has one, the empty one.
 
+        Args:
+            lines: to be translated.
+            count: translations wanted of each, at most the beam.
+            prefixes: what each translation begins with; may be blank.
+            first: number of the first line, for the draws of sampling.
+
         Raises:
-            DataError: more were asked for than the beam holds.
+            DataError: more were asked for than the beam holds, or the prefixes are not as many as the lines.
         """
         if count > self.search.beam:
             raise DataError(f"{count} best translations need a beam of {count} at least, got {self.search.beam}")
-        ids = self._encode_source(lines)
-        hypotheses: list[list[Hypothesis]] = [[] for _ in lines]
+        if prefixes is not None and len(prefixes) != len(lines):
+            raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
+        ids, owners = self._encode_source(lines)
+        starts = [[]] * len(lines) if prefixes is None else self.tokenizers.target.encode(self._cleaned(prefixes))
+        parts: list[list[Translation]] = [[] for _ in ids]
         filled = [index for index, tokens in enumerate(ids) if tokens]
         lengths = [len(ids[index]) + 1 for index in filled]
         for batch in search_batches(lengths, self.search.batch_tokens, self.search.beam, self.batch_size):
             rows = [filled[index] for index in batch]
-            for row, found in zip(rows, self._search([ids[row] for row in rows], count), strict=True):
-                hypotheses[row] = found
-        self.report.target_cut += sum(found[0].cut for found in hypotheses if found)
-        return self._to_text(hypotheses)
+            begins = [starts[owners[row]] if row == 0 or owners[row - 1] != owners[row] else [] for row in rows]
+            sources = [ids[row] for row in rows]
+            hypotheses = self.search_batch(sources, count, begins, [first + owners[row] for row in rows])
+            found = self._to_text(sources, hypotheses)
+            for row, translations in zip(rows, found, strict=True):
+                parts[row] = translations
+        return _joined(parts, owners, len(lines))
+
+    def search_batch(
+        self, ids: list[list[int]], count: int, begins: Sequence[list[int]] = (), numbers: Sequence[int] = ()
+    ) -> list[list[Hypothesis]]:
+        """Hypotheses of one batch of sentences given as token ids.
+
+        Args:
+            ids: source tokens of each sentence, at least one.
+            count: hypotheses wanted of each.
+            begins: what each translation begins with; nothing if left out.
+            numbers: of the sentences, for the draws of sampling.
+        """
+        wanted = self.search.beam if self.search.coverage_penalty else count
+        source, lengths = _pad(ids, before=-1, after=EOS)
+        source = source.to(self.device)
+        rules = [*self._rules, Prefix(begins)] if any(begins) else self._rules
+        if self.engine is not None:
+            found = self.engine.search(ids, self.search, wanted)
+        elif self.options.sampling is not None:
+            numbers = numbers or range(len(ids))
+            found = sample(self.searched, source, lengths, self.search, self.options.sampling, numbers, rules)
+        else:
+            found = beam_search(self.searched, source, lengths, self.search, wanted, rules)
+        if self.search.coverage_penalty:
+            found = self._ranked_by_coverage(ids, found)
+        return [hypotheses[:count] for hypotheses in found]
 
     def score_targets(self, sources: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
         """Log-probability of each target given its source, by forced decoding."""
-        source_ids = self._encode_source(sources)
+        source_ids = [self._cut(tokens) for tokens in self._tokens(sources)]
         target_ids = self.tokenizers.target.encode(self._cleaned(targets))
         scores: list[TargetScore] = [TargetScore(0.0, 0)] * len(sources)
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(source_ids, target_ids, strict=True)]
@@ -136,45 +238,118 @@ class Translator:
                 scores[row] = TargetScore(value, len(target_ids[row]) + 1)
         return scores
 
-    def _encode_source(self, lines: Sequence[str]) -> list[list[int]]:
-        cleaned = self._cleaned(lines)
+    def _fixed_rules(self) -> list[Rule]:
+        """The rules that hold for every line."""
+        rules = configured_rules(self.search)
+        if self.options.forbidden:
+            encoded = self.tokenizers.target.encode(self._cleaned(self.options.forbidden))
+            rules.append(Forbidden([tokens for tokens in encoded if tokens]))
+        return rules
+
+    def _tokens(self, lines: Sequence[str]) -> list[list[int]]:
         # A giant line is cut before it is tokenised: no token of text is longer than its characters are many.
-        ids = self.tokenizers.source.encode([line[: self.max_source * 32] for line in cleaned])
+        limit = self.options.max_source * 32
+        return self.tokenizers.source.encode([line[:limit] for line in self._cleaned(lines)])
+
+    def _encode_source(self, lines: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+        """Token ids of the lines, or of the parts of lines that are split, and the line of each."""
         self.report.lines += len(lines)
-        self.report.blank += sum(not tokens for tokens in ids)
-        self.report.source_cut += sum(len(tokens) > self.max_source for tokens in ids)
-        return [tokens[: self.max_source] for tokens in ids]
+        ids: list[list[int]] = []
+        owners: list[int] = []
+        for index, (line, tokens) in enumerate(zip(lines, self._tokens(lines), strict=True)):
+            self.report.blank += not tokens
+            too_long = len(tokens) > self.options.max_source
+            parts = [tokens]
+            if too_long and self.options.long_lines == "split":
+                self.report.source_split += 1
+                pieces = split_long(clean_line(line), self._fits)
+                parts = [self._cut(part) for part in self.tokenizers.source.encode(self._cleaned(pieces))]
+            ids += [self._cut(part) for part in parts]
+            owners += [index] * len(parts)
+        return ids, owners
+
+    def _fits(self, text: str) -> bool:
+        return len(self.tokenizers.source.encode(self._cleaned([text]))[0]) <= self.options.max_source
+
+    def _cut(self, tokens: list[int]) -> list[int]:
+        self.report.source_cut += len(tokens) > self.options.max_source
+        return tokens[: self.options.max_source]
 
     def _cleaned(self, lines: Sequence[str]) -> list[str]:
         """Lines as the model knows text: without control characters, and lower-cased if it was trained so."""
         cleaned = [clean_line(line) for line in lines]
         return [line.lower() for line in cleaned] if self.recipe.data.lowercase else cleaned
 
-    def _search(self, ids: list[list[int]], count: int) -> list[list[Hypothesis]]:
-        source, lengths = _pad(ids, before=-1, after=EOS)
-        with autocast(self.device, self.precision):
-            return beam_search(self.model, source.to(self.device), lengths, self.search, count)
+    def _ranked_by_coverage(self, ids: list[list[int]], found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
+        """Adds the coverage penalty to the scores."""
+        for index, (weights, hypotheses) in enumerate(zip(self._attention(ids, found), found, strict=True)):
+            lengths = torch.full((len(hypotheses),), len(ids[index]) + 1)
+            values = (self.search.coverage_penalty * coverage(weights, lengths)).tolist()
+            scored = [
+                dataclasses.replace(item, score=item.score + value)
+                for item, value in zip(hypotheses, values, strict=True)
+            ]
+            found[index] = sorted(scored, key=lambda item: -item.score)
+        return found
+
+    def _attention(self, ids: list[list[int]], found: list[list[Hypothesis]]) -> Iterator[torch.Tensor]:
+        """Attention (N, T, S) of the N hypotheses of each sentence, zero at padding."""
+        for tokens, hypotheses in zip(ids, found, strict=True):
+            source, lengths = _pad([tokens] * len(hypotheses), before=-1, after=EOS)
+            target, sizes = _pad([item.tokens for item in hypotheses], before=BOS, after=-1)
+            with torch.inference_mode():
+                weights = self.model.attention(source.to(self.device), lengths, target.to(self.device))
+            real = torch.arange(target.shape[1]) < sizes[:, None]
+            yield weights.float().cpu() * real[:, :, None]
 
     def _force(self, source_ids: list[list[int]], target_ids: list[list[int]]) -> list[float]:
         source, lengths = _pad(source_ids, before=-1, after=EOS)
         inputs, outputs = _pad(target_ids, before=BOS, after=-1)[0], _pad(target_ids, before=-1, after=EOS)[0]
-        with autocast(self.device, self.precision):
-            values = score_targets(
-                self.model, source.to(self.device), lengths, inputs.to(self.device), outputs.to(self.device)
-            )
+        values = score_targets(
+            self.model, source.to(self.device), lengths, inputs.to(self.device), outputs.to(self.device)
+        )
         return values.double().sum(1).tolist()
 
-    def _to_text(self, hypotheses: list[list[Hypothesis]]) -> list[list[Translation]]:
-        flat = [hypothesis for found in hypotheses for hypothesis in found]
+    def _to_text(self, ids: list[list[int]], found: list[list[Hypothesis]]) -> list[list[Translation]]:
+        self.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
+        flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
         texts = iter(self.tokenizers.target.decode([hypothesis.tokens for hypothesis in flat]))
-        return [
+        translations = [
             [
                 Translation(clean_line(next(texts)), item.log_probability, item.score, len(item.tokens) + 1)
-                for item in found
+                for item in hypotheses
             ]
-            or [Translation("", 0.0, 0.0, 0)]
-            for found in hypotheses
+            for hypotheses in found
         ]
+        if self.options.needs_attention:
+            for index, weights in enumerate(self._attention(ids, found)):
+                for rank, item in enumerate(found[index]):
+                    translations[index][rank] = self._linked(translations[index][rank], ids[index], item, weights[rank])
+        return translations
+
+    def _linked(
+        self, translation: Translation, source: list[int], item: Hypothesis, weights: torch.Tensor
+    ) -> Translation:
+        """With links between words, or unknown words replaced, from the attention (T, S) of one hypothesis."""
+        source_pieces = self.tokenizers.source.id_to_pieces(source)
+        target_pieces = self.tokenizers.target.id_to_pieces(item.tokens)
+        words = word_numbers(source_pieces)
+        text = translation.text
+        if self.options.replace_unknown and UNK in item.tokens:
+            best = weights[: len(target_pieces), : len(source_pieces)].argmax(1).tolist()
+            copied = self.tokenizers.source.decode_pieces(
+                [
+                    [piece for piece, word in zip(source_pieces, words, strict=True) if word == words[place]]
+                    for place in best
+                ]
+            )
+            pieces = [
+                "\u2581" + word if token == UNK else piece
+                for token, piece, word in zip(item.tokens, target_pieces, copied, strict=True)
+            ]
+            text = clean_line("".join(pieces).replace("\u2581", " ").strip())
+        links = align_words(weights, words, word_numbers(target_pieces)) if self.options.align else None
+        return dataclasses.replace(translation, text=text, alignment=links)
 
 
 def load(path: str | Path, device: str = "auto", **search: object) -> Translator:
@@ -186,7 +361,25 @@ def load(path: str | Path, device: str = "auto", **search: object) -> Translator
     loaded = load_model(Path(path))
     place = choose_device(device)
     settings = SearchConfig.model_validate({**loaded.recipe.search.model_dump(), **search})
-    return Translator(loaded, place, settings, choose_precision("auto", place) if place.type == "cuda" else "fp32")
+    return Translator(loaded, place, settings, choose_search_precision("auto", place))
+
+
+def _joined(parts: list[list[Translation]], owners: list[int], lines: int) -> list[list[Translation]]:
+    """The translations of each line from those of its parts, rank by rank; a line without any has an empty one."""
+    results: list[list[Translation]] = [[] for _ in range(lines)]
+    for part, owner in zip(parts, owners, strict=True):
+        before = results[owner]
+        results[owner] = (
+            [_sum(one, two) for one, two in zip(before, part, strict=False)] if before and part else before or part
+        )
+    return [found or [Translation("", 0.0, 0.0, 0)] for found in results]
+
+
+def _sum(one: Translation, two: Translation) -> Translation:
+    """Two translations in a row; links between words are not kept across the seam."""
+    text = f"{one.text} {two.text}".strip()
+    total = one.log_probability + two.log_probability
+    return Translation(text, total, one.score + two.score, one.tokens + two.tokens)
 
 
 def _pad(ids: list[list[int]], before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from command import run
 from tiny import make_batch, make_model
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +94,6 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
 
     from nmt.models.attention import MultiHeadAttention
     from nmt.trainer import Trainer
-    from nmt_cli.translate import translate
     from nmt_data.prepare import prepare
     from tiny import make_recipe
 
@@ -116,9 +116,7 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MultiHeadAttention, "forward", watched)
-        translate(
-            tmp_path / "model", tmp_path / "text", tmp_path / "out", None, None, None, 1, "auto", None, False, "cpu"
-        )
+        assert run("translate", tmp_path / "model", tmp_path / "text", "--device", "cpu").exit_code == 0
     assert max(len(names) - 1 for names in stacks) <= 7, max(stacks, key=len)
 
 

@@ -40,8 +40,8 @@ def compare(
     from nmt.device import set_threads
     from nmt.evaluation import evaluate
     from nmt.metrics import parse_tokenization
+    from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
-    from nmt_cli.translate import open_translator
 
     set_threads()
     scheme = parse_tokenization(tokenize)

@@ -54,8 +54,8 @@ def evaluate(
     from nmt.evaluation import evaluate as evaluate_system
     from nmt.metrics import parse_tokenization
     from nmt.text import read_lines
+    from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
-    from nmt_cli.translate import open_translator
 
     set_threads()
     scheme = parse_tokenization(tokenize)

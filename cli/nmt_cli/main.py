@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from nmt import NmtError, __version__
-from nmt_cli import compare, data, evaluate, info, prepare, recipes, score, tokenizer, train, translate
+from nmt_cli import bench, compare, data, evaluate, export, info, prepare, recipes, score, tokenizer, train, translate
 
 
 class _Group(TyperGroup):
@@ -59,7 +59,9 @@ app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("score")(score.score)
+app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("recipes")(recipes.recipes)
+app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.add_typer(tokenizer.app, name="tokenizer")

@@ -24,7 +24,7 @@ def score(
     """Print the log-probability of each translation (natural logarithm, end of sentence counted), in sum and per token."""
     from nmt.device import set_threads
     from nmt.prepared import TestSet
-    from nmt_cli.translate import open_translator
+    from nmt_cli.models import open_translator
 
     set_threads()
     pair = TestSet.read("score", source, target)

@@ -2,38 +2,62 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping
+import json
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt_cli import decoding as options
 from nmt_cli.console import note
+from nmt_cli.models import open_translator
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, LatestOption, ModelArgument
+from nmt_cli.streams import Meter, Sink, chunks, decode, job_of, reading, writing
 
 if TYPE_CHECKING:
     from nmt.translator import Translation, Translator
 
+FORMATS = ("text", "tsv", "moses", "json")
+
 
 def translate(
+    context: typer.Context,
     model: ModelArgument,
     file: Annotated[
         Path | None, typer.Argument(help="Text to translate, one segment a line. Default: stdin.", show_default=False)
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write here instead of stdout, in one rename.")
-    ] = None,
+    output: options.OutputOption = None,
+    n_best: options.NBestOption = 1,
+    output_format: options.FormatOption = None,
+    align: options.AlignOption = False,
+    long_lines: options.LongLinesOption = "cut",
+    max_source: options.MaxSourceOption = 1024,
     beam: BeamOption = None,
-    length_penalty: Annotated[
-        str | None, typer.Option(help="none, average or gnmt. Default: the recipe's.", show_default=False)
-    ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Exponent of the length penalty.", show_default=False)] = None,
-    n_best: Annotated[
-        int, typer.Option("--n-best", min=1, help="Print so many per line: line, score, log-probability, text.")
-    ] = 1,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    length_penalty: options.LengthPenaltyOption = None,
+    alpha: options.AlphaOption = None,
+    coverage_penalty: options.CoveragePenaltyOption = None,
+    stopping: options.StoppingOption = None,
+    min_length: options.MinLengthOption = None,
+    max_length_ratio: options.MaxLengthRatioOption = None,
+    max_length_constant: options.MaxLengthConstantOption = None,
+    sample: options.SampleOption = False,
+    temperature: options.TemperatureOption = None,
+    top_k: options.TopKOption = None,
+    top_p: options.TopPOption = None,
+    min_p: options.MinPOption = None,
+    epsilon: options.EpsilonOption = None,
+    seed: options.SeedOption = None,
+    prefix: options.PrefixOption = None,
+    forbid: options.ForbidOption = None,
+    no_repeat_ngram: options.NoRepeatNgramOption = None,
+    repetition_penalty: options.RepetitionPenaltyOption = None,
+    replace_unknown: options.ReplaceUnknownOption = False,
+    ensemble: options.EnsembleOption = None,
+    engine: options.EngineOption = "nmt",
+    precision: options.PrecisionOption = "auto",
     batch_size: BatchSizeOption = None,
     latest: LatestOption = False,
     device: DeviceOption = "auto",
@@ -42,84 +66,116 @@ def translate(
     from nmt.device import set_threads
 
     set_threads()
-    search = {"beam": beam, "length_penalty": length_penalty, "alpha": alpha}
-    translator = open_translator(model, device, latest, search, precision, batch_size)
-    with _reading(file) as source, _writing(output) as sink:
-        for number, found in enumerate(translator.translate_stream(decoded_lines(source, translator), n_best)):
-            sink.writelines(_formatted(number, item, n_best) for item in found)
+    translator = _open(context)
+    form = output_format or ("text" if n_best == 1 else "tsv")
+    job = None if file is None else _job(context, file)
+    with reading(file) as source, writing(output, job) as sink:
+        _translate(translator, source, sink, prefix, n_best, form)
     for line in translator.report.summary():
         note(f"nmt: {line}")
 
 
-def open_translator(
-    model: Path,
-    device: str,
-    latest: bool,
-    search: Mapping[str, object],
-    precision: str = "auto",
-    batch_size: int | None = None,
-) -> Translator:
-    """A model ready to translate, with the search options that were given."""
-    from nmt.checkpoint import load_model
-    from nmt.config import parse_search
-    from nmt.device import choose_device, choose_precision
-    from nmt.errors import ConfigError
-    from nmt.translator import Translator
-
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ConfigError(f"--precision must be auto, fp32 or bf16, got {precision}")
-    loaded, place = load_model(model, latest), choose_device(device)
-    # fp32 on CPU is what makes output independent of batch size; bf16 there is a choice.
-    arithmetic = "fp32" if precision == "auto" and place.type == "cpu" else choose_precision(precision, place)  # type: ignore[arg-type]
-    return Translator(loaded, place, parse_search(loaded.recipe.search, search), arithmetic, batch_size)
-
-
-def decoded_lines(source: Iterable[bytes], translator: Translator) -> Iterator[str]:
-    """Lines of a byte stream as text; bytes that are not UTF-8 are replaced and counted, and the line stays."""
-    from nmt.text import split_lines
-
+def _translate(
+    translator: Translator, source: IO[bytes], sink: Sink, prefix: Path | None, count: int, form: str
+) -> None:
+    """Chunk by chunk, until the source ends."""
+    meter = Meter(source)
     replaced = 0
-    for line in split_lines(source):
-        text = line.decode("utf-8", errors="replace")
-        replaced += "\ufffd" in text and b"\xef\xbf\xbd" not in line
-        yield text
+    with _prefixes(prefix, sink.lines) as prefixes:
+        for chunk in chunks(source, sink.lines):
+            lines, damaged = decode(chunk)
+            replaced += damaged
+            begins = None if prefixes is None else list(islice(prefixes, len(lines)))
+            found = translator.translate_n_best(lines, count, begins, sink.lines)
+            rows = enumerate(found, sink.lines)
+            sink.write(
+                "".join(text for number, items in rows for text in _formatted(number, items, form)).encode(), len(lines)
+            )
+            meter.advance(len(lines))
+    meter.close()
     if replaced:
         translator.report.notes.append(f"{replaced} lines held bytes that are not UTF-8; those were replaced")
 
 
-def _formatted(number: int, item: Translation, n_best: int) -> bytes:
-    """One line of output; in a list of several per line each says whose it is and how good."""
-    if n_best == 1:
-        return f"{item.text}\n".encode()
-    return f"{number}\t{item.score:.6f}\t{item.log_probability:.6f}\t{item.text}\n".encode()
+def _open(context: typer.Context) -> Translator:
+    """The translator that the options describe; wrong ones are refused before the model is read."""
+    from nmt.config import SamplingConfig, SearchConfig, parse_sampling
+    from nmt.errors import ConfigError
+    from nmt.translator import Options
+
+    given = context.params
+    for name, allowed in (("output_format", FORMATS), ("long_lines", ("cut", "split"))):
+        if given[name] not in (None, *allowed):
+            flag = name.removeprefix("output_").replace("_", "-")
+            raise ConfigError(f"--{flag} must be one of {', '.join(allowed)}, got {given[name]}")
+    draws = {name: given[name] for name in SamplingConfig.model_fields}
+    if not given["sample"] and (unused := [name for name, value in draws.items() if value is not None]):
+        raise ConfigError(f"--{unused[0].replace('_', '-')} is for sampling; add --sample")
+    search = {name: given.get(name) for name in SearchConfig.model_fields}
+    if given["sample"] and search["beam"] is None:
+        search["beam"] = given["n_best"]
+    wanted = Options(
+        sampling=parse_sampling(draws) if given["sample"] else None,
+        forbidden=given["forbid"] or (),
+        align=given["align"],
+        replace_unknown=given["replace_unknown"],
+        long_lines=given["long_lines"],
+        max_source=given["max_source"],
+    )
+    return open_translator(
+        given["model"],
+        given["device"],
+        given["latest"],
+        search,
+        given["precision"],
+        given["batch_size"],
+        wanted,
+        given["ensemble"] or (),
+        given["engine"],
+    )
 
 
-@contextmanager
-def _reading(file: Path | None) -> Generator[IO[bytes]]:
+def _job(context: typer.Context, file: Path) -> str:
+    """What decides on the output: the options, the weights and the input as they are now."""
+    from nmt.checkpoint import MANIFEST, locate
     from nmt.errors import DataError
 
-    if file is None:
-        yield sys.stdin.buffer
-        return
     try:
-        stream = file.open("rb")
+        state = file.stat()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
-    with stream:
-        yield stream
+    options_ = sorted((name, str(value)) for name, value in context.params.items() if name != "output")
+    weights = [
+        (locate(path) / MANIFEST).read_bytes()
+        for path in (context.params["model"], *(context.params["ensemble"] or ()))
+    ]
+    return job_of(options_, weights, state.st_size, state.st_mtime_ns)
 
 
 @contextmanager
-def _writing(output: Path | None) -> Generator[IO[bytes]]:
-    """Stdout, or a file that appears whole when the last line is written."""
-    if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+def _prefixes(path: Path | None, skip: int) -> Generator[Iterator[str] | None]:
+    """Lines of the file of prefixes from one on."""
+    if path is None:
+        yield None
         return
-    from nmt.files import explain_full_disk
+    with reading(path) as stream:
+        yield (text for chunk in chunks(stream, skip) for text in decode(chunk)[0])
 
-    draft = output.with_name(output.name + ".part")
-    with explain_full_disk(output):
-        with draft.open("wb") as stream:
-            yield stream
-        draft.replace(output)
+
+def _formatted(number: int, items: list[Translation], form: str) -> Iterator[str]:
+    """Lines of output for one line of input."""
+    for rank, item in enumerate(items):
+        links = None if item.alignment is None else " ".join(f"{source}-{target}" for source, target in item.alignment)
+        tail = "" if links is None else f"\t{links}"
+        match form:
+            case "text":
+                yield f"{item.text}{tail}\n"
+            case "tsv":
+                yield f"{number}\t{item.score:.6f}\t{item.log_probability:.6f}\t{item.text}{tail}\n"
+            case "moses":
+                yield f"{number} ||| {item.text} ||| log_probability= {item.log_probability:.6f} ||| {item.score:.6f}{tail}\n"
+            case _:
+                row = {"line": number, "rank": rank, "text": item.text, "score": item.score}
+                row |= {"log_probability": item.log_probability, "tokens": item.tokens}
+                row |= {} if item.alignment is None else {"alignment": item.alignment}
+                yield json.dumps(row, ensure_ascii=False) + "\n"

@@ -83,34 +83,26 @@ class KeyValue:
     value: Tensor
     """(B, H, S, K)"""
 
-    def extended(self, new: KeyValue) -> KeyValue:
-        """These positions followed by the new ones."""
-        return KeyValue(torch.cat([self.key, new.key], 2), torch.cat([self.value, new.value], 2))
-
     def select(self, rows: Tensor) -> KeyValue:
         """The given rows of the batch."""
         return KeyValue(self.key.index_select(0, rows), self.value.index_select(0, rows))
 
 
 class MultiHeadAttention(nn.Module):
-    """MultiHead(Q, K, V) = Concat(head_1 .. head_H) W^O: Vaswani et al. 2017, section 3.2.2.
-
-    The three input projections are one matrix (3D, D), so that self-attention is one product.
-    """
+    """MultiHead(Q, K, V) = Concat(head_1 .. head_H) W^O: Vaswani et al. 2017, section 3.2.2."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.width, self.heads, self.dropout = width, heads, dropout
-        self.projection = nn.Linear(width, 3 * width)
+        self.heads, self.dropout = heads, dropout
         self.output = nn.Linear(width, width)
 
     def forward(self, query: Tensor, memory: KeyValue, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """Attends from projected queries (B, H, T, K) to a memory; returns (B, T, D).
 
         Args:
-            query: from `project_query` or `project_self`.
+            query: from the `project` methods of the children.
             memory: projected keys and values of S positions.
-            mask: (B, S), True where a position may be seen; None: everywhere.
+            mask: (B, 1, S) or (B, T, S), True where a position may be seen; None: everywhere.
             causal: position t sees the positions up to t only (then S = T).
         """
         heads = attend(query, memory, mask, causal, self.dropout if self.training else 0.0)  # (B, H, T, K)
@@ -119,38 +111,56 @@ class MultiHeadAttention(nn.Module):
     if TYPE_CHECKING:
         __call__ = forward
 
-    def project_self(self, states: Tensor) -> tuple[Tensor, KeyValue]:
+    def split_heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, T, parts * D) to `parts` times (B, H, T, K)."""
+        heads = projected.unflatten(2, (parts, self.heads, -1))  # (B, T, parts, H, K)
+        return heads.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class SelfAttention(MultiHeadAttention):
+    """Attention of states to states; the three projections are one product."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__(width, heads, dropout)
+        self.projection = nn.Linear(width, 3 * width)
+
+    def project(self, states: Tensor) -> tuple[Tensor, KeyValue]:
         """Queries (B, H, T, K), keys and values of the same states (B, T, D)."""
-        query, key, value = self._split(self.projection(states))
+        query, key, value = self.split_heads(self.projection(states), 3)
         return query, KeyValue(key, value)
 
+
+class CrossAttention(MultiHeadAttention):
+    """Attention of the decoder's states to the encoder's."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__(width, heads, dropout)
+        self.query = nn.Linear(width, width)
+        self.memory = nn.Linear(width, 2 * width)
+
     def project_query(self, states: Tensor) -> Tensor:
-        """Queries (B, H, T, K) of states (B, T, D)."""
-        return self._split(self._part(states, 0, 1))[0]
+        """Queries (B, H, T, K) of the decoder's states (B, T, D)."""
+        return self.split_heads(self.query(states), 1)[0]
 
     def project_memory(self, states: Tensor) -> KeyValue:
-        """Keys and values of states (B, S, D)."""
-        return KeyValue(*self._split(self._part(states, 1, 3)))
-
-    def _part(self, states: Tensor, first: int, last: int) -> Tensor:
-        rows = slice(first * self.width, last * self.width)
-        return F.linear(states, self.projection.weight[rows], self.projection.bias[rows])
-
-    def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
-        """(B, T, n * D) to n times (B, H, T, K)."""
-        parts = projected.unflatten(2, (-1, self.heads, self.width // self.heads))  # (B, T, n, H, K)
-        return parts.permute(2, 0, 3, 1, 4).unbind(0)
+        """Keys and values (B, H, S, K) of the encoder's states (B, S, D), once per sentence."""
+        return KeyValue(*self.split_heads(self.memory(states), 2))
 
 
 def attend(query: Tensor, memory: KeyValue, mask: Tensor | None, causal: bool, dropout: float) -> Tensor:
     """softmax(Q K^T / sqrt(K)) V: Vaswani et al. 2017, equation 1. Returns (B, H, T, K)."""
-    seen = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, S)
+    seen = None if mask is None else mask[:, None]  # (B, 1, 1 or T, S)
     if query.is_cuda:
         return F.scaled_dot_product_attention(query, memory.key, memory.value, seen, dropout, is_causal=causal)
     # On CPU two products and a softmax train several times faster than the fused kernel at the lengths of sentences.
-    scores = torch.matmul(query * (1 / math.sqrt(query.shape[-1])), memory.key.transpose(2, 3))  # (B, H, T, S)
+    return torch.matmul(drop(attention_weights(query, memory.key, seen, causal), dropout), memory.value)
+
+
+def attention_weights(query: Tensor, key: Tensor, seen: Tensor | None, causal: bool) -> Tensor:
+    """softmax(Q K^T / sqrt(K)) (B, H, T, S), zero where `seen` (B, 1, 1 or T, S) is False."""
+    scores = torch.matmul(query * (1 / math.sqrt(query.shape[-1])), key.transpose(2, 3))  # (B, H, T, S)
     if seen is not None:
         scores = scores.masked_fill(~seen, -torch.inf)
     if causal:
         scores = scores + scores.new_full(scores.shape[2:], -torch.inf).triu_(1)
-    return torch.matmul(drop(scores.softmax(-1), dropout), memory.value)
+    return scores.softmax(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.config import RnnConfig
+from nmt.errors import ConfigError
 from nmt.models.attention import ScoreName, make_score
 from nmt.models.dropout import Dropout
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
@@ -57,6 +59,8 @@ class Decoded:
     """(R, T, C), or (R, 1, M) where the context is the fixed vector."""
     hidden: Hidden
     """Recurrent state after the last position."""
+    weights: Sequence[Tensor] = ()
+    """Attention at each position, (B, beam, S); none without attention."""
 
 
 class Encoder(nn.Module):
@@ -178,6 +182,7 @@ class AttentionDecoder(nn.Module):
         bottom = tuple(part[0] for part in hidden)  # each (R, H)
         states: list[Tensor] = []
         contexts: list[Tensor] = []
+        attention: list[Tensor] = []
         for gates in self.input(embedded).unbind(1):  # (R, G * H)
             query = bottom[0].unflatten(0, (sentences, -1))  # (B, beam, H)
             weights = (self.score(query, memory.keys) + hidden_pad).softmax(-1)  # (B, beam, S)
@@ -185,12 +190,13 @@ class AttentionDecoder(nn.Module):
             bottom = self._advance(gates + self.context(context), bottom)
             states.append(bottom[0])
             contexts.append(context)
+            attention.append(weights)
         top = torch.stack(states, 1)  # (R, T, H)
         after = tuple(part[None] for part in bottom)
         if self.upper is not None:
             top, above = _run(self.upper, self.dropout(top), tuple(part[1:] for part in hidden))
             after = tuple(torch.cat(parts) for parts in zip(after, above, strict=True))
-        return Decoded(top, torch.stack(contexts, 1), after)
+        return Decoded(top, torch.stack(contexts, 1), after, attention)
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -276,6 +282,14 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
 
     if TYPE_CHECKING:
         __call__ = forward
+
+    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.attention`."""
+        if self.fixed_vector is not None:
+            raise ConfigError("a model with one fixed vector between encoder and decoder has no attention to show")
+        memory = self.encode(source, lengths)
+        decoded = self.decoder(self.dropout(self.target_embedding(target)), memory, self._first_hidden(memory))
+        return torch.cat(list(decoded.weights), 1)
 
     def start(self, memory: RnnMemory, beam: int) -> RnnState:
         """See `Seq2Seq.start`."""

@@ -65,10 +65,27 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
     if TYPE_CHECKING:
         __call__ = forward
 
+    def log_probabilities(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Log-probabilities (B, T, V) of what follows each token of target (B, T): forced decoding."""
+        return log_softmax(self.output(self(source, lengths, target)))
+
+    @abstractmethod
+    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Attention (B, T, S) to the source while predicting what follows each token of target (B, T).
+
+        Raises:
+            ConfigError: the model attends to nothing.
+        """
+
     @property
     def parameter_count(self) -> int:
         """Trainable numbers; what is shared counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Log-probabilities over the last dimension, in single precision at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 def padding_mask(lengths: Tensor, width: int, device: torch.device) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.config import TransformerConfig
-from nmt.models.attention import KeyValue, MultiHeadAttention
+from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attention_weights
 from nmt.models.dropout import Dropout
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
@@ -26,7 +26,7 @@ class TransformerMemory:
     layers: Sequence[KeyValue]
     """Keys and values of each layer, (B, H, S, K)."""
     mask: Tensor | None
-    """(B, S) True at real positions; None: there is no padding."""
+    """(B, 1, S) True at real positions; None: there is no padding."""
 
     def select(self, sentences: Tensor) -> TransformerMemory:
         """The memory of the given sentences."""
@@ -35,12 +35,36 @@ class TransformerMemory:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What the hypotheses of B sentences have said so far, as one decoder layer sees it.
+
+    Position t of hypothesis k lies in slot t * beam + k of its sentence and never moves: when hypotheses are reordered,
+    only the mask that says whose past each slot is follows them. (Slots of all hypotheses are scored, most of them in vain;
+    at the lengths of sentences that costs far less than moving keys and values about.)
+    """
+
+    slots: KeyValue
+    """(B, H, capacity, K)"""
+    seen: Tensor
+    """(B, beam, N) True where one of the N slots in use, the new ones last, is a hypothesis's own past."""
+
+    def extended(self, new: KeyValue) -> KeyValue:
+        """Stores the new position of each hypothesis (B, H, beam, K); returns all slots in use."""
+        count = self.seen.shape[2]
+        for slots, states in ((self.slots.key, new.key), (self.slots.value, new.value)):
+            slots[:, :, count - states.shape[2] : count] = states
+        return KeyValue(self.slots.key[:, :, :count], self.slots.value[:, :, :count])
+
+
+@dataclass(frozen=True)
 class TransformerState:
-    """R rows in the middle of decoding."""
+    """R rows in the middle of decoding. The slots are shared by the states of one search: a state can be stepped from once."""
 
     memory: TransformerMemory
-    past: Sequence[KeyValue | None]
-    """Keys and values of the target so far, a layer each, (R, H, T, K)."""
+    slots: Sequence[KeyValue]
+    """Of each layer, see `Past`."""
+    seen: Tensor
+    """(B, beam, N), see `Past`."""
     position: int
     beam: int
 
@@ -50,13 +74,13 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(config.width, config.heads, config.attention_dropout)
+        self.self_attention = SelfAttention(config.width, config.heads, config.attention_dropout)
         self.feed_forward = FeedForward(config)
         self.self_residual, self.feed_forward_residual = Residual(config), Residual(config)
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, S, D) to (B, S, D)."""
-        query, memory = self.self_attention.project_self(self.self_residual.before(states))
+        """(B, S, D) to (B, S, D); mask (B, 1, S)."""
+        query, memory = self.self_attention.project(self.self_residual.before(states))
         states = self.self_residual.after(states, self.self_attention(query, memory, mask))
         update = self.feed_forward(self.feed_forward_residual.before(states))
         return self.feed_forward_residual.after(states, update)
@@ -70,31 +94,37 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(config.width, config.heads, config.attention_dropout)
-        self.cross_attention = MultiHeadAttention(config.width, config.heads, config.attention_dropout)
+        self.self_attention = SelfAttention(config.width, config.heads, config.attention_dropout)
+        self.cross_attention = CrossAttention(config.width, config.heads, config.attention_dropout)
         self.feed_forward = FeedForward(config)
         self.self_residual, self.cross_residual = Residual(config), Residual(config)
         self.feed_forward_residual = Residual(config)
 
-    def forward(
-        self, states: Tensor, memory: KeyValue, mask: Tensor | None, past: KeyValue | None = None
-    ) -> tuple[Tensor, KeyValue]:
-        """Decodes states (R, T, D), which follow the positions `past`; returns them with all positions seen.
+    def forward(self, states: Tensor, memory: KeyValue, mask: Tensor | None, past: Past | None = None) -> Tensor:
+        """(B, T, D) to (B, T, D): T positions of a target that see each other causally.
 
-        Without a past, T positions see each other causally. All rows of a sentence share its memory: for attention to the
-        source, its hypotheses are so many queries.
+        With a past, the T states are the next position of each hypothesis of a sentence instead, and see that.
         """
-        query, new = self.self_attention.project_self(self.self_residual.before(states))
-        seen = past.extended(new) if past else new
-        states = self.self_residual.after(states, self.self_attention(query, seen, causal=past is None))
-        grouped = self.cross_residual.before(states).reshape(len(memory.key), -1, states.shape[2])  # (B, beam * T, D)
-        query = self.cross_attention.project_query(grouped)
-        states = self.cross_residual.after(states, self.cross_attention(query, memory, mask).view_as(states))
+        query, new = self.self_attention.project(self.self_residual.before(states))
+        if past is None:
+            update = self.self_attention(query, new, causal=True)
+        else:
+            update = self.self_attention(query, past.extended(new), past.seen)
+        states = self.self_residual.after(states, update)
+        query = self.cross_attention.project_query(self.cross_residual.before(states))
+        states = self.cross_residual.after(states, self.cross_attention(query, memory, mask))
         update = self.feed_forward(self.feed_forward_residual.before(states))
-        return self.feed_forward_residual.after(states, update), seen
+        return self.feed_forward_residual.after(states, update)
 
     if TYPE_CHECKING:
         __call__ = forward
+
+    def source_weights(self, states: Tensor, memory: KeyValue, mask: Tensor | None) -> Tensor:
+        """Weights (B, H, T, S) of the attention to the source at states (B, T, D) of a target."""
+        query, new = self.self_attention.project(self.self_residual.before(states))
+        states = self.self_residual.after(states, self.self_attention(query, new, causal=True))
+        query = self.cross_attention.project_query(self.cross_residual.before(states))
+        return attention_weights(query, memory.key, None if mask is None else mask[:, None], causal=False)
 
 
 class FeedForward(nn.Module):
@@ -141,12 +171,16 @@ class Embedding(nn.Module):
         super().__init__()
         self.table = table
         self.dropout = Dropout(dropout)
+        self.positions: Tensor
+        self.register_buffer("positions", sinusoids(256, table.embedding_dim).float(), persistent=False)
 
-    def forward(self, tokens: Tensor, first: int = 0) -> Tensor:
-        """Tokens (B, T) at positions from `first` on, to (B, T, D)."""
-        width = self.table.embedding_dim
-        positions = sinusoids(first, tokens.shape[1], width).to(self.table.weight)  # (T, D)
-        return self.dropout(self.table(tokens) * math.sqrt(width) + positions)
+    def forward(self, tokens: Tensor, first: int = 0, together: bool = False) -> Tensor:
+        """Tokens (B, T) at the positions from `first` on, or `together` all at that one, to (B, T, D)."""
+        count = 1 if together else tokens.shape[1]
+        if first + count > len(self.positions):
+            self.positions = sinusoids(2 * (first + count), self.table.embedding_dim).to(self.table.weight)
+        scaled = self.table(tokens) * math.sqrt(self.table.embedding_dim)
+        return self.dropout(scaled + self.positions[first : first + count])
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -175,7 +209,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
     def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
         """See `Seq2Seq.encode`."""
         padded = int(lengths.min()) < source.shape[1]
-        mask = padding_mask(lengths, source.shape[1], source.device) if padded else None
+        mask = padding_mask(lengths, source.shape[1], source.device)[:, None] if padded else None
         states = self.source_embedding(source)  # (B, S, D)
         for layer in self.encoder_layers:
             states = layer(states, mask)
@@ -187,33 +221,48 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         memory = self.encode(source, lengths)
         states = self.target_embedding(target)  # (B, T, D)
         for layer, keys_values in zip(self._decoder, memory.layers, strict=True):
-            states, _ = layer(states, keys_values, memory.mask)
+            states = layer(states, keys_values, memory.mask)
         return self.decoder_norm(states)
 
     if TYPE_CHECKING:
         __call__ = forward
 
+    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.attention`; the mean over the heads of the last layer but one (Garg et al. 2019, section 4.1)."""
+        memory = self.encode(source, lengths)
+        states = self.target_embedding(target)  # (B, T, D)
+        shown = max(0, len(self._decoder) - 2)
+        for layer, keys_values in zip(self._decoder[:shown], memory.layers, strict=False):
+            states = layer(states, keys_values, memory.mask)
+        return self._decoder[shown].source_weights(states, memory.layers[shown], memory.mask).mean(1)
+
     def start(self, memory: TransformerMemory, beam: int) -> TransformerState:
         """See `Seq2Seq.start`."""
-        return TransformerState(memory, [None] * len(memory.layers), 0, beam)
+        key = memory.layers[0].key
+        empty = KeyValue(key[:, :, :0], key[:, :, :0])
+        seen = torch.ones((len(key), beam, 0), dtype=torch.bool, device=key.device)
+        return TransformerState(memory, [empty] * len(memory.layers), seen, 0, beam)
 
     def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
         """See `Seq2Seq.step`."""
-        states = self.target_embedding(tokens[:, None], state.position)  # (R, 1, D)
-        memory, seen = state.memory, list[KeyValue]()
-        for layer, keys_values, past in zip(self._decoder, memory.layers, state.past, strict=True):
-            states, layer_seen = layer(states, keys_values, memory.mask, past)
-            seen.append(layer_seen)
-        logits = self.output(self.decoder_norm(states)).squeeze(1)  # (R, V)
-        return logits, TransformerState(memory, seen, state.position + 1, state.beam)
+        memory, beam = state.memory, state.beam
+        itself = torch.eye(beam, dtype=torch.bool, device=tokens.device).expand(len(state.seen), -1, -1)
+        seen = torch.cat([state.seen, itself], 2)  # (B, beam, N)
+        slots = [_with_room(layer, seen.shape[2]) for layer in state.slots]
+        states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
+        for layer, keys_values, past in zip(self._decoder, memory.layers, slots, strict=True):
+            states = layer(states, keys_values, memory.mask, Past(past, seen))
+        logits = self.output(self.decoder_norm(states)).flatten(0, 1)  # (R, V)
+        return logits, TransformerState(memory, slots, seen, state.position + 1, beam)
 
     def reorder(self, state: TransformerState, rows: Tensor) -> TransformerState:
         """See `Seq2Seq.reorder`."""
-        memory = state.memory
-        if len(rows) != memory.layers[0].key.shape[0] * state.beam:
-            memory = memory.select(sentences_of(rows, state.beam))
-        past = [layer.select(rows) if layer else None for layer in state.past]
-        return TransformerState(memory, past, state.position, state.beam)
+        seen = state.seen.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, state.beam))
+        if len(seen) == len(state.seen):
+            return replace(state, seen=seen)
+        sentences = sentences_of(rows, state.beam)
+        slots = [layer.select(sentences) for layer in state.slots]
+        return replace(state, memory=state.memory.select(sentences), slots=slots, seen=seen)
 
     @property
     def _decoder(self) -> list[DecoderLayer]:
@@ -231,15 +280,26 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
                 nn.init.zeros_(parameter)
             elif "table" in name or name == "output.weight":
                 nn.init.normal_(parameter, std=self.config.width**-0.5)
-            elif "projection" in name:
-                for part in parameter.data.chunk(3):
+            elif "projection" in name or "memory" in name:  # several matrices in one
+                for part in parameter.data.split(self.config.width):
                     nn.init.xavier_uniform_(part)
             else:
                 nn.init.xavier_uniform_(parameter)
 
 
-def sinusoids(first: int, count: int, width: int) -> Tensor:
+def sinusoids(count: int, width: int) -> Tensor:
     """PE(p, 2i) = sin(p / 10000^(2i/D)), PE(p, 2i+1) = cos(...) (section 3.5): (count, D), in float64."""
-    positions = torch.arange(first, first + count, dtype=torch.float64)[:, None]
+    positions = torch.arange(count, dtype=torch.float64)[:, None]
     rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / width))
     return torch.stack([torch.sin(positions * rates), torch.cos(positions * rates)], -1).flatten(1)
+
+
+def _with_room(slots: KeyValue, count: int) -> KeyValue:
+    """The slots, or a copy with room for `count` and as many to come."""
+    if slots.key.shape[2] >= count:
+        return slots
+    shape = (*slots.key.shape[:2], 16 * count if slots.key.shape[2] == 0 else 2 * count, slots.key.shape[3])
+    grown = KeyValue(slots.key.new_empty(shape), slots.value.new_empty(shape))
+    used = slots.key.shape[2]
+    grown.key[:, :, :used], grown.value[:, :, :used] = slots.key, slots.value
+    return grown

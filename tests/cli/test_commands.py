@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -13,19 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
+from command import NMT, environment, run, start
 from nmt.config import recipe_to_toml
 from nmt.text import read_lines, write_lines
-from nmt_cli.main import app
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
-
-NMT = [sys.executable, "-m", "nmt_cli"]
-
-
-def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
 
 
 @pytest.fixture
@@ -223,12 +215,12 @@ def test_version_and_help_answer_without_torch() -> None:
         "heavy = {'torch', 'numpy', 'pydantic', 'datasets', 'sacrebleu', 'sentencepiece', 'matplotlib', 'pyarrow'}\n"
         "print('HEAVY', sorted(heavy & sys.modules.keys()))\n"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
     assert "HEAVY []" in shown.stdout
     times: list[float] = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        subprocess.run([*NMT, "--help"], capture_output=True, check=True, env=_environment())
+        subprocess.run([*NMT, "--help"], capture_output=True, check=True, env=environment())
         times.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
     assert min(times) < 1.0  # about 0.3 s on a quiet machine; the imports above are what keeps it so
 
@@ -236,7 +228,7 @@ def test_version_and_help_answer_without_torch() -> None:
 def test_a_reader_that_goes_away_ends_quietly(trained: Path) -> None:
     """`| head -1`: no traceback, an exit code that is not 0."""
     lines = "".join(f"{source}\n" for source, _ in phrasebook.split("test")[:50]).encode()
-    process = _start("translate", str(trained), "--beam", "1", stdout=subprocess.PIPE)
+    process = start("translate", str(trained), "--beam", "1", stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.close()
     process.stdout = None
@@ -248,7 +240,7 @@ def test_a_reader_that_goes_away_ends_quietly(trained: Path) -> None:
 def test_an_interrupted_output_file_is_not_there(trained: Path, tmp_path: Path) -> None:
     """^C in the middle: exit code 130, no half-written file under the name that was asked for."""
     target = tmp_path / "out"
-    process = _start("translate", str(trained), "--output", str(target))
+    process = start("translate", str(trained), "--output", str(target))
     assert process.stdin
     process.stdin.write(b"Ein Hund.\n")
     process.stdin.flush()
@@ -261,20 +253,3 @@ def test_an_interrupted_output_file_is_not_there(trained: Path, tmp_path: Path) 
     assert process.returncode == 130, complaints
     assert not target.exists()
     assert b"Traceback" not in complaints
-
-
-def _start(*arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    """The command as a process that ^C reaches, also where the tests run in the background of a shell that ignores it."""
-    return subprocess.Popen(
-        [*NMT, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        env=_environment(),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs beside it
-    )
-
-
-def _environment() -> dict[str, str]:
-    root = Path(__file__).parents[2]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "cli", "data"))}

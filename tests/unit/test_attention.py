@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nmt.models.attention import KeyValue, MultiHeadAttention, attend, make_score
+from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attend, make_score
 from nmt.models.transformer import sinusoids
 
 
@@ -18,7 +18,7 @@ def _random(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("causal", [False, True])
 def test_multi_head_attention_equals_torch(causal: bool) -> None:
     """The same weights, masks and inputs give torch.nn.MultiheadAttention's output and gradients."""
-    ours, theirs = MultiHeadAttention(12, 3).double(), torch.nn.MultiheadAttention(12, 3, batch_first=True).double()
+    ours, theirs = SelfAttention(12, 3).double(), torch.nn.MultiheadAttention(12, 3, batch_first=True).double()
     with torch.no_grad():
         theirs.in_proj_weight.copy_(ours.projection.weight)
         theirs.in_proj_bias.copy_(ours.projection.bias)
@@ -27,21 +27,25 @@ def test_multi_head_attention_equals_torch(causal: bool) -> None:
     states = _random(2, 5, 12).requires_grad_()
     seen = torch.tensor([[True] * 5, [True, True, True, False, False]])
     future = torch.ones(5, 5, dtype=torch.bool).triu(1) if causal else None
-    query, memory = ours.project_self(states)
-    result = ours(query, memory, seen, causal)
+    query, memory = ours.project(states)
+    result = ours(query, memory, seen[:, None], causal)
     expected, _ = theirs(states, states, states, key_padding_mask=~seen, attn_mask=future, need_weights=False)
     torch.testing.assert_close(result, expected)
     gradients = [torch.autograd.grad(value.sum(), states, retain_graph=True)[0] for value in (result, expected)]
     torch.testing.assert_close(*gradients)
 
 
-def test_separate_projections_are_parts_of_the_joint_one() -> None:
-    attention = MultiHeadAttention(8, 2).double()
-    states = _random(2, 3, 8)
-    query, memory = attention.project_self(states)
-    torch.testing.assert_close(attention.project_query(states), query)
-    torch.testing.assert_close(attention.project_memory(states).key, memory.key)
-    torch.testing.assert_close(attention.project_memory(states).value, memory.value)
+def test_attention_to_another_sequence_equals_torch() -> None:
+    """Queries of one, keys and values of the other."""
+    ours, theirs = CrossAttention(12, 3).double(), torch.nn.MultiheadAttention(12, 3, batch_first=True).double()
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.memory.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.memory.bias]))
+        theirs.out_proj.weight.copy_(ours.output.weight)
+        theirs.out_proj.bias.copy_(ours.output.bias)
+    states, memory = _random(2, 4, 12), _random(2, 6, 12, seed=1)
+    result = ours(ours.project_query(states), ours.project_memory(memory))
+    torch.testing.assert_close(result, theirs(states, memory, memory, need_weights=False)[0])
 
 
 def test_attend_equals_the_fused_kernel() -> None:
@@ -52,9 +56,9 @@ def test_attend_equals_the_fused_kernel() -> None:
 
 def test_a_masked_position_has_no_gradient_to_the_future() -> None:
     """Exactly zero: nothing leaks from later positions."""
-    attention = MultiHeadAttention(8, 2).double()
+    attention = SelfAttention(8, 2).double()
     states = _random(1, 5, 8).requires_grad_()
-    attention(*attention.project_self(states), causal=True)[0, 2].sum().backward()
+    attention(*attention.project(states), causal=True)[0, 2].sum().backward()
     assert states.grad is not None
     assert (states.grad[0, 3:] == 0).all()
     assert (states.grad[0, :3] != 0).all()
@@ -84,8 +88,7 @@ def test_scores_equal_their_formulas(name: str) -> None:
 
 
 def test_sinusoids_are_those_of_the_paper() -> None:
-    """Section 3.5, and the same wherever the count begins."""
-    table = sinusoids(0, 10, 8)
+    """Section 3.5."""
+    table = sinusoids(10, 8)
     assert table[3, 4].item() == pytest.approx(math.sin(3 / 10000 ** (4 / 8)))
     assert table[3, 5].item() == pytest.approx(math.cos(3 / 10000 ** (4 / 8)))
-    torch.testing.assert_close(sinusoids(7, 3, 8), table[7:10])

@@ -12,7 +12,7 @@ import nmt
 from nmt.checkpoint import load_model
 from nmt.config import SearchConfig
 from nmt.errors import DataError
-from nmt.translator import Translator
+from nmt.translator import Options, Translator
 from nmt_data.synthetic import phrasebook
 
 
@@ -46,7 +46,7 @@ def test_batch_size_and_order_change_nothing(trained: Path) -> None:
 def test_cuts_are_counted(trained: Path) -> None:
     loaded = load_model(trained)
     search = SearchConfig(beam=1, max_length_ratio=0, max_length_constant=1)
-    translator = Translator(loaded, search=search, max_source=3)
+    translator = Translator(loaded, search=search, options=Options(max_source=3))
     translator.translate(["Der Hund schläft heute nicht in Berlin.", "", "Ja"])
     assert translator.report.lines == 3
     assert translator.report.blank == 1

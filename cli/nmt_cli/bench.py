@@ -1,0 +1,86 @@
+"""`nmt bench`: speed on this machine, as ratios against baselines in the same run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nmt_cli.console import print_table
+from nmt_cli.options import DeviceOption, JsonOption, ModelArgument
+
+app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, as JSON or a table.")
+
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of each contender.")]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Rounds that count, after one that does not.")]
+
+
+@app.command("decode")
+def decode(
+    model: ModelArgument,
+    text: Annotated[Path, typer.Option("--text", help="What is translated, one segment a line.", show_default=False)],
+    beam: Annotated[int, typer.Option("--beam", min=1, help="Hypotheses per sentence.")] = 5,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Sentences per batch.")] = 32,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Times the text is repeated, for a longer round.")] = 1,
+    rounds: RoundsOption = 5,
+    threads: ThreadsOption = 1,
+    without_cache: Annotated[
+        bool, typer.Option("--without-cache", help="Time decoding that runs the prefix again at each step too.")
+    ] = False,
+    as_json: JsonOption = False,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Decoding: our search in each precision, against CTranslate2 (Transformers) or a loop over cells (RNNs)."""
+    from nmt.bench.decoding import Variant, Work, bench_decoding
+    from nmt.checkpoint import load_model
+    from nmt.device import choose_device
+    from nmt.text import read_lines
+
+    loaded, place = load_model(model), choose_device(device)
+    search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})
+    work = Work(model, read_lines(text) * repeat, search, batch, threads, str(place))
+    variants = [Variant("nmt", "fp32"), Variant("nmt", "bf16")]
+    if place.type == "cpu":
+        variants.append(Variant("nmt", "int8"))
+    if loaded.recipe.model.kind == "transformer" and _has_ctranslate2():
+        variants += [Variant("ctranslate2", "float32"), Variant("ctranslate2", "int8")]
+    if loaded.recipe.model.kind == "rnn" and loaded.recipe.model.attention != "none":
+        variants.append(Variant("cell loop", "fp32"))
+    if without_cache:
+        variants.append(Variant("without cache", "fp32"))
+    rows = bench_decoding(work, variants, rounds)
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    print_table(f"{rows[0]['family']}, beam {beam}, batch {batch}, {rows[0]['device']}", *_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    columns = {
+        "sentences_per_second": "sentences/s",
+        "tokens_per_second": "tokens/s",
+        "tokens_per_cpu_second": "tokens/cpu-s",
+        "ratio_to_ctranslate2_float32": "x CT2 float32",
+        "ratio_to_ctranslate2_int8": "x CT2 int8",
+        "ratio_to_cell_loop": "x cell loop",
+        "identical_share": "identical",
+        "latency_p50_ms": "p50 ms",
+        "latency_p95_ms": "p95 ms",
+        "peak_memory_mb": "MB",
+        "foreign_load": "foreign load",
+    }
+    shown = [key for key in columns if any(row[key] is not None for row in rows)]
+    cells = [
+        [f"{row['engine']} {row['precision']}", *("" if row[key] is None else str(row[key]) for key in shown)]
+        for row in rows
+    ]
+    return ["", *(columns[key] for key in shown)], cells
+
+
+def _has_ctranslate2() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("ctranslate2") is not None

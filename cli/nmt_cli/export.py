@@ -1,0 +1,72 @@
+"""`nmt export`: a trained model for another engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nmt_cli.console import note
+from nmt_cli.options import LatestOption, ModelArgument
+from nmt_cli.testsets import choose_testsets
+
+if TYPE_CHECKING:
+    from nmt.checkpoint import LoadedModel
+
+
+def export(
+    model: ModelArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write; must not exist.", show_default=False)
+    ],
+    to: Annotated[str, typer.Option("--to", help="ctranslate2.")] = "ctranslate2",
+    quantization: Annotated[
+        str | None, typer.Option(help="int8, bfloat16, float16 ... Default: float32.", show_default=False)
+    ] = None,
+    verify: Annotated[
+        int,
+        typer.Option(
+            "--verify", min=0, metavar="N", help="Decode N sentences with both engines and refuse a mismatch."
+        ),
+    ] = 0,
+    text: Annotated[
+        Path | None, typer.Option(help="Sentences for --verify. Default: the corpus's first test set.")
+    ] = None,
+    latest: LatestOption = False,
+) -> None:
+    """Write a model for another engine, with its vocabulary and tokenizer."""
+    from nmt.checkpoint import load_model
+    from nmt.errors import ConfigError
+    from nmt.export.ctranslate2 import export_ctranslate2
+
+    if to == "huggingface":
+        raise ConfigError(
+            "--to huggingface is refused: Marian, its nearest model, places sinusoidal positions and the end token otherwise"
+        )
+    if to != "ctranslate2":
+        raise ConfigError(f"--to must be ctranslate2, got {to}")
+    if output.exists():
+        raise ConfigError(f"{output}: is there already; name a new folder")
+    loaded = load_model(model, latest)
+    if verify:
+        _verify(loaded, verify, text)
+    export_ctranslate2(loaded, output, quantization)
+    note(f"nmt: {output} written")
+
+
+def _verify(loaded: LoadedModel, count: int, text: Path | None) -> None:
+    """Both engines decode the same sentences in float32."""
+    from nmt.errors import NmtError
+    from nmt.export.ctranslate2 import compare_engines
+    from nmt.text import read_lines
+
+    lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].source
+    result = compare_engines(loaded, [line for line in lines if line][:count])
+    typer.echo(
+        f"{result.sentences} sentences: {result.identical} with the same tokens, "
+        f"largest difference of log-probability {result.largest_difference:.2e}"
+        + (f"; {result.cut} more ran into a length limit" if result.cut else "")
+    )
+    if result.largest_difference > 1e-3 or result.identical < 0.99 * result.sentences:
+        raise NmtError("the engines do not agree; nothing was written")

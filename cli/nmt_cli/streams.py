@@ -1,0 +1,223 @@
+"""Lines from files and pipes in chunks, and back to a file that appears whole, or to stdout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import stat
+import sys
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import IO, Any
+
+from nmt_cli.console import clock, note
+
+_WINDOW = 2048
+_PATIENCE = 0.05
+
+
+@contextmanager
+def reading(file: Path | None) -> Generator[IO[bytes]]:
+    """A file, or stdin, in bytes."""
+    from nmt.errors import DataError
+
+    if file is None:
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+    with stream:
+        yield stream
+
+
+def chunks(stream: IO[bytes], skip: int = 0) -> Iterator[list[bytes]]:
+    """Lines in chunks, after the first `skip`: of a file as many as fit a window, of a pipe those that have come."""
+    from nmt.text import split_lines
+
+    if _is_pipe(stream):
+        yield from _as_they_come(islice(split_lines(_raw_lines(stream.fileno())), skip, None))
+        return
+    lines = islice(split_lines(stream), skip, None)
+    while chunk := list(islice(lines, _WINDOW)):
+        yield chunk
+
+
+def decode(lines: Iterable[bytes]) -> tuple[list[str], int]:
+    """Text, and how many lines held bytes that are not UTF-8; those bytes are replaced, and the line stays."""
+    texts: list[str] = []
+    replaced = 0
+    for line in lines:
+        texts.append(line.decode("utf-8", errors="replace"))
+        replaced += "\ufffd" in texts[-1] and b"\xef\xbf\xbd" not in line
+    return texts, replaced
+
+
+class Sink:
+    """Where translations go, and how many lines of the input have been dealt with."""
+
+    def __init__(self, stream: IO[bytes], record: Path | None, job: str, lines: int) -> None:
+        self.lines = lines
+        self._stream, self._record, self._job = stream, record, job
+
+    def write(self, data: bytes, lines: int) -> None:
+        """Writes what became of so many lines of the input."""
+        self._stream.write(data)
+        self._stream.flush()
+        self.lines += lines
+        if self._record is not None:
+            entry = {"job": self._job, "lines": self.lines, "bytes": self._stream.tell()}
+            self._record.write_text(json.dumps(entry), encoding="utf-8")
+
+
+@contextmanager
+def writing(output: Path | None, job: str | None) -> Generator[Sink]:
+    """Stdout, or a file that appears whole when the last line is written.
+
+    Where a run of the same job was interrupted, what it had written is kept and the next one goes on after it.
+
+    Args:
+        output: the file; None is stdout.
+        job: names model, settings and input; None if the input cannot be read again.
+    """
+    if output is None:
+        yield Sink(sys.stdout.buffer, None, "", 0)
+        return
+    from nmt.files import explain_full_disk
+
+    draft, record = output.with_name(output.name + ".part"), output.with_name(output.name + ".part.json")
+    done = _done(record, draft, job)
+    with explain_full_disk(output):
+        with draft.open("r+b" if done.lines else "wb") as stream:
+            stream.truncate(done.bytes)
+            stream.seek(done.bytes)
+            if done.lines:
+                note(f"nmt: going on after line {done.lines} of an interrupted run")
+            yield Sink(stream, record if job else None, job or "", done.lines)
+        draft.replace(output)
+        record.unlink(missing_ok=True)
+
+
+def job_of(*parts: object) -> str:
+    """A name for what decides on the output."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+class Meter:
+    """Says on stderr how fast it goes and how long it will take: a live line on a terminal, else one a minute."""
+
+    def __init__(self, stream: IO[bytes], every: float = 60.0) -> None:
+        self._size = os.fstat(stream.fileno()).st_size if _is_file(stream) else 0
+        self._stream, self._every = stream, every
+        self._start = self._last = perf_counter()
+        self._lines = 0
+        self._live = sys.stderr.isatty() and not sys.stdout.isatty()
+
+    def advance(self, lines: int) -> None:
+        """So many more lines are done."""
+        self._lines += lines
+        now = perf_counter()
+        if self._live or now - self._last >= self._every:
+            self._last = now
+            text = f"{self._lines} lines, {self._lines / (now - self._start):,.1f} lines/s{self._left(now)}"
+            if self._live:
+                sys.stderr.write(f"\r\x1b[K{text}")
+                sys.stderr.flush()
+            else:
+                note(f"nmt: {text}")
+
+    def close(self) -> None:
+        """Clears the live line; a run that took a while is summed up."""
+        seconds = perf_counter() - self._start
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+        if seconds >= self._every or (self._live and seconds > 1):
+            note(f"nmt: {self._lines} lines in {clock(seconds)}, {self._lines / seconds:,.1f} lines/s")
+
+    def _left(self, now: float) -> str:
+        share = self._stream.tell() / self._size if self._size else 0.0
+        return f", {clock((now - self._start) * (1 / share - 1))} left" if share else ""
+
+
+@dataclass(frozen=True)
+class _Done:
+    lines: int = 0
+    bytes: int = 0
+
+
+def _done(record: Path, draft: Path, job: str | None) -> _Done:
+    """What an interrupted run of the same job had finished."""
+    try:
+        entry: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        if job is not None and entry["job"] == job and draft.stat().st_size >= entry["bytes"]:
+            return _Done(int(entry["lines"]), int(entry["bytes"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return _Done()
+
+
+def _mode(stream: IO[bytes]) -> int:
+    try:
+        return os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # a stream of a test has no number
+        return 0
+
+
+def _is_file(stream: IO[bytes]) -> bool:
+    return stat.S_ISREG(_mode(stream))
+
+
+def _is_pipe(stream: IO[bytes]) -> bool:
+    return _mode(stream) != 0 and not _is_file(stream)
+
+
+def _raw_lines(number: int) -> Iterator[bytes]:
+    """Lines of a file descriptor; a buffered stream would be locked by the thread that waits in it when all ends."""
+    parts: list[bytes] = []
+    while data := os.read(number, 1 << 16):
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            yield b"".join([*parts, line])
+            parts = []
+        parts.append(rest)
+    if last := b"".join(parts):
+        yield last
+
+
+def _as_they_come(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Chunks of a pipe: what a reader of its own has collected when no more comes for a moment, or the window is full."""
+    waiting: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=2 * _WINDOW)
+
+    def read() -> None:
+        try:
+            for line in lines:
+                waiting.put(line)
+            waiting.put(None)
+        except OSError as error:  # told to the thread that waits
+            waiting.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    open_ = True
+    while open_:
+        chunk: list[bytes] = []
+        while open_ and len(chunk) < _WINDOW:
+            try:
+                line = waiting.get(timeout=_PATIENCE if chunk else None)
+            except queue.Empty:
+                break
+            if isinstance(line, OSError):
+                raise line
+            if line is None:
+                open_ = False
+            else:
+                chunk.append(line)
+        if chunk:
+            yield chunk

@@ -1,0 +1,98 @@
+"""What people write by hand, over the weights of our models: the yardsticks of the benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nmt.errors import ConfigError
+from nmt.models import Model
+from nmt.models.rnn import AttentionDecoder, RnnMemory, RnnSeq2Seq
+from nmt.models.seq2seq import sentences_of
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Source and target so far of R rows."""
+
+    source: Tensor
+    lengths: Tensor
+    target: Tensor
+
+
+class WithoutCache:
+    """Decodes by running the whole prefix again at every step, source and all."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model.eval()
+
+    def encode(self, source: Tensor, lengths: Tensor) -> Prefix:
+        """Nothing is computed ahead."""
+        return Prefix(source, lengths, source.new_zeros((len(source), 0)))
+
+    def start(self, memory: Prefix, beam: int) -> Prefix:
+        """Each row carries its own source."""
+        return Prefix(*(part.repeat_interleave(beam, 0) for part in (memory.source, memory.lengths, memory.target)))
+
+    def step(self, state: Prefix, tokens: Tensor) -> tuple[Tensor, Prefix]:
+        """Everything again."""
+        target = torch.cat([state.target, tokens[:, None]], 1)
+        logits = self.model.output(self.model(state.source, state.lengths, target)[:, -1])
+        return logits, Prefix(state.source, state.lengths, target)
+
+    def reorder(self, state: Prefix, rows: Tensor) -> Prefix:
+        """Rows of the prefixes."""
+        return Prefix(*(part[rows] for part in (state.source, state.lengths, state.target)))
+
+
+class CellLoop:
+    """Batched decoding over `nn.LSTMCell` or `nn.GRUCell`, keys projected once, torch's defaults otherwise."""
+
+    def __init__(self, model: Model) -> None:
+        if (
+            not isinstance(model, RnnSeq2Seq)
+            or not isinstance(model.decoder, AttentionDecoder)
+            or model.config.layers > 1
+        ):
+            raise ConfigError("the loop over cells is a yardstick for one-layer recurrent models with attention")
+        self.model, self.decoder = model.eval(), model.decoder
+        config = model.config
+        kind = nn.LSTMCell if config.cell == "lstm" else nn.GRUCell
+        self.cell = kind(config.embedding + self.decoder.context_width, config.hidden)
+        with torch.no_grad():
+            self.cell.weight_ih.copy_(torch.cat([self.decoder.input.weight, self.decoder.context.weight], 1))
+            self.cell.bias_ih.copy_(self.decoder.input.bias)
+            self.cell.weight_hh.copy_(self.decoder.recurrent.weight)
+            self.cell.bias_hh.copy_(self.decoder.recurrent.bias)
+
+    def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
+        """The encoder and the keys, once."""
+        return self.model.encode(source, lengths)
+
+    def start(self, memory: RnnMemory, beam: int) -> Any:
+        """See `RnnSeq2Seq.start`."""
+        return self.model.start(memory, beam)
+
+    def step(self, state: Any, tokens: Tensor) -> tuple[Tensor, Any]:
+        """Attention, cell and readout of one position."""
+        memory: RnnMemory = state.memory
+        hidden = tuple(part[0] for part in state.hidden)
+        embedded = self.model.target_embedding(tokens)
+        query = hidden[0].unflatten(0, (len(memory.values), -1))
+        scores = self.decoder.score(query, memory.keys).masked_fill(~memory.mask[:, None], -torch.inf)
+        context = torch.bmm(scores.softmax(-1), memory.values).flatten(0, 1)
+        inputs = torch.cat([embedded, context], 1)
+        after = self.cell(inputs, hidden if len(hidden) == 2 else hidden[0])
+        after = after if isinstance(after, tuple) else (after,)
+        readout = self.model.readout
+        total = readout.state(after[0]) + readout.embedding(embedded) + readout.context(context)
+        top = total.unflatten(-1, (-1, 2)).amax(-1) if readout.maxout else torch.tanh(total)
+        return self.model.output(top), type(state)(memory, tuple(part[None] for part in after), state.beam)
+
+    def reorder(self, state: Any, rows: Tensor) -> Any:
+        """States and memory of the rows."""
+        memory = state.memory.select(sentences_of(rows, state.beam))
+        return type(state)(memory, tuple(part.index_select(1, rows) for part in state.hidden), state.beam)

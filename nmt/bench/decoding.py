@@ -1,0 +1,156 @@
+"""Decoding speed: our search in each precision, CTranslate2 on the same weights, and the loops people write by hand."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+
+from nmt.batching import search_batches
+from nmt.bench.baselines import CellLoop, WithoutCache
+from nmt.bench.rounds import Outcome, interleave, ratio
+from nmt.checkpoint import load_model
+from nmt.config import RnnConfig, SearchConfig
+from nmt.device import SearchPrecision, describe
+from nmt.export.ctranslate2 import CTranslate2Engine
+from nmt.search import Hypothesis
+from nmt.translator import Translator
+
+EngineName = Literal["nmt", "ctranslate2", "without cache", "cell loop"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table."""
+
+    engine: EngineName
+    precision: str
+    """fp32, bf16 or int8; CTranslate2's names are float32, bfloat16 and int8."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.engine} {self.precision}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every variant does."""
+
+    model: Path
+    lines: list[str]
+    search: SearchConfig
+    batch: int
+    threads: int
+    device: str
+
+
+class Decoder:
+    """A contender: translates all lines, in batches of sentences of like length."""
+
+    def __init__(self, work: Work, variant: Variant) -> None:
+        loaded = load_model(work.model)
+        device = torch.device(work.device)
+        self.work, self.variant = work, variant
+        precision: SearchPrecision = "fp32" if variant.engine != "nmt" else variant.precision  # type: ignore[assignment]
+        engine = CTranslate2Engine(loaded, variant.precision, work.threads) if variant.engine == "ctranslate2" else None
+        self.translator = Translator(loaded, device, work.search, precision, work.batch, engine=engine)
+        if variant.engine == "without cache":
+            self.translator.searched = WithoutCache(loaded.model)
+        if variant.engine == "cell loop":
+            self.translator.searched = CellLoop(loaded.model)
+        ids = [tokens for tokens in loaded.tokenizers.source.encode(work.lines) if tokens]
+        self.batches = [
+            [ids[index] for index in batch]
+            for batch in search_batches([len(tokens) + 1 for tokens in ids], 0, work.search.beam, work.batch)
+        ]
+
+    def run(self) -> dict[str, Any]:
+        """Searches every batch; returns tokens, the hypotheses and the latency of single sentences."""
+        found = [hypotheses[0] for batch in self.batches for hypotheses in self.search(batch)]
+        tokens = [item.tokens for item in found]
+        return {"tokens": sum(len(item) + 1 for item in tokens), "hypotheses": tokens, "sentences": len(tokens)}
+
+    def search(self, ids: list[list[int]]) -> list[list[Hypothesis]]:
+        """One batch, without text on either side."""
+        return self.translator.search_batch(ids, 1)
+
+
+class Latency(Decoder):
+    """A contender that is given single sentences, one after the other."""
+
+    def run(self) -> dict[str, Any]:
+        """Milliseconds of each sentence."""
+        singles = [[tokens] for batch in self.batches for tokens in batch]
+        times: list[float] = []
+        tokens = 0
+        for single in singles[:: max(1, len(singles) // 100)]:
+            start = perf_counter()
+            tokens += len(self.search(single)[0][0].tokens) + 1
+            times.append(1e3 * (perf_counter() - start))
+        return {"tokens": tokens, "milliseconds": times}
+
+
+def bench_decoding(work: Work, variants: list[Variant], rounds: int) -> list[dict[str, Any]]:
+    """One row a variant; ratios are medians over the rounds, of tokens per CPU second."""
+    makers = {item.name: functools.partial(Decoder, work, item) for item in variants}
+    outcomes = interleave(makers, rounds, work.threads)
+    singles: dict[str, Callable[[], Decoder]] = {
+        item.name: functools.partial(Latency, work, item) for item in variants if item.engine != "without cache"
+    }
+    latencies = interleave(singles, 3, work.threads)
+    return [_row(work, item, outcomes, latencies) for item in variants]
+
+
+def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: dict[str, Outcome]) -> dict[str, Any]:
+    ours = outcomes[variant.name]
+    family = load_model(work.model).recipe.model
+    times = sorted(
+        time for item in latencies.get(variant.name, Outcome([], 0, 0)).rounds for time in item.result["milliseconds"]
+    )
+    row: dict[str, Any] = {
+        "family": family.kind if not isinstance(family, RnnConfig) else f"rnn ({family.attention})",
+        "device": describe(torch.device(work.device)),
+        "threads": work.threads,
+        "engine": variant.engine,
+        "precision": variant.precision,
+        "beam": work.search.beam,
+        "batch": work.batch,
+        "sentences_per_second": round(_median([r.result["sentences"] / r.seconds for r in ours.rounds]), 2),
+        "tokens_per_second": round(_median([r.tokens_per_second for r in ours.rounds]), 1),
+        "tokens_per_cpu_second": round(ours.median, 1),
+    }
+    for reference, key in (
+        ("ctranslate2 float32", "ratio_to_ctranslate2_float32"),
+        ("ctranslate2 int8", "ratio_to_ctranslate2_int8"),
+        ("cell loop fp32", "ratio_to_cell_loop"),
+    ):
+        found = ratio(ours, outcomes[reference]) if reference in outcomes else None
+        row[key] = round(found[0], 3) if found else None
+        row[f"{key}_range"] = [round(found[1], 3), round(found[2], 3)] if found else None
+    row["identical_share"] = _identical(ours, outcomes)
+    row["latency_p50_ms"] = round(times[len(times) // 2], 2) if times else None
+    row["latency_p95_ms"] = round(times[len(times) * 95 // 100], 2) if times else None
+    row["peak_memory_mb"] = round(ours.peak_memory_mb)
+    row["start_seconds"] = round(ours.start_seconds, 2)
+    row["foreign_load"] = round(max(item.foreign_load for item in ours.rounds), 3)
+    return row
+
+
+def _identical(ours: Outcome, outcomes: dict[str, Outcome]) -> float | None:
+    """Share of sentences that are the same as the reference's: CTranslate2 in float32, else our own in fp32."""
+    reference = outcomes.get("ctranslate2 float32") or outcomes.get("cell loop fp32") or outcomes.get("nmt fp32")
+    if reference is None:
+        return None
+    pairs = list(zip(ours.rounds[0].result["hypotheses"], reference.rounds[0].result["hypotheses"], strict=True))
+    return round(sum(one == two for one, two in pairs) / max(len(pairs), 1), 4)
+
+
+def _median(values: list[float]) -> float:
+    return statistics.median(values)

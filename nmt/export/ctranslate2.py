@@ -1,0 +1,223 @@
+"""CTranslate2 (OpenNMT's C++ engine): export of Transformers, and its beam search behind our translator."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nmt.batching import search_batches
+from nmt.checkpoint import LoadedModel
+from nmt.config import SearchConfig, TransformerConfig
+from nmt.errors import ConfigError
+from nmt.files import atomic_folder
+from nmt.models.transformer import Transformer, sinusoids
+from nmt.search import Hypothesis, length_limits
+from nmt.tokenizer import BOS, EOS, UNK
+from nmt.translator import Translator
+
+_POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
+
+
+def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | None = None) -> None:
+    """Writes weights, vocabularies and tokenizers as CTranslate2 and a user of it read them.
+
+    Args:
+        loaded: a Transformer; the other families have no counterpart there.
+        folder: is created, whole or not at all.
+        quantization: `int8`, `bfloat16`, `float16` and so on; None keeps float32.
+
+    Raises:
+        ConfigError: another family, or CTranslate2 is not installed.
+    """
+    library = _library()
+    model = loaded.model
+    if not isinstance(model, Transformer):
+        raise ConfigError(
+            f"CTranslate2 runs Transformers only, and {loaded.path} is a recurrent model (model.kind = 'rnn')"
+        )
+    spec = _specification(library, model, loaded)
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    with atomic_folder(folder) as draft:
+        spec.save(str(draft))
+        loaded.tokenizers.save(draft)
+
+
+class CTranslate2Engine:
+    """Beam search by CTranslate2, over the same token ids as our own."""
+
+    def __init__(self, loaded: LoadedModel, compute_type: str = "float32", threads: int = 0) -> None:
+        """Exports the model into a temporary folder and loads it there; `threads` 0 leaves their number to the library."""
+        library = _library()
+        with tempfile.TemporaryDirectory() as folder:
+            export_ctranslate2(loaded, Path(folder) / "model")
+            self.translator: Any = library.Translator(
+                str(Path(folder) / "model"), device="cpu", compute_type=compute_type, intra_threads=threads
+            )
+        self.source_pieces = loaded.tokenizers.source.pieces()
+        self.target_pieces = loaded.tokenizers.target.pieces()
+        self.target_ids = {piece: index for index, piece in enumerate(self.target_pieces)}
+
+    def search(self, ids: list[list[int]], config: SearchConfig, best: int = 1) -> list[list[Hypothesis]]:
+        """The `best` hypotheses of each sentence of one batch; the stopping rule is CTranslate2's own.
+
+        Raises:
+            ConfigError: the search settings have no counterpart there.
+        """
+        if config.length_penalty == "gnmt":
+            raise ConfigError("CTranslate2 has no GNMT length penalty; use --length-penalty average or none")
+        alpha = config.alpha if config.length_penalty == "average" else 0.0
+        lengths = torch.tensor([len(tokens) + 1 for tokens in ids])
+        results = self.translator.translate_batch(
+            [[self.source_pieces[token] for token in tokens] for tokens in ids],
+            beam_size=config.beam,
+            num_hypotheses=best,
+            length_penalty=alpha,
+            max_decoding_length=int(length_limits(lengths, config).max()) - 1,
+            max_input_length=0,
+            return_scores=True,
+            max_batch_size=0,
+            return_end_token=True,
+        )
+        return [
+            [
+                self._hypothesis(tokens, score, alpha)
+                for tokens, score in zip(found.hypotheses, found.scores, strict=True)
+            ]
+            for found in results
+        ]
+
+    def score(self, ids: list[list[int]], targets: list[list[int]]) -> list[float]:
+        """Log-probability of each target, end of sentence counted, by forced decoding.
+
+        (In its search CTranslate2 gives the share of the begin token to the other tokens, so that scores come out higher
+        by some 1e-5 a token.)
+        """
+        results = self.translator.score_batch(
+            [[self.source_pieces[token] for token in tokens] for tokens in ids],
+            [[self.target_pieces[token] for token in tokens] for tokens in targets],
+        )
+        return [float(sum(result.log_probs)) for result in results]
+
+    def _hypothesis(self, pieces: list[str], score: float, alpha: float) -> Hypothesis:
+        """CTranslate2's score is normalised by the length with the end token, if that is returned."""
+        ids = [self.target_ids[piece] for piece in pieces]
+        ended = bool(ids) and ids[-1] == EOS
+        return Hypothesis(ids[:-1] if ended else ids, score * len(ids) ** alpha, score, not ended)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two engines agree on the same sentences."""
+
+    sentences: int
+    identical: int
+    """Sentences whose best hypothesis has the same tokens."""
+    cut: int
+    """Sentences left out, because one engine ran into its length limit, which is a batch's there and a sentence's here."""
+    largest_difference: float
+    """Between the log-probability of our best hypotheses and CTranslate2's of the same tokens."""
+
+
+def compare_engines(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
+    """Decodes with our search and with CTranslate2, both in float32, by its stopping rule."""
+    search = loaded.recipe.search.model_copy(update={"stopping": "count"})
+    ids = [tokens for tokens in loaded.tokenizers.source.encode(list(lines)) if tokens]
+    ours, theirs = Translator(loaded, search=search), CTranslate2Engine(loaded)
+    identical = count = cut = 0
+    differences: list[float] = []
+    for batch in search_batches([len(tokens) for tokens in ids], 0, search.beam, 32):
+        rows = [ids[index] for index in batch]
+        mine = [found[0] for found in ours.search_batch(rows, 1)]
+        both = [(one, two[0]) for one, two in zip(mine, theirs.search(rows, search), strict=True)]
+        same = [one.tokens == two.tokens for one, two in both if not one.cut and not two.cut]
+        identical, count, cut = identical + sum(same), count + len(same), cut + len(both) - len(same)
+        scores = theirs.score(rows, [item.tokens for item in mine])
+        differences += [abs(item.log_probability - score) for item, score in zip(mine, scores, strict=True)]
+    return Agreement(count, identical, cut, max(differences, default=0.0))
+
+
+def _library() -> Any:
+    try:
+        import ctranslate2
+    except ImportError:
+        raise ConfigError("CTranslate2 is not installed; pip install ctranslate2") from None
+    return ctranslate2
+
+
+def _specification(library: Any, model: Transformer, loaded: LoadedModel) -> Any:
+    config: TransformerConfig = model.config
+    specs = library.specs
+    activation = {"relu": specs.Activation.RELU, "gelu": specs.Activation.GELU}[config.activation]
+    spec = specs.TransformerSpec.from_config(
+        (config.encoder_layers, config.decoder_layers),
+        config.heads,
+        pre_norm=config.norm == "pre",
+        activation=activation,
+    )
+    positions = sinusoids(_POSITIONS, config.width).float().numpy()
+    spec.encoder.embeddings[0].weight = _array(model.source_embedding.table.weight)
+    spec.decoder.embeddings.weight = _array(model.target_embedding.table.weight)
+    for side in (spec.encoder, spec.decoder):
+        side.scale_embeddings = True
+        side.position_encodings.encodings = positions
+    if config.norm == "pre":
+        _norm(spec.encoder.layer_norm, model.encoder_norm)
+        _norm(spec.decoder.layer_norm, model.decoder_norm)
+    for target, layer in zip(spec.encoder.layer, model.encoder_layers, strict=True):
+        _self_attention(target.self_attention, layer)
+        _feed_forward(target.ffn, layer)
+    for target, layer in zip(spec.decoder.layer, model.decoder_layers, strict=True):
+        _self_attention(target.self_attention, layer)
+        _cross_attention(target.attention, layer)
+        _feed_forward(target.ffn, layer)
+    _linear(spec.decoder.projection, model.output)
+    _vocabulary(spec, loaded)
+    return spec
+
+
+def _vocabulary(spec: Any, loaded: LoadedModel) -> None:
+    pieces = loaded.tokenizers.source.pieces()
+    spec.register_source_vocabulary(pieces)
+    spec.register_target_vocabulary(loaded.tokenizers.target.pieces())
+    spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = pieces[UNK], pieces[BOS], pieces[EOS]
+    spec.config.add_source_eos, spec.config.decoder_start_token = True, pieces[BOS]
+    spec.config.layer_norm_epsilon = 1e-5
+
+
+def _self_attention(target: Any, layer: Any) -> None:
+    _linear(target.linear[0], layer.self_attention.projection)
+    _linear(target.linear[1], layer.self_attention.output)
+    _norm(target.layer_norm, layer.self_residual.norm)
+
+
+def _cross_attention(target: Any, layer: Any) -> None:
+    _linear(target.linear[0], layer.cross_attention.query)
+    _linear(target.linear[1], layer.cross_attention.memory)
+    _linear(target.linear[2], layer.cross_attention.output)
+    _norm(target.layer_norm, layer.cross_residual.norm)
+
+
+def _feed_forward(target: Any, layer: Any) -> None:
+    _linear(target.linear_0, layer.feed_forward.inner)
+    _linear(target.linear_1, layer.feed_forward.outer)
+    _norm(target.layer_norm, layer.feed_forward_residual.norm)
+
+
+def _linear(target: Any, linear: nn.Linear) -> None:
+    target.weight, target.bias = _array(linear.weight), _array(linear.bias)
+
+
+def _norm(target: Any, norm: nn.Module) -> None:
+    target.gamma, target.beta = (_array(getattr(norm, name)) for name in ("weight", "bias"))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return tensor.detach().float().cpu().numpy().copy()

@@ -1,0 +1,108 @@
+"""A trained model made ready for search: frozen, in the precision asked for, its matrices laid out as the CPU likes them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.device import SearchPrecision, has_fast_bf16
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+# N rows, I inputs, O outputs of a linear layer
+
+
+def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPrecision) -> AnyModule:
+    """A copy of the model on the device, for inference only.
+
+    fp32 and bf16 are the type of all weights and states; int8 multiplies matrices in integers and leaves the rest in bf16,
+    or in fp32 where the CPU has no bf16.
+    """
+    dtype = torch.float32 if precision == "fp32" or (precision == "int8" and not has_fast_bf16()) else torch.bfloat16
+    ready = copy.deepcopy(model).eval().requires_grad_(False).to(device)
+    if next(ready.parameters()).dtype == torch.float64:  # the reference of the tests
+        return ready
+    ready = ready.to(dtype)
+    if device.type == "cpu":
+        _replace_linear(ready, Int8Linear if precision == "int8" else PackedLinear if _can_pack() else None)
+    return ready
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weight stays in oneDNN's blocked layout: no reordering at each product, as few rows as they be."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = _pack(linear.weight), linear.bias
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(..., I) to (..., O)."""
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
+        return product
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class Int8Linear(nn.Module):
+    """y = s_x s_w (x_int W_int) + b: weights scaled per output channel once, activations per row when they come.
+
+    Products and sums are exact in 32 bits, and a row has a scale of its own: its result does not depend on its batch.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.float()
+        self.scale = weight.abs().amax(1).clamp_(min=1e-12).div_(127)  # (O,)
+        self.zero = torch.zeros(len(weight), dtype=torch.long)
+        self.weight = torch.ops.onednn.qlinear_prepack((weight / self.scale[:, None]).round_().to(torch.int8), None)
+        bias = linear._parameters["bias"]  # None if it has none, which the type of `bias` does not say
+        self.bias = torch.zeros(len(weight)) if bias is None else bias.float()
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(..., I) to (..., O), of the same type."""
+        rows = states.flatten(0, -2).float()  # (N, I)
+        scale = rows.abs().amax(1, keepdim=True).clamp_(min=1e-12).mul_(1 / 127)  # (N, 1)
+        integers = rows.div(scale).round_().add_(_ZERO).to(torch.uint8)
+        product = torch.ops.onednn.qlinear_pointwise(
+            integers, 1.0, _ZERO, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
+        )  # (N, O)
+        result: Tensor = torch.addcmul(self.bias, product, scale).to(states.dtype)
+        return result.view(*states.shape[:-1], -1)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+_ZERO = 128  # what stands for 0 in the unsigned bytes that the kernel takes
+
+
+def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module] | None) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear) and kind is not None:
+            setattr(module, name, kind(child))
+        else:
+            _replace_linear(child, kind)
+
+
+def _pack(weight: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
+    return packed
+
+
+@cache
+def _can_pack() -> bool:
+    """Whether this torch has the packed product, which is not part of its public interface, and whether it is right."""
+    generator = torch.Generator().manual_seed(0)
+    linear = nn.Linear(16, 24)
+    states = torch.randn(3, 16, generator=generator)
+    try:
+        return torch.allclose(PackedLinear(linear)(states), F.linear(states, linear.weight, linear.bias), atol=1e-5)
+    except (AttributeError, RuntimeError):
+        return False

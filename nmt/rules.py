@@ -1,0 +1,114 @@
+"""What search may and may not say next: small functions over the log-probabilities of a step, composed in a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nmt.tokenizer import EOS
+
+# B sentences, K beam, R = B * K rows, V vocabulary, T positions so far
+
+
+@dataclass(frozen=True)
+class Extension:
+    """The hypotheses that a step extends."""
+
+    sentences: Tensor
+    """(B,) which sentences of the batch are still searched."""
+    history: Tensor
+    """(R, T) tokens so far, without BOS."""
+    beam: int
+
+    @property
+    def rows(self) -> list[int]:
+        """The sentence of each row."""
+        return [sentence for sentence in self.sentences.tolist() for _ in range(self.beam)]
+
+
+class Rule(Protocol):
+    """Changes log-probabilities (R, V) in place: -inf forbids."""
+
+    def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
+        """Applies the rule to one step."""
+        ...
+
+
+@dataclass(frozen=True)
+class MinimumLength:
+    """A translation has at least so many tokens, end of sentence not counted."""
+
+    minimum: int
+
+    def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
+        """See `Rule`."""
+        if extension.history.shape[1] < self.minimum:
+            log_probabilities[:, EOS] = -torch.inf
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The translation of each sentence begins with given tokens, whose probability counts as always."""
+
+    prefixes: Sequence[Sequence[int]]
+    """Token ids for each sentence of the batch; empty: no prefix."""
+
+    def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
+        """See `Rule`."""
+        position = extension.history.shape[1]
+        for row, sentence in enumerate(extension.rows):
+            prefix = self.prefixes[sentence]
+            if position < len(prefix):
+                only = log_probabilities[row, prefix[position]].clone()
+                log_probabilities[row] = -torch.inf
+                log_probabilities[row, prefix[position]] = only
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """Sequences of tokens that a translation never contains."""
+
+    phrases: Sequence[Sequence[int]]
+
+    def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
+        """See `Rule`."""
+        for phrase in self.phrases:
+            before = len(phrase) - 1
+            if extension.history.shape[1] < before:
+                continue
+            said = torch.tensor(phrase[:-1], device=log_probabilities.device)
+            matches = (extension.history[:, extension.history.shape[1] - before :] == said).all(1)
+            log_probabilities[matches, phrase[-1]] = -torch.inf
+
+
+@dataclass(frozen=True)
+class NoRepeatedNgram:
+    """No sequence of n tokens twice in a translation (Paulus et al. 2018, section 2.5)."""
+
+    size: int
+
+    def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
+        """See `Rule`."""
+        history, before = extension.history, self.size - 1
+        if history.shape[1] < self.size:
+            return
+        windows = history.unfold(1, self.size, 1)  # (R, T - n + 1, n)
+        current = history[:, history.shape[1] - before :]  # (R, n - 1)
+        rows, places = (windows[:, :, :before] == current[:, None]).all(2).nonzero().unbind(1)
+        log_probabilities[rows, windows[rows, places, before]] = -torch.inf
+
+
+@dataclass(frozen=True)
+class RepetitionPenalty:
+    """Multiplies the log-probability of what was said before (Keskar et al. 2019, section 4.1, on log-probabilities)."""
+
+    factor: float
+
+    def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
+        """See `Rule`."""
+        said = log_probabilities.gather(1, extension.history)
+        log_probabilities.scatter_(1, extension.history, said * self.factor)

@@ -1,0 +1,160 @@
+"""`nmt translate` and `nmt export`: every option does what it says; lines stay lines; what was interrupted goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from command import run, start
+from nmt_data.synthetic import phrasebook
+
+LINES = [source for source, _ in phrasebook.split("test")[:6]]
+TEXT = "".join(f"{line}\n" for line in LINES).encode()
+
+
+def test_formats(trained: Path) -> None:
+    text = run("translate", trained, stdin=TEXT).stdout.splitlines()
+    assert len(text) == 6
+    tsv = [line.split("\t") for line in run("translate", trained, "--n-best", "2", stdin=TEXT).stdout.splitlines()]
+    assert [row[0] for row in tsv] == [str(line) for line in range(6) for _ in range(2)]
+    assert [row[3] for row in tsv[::2]] == text
+    moses = run("translate", trained, "--format", "moses", stdin=TEXT).stdout.splitlines()
+    assert [line.split(" ||| ")[1] for line in moses] == text
+    rows = [json.loads(line) for line in run("translate", trained, "--format", "json", stdin=TEXT).stdout.splitlines()]
+    assert [row["text"] for row in rows] == text
+    assert [row["line"] for row in rows] == list(range(6))
+    assert rows[0]["log_probability"] == pytest.approx(float(tsv[0][2]), abs=1e-5)
+
+
+def test_alignments_are_links_between_words(trained: Path) -> None:
+    shown = run("translate", trained, "--align", stdin=TEXT).stdout.splitlines()
+    for line, source in zip(shown, LINES, strict=True):
+        text, links = line.split("\t")
+        pairs = [tuple(map(int, link.split("-"))) for link in links.split()]
+        assert [target for _, target in pairs] == list(range(len(text.split())))
+        assert all(0 <= number < len(source.split()) for number, _ in pairs)
+
+
+def test_sampling_is_seeded_by_line(trained: Path) -> None:
+    """The same seed draws the same, in any batch; another seed draws otherwise."""
+    options = ("--sample", "--temperature", "1.5", "--n-best", "2", "--format", "json", "--max-length-constant", "5")
+
+    def texts(*more: str) -> list[str]:
+        shown = run("translate", trained, *options, *more, stdin=TEXT).stdout
+        return [json.loads(line)["text"] for line in shown.splitlines()]
+
+    first = texts("--seed", "3")
+    assert texts("--seed", "3", "--batch-size", "1") == first
+    assert texts("--seed", "4") != first
+
+
+def test_prefixes_are_kept(trained: Path, tmp_path: Path) -> None:
+    begins = ["The woman", "", "They", "", "", "We"]
+    (tmp_path / "prefix").write_text("".join(f"{line}\n" for line in begins))
+    shown = run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stdout.splitlines()
+    assert all(line.startswith(begin) for line, begin in zip(shown, begins, strict=True))
+    (tmp_path / "prefix").write_text("The\n")
+    assert "6 lines but 1 prefixes" in run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stderr
+
+
+def test_forbidden_words_are_not_said(trained: Path) -> None:
+    free = run("translate", trained, stdin=TEXT).stdout
+    word = free.split()[0]
+    assert word not in run("translate", trained, "--forbid", word, stdin=TEXT).stdout.split()
+
+
+def test_an_ensemble_with_itself_changes_nothing(trained: Path) -> None:
+    alone = run("translate", trained, stdin=TEXT).stdout
+    assert run("translate", trained, "--ensemble", trained, stdin=TEXT).stdout == alone
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--top-k", "3"), "--top-k is for sampling; add --sample"),
+        (("--format", "xml"), "--format must be one of text, tsv, moses, json"),
+        (("--long-lines", "drop"), "--long-lines must be one of cut, split"),
+        (("--precision", "fp64"), "--precision must be auto, fp32, bf16 or int8"),
+        (("--engine", "marian"), "--engine must be nmt or ctranslate2"),
+        (("--engine", "ctranslate2"), "Transformers only"),
+        (("--sample", "--top-p", "1.5"), "top_p"),
+        (("--no-repeat-ngram", "-1"), "no_repeat_ngram"),
+    ],
+)
+def test_wrong_options_are_one_line(trained: Path, options: tuple[str, ...], message: str) -> None:
+    result = run("translate", trained, *options, stdin=TEXT)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+
+
+def test_long_lines_are_cut_or_split_and_counted(trained: Path) -> None:
+    long = (" ".join(LINES) + "\nx\n").encode()
+    cut = run("translate", trained, "--max-source", "20", stdin=long)
+    assert "1 lines were longer than the limit; only their beginning was translated" in cut.stderr
+    split = run("translate", trained, "--max-source", "20", "--long-lines", "split", stdin=long)
+    assert "1 lines were longer than the limit and were translated in parts" in split.stderr
+    assert len(cut.stdout.splitlines()) == len(split.stdout.splitlines()) == 2
+    assert len(split.stdout) > len(cut.stdout)
+
+
+@given(st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"")), min_size=1, max_size=8))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_keep_their_lines(trained: Path, lines: list[bytes]) -> None:
+    stdin = b"".join(line + b"\n" for line in lines)
+    result = run("translate", trained, "--beam", "1", "--max-length-constant", "3", stdin=stdin)
+    assert result.exit_code == 0
+    assert result.stdout_bytes.count(b"\n") == len(lines)
+
+
+def test_a_pipe_is_answered_line_by_line(trained: Path) -> None:
+    """What has come is translated while the writer keeps the pipe open."""
+    with start("translate", str(trained), "--beam", "1", stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        for line in LINES[:2]:
+            process.stdin.write(line.encode() + b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(b"\n")
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_an_interrupted_file_goes_on_where_it_stopped(trained: Path, tmp_path: Path) -> None:
+    """Killed in the middle; the same command ends with the file that an uninterrupted one writes."""
+    sources = [source for source, _ in phrasebook.split("train")[:6000]]
+    text = tmp_path / "in"
+    text.write_text("".join(f"{line}\n" for line in sources))
+    command = ("translate", str(trained), str(text), "--beam", "1", "--precision", "fp32")
+    with start(*command, "--output", str(tmp_path / "out")) as process:
+        deadline = time.time() + 100
+        while not (tmp_path / "out.part.json").exists() and time.time() < deadline:
+            time.sleep(0.02)
+        process.kill()
+    assert not (tmp_path / "out").exists()
+    again = run(*command, "--output", tmp_path / "out")
+    assert "going on after line" in again.stderr
+    assert run(*command, "--output", tmp_path / "whole").exit_code == 0
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
+
+
+def test_a_changed_input_is_translated_anew(trained: Path, tmp_path: Path) -> None:
+    text = tmp_path / "in"
+    text.write_bytes(TEXT)
+    (tmp_path / "out.part").write_bytes(b"old\n")
+    (tmp_path / "out.part.json").write_text(json.dumps({"job": "other", "lines": 1, "bytes": 4}))
+    result = run("translate", trained, text, "--output", tmp_path / "out")
+    assert "going on" not in result.stderr
+    assert b"old" not in (tmp_path / "out").read_bytes()
+
+
+def test_export_refuses_what_it_cannot_do(trained: Path, tmp_path: Path) -> None:
+    assert "Transformers only" in run("export", trained, "--output", tmp_path / "x").stderr
+    assert "refused" in run("export", trained, "--to", "huggingface", "--output", tmp_path / "x").stderr
+    assert "is there already" in run("export", trained, "--output", tmp_path).stderr

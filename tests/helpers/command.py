@@ -1,0 +1,38 @@
+"""The command, inside this process or as one of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from nmt_cli.main import app
+
+NMT = [sys.executable, "-m", "nmt_cli"]
+
+
+def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
+    """Runs the command in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+def start(*arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """The command as a process that ^C reaches, also where the tests run in the background of a shell that ignores it."""
+    return subprocess.Popen(
+        [*NMT, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs beside it
+    )
+
+
+def environment() -> dict[str, str]:
+    """The environment of a bare checkout."""
+    root = Path(__file__).parents[2]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(root / part) for part in ("", "cli", "data"))}

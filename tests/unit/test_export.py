@@ -1,0 +1,114 @@
+"""CTranslate2 is the independent oracle of our search: the same tokens and log-probabilities from the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nmt.checkpoint import LoadedModel, load_model
+from nmt.config import SearchConfig
+from nmt.errors import ConfigError
+from nmt.export.ctranslate2 import CTranslate2Engine, compare_engines, export_ctranslate2
+from nmt.trainer import Trainer
+from nmt.translator import Translator
+from nmt_data.prepare import prepare
+from nmt_data.synthetic import phrasebook
+from tiny import make_recipe
+
+ctranslate2 = pytest.importorskip("ctranslate2")
+
+SEARCH = {"max_length_ratio": 2.0, "max_length_constant": 20, "beam": 4}
+MODELS: dict[str, dict[str, Any]] = {
+    "pre": {
+        "kind": "transformer",
+        "width": 32,
+        "feed_forward": 48,
+        "heads": 4,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+    },
+    "post": {
+        "kind": "transformer",
+        "width": 32,
+        "feed_forward": 48,
+        "norm": "post",
+        "activation": "gelu",
+        "tie": "none",
+    },
+    "output tied": {
+        "kind": "transformer",
+        "width": 24,
+        "feed_forward": 48,
+        "heads": 3,
+        "decoder_layers": 1,
+        "tie": "output",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def transformer(home: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return _trained("pre", tmp_path_factory.mktemp("run"), 100)
+
+
+def _trained(name: str, folder: Path, updates: int = 300) -> LoadedModel:
+    """Trained for seconds: enough to end by itself."""
+    recipe = make_recipe(
+        MODELS[name],
+        data={"corpus": "phrasebook", "source": "de", "target": "en", "limit": 3000},
+        tokenizer={"kind": "bpe", "vocabulary": 400},
+        search=SEARCH,
+        training={
+            "updates": updates,
+            "validate_every": updates,
+            "batch_tokens": 800,
+            "learning_rate": 8e-3,
+            "warmup": 10,
+        },
+    )
+    Trainer(recipe, prepare(recipe), folder, torch.device("cpu")).run()
+    return load_model(folder)
+
+
+def _sentences(count: int) -> list[str]:
+    return [source for source, _ in phrasebook.split("test")[:count]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_both_engines_find_the_same(name: str, home: Path, tmp_path: Path) -> None:
+    """200 sentences: tokens equal, log-probabilities to 1e-4."""
+    result = compare_engines(_trained(name, tmp_path), _sentences(200))
+    assert result.sentences >= 100
+    assert result.identical >= 0.99 * result.sentences  # ties in single precision, and the share of the begin token
+    assert result.largest_difference < 1e-4
+
+
+def test_the_translator_runs_on_it(transformer: LoadedModel) -> None:
+    lines = [*_sentences(5), "", "x"]
+    search = transformer.recipe.search.model_copy(update={"stopping": "count"})
+    ours = Translator(transformer, search=search).translate(lines)
+    theirs = Translator(transformer, search=search, engine=CTranslate2Engine(transformer)).translate(lines)
+    assert sum(one == two for one, two in zip(ours, theirs, strict=True)) >= 6
+
+
+def test_the_folder_is_complete(transformer: LoadedModel, tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    export_ctranslate2(transformer, folder, "int8")
+    assert {"model.bin", "config.json", "joint.spm"} <= {path.name for path in folder.iterdir()}
+    assert ctranslate2.Translator(str(folder)).compute_type.startswith("int8")
+
+
+def test_recurrent_models_are_refused(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Transformers only"):
+        export_ctranslate2(load_model(trained), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
+    engine = CTranslate2Engine(transformer)
+    with pytest.raises(ConfigError, match="GNMT"):
+        engine.search([[5, 6]], SearchConfig(length_penalty="gnmt"))

@@ -1,0 +1,129 @@
+"""A model made ready for search says what the model says; ensembles and alignments do what their formulas say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from nmt.alignment import align_words, coverage, word_numbers
+from nmt.config import SearchConfig
+from nmt.device import SearchPrecision
+from nmt.ensemble import Ensemble
+from nmt.errors import ConfigError
+from nmt.models import build_model
+from nmt.models.inference import Int8Linear, PackedLinear, ready_for_search
+from nmt.search import beam_search, top
+from nmt.tokenizer import BOS
+from tiny import FAMILIES, make_batch, make_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.2), ("int8", 0.2)])
+def test_a_ready_model_says_what_the_model_says(name: str, precision: SearchPrecision, tolerance: float) -> None:
+    """Log-probabilities of forced targets, within the rounding of the precision; the model itself stays as it was."""
+    torch.manual_seed(1)
+    model = build_model(FAMILIES[name], 23, 23).eval()
+    source, lengths = make_batch([6, 4, 3])
+    target = torch.randint(4, 23, (3, 5), generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        expected = model.log_probabilities(source, lengths, target)
+        ready = ready_for_search(model, CPU, precision)
+        found = ready.log_probabilities(source, lengths, target)
+        assert (found - expected).abs().max() <= tolerance
+        torch.testing.assert_close(model.log_probabilities(source, lengths, target), expected)
+    assert len(beam_search(ready, source, lengths, SearchConfig(beam=2))) == 3
+
+
+@given(rows=st.integers(1, 9), seed=st.integers(0, 100))
+@settings(max_examples=20, deadline=None)
+def test_int8_rows_do_not_depend_on_their_batch(rows: int, seed: int) -> None:
+    """Bit for bit: integer sums, and a scale of its own for each row."""
+    torch.manual_seed(seed)
+    linear = Int8Linear(nn.Linear(33, 17).requires_grad_(False))
+    states = torch.randn(rows, 33)
+    together = linear(states)
+    for row in range(rows):
+        assert torch.equal(linear(states[row : row + 1])[0], together[row])
+
+
+def test_packed_and_int8_layers_are_close_to_the_layer() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 48).requires_grad_(False)
+    states = torch.randn(2, 3, 64)
+    torch.testing.assert_close(PackedLinear(linear)(states), linear(states))
+    assert (Int8Linear(linear)(states) - linear(states)).abs().max() < 0.05
+
+
+@given(rows=st.integers(1, 4), width=st.integers(3, 700), count=st.integers(1, 12), seed=st.integers(0, 50))
+@settings(max_examples=60, deadline=None)
+def test_striped_top_is_topk(rows: int, width: int, count: int, seed: int) -> None:
+    values = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+    count = min(count, width)
+    found, places = top(values, count)
+    torch.testing.assert_close(found.sort(1, descending=True).values, values.topk(count, 1).values)
+    torch.testing.assert_close(values.gather(1, places), found)
+
+
+def test_an_ensemble_averages_probabilities() -> None:
+    """At each step of a search, over families."""
+    models = [make_model("transformer"), make_model("additive"), make_model("bottleneck")]
+    ensemble = Ensemble(models)
+    source, lengths = make_batch([5, 3])
+    config = SearchConfig(beam=3, max_length_constant=3)
+    for row, found in enumerate(beam_search(ensemble, source, lengths, config, best=3)):
+        for item in found:
+            target = torch.tensor([[BOS, *item.tokens]])
+            single, length = source[row : row + 1, : lengths[row]], lengths[row : row + 1]
+            each = torch.stack([model.log_probabilities(single, length, target)[0].exp() for model in models])
+            every = each.mean(0).log()
+            total = sum(every[place, token].item() for place, token in enumerate([*item.tokens, 3]))
+            assert item.log_probability == pytest.approx(total, abs=1e-9)
+
+
+def test_an_ensemble_of_one_is_the_model() -> None:
+    model = make_model("transformer")
+    source, lengths = make_batch([5, 3])
+    config = SearchConfig(beam=2)
+    alone, ensemble = (
+        beam_search(model, source, lengths, config),
+        beam_search(Ensemble([model]), source, lengths, config),
+    )
+    assert [found[0].tokens for found in alone] == [found[0].tokens for found in ensemble]
+
+
+@pytest.mark.parametrize("name", ["additive", "additive-lstm", "dot", "transformer", "transformer-post"])
+def test_attention_is_a_distribution_over_the_source(name: str) -> None:
+    source, lengths = make_batch([6, 3])
+    weights = make_model(name).attention(source, lengths, torch.tensor([[BOS, 5, 6], [BOS, 7, 8]]))
+    assert weights.shape == (2, 3, 6)
+    torch.testing.assert_close(weights.sum(2), torch.ones(2, 3, dtype=torch.float64))
+    assert (weights[1, :, 3:] == 0).all()
+
+
+def test_a_fixed_vector_has_no_attention() -> None:
+    source, lengths = make_batch([3])
+    with pytest.raises(ConfigError, match="no attention"):
+        make_model("bottleneck").attention(source, lengths, torch.tensor([[BOS]]))
+
+
+def test_words_are_linked_by_the_sum_of_their_pieces() -> None:
+    assert word_numbers(["\u2581a", "b", "\u2581c", "d", "e"]) == [0, 0, 1, 1, 1]
+    assert word_numbers(["b", "\u2581c"]) == [0, 1]
+    weights = torch.tensor([[0.3, 0.3, 0.4], [0.1, 0.1, 0.8]])
+    assert align_words(weights, [0, 0, 1], [0, 1]) == [(0, 0), (1, 1)]
+    assert align_words(weights, [0, 0, 1], [0, 0]) == [(1, 0)]
+    assert align_words(weights, [], [0]) == []
+
+
+def test_coverage_follows_its_formula() -> None:
+    """Beta * sum_i log(min(sum_j a_ij, 1)), over real source positions."""
+    weights = torch.tensor([[[0.5, 0.5, 0.0], [0.9, 0.1, 0.0]]])
+    found = coverage(weights, torch.tensor([2])).item()
+    assert found == pytest.approx(math.log(1.0) + math.log(0.6), rel=1e-6)
