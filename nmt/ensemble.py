@@ -40,9 +40,9 @@ class Ensemble:
         log_probabilities = torch.stack([log_softmax(logits) for logits, _ in steps])  # (M, R, V)
         return log_probabilities.logsumexp(0) - math.log(len(steps)), [part for _, part in steps]
 
-    def reorder(self, state: Parts, rows: Tensor) -> Parts:
+    def reorder(self, state: Parts, rows: Tensor, beam: int) -> Parts:
         """See `Seq2Seq.reorder`."""
-        return [model.reorder(part, rows) for model, part in zip(self.models, state, strict=True)]
+        return [model.reorder(part, rows, beam) for model, part in zip(self.models, state, strict=True)]
 
     def log_probabilities(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.log_probabilities`."""

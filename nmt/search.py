@@ -76,24 +76,23 @@ def beam_search(
     """
     device, beam = source.device, config.beam
     penalty, limits = length_penalty(config), length_limits(lengths.to(device), config)  # (B,)
-    longest = int(limits.max())
+    shortest, longest = int(limits.min()), int(limits.max())
     candidates = 2 * beam if beam > 1 else 1  # at most K of 2K end, so K go on; greedy search ends with the best token
-    state = model.start(model.encode(source, lengths), beam)
+    state = model.start(model.encode(source, lengths), 1)  # one empty hypothesis each; the first step makes K of it
     finished = _Finished.empty(len(source), beam, longest, device)
     sentences = torch.arange(len(source), device=device)  # those in the batch
-    tokens = torch.full((len(source) * beam,), BOS, device=device)  # (R,)
+    tokens = torch.full((len(source),), BOS, device=device)  # (R,)
     history = tokens.new_zeros((len(tokens), 0))  # (R, T)
-    scores = torch.full((len(source), beam), -torch.inf, dtype=torch.float64, device=device)  # (B, K) log-probabilities
-    scores[:, 0] = 0  # all rows of a sentence are the same empty hypothesis: keep one
+    scores = torch.zeros((len(source), 1), dtype=torch.float64, device=device)  # (B, K) log-probabilities
     for length in range(1, longest + 1):
         # 1. extend each hypothesis by every token
         logits, state = model.step(state, tokens.flatten())
         log_probabilities = log_softmax(logits)
-        at_limit = limits[sentences] == length  # (B,)
-        apply_rules(rules, log_probabilities, Extension(sentences, history, beam), at_limit)
+        at_limit = limits[sentences] == length if length >= shortest else None  # (B,)
+        apply_rules(rules, log_probabilities, Extension(sentences, history, scores.shape[1]), at_limit)
         # 2. keep the best 2K of each sentence
         values, origins, tokens = _best_extensions(scores, log_probabilities, candidates)  # each (B, 2K)
-        rows = origins + torch.arange(len(sentences), device=device)[:, None] * beam
+        rows = origins + torch.arange(len(sentences), device=device)[:, None] * scores.shape[1]
         # 3. what ends within the first K is finished
         ends = (tokens == EOS) & values.isfinite()
         finished.add(sentences, values, penalty(values.new_tensor(length)), ends, history, rows, at_limit)
@@ -108,12 +107,12 @@ def beam_search(
             break
         if len(open_) <= _WORTH_SHRINKING * len(sentences):
             sentences, scores, rows, tokens = (part[open_] for part in (sentences, scores, rows, tokens))
-        state = model.reorder(state, rows.flatten())
+        state = model.reorder(state, rows.flatten(), beam)
         history = torch.cat([history[rows.flatten()], tokens.view(-1, 1)], 1)
     return finished.hypotheses(best)
 
 
-_WORTH_SHRINKING = 0.85
+_WORTH_SHRINKING = 0.97
 
 
 def configured_rules(config: SearchConfig) -> list[Rule]:
@@ -128,12 +127,16 @@ def configured_rules(config: SearchConfig) -> list[Rule]:
     return rules
 
 
-def apply_rules(rules: Sequence[Rule], log_probabilities: Tensor, extension: Extension, at_limit: Tensor) -> None:
+def apply_rules(
+    rules: Sequence[Rule], log_probabilities: Tensor, extension: Extension, at_limit: Tensor | None
+) -> None:
     """Rules, then the two that always hold: no padding or begin, and at its limit a hypothesis ends."""
     end = log_probabilities[:, EOS].clone()
     log_probabilities[:, PAD] = log_probabilities[:, BOS] = -torch.inf
     for rule in rules:
         rule(log_probabilities, extension)
+    if at_limit is None:
+        return
     rows = at_limit.repeat_interleave(extension.beam)
     log_probabilities.masked_fill_(rows[:, None], -torch.inf)
     log_probabilities[:, EOS] = torch.where(rows, end, log_probabilities[:, EOS])
@@ -148,40 +151,33 @@ def score_targets(model: Any, source: Tensor, lengths: Tensor, target_input: Ten
 
 
 def _best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Values, rows within the sentence and tokens of the `count` best extensions, each (B, count).
+    """Values, rows within the sentence and tokens of the `count` best of all K * V extensions, each (B, count), best first.
 
-    First the best of each row, then of each sentence: the same as over all K * V, at a fraction of the cost.
+    At a fraction of the cost: the vocabulary is folded into stripes, and the best of all must lie in the `count` columns of
+    the highest maxima.
     """
-    beam, per_row = scores.shape[1], min(count, log_probabilities.shape[1])
-    best, tokens = top(log_probabilities, per_row)  # (R, 2K)
-    totals = (best.view(-1, beam, per_row) + scores[:, :, None]).flatten(1)  # (B, K * 2K)
-    missing = count - totals.shape[1]
-    if missing > 0:  # a vocabulary smaller than the beam
-        totals = F.pad(totals, (0, missing), value=-torch.inf)
-        tokens = F.pad(tokens.view(-1, beam * per_row), (0, missing), value=PAD)
-    values, places = totals.topk(count, 1)
-    chosen = tokens.reshape(len(totals), -1).gather(1, places)
-    return values, (places // per_row).clamp_(max=beam - 1), chosen
-
-
-def top(values: Tensor, count: int, stripes: int = 8) -> tuple[Tensor, Tensor]:
-    """As `values.topk(count, 1)` of (R, V), not sorted: sorts out whole columns by their maximum over stripes first.
-
-    The `count` best values lie in the columns of the `count` best maxima, so that nothing is missed.
-    """
-    columns = values.shape[1] // stripes
-    if columns < stripes * count:
-        best = values.topk(count, 1)
-        return best.values, best.indices
-    striped = values[:, : stripes * columns].unflatten(1, (stripes, columns))  # (R, stripes, columns)
-    chosen = striped.amax(1).topk(count, 1, sorted=False).indices  # (R, count)
-    firsts = torch.arange(0, stripes * columns, columns, device=values.device)
-    tokens = (chosen[:, None] + firsts[:, None]).flatten(1)  # (R, stripes * count)
-    if rest := values.shape[1] - stripes * columns:
-        tail = torch.arange(stripes * columns, stripes * columns + rest, device=values.device)
-        tokens = torch.cat([tokens, tail.expand(len(tokens), -1)], 1)
-    best = values.gather(1, tokens).topk(count, 1, sorted=False)
-    return best.values, tokens.gather(1, best.indices)
+    sentences, beam = scores.shape
+    stripes = 8 if log_probabilities.shape[1] >= 64 * count else 1
+    columns = log_probabilities.shape[1] // stripes
+    folded = stripes * columns
+    maxima = log_probabilities[:, :folded].unflatten(1, (stripes, columns)).amax(1)  # (R, columns)
+    totals = (maxima.view(sentences, beam, columns) + scores.to(maxima.dtype)[:, :, None]).flatten(
+        1
+    )  # (B, K * columns)
+    chosen = totals.topk(min(count, totals.shape[1]), 1, sorted=False).indices
+    every = torch.arange(log_probabilities.shape[1], device=scores.device)
+    tokens = (chosen[:, None] % columns + every[:folded:columns, None]).flatten(1)
+    origins = (chosen[:, None] // columns).expand(-1, stripes, -1).flatten(1)
+    if len(every) > folded:  # what does not fill a column
+        tokens = torch.cat([tokens, every[folded:].repeat(beam).expand(sentences, -1)], 1)
+        rest = torch.arange(beam, device=scores.device).repeat_interleave(len(every) - folded)
+        origins = torch.cat([origins, rest.expand(sentences, -1)], 1)
+    rows = origins + torch.arange(sentences, device=scores.device)[:, None] * beam
+    values = log_probabilities[rows, tokens] + scores.gather(1, origins)  # (B, candidates)
+    missing = max(0, count - values.shape[1])  # a vocabulary smaller than the beam
+    values, places = F.pad(values, (0, missing), value=-torch.inf).topk(count, 1)
+    places = places.clamp_(max=tokens.shape[1] - 1)
+    return values, origins.gather(1, places), tokens.gather(1, places)
 
 
 @dataclass
@@ -211,7 +207,7 @@ class _Finished:
         ending: Tensor,
         history: Tensor,
         rows: Tensor,
-        at_limit: Tensor,
+        at_limit: Tensor | None,
     ) -> None:
         """Merges what ends now among the first K of the extensions (B, 2K) of a history (R, T) into what the sentences have."""
         beam = self.scores.shape[1]
@@ -226,7 +222,7 @@ class _Finished:
         merged = (
             (self.log_probabilities, log_probabilities[some]),
             (self.lengths, torch.full_like(order, history.shape[1] + 1)),
-            (self.cut, at_limit[some, None].expand_as(new)),
+            (self.cut, at_limit[some, None].expand_as(new) if at_limit is not None else torch.zeros_like(ending)),
         )
         for store, addition in merged:
             store[sentences] = torch.cat([store[sentences], addition], 1).gather(1, order)

@@ -17,7 +17,7 @@ from nmt.batching import search_batches
 from nmt.checkpoint import LoadedModel, load_model
 from nmt.config import SamplingConfig, SearchConfig
 from nmt.dataset import Ragged
-from nmt.device import SearchPrecision, choose_device, choose_search_precision
+from nmt.device import SearchPrecision, choose_device, choose_search_precision, fast_products
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
 from nmt.models.inference import ready_for_search
@@ -221,7 +221,8 @@ class Translator:
             numbers = numbers or range(len(ids))
             found = sample(self.searched, source, lengths, self.search, self.options.sampling, numbers, rules)
         else:
-            found = beam_search(self.searched, source, lengths, self.search, wanted, rules)
+            with fast_products(self.device):
+                found = beam_search(self.searched, source, lengths, self.search, wanted, rules)
         if self.search.coverage_penalty:
             found = self._ranked_by_coverage(ids, found)
         return [hypotheses[:count] for hypotheses in found]

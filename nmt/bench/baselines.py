@@ -43,7 +43,7 @@ class WithoutCache:
         logits = self.model.output(self.model(state.source, state.lengths, target)[:, -1])
         return logits, Prefix(state.source, state.lengths, target)
 
-    def reorder(self, state: Prefix, rows: Tensor) -> Prefix:
+    def reorder(self, state: Prefix, rows: Tensor, beam: int) -> Prefix:  # noqa: ARG002  # rows say all
         """Rows of the prefixes."""
         return Prefix(*(part[rows] for part in (state.source, state.lengths, state.target)))
 
@@ -92,7 +92,7 @@ class CellLoop:
         top = total.unflatten(-1, (-1, 2)).amax(-1) if readout.maxout else torch.tanh(total)
         return self.model.output(top), type(state)(memory, tuple(part[None] for part in after), state.beam)
 
-    def reorder(self, state: Any, rows: Tensor) -> Any:
+    def reorder(self, state: Any, rows: Tensor, beam: int) -> Any:
         """States and memory of the rows."""
-        memory = state.memory.select(sentences_of(rows, state.beam))
-        return type(state)(memory, tuple(part.index_select(1, rows) for part in state.hidden), state.beam)
+        memory = state.memory.select(sentences_of(rows, state.beam, beam))
+        return type(state)(memory, tuple(part.index_select(1, rows) for part in state.hidden), beam)

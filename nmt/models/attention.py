@@ -83,6 +83,14 @@ class KeyValue:
     value: Tensor
     """(B, H, S, K)"""
 
+    def contiguous(self) -> KeyValue:
+        """The same, laid out for many products."""
+        return KeyValue(self.key.contiguous(), self.value.contiguous())
+
+    def padded(self, count: int) -> KeyValue:
+        """With so many positions of zeros behind."""
+        return KeyValue(F.pad(self.key, (0, 0, 0, count)), F.pad(self.value, (0, 0, 0, count)))
+
     def select(self, rows: Tensor) -> KeyValue:
         """The given rows of the batch."""
         return KeyValue(self.key.index_select(0, rows), self.value.index_select(0, rows))
@@ -160,7 +168,25 @@ def attention_weights(query: Tensor, key: Tensor, seen: Tensor | None, causal: b
     """softmax(Q K^T / sqrt(K)) (B, H, T, S), zero where `seen` (B, 1, 1 or T, S) is False."""
     scores = torch.matmul(query * (1 / math.sqrt(query.shape[-1])), key.transpose(2, 3))  # (B, H, T, S)
     if seen is not None:
-        scores = scores.masked_fill(~seen, -torch.inf)
+        scores = scores.masked_fill_(~seen, -torch.inf)
     if causal:
         scores = scores + scores.new_full(scores.shape[2:], -torch.inf).triu_(1)
-    return scores.softmax(-1)
+    return softmax(scores)
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension.
+
+    On CPU torch computes what does not fill a vector register number by number, some ten times slower; at the lengths of
+    sentences that is most of it. So the scores are filled up.
+    """
+    width = scores.shape[-1]
+    missing = -width % lanes(scores.dtype)
+    if missing == 0 or scores.device.type != "cpu":
+        return scores.softmax(-1)
+    return F.pad(scores, (0, missing), value=-torch.inf).softmax(-1)[..., :width]
+
+
+def lanes(dtype: torch.dtype) -> int:
+    """Numbers in the widest vector register of a CPU (512 bits)."""
+    return 64 // dtype.itemsize

@@ -29,8 +29,8 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
     if next(ready.parameters()).dtype == torch.float64:  # the reference of the tests
         return ready
     ready = ready.to(dtype)
-    if device.type == "cpu":
-        _replace_linear(ready, Int8Linear if precision == "int8" else PackedLinear if _can_pack() else None)
+    if device.type == "cpu" and _can_pack():
+        _replace_linear(ready, _quantised if precision == "int8" else PackedLinear)
     return ready
 
 
@@ -83,9 +83,14 @@ class Int8Linear(nn.Module):
 _ZERO = 128  # what stands for 0 in the unsigned bytes that the kernel takes
 
 
-def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module] | None) -> None:
+def _quantised(linear: nn.Linear) -> nn.Module:
+    """In integers where the outputs outnumber the inputs, whose rounding has to be paid for; else as it is, packed."""
+    return Int8Linear(linear) if linear.out_features > linear.in_features else PackedLinear(linear)
+
+
+def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module]) -> None:
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear) and kind is not None:
+        if isinstance(child, nn.Linear):
             setattr(module, name, kind(child))
         else:
             _replace_linear(child, kind)

@@ -303,12 +303,12 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         logits = self.output(self.readout(embedded, decoded)).squeeze(1)  # (R, V)
         return logits, replace(state, hidden=decoded.hidden)
 
-    def reorder(self, state: RnnState, rows: Tensor) -> RnnState:
+    def reorder(self, state: RnnState, rows: Tensor, beam: int) -> RnnState:
         """See `Seq2Seq.reorder`."""
         memory = state.memory
-        if len(rows) != len(memory.values) * state.beam:
-            memory = memory.select(sentences_of(rows, state.beam))
-        return RnnState(memory, tuple(part.index_select(1, rows) for part in state.hidden), state.beam)
+        if len(rows) != len(memory.values) * beam:
+            memory = memory.select(sentences_of(rows, state.beam, beam))
+        return RnnState(memory, tuple(part.index_select(1, rows) for part in state.hidden), beam)
 
     @property
     def _parts(self) -> int:

@@ -31,8 +31,11 @@ class Seq2Seq(Protocol[Memory, State]):
         """Feeds the last token of each row (R,); returns logits of the next (R, V) and the new state."""
         ...
 
-    def reorder(self, state: State, rows: Tensor) -> State:
-        """State in which row i goes on from row `rows[i]`; sentences may fall out, whole, but keep their order."""
+    def reorder(self, state: State, rows: Tensor, beam: int) -> State:
+        """State of `beam` rows per sentence, in which row i goes on from row `rows[i]`.
+
+        Sentences may fall out, whole, but keep their order; the beam may become another.
+        """
         ...
 
 
@@ -55,7 +58,7 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
         """See `Seq2Seq.step`."""
 
     @abstractmethod
-    def reorder(self, state: State, rows: Tensor) -> State:
+    def reorder(self, state: State, rows: Tensor, beam: int) -> State:
         """See `Seq2Seq.reorder`."""
 
     @abstractmethod
@@ -93,6 +96,6 @@ def padding_mask(lengths: Tensor, width: int, device: torch.device) -> Tensor:
     return torch.arange(width, device=device) < lengths.to(device)[:, None]
 
 
-def sentences_of(rows: Tensor, beam: int) -> Tensor:
-    """The sentence of each group of `beam` rows."""
-    return torch.div(rows[::beam], beam, rounding_mode="floor")
+def sentences_of(rows: Tensor, before: int, after: int) -> Tensor:
+    """The sentence, among those of `before` rows each, that each group of `after` rows goes on from."""
+    return torch.div(rows[::after], before, rounding_mode="floor")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.config import TransformerConfig
-from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attention_weights
+from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, lanes
 from nmt.models.dropout import Dropout
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
@@ -38,22 +38,23 @@ class TransformerMemory:
 class Past:
     """What the hypotheses of B sentences have said so far, as one decoder layer sees it.
 
-    Position t of hypothesis k lies in slot t * beam + k of its sentence and never moves: when hypotheses are reordered,
-    only the mask that says whose past each slot is follows them. (Slots of all hypotheses are scored, most of them in vain;
-    at the lengths of sentences that costs far less than moving keys and values about.)
+    The positions of all hypotheses of a sentence lie in slots, in the order in which they came, and never move: when
+    hypotheses are reordered, only the mask that says whose past each slot is follows them. (Slots of all hypotheses are
+    scored, most of them in vain; at the lengths of sentences that costs far less than moving keys and values about.)
     """
 
     slots: KeyValue
-    """(B, H, capacity, K)"""
+    """(B, H, N, K)"""
     seen: Tensor
-    """(B, beam, N) True where one of the N slots in use, the new ones last, is a hypothesis's own past."""
+    """(B, beam, N) True where a slot is a hypothesis's own past."""
+    first: int
+    """Where the new position goes."""
 
     def extended(self, new: KeyValue) -> KeyValue:
-        """Stores the new position of each hypothesis (B, H, beam, K); returns all slots in use."""
-        count = self.seen.shape[2]
+        """Stores the new position of each hypothesis (B, H, beam, K); returns all slots."""
         for slots, states in ((self.slots.key, new.key), (self.slots.value, new.value)):
-            slots[:, :, count - states.shape[2] : count] = states
-        return KeyValue(self.slots.key[:, :, :count], self.slots.value[:, :, :count])
+            slots[:, :, self.first : self.first + states.shape[2]] = states
+        return self.slots
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class TransformerState:
     slots: Sequence[KeyValue]
     """Of each layer, see `Past`."""
     seen: Tensor
-    """(B, beam, N), see `Past`."""
+    """(B, beam, slots in use), see `Past`."""
     position: int
     beam: int
 
@@ -241,28 +242,30 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         key = memory.layers[0].key
         empty = KeyValue(key[:, :, :0], key[:, :, :0])
         seen = torch.ones((len(key), beam, 0), dtype=torch.bool, device=key.device)
-        return TransformerState(memory, [empty] * len(memory.layers), seen, 0, beam)
+        return TransformerState(_filled_up(memory), [empty] * len(memory.layers), seen, 0, beam)
 
     def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
         """See `Seq2Seq.step`."""
         memory, beam = state.memory, state.beam
         itself = torch.eye(beam, dtype=torch.bool, device=tokens.device).expand(len(state.seen), -1, -1)
-        seen = torch.cat([state.seen, itself], 2)  # (B, beam, N)
-        slots = [_with_room(layer, seen.shape[2]) for layer in state.slots]
+        seen = torch.cat([state.seen, itself], 2)  # (B, beam, slots in use)
+        shown = F.pad(seen, (0, -seen.shape[2] % _BLOCK))  # (B, beam, N)
+        missing = shown.shape[2] - state.slots[0].key.shape[2]
+        slots = [layer.padded(missing) for layer in state.slots] if missing else state.slots
         states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
         for layer, keys_values, past in zip(self._decoder, memory.layers, slots, strict=True):
-            states = layer(states, keys_values, memory.mask, Past(past, seen))
+            states = layer(states, keys_values, memory.mask, Past(past, shown, state.seen.shape[2]))
         logits = self.output(self.decoder_norm(states)).flatten(0, 1)  # (R, V)
         return logits, TransformerState(memory, slots, seen, state.position + 1, beam)
 
-    def reorder(self, state: TransformerState, rows: Tensor) -> TransformerState:
+    def reorder(self, state: TransformerState, rows: Tensor, beam: int) -> TransformerState:
         """See `Seq2Seq.reorder`."""
-        seen = state.seen.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, state.beam))
+        seen = state.seen.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beam))
         if len(seen) == len(state.seen):
-            return replace(state, seen=seen)
-        sentences = sentences_of(rows, state.beam)
+            return replace(state, seen=seen, beam=beam)
+        sentences = sentences_of(rows, state.beam, beam)
         slots = [layer.select(sentences) for layer in state.slots]
-        return replace(state, memory=state.memory.select(sentences), slots=slots, seen=seen)
+        return replace(state, memory=state.memory.select(sentences), slots=slots, seen=seen, beam=beam)
 
     @property
     def _decoder(self) -> list[DecoderLayer]:
@@ -294,12 +297,16 @@ def sinusoids(count: int, width: int) -> Tensor:
     return torch.stack([torch.sin(positions * rates), torch.cos(positions * rates)], -1).flatten(1)
 
 
-def _with_room(slots: KeyValue, count: int) -> KeyValue:
-    """The slots, or a copy with room for `count` and as many to come."""
-    if slots.key.shape[2] >= count:
-        return slots
-    shape = (*slots.key.shape[:2], 16 * count if slots.key.shape[2] == 0 else 2 * count, slots.key.shape[3])
-    grown = KeyValue(slots.key.new_empty(shape), slots.value.new_empty(shape))
-    used = slots.key.shape[2]
-    grown.key[:, :, :used], grown.value[:, :, :used] = slots.key, slots.value
-    return grown
+def _filled_up(memory: TransformerMemory) -> TransformerMemory:
+    """The memory laid out for many small products, its width a number of whole vector registers."""
+    key = memory.layers[0].key
+    sentences, width = len(key), key.shape[2]
+    missing = -width % lanes(key.dtype) if key.device.type == "cpu" else 0
+    layers = [layer.contiguous() if missing == 0 else layer.padded(missing) for layer in memory.layers]
+    mask = memory.mask
+    if mask is None and missing:
+        mask = torch.ones((sentences, 1, width), dtype=torch.bool, device=key.device)
+    return TransformerMemory(layers, None if mask is None else F.pad(mask, (0, missing)))
+
+
+_BLOCK = 16  # slots are added so many at a time: whole vector registers in any precision

@@ -16,8 +16,9 @@ from nmt.device import SearchPrecision
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError
 from nmt.models import build_model
+from nmt.models.attention import softmax
 from nmt.models.inference import Int8Linear, PackedLinear, ready_for_search
-from nmt.search import beam_search, top
+from nmt.search import _best_extensions, beam_search
 from nmt.tokenizer import BOS
 from tiny import FAMILIES, make_batch, make_model
 
@@ -61,14 +62,38 @@ def test_packed_and_int8_layers_are_close_to_the_layer() -> None:
     assert (Int8Linear(linear)(states) - linear(states)).abs().max() < 0.05
 
 
-@given(rows=st.integers(1, 4), width=st.integers(3, 700), count=st.integers(1, 12), seed=st.integers(0, 50))
-@settings(max_examples=60, deadline=None)
-def test_striped_top_is_topk(rows: int, width: int, count: int, seed: int) -> None:
-    values = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
-    count = min(count, width)
-    found, places = top(values, count)
-    torch.testing.assert_close(found.sort(1, descending=True).values, values.topk(count, 1).values)
-    torch.testing.assert_close(values.gather(1, places), found)
+@given(
+    sentences=st.integers(1, 3),
+    beam=st.integers(1, 4),
+    vocabulary=st.integers(3, 90),
+    count=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_best_extensions_are_those_of_all(
+    sentences: int, beam: int, vocabulary: int, count: int, seed: int
+) -> None:
+    """Against topk over the whole beam and vocabulary."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(sentences * beam, vocabulary, generator=generator, dtype=torch.float64)
+    scores = torch.randn(sentences, beam, generator=generator, dtype=torch.float64)
+    found, origins, tokens = _best_extensions(scores, values, count)
+    everything = (values.view(sentences, beam, -1) + scores[:, :, None]).flatten(1)
+    there = min(count, everything.shape[1])
+    expected = everything.topk(there, 1)
+    torch.testing.assert_close(found[:, :there], expected.values)
+    assert torch.equal((origins * vocabulary + tokens)[:, :there], expected.indices)
+    assert (found[:, there:] == -torch.inf).all()
+
+
+def test_softmax_fills_up_to_whole_registers_and_changes_nothing() -> None:
+    for width in (1, 5, 16, 17):
+        scores = torch.randn(2, 3, width, dtype=torch.float32).requires_grad_()
+        mine, theirs = softmax(scores), scores.softmax(-1)
+        torch.testing.assert_close(mine, theirs)
+        weights = torch.randn_like(mine)
+        grads = [torch.autograd.grad((value * weights).sum(), scores)[0] for value in (mine, theirs)]
+        torch.testing.assert_close(*grads)
 
 
 def test_an_ensemble_averages_probabilities() -> None:

@@ -58,7 +58,7 @@ def test_reorder_moves_hypotheses_and_drops_sentences(model: Model) -> None:
         state = model.start(model.encode(source, lengths), 2)
         _, state = model.step(state, tokens)
         rows = torch.tensor([3, 2, 7, 7])  # sentences 1 and 3 stay
-        logits, _ = model.step(model.reorder(state, rows), following)
+        logits, _ = model.step(model.reorder(state, rows, 2), following)
         for index, row in enumerate(rows.tolist()):
             sentence = row // 2
             single = model.start(

@@ -39,7 +39,7 @@ class Table:
         sources, position = state
         return self.logits[sources, position, tokens].clone(), (sources, position + 1)
 
-    def reorder(self, state: tuple[torch.Tensor, int], rows: torch.Tensor) -> tuple[torch.Tensor, int]:
+    def reorder(self, state: tuple[torch.Tensor, int], rows: torch.Tensor, beam: int) -> tuple[torch.Tensor, int]:
         return state[0][rows], state[1]
 
 
