@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -70,12 +70,15 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 @contextmanager
-def fast_products(device: torch.device) -> Generator[None]:
-    """Inside, fp32 products go through oneDNN where a probe finds that faster and as exact (AMD's CPUs, mostly)."""
-    if device.type != "cpu" or not _onednn_is_faster():
+def fast_products(device: torch.device, sentences: int) -> Generator[None]:
+    """Inside, fp32 products go through oneDNN where a probe finds that faster and as exact (AMD's CPUs, mostly).
+
+    For a few sentences at a time what it costs to set a product up outweighs that.
+    """
+    if device.type != "cpu" or sentences < 8 or not _onednn_is_faster():
         yield
         return
-    matmul = torch.backends.mkldnn.matmul
+    matmul = _matmul_settings()
     before = matmul.fp32_precision
     matmul.fp32_precision = "bf16"
     try:
@@ -130,13 +133,18 @@ def _cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def _matmul_settings() -> Any:
+    """oneDNN's settings of products, which torch's types do not know; None in a torch that has none."""
+    return getattr(torch.backends.mkldnn, "matmul", None)
+
+
 @cache
 def _onednn_is_faster() -> bool:
     """Whether torch's switch to oneDNN, whose name promises bf16, keeps fp32 exact here (not so with AMX) and pays."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = left.double() @ right.double()
-    matmul = getattr(torch.backends.mkldnn, "matmul", None)
+    matmul = _matmul_settings()
     if matmul is None or not hasattr(matmul, "fp32_precision"):
         return False
     plain = _seconds(left, right)

@@ -221,7 +221,7 @@ class Translator:
             numbers = numbers or range(len(ids))
             found = sample(self.searched, source, lengths, self.search, self.options.sampling, numbers, rules)
         else:
-            with fast_products(self.device):
+            with fast_products(self.device, len(ids)):
                 found = beam_search(self.searched, source, lengths, self.search, wanted, rules)
         if self.search.coverage_penalty:
             found = self._ranked_by_coverage(ids, found)

@@ -90,7 +90,7 @@ class Latency(Decoder):
         singles = [[tokens] for batch in self.batches for tokens in batch]
         times: list[float] = []
         tokens = 0
-        for single in singles[:: max(1, len(singles) // 100)]:
+        for single in singles[:: max(1, len(singles) // 50)]:
             start = perf_counter()
             tokens += len(self.search(single)[0][0].tokens) + 1
             times.append(1e3 * (perf_counter() - start))
@@ -104,7 +104,7 @@ def bench_decoding(work: Work, variants: list[Variant], rounds: int) -> list[dic
     singles: dict[str, Callable[[], Decoder]] = {
         item.name: functools.partial(Latency, work, item) for item in variants if item.engine != "without cache"
     }
-    latencies = interleave(singles, 3, work.threads)
+    latencies = interleave(singles, 2, work.threads)
     return [_row(work, item, outcomes, latencies) for item in variants]
 
 

@@ -79,9 +79,9 @@ class KeyValue:
     """Projected keys and values of one attention layer."""
 
     key: Tensor
-    """(B, H, S, K)"""
+    """(B * H, S, K)"""
     value: Tensor
-    """(B, H, S, K)"""
+    """(B * H, S, K)"""
 
     def contiguous(self) -> KeyValue:
         """The same, laid out for many products."""
@@ -91,9 +91,12 @@ class KeyValue:
         """With so many positions of zeros behind."""
         return KeyValue(F.pad(self.key, (0, 0, 0, count)), F.pad(self.value, (0, 0, 0, count)))
 
-    def select(self, rows: Tensor) -> KeyValue:
+    def select(self, rows: Tensor, heads: int) -> KeyValue:
         """The given rows of the batch."""
-        return KeyValue(self.key.index_select(0, rows), self.value.index_select(0, rows))
+        key, value = (
+            part.unflatten(0, (-1, heads)).index_select(0, rows).flatten(0, 1) for part in (self.key, self.value)
+        )
+        return KeyValue(key, value)
 
 
 class MultiHeadAttention(nn.Module):
@@ -104,25 +107,25 @@ class MultiHeadAttention(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.output = nn.Linear(width, width)
 
-    def forward(self, query: Tensor, memory: KeyValue, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Attends from projected queries (B, H, T, K) to a memory; returns (B, T, D).
+    def forward(self, query: Tensor, memory: KeyValue, bias: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Attends from projected queries (B * H, T, K) to a memory; returns (B, T, D).
 
         Args:
             query: from the `project` methods of the children.
             memory: projected keys and values of S positions.
-            mask: (B, 1, S) or (B, T, S), True where a position may be seen; None: everywhere.
-            causal: position t sees the positions up to t only (then S = T).
+            bias: (B * H, 1 or T, S) from `mask_bias`; None: every position may be seen.
+            causal: position t sees the positions up to t only (then S = T, and there is no bias).
         """
-        heads = attend(query, memory, mask, causal, self.dropout if self.training else 0.0)  # (B, H, T, K)
-        return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, D)
+        heads = attend(query, memory, bias, causal, self.dropout if self.training else 0.0, self.heads)  # (B * H, T, K)
+        return self.output(heads.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2))  # (B, T, D)
 
     if TYPE_CHECKING:
         __call__ = forward
 
     def split_heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, T, parts * D) to `parts` times (B, H, T, K)."""
+        """(B, T, parts * D) to `parts` times (B * H, T, K)."""
         heads = projected.unflatten(2, (parts, self.heads, -1))  # (B, T, parts, H, K)
-        return heads.permute(2, 0, 3, 1, 4).unbind(0)
+        return heads.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
 
 
 class SelfAttention(MultiHeadAttention):
@@ -133,7 +136,7 @@ class SelfAttention(MultiHeadAttention):
         self.projection = nn.Linear(width, 3 * width)
 
     def project(self, states: Tensor) -> tuple[Tensor, KeyValue]:
-        """Queries (B, H, T, K), keys and values of the same states (B, T, D)."""
+        """Queries (B * H, T, K), keys and values of the same states (B, T, D)."""
         query, key, value = self.split_heads(self.projection(states), 3)
         return query, KeyValue(key, value)
 
@@ -147,31 +150,38 @@ class CrossAttention(MultiHeadAttention):
         self.memory = nn.Linear(width, 2 * width)
 
     def project_query(self, states: Tensor) -> Tensor:
-        """Queries (B, H, T, K) of the decoder's states (B, T, D)."""
+        """Queries (B * H, T, K) of the decoder's states (B, T, D)."""
         return self.split_heads(self.query(states), 1)[0]
 
     def project_memory(self, states: Tensor) -> KeyValue:
-        """Keys and values (B, H, S, K) of the encoder's states (B, S, D), once per sentence."""
+        """Keys and values (B * H, S, K) of the encoder's states (B, S, D), once per sentence."""
         return KeyValue(*self.split_heads(self.memory(states), 2))
 
 
-def attend(query: Tensor, memory: KeyValue, mask: Tensor | None, causal: bool, dropout: float) -> Tensor:
-    """softmax(Q K^T / sqrt(K)) V: Vaswani et al. 2017, equation 1. Returns (B, H, T, K)."""
-    seen = None if mask is None else mask[:, None]  # (B, 1, 1 or T, S)
+def attend(query: Tensor, memory: KeyValue, bias: Tensor | None, causal: bool, dropout: float, heads: int) -> Tensor:
+    """softmax(Q K^T / sqrt(K)) V: Vaswani et al. 2017, equation 1. Returns (B * H, T, K)."""
     if query.is_cuda:
-        return F.scaled_dot_product_attention(query, memory.key, memory.value, seen, dropout, is_causal=causal)
+        q, k, v = (part.unflatten(0, (-1, heads)) for part in (query, memory.key, memory.value))
+        mask = None if bias is None else bias.unflatten(0, (-1, heads)).to(q.dtype)
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal).flatten(0, 1)
     # On CPU two products and a softmax train several times faster than the fused kernel at the lengths of sentences.
-    return torch.matmul(drop(attention_weights(query, memory.key, seen, causal), dropout), memory.value)
+    return torch.bmm(drop(attention_weights(query, memory.key, bias, causal), dropout), memory.value)
 
 
-def attention_weights(query: Tensor, key: Tensor, seen: Tensor | None, causal: bool) -> Tensor:
-    """softmax(Q K^T / sqrt(K)) (B, H, T, S), zero where `seen` (B, 1, 1 or T, S) is False."""
-    scores = torch.matmul(query * (1 / math.sqrt(query.shape[-1])), key.transpose(2, 3))  # (B, H, T, S)
-    if seen is not None:
-        scores = scores.masked_fill_(~seen, -torch.inf)
+def attention_weights(query: Tensor, key: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
+    """softmax(Q K^T / sqrt(K)) (B * H, T, S), zero where the bias (B * H, 1 or T, S) is -inf."""
+    scale = 1 / math.sqrt(query.shape[-1])
     if causal:
-        scores = scores + scores.new_full(scores.shape[2:], -torch.inf).triu_(1)
-    return softmax(scores)
+        bias = query.new_full((1, query.shape[1], query.shape[1]), -torch.inf).triu_(1)
+    if bias is None:
+        return softmax(torch.bmm(query * scale, key.transpose(1, 2)))
+    return softmax(torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale))
+
+
+def mask_bias(mask: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
+    """What is added to scores (B * H, T, S): 0 where mask (B, 1 or T, S) is True, -inf elsewhere."""
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
+    return bias.repeat_interleave(heads, 0)
 
 
 def softmax(scores: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
         return ready
     ready = ready.to(dtype)
     if device.type == "cpu" and _can_pack():
+        if precision == "int8" and isinstance(output := getattr(ready, "output", None), nn.Linear):
+            ready.output = Int8Linear(output, torch.float32)  # logits
         _replace_linear(ready, _quantised if precision == "int8" else PackedLinear)
     return ready
 
@@ -56,8 +58,10 @@ class Int8Linear(nn.Module):
     Products and sums are exact in 32 bits, and a row has a scale of its own: its result does not depend on its batch.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype | None = None) -> None:
+        """Quantises a layer; `dtype` is of the results, that of the states if left out."""
         super().__init__()
+        self.dtype = dtype
         weight = linear.weight.float()
         self.scale = weight.abs().amax(1).clamp_(min=1e-12).div_(127)  # (O,)
         self.zero = torch.zeros(len(weight), dtype=torch.long)
@@ -66,14 +70,14 @@ class Int8Linear(nn.Module):
         self.bias = torch.zeros(len(weight)) if bias is None else bias.float()
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., I) to (..., O), of the same type."""
+        """(..., I) to (..., O)."""
         rows = states.flatten(0, -2).float()  # (N, I)
         scale = rows.abs().amax(1, keepdim=True).clamp_(min=1e-12).mul_(1 / 127)  # (N, 1)
         integers = rows.div(scale).round_().add_(_ZERO).to(torch.uint8)
         product = torch.ops.onednn.qlinear_pointwise(
             integers, 1.0, _ZERO, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )  # (N, O)
-        result: Tensor = torch.addcmul(self.bias, product, scale).to(states.dtype)
+        result: Tensor = torch.addcmul(self.bias, product, scale).to(self.dtype or states.dtype)
         return result.view(*states.shape[:-1], -1)
 
     if TYPE_CHECKING:

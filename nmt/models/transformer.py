@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.config import TransformerConfig
-from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, lanes
+from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, lanes, mask_bias
 from nmt.models.dropout import Dropout
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
@@ -24,14 +24,17 @@ class TransformerMemory:
     """The encoded source as each decoder layer sees it."""
 
     layers: Sequence[KeyValue]
-    """Keys and values of each layer, (B, H, S, K)."""
-    mask: Tensor | None
-    """(B, 1, S) True at real positions; None: there is no padding."""
+    """Keys and values of each layer, (B * H, S, K)."""
+    bias: Tensor | None
+    """(B * H, 1, S) zero at real positions, -inf at padding; None: there is none."""
+    heads: int
 
     def select(self, sentences: Tensor) -> TransformerMemory:
         """The memory of the given sentences."""
-        mask = None if self.mask is None else self.mask.index_select(0, sentences)
-        return TransformerMemory([layer.select(sentences) for layer in self.layers], mask)
+        bias = self.bias
+        if bias is not None:
+            bias = bias.unflatten(0, (-1, self.heads)).index_select(0, sentences).flatten(0, 1)
+        return replace(self, layers=[layer.select(sentences, self.heads) for layer in self.layers], bias=bias)
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,16 @@ class Past:
     """
 
     slots: KeyValue
-    """(B, H, N, K)"""
-    seen: Tensor
-    """(B, beam, N) True where a slot is a hypothesis's own past."""
+    """(B * H, N, K)"""
+    bias: Tensor
+    """(B * H, beam, N) zero where a slot is a hypothesis's own past, else -inf."""
     first: int
     """Where the new position goes."""
 
     def extended(self, new: KeyValue) -> KeyValue:
-        """Stores the new position of each hypothesis (B, H, beam, K); returns all slots."""
+        """Stores the new position of each hypothesis (B * H, beam, K); returns all slots."""
         for slots, states in ((self.slots.key, new.key), (self.slots.value, new.value)):
-            slots[:, :, self.first : self.first + states.shape[2]] = states
+            slots[:, self.first : self.first + states.shape[1]] = states
         return self.slots
 
 
@@ -65,7 +68,7 @@ class TransformerState:
     slots: Sequence[KeyValue]
     """Of each layer, see `Past`."""
     seen: Tensor
-    """(B, beam, slots in use), see `Past`."""
+    """(B, beam, slots in use) True where a slot is a hypothesis's own past."""
     position: int
     beam: int
 
@@ -79,10 +82,10 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config)
         self.self_residual, self.feed_forward_residual = Residual(config), Residual(config)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, S, D) to (B, S, D); mask (B, 1, S)."""
+    def forward(self, states: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, S, D) to (B, S, D); see `MultiHeadAttention.forward` for the bias."""
         query, memory = self.self_attention.project(self.self_residual.before(states))
-        states = self.self_residual.after(states, self.self_attention(query, memory, mask))
+        states = self.self_residual.after(states, self.self_attention(query, memory, bias))
         update = self.feed_forward(self.feed_forward_residual.before(states))
         return self.feed_forward_residual.after(states, update)
 
@@ -101,7 +104,7 @@ class DecoderLayer(nn.Module):
         self.self_residual, self.cross_residual = Residual(config), Residual(config)
         self.feed_forward_residual = Residual(config)
 
-    def forward(self, states: Tensor, memory: KeyValue, mask: Tensor | None, past: Past | None = None) -> Tensor:
+    def forward(self, states: Tensor, memory: KeyValue, bias: Tensor | None, past: Past | None = None) -> Tensor:
         """(B, T, D) to (B, T, D): T positions of a target that see each other causally.
 
         With a past, the T states are the next position of each hypothesis of a sentence instead, and see that.
@@ -110,22 +113,22 @@ class DecoderLayer(nn.Module):
         if past is None:
             update = self.self_attention(query, new, causal=True)
         else:
-            update = self.self_attention(query, past.extended(new), past.seen)
+            update = self.self_attention(query, past.extended(new), past.bias)
         states = self.self_residual.after(states, update)
         query = self.cross_attention.project_query(self.cross_residual.before(states))
-        states = self.cross_residual.after(states, self.cross_attention(query, memory, mask))
+        states = self.cross_residual.after(states, self.cross_attention(query, memory, bias))
         update = self.feed_forward(self.feed_forward_residual.before(states))
         return self.feed_forward_residual.after(states, update)
 
     if TYPE_CHECKING:
         __call__ = forward
 
-    def source_weights(self, states: Tensor, memory: KeyValue, mask: Tensor | None) -> Tensor:
-        """Weights (B, H, T, S) of the attention to the source at states (B, T, D) of a target."""
+    def source_weights(self, states: Tensor, memory: KeyValue, bias: Tensor | None) -> Tensor:
+        """Weights (B * H, T, S) of the attention to the source at states (B, T, D) of a target."""
         query, new = self.self_attention.project(self.self_residual.before(states))
         states = self.self_residual.after(states, self.self_attention(query, new, causal=True))
         query = self.cross_attention.project_query(self.cross_residual.before(states))
-        return attention_weights(query, memory.key, None if mask is None else mask[:, None], causal=False)
+        return attention_weights(query, memory.key, bias, causal=False)
 
 
 class FeedForward(nn.Module):
@@ -210,19 +213,23 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
     def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
         """See `Seq2Seq.encode`."""
         padded = int(lengths.min()) < source.shape[1]
-        mask = padding_mask(lengths, source.shape[1], source.device)[:, None] if padded else None
         states = self.source_embedding(source)  # (B, S, D)
+        bias = None
+        if padded:
+            mask = padding_mask(lengths, source.shape[1], source.device)[:, None]
+            bias = mask_bias(mask, self.config.heads, states.dtype)
         for layer in self.encoder_layers:
-            states = layer(states, mask)
+            states = layer(states, bias)
         states = self.encoder_norm(states)
-        return TransformerMemory([layer.cross_attention.project_memory(states) for layer in self._decoder], mask)
+        layers = [layer.cross_attention.project_memory(states) for layer in self._decoder]
+        return TransformerMemory(layers, bias, self.config.heads)
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.forward`."""
         memory = self.encode(source, lengths)
         states = self.target_embedding(target)  # (B, T, D)
         for layer, keys_values in zip(self._decoder, memory.layers, strict=True):
-            states = layer(states, keys_values, memory.mask)
+            states = layer(states, keys_values, memory.bias)
         return self.decoder_norm(states)
 
     if TYPE_CHECKING:
@@ -234,14 +241,15 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         states = self.target_embedding(target)  # (B, T, D)
         shown = max(0, len(self._decoder) - 2)
         for layer, keys_values in zip(self._decoder[:shown], memory.layers, strict=False):
-            states = layer(states, keys_values, memory.mask)
-        return self._decoder[shown].source_weights(states, memory.layers[shown], memory.mask).mean(1)
+            states = layer(states, keys_values, memory.bias)
+        weights = self._decoder[shown].source_weights(states, memory.layers[shown], memory.bias)
+        return weights.unflatten(0, (-1, self.config.heads)).mean(1)
 
     def start(self, memory: TransformerMemory, beam: int) -> TransformerState:
         """See `Seq2Seq.start`."""
         key = memory.layers[0].key
-        empty = KeyValue(key[:, :, :0], key[:, :, :0])
-        seen = torch.ones((len(key), beam, 0), dtype=torch.bool, device=key.device)
+        empty = KeyValue(key[:, :0], key[:, :0])
+        seen = torch.ones((len(key) // memory.heads, beam, 0), dtype=torch.bool, device=key.device)
         return TransformerState(_filled_up(memory), [empty] * len(memory.layers), seen, 0, beam)
 
     def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
@@ -250,11 +258,12 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         itself = torch.eye(beam, dtype=torch.bool, device=tokens.device).expand(len(state.seen), -1, -1)
         seen = torch.cat([state.seen, itself], 2)  # (B, beam, slots in use)
         shown = F.pad(seen, (0, -seen.shape[2] % _BLOCK))  # (B, beam, N)
-        missing = shown.shape[2] - state.slots[0].key.shape[2]
+        bias = mask_bias(shown, memory.heads, memory.layers[0].key.dtype)
+        missing = shown.shape[2] - state.slots[0].key.shape[1]
         slots = [layer.padded(missing) for layer in state.slots] if missing else state.slots
         states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
         for layer, keys_values, past in zip(self._decoder, memory.layers, slots, strict=True):
-            states = layer(states, keys_values, memory.mask, Past(past, shown, state.seen.shape[2]))
+            states = layer(states, keys_values, memory.bias, Past(past, bias, state.seen.shape[2]))
         logits = self.output(self.decoder_norm(states)).flatten(0, 1)  # (R, V)
         return logits, TransformerState(memory, slots, seen, state.position + 1, beam)
 
@@ -264,7 +273,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         if len(seen) == len(state.seen):
             return replace(state, seen=seen, beam=beam)
         sentences = sentences_of(rows, state.beam, beam)
-        slots = [layer.select(sentences) for layer in state.slots]
+        slots = [layer.select(sentences, state.memory.heads) for layer in state.slots]
         return replace(state, memory=state.memory.select(sentences), slots=slots, seen=seen, beam=beam)
 
     @property
@@ -300,13 +309,13 @@ def sinusoids(count: int, width: int) -> Tensor:
 def _filled_up(memory: TransformerMemory) -> TransformerMemory:
     """The memory laid out for many small products, its width a number of whole vector registers."""
     key = memory.layers[0].key
-    sentences, width = len(key), key.shape[2]
+    width = key.shape[1]
     missing = -width % lanes(key.dtype) if key.device.type == "cpu" else 0
-    layers = [layer.contiguous() if missing == 0 else layer.padded(missing) for layer in memory.layers]
-    mask = memory.mask
-    if mask is None and missing:
-        mask = torch.ones((sentences, 1, width), dtype=torch.bool, device=key.device)
-    return TransformerMemory(layers, None if mask is None else F.pad(mask, (0, missing)))
+    if missing == 0:
+        return replace(memory, layers=[layer.contiguous() for layer in memory.layers])
+    bias = key.new_zeros((len(key), 1, width)) if memory.bias is None else memory.bias
+    bias = F.pad(bias, (0, missing), value=-torch.inf)
+    return replace(memory, layers=[layer.padded(missing) for layer in memory.layers], bias=bias)
 
 
-_BLOCK = 16  # slots are added so many at a time: whole vector registers in any precision
+_BLOCK = 32  # slots are added so many at a time: whole vector registers in any precision

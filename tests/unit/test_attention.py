@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attend, make_score
+from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attend, make_score, mask_bias
 from nmt.models.transformer import sinusoids
 
 
@@ -28,8 +28,10 @@ def test_multi_head_attention_equals_torch(causal: bool) -> None:
     seen = torch.tensor([[True] * 5, [True, True, True, False, False]])
     future = torch.ones(5, 5, dtype=torch.bool).triu(1) if causal else None
     query, memory = ours.project(states)
-    result = ours(query, memory, seen[:, None], causal)
-    expected, _ = theirs(states, states, states, key_padding_mask=~seen, attn_mask=future, need_weights=False)
+    result = ours(query, memory, None if causal else mask_bias(seen[:, None], 3, torch.float64), causal)
+    expected, _ = theirs(
+        states, states, states, key_padding_mask=None if causal else ~seen, attn_mask=future, need_weights=False
+    )
     torch.testing.assert_close(result, expected)
     gradients = [torch.autograd.grad(value.sum(), states, retain_graph=True)[0] for value in (result, expected)]
     torch.testing.assert_close(*gradients)
@@ -49,9 +51,9 @@ def test_attention_to_another_sequence_equals_torch() -> None:
 
 
 def test_attend_equals_the_fused_kernel() -> None:
-    query, key, value = (_random(2, 3, 4, 6, seed=seed) for seed in range(3))
+    query, key, value = (_random(6, 4, 6, seed=seed) for seed in range(3))
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-    torch.testing.assert_close(attend(query, KeyValue(key, value), None, causal=True, dropout=0.0), expected)
+    torch.testing.assert_close(attend(query, KeyValue(key, value), None, causal=True, dropout=0.0, heads=3), expected)
 
 
 def test_a_masked_position_has_no_gradient_to_the_future() -> None:
