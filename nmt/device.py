@@ -134,7 +134,7 @@ def _cpu_name() -> str:
 
 
 def _matmul_settings() -> Any:
-    """oneDNN's settings of products, which torch's types do not know; None in a torch that has none."""
+    """OneDNN's settings of products, which torch's types do not know; None in a torch that has none."""
     return getattr(torch.backends.mkldnn, "matmul", None)
 
 

@@ -137,7 +137,7 @@ class Translator:
             engine: searches instead of our own.
 
         Raises:
-            ConfigError: the models do not go together.
+            ConfigError: the models, or the engine and the options, do not go together.
         """
         self.device = device or torch.device("cpu")
         if any(other.tokenizers.fingerprints != loaded.tokenizers.fingerprints for other in others):
@@ -145,6 +145,7 @@ class Translator:
         models = [ready_for_search(item.model, self.device, precision) for item in (loaded, *others)]
         self.model = Ensemble(models) if others else models[0]
         self.searched: Seq2Seq[Any, Any] = self.model
+        self.tuned = True  # products may take the way that is fastest here
         self.tokenizers = loaded.tokenizers
         self.recipe, self.card = loaded.recipe, loaded.card
         self.search = search or loaded.recipe.search
@@ -152,6 +153,8 @@ class Translator:
         self.batch_size, self.engine = batch_size, engine
         self.report = Report()
         self._rules = self._fixed_rules()
+        if engine is not None and (others or self._rules or self.options.sampling is not None):
+            raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """One translation per line, in order; blank lines stay blank."""
@@ -185,6 +188,8 @@ class Translator:
             raise DataError(f"{count} best translations need a beam of {count} at least, got {self.search.beam}")
         if prefixes is not None and len(prefixes) != len(lines):
             raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
+        if prefixes is not None and self.engine is not None:
+            raise ConfigError("another engine takes no prefixes")
         ids, owners = self._encode_source(lines)
         starts = [[]] * len(lines) if prefixes is None else self.tokenizers.target.encode(self._cleaned(prefixes))
         parts: list[list[Translation]] = [[] for _ in ids]
@@ -221,7 +226,7 @@ class Translator:
             numbers = numbers or range(len(ids))
             found = sample(self.searched, source, lengths, self.search, self.options.sampling, numbers, rules)
         else:
-            with fast_products(self.device, len(ids)):
+            with fast_products(self.device, len(ids) if self.tuned else 0):
                 found = beam_search(self.searched, source, lengths, self.search, wanted, rules)
         if self.search.coverage_penalty:
             found = self._ranked_by_coverage(ids, found)

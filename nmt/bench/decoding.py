@@ -65,6 +65,7 @@ class Decoder:
             self.translator.searched = WithoutCache(loaded.model)
         if variant.engine == "cell loop":
             self.translator.searched = CellLoop(loaded.model)
+        self.translator.tuned = variant.engine == "nmt"
         ids = [tokens for tokens in loaded.tokenizers.source.encode(work.lines) if tokens]
         self.batches = [
             [ids[index] for index in batch]

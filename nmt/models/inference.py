@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.device import SearchPrecision, has_fast_bf16
+from nmt.models.attention import AdditiveScore
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -87,6 +88,35 @@ class Int8Linear(nn.Module):
 _ZERO = 128  # what stands for 0 in the unsigned bytes that the kernel takes
 
 
+class ExponentialScore(nn.Module):
+    """Additive attention without a tanh for each pair of states: its exponentials factor, and each is taken once.
+
+    tanh(q + k) = 1 - 2 / (1 + e^2q e^2k), so that v . tanh(q + k) is -2 v . 1 / (1 + e^2q e^2k) and a constant, which the
+    softmax does not see.
+    """
+
+    def __init__(self, score: AdditiveScore) -> None:
+        super().__init__()
+        self.key, self.query, self.combine = score.keys, score.query, score.combine
+
+    def keys(self, values: Tensor) -> Tensor:
+        """Exponentials (B, S, A) of the keys of values (B, S, C)."""
+        return self._exponential(self.key(values))
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S), but for a constant, of query (B, T, Q) against keys (B, S, A)."""
+        sums = self._exponential(self.query(query))[:, :, None] * keys[:, None]  # (B, T, S, A)
+        return self.combine(sums.add_(1).reciprocal_()).squeeze(-1) * -2
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    @staticmethod
+    def _exponential(states: Tensor) -> Tensor:
+        """Kept where two of them still multiply within single precision; tanh is flat long before."""
+        return torch.exp(states.float().clamp(-20, 20) * 2).to(states.dtype)
+
+
 def _quantised(linear: nn.Linear) -> nn.Module:
     """In integers where the outputs outnumber the inputs, whose rounding has to be paid for; else as it is, packed."""
     return Int8Linear(linear) if linear.out_features > linear.in_features else PackedLinear(linear)
@@ -94,6 +124,9 @@ def _quantised(linear: nn.Linear) -> nn.Module:
 
 def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module]) -> None:
     for name, child in module.named_children():
+        if isinstance(child, AdditiveScore):
+            child = ExponentialScore(child)  # noqa: PLW2901  # its layers are replaced below
+            setattr(module, name, child)
         if isinstance(child, nn.Linear):
             setattr(module, name, kind(child))
         else:

@@ -13,7 +13,7 @@ from nmt.config import SearchConfig
 from nmt.errors import ConfigError
 from nmt.export.ctranslate2 import CTranslate2Engine, compare_engines, export_ctranslate2
 from nmt.trainer import Trainer
-from nmt.translator import Translator
+from nmt.translator import Options, Translator
 from nmt_data.prepare import prepare
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
@@ -110,5 +110,9 @@ def test_recurrent_models_are_refused(trained: Path, tmp_path: Path) -> None:
 
 def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
     engine = CTranslate2Engine(transformer)
+    with pytest.raises(ConfigError, match="leave the other options out"):
+        Translator(transformer, options=Options(forbidden=["x"]), engine=engine)
+    with pytest.raises(ConfigError, match="no prefixes"):
+        Translator(transformer, engine=engine).translate_n_best(["x"], 1, ["y"])
     with pytest.raises(ConfigError, match="GNMT"):
         engine.search([[5, 6]], SearchConfig(length_penalty="gnmt"))
