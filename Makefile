@@ -36,7 +36,7 @@ setup: .venv/.ready ## make .venv and install torch and this package into it
 	@touch $@
 
 # One thread each, side by side: small models gain more from that than from sharing the cores of one update.
-demo: setup ## train the three families on the embedded phrasebook and compare them (about 10 minutes on 2 CPU cores)
+demo: setup ## train the three families on the embedded phrasebook and compare them (4 to 10 minutes on 2 CPU cores)
 	@$(NMT) prepare recipes/phrasebook-attention
 	@mkdir -p $(RUNS); jobs=(); \
 	for family in $(FAMILIES); do \

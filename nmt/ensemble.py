@@ -21,11 +21,6 @@ class Ensemble:
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = models
 
-    @property
-    def parameter_count(self) -> int:
-        """Trainable numbers of all models."""
-        return sum(model.parameter_count for model in self.models)
-
     def encode(self, source: Tensor, lengths: Tensor) -> Parts:
         """See `Seq2Seq.encode`."""
         return [model.encode(source, lengths) for model in self.models]

@@ -58,7 +58,7 @@ def split_long(text: str, fits: Callable[[str], bool]) -> list[str]:
         if places:
             middle = min(places, key=lambda place: abs(place - middle))
             break
-    return [part for half in (text[:middle], text[middle:]) for part in split_long(half.strip(), fits)]
+    return [part for half in (text[:middle], text[middle:]) for part in split_long(half.strip(), fits) if part]
 
 
 def read_lines(path: Path) -> list[str]:

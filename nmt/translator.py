@@ -142,6 +142,7 @@ class Translator:
         self.device = device or torch.device("cpu")
         if any(other.tokenizers.fingerprints != loaded.tokenizers.fingerprints for other in others):
             raise ConfigError("the models of an ensemble must have the same tokenizers")
+        self.parameter_count = sum(item.model.parameter_count for item in (loaded, *others))
         models = [ready_for_search(item.model, self.device, precision) for item in (loaded, *others)]
         self.model = Ensemble(models) if others else models[0]
         self.searched: Seq2Seq[Any, Any] = self.model

@@ -142,7 +142,7 @@ def test_commands_of_the_readme_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.M) or target in recipes, target
     for line in re.findall(r"(?:^|\| )(?:\.venv/bin/)?nmt ([a-z].*)$", blocks, re.M):
         words = re.sub(r"[|>#].*", "", line).split()
-        verbs = words[:2] if words[0] in ("data", "tokenizer") else words[:1]
+        verbs = words[:2] if words[0] in ("bench", "data", "tokenizer") else words[:1]
         shown = CliRunner().invoke(app, [*verbs, "--help"], env={"COLUMNS": "300"})
         assert shown.exit_code == 0, line
         for option in re.findall(r"(--[a-z-]+)", " ".join(words)):

@@ -88,7 +88,7 @@ def _print_systems(translators: Mapping[str, Translator]) -> None:
     for name, translator in translators.items():
         card = translator.card
         training = [f"{card[key]:,.0f}" if key in card else "-" for key in ("updates", "seconds", "tokens_per_second")]
-        rows.append([name, f"{translator.model.parameter_count:,}", *training])
+        rows.append([name, f"{translator.parameter_count:,}", *training])
     heads = ["system", "parameters", "updates", "seconds", "train tok/s"]
     print_table(_corpus(next(iter(translators.values()))), heads, rows)
 

@@ -79,6 +79,8 @@ def _translate(
     translator: Translator, source: IO[bytes], sink: Sink, prefix: Path | None, count: int, form: str
 ) -> None:
     """Chunk by chunk, until the source ends."""
+    from nmt.errors import DataError
+
     meter = Meter(source)
     replaced = 0
     with _prefixes(prefix, sink.lines) as prefixes:
@@ -87,11 +89,11 @@ def _translate(
             replaced += damaged
             begins = None if prefixes is None else list(islice(prefixes, len(lines)))
             found = translator.translate_n_best(lines, count, begins, sink.lines)
-            rows = enumerate(found, sink.lines)
-            sink.write(
-                "".join(text for number, items in rows for text in _formatted(number, items, form)).encode(), len(lines)
-            )
+            rows = (text for number, items in enumerate(found, sink.lines) for text in _formatted(number, items, form))
+            sink.write("".join(rows).encode(), len(lines))
             meter.advance(len(lines))
+        if prefixes is not None and next(prefixes, None) is not None:
+            raise DataError(f"{sink.lines} lines but more prefixes")
     meter.close()
     if replaced:
         translator.report.notes.append(f"{replaced} lines held bytes that are not UTF-8; those were replaced")
@@ -144,12 +146,11 @@ def _job(context: typer.Context, file: Path) -> str:
         state = file.stat()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
-    options_ = sorted((name, str(value)) for name, value in context.params.items() if name != "output")
-    weights = [
-        (locate(path) / MANIFEST).read_bytes()
-        for path in (context.params["model"], *(context.params["ensemble"] or ()))
-    ]
-    return job_of(options_, weights, state.st_size, state.st_mtime_ns)
+    given = context.params
+    settings = sorted((name, str(value)) for name, value in given.items() if name != "output")
+    models = (given["model"], *(given["ensemble"] or ()))
+    weights = [(locate(path, given["latest"]) / MANIFEST).read_bytes() for path in models]
+    return job_of(settings, weights, state.st_size, state.st_mtime_ns)
 
 
 @contextmanager

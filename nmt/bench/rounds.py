@@ -120,6 +120,8 @@ def _serve(end: Connection, make: Callable[[], Contender], threads: int) -> None
                 end.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
             else:
                 end.send(_timed(contender))
+    except (EOFError, BrokenPipeError):  # nobody waits any more
+        return
     except Exception as error:  # noqa: BLE001  # crosses to the process that waits, which raises it
         end.send(error)
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.device import SearchPrecision, has_fast_bf16
+from nmt.errors import ConfigError
 from nmt.models.attention import AdditiveScore
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -24,13 +25,18 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
 
     fp32 and bf16 are the type of all weights and states; int8 multiplies matrices in integers and leaves the rest in bf16,
     or in fp32 where the CPU has no bf16.
+
+    Raises:
+        ConfigError: int8 was asked for, and this torch cannot multiply integers here.
     """
+    if precision == "int8" and not _works(Int8Linear, tolerance=0.05):
+        raise ConfigError("this torch has no int8 products for this machine; use --precision fp32 or bf16")
     dtype = torch.float32 if precision == "fp32" or (precision == "int8" and not has_fast_bf16()) else torch.bfloat16
     ready = copy.deepcopy(model).eval().requires_grad_(False).to(device)
     if next(ready.parameters()).dtype == torch.float64:  # the reference of the tests
         return ready
     ready = ready.to(dtype)
-    if device.type == "cpu" and _can_pack():
+    if device.type == "cpu" and _works(PackedLinear, tolerance=1e-5):
         if precision == "int8" and isinstance(output := getattr(ready, "output", None), nn.Linear):
             ready.output = Int8Linear(output, torch.float32)  # logits
         _replace_linear(ready, _quantised if precision == "int8" else PackedLinear)
@@ -139,12 +145,11 @@ def _pack(weight: Tensor) -> Tensor:
 
 
 @cache
-def _can_pack() -> bool:
-    """Whether this torch has the packed product, which is not part of its public interface, and whether it is right."""
-    generator = torch.Generator().manual_seed(0)
-    linear = nn.Linear(16, 24)
-    states = torch.randn(3, 16, generator=generator)
+def _works(kind: Callable[[nn.Linear], nn.Module], tolerance: float) -> bool:
+    """Whether this torch has the product, which is not part of its public interface, and whether it is right."""
+    linear = nn.Linear(16, 24).requires_grad_(False)
+    states = torch.linspace(-1, 1, 48).view(3, 16)
     try:
-        return torch.allclose(PackedLinear(linear)(states), F.linear(states, linear.weight, linear.bias), atol=1e-5)
+        return torch.allclose(kind(linear)(states), F.linear(states, linear.weight, linear.bias), atol=tolerance)
     except (AttributeError, RuntimeError):
         return False

@@ -102,6 +102,7 @@ def test_compare_shows_systems_side_by_side(trained: Path, tmp_path: Path) -> No
     result = run("compare", trained, other, *arguments)
     assert result.exit_code == 0, result.stderr
     assert "BLEU lower-cased: nrefs:1|bs:1000|seed:12345|case:lc" in result.stdout
+    assert f"{json.loads(run('info', trained, '--json').stdout)['parameters']:,}" in result.stdout
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
     saved = json.loads((tmp_path / "x.json").read_text())
     assert len(saved["trained"]["translations"]["valid"]) == 500

@@ -59,6 +59,8 @@ def test_prefixes_are_kept(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "prefix").write_text("".join(f"{line}\n" for line in begins))
     shown = run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stdout.splitlines()
     assert all(line.startswith(begin) for line, begin in zip(shown, begins, strict=True))
+    (tmp_path / "prefix").write_text("The\n" * 7)
+    assert "6 lines but more prefixes" in run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stderr
     (tmp_path / "prefix").write_text("The\n")
     assert "6 lines but 1 prefixes" in run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stderr
 

@@ -12,12 +12,12 @@ from torch import nn
 
 from nmt.alignment import align_words, coverage, word_numbers
 from nmt.config import SearchConfig
-from nmt.device import SearchPrecision
+from nmt.device import SearchPrecision, fast_products
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError
 from nmt.models import build_model
-from nmt.models.attention import softmax
-from nmt.models.inference import Int8Linear, PackedLinear, ready_for_search
+from nmt.models.attention import AdditiveScore, make_score, softmax
+from nmt.models.inference import ExponentialScore, Int8Linear, PackedLinear, ready_for_search
 from nmt.search import _best_extensions, beam_search
 from nmt.tokenizer import BOS
 from tiny import FAMILIES, make_batch, make_model
@@ -94,6 +94,32 @@ def test_softmax_fills_up_to_whole_registers_and_changes_nothing() -> None:
         weights = torch.randn_like(mine)
         grads = [torch.autograd.grad((value * weights).sum(), scores)[0] for value in (mine, theirs)]
         torch.testing.assert_close(*grads)
+
+
+def test_factored_additive_scores_give_the_same_weights() -> None:
+    """Up to a constant, which the softmax does not see; with states as large as they come."""
+    torch.manual_seed(0)
+    score = make_score("additive", 12, 10).requires_grad_(False)
+    assert isinstance(score, AdditiveScore)
+    factored = ExponentialScore(score)
+    query, values = 8 * torch.randn(2, 3, 12), 8 * torch.randn(2, 5, 10)
+    expected = score(query, score.keys(values)).softmax(-1)
+    torch.testing.assert_close(factored(query, factored.keys(values)).softmax(-1), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_faster_products_are_switched_back() -> None:
+    before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]  # unknown to torch's types
+    with fast_products(CPU, 64):
+        pass
+    assert torch.backends.mkldnn.matmul.fp32_precision == before  # type: ignore[attr-defined]  # as above
+
+
+def test_a_torch_without_integer_products_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nmt.models.inference._works", lambda *_, **__: False)
+    with pytest.raises(ConfigError, match="no int8 products"):
+        ready_for_search(make_model("transformer").float(), CPU, "int8")
+    plain = ready_for_search(make_model("transformer").float(), CPU, "fp32")  # nothing is packed, all the same
+    assert not any(isinstance(part, PackedLinear) for part in plain.modules())
 
 
 def test_an_ensemble_averages_probabilities() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.errors import DataError
-from nmt.text import clean_line, decode_strict, has_control, read_lines, split_lines, write_lines
+from nmt.text import clean_line, decode_strict, has_control, read_lines, split_lines, split_long, write_lines
 
 
 @given(st.binary())
@@ -47,3 +47,15 @@ def test_files_are_read_as_written(tmp_path: Path) -> None:
     assert read_lines(tmp_path / "a") == ["ä", "", "b"]
     with pytest.raises(DataError, match="No such file"):
         read_lines(tmp_path / "missing")
+
+
+@given(st.text(alphabet="ab .!?", max_size=60), st.integers(1, 12))
+def test_long_text_is_split_without_loss(text: str, limit: int) -> None:
+    """Every part fits, and together they say what the text says."""
+    parts = split_long(clean_line(text), lambda part: len(part) <= limit)
+    assert all(len(part) <= limit for part in parts)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+def test_long_text_is_split_between_sentences_first() -> None:
+    assert split_long("One two. Three four five.", lambda part: len(part) <= 16) == ["One two.", "Three four five."]
