@@ -222,10 +222,20 @@ class SearchConfig(Section):
     """Multiplies the log-probability of tokens said before (Keskar et al. 2019); 1 leaves it."""
     coverage_penalty: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the coverage penalty when finished hypotheses are ranked (Wu et al. 2016, equation 14)."""
+    groups: PositiveInt = 1
+    """Groups of the beam that avoid each other's words (diverse beam search, Vijayakumar et al. 2018); must divide it."""
+    diversity: Annotated[float, Field(ge=0)] = 0.5
+    """What a word costs for each earlier group that has just chosen it."""
     stopping: Literal["exact", "count"] = "exact"
     """A sentence is done when no better hypothesis can still come, or when as many as the beam is wide have ended."""
     batch_tokens: PositiveInt = 4096
     """Source tokens times beam in one batch, padding counted."""
+
+    @model_validator(mode="after")
+    def _groups_divide_beam(self) -> Self:
+        if self.beam % self.groups:
+            raise ValueError(f"groups must divide beam, got {self.groups} groups and a beam of {self.beam}")
+        return self
 
 
 class SamplingConfig(Section):

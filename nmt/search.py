@@ -79,7 +79,7 @@ def beam_search(
     shortest, longest = int(limits.min()), int(limits.max())
     candidates = 2 * beam if beam > 1 else 1  # at most K of 2K end, so K go on; greedy search ends with the best token
     state = model.start(model.encode(source, lengths), 1)  # one empty hypothesis each; the first step makes K of it
-    finished = _Finished.empty(len(source), beam, longest, device)
+    finished = Finished.empty(len(source), beam, longest, device)
     sentences = torch.arange(len(source), device=device)  # those in the batch
     tokens = torch.full((len(source),), BOS, device=device)  # (R,)
     history = tokens.new_zeros((len(tokens), 0))  # (R, T)
@@ -91,7 +91,7 @@ def beam_search(
         at_limit = limits[sentences] == length if length >= shortest else None  # (B,)
         apply_rules(rules, log_probabilities, Extension(sentences, history, scores.shape[1]), at_limit)
         # 2. keep the best 2K of each sentence
-        values, origins, tokens = _best_extensions(scores, log_probabilities, candidates)  # each (B, 2K)
+        values, origins, tokens = best_extensions(scores, log_probabilities, candidates)  # each (B, 2K)
         rows = origins + torch.arange(len(sentences), device=device)[:, None] * scores.shape[1]
         # 3. what ends within the first K is finished
         ends = (tokens == EOS) & values.isfinite()
@@ -150,7 +150,7 @@ def score_targets(model: Any, source: Tensor, lengths: Tensor, target_input: Ten
     return chosen.masked_fill(target_output == PAD, 0.0)
 
 
-def _best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Values, rows within the sentence and tokens of the `count` best of all K * V extensions, each (B, count), best first.
 
     At a fraction of the cost: the vocabulary is folded into stripes, and the best of all must lie in the `count` columns of
@@ -181,7 +181,7 @@ def _best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> t
 
 
 @dataclass
-class _Finished:
+class Finished:
     """The K best finished hypotheses of each sentence, on the device."""
 
     scores: Tensor
@@ -193,7 +193,8 @@ class _Finished:
     cut: Tensor
 
     @classmethod
-    def empty(cls, sentences: int, beam: int, longest: int, device: torch.device) -> _Finished:
+    def empty(cls, sentences: int, beam: int, longest: int, device: torch.device) -> Finished:
+        """Nothing has ended yet."""
         scores = torch.full((sentences, beam), -torch.inf, dtype=torch.float64, device=device)
         tokens = torch.full((sentences, beam, longest), PAD, device=device)
         lengths = torch.zeros((sentences, beam), dtype=torch.long, device=device)
@@ -237,6 +238,7 @@ class _Finished:
         return self.scores[sentences, best - 1] >= reach
 
     def hypotheses(self, best: int) -> list[list[Hypothesis]]:
+        """The `best` of each sentence, best first."""
         scores, log_probabilities = self.scores.tolist(), self.log_probabilities.tolist()
         tokens, lengths, cut = self.tokens.tolist(), self.lengths.tolist(), self.cut.tolist()
         return [

@@ -18,6 +18,7 @@ from nmt.checkpoint import LoadedModel, load_model
 from nmt.config import SamplingConfig, SearchConfig
 from nmt.dataset import Ragged
 from nmt.device import SearchPrecision, choose_device, choose_search_precision, fast_products
+from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
 from nmt.models.inference import ready_for_search
@@ -154,7 +155,7 @@ class Translator:
         self.batch_size, self.engine = batch_size, engine
         self.report = Report()
         self._rules = self._fixed_rules()
-        if engine is not None and (others or self._rules or self.options.sampling is not None):
+        if engine is not None and (others or self._rules or self.options.sampling or self.search.groups > 1):
             raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
 
     def translate(self, lines: Sequence[str]) -> list[str]:
@@ -227,8 +228,9 @@ class Translator:
             numbers = numbers or range(len(ids))
             found = sample(self.searched, source, lengths, self.search, self.options.sampling, numbers, rules)
         else:
+            search = diverse_beam_search if self.search.groups > 1 else beam_search
             with fast_products(self.device, len(ids) if self.tuned else 0):
-                found = beam_search(self.searched, source, lengths, self.search, wanted, rules)
+                found = search(self.searched, source, lengths, self.search, wanted, rules)
         if self.search.coverage_penalty:
             found = self._ranked_by_coverage(ids, found)
         return [hypotheses[:count] for hypotheses in found]

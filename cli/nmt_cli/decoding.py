@@ -77,6 +77,24 @@ StoppingOption = Annotated[
         help="exact: no better one can still come; count: as many as the beam have ended.",
     ),
 ]
+GroupsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--groups",
+        show_default=False,
+        rich_help_panel=SEARCH,
+        help="Diverse beam search: groups of the beam that avoid each other's words.",
+    ),
+]
+DiversityOption = Annotated[
+    float | None,
+    typer.Option(
+        "--diversity",
+        show_default=False,
+        rich_help_panel=SEARCH,
+        help="What a word costs for each earlier group that has just chosen it.",
+    ),
+]
 MinLengthOption = Annotated[
     int | None,
     typer.Option("--min-length", show_default=False, rich_help_panel=SEARCH, help="Shortest translation in tokens."),

@@ -39,6 +39,8 @@ def translate(
     length_penalty: options.LengthPenaltyOption = None,
     alpha: options.AlphaOption = None,
     coverage_penalty: options.CoveragePenaltyOption = None,
+    groups: options.GroupsOption = None,
+    diversity: options.DiversityOption = None,
     stopping: options.StoppingOption = None,
     min_length: options.MinLengthOption = None,
     max_length_ratio: options.MaxLengthRatioOption = None,

@@ -18,7 +18,7 @@ from nmt.errors import ConfigError
 from nmt.models import build_model
 from nmt.models.attention import AdditiveScore, make_score, softmax
 from nmt.models.inference import ExponentialScore, Int8Linear, PackedLinear, ready_for_search
-from nmt.search import _best_extensions, beam_search
+from nmt.search import beam_search, best_extensions
 from nmt.tokenizer import BOS
 from tiny import FAMILIES, make_batch, make_model
 
@@ -70,14 +70,12 @@ def test_packed_and_int8_layers_are_close_to_the_layer() -> None:
     seed=st.integers(0, 99),
 )
 @settings(max_examples=100, deadline=None)
-def test_the_best_extensions_are_those_of_all(
-    sentences: int, beam: int, vocabulary: int, count: int, seed: int
-) -> None:
+def test_thebest_extensions_are_those_of_all(sentences: int, beam: int, vocabulary: int, count: int, seed: int) -> None:
     """Against topk over the whole beam and vocabulary."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(sentences * beam, vocabulary, generator=generator, dtype=torch.float64)
     scores = torch.randn(sentences, beam, generator=generator, dtype=torch.float64)
-    found, origins, tokens = _best_extensions(scores, values, count)
+    found, origins, tokens = best_extensions(scores, values, count)
     everything = (values.view(sentences, beam, -1) + scores[:, :, None]).flatten(1)
     there = min(count, everything.shape[1])
     expected = everything.topk(there, 1)

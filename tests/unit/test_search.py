@@ -82,7 +82,7 @@ def test_stopping_early_loses_nothing(penalty: Penalty) -> None:
     config = SearchConfig(beam=4, length_penalty=penalty, max_length_ratio=0, max_length_constant=30)
     stopped = beam_search(table, source, lengths, config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nmt.search._Finished.closes", lambda *given: torch.zeros_like(given[3], dtype=torch.bool))
+        patch.setattr("nmt.search.Finished.closes", lambda *given: torch.zeros_like(given[3], dtype=torch.bool))
         full = beam_search(table, source, lengths, config)
     assert [found[0].tokens for found in stopped] == [found[0].tokens for found in full]
 
