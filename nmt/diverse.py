@@ -55,7 +55,9 @@ def diverse_beam_search(
             place = slice(group * width, (group + 1) * width)
             allowed = (each[:, group] - config.diversity * said[:, None]).flatten(0, 1)  # (B * W, V)
             values, origins, chosen = best_extensions(scores[:, group], allowed, 2 * width)  # each (B, 2W)
-            values = values + config.diversity * said.gather(1, chosen)  # the model's own again
+            every = each[:, group].flatten(1)  # (B, W * V)
+            own = every.gather(1, origins * each.shape[-1] + chosen) + scores[:, group].gather(1, origins)
+            values = own.masked_fill(~values.isfinite(), -torch.inf)  # without what the groups before had to do with it
             origins = first_rows + place.start + origins
             ends = (chosen == EOS) & values.isfinite()
             finished[group].add(everyone, values, penalty(values.new_tensor(length)), ends, history, origins, at_limit)
