@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -74,11 +74,19 @@ class Report:
     """Lines longer than the limit that were translated in parts."""
     target_cut: int = 0
     """Translations that were ended at the length limit."""
-    notes: list[str] = field(default_factory=list[str])
+    replaced: int = 0
+    """Lines with bytes that are not UTF-8."""
+
+    def add(self, other: Report) -> None:
+        """Counts what happened to other lines too."""
+        for item in dataclasses.fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
     def summary(self) -> list[str]:
         """Sentences for the user, none if nothing happened."""
-        lines = list(self.notes)
+        lines: list[str] = []
+        if self.replaced:
+            lines.append(f"{self.replaced} lines held bytes that are not UTF-8; those were replaced")
         if self.source_cut:
             lines.append(f"{self.source_cut} lines were longer than the limit; only their beginning was translated")
         if self.source_split:

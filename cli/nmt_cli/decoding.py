@@ -213,6 +213,15 @@ EnsembleOption = Annotated[
 EngineOption = Annotated[
     str, typer.Option("--engine", rich_help_panel=ENGINE, help="nmt, or ctranslate2 where that is installed.")
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        rich_help_panel=ENGINE,
+        help="Processes of one thread each; for large files as many as there are cores.",
+    ),
+]
 PrecisionOption = Annotated[
     str,
     typer.Option(

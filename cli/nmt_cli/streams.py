@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from nmt_cli.console import clock, note
 
-_WINDOW = 2048
+WINDOW = 2048
 _PATIENCE = 0.05
 
 
@@ -39,15 +39,15 @@ def reading(file: Path | None) -> Generator[IO[bytes]]:
         yield stream
 
 
-def chunks(stream: IO[bytes], skip: int = 0) -> Iterator[list[bytes]]:
+def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW) -> Iterator[list[bytes]]:
     """Lines in chunks, after the first `skip`: of a file as many as fit a window, of a pipe those that have come."""
     from nmt.text import split_lines
 
     if _is_pipe(stream):
-        yield from _as_they_come(islice(split_lines(_raw_lines(stream.fileno())), skip, None))
+        yield from _as_they_come(islice(split_lines(_raw_lines(stream.fileno())), skip, None), window)
         return
     lines = islice(split_lines(stream), skip, None)
-    while chunk := list(islice(lines, _WINDOW)):
+    while chunk := list(islice(lines, window)):
         yield chunk
 
 
@@ -192,9 +192,9 @@ def _raw_lines(number: int) -> Iterator[bytes]:
         yield last
 
 
-def _as_they_come(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
     """Chunks of a pipe: what a reader of its own has collected when no more comes for a moment, or the window is full."""
-    waiting: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=2 * _WINDOW)
+    waiting: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=2 * window)
 
     def read() -> None:
         try:
@@ -208,7 +208,7 @@ def _as_they_come(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
     open_ = True
     while open_:
         chunk: list[bytes] = []
-        while open_ and len(chunk) < _WINDOW:
+        while open_ and len(chunk) < window:
             try:
                 line = waiting.get(timeout=_PATIENCE if chunk else None)
             except queue.Empty:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,10 +15,11 @@ from nmt_cli import decoding as options
 from nmt_cli.console import note
 from nmt_cli.models import open_translator
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, LatestOption, ModelArgument
-from nmt_cli.streams import Meter, Sink, chunks, decode, job_of, reading, writing
+from nmt_cli.streams import WINDOW, Meter, Sink, chunks, decode, job_of, reading, writing
+from nmt_cli.workers import Task, translated
 
 if TYPE_CHECKING:
-    from nmt.translator import Translation, Translator
+    from nmt.translator import Report, Translation, Translator
 
 FORMATS = ("text", "tsv", "moses", "json")
 
@@ -59,6 +60,7 @@ def translate(
     replace_unknown: options.ReplaceUnknownOption = False,
     ensemble: options.EnsembleOption = None,
     engine: options.EngineOption = "nmt",
+    workers: options.WorkersOption = 1,
     precision: options.PrecisionOption = "auto",
     batch_size: BatchSizeOption = None,
     latest: LatestOption = False,
@@ -68,46 +70,53 @@ def translate(
     from nmt.device import set_threads
 
     set_threads()
-    translator = _open(context)
-    form = output_format or ("text" if n_best == 1 else "tsv")
-    job = None if file is None else _job(context, file)
+    translator = open_from(context.params)
+    job = None if file is None else _job(context.params, file)
     with reading(file) as source, writing(output, job) as sink:
-        _translate(translator, source, sink, prefix, n_best, form)
-    for line in translator.report.summary():
+        report = _translate(translator, context.params, source, sink)
+    for line in report.summary():
         note(f"nmt: {line}")
 
 
-def _translate(
-    translator: Translator, source: IO[bytes], sink: Sink, prefix: Path | None, count: int, form: str
-) -> None:
+def _translate(translator: Translator, given: Mapping[str, Any], source: IO[bytes], sink: Sink) -> Report:
     """Chunk by chunk, until the source ends."""
     from nmt.errors import DataError
+    from nmt.translator import Report
 
-    meter = Meter(source)
-    replaced = 0
-    with _prefixes(prefix, sink.lines) as prefixes:
-        for chunk in chunks(source, sink.lines):
-            lines, damaged = decode(chunk)
-            replaced += damaged
-            begins = None if prefixes is None else list(islice(prefixes, len(lines)))
-            found = translator.translate_n_best(lines, count, begins, sink.lines)
-            rows = (text for number, items in enumerate(found, sink.lines) for text in _formatted(number, items, form))
-            sink.write("".join(rows).encode(), len(lines))
-            meter.advance(len(lines))
+    meter, report = Meter(source), Report()
+    form = given["output_format"] or ("text" if given["n_best"] == 1 else "tsv")
+    with _prefixes(given["prefix"], sink.lines) as prefixes:
+        tasks = _tasks(source, prefixes, sink.lines, given, report)
+        for outcome in translated(tasks, given, translator, given["workers"]):
+            numbered = enumerate(outcome.translations, sink.lines)
+            text = "".join(row for number, items in numbered for row in _formatted(number, items, form))
+            sink.write(text.encode(), outcome.lines)
+            report.add(outcome.report)
+            meter.advance(outcome.lines)
         if prefixes is not None and next(prefixes, None) is not None:
             raise DataError(f"{sink.lines} lines but more prefixes")
     meter.close()
-    if replaced:
-        translator.report.notes.append(f"{replaced} lines held bytes that are not UTF-8; those were replaced")
+    return report
 
 
-def _open(context: typer.Context) -> Translator:
+def _tasks(
+    source: IO[bytes], prefixes: Iterator[str] | None, first: int, given: Mapping[str, Any], report: Report
+) -> Iterator[Task]:
+    """The lines from one on, in chunks, with what each translation begins with."""
+    for chunk in chunks(source, first, WINDOW if given["workers"] == 1 else WINDOW // 8):
+        lines, replaced = decode(chunk)
+        report.replaced += replaced
+        begins = None if prefixes is None else list(islice(prefixes, len(lines)))
+        yield Task(lines, begins, first, given["n_best"])
+        first += len(lines)
+
+
+def open_from(given: Mapping[str, Any]) -> Translator:
     """The translator that the options describe; wrong ones are refused before the model is read."""
     from nmt.config import SamplingConfig, SearchConfig, parse_sampling
     from nmt.errors import ConfigError
     from nmt.translator import Options
 
-    given = context.params
     for name, allowed in (("output_format", FORMATS), ("long_lines", ("cut", "split"))):
         if given[name] not in (None, *allowed):
             flag = name.removeprefix("output_").replace("_", "-")
@@ -139,7 +148,7 @@ def _open(context: typer.Context) -> Translator:
     )
 
 
-def _job(context: typer.Context, file: Path) -> str:
+def _job(given: Mapping[str, Any], file: Path) -> str:
     """What decides on the output: the options, the weights and the input as they are now."""
     from nmt.checkpoint import MANIFEST, locate
     from nmt.errors import DataError
@@ -148,8 +157,7 @@ def _job(context: typer.Context, file: Path) -> str:
         state = file.stat()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
-    given = context.params
-    settings = sorted((name, str(value)) for name, value in given.items() if name != "output")
+    settings = sorted((name, str(value)) for name, value in given.items() if name not in ("output", "workers"))
     models = (given["model"], *(given["ensemble"] or ()))
     weights = [(locate(path, given["latest"]) / MANIFEST).read_bytes() for path in models]
     return job_of(settings, weights, state.st_size, state.st_mtime_ns)
