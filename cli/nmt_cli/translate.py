@@ -81,22 +81,30 @@ def translate(
 def _translate(translator: Translator, given: Mapping[str, Any], source: IO[bytes], sink: Sink) -> Report:
     """Chunk by chunk, until the source ends."""
     from nmt.errors import DataError
-    from nmt.translator import Report
 
-    meter, report = Meter(source), Report()
-    form = given["output_format"] or ("text" if given["n_best"] == 1 else "tsv")
+    meter, report = Meter(source), translator.report
     with _prefixes(given["prefix"], sink.lines) as prefixes:
         tasks = _tasks(source, prefixes, sink.lines, given, report)
-        for outcome in translated(tasks, given, translator, given["workers"]):
-            numbered = enumerate(outcome.translations, sink.lines)
-            text = "".join(row for number, items in numbered for row in _formatted(number, items, form))
-            sink.write(text.encode(), outcome.lines)
-            report.add(outcome.report)
-            meter.advance(outcome.lines)
+        if given["workers"] == 1:
+            for task in tasks:
+                found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
+                _deliver(found, given, sink, meter)
+        else:
+            for outcome in translated(tasks, given):
+                report.add(outcome.report)
+                _deliver(outcome.translations, given, sink, meter)
         if prefixes is not None and next(prefixes, None) is not None:
             raise DataError(f"{sink.lines} lines but more prefixes")
     meter.close()
     return report
+
+
+def _deliver(found: list[list[Translation]], given: Mapping[str, Any], sink: Sink, meter: Meter) -> None:
+    """Writes the translations of the next lines."""
+    form = given["output_format"] or ("text" if given["n_best"] == 1 else "tsv")
+    rows = (row for number, items in enumerate(found, sink.lines) for row in _formatted(number, items, form))
+    sink.write("".join(rows).encode(), len(found))
+    meter.advance(len(found))
 
 
 def _tasks(

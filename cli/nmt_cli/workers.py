@@ -1,4 +1,4 @@
-"""Chunks of lines translated by this process, or by several of one thread each, which beat threads that share a batch."""
+"""Chunks of lines translated by several processes of one thread each, which beat threads that share a batch."""
 
 from __future__ import annotations
 
@@ -30,25 +30,18 @@ class Task:
 class Outcome:
     """What became of a task."""
 
-    lines: int
     translations: list[list[Translation]]
     report: Report
 
 
-def translated(
-    tasks: Iterable[Task], given: Mapping[str, Any], translator: Translator, workers: int
-) -> Iterator[Outcome]:
+def translated(tasks: Iterable[Task], given: Mapping[str, Any]) -> Iterator[Outcome]:
     """The outcomes in the order of the tasks, of which only a few more than there are workers are under way at a time.
 
     Args:
         tasks: read as they are needed.
         given: the options, from which each worker opens its own translator.
-        translator: works if there are no workers beside this process.
-        workers: processes.
     """
-    if workers == 1:
-        yield from (_work(task, translator) for task in tasks)
-        return
+    workers: int = given["workers"]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin, (dict(given),)) as pool:
         waiting: deque[Future[Outcome]] = deque()
@@ -73,10 +66,10 @@ def _begin(given: Mapping[str, Any]) -> None:
     _own.append(open_from(given))
 
 
-def _work(task: Task, translator: Translator | None = None) -> Outcome:
+def _work(task: Task) -> Outcome:
     from nmt.translator import Report
 
-    translator = translator or _own[0]
+    (translator,) = _own
     translator.report = Report()
     found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
-    return Outcome(len(task.lines), found, translator.report)
+    return Outcome(found, translator.report)
