@@ -161,9 +161,8 @@ def best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> tu
     columns = log_probabilities.shape[1] // stripes
     folded = stripes * columns
     maxima = log_probabilities[:, :folded].unflatten(1, (stripes, columns)).amax(1)  # (R, columns)
-    totals = (maxima.view(sentences, beam, columns) + scores.to(maxima.dtype)[:, :, None]).flatten(
-        1
-    )  # (B, K * columns)
+    totals = maxima.view(sentences, beam, columns) + scores.to(maxima.dtype)[:, :, None]
+    totals = totals.flatten(1)  # (B, K * columns)
     chosen = totals.topk(min(count, totals.shape[1]), 1, sorted=False).indices
     every = torch.arange(log_probabilities.shape[1], device=scores.device)
     tokens = (chosen[:, None] % columns + every[:folded:columns, None]).flatten(1)
