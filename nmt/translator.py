@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -169,16 +168,6 @@ class Translator:
     def translate(self, lines: Sequence[str]) -> list[str]:
         """One translation per line, in order; blank lines stay blank."""
         return [best[0].text for best in self.translate_n_best(lines, 1)]
-
-    def translate_stream(
-        self, lines: Iterable[str], count: int = 1, window: int = 4096, prefixes: Iterable[str] | None = None
-    ) -> Iterator[list[Translation]]:
-        """The `count` best translations of each line of an endless stream, in bounded memory: `window` lines at a time."""
-        stream, starts, first = iter(lines), None if prefixes is None else iter(prefixes), self.report.lines
-        while chunk := list(islice(stream, window)):
-            given = None if starts is None else list(islice(starts, len(chunk)))
-            yield from self.translate_n_best(chunk, count, given, first)
-            first += len(chunk)
 
     def translate_n_best(
         self, lines: Sequence[str], count: int, prefixes: Sequence[str] | None = None, first: int = 0

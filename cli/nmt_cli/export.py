@@ -41,9 +41,7 @@ def export(
     from nmt.export.ctranslate2 import export_ctranslate2
 
     if to == "huggingface":
-        raise ConfigError(
-            "--to huggingface is refused: Marian, its nearest model, places sinusoidal positions and the end token otherwise"
-        )
+        raise ConfigError("--to huggingface is refused: that the folder would be exact has not been shown yet")
     if to != "ctranslate2":
         raise ConfigError(f"--to must be ctranslate2, got {to}")
     if output.exists():

@@ -31,7 +31,9 @@ def open_translator(
 
     if engine not in ("nmt", "ctranslate2"):
         raise ConfigError(f"--engine must be nmt or ctranslate2, got {engine}")
-    place = choose_device(device)
+    if engine == "ctranslate2" and device not in ("auto", "cpu"):
+        raise ConfigError(f"--engine ctranslate2 runs on the CPU here, got --device {device}")
+    place = choose_device("cpu" if engine == "ctranslate2" else device)
     arithmetic = choose_search_precision(precision, place)
     loaded = load_model(model, latest)
     other = None

@@ -85,6 +85,7 @@ def test_an_ensemble_with_itself_changes_nothing(trained: Path) -> None:
         (("--precision", "fp64"), "--precision must be auto, fp32, bf16 or int8"),
         (("--engine", "marian"), "--engine must be nmt or ctranslate2"),
         (("--engine", "ctranslate2"), "Transformers only"),
+        (("--engine", "ctranslate2", "--device", "cuda"), "runs on the CPU here"),
         (("--sample", "--top-p", "1.5"), "top_p"),
         (("--no-repeat-ngram", "-1"), "no_repeat_ngram"),
     ],
