@@ -36,6 +36,18 @@ class Batch:
         )
         return Batch(source, self.lengths, inputs, outputs, self.tokens)
 
+    def halves(self) -> list[Batch]:
+        """The batch in two parts of its sentences."""
+        middle = len(self.source) // 2
+        return [self._part(slice(None, middle)), self._part(slice(middle, None))]
+
+    def _part(self, rows: slice) -> Batch:
+        lengths, outputs = self.lengths[rows], self.target_output[rows]
+        counts = outputs.ne(PAD).sum(1)
+        width = int(counts.max())
+        inputs = self.target_input[rows, :width]
+        return Batch(self.source[rows, : int(lengths.max())], lengths, inputs, outputs[:, :width], int(counts.sum()))
+
 
 @dataclass(frozen=True)
 class Selection:

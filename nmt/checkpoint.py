@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from nmt.config import Recipe, load_recipe, recipe_to_toml
+from nmt.config import Recipe
 from nmt.errors import CheckpointError
 from nmt.files import atomic_folder, atomic_write, file_sha256
 from nmt.models import Model, build_model
 from nmt.prepared import Tokenizers
+from nmt.recipes import load_recipe, recipe_to_toml
 
 WEIGHTS, STATE, PROGRESS, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "MANIFEST.json"
 _PREFIX = "step-"
+_TRAINED = "trained"  # weights of which the checkpoint holds a running mean
 
 
 @dataclass(frozen=True)
@@ -37,29 +39,49 @@ class LoadedModel:
     """Provenance: scores, steps, fingerprints; empty for a checkpoint."""
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> Path:
-    """Writes `step-NNNNNNNN` under `folder` in one rename; `progress` must hold "step"."""
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
+    mean: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Writes `step-NNNNNNNN` under `folder` in one rename; `progress` must hold "step".
+
+    With a running mean of the weights, that is what the checkpoint translates with; the trained weights are kept as state.
+    """
     final = folder / f"{_PREFIX}{progress['step']:08d}"
     with atomic_folder(final) as draft:
-        _write(draft / WEIGHTS, save_tensors(_tensors(dict(model.named_parameters()))))
-        _write(draft / STATE, save_tensors(_optimizer_tensors(model, optimizer)))
+        trained = dict(model.named_parameters())
+        kept = {f"{name}|{_TRAINED}": tensor for name, tensor in trained.items()} if mean else {}
+        _write(draft / WEIGHTS, save_tensors(_tensors(mean or trained)))
+        _write(draft / STATE, save_tensors({**_optimizer_tensors(model, optimizer), **_tensors(kept)}))
         _write(draft / PROGRESS, json.dumps(progress, indent=1).encode())
         _write_manifest(draft)
     return final
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restores weights and optimizer state of a verified checkpoint; returns its progress."""
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, mean: Mapping[str, Tensor] | None = None
+) -> dict[str, Any]:
+    """Restores weights, optimizer state and the running mean, if any, of a verified checkpoint; returns its progress."""
     load_weights(path, model)
-    tensors = _read_tensors(path / STATE)
+    state: dict[str, dict[str, Tensor]] = {}
+    for key, value in _read_tensors(path / STATE).items():
+        name, _, entry = key.rpartition("|")
+        state.setdefault(name, {})[entry] = value
     for name, parameter in model.named_parameters():
-        entries = {key.rsplit("|", 1)[1]: value for key, value in tensors.items() if key.rsplit("|", 1)[0] == name}
-        if not entries:
+        entries = state.get(name, {})
+        if mean is not None:
+            mean[name].copy_(parameter.detach())
+            parameter.data.copy_(entries.pop(_TRAINED))
+        if not entries and parameter.requires_grad:
             raise CheckpointError(f"{path}: holds no optimizer state of {name}")
-        optimizer.state[parameter] = {
-            key: value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
-            for key, value in entries.items()
-        }
+        if parameter.requires_grad:
+            optimizer.state[parameter] = {
+                key: value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
+                for key, value in entries.items()
+            }
     return json.loads((path / PROGRESS).read_text(encoding="utf-8"))
 
 
@@ -69,7 +91,24 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         CheckpointError: damaged, or another model's.
     """
-    tensors = _read_tensors(path / WEIGHTS)
+    copy_weights(read_weights(path), model, str(path))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint or bundle, by name.
+
+    Raises:
+        CheckpointError: there are none, or they are damaged.
+    """
+    return _read_tensors(path / WEIGHTS)
+
+
+def copy_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: str) -> None:
+    """Copies weights by name into a model of the same shape; `path` names their source in errors.
+
+    Raises:
+        CheckpointError: they are another model's.
+    """
     parameters = dict(model.named_parameters())
     if tensors.keys() != parameters.keys():
         missing, surplus = sorted(parameters.keys() - tensors.keys()), sorted(tensors.keys() - parameters.keys())
@@ -132,13 +171,21 @@ def best_checkpoint(folder: Path) -> Path | None:
     return folder / name if (folder / name).is_dir() else None
 
 
-def write_bundle(folder: Path, checkpoint: Path, recipe: Recipe, tokenizers: Tokenizers, card: dict[str, Any]) -> None:
-    """Writes a self-contained model: weights, recipe, tokenizers and card."""
+def write_bundle(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    origin: Sequence[str],
+    recipe: Recipe,
+    tokenizers: Tokenizers,
+    card: dict[str, Any],
+) -> None:
+    """Writes a self-contained model: weights, recipe, tokenizers and card; `origin` names the checkpoints, oldest first."""
     with atomic_folder(folder) as draft:
-        shutil.copyfile(checkpoint / WEIGHTS, draft / WEIGHTS)
+        _write(draft / WEIGHTS, save_tensors(_tensors(weights)))
         (draft / "recipe.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
         tokenizers.save(draft)
-        card = {"format": 1, "checkpoint": checkpoint.name, "vocabulary": tokenizers.fingerprints, **card}
+        identity = {"checkpoint": origin[-1], "checkpoints": list(origin), "vocabulary": tokenizers.fingerprints}
+        card = {"format": 1, **identity, **card}
         _write(draft / "card.json", json.dumps(card, indent=1, ensure_ascii=False).encode())
         _write_manifest(draft)
 
@@ -180,7 +227,7 @@ def locate(path: Path, latest: bool = False) -> Path:
         return saved[-1]
     if saved:
         best = best_checkpoint(folder) or saved[-1]
-        return path / "model" if _bundled_checkpoint(path / "model") == best.name else best
+        return path / "model" if _bundled_checkpoint(path / "model") in (best.name, saved[-1].name) else best
     if (path / WEIGHTS).exists():
         raise CheckpointError(f"{path}: damaged: {MANIFEST} is missing")
     state = "holds no bundle, run or checkpoint" if path.is_dir() else "no such folder"

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import tomllib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
-
-from nmt.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
@@ -20,9 +13,6 @@ class Section(BaseModel):
     """A frozen part of a recipe that refuses keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-SectionType = TypeVar("SectionType", bound=Section)
 
 
 class CleaningConfig(Section):
@@ -107,6 +97,8 @@ class RnnConfig(Section):
     """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
     dropout: Probability = 0.2
     """On embeddings, between layers and on the readout."""
+    word_dropout: Probability = 0.0
+    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016; Sennrich and Zhang 2019)."""
 
     @model_validator(mode="after")
     def _bridge_carries_something(self) -> Self:
@@ -147,6 +139,8 @@ class TransformerConfig(Section):
     """On attention weights."""
     activation_dropout: Probability = 0.0
     """Inside the feed-forward layers."""
+    word_dropout: Probability = 0.0
+    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -173,8 +167,8 @@ class TrainingConfig(Section):
     """Longest training sentence in tokens on either side; longer pairs are left out and counted."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate."""
-    schedule: Literal["cosine", "inverse_square_root", "plateau", "constant"] = "cosine"
-    """Course of the learning rate after warm-up."""
+    schedule: Literal["cosine", "inverse_square_root", "trapezoid", "plateau", "constant"] = "cosine"
+    """Course of the learning rate after warm-up; a trapezoid falls linearly to zero over the last fifth."""
     warmup: Annotated[int, Field(ge=0)] | None = None
     """Updates of linear warm-up; by family: 200 for RNNs, 800 for Transformers (at most a tenth of all updates)."""
     plateau_patience: PositiveInt = 2
@@ -187,12 +181,28 @@ class TrainingConfig(Section):
     """Largest norm of the gradient."""
     label_smoothing: Probability = 0.1
     """Share of the probability spread over the vocabulary (Szegedy et al. 2016)."""
+    bpe_dropout: Probability = 0.0
+    """Chance of leaving a merge out, drawn anew each epoch on both sides (Provilkov et al. 2020); `bpe` only."""
+    r_drop: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the divergence between two passes with different dropout (Liang et al. 2021); doubles the work."""
+    ema: Probability = 0.0
+    """Decay of a running mean of the weights, which then is what is validated and translates; 0: none. 0.999, say."""
+    average: PositiveInt = 1
+    """The model is the mean of that many last checkpoints; 1: the best checkpoint."""
+    initialise: str | None = None
+    """A bundle, run or checkpoint whose weights training starts from; embeddings go by piece if tokenizers differ."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that are not trained, as patterns of their names, such as `encoder*`."""
+    recompute: bool = False
+    """Computes each layer again in the backward pass instead of keeping its activations: a third more work, less memory."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of matrix products; auto: bf16 where the device is fast at it."""
     validate_every: PositiveInt = 500
     """Updates between validations; each writes a checkpoint."""
     validation_sentences: PositiveInt = 500
-    """Validation sentences that are translated (greedily) for BLEU; the loss uses all of them."""
+    """Validation sentences that are translated (greedily) for the score; the loss uses all of them."""
+    metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    """What decides on the best checkpoint, on patience and on `plateau`."""
     patience: PositiveInt | None = None
     """Stop after so many validations without a better score."""
     keep: PositiveInt = 3
@@ -286,188 +296,21 @@ class Recipe(Section):
             raise ValueError("model.tie = 'all' needs tokenizer.joint = true; use model.tie = 'output'")
         return self
 
+    @model_validator(mode="after")
+    def _training_fits_the_model(self) -> Self:
+        training = self.training
+        if training.bpe_dropout and self.tokenizer.kind != "bpe":
+            raise ValueError(f"training.bpe_dropout needs tokenizer.kind = 'bpe', got {self.tokenizer.kind!r}")
+        if training.average > training.keep:
+            raise ValueError(
+                f"training.keep must be at least training.average = {training.average}, got {training.keep}"
+            )
+        if training.recompute and self.model.kind != "transformer":
+            raise ValueError("training.recompute is for Transformers: a recurrence cannot be cut into layers")
+        return self
+
 
 FAMILY_TRAINING: dict[str, dict[str, Any]] = {
     "rnn": {"warmup": 200},
     "transformer": {"warmup": 800},
 }
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe file (or a folder that holds `recipe.toml`) and applies `key.path=value` overrides.
-
-    Raises:
-        ConfigError: naming the file, every wrong key and value, and the nearest known key.
-    """
-    path = path / "recipe.toml" if path.is_dir() else path
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such recipe{_suggest(path.name, _siblings(path))}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    for override in overrides:
-        _override(values, override)
-    return parse_recipe(values, str(path))
-
-
-def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
-    """Validates the nested values of a recipe; `origin` names their source in errors.
-
-    Raises:
-        ConfigError: with all errors at once, one a line.
-    """
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{origin}: {_explain(item)}" for item in error.errors())) from None
-
-
-def parse_search(base: SearchConfig, changes: Mapping[str, object]) -> SearchConfig:
-    """Search settings with those changes that are not None.
-
-    Raises:
-        ConfigError: naming each wrong option.
-    """
-    given = {key: value for key, value in changes.items() if value is not None}
-    return _parse_section(SearchConfig, {**base.model_dump(), **given})
-
-
-def parse_sampling(values: Mapping[str, object]) -> SamplingConfig:
-    """Sampling settings from those values that are not None.
-
-    Raises:
-        ConfigError: naming each wrong option.
-    """
-    return _parse_section(SamplingConfig, {key: value for key, value in values.items() if value is not None})
-
-
-def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
-    """Tokenizer settings from plain values.
-
-    Raises:
-        ConfigError: naming each wrong option.
-    """
-    return _parse_section(TokenizerConfig, values)
-
-
-def recipe_to_toml(recipe: Recipe) -> str:
-    """The resolved recipe as TOML that runs again as it is."""
-    return "\n".join(_toml_lines(recipe.model_dump(exclude_none=True), ()))
-
-
-def recipe_schema() -> str:
-    """JSON schema of a recipe, for editors."""
-    return json.dumps(Recipe.model_json_schema(), indent=2)
-
-
-def option_names(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
-    """Dotted names of every option of a recipe; those of a model family stand under `model[kind]`."""
-    if section is Recipe:
-        rnn, transformer = (option_names(model, f"model[{kind}].") for kind, model in FAMILIES.items())
-        return [name for name in _fields(section, "") if not name.startswith("model")] + rnn + transformer
-    return _fields(section, prefix)
-
-
-FAMILIES: dict[str, type[Section]] = {"rnn": RnnConfig, "transformer": TransformerConfig}
-
-
-def _parse_section(section: type[SectionType], values: dict[str, Any]) -> SectionType:
-    try:
-        return section.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
-
-
-def _fields(section: type[BaseModel], prefix: str) -> list[str]:
-    names: list[str] = []
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            names += _fields(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
-    return names
-
-
-def _explain(item: Any) -> str:
-    """One validation error as a sentence that names the key."""
-    location = [str(part) for part in item["loc"] if str(part) not in FAMILIES]
-    key = ".".join(location)
-    message = str(item["msg"]).removeprefix("Value error, ")
-    match item["type"]:
-        case "extra_forbidden":
-            return f"unknown key {key}{_suggest(location[-1], _known_keys(item['loc'][:-1]))}"
-        case "missing":
-            return f"{key} is missing"
-        case "union_tag_invalid" | "union_tag_not_found":
-            return f"model.kind must be one of {', '.join(FAMILIES)}{_suggest(str(item['input'].get('kind', '')), FAMILIES)}"
-        case "value_error":
-            return f"{key}: {message}" if key else message
-        case "literal_error":
-            hint = _suggest(str(item["input"]), _quoted(item))
-            return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{hint}"
-        case _:
-            return f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
-
-
-def _quoted(item: Any) -> list[str]:
-    return [part for part in str(item["ctx"]["expected"]).split("'") if part.strip(", ") not in ("", "or")]
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    section: type[BaseModel] = Recipe
-    for part in location:
-        if part in FAMILIES:
-            section = FAMILIES[part]
-        elif part in section.model_fields:
-            annotation = section.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                section = annotation
-    return list(section.model_fields)
-
-
-def _suggest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _siblings(path: Path) -> list[str]:
-    return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"--set {override}: expected key=value, for example --set model.layers=2")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        child = values.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: {parent} is a value, not a section")
-        values = cast(dict[str, Any], child)
-    values[last] = _toml_value(text.strip())
-
-
-def _toml_value(text: str) -> Any:
-    """A TOML value; what is none (a bare word) is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
-    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    lines = [f"[{'.'.join(path)}]"] if path and plain else []
-    lines += [f"{key} = {_toml_text(value)}" for key, value in plain.items()] + [""] * bool(plain)
-    for key, value in values.items():
-        if isinstance(value, dict):
-            lines += _toml_lines(cast(dict[str, Any], value), (*path, key))
-    return lines
-
-
-def _toml_text(value: Any) -> str:
-    """TOML of a string, number, boolean or list; for these JSON is TOML too, but for DEL, which TOML wants escaped."""
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_text(item) for item in cast(Sequence[Any], value)) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -46,6 +46,13 @@ class Ragged:
             matrix[np.arange(len(rows)), lengths + shift] = after
         return matrix
 
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence[int]]) -> Ragged:
+        """Sequences put end to end, in memory."""
+        builder = _Builder()
+        builder.extend(sequences)
+        return builder.ragged()
+
 
 @dataclass(frozen=True)
 class EncodedCorpus:
@@ -94,11 +101,15 @@ class _Builder:
         self.values = array("I")
         self.offsets = array("q", [0])
 
-    def extend(self, sequences: Sequence[Sequence[int]]) -> None:
+    def extend(self, sequences: Iterable[Sequence[int]]) -> None:
         for sequence in sequences:
             self.values.extend(sequence)
             self.offsets.append(len(self.values))
 
+    def ragged(self) -> Ragged:
+        values = np.frombuffer(self.values, dtype=np.uint32) if self.values else np.zeros(0, np.uint32)
+        return Ragged(values, np.frombuffer(self.offsets, dtype=np.int64))
+
     def column(self) -> Any:
-        values = pa.array(np.frombuffer(self.values, dtype=np.uint32) if self.values else np.zeros(0, np.uint32))
-        return pa.LargeListArray.from_arrays(pa.array(np.frombuffer(self.offsets, dtype=np.int64)), values)
+        ragged = self.ragged()
+        return pa.LargeListArray.from_arrays(pa.array(ragged.offsets), pa.array(ragged.values))

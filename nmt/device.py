@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -47,6 +48,20 @@ def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device
     return "bf16" if has_fast_bf16() else "fp32"
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """How training multiplies matrices. Chosen once and kept in the checkpoint: a restart must not choose otherwise."""
+
+    precision: Precision
+    onednn: bool
+    """On CPU: fp32 products through oneDNN instead of MKL."""
+
+
+def choose_arithmetic(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Arithmetic:
+    """The precision asked for, and what a probe finds faster on this device without being less exact."""
+    return Arithmetic(choose_precision(name, device), device.type == "cpu" and onednn_is_faster())
+
+
 def choose_search_precision(name: str, device: torch.device) -> SearchPrecision:
     """Arithmetic of search. On CPU auto is fp32, which makes output independent of the batch; bf16 and int8 are a choice.
 
@@ -70,12 +85,9 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 @contextmanager
-def fast_products(device: torch.device, sentences: int) -> Generator[None]:
-    """Inside, fp32 products go through oneDNN where a probe finds that faster and as exact (AMD's CPUs, mostly).
-
-    For a few sentences at a time what it costs to set a product up outweighs that.
-    """
-    if device.type != "cpu" or sentences < 8 or not _onednn_is_faster():
+def fast_products(enabled: bool) -> Generator[None]:
+    """Inside, if enabled, fp32 products go through oneDNN; see `onednn_is_faster`."""
+    if not enabled:
         yield
         return
     matmul = _matmul_settings()
@@ -93,9 +105,9 @@ def set_threads() -> None:
         torch.set_num_threads(_usable_cores())
 
 
-def seed_update(seed: int, update: int) -> None:
-    """Seeds the generators of one update, so that there is no generator state to save."""
-    torch.manual_seed((seed * 1_000_003 + update) % 2**63)
+def seed_update(seed: int, update: int, rank: int = 0) -> None:
+    """Seeds the generators of one update of one process, so that there is no generator state to save."""
+    torch.manual_seed((seed * 1_000_003 + update + rank * 7_368_787_001) % 2**63)
 
 
 def describe(device: torch.device) -> str:
@@ -139,8 +151,11 @@ def _matmul_settings() -> Any:
 
 
 @cache
-def _onednn_is_faster() -> bool:
-    """Whether torch's switch to oneDNN, whose name promises bf16, keeps fp32 exact here (not so with AMX) and pays."""
+def onednn_is_faster() -> bool:
+    """Whether torch's switch to oneDNN, whose name promises bf16, keeps fp32 exact on this CPU (not so with AMX) and pays.
+
+    It does on AMD's CPUs, mostly.
+    """
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = left.double() @ right.double()

@@ -26,18 +26,44 @@ class Loss:
 
 
 def smoothed_cross_entropy(hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float) -> Loss:
-    """Cross entropy of targets (B, T) given hidden states (B, T, D), padding left out.
+    """Cross entropy of targets (B, T) given hidden states (B, T, D), padding left out; products in the type of the states.
 
     sum over tokens of -(1 - smoothing) log p(y) - smoothing / V sum_v log p(v), as torch's `cross_entropy` has it
     (Szegedy et al. 2016, section 7).
     """
+    return Loss(*_projected(hidden, output, target, smoothing, 0.0))
+
+
+def consistent_cross_entropy(
+    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float
+) -> Loss:
+    """R-Drop (Liang et al. 2021): two passes over the same batch with different dropout are drawn together.
+
+    Half of their equation 4, so that it weighs as much as one pass: the mean of the two cross entropies, and
+    `divergence` / 4 (KL(P1 || P2) + KL(P2 || P1)).
+
+    Args:
+        hidden: states (2 B, T, D), the first pass before the second.
+        output: projection to logits.
+        target: (B, T).
+        smoothing: as in `smoothed_cross_entropy`.
+        divergence: the paper's alpha.
+    """
+    total, likelihood, correct = _projected(hidden, output, target.repeat(2, 1), smoothing, divergence)
+    return Loss(total / 2, likelihood / 2, correct / 2)
+
+
+def _projected(
+    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float
+) -> tuple[Tensor, Tensor, Tensor]:
     flat = target.flatten()
     rows = flat.ne(PAD).nonzero().squeeze(1)
     hidden = hidden.flatten(0, 1).index_select(0, rows)
+    options = (smoothing, divergence, torch.is_grad_enabled())
     values: tuple[Tensor, Tensor, Tensor] = _ProjectedCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch's gap
-        hidden, output.weight, output.bias, flat.index_select(0, rows), smoothing, torch.is_grad_enabled()
+        hidden, output.weight, output.bias, flat.index_select(0, rows), options
     )
-    return Loss(*values)
+    return values
 
 
 class _ProjectedCrossEntropy(torch.autograd.Function):
@@ -49,17 +75,23 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float, gradients: bool
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: tuple[float, float, bool]
     ) -> Any:
-        """Sums of loss, negative log-likelihood and correct tokens over hidden (N, D) and target (N,)."""
-        exact = torch.promote_types(hidden.dtype, torch.float32)
+        """Sums of loss, negative log-likelihood and correct tokens over hidden (N, D) and target (N,).
+
+        With a divergence, the first and the second half of the rows are two passes over the same tokens.
+        """
+        smoothing, divergence, gradients = options
+        exact, passes = torch.promote_types(hidden.dtype, torch.float32), 2 if divergence else 1
         matrix, offset = weight.to(hidden.dtype), bias.to(hidden.dtype)
         column_mean, bias_mean = weight.mean(0, dtype=exact), bias.mean(dtype=exact)
         sums = torch.zeros(3, dtype=exact, device=hidden.device)
         d_hidden: list[Tensor] = []
         d_weight, d_bias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
-        chunk = _CHUNK[hidden.device.type]
-        for x, y in zip(hidden.split(chunk), target.split(chunk), strict=True):
+        states, labels = hidden.unflatten(0, (passes, -1)), target.unflatten(0, (passes, -1))
+        chunk = _CHUNK[hidden.device.type] // passes
+        for part, label in zip(states.split(chunk, 1), labels.split(chunk, 1), strict=True):
+            x, y = part.flatten(0, 1), label.flatten()
             z = F.linear(x, matrix, offset).to(exact)  # (rows, V)
             chosen, highest = z.gather(1, y[:, None]).squeeze(1), z.amax(1)
             p = z.softmax(1)
@@ -68,19 +100,23 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             mean_logit = x.to(exact) @ column_mean + bias_mean
             smoothed = (1 - smoothing) * negative + smoothing * (log_normaliser - mean_logit)
             sums += torch.stack([smoothed.sum(), negative.sum(), chosen.ge(highest).sum().to(exact)])
+            if divergence:
+                apart, by_logits = _divergence(z - log_normaliser[:, None], p)
+                sums[0] += divergence / 2 * apart
+                p = torch.add(p, by_logits, alpha=divergence / 2)
             if gradients:
                 d_bias += p.sum(0)
                 p = p.to(hidden.dtype)
-                d_hidden.append(p @ matrix)
+                d_hidden.append((p @ matrix).unflatten(0, (passes, -1)))
                 d_weight += p.t() @ x
         total, likelihood, correct = sums.unbind()
         ctx.mark_non_differentiable(likelihood, correct)
         if not gradients:
             return total, likelihood, correct
-        d_states = torch.cat(d_hidden).sub_(smoothing * column_mean.to(hidden.dtype))
+        d_states = torch.cat(d_hidden, 1).flatten(0, 1).sub_(smoothing * column_mean.to(hidden.dtype))
         d_states.sub_(matrix.index_select(0, target), alpha=1 - smoothing)
-        states, ones = hidden.to(exact), torch.ones_like(target, dtype=exact)
-        d_weight.sub_(smoothing / len(weight) * states.sum(0)).index_add_(0, target, states, alpha=smoothing - 1)
+        rows, ones = hidden.to(exact), torch.ones_like(target, dtype=exact)
+        d_weight.sub_(smoothing / len(weight) * rows.sum(0)).index_add_(0, target, rows, alpha=smoothing - 1)
         d_bias.sub_(smoothing / len(weight) * len(target)).index_add_(0, target, ones, alpha=smoothing - 1)
         ctx.save_for_backward(d_states, d_weight.to(weight.dtype), d_bias.to(bias.dtype))
         return total, likelihood, correct
@@ -90,4 +126,14 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         """Scales the gradients that `forward` has made by that of the total."""
         d_states, d_weight, d_bias = ctx.saved_tensors
         scale = gradients[0]
-        return d_states * scale.to(d_states.dtype), d_weight * scale, d_bias * scale, None, None, None
+        return d_states * scale.to(d_states.dtype), d_weight * scale, d_bias * scale, None, None
+
+
+def _divergence(log_p: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """KL(P1 || P2) + KL(P2 || P1), summed, of the two halves of the rows (2 n, V), and its gradient by the logits.
+
+    By the logits of P1 it is p1 (log p1 - log p2 - KL(P1 || P2)) + p1 - p2, and by those of P2 the same turned round.
+    """
+    gap = log_p - log_p.roll(len(log_p) // 2, 0)  # log p1 - log p2, then log p2 - log p1
+    each = (p * gap).sum(1, keepdim=True)  # (2 n, 1)
+    return each.sum(), (gap - each + 1) * p - p.roll(len(p) // 2, 0)

@@ -85,6 +85,12 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool =
     return float(BLEU(lowercase=lowercase).corpus_score(list(hypotheses), [list(references)]).score)
 
 
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """chrF2 without an interval, for validation during training."""
+    _check(hypotheses, references)
+    return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
+
+
 def bleu_by_length(
     sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], tokenize: Tokenization = "13a"
 ) -> list[Bucket]:

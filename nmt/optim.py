@@ -12,8 +12,9 @@ from nmt.config import TrainingConfig
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019) in one fused kernel; without weight decay it is Adam. Vectors never decay."""
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.dim() >= 2]
+    vectors = [parameter for parameter in trained if parameter.dim() < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=0.0, betas=config.adam_betas, eps=1e-9, fused=True)
 
@@ -22,7 +23,8 @@ def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_fac
     """Learning rate of an update, counted from 1, of `updates` in all.
 
     Linear warm-up over `warmup` updates, at most a tenth of all; then by schedule: half a cosine down to zero,
-    peak * sqrt(warmup / update) (Vaswani et al. 2017, equation 3), `plateau_factor` times the peak, or the peak.
+    peak * sqrt(warmup / update) (Vaswani et al. 2017, equation 3), the peak until it falls linearly to zero over the last
+    fifth (Zhai et al. 2022), `plateau_factor` times the peak, or the peak.
     """
     peak = config.learning_rate
     warmup = max(1, min(config.warmup or 1, updates // 10))
@@ -34,6 +36,8 @@ def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_fac
             return peak * 0.5 * (1 + math.cos(math.pi * progress))
         case "inverse_square_root":
             return peak * math.sqrt(warmup / update)
+        case "trapezoid":
+            return peak * min(1.0, 5 * (1 - update / updates))
         case "plateau":
             return peak * plateau_factor
         case "constant":

@@ -104,6 +104,10 @@ class Prepared:
         """Encoded validation pairs."""
         return read_corpus(self.folder / "valid.arrow")
 
+    def training_text(self) -> TestSet:
+        """The text of the training pairs, row for row."""
+        return TestSet.read("train", self.folder / "train.source", self.folder / "train.target")
+
     @property
     def fingerprint(self) -> str:
         """Identity of the corpus as prepared."""

@@ -34,6 +34,8 @@ class Progress:
     updates: int = 0
     """Updates planned in all."""
     precision: Precision = "fp32"
+    onednn: bool = False
+    """See `nmt.device.Arithmetic`; what was chosen at the start is kept."""
     plateau_factor: float = 1.0
     validations: int = 0
     next_validation: int = 0
@@ -41,10 +43,16 @@ class Progress:
     stale: int = 0
     """Validations since the best."""
     best_step: int = 0
+    best_score: float = -math.inf
+    """By `training.metric`; higher is better."""
     best_bleu: float = -1.0
     best_loss: float = math.inf
     skipped: int = 0
     """Updates left out because of a loss or gradient that was not finite."""
+    splits: int = 0
+    """Batches that did not fit into memory and were halved."""
+    usual_loss: float = 0.0
+    """Running mean of the loss per token."""
     target_tokens: int = 0
     training_seconds: float = 0.0
     """Time in updates."""

@@ -98,6 +98,13 @@ class Tokenizer:
         """Token ids of each line, without special tokens."""
         return self._processor.encode(list(lines))
 
+    def encode_with_dropout(self, lines: Sequence[str], probability: float, seed: int) -> list[list[int]]:
+        """Token ids of each line with merges left out at random: BPE-dropout (Provilkov et al. 2020)."""
+        sentencepiece.set_random_generator_seed(seed % 2**32)
+        return self._processor.encode(
+            list(lines), enable_sampling=True, alpha=probability, nbest_size=-1, num_threads=1
+        )
+
     def encode_pieces(self, lines: Sequence[str]) -> list[list[str]]:
         """Tokens of each line, as text."""
         return self._processor.encode(list(lines), out_type=str)

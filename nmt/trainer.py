@@ -1,4 +1,4 @@
-"""Training: one readable loop, one update, and a state from which it goes on as if it had never stopped."""
+"""Training: one readable loop, and a state from which it goes on as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,30 +16,43 @@ import torch
 
 import nmt
 from nmt import checkpoint as store
-from nmt.batching import Batch, collate, padding_share, plan_epoch, select
-from nmt.config import Recipe, load_recipe, recipe_to_toml
+from nmt.averaging import mean_of_checkpoints
+from nmt.batching import Batch, padding_share
+from nmt.config import Recipe
 from nmt.dataset import Ints
-from nmt.device import autocast, choose_precision, describe, peak_memory_mb, seed_update
-from nmt.errors import CheckpointError, ConfigError, DataError, NmtError
+from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb
+from nmt.distributed import World
+from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.files import atomic_write, clear_litter, fingerprint
-from nmt.loss import smoothed_cross_entropy
-from nmt.metrics import bleu
+from nmt.fine_tuning import freeze, initialise
 from nmt.models import build_model
-from nmt.optim import learning_rate, make_optimizer
+from nmt.optim import learning_rate
 from nmt.prepared import Prepared
 from nmt.progress import Progress, Sums
+from nmt.recipes import load_recipe, recipe_to_toml
 from nmt.running import TrainingInterrupted, only_trainer, stop_signals
-from nmt.translator import Translator
+from nmt.stream import BatchStream, Drawn, Place
+from nmt.updater import Outcome, Updater
+from nmt.validation import Validation, Validator, exp
 
 Entry = dict[str, Any]
 Reporter = Callable[[Entry], None]
 
 _MAX_NON_FINITE = 10
+_SPIKE = 1.5  # a loss so many times the running mean names its batch
 _UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
 _PROBED_UPDATES = 20
 _VALIDATIONS_IN_BUDGET = 8
+_UNREAD = {"cpu": 1, "cuda": 16}  # updates whose figures may wait on the device
 # Changing these between two starts of a run changes nothing that was learnt so far.
-_HARMLESS = ("search.", "training.updates", "training.keep", "training.patience", "training.log_every")
+_HARMLESS = (
+    "search.",
+    "training.updates",
+    "training.keep",
+    "training.average",
+    "training.patience",
+    "training.log_every",
+)
 
 
 class Trainer:
@@ -52,6 +66,7 @@ class Trainer:
         device: torch.device,
         report: Reporter = lambda _: None,
         budget: float | None = None,
+        world: World | None = None,
     ) -> None:
         """Checks everything that can be checked before work begins.
 
@@ -62,12 +77,13 @@ class Trainer:
             device: where to train.
             report: receives each log entry.
             budget: seconds to train, validations included; replaces `training.updates`.
+            world: the processes that train together; None: this one alone.
 
         Raises:
             ConfigError: the budget does not go with the schedule, or the run belongs to another recipe.
             DataError: no training pair fits the length limit.
         """
-        if budget is not None and recipe.training.schedule != "cosine":
+        if budget is not None and recipe.training.schedule not in ("cosine", "trapezoid"):
             raise ConfigError(
                 "--budget needs a schedule that ends when time is up: "
                 f"--set training.schedule=cosine, not {recipe.training.schedule}"
@@ -75,21 +91,26 @@ class Trainer:
         self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
         self.run_folder, self.folder = run, run / "checkpoints"
         self.device, self.report, self.budget = device, report, budget
-        self.selection = select(prepared.train, self.config.max_length)
-        if not len(self.selection.rows):
-            raise DataError(f"no training pair has at most training.max_length = {self.config.max_length} tokens")
+        self.world = world or World(device)
         self.tokenizers = prepared.tokenizers
         torch.manual_seed(recipe.seed)
         sizes = self.tokenizers.source.vocabulary_size, self.tokenizers.target.vocabulary_size
         self.model = build_model(recipe.model, *sizes).to(device)
-        self.optimizer = make_optimizer(self.model, self.config)
+        self.model.recompute = self.config.recompute
+        if self.config.initialise and not store.checkpoints(self.folder):
+            initialise(self.model, self.tokenizers, Path(self.config.initialise))
+        freeze(self.model, self.config.freeze)
+        arithmetic = choose_arithmetic(self.config.precision, device)
+        self.updater = Updater(self.model, self.config, device, arithmetic, recipe.seed, self.world)
+        self.validator = Validator(recipe, prepared, self.updater, run)
+        self.stream = BatchStream(recipe, prepared, self.world.rank, self.world.size)
         self.progress = Progress(
             updates=self.config.updates if budget is None else _UNPLANNED,
             next_validation=self.config.validate_every if budget is None else _UNPLANNED,
-            precision=choose_precision(self.config.precision, device),
+            precision=arithmetic.precision,
+            onednn=arithmetic.onednn,
         )
-        self.validation = prepared.testset("valid")
-        self._plan: tuple[int, list[Ints]] | None = None
+        self._unread: list[tuple[int, list[Ints], Outcome]] = []
         self._non_finite = 0
 
     def run(self) -> Progress:
@@ -99,142 +120,116 @@ class Trainer:
             TrainingInterrupted: a signal came; everything is saved.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with only_trainer(self.run_folder), stop_signals() as stop:
-            clear_litter(self.folder)
-            clear_litter(self.run_folder)
-            self._resume()
-            self._announce()
-            while self.progress.step < self.progress.updates and not self._out_of_patience:
-                self._update()
-                if stop.number:
-                    self._save()
-                    raise TrainingInterrupted(stop.number, self.progress.step)
-            if not self._is_saved:
-                self._validate()
-            self._write_bundle()
+        alone: AbstractContextManager[object] = only_trainer(self.run_folder) if self.world.leads else nullcontext()
+        with alone, stop_signals() as stop:
+            try:
+                self._resume()
+                self._announce()
+                while self.progress.step < self.progress.updates and not self._out_of_patience:
+                    self._update()
+                    if number := int(self.world.largest(stop.number)):
+                        self._save()
+                        raise TrainingInterrupted(number, self.progress.step)
+                if not self._is_saved:
+                    self._validate()
+                self._write_bundle()
+            finally:
+                self.stream.close()
         return self.progress
 
     def _update(self) -> None:
         """One optimizer update, and what falls due after it."""
         start, progress = perf_counter(), self.progress
-        batches = [self._next_batch() for _ in range(self.config.accumulate)]
+        drawn = [self._next_batch() for _ in range(self.config.accumulate)]
         progress.step += 1
-        norm, rate = self._step(batches)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        seconds = perf_counter() - start
+        rate = learning_rate(progress.step, progress.updates, self.config, progress.plateau_factor)
+        outcome = self._step([item.batch for item in drawn if item.batch is not None], rate)
+        self._unread.append((progress.step, [item.rows for item in drawn], outcome))
+        logs = progress.step % self.config.log_every == 0
+        validates = progress.step in (progress.next_validation, progress.updates)
+        if logs or validates or len(self._unread) >= _UNREAD[self.device.type]:
+            self._read_outcomes()
+        seconds = self.world.largest(perf_counter() - start)
         progress.training_seconds += seconds
         progress.sums.seconds += seconds
-        progress.sums.gradient_norm += norm
-        progress.sums.updates += 1
         if progress.updates == _UNPLANNED and self._speed_is_known:
             self._fit_budget()
-        if progress.step % self.config.log_every == 0:
+        if logs:
             self._log_training(rate)
-        if progress.step in (progress.next_validation, progress.updates):
+        if validates or progress.step in (progress.next_validation, progress.updates):
             self._validate()
 
-    def _step(self, batches: list[tuple[Ints, Batch]]) -> tuple[float, float]:
-        """Gradients of all batches weighted by tokens, one optimizer step; returns gradient norm and learning rate."""
-        progress, config = self.progress, self.config
-        seed_update(self.recipe.seed, progress.step)
-        rate = learning_rate(progress.step, progress.updates, config, progress.plateau_factor)
-        tokens = sum(batch.tokens for _, batch in batches)
-        sums = [0.0, 0.0, 0.0]
-        for _, batch in batches:
-            loss = self._loss(batch.to(self.device), config.label_smoothing)
-            (loss.total / tokens).backward()
-            parts = torch.stack([loss.total.detach(), loss.negative_log_likelihood, loss.correct]).tolist()
-            sums = [total + part for total, part in zip(sums, parts, strict=True)]
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))
-        if math.isfinite(sums[0]) and math.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
+    def _step(self, batches: list[Batch], rate: float) -> Outcome:
+        return self.updater.update(self.progress.step, batches, rate)
+
+    def _next_batch(self) -> Drawn:
+        progress = self.progress
+        drawn = self.stream.draw(Place(progress.epoch, progress.position))
+        progress.epoch, progress.position = drawn.after.epoch, drawn.after.position
+        return drawn
+
+    def _read_outcomes(self) -> None:
+        """Takes the figures of the last updates from the device: sums for the log, and what went wrong."""
+        progress, unread = self.progress, self._unread
+        self._unread = []
+        for (step, rows, outcome), figures in zip(
+            unread, torch.stack([outcome.figures for _, _, outcome in unread]).tolist() if unread else [], strict=True
+        ):
+            loss, negative, correct, norm, finite = figures
+            progress.splits += outcome.splits
+            progress.sums.updates += 1
+            if not finite:
+                self._skipped(step, rows)
+                continue
             self._non_finite = 0
-            progress.sums.loss += sums[0]
-            progress.sums.negative_log_likelihood += sums[1]
-            progress.sums.correct += sums[2]
-            progress.sums.tokens += tokens
-            progress.target_tokens += tokens
-        else:
-            norm = 0.0
-            self._skip_update([rows for rows, _ in batches])
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm, rate
+            progress.sums.loss += loss
+            progress.sums.negative_log_likelihood += negative
+            progress.sums.correct += correct
+            progress.sums.gradient_norm += norm
+            progress.sums.tokens += outcome.tokens
+            progress.target_tokens += outcome.tokens
+            self._watch_for_spikes(step, rows, loss / max(outcome.tokens, 1))
 
-    def _loss(self, batch: Batch, smoothing: float) -> Any:
-        with autocast(self.device, self.progress.precision):
-            hidden = self.model(batch.source, batch.lengths, batch.target_input)
-        return smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing)
-
-    def _skip_update(self, rows: list[Ints]) -> None:
+    def _skipped(self, step: int, rows: list[Ints]) -> None:
         self.progress.skipped += 1
         self._non_finite += 1
-        pairs = [int(row) + 1 for batch in rows for row in batch[:5]]
-        self._emit({"kind": "skipped", "step": self.progress.step, "pairs": pairs})
+        pairs = _pairs(rows)
+        self._emit({"kind": "skipped", "step": step, "pairs": pairs})
         if self._non_finite >= _MAX_NON_FINITE:
             raise NmtError(
                 f"loss or gradient was not finite in {_MAX_NON_FINITE} updates in a row, last at update "
-                f"{self.progress.step} (training pairs {', '.join(map(str, pairs))}, ...); "
+                f"{step} (training pairs {', '.join(map(str, pairs))}, ...); "
                 "lower training.learning_rate or use --set training.precision=fp32"
             )
 
-    def _next_batch(self) -> tuple[Ints, Batch]:
+    def _watch_for_spikes(self, step: int, rows: list[Ints], loss: float) -> None:
+        """Names the batch of a loss far above the running mean, once the warm-up is over."""
         progress = self.progress
-        if self._plan is None or self._plan[0] != progress.epoch:
-            self._plan = (progress.epoch, self._plan_epoch(progress.epoch))
-        if progress.position == len(self._plan[1]):
-            progress.epoch, progress.position = progress.epoch + 1, 0
-            self._plan = (progress.epoch, self._plan_epoch(progress.epoch))
-        rows = self._plan[1][progress.position]
-        progress.position += 1
-        return rows, collate(self.prepared.train, rows)
-
-    def _plan_epoch(self, epoch: int) -> list[Ints]:
-        return plan_epoch(self.prepared.train, self.selection.rows, self.config.batch_tokens, self.recipe.seed, epoch)
+        if step > max(100, self.config.warmup or 0) and loss > _SPIKE * progress.usual_loss:
+            self._emit(
+                {"kind": "spike", "step": step, "loss": loss, "usual": progress.usual_loss, "pairs": _pairs(rows)}
+            )
+        progress.usual_loss = loss if progress.usual_loss == 0 else 0.98 * progress.usual_loss + 0.02 * loss
 
     def _validate(self) -> None:
-        """Loss over the validation set and BLEU of real translations; then a checkpoint."""
+        """Loss over the validation set and the score of real translations; then a checkpoint."""
         start, progress = perf_counter(), self.progress
-        self.model.eval()
-        losses, bleu_score = self._validation_loss(), self._validation_bleu()
-        self.model.train()
-        if (bleu_score, -losses["loss"]) > (progress.best_bleu, -progress.best_loss):
-            progress.best_step, progress.best_bleu, progress.best_loss = progress.step, bleu_score, losses["loss"]
-            progress.stale = 0
+        with self.updater.mean.in_place() if self.updater.mean else nullcontext():
+            found = self.validator.validate()
+        score = found.score(self.config.metric)
+        if (score, -found.loss) > (progress.best_score, -progress.best_loss):
+            progress.best_step, progress.best_score, progress.best_bleu = progress.step, score, found.bleu
+            progress.best_loss, progress.stale = found.loss, 0
         else:
             progress.stale += 1
             if progress.stale % self.config.plateau_patience == 0:
                 progress.plateau_factor /= 2
-        best = progress.stale == 0
         progress.validations += 1
         progress.next_validation = progress.step + self.config.validate_every
-        self._emit({"kind": "validation", "step": progress.step, **losses, "bleu": bleu_score, "best": best})
-        progress.validation_seconds += perf_counter() - start
+        self._emit({"kind": "validation", "step": progress.step, **_known(found), "best": progress.stale == 0})
+        progress.validation_seconds += self.world.largest(perf_counter() - start)
         self._fit_budget()
         self._save()
-
-    @torch.no_grad()
-    def _validation_loss(self) -> dict[str, float]:
-        corpus = self.prepared.valid
-        rows = select(corpus, self.config.max_length).rows
-        sums, tokens = torch.zeros(3), 0
-        for chunk in plan_epoch(corpus, rows, self.config.batch_tokens, 0, 0):
-            batch = collate(corpus, chunk)
-            loss = self._loss(batch.to(self.device), 0.0)
-            sums += torch.stack([loss.total, loss.negative_log_likelihood, loss.correct]).float().cpu()
-            tokens += batch.tokens
-        loss, _, correct = (sums / max(tokens, 1)).tolist()
-        return {"loss": loss, "perplexity": _exp(loss), "accuracy": correct}
-
-    def _validation_bleu(self) -> float:
-        search = self.recipe.search.model_copy(update={"beam": 1})
-        loaded = store.LoadedModel(self.model, self.tokenizers, self.recipe, self.run_folder, {})
-        translator = Translator(loaded, self.device, search, self.progress.precision)
-        count = self.config.validation_sentences
-        hypotheses = translator.translate(self.validation.source[:count])
-        return bleu(hypotheses, self.validation.target[:count])
 
     def _log_training(self, rate: float) -> None:
         sums, tokens = self.progress.sums, max(self.progress.sums.tokens, 1)
@@ -245,7 +240,7 @@ class Trainer:
                 "updates": self.progress.updates,
                 "epoch": self.progress.epoch,
                 "loss": sums.loss / tokens,
-                "perplexity": _exp(sums.negative_log_likelihood / tokens),
+                "perplexity": exp(sums.negative_log_likelihood / tokens),
                 "accuracy": sums.correct / tokens,
                 "learning_rate": rate,
                 "gradient_norm": sums.gradient_norm / max(sums.updates, 1),
@@ -257,6 +252,8 @@ class Trainer:
         self.progress.sums = Sums()
 
     def _emit(self, entry: Entry) -> None:
+        if not self.world.leads:
+            return
         with (self.run_folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         self.report(entry)
@@ -292,12 +289,20 @@ class Trainer:
         return (self.folder / f"step-{self.progress.step:08d}").is_dir()
 
     def _save(self) -> None:
-        if self._is_saved:
-            return
+        self._read_outcomes()
+        if not self._is_saved and self.world.leads:
+            self._write_checkpoint()
+        self.world.wait()
+
+    def _write_checkpoint(self) -> None:
         identity = {"vocabulary": self.tokenizers.fingerprints, "corpus": self.prepared.fingerprint}
         state = {**dataclasses.asdict(self.progress), **identity, "recipe": _identity(self.recipe)}
-        store.save_checkpoint(self.folder, self.model, self.optimizer, state)
+        store.save_checkpoint(self.folder, self.model, self.updater.optimizer, state, self._mean_weights)
         self._mark_best()
+
+    @property
+    def _mean_weights(self) -> dict[str, torch.Tensor] | None:
+        return self.updater.mean.weights if self.updater.mean else None
 
     def _mark_best(self) -> None:
         progress = self.progress
@@ -308,22 +313,38 @@ class Trainer:
     def _resume(self) -> None:
         """Goes on from the newest checkpoint that is whole; log lines after it are dropped."""
         self._check_recipe()
-        atomic_write(self.run_folder / "recipe.toml", recipe_to_toml(self.recipe).encode())
-        self.tokenizers.save(self.run_folder)
+        if self.world.leads:
+            clear_litter(self.folder)
+            clear_litter(self.run_folder)
+            atomic_write(self.run_folder / "recipe.toml", recipe_to_toml(self.recipe).encode())
+            self.tokenizers.save(self.run_folder)
+            self._drop_damaged()
+        self.world.wait()
+        if saved := store.checkpoints(self.folder):
+            self._restore(saved[-1])
+        self.world.wait()
+        if self.world.leads:
+            self._trim_log()
+
+    def _drop_damaged(self) -> None:
+        """Removes checkpoints from the newest on until one is whole."""
         for path in reversed(store.checkpoints(self.folder)):
-            if reason := store.damage(path):
-                self._emit({"kind": "damaged", "step": 0, "checkpoint": path.name, "reason": reason})
-                shutil.rmtree(path)
-                continue
-            state = json.loads((path / store.PROGRESS).read_text(encoding="utf-8"))
-            if state["corpus"] != self.prepared.fingerprint or state["vocabulary"] != self.tokenizers.fingerprints:
-                raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another --run folder")
-            store.load_checkpoint(path, self.model, self.optimizer)
-            planned = state["updates"] if self.budget is not None else self.config.updates
-            self.progress = Progress.restore({**state, "updates": planned})
+            reason = store.damage(path)
+            if not reason:
+                return
+            self._emit({"kind": "damaged", "step": 0, "checkpoint": path.name, "reason": reason})
+            shutil.rmtree(path)
+
+    def _restore(self, path: Path) -> None:
+        state = json.loads((path / store.PROGRESS).read_text(encoding="utf-8"))
+        if state["corpus"] != self.prepared.fingerprint or state["vocabulary"] != self.tokenizers.fingerprints:
+            raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another --run folder")
+        store.load_checkpoint(path, self.model, self.updater.optimizer, self._mean_weights)
+        planned = state["updates"] if self.budget is not None else self.config.updates
+        self.progress = Progress.restore({**state, "updates": planned})
+        self.updater.arithmetic = Arithmetic(self.progress.precision, self.progress.onednn)
+        if self.world.leads:
             self._mark_best()
-            break
-        self._trim_log()
 
     def _check_recipe(self) -> None:
         """Refuses to go on with a recipe that would have learnt otherwise; names the keys."""
@@ -342,7 +363,7 @@ class Trainer:
         atomic_write(log, b"".join(kept))
 
     def _announce(self) -> None:
-        plan = self._plan_epoch(self.progress.epoch)
+        epoch = self.stream.epoch(self.progress.epoch)
         self._emit(
             {
                 "kind": "start",
@@ -351,23 +372,33 @@ class Trainer:
                 "budget": self.budget,
                 "parameters": self.model.parameter_count,
                 "device": describe(self.device),
+                "processes": self.world.size,
                 "precision": self.progress.precision,
-                "pairs": len(self.selection.rows),
-                "too_long": self.selection.too_long,
-                "batches_per_epoch": len(plan),
-                "padding": padding_share(self.prepared.train, plan),
+                "pairs": len(self.stream.selection.rows),
+                "too_long": self.stream.selection.too_long,
+                "batches_per_epoch": len(epoch.plan),
+                "padding": padding_share(epoch.corpus, epoch.plan),
             }
         )
 
     def _write_bundle(self) -> None:
+        """The best checkpoint as a bundle, or with `training.average` the mean of the last ones, validated too."""
+        progress, count = self.progress, self.config.average
         best = store.best_checkpoint(self.folder)
-        if best is None:
+        chosen = store.checkpoints(self.folder)[-count:] if count > 1 else [best] if best else []
+        if not chosen:
             raise CheckpointError(f"{self.folder}: the best checkpoint is gone; nothing to write a model from")
-        progress = self.progress
+        figures: dict[str, float | None] = {"bleu": progress.best_bleu, "loss": progress.best_loss}
+        weights = mean_of_checkpoints(chosen)
+        if count > 1:
+            store.copy_weights(weights, self.model, "the mean")
+            found = self.validator.validate()
+            figures = {"bleu": found.bleu, "loss": found.loss}
+            self._emit({"kind": "mean", "step": progress.step, "checkpoints": len(chosen), **_known(found)})
         card = {
             "name": self.recipe.name,
             "parameters": self.model.parameter_count,
-            "validation": {"bleu": progress.best_bleu, "loss": progress.best_loss, "step": progress.best_step},
+            "validation": {**figures, "step": progress.best_step if count == 1 else progress.step},
             "seed": self.recipe.seed,
             "budget_seconds": self.budget,
             "updates": progress.step,
@@ -378,10 +409,14 @@ class Trainer:
             "synthetic": bool(self.prepared.report.get("synthetic")),
             "longest_source_words": self.prepared.report["train"]["longest_source_words"],
             "device": describe(self.device),
+            "processes": self.world.size,
             "precision": progress.precision,
             "versions": {"nmt": nmt.__version__, "torch": str(torch.__version__)},
         }
-        store.write_bundle(self.run_folder / "model", best, self.recipe, self.tokenizers, card)
+        if self.world.leads:
+            names = [path.name for path in chosen]
+            store.write_bundle(self.run_folder / "model", weights, names, self.recipe, self.tokenizers, card)
+        self.world.wait()
 
 
 def _identity(recipe: Recipe) -> str:
@@ -401,5 +436,10 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
     return dict(walk("", recipe.model_dump(mode="json")))
 
 
-def _exp(value: float) -> float:
-    return math.exp(min(value, 50.0))
+def _pairs(rows: list[Ints]) -> list[int]:
+    """The first training pairs of some batches, counted from 1."""
+    return [int(row) + 1 for batch in rows for row in batch[:5]]
+
+
+def _known(found: Validation) -> dict[str, float]:
+    return {key: value for key, value in dataclasses.asdict(found).items() if value is not None}

@@ -16,7 +16,7 @@ from nmt.batching import search_batches
 from nmt.checkpoint import LoadedModel, load_model
 from nmt.config import SamplingConfig, SearchConfig
 from nmt.dataset import Ragged
-from nmt.device import SearchPrecision, choose_device, choose_search_precision, fast_products
+from nmt.device import SearchPrecision, choose_device, choose_search_precision, fast_products, onednn_is_faster
 from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
@@ -226,7 +226,9 @@ class Translator:
             found = sample(self.searched, source, lengths, self.search, self.options.sampling, numbers, rules)
         else:
             search = diverse_beam_search if self.search.groups > 1 else beam_search
-            with fast_products(self.device, len(ids) if self.tuned else 0):
+            # For a few sentences at a time what it costs to set such a product up outweighs its speed.
+            many = self.tuned and self.device.type == "cpu" and len(ids) >= 8
+            with fast_products(many and onednn_is_faster()):
                 found = search(self.searched, source, lengths, self.search, wanted, rules)
         if self.search.coverage_penalty:
             found = self._ranked_by_coverage(ids, found)

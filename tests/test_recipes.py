@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.config import load_recipe, recipe_to_toml
+from nmt.recipes import load_recipe, recipe_to_toml
 from nmt_data.cards import load_card
 
 ROOT = Path(__file__).parents[1]

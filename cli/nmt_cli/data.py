@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -29,31 +30,24 @@ def show(
     overrides: SetOption = None,
 ) -> None:
     """Print the sentence pairs of one update: row, source and target as the model saw them."""
-    from nmt.batching import plan_epoch, select
-    from nmt.config import load_recipe
+    from nmt.recipes import load_recipe
+    from nmt.stream import BatchStream, Place
     from nmt_data.prepare import prepare
 
     settings = load_recipe(recipe, overrides or ())
     prepared = prepare(settings, say=note)
-    rows = select(prepared.train, settings.training.max_length).rows
-    first, count = (step - 1) * settings.training.accumulate, settings.training.accumulate
-    epoch = 0
-    plan = plan_epoch(prepared.train, rows, settings.training.batch_tokens, settings.seed, epoch)
-    wanted: list[int] = []
-    for _ in range(count):
-        while first >= len(plan):
-            first, epoch = first - len(plan), epoch + 1
-            plan = plan_epoch(prepared.train, rows, settings.training.batch_tokens, settings.seed, epoch)
-        wanted += [int(row) for row in plan[first]]
-        first += 1
-    note(f"update {step}: {len(wanted)} pairs, epoch {epoch}")
+    with closing(BatchStream(settings, prepared)) as stream:
+        place, wanted = Place(), []
+        for drawn in range(step * settings.training.accumulate):
+            rows, place = stream.rows(place)
+            if drawn >= (step - 1) * settings.training.accumulate:
+                wanted += [int(row) for row in rows]
+        corpus = stream.epoch(place.epoch).corpus
+    note(f"update {step}: {len(wanted)} pairs, epoch {place.epoch}")
     tokenizers = prepared.tokenizers
     for row in wanted:
         source, target = (
             tokenizer.decode([ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist()])[0]
-            for tokenizer, ragged in (
-                (tokenizers.source, prepared.train.source),
-                (tokenizers.target, prepared.train.target),
-            )
+            for tokenizer, ragged in ((tokenizers.source, corpus.source), (tokenizers.target, corpus.target))
         )
         typer.echo(f"{row + 1}\t{source}\t{target}")

@@ -23,10 +23,10 @@ def open_translator(
 ) -> Translator:
     """A model (or several that vote) ready to translate, with the search options that were given."""
     from nmt.checkpoint import load_model
-    from nmt.config import parse_search
     from nmt.device import choose_device, choose_search_precision
     from nmt.errors import ConfigError
     from nmt.export.ctranslate2 import CTranslate2Engine
+    from nmt.recipes import parse_search
     from nmt.translator import Translator
 
     if engine not in ("nmt", "ctranslate2"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def prepare(recipe: RecipeArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Read, clean, split, audit, tokenise and encode the corpus of a recipe."""
-    from nmt.config import load_recipe
+    from nmt.recipes import load_recipe
     from nmt_data.prepare import prepare as prepare_corpus
 
     prepared = prepare_corpus(load_recipe(recipe, overrides or ()), say=note)

@@ -15,8 +15,8 @@ def recipes(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a recipe, for editors.")] = False,
 ) -> None:
     """List the recipes of a checkout."""
-    from nmt.config import load_recipe, recipe_schema
     from nmt.errors import ConfigError
+    from nmt.recipes import load_recipe, recipe_schema
 
     if schema:
         typer.echo(recipe_schema())

@@ -26,7 +26,7 @@ def train(
     byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Spell unknown characters as bytes.")] = False,
 ) -> None:
     """Train a tokenizer on text files."""
-    from nmt.config import parse_tokenizer
+    from nmt.recipes import parse_tokenizer
     from nmt.text import read_lines
     from nmt.tokenizer import Tokenizer
 

@@ -27,8 +27,8 @@ def train(
     device: DeviceOption = "auto",
 ) -> None:
     """Train a model; killed or stopped, the same command goes on where it was."""
-    from nmt.config import load_recipe
     from nmt.device import choose_device, set_threads
+    from nmt.recipes import load_recipe
     from nmt.report.tensorboard import TensorBoardLog
     from nmt.trainer import Trainer
     from nmt_data.prepare import prepare

@@ -121,8 +121,9 @@ def _tasks(
 
 def open_from(given: Mapping[str, Any]) -> Translator:
     """The translator that the options describe; wrong ones are refused before the model is read."""
-    from nmt.config import SamplingConfig, SearchConfig, parse_sampling
+    from nmt.config import SamplingConfig, SearchConfig
     from nmt.errors import ConfigError
+    from nmt.recipes import parse_sampling
     from nmt.translator import Options
 
     for name, allowed in (("output_format", FORMATS), ("long_lines", ("cut", "split"))):

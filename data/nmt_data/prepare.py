@@ -28,7 +28,7 @@ from nmt_data.reading import Split, Unreadable
 Pair = tuple[str, str]
 Say = Callable[[str], None]
 
-_FORMAT = 3  # of the prepared folder; raising it makes all of them anew
+_FORMAT = 4  # of the prepared folder; raising it makes all of them anew
 _CHUNK = 10_000
 _TOKENIZER_LINES = 2_000_000
 
@@ -166,6 +166,8 @@ def _train_tokenizers(recipe: Recipe, train: Sequence[Pair]) -> Tokenizers:
 
 def _write(folder: Path, texts: _Texts, tokenizers: Tokenizers) -> None:
     tokenizers.save(folder)
+    write_lines(folder / "train.source", [source for source, _ in texts.train])
+    write_lines(folder / "train.target", [target for _, target in texts.train])
     write_corpus(folder / "train.arrow", _encoded(texts.train, tokenizers))
     valid = next(testset for testset in texts.testsets if testset.name == "valid")
     write_corpus(folder / "valid.arrow", _encoded(list(zip(valid.source, valid.target, strict=True)), tokenizers))

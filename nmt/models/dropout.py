@@ -34,6 +34,13 @@ def drop(states: Tensor, probability: float) -> Tensor:
     return result
 
 
+def drop_words(embedded: Tensor, probability: float) -> Tensor:
+    """Zeroes whole embeddings of (B, T, E) at a probability, and scales up the others."""
+    if probability == 0.0:
+        return embedded
+    return embedded * F.dropout(embedded.new_ones((*embedded.shape[:2], 1)), probability)
+
+
 class _BitDropout(torch.autograd.Function):
     """Sixteen bits of the generator decide on each number: a quarter of the draws, and no floating point."""
 

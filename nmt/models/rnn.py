@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nmt.config import RnnConfig
 from nmt.errors import ConfigError
 from nmt.models.attention import ScoreName, make_score
-from nmt.models.dropout import Dropout
+from nmt.models.dropout import Dropout, drop_words
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, L layers, V vocabulary
@@ -268,7 +268,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
 
     def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
         """See `Seq2Seq.encode`."""
-        values, summary = self.encoder(self.dropout(self.source_embedding(source)), lengths)
+        values, summary = self.encoder(self._embed(self.source_embedding, source), lengths)
         if self.fixed_vector is not None:
             summary = self.fixed_vector(summary)
         mask = padding_mask(lengths, source.shape[1], source.device)
@@ -277,7 +277,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.forward`."""
         memory = self.encode(source, lengths)
-        embedded = self.dropout(self.target_embedding(target))  # (B, T, E)
+        embedded = self._embed(self.target_embedding, target)  # (B, T, E)
         return self.readout(embedded, self.decoder(embedded, memory, self._first_hidden(memory)))
 
     if TYPE_CHECKING:
@@ -288,7 +288,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         if self.fixed_vector is not None:
             raise ConfigError("a model with one fixed vector between encoder and decoder has no attention to show")
         memory = self.encode(source, lengths)
-        decoded = self.decoder(self.dropout(self.target_embedding(target)), memory, self._first_hidden(memory))
+        decoded = self.decoder(self._embed(self.target_embedding, target), memory, self._first_hidden(memory))
         return torch.cat(list(decoded.weights), 1)
 
     def start(self, memory: RnnMemory, beam: int) -> RnnState:
@@ -309,6 +309,10 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         if len(rows) != len(memory.values) * beam:
             memory = memory.select(sentences_of(rows, state.beam, beam))
         return RnnState(memory, tuple(part.index_select(1, rows) for part in state.hidden), beam)
+
+    def _embed(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
+        """Tokens (B, T) to (B, T, E), thinned out while training."""
+        return self.dropout(drop_words(table(tokens), self.config.word_dropout if self.training else 0.0))
 
     @property
     def _parts(self) -> int:

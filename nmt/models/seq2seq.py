@@ -44,6 +44,8 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
 
     output: nn.Linear
     """Projection of hidden states to logits. Training leaves it to the loss, which never keeps the logits."""
+    recompute: bool = False
+    """Whether layers are computed again in the backward pass, where the family can."""
 
     @abstractmethod
     def encode(self, source: Tensor, lengths: Tensor) -> Memory:

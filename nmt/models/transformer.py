@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from nmt.config import TransformerConfig
 from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, lanes, mask_bias
-from nmt.models.dropout import Dropout
+from nmt.models.dropout import Dropout, drop_words
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
 # B sentences, S source positions, T target positions, R = B * beam rows, D width, H heads, K width of a head, V vocabulary
@@ -171,9 +172,9 @@ class Residual(nn.Module):
 class Embedding(nn.Module):
     """sqrt(D) times the embedding (section 3.4), plus its position (section 3.5)."""
 
-    def __init__(self, table: nn.Embedding, dropout: float) -> None:
+    def __init__(self, table: nn.Embedding, dropout: float, word_dropout: float) -> None:
         super().__init__()
-        self.table = table
+        self.table, self.word_dropout = table, word_dropout
         self.dropout = Dropout(dropout)
         self.positions: Tensor
         self.register_buffer("positions", sinusoids(256, table.embedding_dim).float(), persistent=False)
@@ -183,7 +184,8 @@ class Embedding(nn.Module):
         count = 1 if together else tokens.shape[1]
         if first + count > len(self.positions):
             self.positions = sinusoids(2 * (first + count), self.table.embedding_dim).to(self.table.weight)
-        scaled = self.table(tokens) * math.sqrt(self.table.embedding_dim)
+        embedded = drop_words(self.table(tokens), self.word_dropout if self.training else 0.0)
+        scaled = embedded * math.sqrt(self.table.embedding_dim)
         return self.dropout(scaled + self.positions[first : first + count])
 
     if TYPE_CHECKING:
@@ -198,8 +200,8 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         self.config = config
         target = nn.Embedding(target_vocabulary, config.width)
         source = target if config.tie == "all" else nn.Embedding(source_vocabulary, config.width)
-        self.source_embedding = Embedding(source, config.dropout)
-        self.target_embedding = Embedding(target, config.dropout)
+        self.source_embedding = Embedding(source, config.dropout, config.word_dropout)
+        self.target_embedding = Embedding(target, config.dropout, config.word_dropout)
         self.encoder_layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         pre = config.norm == "pre"  # post-norm states are normalised already
@@ -219,7 +221,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
             mask = padding_mask(lengths, source.shape[1], source.device)[:, None]
             bias = mask_bias(mask, self.config.heads, states.dtype)
         for layer in self.encoder_layers:
-            states = layer(states, bias)
+            states = recomputed(layer, states, bias) if self._again else layer(states, bias)
         states = self.encoder_norm(states)
         layers = [layer.cross_attention.project_memory(states) for layer in self._decoder]
         return TransformerMemory(layers, bias, self.config.heads)
@@ -229,7 +231,8 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         memory = self.encode(source, lengths)
         states = self.target_embedding(target)  # (B, T, D)
         for layer, keys_values in zip(self._decoder, memory.layers, strict=True):
-            states = layer(states, keys_values, memory.bias)
+            inputs = (states, keys_values, memory.bias)
+            states = recomputed(layer, *inputs) if self._again else layer(*inputs)
         return self.decoder_norm(states)
 
     if TYPE_CHECKING:
@@ -277,6 +280,11 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         return replace(state, memory=state.memory.select(sentences), slots=slots, seen=seen, beam=beam)
 
     @property
+    def _again(self) -> bool:
+        """Whether a layer's activations are computed again in the backward pass instead of kept (Chen et al. 2016)."""
+        return self.recompute and self.training
+
+    @property
     def _decoder(self) -> list[DecoderLayer]:
         return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
 
@@ -297,6 +305,12 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
                     nn.init.xavier_uniform_(part)
             else:
                 nn.init.xavier_uniform_(parameter)
+
+
+def recomputed(layer: nn.Module, *inputs: Tensor | KeyValue | None) -> Tensor:
+    """What a layer makes of its inputs; in the backward pass it is run again, with the same dropout."""
+    states: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
+    return states
 
 
 def sinusoids(count: int, width: int) -> Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from command import NMT, environment, run, start
-from nmt.config import recipe_to_toml
+from nmt.recipes import recipe_to_toml
 from nmt.text import read_lines, write_lines
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from nmt.config import ModelConfig, Recipe, RnnConfig, TransformerConfig, parse_recipe
+from nmt.config import ModelConfig, Recipe, RnnConfig, TransformerConfig
 from nmt.models import Model, build_model
+from nmt.recipes import parse_recipe
 from nmt.tokenizer import EOS, PAD
 
 VOCABULARY = 23

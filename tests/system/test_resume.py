@@ -17,12 +17,13 @@ import pytest
 import torch
 
 from nmt import checkpoint as store
-from nmt.config import recipe_to_toml
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.files import file_sha256
 from nmt.prepared import Prepared
+from nmt.recipes import recipe_to_toml
 from nmt.running import TrainingInterrupted, only_trainer
 from nmt.trainer import Trainer
+from nmt.updater import Outcome
 from tiny import make_recipe
 
 CPU = torch.device("cpu")
@@ -64,10 +65,10 @@ def test_interrupted_and_resumed_is_uninterrupted(
     whole = _run(tmp_path / "whole", prepared, model)
 
     class Mortal(Trainer):
-        def _step(self, batches: Any) -> tuple[float, float]:
+        def _step(self, batches: Any, rate: float) -> Outcome:
             if self.progress.step == step:
                 raise Killed
-            return super()._step(batches)
+            return super()._step(batches, rate)
 
     folder = tmp_path / "killed"
     folder.mkdir()
@@ -162,11 +163,14 @@ def test_a_loss_that_is_not_finite_is_skipped_and_never_saved(tmp_path: Path, pr
     class Sick(Trainer):
         sick: set[int]
 
-        def _loss(self, batch: Any, smoothing: float) -> Any:
-            loss = super()._loss(batch, smoothing)
-            if self.model.training and self.progress.step in self.sick:
-                loss.total.data.fill_(float("inf"))
-            return loss
+        def _step(self, batches: Any, rate: float) -> Outcome:
+            parameter = next(self.model.parameters())
+            hook = parameter.register_hook(lambda gradient: gradient * float("inf"))
+            if self.progress.step not in self.sick:
+                hook.remove()
+            outcome = super()._step(batches, rate)
+            hook.remove()
+            return outcome
 
     reports: list[dict[str, Any]] = []
     folder = tmp_path / "run"
@@ -192,10 +196,8 @@ def test_accumulated_batches_weigh_by_tokens(tmp_path: Path, prepared: Prepared)
     for parts in (1, 8):
         trainer = Trainer(recipe, prepared, tmp_path, CPU)
         trainer.model.double()
-        trainer.optimizer.zero_grad = lambda **_: None  # type: ignore[method-assign]
-        trainer._step(
-            [(part, collate(prepared.train, part)) for part in (rows.reshape(parts, -1) if parts > 1 else [rows])]
-        )
+        batches = [collate(prepared.train, part) for part in rows.reshape(parts, -1)]
+        trainer.updater._gradients(1, batches, sum(batch.tokens for batch in batches))
         gradients.append([parameter.grad for parameter in trainer.model.parameters() if parameter.grad is not None])
     for one, eight in zip(*gradients, strict=True):
         torch.testing.assert_close(one, eight, rtol=1e-9, atol=1e-12)
@@ -206,10 +208,10 @@ def test_signals_save_and_say_how_to_go_on(tmp_path: Path, prepared: Prepared) -
     whole = _run(tmp_path / "whole", prepared)
 
     class Signalled(Trainer):
-        def _step(self, batches: Any) -> tuple[float, float]:
+        def _step(self, batches: Any, rate: float) -> Outcome:
             if self.progress.step == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return super()._step(batches)
+            return super()._step(batches, rate)
 
     folder = tmp_path / "run"
     folder.mkdir()

@@ -1,0 +1,64 @@
+"""Means of weights: running, over updates, and of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nmt.checkpoint import read_weights
+from nmt.errors import CheckpointError
+
+
+class RunningMean:
+    """Exponential moving average of the weights (Polyak and Juditsky 1992; as in Junczys-Dowmunt et al. 2018).
+
+    The decay rises with the updates, as min(decay, (1 + n) / (10 + n)), so that the start is soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model, self.decay = model, decay
+        self.weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, number: int) -> None:
+        """Moves the mean towards the weights after the update of that number."""
+        decay = min(self.decay, (1 + number) / (10 + number))
+        for mean, parameter in zip(self.weights.values(), self.model.parameters(), strict=True):
+            mean.lerp_(parameter, 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Generator[None]:
+        """Inside, the model has the mean for its weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.data, self.weights[name] = self.weights[name], parameter.data
+
+
+def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of the weights of some checkpoints, summed in float64.
+
+    Raises:
+        CheckpointError: they are not of one model.
+    """
+    first, *others = paths
+    dtypes = {name: tensor.dtype for name, tensor in read_weights(first).items()}
+    sums = {name: tensor.double() for name, tensor in read_weights(first).items()}
+    for path in others:
+        weights = read_weights(path)
+        if {name: tensor.shape for name, tensor in weights.items()} != {
+            name: part.shape for name, part in sums.items()
+        }:
+            raise CheckpointError(f"{path}: not of the same model as {first}")
+        for name, tensor in weights.items():
+            sums[name] += tensor
+    return {name: (total / len(paths)).to(dtypes[name]) for name, total in sums.items()}

@@ -1,0 +1,82 @@
+"""Several processes training one model: torchrun starts them, and tells each its rank."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a training, and which of them this is."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process logs and saves."""
+        return self.rank == 0
+
+    def add_up(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces each tensor by its sum over the processes, in one exchange."""
+        tensors = list(tensors)
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(summed.view_as(tensor))
+
+    def largest(self, number: float) -> float:
+        """The largest of the numbers that the processes bring."""
+        if self.size == 1:
+            return number
+        value = torch.tensor(number, dtype=torch.float64, device=self.device)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return value.item()
+
+    def share(self, lines: Sequence[str]) -> list[str]:
+        """The part of some lines that is this process's to work on."""
+        return list(lines[self.rank :: self.size])
+
+    def gather(self, lines: Sequence[str]) -> list[str]:
+        """What the processes made of their shares, one line each, in the order of the whole."""
+        if self.size == 1:
+            return list(lines)
+        text = torch.frombuffer(bytearray("\n".join([*lines, ""]).encode()), dtype=torch.uint8).to(self.device)
+        width = int(self.largest(len(text)))
+        padded = torch.zeros(width, dtype=torch.uint8, device=self.device)
+        padded[: len(text)] = text
+        parts = [torch.zeros_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        shares = [bytes(part.tolist()).rstrip(b"\0").decode().split("\n")[:-1] for part in parts]
+        whole = [""] * sum(map(len, shares))
+        for rank, share in enumerate(shares):
+            whole[rank :: self.size] = share
+        return whole
+
+    def wait(self) -> None:
+        """Waits until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device: torch.device) -> Generator[World]:
+    """The world that torchrun has made of this process and its like; without it the process is alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield World(device)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(device, dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,82 @@
+"""Starting from another model's weights, and leaving part of them as they are."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+
+from nmt.checkpoint import LoadedModel, load_model
+from nmt.errors import CheckpointError, ConfigError
+from nmt.models import Model
+from nmt.prepared import Tokenizers
+from nmt.tokenizer import Tokenizer
+
+
+def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> None:
+    """Copies the weights of a bundle, run or checkpoint into a fresh model.
+
+    Where tokenizers differ, rows of embeddings and of the output layer go by piece, and pieces that are new keep their fresh
+    rows.
+
+    Raises:
+        CheckpointError: the other model is of another shape; says where.
+    """
+    parent = load_model(path)
+    sides = {
+        "source": _matches(parent.tokenizers.source, tokenizers.source),
+        "target": _matches(parent.tokenizers.target, tokenizers.target),
+    }
+    weights = dict(parent.model.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name not in weights:
+                raise CheckpointError(f"{path}: has no {name}, so it cannot start this model: use its model section")
+            _copy(name, parameter, weights[name].to(parameter), sides, parent)
+
+
+def freeze(model: Model, patterns: tuple[str, ...]) -> None:
+    """Excludes parameters whose name fits a pattern from training.
+
+    Raises:
+        ConfigError: a pattern fits no parameter, or nothing is left to train.
+    """
+    parameters = dict(model.named_parameters())
+    for pattern in patterns:
+        chosen = [name for name in parameters if fnmatchcase(name, pattern)]
+        if not chosen:
+            groups = sorted({name.partition(".")[0] for name in parameters})
+            raise ConfigError(f"training.freeze: {pattern!r} fits no parameter; they begin with {', '.join(groups)}")
+        for name in chosen:
+            parameters[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ConfigError("training.freeze leaves nothing to train")
+
+
+def _matches(parent: Tokenizer, child: Tokenizer) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of the pieces that both have: in the child, and in the parent."""
+    places = {piece: index for index, piece in enumerate(parent.pieces())}
+    pairs = [(index, places[piece]) for index, piece in enumerate(child.pieces()) if piece in places]
+    rows = torch.tensor(pairs)
+    return rows[:, 0], rows[:, 1]
+
+
+def _copy(
+    name: str,
+    parameter: torch.Tensor,
+    weight: torch.Tensor,
+    sides: dict[str, tuple[torch.Tensor, torch.Tensor]],
+    parent: LoadedModel,
+) -> None:
+    first = name.partition(".")[0]
+    if first in ("source_embedding", "target_embedding", "output"):
+        ours, theirs = sides["source" if first == "source_embedding" else "target"]
+        if parameter.shape[1:] == weight.shape[1:]:
+            parameter[ours] = weight[theirs]
+            return
+    elif parameter.shape == weight.shape:
+        parameter.copy_(weight)
+        return
+    shapes = f"{tuple(weight.shape)}, the recipe says {tuple(parameter.shape)}"
+    raise CheckpointError(f"{parent.path}: cannot start this model: {name} has shape {shapes}")

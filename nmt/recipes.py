@@ -1,0 +1,197 @@
+"""Recipes as text: read and checked, every error with file, key and the nearest known name; and written back."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from nmt.config import Recipe, RnnConfig, SamplingConfig, SearchConfig, Section, TokenizerConfig, TransformerConfig
+from nmt.errors import ConfigError
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe file (or a folder that holds `recipe.toml`) and applies `key.path=value` overrides.
+
+    Raises:
+        ConfigError: naming the file, every wrong key and value, and the nearest known key.
+    """
+    path = path / "recipe.toml" if path.is_dir() else path
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such recipe{_suggest(path.name, _siblings(path))}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    for override in overrides:
+        _override(values, override)
+    return parse_recipe(values, str(path))
+
+
+def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
+    """Validates the nested values of a recipe; `origin` names their source in errors.
+
+    Raises:
+        ConfigError: with all errors at once, one a line.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{origin}: {_explain(item)}" for item in error.errors())) from None
+
+
+def parse_search(base: SearchConfig, changes: Mapping[str, object]) -> SearchConfig:
+    """Search settings with those changes that are not None.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    return _parse_section(SearchConfig, {**base.model_dump(), **given})
+
+
+def parse_sampling(values: Mapping[str, object]) -> SamplingConfig:
+    """Sampling settings from those values that are not None.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    return _parse_section(SamplingConfig, {key: value for key, value in values.items() if value is not None})
+
+
+def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
+    """Tokenizer settings from plain values.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    return _parse_section(TokenizerConfig, values)
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML that runs again as it is."""
+    return "\n".join(_toml_lines(recipe.model_dump(exclude_none=True), ()))
+
+
+def recipe_schema() -> str:
+    """JSON schema of a recipe, for editors."""
+    return json.dumps(Recipe.model_json_schema(), indent=2)
+
+
+def option_names(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    """Dotted names of every option of a recipe; those of a model family stand under `model[kind]`."""
+    if section is Recipe:
+        rnn, transformer = (option_names(model, f"model[{kind}].") for kind, model in FAMILIES.items())
+        return [name for name in _fields(section, "") if not name.startswith("model")] + rnn + transformer
+    return _fields(section, prefix)
+
+
+FAMILIES: dict[str, type[Section]] = {"rnn": RnnConfig, "transformer": TransformerConfig}
+
+
+def _parse_section(section: type[SectionType], values: dict[str, Any]) -> SectionType:
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def _fields(section: type[BaseModel], prefix: str) -> list[str]:
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            names += _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _explain(item: Any) -> str:
+    """One validation error as a sentence that names the key."""
+    location = [str(part) for part in item["loc"] if str(part) not in FAMILIES]
+    key = ".".join(location)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key}{_suggest(location[-1], _known_keys(item['loc'][:-1]))}"
+        case "missing":
+            return f"{key} is missing"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"model.kind must be one of {', '.join(FAMILIES)}{_suggest(str(item['input'].get('kind', '')), FAMILIES)}"
+        case "value_error":
+            return f"{key}: {message}" if key else message
+        case "literal_error":
+            hint = _suggest(str(item["input"]), _quoted(item))
+            return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{hint}"
+        case _:
+            return f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
+
+
+def _quoted(item: Any) -> list[str]:
+    return [part for part in str(item["ctx"]["expected"]).split("'") if part.strip(", ") not in ("", "or")]
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    section: type[BaseModel] = Recipe
+    for part in location:
+        if part in FAMILIES:
+            section = FAMILIES[part]
+        elif part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                section = annotation
+    return list(section.model_fields)
+
+
+def _suggest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _siblings(path: Path) -> list[str]:
+    return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: expected key=value, for example --set model.layers=2")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {parent} is a value, not a section")
+        values = cast(dict[str, Any], child)
+    values[last] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    """A TOML value; what is none (a bare word) is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    lines = [f"[{'.'.join(path)}]"] if path and plain else []
+    lines += [f"{key} = {_toml_text(value)}" for key, value in plain.items()] + [""] * bool(plain)
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += _toml_lines(cast(dict[str, Any], value), (*path, key))
+    return lines
+
+
+def _toml_text(value: Any) -> str:
+    """TOML of a string, number, boolean or list; for these JSON is TOML too, but for DEL, which TOML wants escaped."""
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_text(item) for item in cast(Sequence[Any], value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,106 @@
+"""The training batches in order, from any place on: a pure function of recipe, corpus and place, computed one ahead."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from nmt.batching import Batch, collate, plan_epoch, select
+from nmt.config import Recipe
+from nmt.dataset import EncodedCorpus, Ints, Ragged
+from nmt.errors import DataError
+from nmt.prepared import Prepared, TestSet
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where training stands in its data."""
+
+    epoch: int = 0
+    position: int = 0
+    """Batches of the epoch that were used."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One batch."""
+
+    rows: Ints
+    """Of all processes."""
+    batch: Batch | None
+    """This process's part; None where there are fewer sentences than processes."""
+    after: Place
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The corpus as one epoch sees it, and its batches."""
+
+    number: int
+    corpus: EncodedCorpus
+    plan: list[Ints]
+
+
+class BatchStream:
+    """Draws batches; the next one is made by a background thread meanwhile."""
+
+    def __init__(self, recipe: Recipe, prepared: Prepared, rank: int = 0, world: int = 1) -> None:
+        """Of each batch this process takes every `world`-th row from `rank` on, so that their union is the same for any world.
+
+        Raises:
+            DataError: no training pair fits the length limit.
+        """
+        self.recipe, self.prepared, self.rank, self.world = recipe, prepared, rank, world
+        self.selection = select(prepared.train, recipe.training.max_length)
+        if not len(self.selection.rows):
+            raise DataError(f"no training pair has at most training.max_length = {recipe.training.max_length} tokens")
+        self._text = prepared.training_text() if recipe.training.bpe_dropout else None
+        self._epoch: _Epoch | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._ahead: tuple[Place, Future[Drawn]] | None = None
+
+    def draw(self, place: Place) -> Drawn:
+        """The batch at a place."""
+        expected, future = self._ahead or (None, None)
+        if future is None or expected != place:
+            if future is not None:
+                future.result()
+            future = self._thread.submit(self._draw, place)
+        drawn = future.result()
+        self._ahead = (drawn.after, self._thread.submit(self._draw, drawn.after))
+        return drawn
+
+    def rows(self, place: Place) -> tuple[Ints, Place]:
+        """The rows of all processes at a place, and the place after it."""
+        epoch = self.epoch(place.epoch)
+        if place.position >= len(epoch.plan):
+            place = Place(place.epoch + 1, 0)
+            epoch = self.epoch(place.epoch)
+        return epoch.plan[place.position], Place(place.epoch, place.position + 1)
+
+    def epoch(self, number: int) -> _Epoch:
+        """The corpus and the batches of an epoch."""
+        if self._epoch is None or self._epoch.number != number:
+            corpus = self.prepared.train if self._text is None else self._encoded_anew(number, self._text)
+            rows = self.selection.rows if self._text is None else select(corpus, self.recipe.training.max_length).rows
+            plan = plan_epoch(corpus, rows, self.recipe.training.batch_tokens, self.recipe.seed, number)
+            self._epoch = _Epoch(number, corpus, plan)
+        return self._epoch
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _draw(self, place: Place) -> Drawn:
+        rows, after = self.rows(place)
+        mine = rows[self.rank :: self.world]
+        return Drawn(rows, collate(self.epoch(after.epoch).corpus, mine) if len(mine) else None, after)
+
+    def _encoded_anew(self, epoch: int, text: TestSet) -> EncodedCorpus:
+        """The corpus in the subwords of one epoch, as its number and the seed draw them."""
+        probability, seed = self.recipe.training.bpe_dropout, self.recipe.seed * 1_000_003 + 2 * epoch
+        tokenizers = self.prepared.tokenizers
+        return EncodedCorpus(
+            Ragged.of(tokenizers.source.encode_with_dropout(text.source, probability, seed)),
+            Ragged.of(tokenizers.target.encode_with_dropout(text.target, probability, seed + 1)),
+        )

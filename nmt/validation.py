@@ -1,0 +1,87 @@
+"""How good a model in training is: its loss over the validation set, and the score of real translations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nmt.batching import collate, plan_epoch, select
+from nmt.checkpoint import LoadedModel
+from nmt.config import Recipe
+from nmt.metrics import bleu, chrf
+from nmt.prepared import Prepared
+from nmt.translator import Translator
+from nmt.updater import Updater
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Figures of one validation; loss and perplexity per token, natural logarithm, without label smoothing."""
+
+    loss: float
+    perplexity: float
+    accuracy: float
+    bleu: float
+    chrf: float | None
+    """Where it decides."""
+
+    def score(self, metric: str) -> float:
+        """What decides on the best checkpoint: higher is better."""
+        return {"bleu": self.bleu, "chrf": self.chrf or 0.0, "loss": -self.loss}[metric]
+
+
+class Validator:
+    """Validates the model of an updater; the processes of its world share the work."""
+
+    def __init__(self, recipe: Recipe, prepared: Prepared, updater: Updater, folder: Path) -> None:
+        self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
+        self.updater, self.world, self.folder = updater, updater.world, folder
+        testset, count = prepared.testset("valid"), recipe.training.validation_sentences
+        self.source, self.target = testset.source[:count], testset.target[:count]
+
+    def validate(self) -> Validation:
+        """The figures of the model as it is; the same in all processes."""
+        model = self.updater.model
+        model.eval()
+        loss, accuracy = self._loss()
+        hypotheses = self._translations()
+        model.train()
+        return Validation(
+            loss=loss,
+            perplexity=exp(loss),
+            accuracy=accuracy,
+            bleu=bleu(hypotheses, self.target),
+            chrf=chrf(hypotheses, self.target) if self.config.metric == "chrf" else None,
+        )
+
+    @torch.no_grad()
+    def _loss(self) -> tuple[float, float]:
+        """Loss and accuracy per token."""
+        corpus = self.prepared.valid
+        rows = select(corpus, self.config.max_length).rows
+        sums = torch.zeros(3, dtype=torch.float64)
+        plan = plan_epoch(corpus, rows, self.config.batch_tokens, 0, 0)
+        for chunk in plan[self.world.rank :: self.world.size]:
+            batch = collate(corpus, chunk)
+            loss = self.updater.loss(batch.to(self.updater.device), 0.0)
+            sums += torch.tensor([float(loss.total), float(loss.correct), batch.tokens], dtype=torch.float64)
+        sums = sums.to(self.updater.device)
+        self.world.add_up([sums])
+        total, correct, tokens = sums.tolist()
+        return total / max(tokens, 1), correct / max(tokens, 1)
+
+    def _translations(self) -> list[str]:
+        """Greedy translations of the first sentences."""
+        search = self.recipe.search.model_copy(update={"beam": 1, "groups": 1})
+        loaded = LoadedModel(self.updater.model, self.prepared.tokenizers, self.recipe, self.folder, {})
+        precision = self.updater.arithmetic.precision
+        translator = Translator(loaded, self.updater.device, search, precision)
+        return self.world.gather(translator.translate(self.world.share(self.source)))
+
+
+def exp(value: float) -> float:
+    """Its exponential, kept finite."""
+    return math.exp(min(value, 50.0))
