@@ -19,6 +19,7 @@ class Sums:
     correct: float = 0.0
     tokens: int = 0
     seconds: float = 0.0
+    flops: float = 0.0
     gradient_norm: float = 0.0
     updates: int = 0
 

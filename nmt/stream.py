@@ -9,6 +9,7 @@ from nmt.batching import Batch, collate, plan_epoch, select
 from nmt.config import Recipe
 from nmt.dataset import EncodedCorpus, Ints, Ragged
 from nmt.errors import DataError
+from nmt.flops import training_flops
 from nmt.prepared import Prepared, TestSet
 
 
@@ -29,6 +30,8 @@ class Drawn:
     """Of all processes."""
     batch: Batch | None
     """This process's part; None where there are fewer sentences than processes."""
+    flops: float
+    """Operations that this process's part asks for."""
     after: Place
 
 
@@ -94,7 +97,11 @@ class BatchStream:
     def _draw(self, place: Place) -> Drawn:
         rows, after = self.rows(place)
         mine = rows[self.rank :: self.world]
-        return Drawn(rows, collate(self.epoch(after.epoch).corpus, mine) if len(mine) else None, after)
+        if not len(mine):
+            return Drawn(rows, None, 0.0, after)
+        batch = collate(self.epoch(after.epoch).corpus, mine)
+        vocabulary = self.prepared.tokenizers.target.vocabulary_size
+        return Drawn(rows, batch, training_flops(self.recipe.model, vocabulary, batch), after)
 
     def _encoded_anew(self, epoch: int, text: TestSet) -> EncodedCorpus:
         """The corpus in the subwords of one epoch, as its number and the seed draw them."""

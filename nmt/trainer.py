@@ -25,6 +25,7 @@ from nmt.distributed import World
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.files import atomic_write, clear_litter, fingerprint
 from nmt.fine_tuning import freeze, initialise
+from nmt.flops import matrix_rate
 from nmt.models import build_model
 from nmt.optim import learning_rate
 from nmt.prepared import Prepared
@@ -110,6 +111,7 @@ class Trainer:
             precision=arithmetic.precision,
             onednn=arithmetic.onednn,
         )
+        self._matrix_rate = matrix_rate(arithmetic, device)
         self._unread: list[tuple[int, list[Ints], Outcome]] = []
         self._non_finite = 0
 
@@ -152,6 +154,7 @@ class Trainer:
         seconds = self.world.largest(perf_counter() - start)
         progress.training_seconds += seconds
         progress.sums.seconds += seconds
+        progress.sums.flops += sum(item.flops for item in drawn)
         if progress.updates == _UNPLANNED and self._speed_is_known:
             self._fit_budget()
         if logs:
@@ -205,7 +208,8 @@ class Trainer:
     def _watch_for_spikes(self, step: int, rows: list[Ints], loss: float) -> None:
         """Names the batch of a loss far above the running mean, once the warm-up is over."""
         progress = self.progress
-        if step > max(100, self.config.warmup or 0) and loss > _SPIKE * progress.usual_loss:
+        settled = progress.usual_loss > 0 and step > max(100, self.config.warmup or 0)
+        if settled and loss > _SPIKE * progress.usual_loss:
             self._emit(
                 {"kind": "spike", "step": step, "loss": loss, "usual": progress.usual_loss, "pairs": _pairs(rows)}
             )
@@ -245,6 +249,7 @@ class Trainer:
                 "learning_rate": rate,
                 "gradient_norm": sums.gradient_norm / max(sums.updates, 1),
                 "tokens_per_second": sums.tokens / max(sums.seconds, 1e-9),
+                "utilisation": sums.flops / max(sums.seconds, 1e-9) / self._matrix_rate,
                 "seconds": self._seconds,
                 "memory_mb": peak_memory_mb(self.device),
             }

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nmt_cli.console import print_table
-from nmt_cli.options import DeviceOption, JsonOption, ModelArgument
+from nmt_cli.console import note, print_table
+from nmt_cli.options import DeviceOption, JsonOption, ModelArgument, RecipeArgument, SetOption
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, as JSON or a table.")
 
@@ -58,6 +58,46 @@ def decode(
     print_table(f"{rows[0]['family']}, beam {beam}, batch {batch}, {rows[0]['device']}", *_table(rows))
 
 
+@app.command("train")
+def train(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    updates: Annotated[int, typer.Option("--updates", min=1, help="Updates in a round.")] = 10,
+    rounds: RoundsOption = 5,
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Training: our update in fp32 and bf16, against torch's own modules as most people use them, on the same batches."""
+    from nmt.bench.training import CONTENDERS, Work, bench_training
+    from nmt.device import choose_device
+    from nmt.recipes import load_recipe
+    from nmt_data.prepare import prepare
+
+    settings = load_recipe(recipe, overrides or ())
+    work = Work(settings, prepare(settings, say=note), str(choose_device(device)), threads, updates)
+    rows = bench_training(work, CONTENDERS, rounds)
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    columns = {
+        "tokens_per_second": "tokens/s",
+        "tokens_per_cpu_second": "tokens/cpu-s",
+        "ratio": "x baseline",
+        "ratio_by_the_clock": "by the clock",
+        "utilisation": "utilisation",
+        "peak_memory_mb": "MB",
+        "loss": "loss",
+        "foreign_load": "foreign load",
+    }
+    first = rows[0]
+    title = (
+        f"{first['family']}, {settings.training.batch_tokens} tokens a batch, {first['device']}, {threads} thread(s)"
+    )
+    print_table(title, *_cells(rows, columns))
+
+
 def _table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     columns = {
         "sentences_per_second": "sentences/s",
@@ -72,6 +112,10 @@ def _table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         "peak_memory_mb": "MB",
         "foreign_load": "foreign load",
     }
+    return _cells(rows, columns)
+
+
+def _cells(rows: list[dict[str, Any]], columns: dict[str, str]) -> tuple[list[str], list[list[str]]]:
     shown = [key for key in columns if any(row[key] is not None for row in rows)]
     cells = [
         [f"{row['engine']} {row['precision']}", *("" if row[key] is None else str(row[key]) for key in shown)]

@@ -88,6 +88,14 @@ class TrainingDisplay:
                 self._line(f"update {entry['step']}  validation  {figures}  BLEU {entry['bleu']:.2f} (greedy){mark}")
             case "skipped":
                 self._line(f"update {entry['step']}  skipped: loss or gradient not finite")
+            case "spike":
+                pairs = ", ".join(map(str, entry["pairs"]))
+                self._line(
+                    f"update {entry['step']}  loss {entry['loss']:.3f}, usually {entry['usual']:.3f}: pairs {pairs}, ..."
+                )
+            case "mean":
+                figures = f"loss {entry['loss']:.3f}  BLEU {entry['bleu']:.2f} (greedy)"
+                self._line(f"mean of the last {entry['checkpoints']} checkpoints  validation  {figures}")
             case "damaged":
                 self._line(f"{entry['checkpoint']} is damaged ({entry['reason']}); going back to the one before")
             case _:

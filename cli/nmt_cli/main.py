@@ -10,7 +10,21 @@ import typer
 from typer.core import TyperGroup
 
 from nmt import NmtError, __version__
-from nmt_cli import bench, compare, data, evaluate, export, info, prepare, recipes, score, tokenizer, train, translate
+from nmt_cli import (
+    average,
+    bench,
+    compare,
+    data,
+    evaluate,
+    export,
+    info,
+    prepare,
+    recipes,
+    score,
+    tokenizer,
+    train,
+    translate,
+)
 
 
 class _Group(TyperGroup):
@@ -60,6 +74,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("score")(score.score)
 app.command("export")(export.export)
+app.command("average")(average.average)
 app.command("info")(info.info)
 app.command("recipes")(recipes.recipes)
 app.add_typer(bench.app, name="bench")

@@ -28,6 +28,7 @@ def train(
 ) -> None:
     """Train a model; killed or stopped, the same command goes on where it was."""
     from nmt.device import choose_device, set_threads
+    from nmt.distributed import joined
     from nmt.recipes import load_recipe
     from nmt.report.tensorboard import TensorBoardLog
     from nmt.trainer import Trainer
@@ -36,22 +37,25 @@ def train(
     settings = load_recipe(recipe, overrides or ())
     place = choose_device(device)
     set_threads()
-    prepared = prepare(settings, say=note)
-    for leak in prepared.report["found_in_train"]:
-        if leak["pairs_normalised"] and leak["testset"] != "valid":
-            note(
-                f"warning: {leak['pairs_normalised']} of {leak['sentences']} pairs of {leak['testset']} stand in train"
-            )
     folder = run or Path("runs") / settings.name
     folder.mkdir(parents=True, exist_ok=True)
-    note(f"{settings.name} -> {folder}")
-    with TrainingDisplay() as display, closing(TensorBoardLog(folder / "tensorboard")) as board:
+    with joined(place) as world:
+        if world.leads:
+            prepare(settings, say=note)
+        world.wait()
+        prepared = prepare(settings)
+        if not world.leads:
+            Trainer(settings, prepared, folder, place, budget=budget, world=world).run()
+            return
+        _warn_of_leaks(prepared.report["found_in_train"])
+        note(f"{settings.name} -> {folder}")
+        with TrainingDisplay() as display, closing(TensorBoardLog(folder / "tensorboard")) as board:
 
-        def report(entry: dict[str, Any]) -> None:
-            display.report(entry)
-            board.report(entry)
+            def report(entry: dict[str, Any]) -> None:
+                display.report(entry)
+                board.report(entry)
 
-        progress = Trainer(settings, prepared, folder, place, report, budget).run()
+            progress = Trainer(settings, prepared, folder, place, report, budget, world).run()
     seconds = progress.training_seconds + progress.validation_seconds
     speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
     note(
@@ -59,3 +63,11 @@ def train(
         f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
     )
     typer.echo(str(folder / "model"))
+
+
+def _warn_of_leaks(leaks: list[dict[str, Any]]) -> None:
+    for leak in leaks:
+        if leak["pairs_normalised"] and leak["testset"] != "valid":
+            note(
+                f"warning: {leak['pairs_normalised']} of {leak['sentences']} pairs of {leak['testset']} stand in train"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
@@ -15,13 +15,16 @@ import torch
 from nmt.batching import Batch, collate, padding_share, plan_epoch, select
 from nmt.bench.rounds import Contender, Outcome, interleave, ratio
 from nmt.bench.training_baselines import PlainTraining, plain_model
-from nmt.config import ModelConfig, Recipe, RnnConfig
-from nmt.device import Precision, choose_arithmetic, describe, fast_products
+from nmt.config import Recipe, RnnConfig
+from nmt.device import Precision, choose_arithmetic, describe
+from nmt.flops import matrix_rate, training_flops
 from nmt.models import build_model
 from nmt.prepared import Prepared
 from nmt.updater import Updater
 
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 Name = Literal["nmt fp32", "nmt bf16", "baseline"]
+CONTENDERS: tuple[Name, ...] = ("nmt fp32", "nmt bf16", "baseline")
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,18 @@ class Trainee:
         return float(outcome.figures[0]) / outcome.tokens
 
 
-def bench_training(work: Work, names: list[Name], rounds: int) -> list[dict[str, Any]]:
+def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[str, Any]]:
     """One row a contender; ratios are medians over the rounds, of target tokens per CPU second (of wall time on CUDA)."""
     makers: dict[str, Callable[[], Contender]] = {name: functools.partial(Trainee, work, name) for name in names}
     outcomes = interleave(makers, rounds, work.threads)
     batches = work.batches()
     shape = work.recipe.model
-    flops = statistics.fmean(3 * forward_flops(shape, work.vocabularies[1], batch) / batch.tokens for batch in batches)
-    peaks = {precision: matrix_rate(precision, torch.device(work.device)) for precision in ("fp32", "bf16")}
+    tokens = sum(batch.tokens for batch in batches)
+    flops = sum(training_flops(shape, work.vocabularies[1], batch) for batch in batches) / tokens
+    device, threads = torch.device(work.device), torch.get_num_threads()
+    torch.set_num_threads(work.threads)
+    peaks = {name: matrix_rate(choose_arithmetic(name, device), device) for name in PRECISIONS}
+    torch.set_num_threads(threads)
     corpus, training = work.prepared.train, work.recipe.training
     plan = plan_epoch(corpus, select(corpus, training.max_length).rows, training.batch_tokens, work.recipe.seed, 0)
     rows: list[dict[str, Any]] = []
@@ -103,7 +110,7 @@ def bench_training(work: Work, names: list[Name], rounds: int) -> list[dict[str,
         wall = [item.tokens_per_second for item in own.rounds]
         rows.append(
             {
-                "engine": name.split()[0],
+                "engine": name.partition(" ")[0],
                 "family": shape.kind if not isinstance(shape, RnnConfig) else f"rnn ({shape.attention})",
                 "device": describe(torch.device(work.device)),
                 "threads": work.threads,
@@ -115,67 +122,22 @@ def bench_training(work: Work, names: list[Name], rounds: int) -> list[dict[str,
                 "ratio_range": [round(compared[1], 3), round(compared[2], 3)] if compared else None,
                 "ratio_by_the_clock": _wall_ratio(own, plain),
                 "flops_per_token": round(flops),
-                "utilisation": round(statistics.median(wall) * flops / (peaks[precision] * work.threads), 3),
+                "utilisation": round(statistics.median(wall) * flops / peaks[precision], 3),
                 "matrix_gflops": round(peaks[precision] / 1e9),
                 "padding": round(padding_share(corpus, plan), 4),
                 "peak_memory_mb": round(max(own.peak_memory_mb, own.rounds[-1].result["memory_mb"])),
                 "start_seconds": round(own.start_seconds, 2),
-                "loss": round(own.rounds[-1].result["losses"][-1], 4),
+                "loss": round(_late_loss(own), 4),
                 "foreign_load": round(max(item.foreign_load for item in own.rounds), 3),
             }
         )
     return rows
 
 
-def forward_flops(config: ModelConfig, vocabulary: int, batch: Batch) -> float:
-    """Floating-point operations of the matrix products of one forward pass, padding not counted."""
-    sources, targets = float(batch.lengths.sum()), float(batch.tokens)
-    if isinstance(config, RnnConfig):
-        gates = {"gru": 3, "lstm": 4}[config.cell] * config.hidden
-        ways = 2 if config.bidirectional else 1
-        width = ways * config.hidden
-        encoder = ways * gates * (config.embedding + config.hidden + (config.layers - 1) * (width + config.hidden))
-        context = width if config.attention != "none" else config.hidden
-        decoder = gates * (config.embedding + context + config.hidden) + (config.layers - 1) * gates * 2 * config.hidden
-        readout = (
-            config.embedding * (2 if config.readout == "maxout" else 1) * (config.hidden + config.embedding + context)
-        )
-        attention = 0.0
-        if config.attention != "none":
-            encoder += width * config.hidden  # keys
-            decoder += config.hidden * config.hidden  # queries
-            looks = float((batch.lengths * batch.target_output.ne(0).sum(1)).sum())
-            attention = looks * (config.hidden + width)
-        products = sources * encoder + targets * (decoder + readout + config.embedding * vocabulary) + attention
-        return 2 * products
-    width, inner = config.width, 2 * config.width * config.feed_forward
-    lengths, outputs = batch.lengths.double(), batch.target_output.ne(0).sum(1).double()
-    encoder = config.encoder_layers * (4 * width**2 + inner)
-    memory = config.decoder_layers * 2 * width**2
-    decoder = config.decoder_layers * (6 * width**2 + inner)
-    pairs = float(config.encoder_layers * lengths.square().sum())
-    pairs += float(config.decoder_layers * (outputs.square().sum() + (outputs * lengths).sum()))
-    products = sources * (encoder + memory) + targets * (decoder + width * vocabulary)
-    return 2 * (products + 2 * width * pairs)
-
-
-def matrix_rate(precision: str, device: torch.device) -> float:
-    """Floating-point operations a second of a square product on one thread, or on the CUDA device: what is to be had."""
-    size = 8192 if device.type == "cuda" else 1024
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    best = float("inf")
-    with fast_products(choose_arithmetic("fp32", device).onednn):
-        for _ in range(8):
-            start = perf_counter()
-            torch.mm(left, right)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            best = min(best, perf_counter() - start)
-    torch.set_num_threads(threads)
-    return 2 * size**3 / best
+def _late_loss(own: Outcome) -> float:
+    """Mean loss over the last fifth of the updates."""
+    losses: list[float] = own.rounds[-1].result["losses"]
+    return statistics.fmean(losses[-max(1, len(losses) // 5) :])
 
 
 def _wall_ratio(own: Outcome, plain: Outcome | None) -> float | None:

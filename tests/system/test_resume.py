@@ -43,7 +43,7 @@ def _run(folder: Path, prepared: Prepared, model: dict[str, Any] | None = None, 
 
 def _trace(folder: Path) -> list[dict[str, Any]]:
     """Log entries without what is a matter of time."""
-    timing = {"seconds", "tokens_per_second", "memory_mb"}
+    timing = {"seconds", "tokens_per_second", "utilisation", "memory_mb"}
     entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [
         {k: v for k, v in entry.items() if k not in timing}

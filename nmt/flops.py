@@ -1,0 +1,72 @@
+"""Floating-point operations: what a batch asks for, and what the machine can give."""
+
+from __future__ import annotations
+
+from functools import cache
+from time import perf_counter
+
+import torch
+
+from nmt.batching import Batch
+from nmt.config import ModelConfig, RnnConfig, TransformerConfig
+from nmt.device import Arithmetic, fast_products
+from nmt.tokenizer import PAD
+
+
+def training_flops(config: ModelConfig, vocabulary: int, batch: Batch) -> float:
+    """Operations of the matrix products of an update: a backward pass takes two for each of the forward pass.
+
+    Padding is not counted, a multiplication and an addition are two; `vocabulary` is the target's.
+    """
+    match config:
+        case RnnConfig():
+            products = _rnn_products(config, vocabulary, batch)
+        case TransformerConfig():
+            products = _transformer_products(config, vocabulary, batch)
+    return 3 * 2 * products
+
+
+@cache
+def matrix_rate(arithmetic: Arithmetic, device: torch.device) -> float:
+    """Operations a second of a large square product on this device, with as many threads as torch has now."""
+    size = 8192 if device.type == "cuda" else 1024
+    dtype = torch.bfloat16 if arithmetic.precision == "bf16" else torch.float32
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    with fast_products(arithmetic.onednn):
+        for _ in range(8):
+            start = perf_counter()
+            torch.mm(left, right)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch) -> float:
+    sources, targets = float(batch.lengths.sum()), float(batch.tokens)
+    gates = {"gru": 3, "lstm": 4}[config.cell] * config.hidden
+    ways = 2 if config.bidirectional else 1
+    width = ways * config.hidden
+    attends = config.attention != "none"
+    context = width if attends else config.hidden
+    encoder = ways * gates * (config.embedding + config.hidden + (config.layers - 1) * (width + config.hidden))
+    decoder = gates * (config.embedding + context + config.hidden + (config.layers - 1) * 2 * config.hidden)
+    readout = config.embedding * (2 if config.readout == "maxout" else 1)
+    decoder += readout * (config.hidden + config.embedding + context) + config.embedding * vocabulary
+    if not attends:
+        return sources * encoder + targets * decoder
+    looks = float((batch.lengths * batch.target_output.ne(PAD).sum(1)).sum())
+    encoder += width * config.hidden  # keys
+    decoder += config.hidden * config.hidden  # queries
+    return sources * encoder + targets * decoder + looks * (config.hidden + width)
+
+
+def _transformer_products(config: TransformerConfig, vocabulary: int, batch: Batch) -> float:
+    width, inner = config.width, 2 * config.width * config.feed_forward
+    lengths, outputs = batch.lengths.double(), batch.target_output.ne(PAD).sum(1).double()
+    source = config.encoder_layers * (4 * width**2 + inner) + config.decoder_layers * 2 * width**2
+    target = config.decoder_layers * (6 * width**2 + inner) + width * vocabulary
+    looks = float(config.encoder_layers * lengths.square().sum())
+    looks += float(config.decoder_layers * (outputs.square().sum() + (outputs * lengths).sum()))
+    return float(lengths.sum()) * source + float(outputs.sum()) * target + 2 * width * looks

@@ -1,0 +1,125 @@
+"""Several processes train one model as one process would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nmt import checkpoint as store
+from nmt.recipes import recipe_to_toml
+from tiny import make_recipe
+
+ROOT = Path(__file__).parents[2]
+_SCRIPT = """
+import os, sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from nmt.distributed import joined
+from nmt.recipes import load_recipe
+from nmt.trainer import Trainer
+from nmt_data.prepare import prepare
+
+folder, updates = Path(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(1)
+recipe = load_recipe(folder / "tiny.toml", [f"training.updates={updates}"])
+device = torch.device("cpu")
+with joined(device) as world:
+    trainer = Trainer(recipe, prepare(recipe), folder, device, world=world)
+    trainer.model.double()
+    kept = trainer.updater._share_gradients
+
+    def watch(parameters, sums):
+        kept(parameters, sums)
+        if world.leads and trainer.progress.step == 1:
+            gradients = {str(index): part.grad for index, part in enumerate(parameters)}
+            torch.save(gradients, folder / "gradients.pt")
+
+    trainer.updater._share_gradients = watch
+    if "--die" in sys.argv and world.rank == 1:
+        step = trainer._step
+
+        def dying(batches, rate):
+            if trainer.progress.step == 2:
+                os._exit(7)
+            return step(batches, rate)
+
+        trainer._step = dying
+    trainer.run()
+"""
+
+
+def _train(folder: Path, processes: int, updates: int = 6, *options: str, model: str = "transformer") -> int:
+    """Trains in float64 without dropout; returns the exit code."""
+    folder.mkdir(exist_ok=True)
+    shape = {"kind": "rnn", "embedding": 16, "hidden": 16, "dropout": 0.0}
+    section = {"dropout": 0.0} if model == "transformer" else shape
+    training = {"schedule": "constant", "batch_tokens": 96, "accumulate": 2, "validate_every": 2}
+    (folder / "tiny.toml").write_text(recipe_to_toml(make_recipe(section, training=training)))
+    (folder / "script.py").write_text(_SCRIPT)
+    paths = os.pathsep.join(str(ROOT / part) for part in ("", "cli", "data"))
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    arguments = [sys.executable, *launcher, folder / "script.py", folder, str(updates), *options]
+    return subprocess.run(arguments, env=environment, timeout=240, check=False, capture_output=True).returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["transformer", "attention"])
+def test_two_processes_are_one(tmp_path: Path, home: Path, model: str) -> None:
+    """The same gradients, and in float64 the same weights after six updates; the same loss trace."""
+    assert [_train(tmp_path / str(count), count, model=model) for count in (1, 2)] == [0, 0]
+    one, two = (torch.load(tmp_path / name / "gradients.pt", weights_only=True) for name in ("1", "2"))
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, rtol=1e-6, atol=1e-9)
+    weights = [store.read_weights(tmp_path / name / "checkpoints" / "step-00000006") for name in ("1", "2")]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
+    traces = [
+        [
+            (entry["kind"], entry["step"], pytest.approx(entry["loss"], rel=1e-9), entry.get("bleu"))
+            for entry in map(json.loads, (tmp_path / name / "log.jsonl").read_text().splitlines())
+            if entry["kind"] in ("train", "validation")
+        ]
+        for name in ("1", "2")
+    ]
+    assert traces[1] == traces[0]
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_may_change_in_between(tmp_path: Path, home: Path) -> None:
+    """Four updates of two processes and two of one are six of one: order and batches do not depend on it."""
+    assert _train(tmp_path / "whole", 1) == 0
+    assert _train(tmp_path / "mixed", 2, 4) == 0
+    assert _train(tmp_path / "mixed", 1, 6) == 0
+    weights = [store.read_weights(tmp_path / name / "checkpoints" / "step-00000006") for name in ("whole", "mixed")]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_training(tmp_path: Path, home: Path) -> None:
+    """With an error instead of waiting for ever."""
+    assert _train(tmp_path / "run", 2, 6, "--die") != 0
+    assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.slow
+def test_the_command_runs_under_torchrun(tmp_path: Path, home: Path) -> None:
+    """As the README has it; what it prints comes once."""
+    (tmp_path / "tiny.toml").write_text(recipe_to_toml(make_recipe()))
+    paths = os.pathsep.join(str(ROOT / part) for part in ("", "cli", "data"))
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = ["-m", "--", "nmt_cli", "train", "tiny.toml", "--run", "run", "--device", "cpu"]
+    done = subprocess.run(
+        [*launcher, *arguments], cwd=tmp_path, env=environment, timeout=240, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().strip() == "run/model"
+    assert done.stderr.decode().count("starting:") == 1
+    assert store.load_model(tmp_path / "run").card["processes"] == 2
