@@ -159,8 +159,8 @@ class TrainingConfig(Section):
 
     updates: PositiveInt = 10_000
     """Optimizer updates; `--budget` replaces this number by what fits into the time."""
-    batch_tokens: PositiveInt = 4096
-    """Target tokens per batch, padding not counted."""
+    batch_tokens: PositiveInt | Literal["auto"] = 4096
+    """Target tokens per batch, padding not counted; auto: what fits into a GPU's memory, 4096 on a CPU."""
     accumulate: PositiveInt = 1
     """Batches per update; gradients are weighted by tokens."""
     max_length: PositiveInt = 200

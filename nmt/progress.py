@@ -50,6 +50,8 @@ class Progress:
     best_loss: float = math.inf
     skipped: int = 0
     """Updates left out because of a loss or gradient that was not finite."""
+    batch_tokens: int = 0
+    """Target tokens per batch, found at the start where the recipe says `auto`; 0: not found yet."""
     splits: int = 0
     """Batches that did not fit into memory and were halved."""
     usual_loss: float = 0.0

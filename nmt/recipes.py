@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,7 +116,8 @@ def _fields(section: type[BaseModel], prefix: str) -> list[str]:
 
 def _explain(item: Any) -> str:
     """One validation error as a sentence that names the key."""
-    location = [str(part) for part in item["loc"] if str(part) not in FAMILIES]
+    # pydantic names the members of a union in the location: "constrained-int", say.
+    location = [str(part) for part in item["loc"] if str(part) not in FAMILIES and re.fullmatch(r"\w+", str(part))]
     key = ".".join(location)
     message = str(item["msg"]).removeprefix("Value error, ")
     match item["type"]:

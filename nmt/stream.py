@@ -12,6 +12,8 @@ from nmt.errors import DataError
 from nmt.flops import training_flops
 from nmt.prepared import Prepared, TestSet
 
+AUTOMATIC_ON_CPU = 4096  # tokens a batch; there memory is not what limits it
+
 
 @dataclass(frozen=True)
 class Place:
@@ -57,6 +59,8 @@ class BatchStream:
         self.selection = select(prepared.train, recipe.training.max_length)
         if not len(self.selection.rows):
             raise DataError(f"no training pair has at most training.max_length = {recipe.training.max_length} tokens")
+        wanted = recipe.training.batch_tokens
+        self.batch_tokens = AUTOMATIC_ON_CPU if wanted == "auto" else wanted
         self._text = prepared.training_text() if recipe.training.bpe_dropout else None
         self._epoch: _Epoch | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
@@ -86,9 +90,20 @@ class BatchStream:
         if self._epoch is None or self._epoch.number != number:
             corpus = self.prepared.train if self._text is None else self._encoded_anew(number, self._text)
             rows = self.selection.rows if self._text is None else select(corpus, self.recipe.training.max_length).rows
-            plan = plan_epoch(corpus, rows, self.recipe.training.batch_tokens, self.recipe.seed, number)
+            plan = plan_epoch(corpus, rows, self.batch_tokens, self.recipe.seed, number)
             self._epoch = _Epoch(number, corpus, plan)
         return self._epoch
+
+    def set_batch_tokens(self, tokens: int) -> None:
+        """Plans the epochs anew in batches of another size."""
+        self.batch_tokens, self._epoch = tokens, None
+
+    def largest(self) -> Batch:
+        """This process's part of the batch of the first epoch that has most positions, padding included."""
+        epoch = self.epoch(0)
+        source, target = epoch.corpus.source.lengths, epoch.corpus.target.lengths
+        rows = max(epoch.plan, key=lambda rows: len(rows) * int(source[rows].max() + target[rows].max()))
+        return collate(epoch.corpus, rows[self.rank :: self.world] if len(rows) >= self.world else rows)
 
     def close(self) -> None:
         """Ends the thread."""

@@ -126,6 +126,7 @@ class Trainer:
         with alone, stop_signals() as stop:
             try:
                 self._resume()
+                self._rehearse()
                 self._announce()
                 while self.progress.step < self.progress.updates and not self._out_of_patience:
                     self._update()
@@ -138,6 +139,29 @@ class Trainer:
             finally:
                 self.stream.close()
         return self.progress
+
+    def _rehearse(self) -> None:
+        """On a GPU the largest batch comes first: what does not fit into memory shows now, not after hours.
+
+        With `batch_tokens = "auto"` batches are doubled as long as the largest fits in one piece.
+        """
+        progress, stream = self.progress, self.stream
+        automatic = self.config.batch_tokens == "auto"
+        if automatic and not progress.batch_tokens:
+            progress.batch_tokens = stream.batch_tokens if self.device.type == "cpu" else self._largest_that_fits()
+        stream.set_batch_tokens(progress.batch_tokens or stream.batch_tokens)
+        if self.device.type == "cuda" and not automatic:
+            progress.splits += self.updater.rehearse(stream.largest())
+
+    def _largest_that_fits(self, first: int = 1024, last: int = 524_288) -> int:
+        """Tokens per batch, a doubling below the first that did not fit: half of the memory stays for what is to come."""
+        tokens = first
+        while tokens < last:
+            self.stream.set_batch_tokens(2 * tokens)
+            if self.world.largest(self.updater.rehearse(self.stream.largest())):
+                break
+            tokens *= 2
+        return max(first, tokens // 2)
 
     def _update(self) -> None:
         """One optimizer update, and what falls due after it."""
@@ -382,6 +406,7 @@ class Trainer:
                 "pairs": len(self.stream.selection.rows),
                 "too_long": self.stream.selection.too_long,
                 "batches_per_epoch": len(epoch.plan),
+                "batch_tokens": self.stream.batch_tokens,
                 "padding": padding_share(epoch.corpus, epoch.plan),
             }
         )

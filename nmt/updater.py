@@ -85,6 +85,12 @@ class Updater:
             return consistent_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, divergence)
         return smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing)
 
+    def rehearse(self, batch: Batch) -> int:
+        """Makes the gradients of a batch and throws them away; returns how often it had to be halved to fit into memory."""
+        _, splits = self._gradients(0, [batch], batch.tokens)
+        self.optimizer.zero_grad(set_to_none=True)
+        return splits
+
     def _gradients(self, number: int, batches: Sequence[Batch], tokens: int) -> tuple[Tensor, int]:
         """Gradients of all batches, and their sums; what does not fit into memory is halved until it does.
 

@@ -16,6 +16,8 @@ from nmt.prepared import Prepared
 from nmt.translator import Translator
 from nmt.updater import Updater
 
+_BATCH_TOKENS = 4096
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -63,7 +65,7 @@ class Validator:
         corpus = self.prepared.valid
         rows = select(corpus, self.config.max_length).rows
         sums = torch.zeros(3, dtype=torch.float64)
-        plan = plan_epoch(corpus, rows, self.config.batch_tokens, 0, 0)
+        plan = plan_epoch(corpus, rows, _BATCH_TOKENS, 0, 0)
         for chunk in plan[self.world.rank :: self.world.size]:
             batch = collate(corpus, chunk)
             loss = self.updater.loss(batch.to(self.updater.device), 0.0)

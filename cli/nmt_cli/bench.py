@@ -65,11 +65,15 @@ def train(
     updates: Annotated[int, typer.Option("--updates", min=1, help="Updates in a round.")] = 10,
     rounds: RoundsOption = 5,
     threads: ThreadsOption = 1,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", help="File for torch's profile of some updates, by precision.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
     device: DeviceOption = "cpu",
 ) -> None:
     """Training: our update in fp32 and bf16, against torch's own modules as most people use them, on the same batches."""
-    from nmt.bench.training import CONTENDERS, Work, bench_training
+    from nmt.bench.training import CONTENDERS, Work, bench_training, profile_training
     from nmt.device import choose_device
     from nmt.recipes import load_recipe
     from nmt_data.prepare import prepare
@@ -77,6 +81,8 @@ def train(
     settings = load_recipe(recipe, overrides or ())
     work = Work(settings, prepare(settings, say=note), str(choose_device(device)), threads, updates)
     rows = bench_training(work, CONTENDERS, rounds)
+    if profile:
+        profile.write_text(profile_training(work), encoding="utf-8")
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))

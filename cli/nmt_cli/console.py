@@ -106,7 +106,8 @@ class TrainingDisplay:
         plan = f"{clock(entry['budget'])} of training" if entry["budget"] else f"{entry['updates']} updates"
         sizes = f"{entry['parameters']:,} parameters, {entry['pairs']:,} pairs, {plan}"
         self._line(f"{begun}: {sizes}, {entry['precision']} on {entry['device']}")
-        batches = f"{entry['batches_per_epoch']} batches an epoch, {entry['padding']:.1%} padding"
+        batches = f"{entry['batches_per_epoch']} batches of {entry['batch_tokens']} tokens an epoch"
+        batches += f", {entry['padding']:.1%} padding"
         self._line(batches + (f", {entry['too_long']} pairs left out as too long" if entry["too_long"] else ""))
 
     def _train(self, entry: dict[str, Any]) -> None:

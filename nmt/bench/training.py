@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from nmt.batching import Batch, collate, padding_share, plan_epoch, select
+from nmt.batching import Batch, collate, padding_share
 from nmt.bench.rounds import Contender, Outcome, interleave, ratio
 from nmt.bench.training_baselines import PlainTraining, plain_model
 from nmt.config import Recipe, RnnConfig
@@ -20,6 +21,7 @@ from nmt.device import Precision, choose_arithmetic, describe
 from nmt.flops import matrix_rate, training_flops
 from nmt.models import build_model
 from nmt.prepared import Prepared
+from nmt.stream import BatchStream
 from nmt.updater import Updater
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -40,10 +42,14 @@ class Work:
 
     def batches(self) -> list[Batch]:
         """The first batches of an epoch."""
-        corpus, training = self.prepared.train, self.recipe.training
-        rows = select(corpus, training.max_length).rows
-        plan = plan_epoch(corpus, rows, training.batch_tokens, self.recipe.seed, 0)
-        return [collate(corpus, chosen) for chosen in islice(plan, self.updates)]
+        with closing(BatchStream(self.recipe, self.prepared)) as stream:
+            epoch = stream.epoch(0)
+        return [collate(epoch.corpus, rows) for rows in islice(epoch.plan, self.updates)]
+
+    def padding(self) -> float:
+        """Share of padding in an epoch."""
+        with closing(BatchStream(self.recipe, self.prepared)) as stream:
+            return padding_share(stream.epoch(0).corpus, stream.epoch(0).plan)
 
     @property
     def vocabularies(self) -> tuple[int, int]:
@@ -100,8 +106,7 @@ def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[
     torch.set_num_threads(work.threads)
     peaks = {name: matrix_rate(choose_arithmetic(name, device), device) for name in PRECISIONS}
     torch.set_num_threads(threads)
-    corpus, training = work.prepared.train, work.recipe.training
-    plan = plan_epoch(corpus, select(corpus, training.max_length).rows, training.batch_tokens, work.recipe.seed, 0)
+    padding = work.padding()
     rows: list[dict[str, Any]] = []
     for name in names:
         own, plain = outcomes[name], outcomes.get("baseline")
@@ -124,7 +129,7 @@ def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[
                 "flops_per_token": round(flops),
                 "utilisation": round(statistics.median(wall) * flops / peaks[precision], 3),
                 "matrix_gflops": round(peaks[precision] / 1e9),
-                "padding": round(padding_share(corpus, plan), 4),
+                "padding": round(padding, 4),
                 "peak_memory_mb": round(max(own.peak_memory_mb, own.rounds[-1].result["memory_mb"])),
                 "start_seconds": round(own.start_seconds, 2),
                 "loss": round(_late_loss(own), 4),
@@ -132,6 +137,20 @@ def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[
             }
         )
     return rows
+
+
+def profile_training(work: Work) -> str:
+    """Where the time of our updates goes, by torch's operation: a table for each precision."""
+    tables: list[str] = []
+    for name in ("nmt fp32", "nmt bf16"):
+        trainee = Trainee(work, name)
+        trainee.run()
+        with torch.profiler.profile() as profiler:
+            trainee.run()
+        by = f"self_{trainee.device.type}_time_total"
+        table = profiler.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=40)
+        tables.append(f"{name}, {len(trainee.batches)} updates, {describe(trainee.device)}\n{table}")
+    return "\n\n".join(tables) + "\n"
 
 
 def _late_loss(own: Outcome) -> float:

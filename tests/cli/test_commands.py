@@ -254,3 +254,15 @@ def test_an_interrupted_output_file_is_not_there(trained: Path, tmp_path: Path) 
     assert process.returncode == 130, complaints
     assert not target.exists()
     assert b"Traceback" not in complaints
+
+
+def test_average_makes_a_model_of_the_last_checkpoints(trained: Path, tmp_path: Path) -> None:
+    """A bundle that translates; asking for more than there are is refused."""
+    shown = run("average", trained, "-o", tmp_path / "mean", "--last", "2")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.strip() == str(tmp_path / "mean")
+    assert run("translate", tmp_path / "mean", stdin=b"Ein Hund.\n").stdout.count("\n") == 1
+    again = run("average", trained, "-o", tmp_path / "mean", "--last", "2")
+    assert (again.exit_code, "is there already" in again.stderr) == (1, True)
+    many = run("average", trained, "-o", tmp_path / "many", "--last", "20")
+    assert (many.exit_code, "2 checkpoints, --last asks for 20" in many.stderr) == (1, True)

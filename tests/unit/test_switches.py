@@ -349,3 +349,22 @@ def test_the_metric_decides_on_the_best(tmp_path: Path, prepared: Prepared, metr
     }
     assert scores[progress.best_step] == max(scores.values())
     assert not math.isinf(progress.best_score)
+
+
+def test_automatic_batches_are_doubled_until_memory_runs_out(tmp_path: Path, prepared: Prepared) -> None:
+    """Half of the largest size whose largest batch fits in one piece; kept in the checkpoint."""
+    recipe = make_recipe(training={"batch_tokens": "auto"})
+    trainer = Trainer(recipe, prepared, tmp_path, CPU)
+    backward = trainer.updater._backward
+
+    def small(batch: Any, tokens: int) -> torch.Tensor:
+        if batch.tokens > 900:
+            raise torch.OutOfMemoryError("no room")
+        return backward(batch, tokens)
+
+    trainer.updater._backward = small  # type: ignore[method-assign]
+    assert trainer._largest_that_fits(first=50) == 400
+    trainer.stream.close()
+    reports: list[dict[str, Any]] = []
+    assert Trainer(recipe, prepared, tmp_path, CPU, reports.append).run().batch_tokens == 4096
+    assert reports[0]["batch_tokens"] == 4096

@@ -1,0 +1,106 @@
+"""The training benchmark: its yardsticks compute what ours do, and its figures are what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from command import run
+from nmt.batching import collate
+from nmt.bench.training_baselines import CellLoopSeq2Seq, PlainTraining, plain_model
+from nmt.config import RnnConfig, TransformerConfig
+from nmt.flops import training_flops
+from nmt.loss import smoothed_cross_entropy
+from nmt.models import build_model
+from nmt.prepared import Prepared
+from nmt.recipes import recipe_to_toml
+from nmt.tokenizer import PAD
+from tiny import make_recipe
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:Support for mismatched")
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_the_torch_transformer_has_our_weights_and_our_loss(prepared: Prepared, norm: str) -> None:
+    """Without dropout, in float64: the same loss and the same gradient of the embeddings."""
+    config = TransformerConfig.model_validate(
+        {"width": 12, "feed_forward": 20, "heads": 3, "dropout": 0.0, "norm": norm}
+    )
+    torch.manual_seed(2)
+    ours = build_model(config, 40, 40)
+    theirs = plain_model(config, 40, 40, like=ours).double()
+    ours = ours.double()
+    batch = collate(prepared.train, np.arange(9))
+    loss = smoothed_cross_entropy(
+        ours(batch.source, batch.lengths, batch.target_input), ours.output, batch.target_output, 0.1
+    )
+    plain = F.cross_entropy(
+        theirs(batch).flatten(0, 1),
+        batch.target_output.flatten(),
+        ignore_index=PAD,
+        label_smoothing=0.1,
+        reduction="sum",
+    )
+    # With post-norm torch normalises once more at the end of each stack, which hardly changes what is normalised.
+    torch.testing.assert_close(loss.total.detach(), plain.detach(), rtol=1e-5 if norm == "pre" else 1e-3, atol=1e-5)
+
+
+def test_the_cell_loop_learns(prepared: Prepared) -> None:
+    """Its loss falls: it is a fair opponent."""
+    torch.manual_seed(1)
+    model = CellLoopSeq2Seq(RnnConfig(embedding=16, hidden=16, cell="lstm", dropout=0.0), 40, 40)
+    training = PlainTraining(model, 0.0, 1e-2, (0.9, 0.98))
+    batch = collate(prepared.train, np.arange(32))
+    losses = [training.update(batch) for _ in range(20)]
+    assert losses[-1] < losses[0] - 0.5
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TransformerConfig(width=16, feed_forward=32, heads=2, encoder_layers=2, decoder_layers=1, dropout=0.0),
+        RnnConfig(embedding=12, hidden=16, dropout=0.0),
+        RnnConfig(embedding=12, hidden=16, dropout=0.0, attention="none", readout="plain"),
+    ],
+    ids=["transformer", "attention", "bottleneck"],
+)
+def test_operations_are_those_that_torch_counts(config: TransformerConfig | RnnConfig, prepared: Prepared) -> None:
+    """Of the forward pass over a batch without padding, within what torch cannot see (a recurrence's kernels)."""
+    model = build_model(config, 40, 40)
+    lengths = prepared.train.target.lengths
+    rows = np.flatnonzero((lengths == 5) & (prepared.train.source.lengths == 5))[:6]
+    batch = collate(prepared.train, rows)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.output(model(batch.source, batch.lengths, batch.target_input))
+    ours, counted = training_flops(config, 40, batch) / 3, counter.get_total_flops()
+    if isinstance(config, TransformerConfig):
+        assert ours == pytest.approx(counted, rel=0.01)
+    else:
+        assert counted < ours * 1.05
+
+
+@pytest.mark.slow
+def test_bench_train_prints_one_object_a_contender(tmp_path: Path, home: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(recipe_to_toml(make_recipe()))
+    profile = tmp_path / "profile.txt"
+    options = ("--updates", "2", "--rounds", "1", "--profile", profile)
+    shown = run("bench", "train", tmp_path / "tiny.toml", *options, "--json")
+    assert "aten::addmm" in profile.read_text()
+    assert shown.exit_code == 0, shown.output
+    rows = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [(row["engine"], row["precision"]) for row in rows] == [
+        ("nmt", "fp32"),
+        ("nmt", "bf16"),
+        ("baseline", "fp32"),
+    ]
+    wanted = {
+        *("family", "device", "precision", "tokens_per_second", "tokens_per_cpu_second"),
+        *("baseline_tokens_per_cpu_second", "ratio", "utilisation", "padding", "peak_memory_mb"),
+    }
+    assert all(wanted <= row.keys() for row in rows)
+    assert rows[-1]["ratio"] == 1
