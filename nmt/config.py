@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Tokenization = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"]
+"""sacreBLEU's ways to split words; `none` is for text that is tokenised already."""
 
 
 class Section(BaseModel):

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
-from nmt.metrics import Bucket, Score, Tokenization, bleu_by_length, score
+from nmt.config import Tokenization
+from nmt.metrics import Bucket, Score, bleu_by_length, score
 from nmt.prepared import TestSet
 from nmt.translator import Translator
 

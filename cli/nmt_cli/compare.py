@@ -14,59 +14,86 @@ from nmt_cli.evaluate import LowercaseOption, TestsetOption, TokenizeOption
 from nmt_cli.options import BeamOption, DeviceOption
 
 if TYPE_CHECKING:
+    from nmt.config import Tokenization
     from nmt.evaluation import Evaluation
     from nmt.metrics import Bucket
     from nmt.prepared import TestSet
+    from nmt.significance import TestName
     from nmt.translator import Translator
 
 _EXAMPLES = 4
 
 
 def compare(
-    models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL...", help="Bundles or run folders of one corpus.", show_default=False)
+    systems: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SYSTEM...",
+            help="Bundles, run folders or files of translations (then of one test set); the first is the baseline.",
+            show_default=False,
+        ),
     ],
     testset: TestsetOption = None,
+    test: Annotated[
+        str, typer.Option("--test", help="bs: paired bootstrap, ar: approximate randomisation, none.")
+    ] = "bs",
     plot: Annotated[
         Path | None, typer.Option(help="Draw BLEU against source length (last test set) into this file.")
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Write all figures and translations as JSON.")] = None,
     lowercase: LowercaseOption = False,
-    tokenize: TokenizeOption = "13a",
+    tokenize: TokenizeOption = None,
     beam: BeamOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Compare models: parameters, speed, scores with intervals and signatures, and translations side by side."""
+    """Compare systems: scores with intervals, paired tests against the first, by length, and sentences side by side."""
     from nmt.device import set_threads
+    from nmt.errors import ConfigError
     from nmt.evaluation import evaluate
-    from nmt.metrics import parse_tokenization
+    from nmt.text import read_lines
     from nmt_cli.models import open_translator
-    from nmt_cli.testsets import choose_testsets
+    from nmt_cli.testsets import choose_testsets, choose_tokenization
 
+    if test not in ("bs", "ar", "none"):
+        raise ConfigError(f"--test must be bs, ar or none, got {test}")
     set_threads()
-    scheme = parse_tokenization(tokenize)
-    translators = {path.name: open_translator(path, device, False, {"beam": beam}) for path in models}
-    testsets = choose_testsets(next(iter(translators.values())).recipe, testset or [])
+    opened: dict[str, Translator | list[str]] = {
+        path.name: read_lines(path) if path.is_file() else open_translator(path, device, False, {"beam": beam})
+        for path in systems
+    }
+    translators = {name: system for name, system in opened.items() if not isinstance(system, list)}
+    recipe = next(iter(translators.values())).recipe if translators else None
+    scheme = choose_tokenization(recipe, testset or [], tokenize)
+    testsets = choose_testsets(recipe, testset or [])
+    if len(testsets) != 1 and len(translators) < len(opened):
+        raise ConfigError(
+            "files of translations belong to one test set: name it with --testset SOURCE:REFERENCE or NAME"
+        )
     results: dict[str, list[Evaluation]] = {}
-    for name, translator in translators.items():
-        note(f"translating with {name}")
-        results[name] = [evaluate(translator, item, scheme, lowercase) for item in testsets]
-        for line in translator.report.summary():
+    for name, system in opened.items():
+        if name in translators:
+            note(f"translating with {name}")
+        results[name] = [evaluate(system, item, scheme, lowercase) for item in testsets]
+        for line in translators[name].report.summary() if name in translators else ():
             note(f"{name}: {line}")
-    labels = _labels(list(translators))
+    labels = _labels(list(opened))
     _print_systems({labels[name]: translator for name, translator in translators.items()})
+    tests: dict[str, list[dict[str, Any]]] = {}
     for index, item in enumerate(testsets):
-        _print_testset(item, {labels[name]: found[index] for name, found in results.items()})
+        found = {labels[name]: evaluations[index] for name, evaluations in results.items()}
+        _print_testset(item, found)
+        if test != "none" and len(found) > 1:
+            tests[item.name] = _print_test(item, found, "ar" if test == "ar" else "bs", scheme)
+        _print_examples(item, found)
     if plot:
-        any_translator = next(iter(translators.values()))
-        title = f"{_corpus(any_translator)}, {testsets[-1].name}: BLEU by source length"
+        corpus = _corpus(next(iter(translators.values()))) if translators else "translations"
+        longest = next((system.card.get("longest_source_words") for system in translators.values()), None)
         buckets = {labels[name]: found[-1].buckets for name, found in results.items()}
-        _plot(plot, title, buckets, any_translator.card.get("longest_source_words"))
+        _plot(plot, f"{corpus}, {testsets[-1].name}: BLEU by source length", buckets, longest)
         note(f"plot: {plot}")
     if save:
-        save.write_text(
-            json.dumps(_as_json(translators, results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        content = {**_as_json(translators, results), **({"paired_tests": tests} if tests else {})}
+        save.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         note(f"figures: {save}")
 
 
@@ -84,6 +111,8 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
 
 
 def _print_systems(translators: Mapping[str, Translator]) -> None:
+    if not translators:
+        return
     rows: list[list[str]] = []
     for name, translator in translators.items():
         card = translator.card
@@ -115,18 +144,77 @@ def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
     for head, score in zip(heads, first.scores, strict=True):
         typer.echo(f"  {head}: {score.signature}")
     typer.echo()
-    _print_examples(testset, results)
+    if len(results) > 1:
+        _print_lengths(results)
 
 
 _NAMES = {"bleu": "BLEU", "chrf2": "chrF2", "ter": "TER"}
 
 
+def _print_lengths(results: Mapping[str, Evaluation]) -> None:
+    """BLEU by source length, a column a system."""
+    first = next(iter(results.values()))
+    rows = [
+        [
+            f"{bucket.low}-{bucket.high}" if bucket.high < 10_000 else f"{bucket.low}+",
+            str(bucket.sentences),
+            *(f"{result.buckets[index].bleu.value:.1f}" for result in results.values()),
+        ]
+        for index, bucket in enumerate(first.buckets)
+    ]
+    print_table("BLEU by source length in words", ["words", "sentences", *results], rows)
+
+
+def _print_test(
+    testset: TestSet, results: Mapping[str, Evaluation], test: TestName, tokenize: Tokenization
+) -> list[dict[str, Any]]:
+    """Each system against the first, with the chance that they are alike; returns the figures."""
+    from dataclasses import asdict
+
+    from nmt.significance import paired_test
+
+    hypotheses = {name: result.hypotheses for name, result in results.items()}
+    differences = paired_test(hypotheses, testset.target, test, tokenize)
+    rows = [
+        [
+            item.system,
+            item.metric,
+            f"{item.score:.2f}",
+            *(["", "", "baseline"] if item.p_value is None else [f"{item.difference:+.2f}", f"{item.p_value:.4f}"]),
+            *(["significant" if item.significant else "could be chance"] if item.p_value is not None else []),
+        ]
+        for item in differences
+    ]
+    names = {"bs": "paired bootstrap resampling", "ar": "paired approximate randomisation"}
+    print_table(
+        f"{names[test]} against {next(iter(results))}", ["system", "metric", "score", "difference", "p", ""], rows
+    )
+    for signature in dict.fromkeys(f"{item.metric}: {item.signature}" for item in differences):
+        typer.echo(f"  {signature}")
+    typer.echo()
+    return [asdict(item) for item in differences]
+
+
 def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
-    """A few sentences side by side, from short to long."""
+    """A few sentences side by side, from short to long; of two systems, then where they differ most by sentence chrF2."""
+    from nmt.significance import largest_differences
+
     order = sorted(range(len(testset.source)), key=lambda row: (len(testset.source[row].split()), row))
+    _print_rows(
+        "", [order[(2 * index + 1) * len(order) // (2 * _EXAMPLES)] for index in range(_EXAMPLES)], testset, results
+    )
+    if len(results) == 2:
+        (one, first), (two, second) = results.items()
+        wins, losses = largest_differences(second.hypotheses, first.hypotheses, testset.target, _EXAMPLES)
+        _print_rows(f"{two} is better than {one} by most", wins, testset, results)
+        _print_rows(f"{two} is worse than {one} by most", losses, testset, results)
+
+
+def _print_rows(title: str, rows: Sequence[int], testset: TestSet, results: Mapping[str, Evaluation]) -> None:
     width = max(len("reference"), *(len(name) for name in results))
-    for index in range(_EXAMPLES):
-        row = order[(2 * index + 1) * len(order) // (2 * _EXAMPLES)]
+    if title and rows:
+        typer.echo(f"{title}\n")
+    for row in rows:
         lines = {"source": testset.source[row], "reference": testset.target[row]}
         lines |= {name: result.hypotheses[row] for name, result in results.items()}
         for name, line in lines.items():
@@ -143,7 +231,7 @@ def _plot(path: Path, title: str, systems: Mapping[str, Sequence[Bucket]], train
 def _as_json(translators: Mapping[str, Translator], results: Mapping[str, Sequence[Evaluation]]) -> dict[str, Any]:
     return {
         name: {
-            "card": translators[name].card,
+            "card": translators[name].card if name in translators else {},
             "evaluations": [result.as_dict() for result in found],
             "translations": {result.testset.name: result.hypotheses for result in found},
         }

@@ -26,7 +26,12 @@ TestsetOption = Annotated[
 ]
 LowercaseOption = Annotated[bool, typer.Option("--lowercase", help="Show lower-cased BLEU too.")]
 TokenizeOption = Annotated[
-    str, typer.Option("--tokenize", help="sacreBLEU's tokenisation; none for text that is tokenised already.")
+    str | None,
+    typer.Option(
+        "--tokenize",
+        help="sacreBLEU's tokenisation; none for text that is tokenised already. Default: the corpus's, mostly 13a.",
+        show_default=False,
+    ),
 ]
 
 
@@ -41,7 +46,7 @@ def evaluate(
         Path | None, typer.Option("--save", help="Folder for the translations and result.json.", show_default=False)
     ] = None,
     lowercase: LowercaseOption = False,
-    tokenize: TokenizeOption = "13a",
+    tokenize: TokenizeOption = None,
     beam: BeamOption = None,
     batch_size: BatchSizeOption = None,
     as_json: JsonOption = False,
@@ -52,14 +57,13 @@ def evaluate(
     from nmt.device import set_threads
     from nmt.errors import DataError
     from nmt.evaluation import evaluate as evaluate_system
-    from nmt.metrics import parse_tokenization
     from nmt.text import read_lines
     from nmt_cli.models import open_translator
-    from nmt_cli.testsets import choose_testsets
+    from nmt_cli.testsets import choose_testsets, choose_tokenization
 
     set_threads()
-    scheme = parse_tokenization(tokenize)
     translator = open_translator(model, device, latest, {"beam": beam}, batch_size=batch_size)
+    scheme = choose_tokenization(translator.recipe, testset or [], tokenize)
     testsets = choose_testsets(translator.recipe, testset or [])
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")

@@ -20,6 +20,8 @@ from nmt_cli import (
     info,
     prepare,
     recipes,
+    report,
+    reproduce,
     score,
     tokenizer,
     train,
@@ -76,7 +78,9 @@ app.command("score")(score.score)
 app.command("export")(export.export)
 app.command("average")(average.average)
 app.command("info")(info.info)
+app.command("report")(report.report)
 app.command("recipes")(recipes.recipes)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.add_typer(tokenizer.app, name="tokenizer")

@@ -14,9 +14,10 @@ def recipes(
     folder: Annotated[Path, typer.Option("--folder", help="Where the recipes lie.")] = Path("recipes"),
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a recipe, for editors.")] = False,
 ) -> None:
-    """List the recipes of a checkout."""
+    """List the recipes of a checkout, and how far each was reproduced."""
     from nmt.errors import ConfigError
     from nmt.recipes import load_recipe, recipe_schema
+    from nmt.reproduction import state
 
     if schema:
         typer.echo(recipe_schema())
@@ -29,6 +30,5 @@ def recipes(
         recipe = load_recipe(path)
         kind = recipe.model.kind if recipe.model.kind == "transformer" else f"rnn, attention {recipe.model.attention}"
         direction = f"{recipe.data.source}-{recipe.data.target}"
-        state = "run here" if (path.parent / "result.json").exists() else "not yet run"
-        rows.append([path.parent.name, recipe.data.corpus, direction, kind, state])
+        rows.append([path.parent.name, recipe.data.corpus, direction, kind, state(path.parent)])
     print_table("recipes", ["recipe", "corpus", "direction", "model", "state"], rows)

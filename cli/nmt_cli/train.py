@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nmt_cli.console import TrainingDisplay, clock, note
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
+
+if TYPE_CHECKING:
+    from nmt.config import Recipe
 
 
 def train(
@@ -27,17 +30,24 @@ def train(
     device: DeviceOption = "auto",
 ) -> None:
     """Train a model; killed or stopped, the same command goes on where it was."""
+    from nmt.recipes import load_recipe
+
+    settings = load_recipe(recipe, overrides or ())
+    folder = run or Path("runs") / settings.name
+    if train_run(settings, folder, device, budget):
+        typer.echo(str(folder / "model"))
+
+
+def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None) -> bool:
+    """Prepares and trains to the end; returns whether this process leads those that torchrun has started, if it has."""
     from nmt.device import choose_device, set_threads
     from nmt.distributed import joined
-    from nmt.recipes import load_recipe
     from nmt.report.tensorboard import TensorBoardLog
     from nmt.trainer import Trainer
     from nmt_data.prepare import prepare
 
-    settings = load_recipe(recipe, overrides or ())
     place = choose_device(device)
     set_threads()
-    folder = run or Path("runs") / settings.name
     folder.mkdir(parents=True, exist_ok=True)
     with joined(place) as world:
         if world.leads:
@@ -46,7 +56,7 @@ def train(
         prepared = prepare(settings)
         if not world.leads:
             Trainer(settings, prepared, folder, place, budget=budget, world=world).run()
-            return
+            return False
         _warn_of_leaks(prepared.report["found_in_train"])
         note(f"{settings.name} -> {folder}")
         with TrainingDisplay() as display, closing(TensorBoardLog(folder / "tensorboard")) as board:
@@ -62,7 +72,7 @@ def train(
         f"done: {progress.step} updates, {progress.target_tokens:,} target tokens in {clock(seconds)} ({speed:,.0f} tok/s); "
         f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
     )
-    typer.echo(str(folder / "model"))
+    return True
 
 
 def _warn_of_leaks(leaks: list[dict[str, Any]]) -> None:

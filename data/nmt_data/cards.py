@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from nmt.config import Section
+from nmt.config import Section, Tokenization
 from nmt.errors import DataError
 
 _CARDS = Path(__file__).parent / "cards"
@@ -45,6 +45,8 @@ class Card(Section):
     licence: str
     citation: str = ""
     languages: tuple[str, ...]
+    tokenize: Tokenization = "13a"
+    """How sacreBLEU splits words of this corpus; `none` where the text is tokenised already."""
     splits: dict[str, str] = Field(default_factory=dict)
     """File of each split: `{language}` for one file a language, else .tsv, .jsonl or .parquet; any of them .gz or .xz."""
     columns: dict[str, str] = Field(default_factory=dict)

@@ -78,7 +78,7 @@ def _fingerprint(recipe: Recipe, card: Card) -> str:
         package = Path(__file__).parent / "synthetic"
         files = {path.name: file_sha256(path) for path in sorted(package.rglob("*.py"))}
     data, tokenizer = recipe.data.model_dump(mode="json"), recipe.tokenizer.model_dump(mode="json")
-    description = card.model_dump(mode="json", exclude={"folder"})
+    description = card.model_dump(mode="json", exclude={"folder", "tokenize"})
     return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, "card": description, "files": files})
 
 

@@ -78,7 +78,7 @@ class Trainee:
             self.update = self._update
 
     def run(self) -> dict[str, Any]:
-        """One update for each batch; returns tokens and the losses."""
+        """One update for each batch; returns tokens and the losses per token."""
         start = perf_counter()
         losses = [self.update(batch) for batch in self.batches]
         return {
@@ -132,7 +132,7 @@ def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[
                 "padding": round(padding, 4),
                 "peak_memory_mb": round(max(own.peak_memory_mb, own.rounds[-1].result["memory_mb"])),
                 "start_seconds": round(own.start_seconds, 2),
-                "loss": round(_late_loss(own), 4),
+                "loss": round(statistics.fmean(own.rounds[-1].result["losses"]), 4),
                 "foreign_load": round(max(item.foreign_load for item in own.rounds), 3),
             }
         )
@@ -151,12 +151,6 @@ def profile_training(work: Work) -> str:
         table = profiler.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=40)
         tables.append(f"{name}, {len(trainee.batches)} updates, {describe(trainee.device)}\n{table}")
     return "\n\n".join(tables) + "\n"
-
-
-def _late_loss(own: Outcome) -> float:
-    """Mean loss over the last fifth of the updates."""
-    losses: list[float] = own.rounds[-1].result["losses"]
-    return statistics.fmean(losses[-max(1, len(losses) // 5) :])
 
 
 def _wall_ratio(own: Outcome, plain: Outcome | None) -> float | None:

@@ -1,0 +1,78 @@
+"""`nmt reproduce`: a recipe from raw text to a score, beside the score that was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nmt_cli.console import note, print_table
+from nmt_cli.evaluate import print_scores, save_results
+from nmt_cli.options import DeviceOption
+from nmt_cli.train import train_run
+
+if TYPE_CHECKING:
+    from nmt.reproduction import Verdict
+
+
+def reproduce(
+    name: Annotated[
+        Path,
+        typer.Argument(
+            metavar="NAME", help="A recipe of this checkout, or a folder that holds one.", show_default=False
+        ),
+    ],
+    seed: Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's.", show_default=False)] = None,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a score is below what is expected.")] = False,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Run folder. Default: runs/NAME, or runs/NAME-seedN.", show_default=False),
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Prepare, train, translate and score a recipe, and compare with what its `expected.json` says."""
+    from nmt.errors import ConfigError
+    from nmt.evaluation import evaluate
+    from nmt.recipes import load_recipe
+    from nmt.reproduction import judge, load_expectations
+    from nmt_cli.models import open_translator
+    from nmt_cli.testsets import choose_testsets, choose_tokenization
+
+    place = name if name.exists() else Path("recipes") / name
+    settings = load_recipe(place, [] if seed is None else [f"seed={seed}"])
+    expectations = load_expectations(place)
+    if check and not expectations:
+        raise ConfigError(
+            f"{place}: nothing is expected of this recipe, so there is nothing to check; leave --check out"
+        )
+    folder = run or Path("runs") / (settings.name if seed is None else f"{settings.name}-seed{seed}")
+    if not train_run(settings, folder, device):
+        return
+    translator = open_translator(folder, device, False, {})
+    tokenize = choose_tokenization(settings, [], None)
+    evaluations = [evaluate(translator, testset, tokenize) for testset in choose_testsets(settings, [])]
+    for line in translator.report.summary():
+        note(f"nmt: {line}")
+    save_results(folder / "results", translator.card, evaluations)
+    print_scores(evaluations)
+    verdicts = judge(expectations, evaluations)
+    _print_verdicts(verdicts)
+    note(f"translations and figures: {folder / 'results'}")
+    if check and not all(verdict.passed for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _print_verdicts(verdicts: list[Verdict]) -> None:
+    rows = [
+        [
+            verdict.expectation.testset,
+            f"{verdict.score:.2f}",
+            f"{verdict.expectation.mean:.2f} - {verdict.expectation.band:.2f}",
+            "met" if verdict.passed else "missed",
+            verdict.expectation.origin,
+        ]
+        for verdict in verdicts
+    ]
+    if rows:
+        print_table("against what is expected", ["test set", "score", "expected", "", "origin"], rows)

@@ -1,0 +1,56 @@
+"""Figures of the page as SVG that takes the colours of its surroundings."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
+_INK = "#010203"  # stands for the colour of the text around the figure
+
+Curve = Sequence[tuple[float, float]]
+
+
+def curves(series: Mapping[str, Curve], x: str, y: str, dots: bool = False) -> str:
+    """Lines over updates or words, one a name, as an SVG element."""
+    with mpl.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "nmt",
+            "text.color": _INK,
+            "axes.labelcolor": _INK,
+            "axes.edgecolor": _INK,
+            "xtick.color": _INK,
+            "ytick.color": _INK,
+            "font.size": 10,
+        }
+    ):
+        figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for index, (name, points) in enumerate(series.items()):
+            columns = [list(column) for column in zip(*points, strict=True)] or [[], []]
+            axes.plot(
+                *columns, color=COLOURS[index % len(COLOURS)], label=name, marker="o" if dots else None, markersize=4
+            )
+        axes.set(xlabel=x, ylabel=y)
+        axes.grid(alpha=0.2, color=_INK)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        if len(series) > 1:
+            axes.legend(frameon=False)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _inline(stream.getvalue())
+
+
+def _inline(svg: str) -> str:
+    """Only the element; the page scales it."""
+    element = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.S)
+    head, rest = element.split(">", 1)
+    head = re.sub(r' (?:width|height)="[^"]*"', "", head)
+    return f'{head} role="img">{rest}'

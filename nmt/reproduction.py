@@ -1,0 +1,115 @@
+"""What a recipe is expected to score, and whether a run has met it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from nmt.config import Section
+from nmt.errors import ConfigError
+from nmt.evaluation import Evaluation
+
+EXPECTED = "expected.json"
+
+
+class Expectation(Section):
+    """A score on a test set, and how far below it a run may end."""
+
+    testset: str
+    signature: str
+    """sacreBLEU's, without its version: which score it is."""
+    mean: Annotated[float, Field(ge=0, le=100)]
+    """Over seeds, or as published."""
+    band: Annotated[float, Field(ge=0)]
+    """A run passes at `mean - band` or above."""
+    origin: str
+    """Where the figure comes from: a paper and its table, or `measured here`."""
+    seeds: tuple[int, ...] = ()
+    """Of the runs here that the mean is taken over; none for a published figure."""
+    commit: str | None = None
+    """Of the code that made them."""
+
+    def describe(self) -> str:
+        """For tables."""
+        return f"{self.mean:.1f} - {self.band:.1f}"
+
+
+class Verdict(Section):
+    """An expectation beside what a run scored."""
+
+    expectation: Expectation
+    score: float
+    passed: bool
+
+
+def load_expectations(folder: Path) -> list[Expectation]:
+    """The expectations of a recipe's folder; none if it has no `expected.json`.
+
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    path = folder / EXPECTED
+    if not path.exists():
+        return []
+    try:
+        return _EXPECTATIONS.validate_json(path.read_bytes())
+    except ValidationError as error:
+        details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigError(f"{path}: {details}") from None
+
+
+def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> list[Verdict]:
+    """Each expectation beside the score that has its signature.
+
+    Raises:
+        ConfigError: no score has that signature.
+    """
+    return [_judge(expectation, evaluations) for expectation in expectations]
+
+
+def state(folder: Path) -> str:
+    """Of a recipe: whether it was run, and whether what was expected came."""
+    expectations, path = load_expectations(folder), folder / "result.json"
+    if not path.exists():
+        return "expected from the literature" if expectations else "not yet run"
+    if not expectations:
+        return "run here"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    found = [_recorded(expectation, result["evaluations"]) for expectation in expectations]
+    return "reproduced here" if all(found) else "run here, below what is expected"
+
+
+_EXPECTATIONS = TypeAdapter(list[Expectation])
+
+
+def _judge(expectation: Expectation, evaluations: list[Evaluation]) -> Verdict:
+    for evaluation in evaluations:
+        for score in evaluation.scores:
+            if evaluation.testset.name == expectation.testset and _same(score.signature, expectation.signature):
+                passed = score.value >= expectation.mean - expectation.band
+                return Verdict(expectation=expectation, score=score.value, passed=passed)
+    raise ConfigError(f"{EXPECTED}: no score on {expectation.testset} has the signature {expectation.signature}")
+
+
+def _recorded(expectation: Expectation, evaluations: list[dict[str, Any]]) -> bool:
+    """Whether a saved result meets an expectation."""
+    return any(
+        evaluation["testset"] == expectation.testset
+        and _same(score["signature"], expectation.signature)
+        and score["value"] >= expectation.mean - expectation.band
+        for evaluation in evaluations
+        for score in evaluation["scores"]
+    )
+
+
+def _same(signature: str, expected: str) -> bool:
+    """Whether two signatures name the same score; versions and the settings of intervals may differ."""
+    return _core(signature) == _core(expected)
+
+
+def _core(signature: str) -> frozenset[str]:
+    parts = signature.split("|")
+    return frozenset(part for part in parts if not part.startswith(("version", "bs:", "seed:")))

@@ -1,0 +1,150 @@
+"""What `nmt` prints about systems is what sacreBLEU's own command prints, and what was expected is checked."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command import run
+from nmt.recipes import recipe_to_toml
+from nmt.text import write_lines
+from nmt_data.synthetic import phrasebook
+from tiny import make_recipe
+
+SACREBLEU = [sys.executable, "-m", "sacrebleu"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Sources, references and the translations of two systems that differ here and there."""
+    generator = random.Random(3)
+    pairs = list(phrasebook.split("test"))[:80]
+
+    def worse(line: str, share: float) -> str:
+        return " ".join("thing" if generator.random() < share else word for word in line.split())
+
+    texts = {
+        "source": [source for source, _ in pairs],
+        "reference": [target for _, target in pairs],
+        "one": [worse(target, 0.3) for _, target in pairs],
+        "two": [worse(target, 0.2) for _, target in pairs],
+    }
+    for name, lines in texts.items():
+        write_lines(tmp_path / name, lines)
+    return {name: tmp_path / name for name in texts}
+
+
+def _sacrebleu(*arguments: str | Path) -> str:
+    command = [*SACREBLEU, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("test", ["bs", "ar"])
+def test_paired_tests_are_sacrebleus(files: dict[str, Path], tmp_path: Path, test: str) -> None:
+    """Scores and p-values, to the digits that its command prints."""
+    testset = f"{files['source']}:{files['reference']}"
+    shown = run("compare", files["one"], files["two"], "-t", testset, "--test", test, "--save", tmp_path / "x.json")
+    assert shown.exit_code == 0, shown.stderr
+    ours = json.loads((tmp_path / "x.json").read_text())["paired_tests"]["source"]
+    systems = (files["one"], files["two"])
+    options = ("-m", "bleu", "chrf", "ter", f"--paired-{test}", "--format", "text", "-w", "4")
+    theirs = _sacrebleu(files["reference"], "-i", *systems, *options)
+    rows = [re.findall(r"[│|] +([\d.]+) ", line) for line in theirs.splitlines()]
+    scores = [list(map(float, row)) for row in rows if len(row) == 3]
+    chances = [list(map(float, found)) for line in theirs.splitlines() if (found := re.findall(r"p = ([\d.]+)", line))]
+    for index, name in enumerate(("one", "two")):
+        found = [item for item in ours if item["system"] == name]
+        assert [item["score"] for item in found] == pytest.approx(scores[index], abs=1e-4)
+    assert [item["p_value"] for item in ours if item["system"] == "two"] == pytest.approx(chances[0], abs=1e-4)
+    assert "two is better than one by most" in shown.stdout
+
+
+@pytest.mark.parametrize("tokenize", ["none", "13a"])
+def test_a_score_is_sacrebleus(files: dict[str, Path], tmp_path: Path, tokenize: str) -> None:
+    """Of a file of translations, with the tokenisation asked for."""
+    shown = run("compare", files["one"], "-t", f"{files['source']}:{files['reference']}", "--tokenize", tokenize)
+    found = re.search(r"one +(\d+\.\d) \[", shown.stdout)
+    theirs = _sacrebleu(files["reference"], "-i", files["one"], "-m", "bleu", "--tokenize", tokenize, "-b")
+    assert found
+    assert found[1] == theirs.strip()
+
+
+def test_files_without_a_test_set_are_refused(files: dict[str, Path]) -> None:
+    refused = run("compare", files["one"], files["two"])
+    assert (refused.exit_code, "name a test set as SOURCE:REFERENCE" in refused.stderr) == (1, True)
+    wrong = run("compare", files["one"], "--test", "t", "-t", "a:b")
+    assert (wrong.exit_code, "--test must be bs, ar or none, got t" in wrong.stderr) == (1, True)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A folder with a recipe that trains in a moment."""
+    folder = tmp_path / "recipes" / "tiny"
+    folder.mkdir(parents=True)
+    letters = Path(__file__).parents[1] / "data"
+    card = (letters / "letters.toml").read_text() + 'test = "valid.{language}"\n'
+    (tmp_path / "letters.toml").write_text(card)
+    for path in letters.glob("*.*put"):
+        shutil.copy(path, tmp_path)
+    data = {"corpus": str(tmp_path / "letters.toml")}
+    recipe = make_recipe(data=data, training={"updates": 2, "validate_every": 1})
+    (folder / "recipe.toml").write_text(recipe_to_toml(recipe))
+    return folder
+
+
+def _expect(folder: Path, mean: float, signature: str = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp") -> None:
+    expected = {"testset": "test", "signature": signature, "mean": mean, "band": 0.5, "origin": "a test"}
+    (folder / "expected.json").write_text(json.dumps([expected]))
+
+
+@pytest.mark.slow
+def test_reproduce_passes_or_fails_against_the_band(recipe: Path, tmp_path: Path) -> None:
+    """Exit code 0 at the band or above, 1 below; a finished run is not trained again."""
+    arguments = ("reproduce", recipe, "--run", tmp_path / "run", "--device", "cpu", "--check")
+    nothing = run(*arguments)
+    assert (nothing.exit_code, "nothing is expected of this recipe" in nothing.stderr) == (1, True)
+    _expect(recipe, 0.4)
+    passed = run(*arguments)
+    assert passed.exit_code == 0, passed.stderr
+    assert " met " in passed.stdout
+    result = json.loads((tmp_path / "run/results/result.json").read_text())
+    assert {"device", "versions", "seed", "evaluations"} <= result.keys()
+    _expect(recipe, 99.0)
+    failed = run(*arguments)
+    assert failed.exit_code == 1
+    assert "missed" in failed.stdout
+    assert run(*arguments[:-1]).exit_code == 0
+    _expect(recipe, 0.4, "nrefs:1|tok:zh")
+    wrong = run(*arguments)
+    assert (wrong.exit_code, "no score on test has the signature" in wrong.stderr) == (1, True)
+
+
+def test_recipes_are_listed_with_their_state(recipe: Path) -> None:
+    """Not yet run, expected, reproduced, or below."""
+
+    def state() -> str:
+        return run("recipes", "--folder", recipe.parent).stdout
+
+    assert "not yet run" in state()
+    _expect(recipe, 30)
+    assert "expected from the literature" in state()
+    score = {
+        "metric": "bleu",
+        "value": 29.6,
+        "signature": "nrefs:1|bs:1000|seed:1|case:mixed|eff:no|tok:13a|smooth:exp",
+    }
+    (recipe / "result.json").write_text(json.dumps({"evaluations": [{"testset": "test", "scores": [score]}]}))
+    assert "reproduced here" in state()
+    _expect(recipe, 31)
+    assert "below what is expected" in state()
+    (recipe / "expected.json").write_text('[{"testset": "test"}]')
+    wrong = run("recipes", "--folder", recipe.parent)
+    assert (wrong.exit_code, "expected.json: 0.signature" in wrong.stderr) == (1, True)
