@@ -32,6 +32,19 @@ class CleaningConfig(Section):
     """Drop training pairs whose source or target stands in a validation or test set (they are always reported)."""
 
 
+class CorpusConfig(Section):
+    """One more corpus to train on, cleaned and lower-cased as the first."""
+
+    corpus: str
+    """Name of a corpus card that ships with nmt, or path of a card (.toml)."""
+    source: str
+    """Language (column) to translate from."""
+    target: str
+    """Language (column) to translate into."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Times that its share of the training pairs is multiplied by."""
+
+
 class DataConfig(Section):
     """Which corpus, in which direction, and how it is cleaned."""
 
@@ -48,6 +61,14 @@ class DataConfig(Section):
     limit: PositiveInt | None = None
     """Use only the first so many training pairs."""
     cleaning: CleaningConfig = CleaningConfig()
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Of this corpus, where there are `more`: times that its share of the training pairs is multiplied by."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Corpora are drawn from in proportion to size^(1 / temperature); above 1 small ones are seen more often."""
+    tag_target: bool = False
+    """Each source begins with `<2xx>`, the language to translate into (Johnson et al. 2017): one model, several targets."""
+    more: tuple[CorpusConfig, ...] = ()
+    """Further corpora, as `[[data.more]]`."""
 
 
 class TokenizerConfig(Section):
@@ -296,6 +317,15 @@ class Recipe(Section):
     def _tying_needs_one_vocabulary(self) -> Self:
         if self.model.tie == "all" and not self.tokenizer.joint:
             raise ValueError("model.tie = 'all' needs tokenizer.joint = true; use model.tie = 'output'")
+        return self
+
+    @model_validator(mode="after")
+    def _languages_can_be_told_apart(self) -> Self:
+        targets = {self.data.target, *(part.target for part in self.data.more)}
+        if len(targets) > 1 and not self.data.tag_target:
+            raise ValueError(
+                f"data.more has several target languages ({', '.join(sorted(targets))}): set data.tag_target"
+            )
         return self
 
     @model_validator(mode="after")

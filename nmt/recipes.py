@@ -183,13 +183,22 @@ def _toml_value(text: str) -> Any:
 
 
 def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
-    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in values.items() if _is_tables(value)}
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict) and key not in tables}
     lines = [f"[{'.'.join(path)}]"] if path and plain else []
     lines += [f"{key} = {_toml_text(value)}" for key, value in plain.items()] + [""] * bool(plain)
     for key, value in values.items():
         if isinstance(value, dict):
             lines += _toml_lines(cast(dict[str, Any], value), (*path, key))
+    for key, items in tables.items():
+        for item in items:
+            lines += [f"[[{'.'.join((*path, key))}]]", *_toml_lines(item, ())]
     return lines
+
+
+def _is_tables(value: Any) -> bool:
+    """Whether a value is a list of sections."""
+    return isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in cast(Sequence[Any], value))
 
 
 def _toml_text(value: Any) -> str:

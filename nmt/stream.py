@@ -5,8 +5,10 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from nmt.batching import Batch, collate, plan_epoch, select
-from nmt.config import Recipe
+from nmt.config import DataConfig, Recipe
 from nmt.dataset import EncodedCorpus, Ints, Ragged
 from nmt.errors import DataError
 from nmt.flops import training_flops
@@ -90,6 +92,7 @@ class BatchStream:
         if self._epoch is None or self._epoch.number != number:
             corpus = self.prepared.train if self._text is None else self._encoded_anew(number, self._text)
             rows = self.selection.rows if self._text is None else select(corpus, self.recipe.training.max_length).rows
+            rows = mixed(rows, self._parts(), self.recipe.data, self.recipe.seed, number)
             plan = plan_epoch(corpus, rows, self.batch_tokens, self.recipe.seed, number)
             self._epoch = _Epoch(number, corpus, plan)
         return self._epoch
@@ -109,6 +112,10 @@ class BatchStream:
         """Ends the thread."""
         self._thread.shutdown(cancel_futures=True)
 
+    def _parts(self) -> list[int]:
+        """Training pairs of each corpus."""
+        return [part["pairs"] for part in self.prepared.report.get("parts", [])]
+
     def _draw(self, place: Place) -> Drawn:
         rows, after = self.rows(place)
         mine = rows[self.rank :: self.world]
@@ -126,3 +133,28 @@ class BatchStream:
             Ragged.of(tokenizers.source.encode_with_dropout(text.source, probability, seed)),
             Ragged.of(tokenizers.target.encode_with_dropout(text.target, probability, seed + 1)),
         )
+
+
+def mixed(rows: Ints, parts: list[int], data: DataConfig, seed: int, epoch: int) -> Ints:
+    """The rows of an epoch drawn from several corpora by weight and temperature; as many as there are, whole passes first.
+
+    Args:
+        rows: those that may be drawn, ascending.
+        parts: pairs of each corpus, which stand one after the other.
+        data: weights and temperature.
+        seed: of the draws, with the epoch.
+        epoch: its number.
+    """
+    weights = np.array([data.weight, *(part.weight for part in data.more)])
+    if len(parts) < 2 or (data.temperature == 1 and (weights == weights[0]).all()):
+        return rows
+    groups = np.split(rows, np.searchsorted(rows, np.cumsum(parts)[:-1]))
+    sizes = np.array([len(group) for group in groups])
+    shares = weights * sizes ** (1 / data.temperature)
+    counts = np.round(len(rows) * shares / shares.sum()).astype(int)
+    generator = np.random.default_rng((seed, epoch, len(parts)))
+    drawn: list[Ints] = []
+    for group, count in zip(groups, counts, strict=True):
+        passes, rest = divmod(int(count), max(len(group), 1))
+        drawn += [group] * passes + [generator.choice(group, rest, replace=False)]
+    return np.concatenate(drawn)

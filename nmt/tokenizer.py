@@ -16,6 +16,11 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 _MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character": "char"}
 
 
+def language_tag(language: str) -> str:
+    """What a source begins with to say into which language it is to be translated (Johnson et al. 2017)."""
+    return f"<2{language}>"
+
+
 class Tokenizer:
     """A trained vocabulary: text to token ids and back."""
 

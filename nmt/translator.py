@@ -26,7 +26,7 @@ from nmt.rules import Forbidden, Prefix, Rule
 from nmt.sampling import sample
 from nmt.search import Hypothesis, beam_search, configured_rules, score_targets
 from nmt.text import clean_line, split_long
-from nmt.tokenizer import BOS, EOS, PAD, UNK
+from nmt.tokenizer import BOS, EOS, PAD, UNK, language_tag
 
 LongLines = Literal["cut", "split"]
 
@@ -111,6 +111,8 @@ class Options:
     """What to do with a line above the limit."""
     max_source: int = 1024
     """Longest source in tokens."""
+    target_language: str | None = None
+    """Of a model that translates into several; None: the first of its recipe."""
 
     @property
     def needs_attention(self) -> bool:
@@ -145,7 +147,7 @@ class Translator:
             engine: searches instead of our own.
 
         Raises:
-            ConfigError: the models, or the engine and the options, do not go together.
+            ConfigError: the models, or the engine and the options, do not go together, or the language is not the model's.
         """
         self.device = device or torch.device("cpu")
         if any(other.tokenizers.fingerprints != loaded.tokenizers.fingerprints for other in others):
@@ -161,6 +163,7 @@ class Translator:
         self.options = options or Options()
         self.batch_size, self.engine = batch_size, engine
         self.report = Report()
+        self._tag = self._language_tag()
         self._rules = self._fixed_rules()
         if engine is not None and (others or self._rules or self.options.sampling or self.search.groups > 1):
             raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
@@ -257,7 +260,22 @@ class Translator:
     def _tokens(self, lines: Sequence[str]) -> list[list[int]]:
         # A giant line is cut before it is tokenised: no token of text is longer than its characters are many.
         limit = self.options.max_source * 32
-        return self.tokenizers.source.encode([line[:limit] for line in self._cleaned(lines)])
+        return self._source_ids([line[:limit] for line in lines])
+
+    def _source_ids(self, lines: Sequence[str]) -> list[list[int]]:
+        """Token ids of sources; where the model translates into several languages, behind the tag of the one wanted."""
+        cleaned = self._cleaned(lines)
+        if self._tag:
+            cleaned = [f"{self._tag} {line}" if line and not line.startswith("<2") else line for line in cleaned]
+        return self.tokenizers.source.encode(cleaned)
+
+    def _language_tag(self) -> str:
+        """What sources begin with if they do not say so themselves; empty for a model of one language."""
+        data, wanted = self.recipe.data, self.options.target_language
+        languages = list(dict.fromkeys([data.target, *(part.target for part in data.more)]))
+        if wanted is not None and wanted not in languages:
+            raise ConfigError(f"this model translates into {', '.join(languages)}, not into {wanted}")
+        return language_tag(wanted or data.target) if data.tag_target else ""
 
     def _encode_source(self, lines: Sequence[str]) -> tuple[list[list[int]], list[int]]:
         """Token ids of the lines, or of the parts of lines that are split, and the line of each."""
@@ -271,13 +289,13 @@ class Translator:
             if too_long and self.options.long_lines == "split":
                 self.report.source_split += 1
                 pieces = split_long(clean_line(line), self._fits)
-                parts = [self._cut(part) for part in self.tokenizers.source.encode(self._cleaned(pieces))]
+                parts = [self._cut(part) for part in self._source_ids(pieces)]
             ids += [self._cut(part) for part in parts]
             owners += [index] * len(parts)
         return ids, owners
 
     def _fits(self, text: str) -> bool:
-        return len(self.tokenizers.source.encode(self._cleaned([text]))[0]) <= self.options.max_source
+        return len(self._source_ids([text])[0]) <= self.options.max_source
 
     def _cut(self, tokens: list[int]) -> list[int]:
         self.report.source_cut += len(tokens) > self.options.max_source

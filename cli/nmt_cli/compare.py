@@ -49,7 +49,6 @@ def compare(
     """Compare systems: scores with intervals, paired tests against the first, by length, and sentences side by side."""
     from nmt.device import set_threads
     from nmt.errors import ConfigError
-    from nmt.evaluation import evaluate
     from nmt.text import read_lines
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets, choose_tokenization
@@ -69,32 +68,33 @@ def compare(
         raise ConfigError(
             "files of translations belong to one test set: name it with --testset SOURCE:REFERENCE or NAME"
         )
-    results: dict[str, list[Evaluation]] = {}
-    for name, system in opened.items():
-        if name in translators:
-            note(f"translating with {name}")
-        results[name] = [evaluate(system, item, scheme, lowercase) for item in testsets]
-        for line in translators[name].report.summary() if name in translators else ():
-            note(f"{name}: {line}")
+    results = _evaluate(opened, testsets, scheme, lowercase)
     labels = _labels(list(opened))
     _print_systems({labels[name]: translator for name, translator in translators.items()})
-    tests: dict[str, list[dict[str, Any]]] = {}
-    for index, item in enumerate(testsets):
-        found = {labels[name]: evaluations[index] for name, evaluations in results.items()}
-        _print_testset(item, found)
-        if test != "none" and len(found) > 1:
-            tests[item.name] = _print_test(item, found, "ar" if test == "ar" else "bs", scheme)
-        _print_examples(item, found)
+    tests = _print_testsets(testsets, {labels[name]: found for name, found in results.items()}, test, scheme)
     if plot:
-        corpus = _corpus(next(iter(translators.values()))) if translators else "translations"
-        longest = next((system.card.get("longest_source_words") for system in translators.values()), None)
         buckets = {labels[name]: found[-1].buckets for name, found in results.items()}
-        _plot(plot, f"{corpus}, {testsets[-1].name}: BLEU by source length", buckets, longest)
-        note(f"plot: {plot}")
+        _plot(plot, testsets[-1].name, list(translators.values()), buckets)
     if save:
         content = {**_as_json(translators, results), **({"paired_tests": tests} if tests else {})}
         save.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         note(f"figures: {save}")
+
+
+def _evaluate(
+    systems: Mapping[str, Translator | list[str]], testsets: Sequence[TestSet], tokenize: Tokenization, lowercase: bool
+) -> dict[str, list[Evaluation]]:
+    """What each system scores on each test set."""
+    from nmt.evaluation import evaluate
+
+    results: dict[str, list[Evaluation]] = {}
+    for name, system in systems.items():
+        if not isinstance(system, list):
+            note(f"translating with {name}")
+        results[name] = [evaluate(system, item, tokenize, lowercase) for item in testsets]
+        for line in system.report.summary() if not isinstance(system, list) else ():
+            note(f"{name}: {line}")
+    return results
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
@@ -108,6 +108,20 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
     ):
         shared += 1
     return {name: "-".join(words[shared:]) for name, words in zip(names, parts, strict=True)}
+
+
+def _print_testsets(
+    testsets: Sequence[TestSet], results: Mapping[str, Sequence[Evaluation]], test: str, tokenize: Tokenization
+) -> dict[str, list[dict[str, Any]]]:
+    """Scores, paired tests and examples of each test set; returns the figures of the tests."""
+    tests: dict[str, list[dict[str, Any]]] = {}
+    for index, item in enumerate(testsets):
+        found = {name: evaluations[index] for name, evaluations in results.items()}
+        _print_testset(item, found)
+        if test != "none" and len(found) > 1:
+            tests[item.name] = _print_test(item, found, "ar" if test == "ar" else "bs", tokenize)
+        _print_examples(item, found)
+    return tests
 
 
 def _print_systems(translators: Mapping[str, Translator]) -> None:
@@ -222,10 +236,13 @@ def _print_rows(title: str, rows: Sequence[int], testset: TestSet, results: Mapp
         typer.echo()
 
 
-def _plot(path: Path, title: str, systems: Mapping[str, Sequence[Bucket]], trained: int | None) -> None:
+def _plot(path: Path, testset: str, translators: Sequence[Translator], systems: Mapping[str, Sequence[Bucket]]) -> None:
     from nmt.report.length_plot import plot_bleu_by_length
 
-    plot_bleu_by_length(path, title, systems, trained)
+    corpus = _corpus(translators[0]) if translators else "translations"
+    longest = next((translator.card.get("longest_source_words") for translator in translators), None)
+    plot_bleu_by_length(path, f"{corpus}, {testset}: BLEU by source length", systems, longest)
+    note(f"plot: {path}")
 
 
 def _as_json(translators: Mapping[str, Translator], results: Mapping[str, Sequence[Evaluation]]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def translate(
     align: options.AlignOption = False,
     long_lines: options.LongLinesOption = "cut",
     max_source: options.MaxSourceOption = 1024,
+    to: options.ToOption = None,
     beam: BeamOption = None,
     length_penalty: options.LengthPenaltyOption = None,
     alpha: options.AlphaOption = None,
@@ -143,6 +144,7 @@ def open_from(given: Mapping[str, Any]) -> Translator:
         replace_unknown=given["replace_unknown"],
         long_lines=given["long_lines"],
         max_source=given["max_source"],
+        target_language=given["to"],
     )
     return open_translator(
         given["model"],

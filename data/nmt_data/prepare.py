@@ -6,20 +6,20 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from nmt.config import Recipe
+from nmt.config import CorpusConfig, DataConfig, Recipe
 from nmt.dataset import read_corpus, write_corpus
 from nmt.errors import DataError
 from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint
 from nmt.prepared import Prepared, TestSet, Tokenizers
 from nmt.text import clean_line, write_lines
-from nmt.tokenizer import UNK, Tokenizer
+from nmt.tokenizer import UNK, Tokenizer, language_tag
 from nmt_data.audit import audit, without_leaks
 from nmt_data.cards import Card, home_folder, load_card
 from nmt_data.cleaning import Cleaner, normalise
@@ -48,14 +48,14 @@ def prepare(recipe: Recipe, say: Say = lambda _: None) -> Prepared:
     Raises:
         DataError: the corpus cannot be had or used.
     """
-    card = load_card(recipe.data.corpus, (recipe.data.source, recipe.data.target))
-    folder = home_folder() / "corpora" / _fingerprint(recipe, card)
+    parts = _parts(recipe)
+    folder = home_folder() / "corpora" / _fingerprint(recipe, parts)
     if (folder / "report.json").exists():
         return Prepared(folder)
     start = perf_counter()
     clear_litter(folder.parent)
-    say(f"reading {card.name} {recipe.data.source}-{recipe.data.target}")
-    texts = _read(recipe, card)
+    say("reading " + ", ".join(f"{part.card.name} {part.direction}" for part in parts))
+    texts = _read(recipe, parts)
     say(f"training the tokenizer on {len(texts.train)} pairs")
     tokenizers = _train_tokenizers(recipe, texts.train)
     say("encoding")
@@ -70,58 +70,91 @@ def prepare(recipe: Recipe, say: Say = lambda _: None) -> Prepared:
     return Prepared(folder)
 
 
-def _fingerprint(recipe: Recipe, card: Card) -> str:
-    """Of all that the result depends on: settings, card, and the bytes of local files."""
-    splits = _splits(recipe, card)
-    files = {path.name: file_sha256(path) for split in splits for path in split.files}
-    if card.generator:
-        package = Path(__file__).parent / "synthetic"
-        files = {path.name: file_sha256(path) for path in sorted(package.rglob("*.py"))}
-    data, tokenizer = recipe.data.model_dump(mode="json"), recipe.tokenizer.model_dump(mode="json")
-    description = card.model_dump(mode="json", exclude={"folder", "tokenize"})
-    return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, "card": description, "files": files})
+@dataclass(frozen=True)
+class _Part:
+    """One corpus in one direction."""
+
+    card: Card
+    source: str
+    target: str
+
+    @property
+    def direction(self) -> str:
+        return f"{self.source}-{self.target}"
+
+    def splits(self) -> list[Split]:
+        names = list(self.card.splits) or (list(self.card.hub.splits) if self.card.hub else _GENERATED)
+        return [Split(self.card, name, self.source, self.target) for name in names]
 
 
-def _splits(recipe: Recipe, card: Card) -> list[Split]:
-    names = list(card.splits) or (list(card.hub.splits) if card.hub else ["train", "valid", "test", "long"])
-    return [Split(card, name, recipe.data.source, recipe.data.target) for name in names]
+_GENERATED = ["train", "valid", "test", "long"]
 
 
-def _read(recipe: Recipe, card: Card) -> _Texts:
-    splits = {split.name: split for split in _splits(recipe, card)}
+def _parts(recipe: Recipe) -> list[_Part]:
+    wanted: list[DataConfig | CorpusConfig] = [recipe.data, *recipe.data.more]
+    return [_Part(load_card(item.corpus, (item.source, item.target)), item.source, item.target) for item in wanted]
+
+
+def _fingerprint(recipe: Recipe, parts: Sequence[_Part]) -> str:
+    """Of all that the result depends on: settings, cards, and the bytes of local files."""
+    cards: list[dict[str, Any]] = []
+    for part in parts:
+        files = {path.name: file_sha256(path) for split in part.splits() for path in split.files}
+        if part.card.generator:
+            package = Path(__file__).parent / "synthetic"
+            files = {path.name: file_sha256(path) for path in sorted(package.rglob("*.py"))}
+        description = part.card.model_dump(mode="json", exclude={"folder", "tokenize"})
+        cards.append({"card": description, "files": files})
+    mixing = {"weight", "temperature"}  # decide on what is drawn from the corpora, not on what they hold
+    data = recipe.data.model_dump(mode="json", exclude={*mixing, *(() if recipe.data.more else ("more", "tag_target"))})
+    tokenizer = recipe.tokenizer.model_dump(mode="json")
+    more = {"more": cards[1:], "tags": recipe.data.tag_target} if recipe.data.more or recipe.data.tag_target else {}
+    return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, **cards[0], **more})
+
+
+def _read(recipe: Recipe, parts: Sequence[_Part]) -> _Texts:
     unreadable = Unreadable(skip=recipe.data.on_bad_text == "skip")
-    case = str.lower if recipe.data.lowercase else str
-    cleaner, read = Cleaner(recipe.data.cleaning), 0
-
-    def counted() -> Iterator[Pair]:
-        nonlocal read
-        for source, target in islice(splits["train"].read(unreadable), recipe.data.limit):
-            read += 1
-            yield case(source), case(target)
-
-    train = list(cleaner.clean(counted()))
-    testsets = [_testset(split, case) for name, split in splits.items() if name != "train"]
-    train, held_out = _hold_out(train, card)
-    testsets += held_out
-    if not any(testset.name == "valid" for testset in testsets):
-        raise DataError(f"corpus {card.name} has no validation split; give it holdout.valid = 1000, say")
-    leaks = audit(train, testsets)
+    cleaner, reader = Cleaner(recipe.data.cleaning), _Reader(recipe, unreadable)
+    trains: list[list[Pair]] = []
+    testsets: list[TestSet] = []
+    valids: list[TestSet] = []
+    for part in parts:
+        train = list(cleaner.clean(reader.train(part)))
+        train, held_out = _hold_out(train, part.card)
+        tag = f"{language_tag(part.target)} " if recipe.data.tag_target else ""
+        trains.append([(tag + source, target) for source, target in train])
+        found = [_tagged(testset, tag) for testset in (*reader.testsets(part), *held_out)]
+        valids += [testset for testset in found if testset.name == "valid"]
+        taken = {testset.name for testset in testsets}
+        testsets += [_named_apart(item, part, taken) for item in found if item.name != "valid"]
+    if not valids:
+        raise DataError(f"corpus {parts[0].card.name} has no validation split; give it holdout.valid = 1000, say")
+    testsets = [_interleaved(valids), *testsets]
+    leaks = audit([pair for train in trains for pair in train], testsets)
     if recipe.data.cleaning.drop_leaked:
-        kept = without_leaks(train, testsets)
-        cleaner.dropped["in a test set"] = len(train) - len(kept)
-        train = kept
-    if not train:
-        raise DataError(f"corpus {card.name}: no training pair is left after cleaning ({dict(cleaner.dropped)})")
+        kept = [without_leaks(train, testsets) for train in trains]
+        cleaner.dropped["in a test set"] = sum(map(len, trains)) - sum(map(len, kept))
+        trains = kept
+    pairs = [pair for train in trains for pair in train]
+    if not pairs:
+        raise DataError(
+            f"corpus {parts[0].card.name}: no training pair is left after cleaning ({dict(cleaner.dropped)})"
+        )
+    first = parts[0]
     report = {
-        "corpus": card.name,
-        "licence": card.licence,
-        "synthetic": card.synthetic,
-        "source": recipe.data.source,
-        "target": recipe.data.target,
+        "corpus": first.card.name,
+        "licence": first.card.licence,
+        "synthetic": first.card.synthetic,
+        "source": first.source,
+        "target": first.target,
+        "parts": [
+            {"corpus": part.card.name, "direction": part.direction, "pairs": len(train)}
+            for part, train in zip(parts, trains, strict=True)
+        ],
         "train": {
-            "read": read + unreadable.lines,
-            "kept": len(train),
-            "longest_source_words": max(len(source.split()) for source, _ in train),
+            "read": reader.count + unreadable.lines,
+            "kept": len(pairs),
+            "longest_source_words": max(len(source.split()) for source, _ in pairs),
             "dropped": {**({"not UTF-8": unreadable.lines} if unreadable.lines else {}), **cleaner.dropped},
             "mended": dict(cleaner.mended),
         },
@@ -129,14 +162,52 @@ def _read(recipe: Recipe, card: Card) -> _Texts:
         "found_in_train": [leak.as_dict() for leak in leaks],
         "leaks_dropped": recipe.data.cleaning.drop_leaked,
     }
-    return _Texts(train, testsets, report)
+    return _Texts(pairs, testsets, report)
 
 
-def _testset(split: Split, case: Callable[[str], str]) -> TestSet:
-    """A test set as it is: no line is dropped, and bad text is always an error."""
-    pairs = list(split.read(Unreadable()))
-    source, target = ([case(clean_line(pair[side])) for pair in pairs] for side in (0, 1))
-    return TestSet(split.name, source, target)
+@dataclass
+class _Reader:
+    """Reads the splits of corpora as a recipe wants them: lower-cased, limited, tagged."""
+
+    recipe: Recipe
+    unreadable: Unreadable
+    count: int = 0
+    """Training pairs read."""
+
+    def train(self, part: _Part) -> Iterator[Pair]:
+        split = next(split for split in part.splits() if split.name == "train")
+        for source, target in islice(split.read(self.unreadable), self.recipe.data.limit):
+            self.count += 1
+            yield self._case(source), self._case(target)
+
+    def testsets(self, part: _Part) -> list[TestSet]:
+        """Test sets as they are: no line is dropped, and bad text is always an error."""
+        return [self._testset(split) for split in part.splits() if split.name != "train"]
+
+    def _testset(self, split: Split) -> TestSet:
+        pairs = list(split.read(Unreadable()))
+        source, target = ([self._case(clean_line(pair[side])) for pair in pairs] for side in (0, 1))
+        return TestSet(split.name, source, target)
+
+    def _case(self, text: str) -> str:
+        return text.lower() if self.recipe.data.lowercase else text
+
+
+def _tagged(testset: TestSet, tag: str) -> TestSet:
+    return TestSet(testset.name, [tag + source for source in testset.source], testset.target)
+
+
+def _named_apart(testset: TestSet, part: _Part, taken: set[str]) -> TestSet:
+    """The test set under a name that no corpus before has used."""
+    names = (testset.name, f"{testset.name}.{part.direction}", f"{testset.name}.{part.card.name}.{part.direction}")
+    return TestSet(next(name for name in names if name not in taken), testset.source, testset.target)
+
+
+def _interleaved(testsets: Sequence[TestSet]) -> TestSet:
+    """One test set with the lines of all, in turn, so that its beginning holds some of each."""
+    columns = [list(zip(testset.source, testset.target, strict=True)) for testset in testsets]
+    pairs = [pair for row in zip_longest(*columns) for pair in row if pair is not None]
+    return TestSet("valid", [source for source, _ in pairs], [target for _, target in pairs])
 
 
 def _hold_out(train: list[Pair], card: Card) -> tuple[list[Pair], list[TestSet]]:
@@ -158,10 +229,15 @@ def _hold_out(train: list[Pair], card: Card) -> tuple[list[Pair], list[TestSet]]
 def _train_tokenizers(recipe: Recipe, train: Sequence[Pair]) -> Tokenizers:
     step = max(1, len(train) // _TOKENIZER_LINES)
     source, target = ([pair[side] for pair in train[::step]] for side in (0, 1))
-    if recipe.tokenizer.joint:
-        joint = Tokenizer.train(source + target, recipe.tokenizer)
+    config = recipe.tokenizer
+    if recipe.data.tag_target:
+        languages = dict.fromkeys([recipe.data.target, *(part.target for part in recipe.data.more)])
+        tags = tuple(language_tag(language) for language in languages)
+        config = config.model_copy(update={"user_symbols": (*config.user_symbols, *tags)})
+    if config.joint:
+        joint = Tokenizer.train(source + target, config)
         return Tokenizers(joint, joint)
-    return Tokenizers(Tokenizer.train(source, recipe.tokenizer), Tokenizer.train(target, recipe.tokenizer))
+    return Tokenizers(Tokenizer.train(source, config), Tokenizer.train(target, recipe.tokenizer))
 
 
 def _write(folder: Path, texts: _Texts, tokenizers: Tokenizers) -> None:

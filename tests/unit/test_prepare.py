@@ -7,13 +7,20 @@ import json
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from nmt.checkpoint import load_model
 from nmt.config import CleaningConfig, Recipe
-from nmt.errors import DataError
+from nmt.errors import ConfigError, DataError
 from nmt.prepared import TestSet
+from nmt.recipes import load_recipe, recipe_to_toml
+from nmt.stream import mixed
+from nmt.trainer import Trainer
+from nmt.translator import Options, Translator
 from nmt_data.audit import audit, without_leaks
 from nmt_data.cards import card_names, load_card
 from nmt_data.cleaning import Cleaner, normalise
@@ -33,6 +40,20 @@ def _card(folder: Path, text: str) -> str:
 def _parallel(folder: Path, name: str, pairs: list[tuple[str, str]]) -> None:
     for side, language in enumerate(("de", "en")):
         (folder / f"{name}.{language}").write_bytes("".join(f"{pair[side]}\n" for pair in pairs).encode())
+
+
+def _french(folder: Path) -> str:
+    """A second corpus into another language, a quarter as large."""
+    pairs = [(f"das ist Satz {index} hier", f"ceci est la phrase {index} ici") for index in range(15)]
+    for name, chosen in (("french", pairs), ("french-valid", pairs[:4])):
+        for side, language in enumerate(("de", "fr")):
+            (folder / f"{name}.{language}").write_text("".join(f"{pair[side]}\n" for pair in chosen))
+    path = folder / "french.toml"
+    splits = (
+        '[splits]\ntrain = "french.{language}"\nvalid = "french-valid.{language}"\ntest = "french-valid.{language}"\n'
+    )
+    path.write_text(f'name = "french"\ntitle = "t"\nlicence = "mine"\nlanguages = ["de", "fr"]\n{splits}')
+    return str(path)
 
 
 def _recipe(card: str, **data: object) -> Recipe:
@@ -207,3 +228,62 @@ def test_all_shipped_cards_are_right() -> None:
 def test_normalisation_keeps_what_is_only_punctuation() -> None:
     assert normalise("Ach, SO!") == "ach so"
     assert normalise("?!") == "?!"
+
+
+def test_several_corpora_become_one_with_tags(card: str, tmp_path: Path) -> None:
+    """Sources begin with the language wanted; validation takes from each in turn; other test sets keep their names."""
+    more = [{"corpus": _french(tmp_path), "source": "de", "target": "fr"}]
+    recipe = _recipe(card, more=more, tag_target=True)
+    prepared = prepare(recipe)
+    assert [part["pairs"] for part in prepared.report["parts"]] == [60, 15]
+    text = prepared.training_text()
+    assert text.source[0] == "<2en> das ist Satz 0 hier"
+    assert text.source[60] == "<2fr> das ist Satz 0 hier"
+    assert text.target[60] == "ceci est la phrase 0 ici"
+    valid = prepared.testset("valid")
+    assert [line[:5] for line in valid.source] == ["<2en>", "<2fr>"] * 4 + ["<2en>"]
+    assert prepared.testsets() == ["test", "valid"]
+    tokenizer = prepared.tokenizers.source
+    assert "<2fr>" in tokenizer.encode_pieces(["<2fr> das"])[0][0]
+    resolved = tmp_path / "resolved.toml"
+    resolved.write_text(recipe_to_toml(recipe))
+    assert load_recipe(resolved) == recipe
+    with pytest.raises(ConfigError, match=r"several target languages \(en, fr\): set data.tag_target"):
+        _recipe(card, more=more)
+
+
+def test_corpora_are_mixed_by_weight_and_temperature(card: str, tmp_path: Path) -> None:
+    """An epoch is as large as before; shares are size^(1/T) times weight; whole passes come before draws."""
+    french = {"corpus": _french(tmp_path), "source": "de", "target": "fr"}
+    rows = np.arange(75)
+
+    def counts(temperature: float, weight: float) -> list[int]:
+        data = _recipe(card, more=[french | {"weight": weight}], tag_target=True, temperature=temperature).data
+        drawn = mixed(rows, [60, 15], data, seed=1, epoch=3)
+        assert np.array_equal(drawn, mixed(rows, [60, 15], data, seed=1, epoch=3))
+        assert np.bincount(drawn, minlength=75)[60:].min() >= len(drawn[drawn >= 60]) // 15
+        return [int((drawn < 60).sum()), int((drawn >= 60).sum())]
+
+    assert counts(1.0, 1.0) == [60, 15]
+    assert counts(1.0, 4.0) == [38, 38]
+    assert counts(2.0, 1.0) == [50, 25]
+
+
+@pytest.mark.slow
+def test_one_model_translates_into_several_languages(card: str, tmp_path: Path) -> None:
+    """It is told by the tag, or by `--to`; a language it does not know is refused."""
+    more = [{"corpus": _french(tmp_path), "source": "de", "target": "fr"}]
+    model = {"kind": "rnn", "embedding": 32, "hidden": 48, "dropout": 0.0}
+    training = {"updates": 150, "validate_every": 150, "learning_rate": 1e-2, "warmup": 5, "label_smoothing": 0.0}
+    data = {"corpus": card, "source": "de", "target": "en", "more": more, "tag_target": True, "temperature": 5.0}
+    recipe = make_recipe(model, data=data, tokenizer={"vocabulary": 200}, training=training)
+    (tmp_path / "run").mkdir()
+    Trainer(recipe, prepare(recipe), tmp_path / "run", torch.device("cpu")).run()
+    line = "das ist Satz 3 hier"
+    loaded = load_model(tmp_path / "run")
+    assert Translator(loaded).translate([line])[0].startswith("this is sentence")
+    french = Translator(loaded, options=Options(target_language="fr"))
+    assert french.translate([line])[0].startswith("ceci est la phrase")
+    assert french.translate(["<2en> " + line])[0].startswith("this is sentence")
+    with pytest.raises(ConfigError, match="translates into en, fr, not into nl"):
+        Translator(loaded, options=Options(target_language="nl"))
