@@ -112,11 +112,11 @@ def seed_update(seed: int, update: int, rank: int = 0) -> None:
     torch.manual_seed((seed * 1_000_003 + update + rank * 7_368_787_001) % 2**63)
 
 
-def describe(device: torch.device) -> str:
-    """The device in words, for reports."""
+def describe(device: torch.device, threads: int | None = None) -> str:
+    """The device in words, for reports; with the threads of a process that is not this one, if they are given."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
+    threads = threads or torch.get_num_threads()
     return f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
 
 

@@ -98,9 +98,7 @@ def train(
         "foreign_load": "foreign load",
     }
     first = rows[0]
-    title = (
-        f"{first['family']}, {settings.training.batch_tokens} tokens a batch, {first['device']}, {threads} thread(s)"
-    )
+    title = f"{first['family']}, {settings.training.batch_tokens} tokens a batch, {first['device']}"
     print_table(title, *_cells(rows, columns))
 
 

@@ -117,7 +117,7 @@ def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: 
     )
     row: dict[str, Any] = {
         "family": family.kind if not isinstance(family, RnnConfig) else f"rnn ({family.attention})",
-        "device": describe(torch.device(work.device)),
+        "device": describe(torch.device(work.device), work.threads),
         "threads": work.threads,
         "engine": variant.engine,
         "precision": variant.precision,

@@ -117,7 +117,7 @@ def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[
             {
                 "engine": name.partition(" ")[0],
                 "family": shape.kind if not isinstance(shape, RnnConfig) else f"rnn ({shape.attention})",
-                "device": describe(torch.device(work.device)),
+                "device": describe(torch.device(work.device), work.threads),
                 "threads": work.threads,
                 "precision": precision,
                 "tokens_per_second": round(statistics.median(wall)),

@@ -1,0 +1,109 @@
+"""The page about a run: self-contained, escaped, whole, and without errors in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from command import run
+from nmt.checkpoint import load_model
+from nmt.report.material import AttentionMap, Example, RunMaterial, gather
+from nmt.report.page import render
+from nmt.translator import Translator
+from nmt_data.prepare import prepare
+
+EVIL = '<script>alert("x")</script> & </pre>'
+
+
+@pytest.fixture(scope="module")
+def material(trained: Path) -> RunMaterial:
+    """Of a trained run; its corpus has 500 validation sentences and two test sets."""
+    loaded = load_model(trained)
+    translator = Translator(loaded, search=loaded.recipe.search.model_copy(update={"beam": 1}))
+    return gather(trained, prepare(loaded.recipe), translator, "13a")
+
+
+class _Tags(HTMLParser):
+    """Open tags, which must close in order."""
+
+    VOID = frozenset({"meta", "link", "br", "path", "use", "line", "rect"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.mark.slow
+def test_the_page_is_whole_and_needs_no_network(material: RunMaterial) -> None:
+    """Every tag closes; no address is loaded; scores carry signatures; curves, maps and provenance are there."""
+    page = render([material, replace(material, name="other")])
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert tags.seen.count("svg") == 4 + len(material.evaluations)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', re.sub(r'xmlns(:\w+)?="[^"]*"', "", page))
+    assert "nrefs:1|bs:1000" in page
+    assert page.count('class="attention"') == 2 * len(material.attention) > 0
+    assert f"{material.card['parameters']:,}" in page
+    assert all(0.99 < sum(row) < 1.01 for item in material.attention for row in item.weights)
+
+
+@pytest.mark.slow
+def test_whatever_comes_from_outside_is_escaped(material: RunMaterial) -> None:
+    evil = replace(
+        material,
+        name=EVIL,
+        recipe=EVIL,
+        card=material.card | {"device": EVIL},
+        data=material.data | {"licence": EVIL},
+        examples=[Example(EVIL, EVIL, EVIL + " too")],
+        attention=[AttentionMap([EVIL], [EVIL], [[1.0]])],
+    )
+    page = render([evil])
+    assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert") >= 8
+
+
+@pytest.mark.slow
+def test_a_planted_leak_is_shown(material: RunMaterial) -> None:
+    """In the page, with its count; without one the page says so."""
+    leak = {**material.data["found_in_train"][0], "testset": "planted", "pairs_normalised": 7}
+    planted = replace(material, data=material.data | {"found_in_train": [leak]})
+    assert "7 pairs of the test sets stand in the training data: the scores above profit" in render([planted])
+    assert "No pair of a test set stands in the training data." in render(
+        [replace(material, data=material.data | {"found_in_train": []})]
+    )
+
+
+@pytest.mark.slow
+def test_the_command_writes_the_page(trained: Path, tmp_path: Path) -> None:
+    shown = run("report", trained, "-o", tmp_path / "page.html", "--device", "cpu")
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stdout.strip() == str(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        return
+    # The script has run if the first piece of each translation is chosen; errors would be on stderr as CONSOLE lines.
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000"]
+    command = [browser, *options, "--dump-dom", f"file://{tmp_path / 'page.html'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    assert done.stdout.count('class="piece chosen"') == page.count('class="attention"') > 0
