@@ -20,6 +20,7 @@ from nmt.device import SearchPrecision, choose_device, choose_search_precision, 
 from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
+from nmt.mbr import Utility, expected_utilities
 from nmt.models.inference import ready_for_search
 from nmt.models.seq2seq import Seq2Seq
 from nmt.rules import Forbidden, Prefix, Rule
@@ -101,6 +102,8 @@ class Options:
 
     sampling: SamplingConfig | None = None
     """Draw `beam` translations instead of searching."""
+    mbr: Utility | None = None
+    """Rank what was drawn by how much it agrees with the other draws (Eikema and Aziz 2020) instead of by probability."""
     forbidden: Sequence[str] = ()
     """Words or phrases that no translation may contain, as they are written."""
     align: bool = False
@@ -201,10 +204,11 @@ class Translator:
             rows = [filled[index] for index in batch]
             begins = [starts[owners[row]] if row == 0 or owners[row - 1] != owners[row] else [] for row in rows]
             sources = [ids[row] for row in rows]
-            hypotheses = self.search_batch(sources, count, begins, [first + owners[row] for row in rows])
+            wanted = self.search.beam if self.options.mbr else count
+            hypotheses = self.search_batch(sources, wanted, begins, [first + owners[row] for row in rows])
             found = self._to_text(sources, hypotheses)
             for row, translations in zip(rows, found, strict=True):
-                parts[row] = translations
+                parts[row] = self._by_agreement(translations)[:count] if self.options.mbr else translations
         return _joined(parts, owners, len(lines))
 
     def search_batch(
@@ -352,6 +356,13 @@ class Translator:
                 for rank, item in enumerate(found[index]):
                     translations[index][rank] = self._linked(translations[index][rank], ids[index], item, weights[rank])
         return translations
+
+    def _by_agreement(self, drawn: list[Translation]) -> list[Translation]:
+        """Draws without repetition, the one that agrees most with all first; its score is the expected utility."""
+        utilities = expected_utilities([item.text for item in drawn], self.options.mbr or "chrf")
+        ranked = sorted(zip(drawn, utilities, strict=True), key=lambda pair: (-pair[1], -pair[0].log_probability))
+        best = {item.text: dataclasses.replace(item, score=value) for item, value in reversed(ranked)}
+        return list(best.values())[::-1]
 
     def _linked(
         self, translation: Translation, source: list[int], item: Hypothesis, weights: torch.Tensor

@@ -125,6 +125,22 @@ SampleOption = Annotated[
     bool,
     typer.Option("--sample", rich_help_panel=SAMPLING, help="Draw translations instead of searching for the best."),
 ]
+MbrOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mbr",
+        metavar="UTILITY",
+        show_default=False,
+        rich_help_panel=SAMPLING,
+        help="chrf or bleu: draw, and give the draw that agrees most with the others. Epsilon sampling unless told otherwise.",
+    ),
+]
+SamplesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--samples", min=2, show_default=False, rich_help_panel=SAMPLING, help="Draws for --mbr. Default: 32."
+    ),
+]
 TemperatureOption = Annotated[
     float | None,
     typer.Option(

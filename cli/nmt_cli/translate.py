@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -48,6 +48,8 @@ def translate(
     max_length_ratio: options.MaxLengthRatioOption = None,
     max_length_constant: options.MaxLengthConstantOption = None,
     sample: options.SampleOption = False,
+    mbr: options.MbrOption = None,
+    samples: options.SamplesOption = None,
     temperature: options.TemperatureOption = None,
     top_k: options.TopKOption = None,
     top_p: options.TopPOption = None,
@@ -120,10 +122,14 @@ def _tasks(
         first += len(lines)
 
 
+_SAMPLES, _EPSILON = 32, 0.02  # of minimum Bayes risk decoding, as in Freitag et al. 2023
+
+
 def open_from(given: Mapping[str, Any]) -> Translator:
     """The translator that the options describe; wrong ones are refused before the model is read."""
     from nmt.config import SamplingConfig, SearchConfig
     from nmt.errors import ConfigError
+    from nmt.mbr import Utility
     from nmt.recipes import parse_sampling
     from nmt.translator import Options
 
@@ -131,14 +137,22 @@ def open_from(given: Mapping[str, Any]) -> Translator:
         if given[name] not in (None, *allowed):
             flag = name.removeprefix("output_").replace("_", "-")
             raise ConfigError(f"--{flag} must be one of {', '.join(allowed)}, got {given[name]}")
+    if given["mbr"] not in (None, *get_args(Utility)):
+        raise ConfigError(f"--mbr must be chrf or bleu, got {given['mbr']}")
+    if given["samples"] and not given["mbr"]:
+        raise ConfigError("--samples is for --mbr chrf")
     draws = {name: given[name] for name in SamplingConfig.model_fields}
-    if not given["sample"] and (unused := [name for name, value in draws.items() if value is not None]):
+    sampled = given["sample"] or given["mbr"] is not None
+    if given["mbr"] and all(value is None for name, value in draws.items() if name != "seed"):
+        draws["epsilon"] = _EPSILON
+    if not sampled and (unused := [name for name, value in draws.items() if value is not None]):
         raise ConfigError(f"--{unused[0].replace('_', '-')} is for sampling; add --sample")
     search = {name: given.get(name) for name in SearchConfig.model_fields}
-    if given["sample"] and search["beam"] is None:
-        search["beam"] = given["n_best"]
+    if sampled and search["beam"] is None:
+        search["beam"] = (given["samples"] or _SAMPLES) if given["mbr"] else given["n_best"]
     wanted = Options(
-        sampling=parse_sampling(draws) if given["sample"] else None,
+        sampling=parse_sampling(draws) if sampled else None,
+        mbr=given["mbr"],
         forbidden=given["forbid"] or (),
         align=given["align"],
         replace_unknown=given["replace_unknown"],
