@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
 
 from nmt.config import Tokenization
-from nmt.metrics import Bucket, Score, bleu_by_length, score
+from nmt.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
+from nmt.metrics import Bucket, Score, bleu_by, bleu_by_length, score
 from nmt.prepared import TestSet
 from nmt.translator import Translator
 
@@ -24,6 +25,13 @@ class Evaluation:
     buckets: list[Bucket]
     seconds: float
     """Time of translation; 0 if translations were given."""
+    by_difficulty: dict[str, list[Bucket]] = field(default_factory=dict)
+    """BLEU by `rarity` and `novelty` (see `nmt.difficulty`), where they were asked for."""
+
+    @property
+    def length_ratio(self) -> float:
+        """Words of the translations for each of the references."""
+        return _words(self.hypotheses) / max(_words(self.testset.target), 1)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; without the sentences."""
@@ -32,13 +40,18 @@ class Evaluation:
             "sentences": len(self.hypotheses),
             "scores": [item.as_dict() for item in self.scores],
             "by_length": [asdict(bucket) for bucket in self.buckets],
-            "length_ratio": round(_words(self.hypotheses) / max(_words(self.testset.target), 1), 3),
+            **{f"by_{name}": [asdict(item) for item in buckets] for name, buckets in self.by_difficulty.items()},
+            "length_ratio": round(self.length_ratio, 3),
             "seconds": round(self.seconds, 2),
         }
 
 
 def evaluate(
-    system: Translator | Sequence[str], testset: TestSet, tokenize: Tokenization = "13a", lowercase: bool = False
+    system: Translator | Sequence[str],
+    testset: TestSet,
+    tokenize: Tokenization = "13a",
+    lowercase: bool = False,
+    training: Sequence[str] = (),
 ) -> Evaluation:
     """Scores a translator, or translations that exist already.
 
@@ -47,6 +60,7 @@ def evaluate(
         testset: sources and references.
         tokenize: sacreBLEU's tokenisation of BLEU; `none` for text that is tokenised already.
         lowercase: score lower-cased BLEU too.
+        training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
 
     Raises:
         DataError: there are not as many translations as references.
@@ -58,7 +72,12 @@ def evaluate(
     if lowercase:
         scores += score(hypotheses, testset.target, tokenize=tokenize, lowercase=True, metrics=("bleu",))
     buckets = bleu_by_length(testset.source, hypotheses, testset.target, tokenize)
-    return Evaluation(testset, hypotheses, scores, buckets, seconds)
+    by_difficulty = {
+        name: bleu_by(measure(testset.source, training), bounds, hypotheses, testset.target, tokenize)
+        for name, measure, bounds in (("rarity", rarity, RARITY_BUCKETS), ("novelty", novelty, NOVELTY_BUCKETS))
+        if training
+    }
+    return Evaluation(testset, hypotheses, scores, buckets, seconds, by_difficulty)
 
 
 def _words(lines: Sequence[str]) -> int:

@@ -42,7 +42,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Bucket:
-    """BLEU of the sentences whose source has between `low` and `high` words."""
+    """BLEU of the sentences whose measure, such as source length in words, is between `low` and `high`."""
 
     low: int
     high: int
@@ -95,15 +95,25 @@ def bleu_by_length(
     sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], tokenize: Tokenization = "13a"
 ) -> list[Bucket]:
     """BLEU by source length in words; buckets without sentences are left out."""
+    return bleu_by([len(source.split()) for source in sources], LENGTH_BUCKETS, hypotheses, references, tokenize)
+
+
+def bleu_by(
+    measures: Sequence[int],
+    bounds: Sequence[tuple[int, int]],
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    tokenize: Tokenization = "13a",
+) -> list[Bucket]:
+    """BLEU of the sentences whose measure lies within each pair of bounds, ends included; empty buckets are left out."""
     _check(hypotheses, references)
     buckets: list[Bucket] = []
-    for low, high in LENGTH_BUCKETS:
-        rows = [row for row, source in enumerate(sources) if low <= len(source.split()) <= high]
+    for low, high in bounds:
+        rows = [row for row, measure in enumerate(measures) if low <= measure <= high]
         if rows:
             chosen, expected = ([side[row] for row in rows] for side in (hypotheses, references))
-            buckets.append(
-                Bucket(low, high, len(rows), score(chosen, expected, tokenize=tokenize, metrics=("bleu",))[0])
-            )
+            found = score(chosen, expected, tokenize=tokenize, metrics=("bleu",))[0]
+            buckets.append(Bucket(low, high, len(rows), found))
     return buckets
 
 

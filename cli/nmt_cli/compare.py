@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nmt_cli.console import note, print_table
-from nmt_cli.evaluate import LowercaseOption, TestsetOption, TokenizeOption
+from nmt_cli.evaluate import LowercaseOption, TestsetOption, TokenizeOption, bucket_name
 from nmt_cli.options import BeamOption, DeviceOption
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _print_lengths(results: Mapping[str, Evaluation]) -> None:
     first = next(iter(results.values()))
     rows = [
         [
-            f"{bucket.low}-{bucket.high}" if bucket.high < 10_000 else f"{bucket.low}+",
+            bucket_name(bucket),
             str(bucket.sentences),
             *(f"{result.buckets[index].bleu.value:.1f}" for result in results.values()),
         ]

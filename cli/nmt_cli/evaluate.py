@@ -14,6 +14,7 @@ from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOptio
 
 if TYPE_CHECKING:
     from nmt.evaluation import Evaluation
+    from nmt.metrics import Bucket
 
 TestsetOption = Annotated[
     list[str] | None,
@@ -46,6 +47,13 @@ def evaluate(
         Path | None, typer.Option("--save", help="Folder for the translations and result.json.", show_default=False)
     ] = None,
     lowercase: LowercaseOption = False,
+    difficulty: Annotated[
+        bool,
+        typer.Option(
+            "--difficulty",
+            help="Show BLEU by the rarest source word too, and by the share of source word trigrams that are not in train.",
+        ),
+    ] = False,
     tokenize: TokenizeOption = None,
     beam: BeamOption = None,
     batch_size: BatchSizeOption = None,
@@ -60,6 +68,7 @@ def evaluate(
     from nmt.text import read_lines
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets, choose_tokenization
+    from nmt_data.prepare import prepare
 
     set_threads()
     translator = open_translator(model, device, latest, {"beam": beam}, batch_size=batch_size)
@@ -68,7 +77,10 @@ def evaluate(
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
     given = read_lines(hypothesis) if hypothesis else None
-    results = [evaluate_system(translator if given is None else given, item, scheme, lowercase) for item in testsets]
+    training = prepare(translator.recipe).training_text().source if difficulty else ()
+    results = [
+        evaluate_system(translator if given is None else given, item, scheme, lowercase, training) for item in testsets
+    ]
     for line in translator.report.summary():
         note(f"nmt: {line}")
     if save:
@@ -97,14 +109,29 @@ def print_scores(results: Sequence[Evaluation]) -> None:
             [score.metric, f"{score.value:.2f}", f"[{score.low:.2f}, {score.high:.2f}]", score.signature]
             for score in result.scores
         ]
-        title = f"{result.testset.name}: {len(result.hypotheses)} sentences"
+        words = f"{result.length_ratio:.3f} words for each of the reference"
+        time = f", translated in {result.seconds:.1f} s" if result.seconds else ""
+        title = f"{result.testset.name}: {len(result.hypotheses)} sentences, {words}{time}"
         print_table(title, ["metric", "score", "95 % interval", "signature"], rows)
-        buckets = [
-            [
-                f"{bucket.low}-{bucket.high}" if bucket.high < 10_000 else f"{bucket.low}+",
-                str(bucket.sentences),
-                str(bucket.bleu)[5:],
-            ]
-            for bucket in result.buckets
-        ]
-        print_table("by source length in words", ["words", "sentences", "BLEU"], buckets)
+        print_buckets("by source length in words", "words", result.buckets)
+        for name, buckets in result.by_difficulty.items():
+            print_buckets(*_DIFFICULTIES[name], buckets)
+
+
+_DIFFICULTIES = {
+    "rarity": ("by rarest source word", "times in train"),
+    "novelty": ("by new source trigrams", "percent new"),
+}
+
+
+def print_buckets(title: str, unit: str, buckets: Sequence[Bucket]) -> None:
+    """A table of BLEU, a row a bucket."""
+    rows = [[bucket_name(bucket), str(bucket.sentences), str(bucket.bleu)[5:]] for bucket in buckets]
+    print_table(title, [unit, "sentences", "BLEU"], rows)
+
+
+def bucket_name(bucket: Bucket) -> str:
+    """Its bounds: `6-10`, `7`, or `61+` for the last."""
+    if bucket.high >= 10_000:
+        return f"{bucket.low}+"
+    return f"{bucket.low}-{bucket.high}" if bucket.high > bucket.low else str(bucket.low)
