@@ -51,7 +51,7 @@ def evaluate(
         bool,
         typer.Option(
             "--difficulty",
-            help="Show BLEU by the rarest source word too, and by the share of source word trigrams that are not in train.",
+            help="Show BLEU by the rarest source word too, and by new source trigrams.",
         ),
     ] = False,
     tokenize: TokenizeOption = None,

@@ -26,6 +26,7 @@ from nmt_cli import (
     tokenizer,
     train,
     translate,
+    tune,
 )
 
 
@@ -75,6 +76,7 @@ app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("score")(score.score)
+app.command("tune-decoding")(tune.tune_decoding)
 app.command("export")(export.export)
 app.command("average")(average.average)
 app.command("info")(info.info)

@@ -148,3 +148,16 @@ def test_recipes_are_listed_with_their_state(recipe: Path) -> None:
     (recipe / "expected.json").write_text('[{"testset": "test"}]')
     wrong = run("recipes", "--folder", recipe.parent)
     assert (wrong.exit_code, "expected.json: 0.signature" in wrong.stderr) == (1, True)
+
+
+def test_tune_decoding_finds_the_best_of_what_it_tries(trained: Path) -> None:
+    """One row a setting; the best has the highest BLEU; what is not a number is refused."""
+    arguments = ("tune-decoding", trained, "--beams", "1,2", "--alphas", "0,1", "--sentences", "30")
+    shown = run(*arguments, "--json")
+    assert shown.exit_code == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert [(row["beam"], row["alpha"]) for row in found["tried"]] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert found["best"]["bleu"] == max(row["bleu"] for row in found["tried"])
+    assert "best: --beam" in run(*arguments).stdout
+    wrong = run("tune-decoding", trained, "--alphas", "high")
+    assert (wrong.exit_code, "--alphas must be numbers with commas between them" in wrong.stderr) == (1, True)

@@ -1,0 +1,68 @@
+"""`nmt tune-decoding`: the length penalty and beam that serve the validation set best."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from typing import Annotated, Any
+
+import typer
+
+from nmt_cli.console import note, print_table
+from nmt_cli.options import DeviceOption, JsonOption, LatestOption, ModelArgument
+
+
+def tune_decoding(
+    model: ModelArgument,
+    testset: Annotated[str, typer.Option("--testset", "-t", help="Never one that is reported.")] = "valid",
+    beams: Annotated[str, typer.Option("--beams", help="Beams to try.")] = "5",
+    alphas: Annotated[
+        str, typer.Option("--alphas", help="Exponents of the length penalty to try.")
+    ] = "0,0.2,0.4,0.6,0.8,1,1.2,1.4",
+    sentences: Annotated[
+        int | None, typer.Option("--sentences", min=1, help="Use only the first so many.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    latest: LatestOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Translate the validation set with each beam and length penalty, and say which scores best."""
+    from nmt.device import set_threads
+    from nmt.metrics import score
+    from nmt_cli.models import open_translator
+    from nmt_cli.testsets import choose_testsets, choose_tokenization
+
+    set_threads()
+    tries = list(product(_numbers(beams, int, "--beams"), _numbers(alphas, float, "--alphas")))
+    translator = open_translator(model, device, latest, {"beam": tries[0][0], "alpha": tries[0][1]})
+    chosen = choose_testsets(translator.recipe, [testset])[0]
+    source, target = chosen.source[:sentences], chosen.target[:sentences]
+    tokenize = choose_tokenization(translator.recipe, [testset], None)
+    rows: list[dict[str, Any]] = []
+    for beam, alpha in tries:
+        translator.search = translator.search.model_copy(update={"beam": beam, "alpha": alpha})
+        hypotheses = translator.translate(source)
+        found = score(hypotheses, target, tokenize=tokenize, metrics=("bleu",), resamples=1)[0]
+        ratio = sum(len(line.split()) for line in hypotheses) / max(sum(len(line.split()) for line in target), 1)
+        rows.append({"beam": beam, "alpha": alpha, "bleu": round(found.value, 2), "length_ratio": round(ratio, 3)})
+        note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")
+    best = max(rows, key=lambda row: row["bleu"])
+    if as_json:
+        typer.echo(json.dumps({"best": best, "tried": rows}))
+        return
+    title = f"{chosen.name}, {len(source)} sentences, length penalty {translator.search.length_penalty}"
+    cells = [[str(row[key]) for key in ("beam", "alpha", "bleu", "length_ratio")] for row in rows]
+    print_table(title, ["beam", "alpha", "BLEU", "length ratio"], cells)
+    typer.echo(f"best: --beam {best['beam']} --alpha {best['alpha']} (in a recipe: search.beam, search.alpha)")
+
+
+def _numbers(text: str, kind: type[int] | type[float], option: str) -> list[Any]:
+    from nmt.errors import ConfigError
+
+    try:
+        values = [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{option} must be numbers with commas between them, got {text!r}") from None
+    if min(values) < (1 if kind is int else 0):
+        raise ConfigError(f"{option} must be {'1 or more' if kind is int else '0 or more'}, got {text!r}")
+    return values
