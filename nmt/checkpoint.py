@@ -150,10 +150,22 @@ def verify(path: Path) -> None:
 
 
 def rotate(folder: Path, keep: int, best: Path | None) -> None:
-    """Removes all but the newest `keep` checkpoints and the best."""
-    for path in checkpoints(folder)[:-keep]:
+    """Removes all but the newest `keep` checkpoints and the best.
+
+    One between validations does not count, and goes when another came after it.
+    """
+    found = checkpoints(folder)
+    validated = [path for path in found if _is_validated(path)]
+    for path in [*validated[:-keep], *(path for path in found[:-1] if path not in validated)]:
         if path != best:
             shutil.rmtree(path)
+
+
+def _is_validated(path: Path) -> bool:
+    try:
+        return bool(json.loads((path / PROGRESS).read_text(encoding="utf-8")).get("validated", True))
+    except (OSError, ValueError):
+        return True
 
 
 def write_best(folder: Path, step: int, scores: Mapping[str, float]) -> None:

@@ -35,6 +35,14 @@ class World:
         for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(summed.view_as(tensor))
 
+    def total(self, number: int) -> int:
+        """The sum of the numbers that the processes bring."""
+        if self.size == 1:
+            return number
+        value = torch.tensor(number, dtype=torch.int64, device=self.device)
+        dist.all_reduce(value)
+        return int(value)
+
     def largest(self, number: float) -> float:
         """The largest of the numbers that the processes bring."""
         if self.size == 1:

@@ -131,7 +131,7 @@ class Trainer:
                 while self.progress.step < self.progress.updates and not self._out_of_patience:
                     self._update()
                     if number := int(self.world.largest(stop.number)):
-                        self._save()
+                        self._save(validated=False)
                         raise TrainingInterrupted(number, self.progress.step)
                 if not self._is_saved:
                     self._validate()
@@ -317,17 +317,24 @@ class Trainer:
     def _is_saved(self) -> bool:
         return (self.folder / f"step-{self.progress.step:08d}").is_dir()
 
-    def _save(self) -> None:
+    def _save(self, validated: bool = True) -> None:
         self._read_outcomes()
         if not self._is_saved and self.world.leads:
-            self._write_checkpoint()
+            self._write_checkpoint(validated)
         self.world.wait()
 
-    def _write_checkpoint(self) -> None:
-        identity = {"vocabulary": self.tokenizers.fingerprints, "corpus": self.prepared.fingerprint}
-        state = {**dataclasses.asdict(self.progress), **identity, "recipe": _identity(self.recipe)}
+    def _write_checkpoint(self, validated: bool) -> None:
+        """Saves, and removes what is not needed any more.
+
+        A checkpoint between validations is there to go on from; it goes with the next one, so that those that are kept, and
+        averaged in the end, are the same as without an interruption.
+        """
+        identity: dict[str, Any] = {"vocabulary": self.tokenizers.fingerprints, "corpus": self.prepared.fingerprint}
+        identity["recipe"] = _identity(self.recipe)
+        state = {**dataclasses.asdict(self.progress), **identity, "validated": validated}
         store.save_checkpoint(self.folder, self.model, self.updater.optimizer, state, self._mean_weights)
-        self._mark_best()
+        if validated:
+            self._mark_best()
 
     @property
     def _mean_weights(self) -> dict[str, torch.Tensor] | None:

@@ -52,9 +52,7 @@ class Updater:
 
         In a world of several processes the batches are this one's part, and all make the update together.
         """
-        count = torch.tensor(float(sum(batch.tokens for batch in batches)), device=self.device)
-        self.world.add_up([count])
-        tokens = int(count)
+        tokens = self.world.total(sum(batch.tokens for batch in batches))
         sums, splits = self._gradients(number, batches, tokens)
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._share_gradients(parameters, sums)

@@ -262,3 +262,24 @@ def test_random_kills_of_the_command(tmp_path: Path, home: Path) -> None:
     assert kills >= 3
     assert _weights(folder) == _weights(tmp_path / "whole")
     assert _trace(folder) == _trace(tmp_path / "whole")
+
+
+def test_an_interruption_does_not_change_what_is_averaged(tmp_path: Path, prepared: Prepared) -> None:
+    """The checkpoint of a signal, between validations, is no part of the mean, and pushes none out."""
+    recipe = make_recipe(training={"average": 3, "updates": 9, "validate_every": 2, "ema": 0.5})
+
+    class Signalled(Trainer):
+        def _step(self, batches: Any, rate: float) -> Outcome:
+            if self.progress.step == 7:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super()._step(batches, rate)
+
+    for name, kind in (("whole", Trainer), ("parts", Signalled), ("parts", Trainer)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        with suppress(TrainingInterrupted):
+            kind(recipe, prepared, tmp_path / name, CPU).run()
+    cards = [json.loads((tmp_path / name / "model" / "card.json").read_text()) for name in ("whole", "parts")]
+    assert cards[0]["checkpoints"] == cards[1]["checkpoints"] == ["step-00000006", "step-00000008", "step-00000009"]
+    bundles = [file_sha256(tmp_path / name / "model" / store.WEIGHTS) for name in ("whole", "parts")]
+    assert bundles[0] == bundles[1]
+    assert not (tmp_path / "parts" / "checkpoints" / "step-00000007").exists()
