@@ -123,6 +123,11 @@ class RnnConfig(Section):
     word_dropout: Probability = 0.0
     """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016; Sennrich and Zhang 2019)."""
 
+    @property
+    def family(self) -> str:
+        """For tables."""
+        return f"rnn ({self.attention})"
+
     @model_validator(mode="after")
     def _bridge_carries_something(self) -> Self:
         if self.attention == "none" and self.bridge == "zero" and self.feed_summary == "first":
@@ -165,6 +170,11 @@ class TransformerConfig(Section):
     word_dropout: Probability = 0.0
     """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
 
+    @property
+    def family(self) -> str:
+        """For tables."""
+        return self.kind
+
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.width % self.heads:
@@ -174,7 +184,42 @@ class TransformerConfig(Section):
         return self
 
 
-ModelConfig = Annotated[RnnConfig | TransformerConfig, Field(discriminator="kind")]
+class ConvolutionConfig(Section):
+    """Convolutional sequence to sequence (Gehring et al. 2017)."""
+
+    kind: Literal["convolution"] = "convolution"
+    embedding: PositiveInt = 256
+    """Width of the token embeddings, and of what attention compares."""
+    hidden: PositiveInt = 256
+    """Width of the layers."""
+    encoder_layers: PositiveInt = 4
+    """Gated convolutions of the encoder; each widens what a position sees by `kernel - 1`."""
+    decoder_layers: PositiveInt = 3
+    """Gated convolutions of the decoder, each with attention."""
+    kernel: PositiveInt = 3
+    """Positions that a convolution sees; odd."""
+    positions: PositiveInt = 256
+    """Positions with an embedding of their own; those beyond share the last."""
+    tie: Literal["none", "output", "all"] = "output"
+    """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
+    dropout: Probability = 0.2
+    """On embeddings, on the input of each convolution and before the softmax."""
+    word_dropout: Probability = 0.0
+    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
+
+    @property
+    def family(self) -> str:
+        """For tables."""
+        return self.kind
+
+    @model_validator(mode="after")
+    def _kernel_has_a_middle(self) -> Self:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, so that a window has a middle, got {self.kernel}")
+        return self
+
+
+ModelConfig = Annotated[RnnConfig | TransformerConfig | ConvolutionConfig, Field(discriminator="kind")]
 
 
 class TrainingConfig(Section):
@@ -345,4 +390,5 @@ class Recipe(Section):
 FAMILY_TRAINING: dict[str, dict[str, Any]] = {
     "rnn": {"warmup": 200},
     "transformer": {"warmup": 800},
+    "convolution": {"warmup": 200},
 }

@@ -8,7 +8,7 @@ from time import perf_counter
 import torch
 
 from nmt.batching import Batch
-from nmt.config import ModelConfig, RnnConfig, TransformerConfig
+from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
 from nmt.device import Arithmetic, fast_products
 from nmt.tokenizer import PAD
 
@@ -23,6 +23,8 @@ def training_flops(config: ModelConfig, vocabulary: int, batch: Batch) -> float:
             products = _rnn_products(config, vocabulary, batch)
         case TransformerConfig():
             products = _transformer_products(config, vocabulary, batch)
+        case ConvolutionConfig():
+            products = _convolution_products(config, vocabulary, batch)
     return 3 * 2 * products
 
 
@@ -70,3 +72,13 @@ def _transformer_products(config: TransformerConfig, vocabulary: int, batch: Bat
     looks = float(config.encoder_layers * lengths.square().sum())
     looks += float(config.decoder_layers * (outputs.square().sum() + (outputs * lengths).sum()))
     return float(lengths.sum()) * source + float(outputs.sum()) * target + 2 * width * looks
+
+
+def _convolution_products(config: ConvolutionConfig, vocabulary: int, batch: Batch) -> float:
+    bridges = 2 * config.embedding * config.hidden
+    layer = 2 * config.kernel * config.hidden**2
+    source = bridges + config.encoder_layers * layer
+    target = bridges + config.decoder_layers * (layer + bridges) + config.embedding * vocabulary
+    looks = float((batch.lengths * batch.target_output.ne(PAD).sum(1)).sum())
+    looks *= 2 * config.embedding * config.decoder_layers
+    return float(batch.lengths.sum()) * source + float(batch.tokens) * target + looks

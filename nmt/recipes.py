@@ -12,7 +12,16 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from nmt.config import Recipe, RnnConfig, SamplingConfig, SearchConfig, Section, TokenizerConfig, TransformerConfig
+from nmt.config import (
+    ConvolutionConfig,
+    Recipe,
+    RnnConfig,
+    SamplingConfig,
+    SearchConfig,
+    Section,
+    TokenizerConfig,
+    TransformerConfig,
+)
 from nmt.errors import ConfigError
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -89,12 +98,16 @@ def recipe_schema() -> str:
 def option_names(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     """Dotted names of every option of a recipe; those of a model family stand under `model[kind]`."""
     if section is Recipe:
-        rnn, transformer = (option_names(model, f"model[{kind}].") for kind, model in FAMILIES.items())
-        return [name for name in _fields(section, "") if not name.startswith("model")] + rnn + transformer
+        families = [name for kind, model in FAMILIES.items() for name in option_names(model, f"model[{kind}].")]
+        return [name for name in _fields(section, "") if not name.startswith("model")] + families
     return _fields(section, prefix)
 
 
-FAMILIES: dict[str, type[Section]] = {"rnn": RnnConfig, "transformer": TransformerConfig}
+FAMILIES: dict[str, type[Section]] = {
+    "rnn": RnnConfig,
+    "transformer": TransformerConfig,
+    "convolution": ConvolutionConfig,
+}
 
 
 def _parse_section(section: type[SectionType], values: dict[str, Any]) -> SectionType:

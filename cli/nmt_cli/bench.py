@@ -80,7 +80,8 @@ def train(
 
     settings = load_recipe(recipe, overrides or ())
     work = Work(settings, prepare(settings, say=note), str(choose_device(device)), threads, updates)
-    rows = bench_training(work, CONTENDERS, rounds)
+    # There is no convolutional model in torch to be compared with.
+    rows = bench_training(work, CONTENDERS[:2] if settings.model.kind == "convolution" else CONTENDERS, rounds)
     if profile:
         profile.write_text(profile_training(work), encoding="utf-8")
     if as_json:

@@ -28,7 +28,6 @@ def recipes(
     rows: list[list[str]] = []
     for path in paths:
         recipe = load_recipe(path)
-        kind = recipe.model.kind if recipe.model.kind == "transformer" else f"rnn, attention {recipe.model.attention}"
         direction = f"{recipe.data.source}-{recipe.data.target}"
-        rows.append([path.parent.name, recipe.data.corpus, direction, kind, state(path.parent)])
+        rows.append([path.parent.name, recipe.data.corpus, direction, recipe.model.family, state(path.parent)])
     print_table("recipes", ["recipe", "corpus", "direction", "model", "state"], rows)

@@ -16,7 +16,7 @@ from nmt.batching import search_batches
 from nmt.bench.baselines import CellLoop, WithoutCache
 from nmt.bench.rounds import Outcome, interleave, ratio
 from nmt.checkpoint import load_model
-from nmt.config import RnnConfig, SearchConfig
+from nmt.config import SearchConfig
 from nmt.device import SearchPrecision, describe
 from nmt.export.ctranslate2 import CTranslate2Engine
 from nmt.search import Hypothesis
@@ -116,7 +116,7 @@ def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: 
         time for item in latencies.get(variant.name, Outcome([], 0, 0)).rounds for time in item.result["milliseconds"]
     )
     row: dict[str, Any] = {
-        "family": family.kind if not isinstance(family, RnnConfig) else f"rnn ({family.attention})",
+        "family": family.family,
         "device": describe(torch.device(work.device), work.threads),
         "threads": work.threads,
         "engine": variant.engine,

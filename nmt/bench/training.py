@@ -16,7 +16,7 @@ import torch
 from nmt.batching import Batch, collate, padding_share
 from nmt.bench.rounds import Contender, Outcome, interleave, ratio
 from nmt.bench.training_baselines import PlainTraining, plain_model
-from nmt.config import Recipe, RnnConfig
+from nmt.config import Recipe
 from nmt.device import Precision, choose_arithmetic, describe
 from nmt.flops import matrix_rate, training_flops
 from nmt.models import build_model
@@ -116,7 +116,7 @@ def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[
         rows.append(
             {
                 "engine": name.partition(" ")[0],
-                "family": shape.kind if not isinstance(shape, RnnConfig) else f"rnn ({shape.attention})",
+                "family": shape.family,
                 "device": describe(torch.device(work.device), work.threads),
                 "threads": work.threads,
                 "precision": precision,

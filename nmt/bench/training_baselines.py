@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.batching import Batch
-from nmt.config import ModelConfig, RnnConfig, TransformerConfig
+from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.errors import ConfigError
 from nmt.models import Model
 from nmt.models.transformer import Transformer, sinusoids
 from nmt.tokenizer import PAD
@@ -156,6 +157,8 @@ def plain_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: 
     """The plain counterpart of a model; a Transformer takes its weights."""
     if isinstance(config, RnnConfig):
         return CellLoopSeq2Seq(config, source_vocabulary, target_vocabulary)
+    if isinstance(config, ConvolutionConfig):
+        raise ConfigError("there is no plain counterpart of a convolutional model")
     plain = TorchTransformer(config, source_vocabulary, target_vocabulary)
     if isinstance(like, Transformer):
         plain.copy(like)

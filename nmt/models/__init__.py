@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from nmt.config import ModelConfig, RnnConfig, TransformerConfig
+from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.models.convolution import Convolution
 from nmt.models.rnn import RnnSeq2Seq
 from nmt.models.seq2seq import EncoderDecoder, Seq2Seq
 from nmt.models.transformer import Transformer
@@ -19,8 +20,10 @@ def build_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: 
             return RnnSeq2Seq(config, source_vocabulary, target_vocabulary)
         case TransformerConfig():
             return Transformer(config, source_vocabulary, target_vocabulary)
+        case ConvolutionConfig():
+            return Convolution(config, source_vocabulary, target_vocabulary)
         case _:
             assert_never(config)
 
 
-__all__ = ["Model", "RnnSeq2Seq", "Seq2Seq", "Transformer", "build_model"]
+__all__ = ["Convolution", "Model", "RnnSeq2Seq", "Seq2Seq", "Transformer", "build_model"]

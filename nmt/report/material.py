@@ -76,7 +76,7 @@ def gather(run: Path, prepared: Prepared, translator: Translator, tokenize: Any)
     config = loaded.recipe.model
     return RunMaterial(
         name=run.name,
-        family=config.kind if not isinstance(config, RnnConfig) else f"rnn, attention {config.attention}",
+        family=config.family,
         card=loaded.card,
         recipe=recipe_to_toml(loaded.recipe),
         log=[json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()],

@@ -51,7 +51,7 @@ def kill(name: str, kills: int, folder: Path, seed: int = 1) -> Tally:
         while True:
             process = context.Process(target=_train, args=(name, run))
             process.start()
-            process.join(0.6 * generator.random() * seconds)
+            process.join(0.2 + generator.random() * seconds)
             if process.is_alive():
                 os.kill(process.pid or 0, signal.SIGKILL)
             process.join()

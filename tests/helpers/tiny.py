@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nmt.config import ModelConfig, Recipe, RnnConfig, TransformerConfig
+from nmt.config import ConvolutionConfig, ModelConfig, Recipe, RnnConfig, TransformerConfig
 from nmt.models import Model, build_model
 from nmt.recipes import parse_recipe
 from nmt.tokenizer import EOS, PAD
@@ -26,6 +26,10 @@ FAMILIES: dict[str, ModelConfig] = {
     "bilinear": RnnConfig(embedding=12, hidden=10, attention="bilinear", bridge="zero"),
     "dot": RnnConfig(embedding=12, hidden=10, attention="dot", bidirectional=False, reverse_source=True),
     "scaled-dot": RnnConfig(embedding=12, hidden=10, attention="scaled_dot", bidirectional=False, layers=2),
+    "convolution": ConvolutionConfig(embedding=12, hidden=10, encoder_layers=2, decoder_layers=2),
+    "convolution-wide": ConvolutionConfig(
+        embedding=12, hidden=14, encoder_layers=1, decoder_layers=1, kernel=5, tie="all", positions=6
+    ),
     "transformer": TransformerConfig(width=12, feed_forward=20, heads=3, encoder_layers=2, decoder_layers=2),
     "transformer-post": TransformerConfig(
         width=12, feed_forward=20, heads=2, norm="post", tie="output", activation="gelu"

@@ -19,6 +19,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "bottleneck": {"kind": "rnn", "attention": "none", "embedding": 32, "hidden": 128, "dropout": 0.0},
     "additive": {"kind": "rnn", "embedding": 32, "hidden": 48, "dropout": 0.0},
     "bilinear": {"kind": "rnn", "attention": "bilinear", "cell": "lstm", "embedding": 32, "hidden": 48, "dropout": 0.0},
+    "convolution": {
+        "kind": "convolution",
+        "embedding": 32,
+        "hidden": 64,
+        "encoder_layers": 3,
+        "decoder_layers": 2,
+        "dropout": 0.0,
+    },
     "transformer": {
         "kind": "transformer",
         "width": 64,
@@ -28,7 +36,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
     },
 }
-UPDATES = {"bottleneck": 500, "additive": 350, "bilinear": 350, "transformer": 500}
+UPDATES = {"bottleneck": 500, "additive": 350, "bilinear": 350, "transformer": 500, "convolution": 400}
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.config import RnnConfig
-from nmt.models import Model, build_model
+from nmt.config import ConvolutionConfig, RnnConfig
+from nmt.models import Convolution, Model, build_model
 from nmt.models.dropout import drop
 from nmt.tokenizer import BOS, PAD
 from tiny import FAMILIES, VOCABULARY, make_batch, make_model
@@ -111,3 +111,29 @@ def test_dropout_keeps_the_mean_and_scales_the_gradient() -> None:
     torch.testing.assert_close(result[kept], torch.full_like(result[kept], 1 / 0.7), rtol=1e-4, atol=0)
     torch.testing.assert_close(states.grad, result.detach())
     assert drop(states, 0.0) is states
+
+
+def test_a_convolution_sees_its_receptive_field_and_no_future() -> None:
+    """A target position depends on itself and the positions that the stack of kernels reaches back to, and no other."""
+    torch.manual_seed(3)
+    config = ConvolutionConfig(embedding=8, hidden=8, encoder_layers=2, decoder_layers=2, kernel=3)
+    model = Convolution(config, VOCABULARY, VOCABULARY).double().eval()
+    assert model.receptive_field == (5, 5)
+    source, lengths = make_batch([5])
+    target = torch.randint(4, VOCABULARY, (1, 12))
+    plain = model(source, lengths, target)
+    changed = target.clone()
+    changed[0, 4] = 5 if int(target[0, 4]) != 5 else 6
+    moved = (model(source, lengths, changed) - plain).abs().amax(-1)[0] > 1e-12
+    assert moved.tolist() == [4 <= place <= 8 for place in range(12)]
+
+
+def test_a_convolution_keeps_variance_through_its_layers() -> None:
+    """What the initialisation of Gehring et al. is for: states neither vanish nor explode with depth."""
+    torch.manual_seed(3)
+    config = ConvolutionConfig(embedding=256, hidden=256, encoder_layers=12, decoder_layers=1, dropout=0.0)
+    model = Convolution(config, 500, 500).eval()
+    states = torch.randn(8, 20, 256)
+    for layer in model._encoder:
+        states = (layer(torch.nn.functional.pad(states, (0, 0, 1, 1))) + states) * 0.5**0.5
+    assert 0.5 < float(states.detach().std()) < 6

@@ -1,0 +1,259 @@
+"""Convolutional sequence to sequence learning (Gehring et al. 2017): the third way to read a sequence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.config import ConvolutionConfig
+from nmt.models.attention import softmax
+from nmt.models.dropout import Dropout, drop_words
+from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
+
+# B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, W positions a kernel sees
+# V vocabulary
+
+_HALF = math.sqrt(0.5)  # keeps the variance of a sum of two (section 3.4)
+
+
+@dataclass(frozen=True)
+class ConvolutionMemory:
+    """The encoded source."""
+
+    keys: Tensor
+    """(B, S, E) the encoder's outputs z."""
+    values: Tensor
+    """(B, S, E) z and the embeddings they came from, so that single words can be looked at too."""
+    bias: Tensor
+    """(B, 1, S) zero at real positions, -inf at padding."""
+    scale: Tensor
+    """(B, 1, 1) m sqrt(1 / m) of the source length m, which undoes what a mean over m does to the variance."""
+
+    def select(self, sentences: Tensor) -> ConvolutionMemory:
+        """The memory of the given sentences."""
+        parts = (self.keys, self.values, self.bias, self.scale)
+        return ConvolutionMemory(*(part.index_select(0, sentences) for part in parts))
+
+
+@dataclass(frozen=True)
+class ConvolutionState:
+    """R rows in the middle of decoding."""
+
+    memory: ConvolutionMemory
+    windows: tuple[Tensor, ...]
+    """For each layer its last W - 1 inputs, (R, W - 1, H)."""
+    position: int
+    beam: int
+
+
+class Embedding(nn.Module):
+    """e = (w_1 + p_1, ..., w_m + p_m): embeddings of words and of their positions (section 3.1)."""
+
+    def __init__(self, table: nn.Embedding, config: ConvolutionConfig) -> None:
+        super().__init__()
+        self.table = table
+        self.positions = nn.Embedding(config.positions, config.embedding)
+        self.dropout, self.word_dropout = Dropout(config.dropout), config.word_dropout
+
+    def forward(self, tokens: Tensor, first: int = 0) -> Tensor:
+        """Tokens (B, T) at the positions from `first` on to (B, T, E); beyond the last position all share it."""
+        places = torch.arange(first, first + tokens.shape[1], device=tokens.device)
+        words = drop_words(self.table(tokens), self.word_dropout if self.training else 0.0)
+        return self.dropout(words + self.positions(places.clamp_(max=self.positions.num_embeddings - 1)))
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class GatedConvolution(nn.Module):
+    """v([A B]) = A * sigmoid(B) over windows of W positions: a convolution and a gated linear unit (section 3.2)."""
+
+    def __init__(self, config: ConvolutionConfig) -> None:
+        super().__init__()
+        self.width = config.kernel
+        self.linear = nn.Linear(config.kernel * config.hidden, 2 * config.hidden)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, padded: Tensor) -> Tensor:
+        """Inputs (B, T + W - 1, H), padded at the ends, to (B, T, H): one product over all windows."""
+        windows = self.dropout(padded).unfold(1, self.width, 1)  # (B, T, H, W)
+        return F.glu(self.linear(windows.transpose(2, 3).flatten(2)), -1)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class Attention(nn.Module):
+    """Each decoder layer looks at the source: d = W h + b + g, a = softmax(d . z), c = sum a (z + e) (equations 1 and 2)."""
+
+    def __init__(self, config: ConvolutionConfig) -> None:
+        super().__init__()
+        self.query = nn.Linear(config.hidden, config.embedding)
+        self.output = nn.Linear(config.embedding, config.hidden)
+
+    def forward(self, states: Tensor, embedded: Tensor, memory: ConvolutionMemory) -> tuple[Tensor, Tensor]:
+        """States (B, T, H) and embeddings (B, T, E) of a target; returns the context (B, T, H) and the weights (B, T, S)."""
+        query = (self.query(states) + embedded) * _HALF  # (B, T, E)
+        weights = softmax(torch.bmm(query, memory.keys.transpose(1, 2)) + memory.bias)  # (B, T, S)
+        context = torch.bmm(weights, memory.values) * memory.scale
+        return self.output(context), weights
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class DecoderLayer(nn.Module):
+    """A convolution that sees no future, then attention, in a residual connection (section 3.3)."""
+
+    def __init__(self, config: ConvolutionConfig) -> None:
+        super().__init__()
+        self.convolution, self.attention = GatedConvolution(config), Attention(config)
+
+    def forward(
+        self, states: Tensor, before: Tensor, embedded: Tensor, memory: ConvolutionMemory
+    ) -> tuple[Tensor, Tensor]:
+        """States (B, T, H), the W - 1 before them, and target embeddings (B, T, E); returns (B, T, H) and weights."""
+        convolved = self.convolution(torch.cat([before, states], 1))
+        context, weights = self.attention(convolved, embedded, memory)
+        return ((convolved + context) * _HALF + states) * _HALF, weights
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
+    """Stacks of gated convolutions, with attention in every layer of the decoder."""
+
+    def __init__(self, config: ConvolutionConfig, source_vocabulary: int, target_vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        target = nn.Embedding(target_vocabulary, config.embedding)
+        source = target if config.tie == "all" else nn.Embedding(source_vocabulary, config.embedding)
+        self.source_embedding, self.target_embedding = Embedding(source, config), Embedding(target, config)
+        self.source_input = nn.Linear(config.embedding, config.hidden)
+        self.target_input = nn.Linear(config.embedding, config.hidden)
+        self.encoder_layers = nn.ModuleList(GatedConvolution(config) for _ in range(config.encoder_layers))
+        self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.source_output = nn.Linear(config.hidden, config.embedding)
+        self.target_output = nn.Linear(config.hidden, config.embedding)
+        self.dropout = Dropout(config.dropout)
+        self.output = nn.Linear(config.embedding, target_vocabulary)
+        if config.tie != "none":
+            self.output.weight = target.weight
+        self._initialise()
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        """Source positions that one encoder output depends on, and target positions that one decoder output does."""
+        reach = self.config.kernel - 1
+        return 1 + self.config.encoder_layers * reach, 1 + self.config.decoder_layers * reach
+
+    def encode(self, source: Tensor, lengths: Tensor) -> ConvolutionMemory:
+        """See `Seq2Seq.encode`."""
+        mask = padding_mask(lengths, source.shape[1], source.device)  # (B, S)
+        real = mask[:, :, None]
+        embedded = self.source_embedding(source)  # (B, S, E)
+        states = self.source_input(embedded) * real  # padding is zero, as beyond the ends
+        reach = self.config.kernel // 2
+        for layer in self._encoder:
+            padded = F.pad(states, (0, 0, reach, reach))
+            states = (layer(padded) + states) * _HALF * real
+        keys = _scale_gradient(self.source_output(states), 1 / (2 * self.config.decoder_layers))
+        bias = torch.zeros(mask.shape, dtype=keys.dtype, device=keys.device).masked_fill(~mask, -torch.inf)
+        scale = lengths.to(keys.device, keys.dtype).sqrt()[:, None, None]
+        return ConvolutionMemory(keys, (keys + embedded) * _HALF, bias[:, None], scale)
+
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.forward`."""
+        return self._decode(self.encode(source, lengths), target)[0]
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.attention`; the mean over the layers."""
+        return torch.stack(self._decode(self.encode(source, lengths), target)[1]).mean(0)
+
+    def start(self, memory: ConvolutionMemory, beam: int) -> ConvolutionState:
+        """See `Seq2Seq.start`."""
+        rows, reach = len(memory.keys) * beam, self.config.kernel - 1
+        empty = memory.keys.new_zeros((rows, reach, self.config.hidden))
+        return ConvolutionState(memory, (empty,) * self.config.decoder_layers, 0, beam)
+
+    def step(self, state: ConvolutionState, tokens: Tensor) -> tuple[Tensor, ConvolutionState]:
+        """See `Seq2Seq.step`."""
+        embedded = self.target_embedding(tokens[:, None], state.position)  # (R, 1, E)
+        states = self.target_input(embedded)
+        windows: list[Tensor] = []
+        for layer, before in zip(self._decoder, state.windows, strict=True):
+            windows.append(torch.cat([before, states], 1)[:, 1:])
+            states = self._step_layer(layer, states, before, embedded, state)
+        logits = self.output(self.target_output(states)).squeeze(1)  # (R, V)
+        return logits, replace(state, windows=tuple(windows), position=state.position + 1)
+
+    def reorder(self, state: ConvolutionState, rows: Tensor, beam: int) -> ConvolutionState:
+        """See `Seq2Seq.reorder`."""
+        memory = state.memory
+        if len(rows) != len(memory.keys) * beam:
+            memory = memory.select(sentences_of(rows, state.beam, beam))
+        windows = tuple(window.index_select(0, rows) for window in state.windows)
+        return ConvolutionState(memory, windows, state.position, beam)
+
+    def _decode(self, memory: ConvolutionMemory, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Hidden states (B, T, E), ready for the softmax, and the attention (B, T, S) of each layer."""
+        embedded = self.target_embedding(target)  # (B, T, E)
+        states = self.target_input(embedded)  # (B, T, H)
+        weights: list[Tensor] = []
+        before = states.new_zeros((len(states), self.config.kernel - 1, self.config.hidden))
+        for layer in self._decoder:
+            states, attended = layer(states, before, embedded, memory)
+            weights.append(attended)
+        return self.dropout(self.target_output(states)), weights
+
+    def _step_layer(
+        self, layer: DecoderLayer, states: Tensor, before: Tensor, embedded: Tensor, state: ConvolutionState
+    ) -> Tensor:
+        """One position of R rows: the hypotheses of a sentence share its memory, as positions of a target do."""
+        convolved = layer.convolution(torch.cat([before, states], 1))  # (R, 1, H)
+        states_of, words_of = (part.squeeze(1).unflatten(0, (-1, state.beam)) for part in (convolved, embedded))
+        context, _ = layer.attention(states_of, words_of, state.memory)  # (B, beam, H)
+        return ((convolved + context.flatten(0, 1)[:, None]) * _HALF + states) * _HALF
+
+    @property
+    def _encoder(self) -> list[GatedConvolution]:
+        return [layer for layer in self.encoder_layers if isinstance(layer, GatedConvolution)]
+
+    @property
+    def _decoder(self) -> list[DecoderLayer]:
+        return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
+
+    def _initialise(self) -> None:
+        """Variance 4 p / n where a gate follows, p the share that dropout keeps, 1 / n elsewhere; embeddings N(0, 0.1).
+
+        Section 3.5, n being the inputs of a unit. So activations keep their variance through all layers.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.1)
+            elif isinstance(module, nn.Linear) and module is not self.output:
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, GatedConvolution):
+                kept = 1 - self.config.dropout
+                nn.init.normal_(module.linear.weight, std=math.sqrt(4 * kept / module.linear.in_features))
+        if self.config.tie == "none":
+            nn.init.normal_(self.output.weight, std=self.config.embedding**-0.5)
+        nn.init.zeros_(self.output.bias)
+
+
+def _scale_gradient(states: Tensor, factor: float) -> Tensor:
+    """The same states, whose gradient is multiplied: each attention adds its own to the encoder's (section 3.4)."""
+    if not states.requires_grad:
+        return states
+    return states * factor + states.detach() * (1 - factor)
