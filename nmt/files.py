@@ -65,8 +65,10 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def clear_litter(folder: Path) -> None:
-    """Removes what a killed process left half-written."""
+    """Removes what a killed process left half-written; what a living one writes at this moment stays."""
     for path in folder.glob(f"{_LITTER}*"):
+        if _is_alive(path.name.rpartition("-")[2]):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -87,6 +89,19 @@ def explain_full_disk(path: Path) -> Generator[None]:
                 f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact"
             ) from None
         raise
+
+
+def _is_alive(process: str) -> bool:
+    """Whether another process of that number runs here."""
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

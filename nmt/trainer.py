@@ -20,7 +20,7 @@ from nmt.averaging import mean_of_checkpoints
 from nmt.batching import Batch, padding_share
 from nmt.config import Recipe
 from nmt.dataset import Ints
-from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb
+from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory
 from nmt.distributed import World
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.files import atomic_write, clear_litter, fingerprint
@@ -255,6 +255,7 @@ class Trainer:
         progress.validations += 1
         progress.next_validation = progress.step + self.config.validate_every
         self._emit({"kind": "validation", "step": progress.step, **_known(found), "best": progress.stale == 0})
+        release_memory()
         progress.validation_seconds += self.world.largest(perf_counter() - start)
         self._fit_budget()
         self._save()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import torch
 from nmt import checkpoint as store
 from nmt.config import TrainingConfig
 from nmt.errors import CheckpointError, NmtError
-from nmt.files import atomic_folder, atomic_write
+from nmt.files import atomic_folder, atomic_write, clear_litter
 from nmt.models import build_model
 from nmt.optim import make_optimizer
 from tiny import make_recipe
@@ -129,3 +131,15 @@ def test_checkpoints_can_be_read_by_others(tmp_path: Path) -> None:
     manifest = json.loads((path / store.MANIFEST).read_text())
     assert set(manifest) == {store.WEIGHTS, store.STATE, store.PROGRESS}
     assert {file.stat().st_mode & 0o444 for file in path.iterdir()} == {0o444}
+
+
+def test_litter_of_the_dead_is_cleared_and_what_the_living_write_stays(tmp_path: Path) -> None:
+    """Two preparations at a time do not take each other's drafts for litter."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as living:
+        for number in (dead.pid, living.pid):
+            (tmp_path / f".tmp-corpus-{number}").mkdir()
+        clear_litter(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [f".tmp-corpus-{living.pid}"]
+        living.kill()

@@ -27,7 +27,10 @@ def recipe_file(tmp_path: Path) -> Path:
         ("trainig.updates=3", "unknown key trainig (did you mean training?)"),
         ("training.updates=0", "training.updates: input should be greater than 0, got 0"),
         ("model.cell=gruu", "model.cell must be 'gru' or 'lstm', got 'gruu' (did you mean gru?)"),
-        ("model.kind=transfomer", "model.kind must be one of rnn, transformer, convolution (did you mean transformer?)"),
+        (
+            "model.kind=transfomer",
+            "model.kind must be one of rnn, transformer, convolution (did you mean transformer?)",
+        ),
         ("model.attention=dot", "dot attention needs equal widths, got state 256 and encoder 512"),
         ("model.dropout=1.5", "model.dropout"),
         ("nonsense", "--set nonsense: expected key=value"),
