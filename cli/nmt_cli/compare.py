@@ -57,8 +57,8 @@ def compare(
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
     set_threads()
     opened: dict[str, Translator | list[str]] = {
-        path.name: read_lines(path) if path.is_file() else open_translator(path, device, False, {"beam": beam})
-        for path in systems
+        name: read_lines(path) if path.is_file() else open_translator(path, device, False, {"beam": beam})
+        for name, path in _names(systems).items()
     }
     translators = {name: system for name, system in opened.items() if not isinstance(system, list)}
     recipe = next(iter(translators.values())).recipe if translators else None
@@ -79,6 +79,17 @@ def compare(
         content = {**_as_json(translators, results), **({"paired_tests": tests} if tests else {})}
         save.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         note(f"figures: {save}")
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """A name for each system: that of its file or folder, with as many folders before it as tell all apart."""
+    from nmt.errors import ConfigError
+
+    whole = [path.resolve() for path in paths]
+    if len(set(whole)) < len(whole):
+        raise ConfigError("a system is compared with itself: name each once")
+    count = next(count for count in range(1, 100) if len({path.parts[-count:] for path in whole}) == len(whole))
+    return {"/".join(path.parts[-count:]): given for path, given in zip(whole, paths, strict=True)}
 
 
 def _evaluate(

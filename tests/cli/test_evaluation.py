@@ -77,6 +77,19 @@ def test_a_score_is_sacrebleus(files: dict[str, Path], tmp_path: Path, tokenize:
     assert found[1] == theirs.strip()
 
 
+def test_systems_of_the_same_name_are_told_apart(files: dict[str, Path], tmp_path: Path) -> None:
+    """By the folder before; the same system twice is refused."""
+    for name in ("one", "two"):
+        (tmp_path / name[0]).mkdir()
+        shutil.copy(files[name], tmp_path / name[0] / "hypothesis")
+    testset = f"{files['source']}:{files['reference']}"
+    shown = run("compare", tmp_path / "o/hypothesis", tmp_path / "t/hypothesis", "-t", testset, "--test", "none")
+    assert "o/hypothesis" in shown.stdout
+    assert "t/hypothesis" in shown.stdout
+    twice = run("compare", files["one"], files["one"], "-t", testset)
+    assert (twice.exit_code, "a system is compared with itself" in twice.stderr) == (1, True)
+
+
 def test_files_without_a_test_set_are_refused(files: dict[str, Path]) -> None:
     refused = run("compare", files["one"], files["two"])
     assert (refused.exit_code, "name a test set as SOURCE:REFERENCE" in refused.stderr) == (1, True)
