@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 
@@ -23,20 +21,18 @@ from nmt.dataset import Ints
 from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory
 from nmt.distributed import World
 from nmt.errors import CheckpointError, ConfigError, NmtError
-from nmt.files import atomic_write, clear_litter, fingerprint
 from nmt.fine_tuning import freeze, initialise
 from nmt.flops import matrix_rate
 from nmt.models import build_model
 from nmt.optim import learning_rate
 from nmt.prepared import Prepared
 from nmt.progress import Progress, Sums
-from nmt.recipes import load_recipe, recipe_to_toml
+from nmt.run_folder import Entry, RunFolder, identity
 from nmt.running import TrainingInterrupted, only_trainer, stop_signals
 from nmt.stream import BatchStream, Drawn, Place
 from nmt.updater import Outcome, Updater
 from nmt.validation import Validation, Validator, exp
 
-Entry = dict[str, Any]
 Reporter = Callable[[Entry], None]
 
 _MAX_NON_FINITE = 10
@@ -45,15 +41,6 @@ _UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is
 _PROBED_UPDATES = 20
 _VALIDATIONS_IN_BUDGET = 8
 _UNREAD = {"cpu": 1, "cuda": 16}  # updates whose figures may wait on the device
-# Changing these between two starts of a run changes nothing that was learnt so far.
-_HARMLESS = (
-    "search.",
-    "training.updates",
-    "training.keep",
-    "training.average",
-    "training.patience",
-    "training.log_every",
-)
 
 
 class Trainer:
@@ -90,7 +77,8 @@ class Trainer:
                 f"--set training.schedule=cosine, not {recipe.training.schedule}"
             )
         self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
-        self.run_folder, self.folder = run, run / "checkpoints"
+        self.run_folder = RunFolder(run)
+        self.folder = self.run_folder.checkpoints
         self.device, self.report, self.budget = device, report, budget
         self.world = world or World(device)
         self.tokenizers = prepared.tokenizers
@@ -121,8 +109,10 @@ class Trainer:
         Raises:
             TrainingInterrupted: a signal came; everything is saved.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        alone: AbstractContextManager[object] = only_trainer(self.run_folder) if self.world.leads else nullcontext()
+        self.run_folder.create()
+        alone: AbstractContextManager[object] = (
+            only_trainer(self.run_folder.path) if self.world.leads else nullcontext()
+        )
         with alone, stop_signals() as stop:
             try:
                 self._resume()
@@ -284,8 +274,7 @@ class Trainer:
     def _emit(self, entry: Entry) -> None:
         if not self.world.leads:
             return
-        with (self.run_folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+        self.run_folder.append(entry)
         self.report(entry)
 
     def _fit_budget(self) -> None:
@@ -330,9 +319,13 @@ class Trainer:
         A checkpoint between validations is there to go on from; it goes with the next one, so that those that are kept, and
         averaged in the end, are the same as without an interruption.
         """
-        identity: dict[str, Any] = {"vocabulary": self.tokenizers.fingerprints, "corpus": self.prepared.fingerprint}
-        identity["recipe"] = _identity(self.recipe)
-        state = {**dataclasses.asdict(self.progress), **identity, "validated": validated}
+        state = {
+            **dataclasses.asdict(self.progress),
+            "vocabulary": self.tokenizers.fingerprints,
+            "corpus": self.prepared.fingerprint,
+            "recipe": identity(self.recipe),
+            "validated": validated,
+        }
         store.save_checkpoint(self.folder, self.model, self.updater.optimizer, state, self._mean_weights)
         if validated:
             self._mark_best()
@@ -349,28 +342,16 @@ class Trainer:
 
     def _resume(self) -> None:
         """Goes on from the newest checkpoint that is whole; log lines after it are dropped."""
-        self._check_recipe()
+        self.run_folder.check_recipe(self.recipe)
         if self.world.leads:
-            clear_litter(self.folder)
-            clear_litter(self.run_folder)
-            atomic_write(self.run_folder / "recipe.toml", recipe_to_toml(self.recipe).encode())
-            self.tokenizers.save(self.run_folder)
-            self._drop_damaged()
+            self.run_folder.begin(self.recipe, self.tokenizers)
+            self.run_folder.drop_damaged(self._emit)
         self.world.wait()
         if saved := store.checkpoints(self.folder):
             self._restore(saved[-1])
         self.world.wait()
         if self.world.leads:
-            self._trim_log()
-
-    def _drop_damaged(self) -> None:
-        """Removes checkpoints from the newest on until one is whole."""
-        for path in reversed(store.checkpoints(self.folder)):
-            reason = store.damage(path)
-            if not reason:
-                return
-            self._emit({"kind": "damaged", "step": 0, "checkpoint": path.name, "reason": reason})
-            shutil.rmtree(path)
+            self.run_folder.trim_log(self.progress.step)
 
     def _restore(self, path: Path) -> None:
         state = json.loads((path / store.PROGRESS).read_text(encoding="utf-8"))
@@ -382,22 +363,6 @@ class Trainer:
         self.updater.arithmetic = Arithmetic(self.progress.precision, self.progress.onednn)
         if self.world.leads:
             self._mark_best()
-
-    def _check_recipe(self) -> None:
-        """Refuses to go on with a recipe that would have learnt otherwise; names the keys."""
-        if not store.checkpoints(self.folder):
-            return
-        earlier, now = _flat(load_recipe(self.run_folder / "recipe.toml")), _flat(self.recipe)
-        changed = [key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key)]
-        if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
-            details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
-            raise ConfigError(f"{self.run_folder} was begun with another recipe: {details}; use another --run folder")
-
-    def _trim_log(self) -> None:
-        log = self.run_folder / "log.jsonl"
-        lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
-        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= self.progress.step]
-        atomic_write(log, b"".join(kept))
 
     def _announce(self) -> None:
         epoch = self.stream.epoch(self.progress.epoch)
@@ -453,25 +418,8 @@ class Trainer:
         }
         if self.world.leads:
             names = [path.name for path in chosen]
-            store.write_bundle(self.run_folder / "model", weights, names, self.recipe, self.tokenizers, card)
+            store.write_bundle(self.run_folder.path / "model", weights, names, self.recipe, self.tokenizers, card)
         self.world.wait()
-
-
-def _identity(recipe: Recipe) -> str:
-    return fingerprint({key: value for key, value in _flat(recipe).items() if not key.startswith(_HARMLESS)})
-
-
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as dotted keys."""
-
-    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict):
-            for key, child in value.items():
-                yield from walk(f"{prefix}.{key}" if prefix else str(key), child)
-        else:
-            yield prefix, value
-
-    return dict(walk("", recipe.model_dump(mode="json")))
 
 
 def _pairs(rows: list[Ints]) -> list[int]:
