@@ -30,8 +30,11 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def atomic_folder(final: Path) -> Generator[Path]:
-    """Yields an empty folder beside `final`; when the block ends it is fsynced and takes the name in one rename."""
+def atomic_folder(final: Path, replace: bool = True) -> Generator[Path]:
+    """Yields an empty folder beside `final`; when the block ends it is fsynced and takes the name in one rename.
+
+    What has come to stand there meanwhile is replaced, or kept if `replace` is False: another process made the same.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     draft = final.parent / f"{_LITTER}{final.name}-{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -41,6 +44,9 @@ def atomic_folder(final: Path) -> Generator[Path]:
             yield draft
             for path in (*draft.rglob("*"), draft):
                 _sync(path)
+        if final.exists() and not replace:
+            shutil.rmtree(draft)
+            return
         if final.exists():
             shutil.rmtree(final)
         draft.rename(final)

@@ -59,7 +59,7 @@ def prepare(recipe: Recipe, say: Say = lambda _: None) -> Prepared:
     say(f"training the tokenizer on {len(texts.train)} pairs")
     tokenizers = _train_tokenizers(recipe, texts.train)
     say("encoding")
-    with atomic_folder(folder) as draft:
+    with atomic_folder(folder, replace=False) as draft:
         _write(draft, texts, tokenizers)
         report = {
             **texts.report,

@@ -143,3 +143,14 @@ def test_litter_of_the_dead_is_cleared_and_what_the_living_write_stays(tmp_path:
         clear_litter(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == [f".tmp-corpus-{living.pid}"]
         living.kill()
+
+
+def test_the_first_of_two_that_make_the_same_folder_stays(tmp_path: Path) -> None:
+    """A corpus that another process has prepared meanwhile, and may be reading, is not taken away."""
+    final = tmp_path / "corpus"
+    with atomic_folder(final, replace=False) as draft:
+        (draft / "mine").touch()
+        final.mkdir()
+        (final / "theirs").touch()
+    assert [path.name for path in final.iterdir()] == ["theirs"]
+    assert list(tmp_path.iterdir()) == [final]
