@@ -51,8 +51,8 @@ def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
         CheckpointError: they are not of one model.
     """
     first, *others = paths
-    dtypes = {name: tensor.dtype for name, tensor in read_weights(first).items()}
-    sums = {name: tensor.double() for name, tensor in read_weights(first).items()}
+    beginning = read_weights(first)
+    sums = {name: tensor.double() for name, tensor in beginning.items()}
     for path in others:
         weights = read_weights(path)
         if {name: tensor.shape for name, tensor in weights.items()} != {
@@ -61,4 +61,4 @@ def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
             raise CheckpointError(f"{path}: not of the same model as {first}")
         for name, tensor in weights.items():
             sums[name] += tensor
-    return {name: (total / len(paths)).to(dtypes[name]) for name, total in sums.items()}
+    return {name: (total / len(paths)).to(beginning[name].dtype) for name, total in sums.items()}

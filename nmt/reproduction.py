@@ -32,10 +32,6 @@ class Expectation(Section):
     commit: str | None = None
     """Of the code that made them."""
 
-    def describe(self) -> str:
-        """For tables."""
-        return f"{self.mean:.1f} - {self.band:.1f}"
-
 
 class Verdict(Section):
     """An expectation beside what a run scored."""

@@ -77,7 +77,7 @@ class Updater:
         with autocast(self.device, self.arithmetic.precision):
             hidden = self.model(source, lengths, target)
         half = self.arithmetic.precision == "bf16" and torch.is_grad_enabled()
-        hidden = hidden.to(torch.bfloat16) if half else hidden
+        hidden = hidden.to(torch.bfloat16 if half else torch.promote_types(hidden.dtype, torch.float32))
         if twice:
             divergence = self.config.r_drop
             return consistent_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, divergence)

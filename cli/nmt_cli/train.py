@@ -48,12 +48,12 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
 
     place = choose_device(device)
     set_threads()
-    folder.mkdir(parents=True, exist_ok=True)
     with joined(place) as world:
         if world.leads:
             prepare(settings, say=note)
         world.wait()
         prepared = prepare(settings)
+        folder.mkdir(parents=True, exist_ok=True)
         if not world.leads:
             Trainer(settings, prepared, folder, place, budget=budget, world=world).run()
             return False

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from time import perf_counter
 from typing import Any, Literal
 
 import torch
@@ -79,12 +78,10 @@ class Trainee:
 
     def run(self) -> dict[str, Any]:
         """One update for each batch; returns tokens and the losses per token."""
-        start = perf_counter()
         losses = [self.update(batch) for batch in self.batches]
         return {
             "tokens": sum(batch.tokens for batch in self.batches),
             "losses": losses,
-            "seconds": perf_counter() - start,
             "memory_mb": torch.cuda.max_memory_allocated() / 1e6 if self.device.type == "cuda" else 0,
         }
 
@@ -95,7 +92,7 @@ class Trainee:
 
 
 def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[str, Any]]:
-    """One row a contender; ratios are medians over the rounds, of target tokens per CPU second (of wall time on CUDA)."""
+    """One row a contender; ratios are medians over the rounds, of target tokens per CPU second, and by the clock."""
     makers: dict[str, Callable[[], Contender]] = {name: functools.partial(Trainee, work, name) for name in names}
     outcomes = interleave(makers, rounds, work.threads)
     batches = work.batches()

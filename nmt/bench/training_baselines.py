@@ -46,7 +46,7 @@ class TorchTransformer(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, T, V)."""
         source, target = batch.source, batch.target_input
-        causal = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+        causal = nn.Transformer.generate_square_subsequent_mask(target.shape[1], device=target.device)
         states = self.transformer(
             self._embed(self.source, source),
             self._embed(self.target, target),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nmt.checkpoint import load_model
-from nmt.config import RnnConfig
+from nmt.config import RnnConfig, Tokenization
 from nmt.errors import DataError
 from nmt.evaluation import Evaluation, evaluate
 from nmt.models import Model
@@ -61,7 +61,7 @@ class RunMaterial:
     attention: list[AttentionMap] = field(default_factory=list)
 
 
-def gather(run: Path, prepared: Prepared, translator: Translator, tokenize: Any) -> RunMaterial:
+def gather(run: Path, prepared: Prepared, translator: Translator, tokenize: Tokenization) -> RunMaterial:
     """Reads a run's log and card, and translates the test sets of its corpus.
 
     Raises:
