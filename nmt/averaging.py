@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -29,19 +28,6 @@ class RunningMean:
         decay = min(self.decay, (1 + number) / (10 + number))
         for mean, parameter in zip(self.weights.values(), self.model.parameters(), strict=True):
             mean.lerp_(parameter, 1 - decay)
-
-    @contextmanager
-    def in_place(self) -> Generator[None]:
-        """Inside, the model has the mean for its weights."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        for name, parameter in self.model.named_parameters():
-            parameter.data, self.weights[name] = self.weights[name], parameter.data
 
 
 def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:

@@ -28,13 +28,36 @@ class Batch:
     """(B, T) the target, then EOS; padding is PAD."""
     tokens: int
     """Target tokens, EOS counted and padding not."""
+    rows: Tensor
+    """(tokens,) where in the flat target they stand: known here, so that nobody waits for a device to find them."""
+
+    @classmethod
+    def of(cls, source: Tensor, lengths: Tensor, target_input: Tensor, target_output: Tensor) -> Batch:
+        """A batch, counted."""
+        rows = target_output.flatten().ne(PAD).nonzero().squeeze(1)
+        return cls(source, lengths, target_input, target_output, len(rows), rows)
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the lengths stay on the CPU."""
-        source, inputs, outputs = (
-            tensor.to(device, non_blocking=True) for tensor in (self.source, self.target_input, self.target_output)
+        source, inputs, outputs, rows = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.source, self.target_input, self.target_output, self.rows)
         )
-        return Batch(source, self.lengths, inputs, outputs, self.tokens)
+        return Batch(source, self.lengths, inputs, outputs, self.tokens, rows)
+
+    def pinned(self) -> Batch:
+        """The batch in memory that a GPU copies from while others compute."""
+        source, lengths, inputs, outputs, rows = (
+            tensor.pin_memory()
+            for tensor in (self.source, self.lengths, self.target_input, self.target_output, self.rows)
+        )
+        return Batch(source, lengths, inputs, outputs, self.tokens, rows)
+
+    @staticmethod
+    def nothing() -> Batch:
+        """A batch whose loss and gradients are zero, for a process that has no sentence."""
+        one, ended = torch.full((1, 1), BOS), torch.full((1, 1), EOS)
+        return Batch.of(ended, torch.ones(1, dtype=torch.int64), one, torch.full((1, 1), PAD))
 
     def halves(self) -> list[Batch]:
         """The batch in two parts of its sentences."""
@@ -43,10 +66,9 @@ class Batch:
 
     def _part(self, rows: slice) -> Batch:
         lengths, outputs = self.lengths[rows], self.target_output[rows]
-        counts = outputs.ne(PAD).sum(1)
-        width = int(counts.max())
+        width = int(outputs.ne(PAD).sum(1).max())
         inputs = self.target_input[rows, :width]
-        return Batch(self.source[rows, : int(lengths.max())], lengths, inputs, outputs[:, :width], int(counts.sum()))
+        return Batch.of(self.source[rows, : int(lengths.max())], lengths, inputs, outputs[:, :width])
 
 
 @dataclass(frozen=True)
@@ -92,12 +114,11 @@ def collate(corpus: EncodedCorpus, rows: Ints) -> Batch:
     """The padded tensors of the given rows."""
     source_lengths, target_lengths = corpus.source.lengths[rows] + 1, corpus.target.lengths[rows] + 1
     width = int(target_lengths.max())
-    return Batch(
+    return Batch.of(
         source=torch.from_numpy(corpus.source.padded(rows, int(source_lengths.max()), -1, EOS, PAD)),
         lengths=torch.from_numpy(source_lengths),
         target_input=torch.from_numpy(corpus.target.padded(rows, width, BOS, -1, PAD)),
         target_output=torch.from_numpy(corpus.target.padded(rows, width, -1, EOS, PAD)),
-        tokens=int(target_lengths.sum()),
     )
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from nmt.config import Recipe
+from nmt.distributed import divided_like, whole
 from nmt.errors import CheckpointError
 from nmt.files import atomic_folder, atomic_write, file_sha256
 from nmt.models import Model, build_model
@@ -39,23 +40,34 @@ class LoadedModel:
     """Provenance: scores, steps, fingerprints; empty for a checkpoint."""
 
 
-def save_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    progress: dict[str, Any],
-    mean: Mapping[str, Tensor] | None = None,
-) -> Path:
-    """Writes `step-NNNNNNNN` under `folder` in one rename; `progress` must hold "step".
+@dataclass(frozen=True)
+class Snapshot:
+    """All tensors of a training, whole and on the CPU."""
 
-    With a running mean of the weights, that is what the checkpoint translates with; the trained weights are kept as state.
-    """
+    weights: dict[str, Tensor]
+    """What a checkpoint translates with: the running mean, if there is one."""
+    state: dict[str, Tensor]
+    """Of the optimizer, and the trained weights where there is a mean: `name|exp_avg` and so on."""
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, optimizer: torch.optim.Optimizer, mean: Mapping[str, Tensor] | None = None
+    ) -> Snapshot:
+        """Where the model is divided among processes, all must ask for it."""
+        trained = dict(model.named_parameters())
+        state = {
+            f"{name}|{key}": value for name, part in trained.items() for key, value in optimizer.state[part].items()
+        }
+        kept = {f"{name}|{_TRAINED}": tensor for name, tensor in trained.items()} if mean else {}
+        return cls(_tensors(mean or trained), _tensors(state | kept))
+
+
+def save_checkpoint(folder: Path, snapshot: Snapshot, progress: dict[str, Any]) -> Path:
+    """Writes `step-NNNNNNNN` under `folder` in one rename; `progress` must hold "step"."""
     final = folder / f"{_PREFIX}{progress['step']:08d}"
     with atomic_folder(final) as draft:
-        trained = dict(model.named_parameters())
-        kept = {f"{name}|{_TRAINED}": tensor for name, tensor in trained.items()} if mean else {}
-        _write(draft / WEIGHTS, save_tensors(_tensors(mean or trained)))
-        _write(draft / STATE, save_tensors({**_optimizer_tensors(model, optimizer), **_tensors(kept)}))
+        _write(draft / WEIGHTS, save_tensors(snapshot.weights))
+        _write(draft / STATE, save_tensors(snapshot.state))
         _write(draft / PROGRESS, json.dumps(progress, indent=1).encode())
         _write_manifest(draft)
     return final
@@ -74,12 +86,14 @@ def load_checkpoint(
         entries = state.get(name, {})
         if mean is not None:
             mean[name].copy_(parameter.detach())
-            parameter.data.copy_(entries.pop(_TRAINED))
+            parameter.detach().copy_(divided_like(entries.pop(_TRAINED), parameter))
         if not entries and parameter.requires_grad:
             raise CheckpointError(f"{path}: holds no optimizer state of {name}")
         if parameter.requires_grad:
             optimizer.state[parameter] = {
-                key: value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
+                key: value.to(parameter.device)
+                if key == "step"
+                else divided_like(value.to(parameter.device), parameter)
                 for key, value in entries.items()
             }
     return json.loads((path / PROGRESS).read_text(encoding="utf-8"))
@@ -119,7 +133,7 @@ def copy_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: str) -> 
             if parameter.shape != tensors[name].shape:
                 shapes = f"{tuple(tensors[name].shape)}, the recipe says {tuple(parameter.shape)}"
                 raise CheckpointError(f"{path}: another model's weights ({name} has shape {shapes})")
-            parameter.copy_(tensors[name])
+            parameter.copy_(divided_like(tensors[name], parameter))
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -255,18 +269,7 @@ def _bundled_checkpoint(bundle: Path) -> str | None:
 
 
 def _tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-
-
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """State by parameter name: `name|exp_avg` and so on."""
-    return _tensors(
-        {
-            f"{name}|{key}": value
-            for name, parameter in model.named_parameters()
-            for key, value in optimizer.state[parameter].items()
-        }
-    )
+    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in named.items()}
 
 
 def _write(path: Path, data: bytes) -> None:

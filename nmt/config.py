@@ -263,6 +263,10 @@ class TrainingConfig(Section):
     """Parameters that are not trained, as patterns of their names, such as `encoder*`."""
     recompute: bool = False
     """Computes each layer again in the backward pass instead of keeping its activations: a third more work, less memory."""
+    compile: bool = False
+    """Compiles layers, or the step of attention RNNs, once for all shapes; meant for GPUs, slower on the CPUs tried."""
+    shard: bool = False
+    """Several processes divide weights, gradients and moments among them (FSDP2), for models too large for one device."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of matrix products; auto: bf16 where the device is fast at it."""
     validate_every: PositiveInt = 500
@@ -382,6 +386,8 @@ class Recipe(Section):
             raise ValueError(
                 f"training.keep must be at least training.average = {training.average}, got {training.keep}"
             )
+        if training.shard and training.batch_tokens == "auto":
+            raise ValueError("training.shard needs a number for training.batch_tokens: one process cannot try alone")
         if training.recompute and self.model.kind != "transformer":
             raise ValueError("training.recompute is for Transformers: a recurrence cannot be cut into layers")
         return self

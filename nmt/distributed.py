@@ -6,10 +6,15 @@ import os
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from typing_extensions import TypeIs
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,25 @@ class World:
         """Waits until all processes are here."""
         if self.size > 1:
             dist.barrier()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor, which may be divided among the processes: then all must ask for it."""
+    return tensor.full_tensor() if _is_divided(tensor) else tensor
+
+
+def divided_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """A tensor that all processes have in whole, divided if another is."""
+    if not _is_divided(other):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)
+
+
+def _is_divided(tensor: Tensor) -> TypeIs[DTensor]:
+    """Whether it is a `DTensor`, without the half second that its import takes."""
+    return hasattr(tensor, "device_mesh")
 
 
 @contextmanager

@@ -25,17 +25,20 @@ class Loss:
     """Tokens whose most probable prediction is right."""
 
 
-def smoothed_cross_entropy(hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float) -> Loss:
+def smoothed_cross_entropy(
+    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, rows: Tensor | None = None
+) -> Loss:
     """Cross entropy of targets (B, T) given hidden states (B, T, D), padding left out; products in the type of the states.
 
     sum over tokens of -(1 - smoothing) log p(y) - smoothing / V sum_v log p(v), as torch's `cross_entropy` has it
-    (Szegedy et al. 2016, section 7).
+    (Szegedy et al. 2016, section 7). `rows` says where in the flat target the tokens stand; else they are looked for, and a
+    GPU waited for.
     """
-    return Loss(*_projected(hidden, output, target, smoothing, 0.0))
+    return Loss(*_projected(hidden, output, target, smoothing, 0.0, rows))
 
 
 def consistent_cross_entropy(
-    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float
+    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float, rows: Tensor | None = None
 ) -> Loss:
     """R-Drop (Liang et al. 2021): two passes over the same batch with different dropout are drawn together.
 
@@ -48,16 +51,19 @@ def consistent_cross_entropy(
         target: (B, T).
         smoothing: as in `smoothed_cross_entropy`.
         divergence: the paper's alpha.
+        rows: as in `smoothed_cross_entropy`, of one pass.
     """
-    total, likelihood, correct = _projected(hidden, output, target.repeat(2, 1), smoothing, divergence)
+    twice = None if rows is None else torch.cat([rows, rows + target.numel()])
+    total, likelihood, correct = _projected(hidden, output, target.repeat(2, 1), smoothing, divergence, twice)
     return Loss(total / 2, likelihood / 2, correct / 2)
 
 
 def _projected(
-    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float
+    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float, rows: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     flat = target.flatten()
-    rows = flat.ne(PAD).nonzero().squeeze(1)
+    if rows is None:
+        rows = flat.ne(PAD).nonzero().squeeze(1)
     hidden = hidden.flatten(0, 1).index_select(0, rows)
     options = (smoothing, divergence, torch.is_grad_enabled())
     values: tuple[Tensor, Tensor, Tensor] = _ProjectedCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch's gap

@@ -32,8 +32,8 @@ class Drawn:
 
     rows: Ints
     """Of all processes."""
-    batch: Batch | None
-    """This process's part; None where there are fewer sentences than processes."""
+    batch: Batch
+    """This process's part."""
     flops: float
     """Operations that this process's part asks for."""
     after: Place
@@ -51,13 +51,15 @@ class _Epoch:
 class BatchStream:
     """Draws batches; the next one is made by a background thread meanwhile."""
 
-    def __init__(self, recipe: Recipe, prepared: Prepared, rank: int = 0, world: int = 1) -> None:
-        """Of each batch this process takes every `world`-th row from `rank` on, so that their union is the same for any world.
+    def __init__(self, recipe: Recipe, prepared: Prepared, rank: int = 0, world: int = 1, pinned: bool = False) -> None:
+        """Batches are put into pinned memory for a GPU, if asked for.
+
+        Of each batch this process takes every `world`-th row from `rank` on, so that their union is the same for any world.
 
         Raises:
             DataError: no training pair fits the length limit.
         """
-        self.recipe, self.prepared, self.rank, self.world = recipe, prepared, rank, world
+        self.recipe, self.prepared, self.rank, self.world, self.pinned = recipe, prepared, rank, world, pinned
         self.selection = select(prepared.train, recipe.training.max_length)
         if not len(self.selection.rows):
             raise DataError(f"no training pair has at most training.max_length = {recipe.training.max_length} tokens")
@@ -120,10 +122,11 @@ class BatchStream:
         rows, after = self.rows(place)
         mine = rows[self.rank :: self.world]
         if not len(mine):
-            return Drawn(rows, None, 0.0, after)
+            return Drawn(rows, Batch.nothing(), 0.0, after)
         batch = collate(self.epoch(after.epoch).corpus, mine)
         vocabulary = self.prepared.tokenizers.target.vocabulary_size
-        return Drawn(rows, batch, training_flops(self.recipe.model, vocabulary, batch), after)
+        flops = training_flops(self.recipe.model, vocabulary, batch)
+        return Drawn(rows, batch.pinned() if self.pinned else batch, flops, after)
 
     def _encoded_anew(self, epoch: int, text: TestSet) -> EncodedCorpus:
         """The corpus in the subwords of one epoch, as its number and the seed draw them."""

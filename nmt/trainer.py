@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from nmt.batching import Batch, padding_share
 from nmt.config import Recipe
 from nmt.dataset import Ints
 from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory
-from nmt.distributed import World
+from nmt.distributed import World, whole
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.fine_tuning import freeze, initialise
 from nmt.flops import matrix_rate
@@ -84,15 +84,17 @@ class Trainer:
         self.tokenizers = prepared.tokenizers
         torch.manual_seed(recipe.seed)
         sizes = self.tokenizers.source.vocabulary_size, self.tokenizers.target.vocabulary_size
-        self.model = build_model(recipe.model, *sizes).to(device)
+        self.model = build_model(recipe.model, *sizes)
         self.model.recompute = self.config.recompute
         if self.config.initialise and not store.checkpoints(self.folder):
             initialise(self.model, self.tokenizers, Path(self.config.initialise))
         freeze(self.model, self.config.freeze)
+        self._place_model()
         arithmetic = choose_arithmetic(self.config.precision, device)
         self.updater = Updater(self.model, self.config, device, arithmetic, recipe.seed, self.world)
         self.validator = Validator(recipe, prepared, self.updater, run)
-        self.stream = BatchStream(recipe, prepared, self.world.rank, self.world.size)
+        pinned = device.type == "cuda"
+        self.stream = BatchStream(recipe, prepared, self.world.rank, self.world.size, pinned)
         self.progress = Progress(
             updates=self.config.updates if budget is None else _UNPLANNED,
             next_validation=self.config.validate_every if budget is None else _UNPLANNED,
@@ -130,6 +132,17 @@ class Trainer:
                 self.stream.close()
         return self.progress
 
+    def _place_model(self) -> None:
+        """Puts the model on the device, or its share where processes divide it."""
+        if self.config.shard and self.world.size > 1:
+            from nmt.sharding import shard
+
+            shard(self.model, self.world)
+        else:
+            self.model.to(self.device)
+        if self.config.compile:
+            self.model.compile_steps()
+
     def _rehearse(self) -> None:
         """On a GPU the largest batch comes first: what does not fit into memory shows now, not after hours.
 
@@ -159,7 +172,7 @@ class Trainer:
         drawn = [self._next_batch() for _ in range(self.config.accumulate)]
         progress.step += 1
         rate = learning_rate(progress.step, progress.updates, self.config, progress.plateau_factor)
-        outcome = self._step([item.batch for item in drawn if item.batch is not None], rate)
+        outcome = self._step([item.batch for item in drawn], rate)
         self._unread.append((progress.step, [item.rows for item in drawn], outcome))
         logs = progress.step % self.config.log_every == 0
         validates = progress.step in (progress.next_validation, progress.updates)
@@ -232,8 +245,7 @@ class Trainer:
     def _validate(self) -> None:
         """Loss over the validation set and the score of real translations; then a checkpoint."""
         start, progress = perf_counter(), self.progress
-        with self.updater.mean.in_place() if self.updater.mean else nullcontext():
-            found = self.validator.validate()
+        found = self._figures(self._mean_weights)
         score = found.score(self.config.metric)
         if (score, -found.loss) > (progress.best_score, -progress.best_loss):
             progress.best_step, progress.best_score, progress.best_bleu = progress.step, score, found.bleu
@@ -249,6 +261,20 @@ class Trainer:
         progress.validation_seconds += self.world.largest(perf_counter() - start)
         self._fit_budget()
         self._save()
+
+    def _figures(self, weights: Mapping[str, torch.Tensor] | None) -> Validation:
+        """Figures of the model with these weights; None: as it is being trained."""
+        if weights is None and not (self.updater.shards or self.config.compile):
+            return self.validator.validate()
+        trained = self.model
+        sizes = self.tokenizers.source.vocabulary_size, self.tokenizers.target.vocabulary_size
+        self.updater.model = build_model(self.recipe.model, *sizes).to(self.device)
+        try:
+            weights = weights or dict(trained.named_parameters())
+            store.copy_weights({name: whole(part) for name, part in weights.items()}, self.updater.model, "validation")
+            return self.validator.validate()
+        finally:
+            self.updater.model = trained
 
     def _log_training(self, rate: float) -> None:
         sums, tokens = self.progress.sums, max(self.progress.sums.tokens, 1)
@@ -309,11 +335,14 @@ class Trainer:
 
     def _save(self, validated: bool = True) -> None:
         self._read_outcomes()
-        if not self._is_saved and self.world.leads:
-            self._write_checkpoint(validated)
+        missing = self.world.largest(not self._is_saved)
+        if missing and (self.world.leads or self.updater.shards):
+            snapshot = store.Snapshot.of(self.model, self.updater.optimizer, self._mean_weights)
+            if self.world.leads:
+                self._write_checkpoint(snapshot, validated)
         self.world.wait()
 
-    def _write_checkpoint(self, validated: bool) -> None:
+    def _write_checkpoint(self, snapshot: store.Snapshot, validated: bool) -> None:
         """Saves, and removes what is not needed any more.
 
         A checkpoint between validations is there to go on from; it goes with the next one, so that those that are kept, and
@@ -326,7 +355,7 @@ class Trainer:
             "recipe": identity(self.recipe),
             "validated": validated,
         }
-        store.save_checkpoint(self.folder, self.model, self.updater.optimizer, state, self._mean_weights)
+        store.save_checkpoint(self.folder, snapshot, state)
         if validated:
             self._mark_best()
 
@@ -394,8 +423,7 @@ class Trainer:
         figures: dict[str, float | None] = {"bleu": progress.best_bleu, "loss": progress.best_loss}
         weights = mean_of_checkpoints(chosen)
         if count > 1:
-            store.copy_weights(weights, self.model, "the mean")
-            found = self.validator.validate()
+            found = self._figures(weights)
             figures = {"bleu": found.bleu, "loss": found.loss}
             self._emit({"kind": "mean", "step": progress.step, "checkpoints": len(chosen), **_known(found)})
         card = {

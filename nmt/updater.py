@@ -12,7 +12,7 @@ from nmt.averaging import RunningMean
 from nmt.batching import Batch
 from nmt.config import TrainingConfig
 from nmt.device import Arithmetic, autocast, fast_products, seed_update
-from nmt.distributed import World
+from nmt.distributed import World, whole
 from nmt.loss import Loss, consistent_cross_entropy, smoothed_cross_entropy
 from nmt.models import Model
 from nmt.optim import make_optimizer
@@ -45,6 +45,7 @@ class Updater:
         self.model, self.config, self.device, self.arithmetic, self.seed = model, config, device, arithmetic, seed
         self.world = world or World(device)
         self.optimizer = make_optimizer(model, config)
+        self.shards = config.shard and self.world.size > 1
         self.mean = RunningMean(model, config.ema) if config.ema else None
 
     def update(self, number: int, batches: Sequence[Batch], rate: float) -> Outcome:
@@ -56,7 +57,7 @@ class Updater:
         sums, splits = self._gradients(number, batches, tokens)
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._share_gradients(parameters, sums)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
+        norm = whole(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
         finite = (norm.isfinite() & sums[0].isfinite()).float()
         # The fused kernel leaves weights and moments alone where this is one, without asking the device whether it is.
         self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # what torch's own GradScaler sets
@@ -80,8 +81,10 @@ class Updater:
         hidden = hidden.to(torch.bfloat16 if half else torch.promote_types(hidden.dtype, torch.float32))
         if twice:
             divergence = self.config.r_drop
-            return consistent_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, divergence)
-        return smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing)
+            return consistent_cross_entropy(
+                hidden, self.model.output, batch.target_output, smoothing, divergence, batch.rows
+            )
+        return smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, batch.rows)
 
     def rehearse(self, batch: Batch) -> int:
         """Makes the gradients of a batch and throws them away; returns how often it had to be halved to fit into memory."""
@@ -103,7 +106,7 @@ class Updater:
                 try:
                     sums += self._backward(batch, tokens)
                 except torch.OutOfMemoryError:
-                    if len(batch.source) == 1:
+                    if len(batch.source) == 1 or self.shards:  # the other processes go on to the next exchange
                         raise
                     parts[index : index + 1] = batch.halves()
                     splits += 1
@@ -114,13 +117,12 @@ class Updater:
                 torch.cuda.empty_cache()
 
     def _share_gradients(self, parameters: list[nn.Parameter], sums: Tensor) -> None:
-        """Adds up gradients and sums over the processes: once an update, however many batches it has."""
-        if self.world.size == 1:
-            return
-        for parameter in parameters:
-            if parameter.grad is None:  # this process had no sentence
-                parameter.grad = torch.zeros_like(parameter)
-        self.world.add_up([*(parameter.grad for parameter in parameters if parameter.grad is not None), sums])
+        """Adds up gradients and sums over the processes: once an update, however many batches it has.
+
+        Where the model is divided, the backward pass has added up the gradients.
+        """
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.world.add_up([sums] if self.shards else [*gradients, sums])
 
     def _backward(self, batch: Batch, tokens: int) -> Tensor:
         """Adds a batch's part of the gradient; returns its sums of loss, negative log-likelihood and correct tokens."""

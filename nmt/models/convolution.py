@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -223,6 +224,11 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         states_of, words_of = (part.squeeze(1).unflatten(0, (-1, state.beam)) for part in (convolved, embedded))
         context, _ = layer.attention(states_of, words_of, state.memory)  # (B, beam, H)
         return ((convolved + context.flatten(0, 1)[:, None]) * _HALF + states) * _HALF
+
+    def parts(self) -> Iterable[nn.Module]:
+        """See `EncoderDecoder.parts`."""
+        yield from self.encoder_layers
+        yield from self.decoder_layers
 
     @property
     def _encoder(self) -> list[GatedConvolution]:

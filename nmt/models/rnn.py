@@ -176,7 +176,6 @@ class AttentionDecoder(nn.Module):
 
     def forward(self, embedded: Tensor, memory: RnnMemory, hidden: Hidden) -> Decoded:
         """Decodes embedded tokens (R, T, E), position by position."""
-        sentences = len(memory.values)
         hidden_pad = torch.zeros(memory.mask.shape, dtype=memory.keys.dtype, device=memory.keys.device)
         hidden_pad = hidden_pad.masked_fill(~memory.mask, -torch.inf)[:, None]  # (B, 1, S)
         bottom = tuple(part[0] for part in hidden)  # each (R, H)
@@ -184,10 +183,7 @@ class AttentionDecoder(nn.Module):
         contexts: list[Tensor] = []
         attention: list[Tensor] = []
         for gates in self.input(embedded).unbind(1):  # (R, G * H)
-            query = bottom[0].unflatten(0, (sentences, -1))  # (B, beam, H)
-            weights = (self.score(query, memory.keys) + hidden_pad).softmax(-1)  # (B, beam, S)
-            context = torch.bmm(weights, memory.values).flatten(0, 1)  # (R, C)
-            bottom = self._advance(gates + self.context(context), bottom)
+            weights, context, bottom = self.position(gates, bottom, memory.keys, memory.values, hidden_pad)
             states.append(bottom[0])
             contexts.append(context)
             attention.append(weights)
@@ -200,6 +196,15 @@ class AttentionDecoder(nn.Module):
 
     if TYPE_CHECKING:
         __call__ = forward
+
+    def position(
+        self, gates: Tensor, state: Hidden, keys: Tensor, values: Tensor, hidden_pad: Tensor
+    ) -> tuple[Tensor, Tensor, Hidden]:
+        """Weights (B, beam, S), context (R, C) and next state of one position, from its input gates (R, G * H)."""
+        query = state[0].unflatten(0, (len(values), -1))  # (B, beam, H)
+        weights = (self.score(query, keys) + hidden_pad).softmax(-1)  # (B, beam, S)
+        context = torch.bmm(weights, values).flatten(0, 1)  # (R, C)
+        return weights, context, self._advance(gates + self.context(context), state)
 
     def _advance(self, gates: Tensor, state: Hidden) -> Hidden:
         """One step of the recurrent unit from its input gates (R, G * H)."""
@@ -313,6 +318,11 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
     def _embed(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
         """Tokens (B, T) to (B, T, E), thinned out while training."""
         return self.dropout(drop_words(table(tokens), self.config.word_dropout if self.training else 0.0))
+
+    def compile_steps(self) -> None:
+        """See `EncoderDecoder.compile_steps`: the step of the attention decoder; torch runs the other recurrences itself."""
+        if isinstance(self.decoder, AttentionDecoder):
+            self.decoder.position = torch.compile(self.decoder.position, dynamic=True)  # type: ignore[method-assign]
 
     @property
     def _parts(self) -> int:

@@ -7,6 +7,7 @@ V vocabulary. Search decodes R = B * beam rows at once; the rows of a sentence s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import torch
@@ -82,6 +83,15 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
             ConfigError: the model attends to nothing.
         """
 
+    def compile_steps(self) -> None:
+        """Compiles what a forward pass repeats, once for all shapes; nothing where a family has no such part."""
+        for part in self.parts():
+            part.compile(dynamic=True)
+
+    def parts(self) -> Iterable[nn.Module]:
+        """Modules that compute by being called, inner before outer: what several processes may divide; none: only the whole."""
+        return ()
+
     @property
     def parameter_count(self) -> int:
         """Trainable numbers; what is shared counts once."""
@@ -95,7 +105,7 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 def padding_mask(lengths: Tensor, width: int, device: torch.device) -> Tensor:
     """True at positions that count: (B, S)."""
-    return torch.arange(width, device=device) < lengths.to(device)[:, None]
+    return torch.arange(width, device=device) < lengths.to(device, non_blocking=True)[:, None]
 
 
 def sentences_of(rows: Tensor, before: int, after: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -278,6 +278,12 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         sentences = sentences_of(rows, state.beam, beam)
         slots = [layer.select(sentences, state.memory.heads) for layer in state.slots]
         return replace(state, memory=state.memory.select(sentences), slots=slots, seen=seen, beam=beam)
+
+    def parts(self) -> Iterable[nn.Module]:
+        """See `EncoderDecoder.parts`. Keys and values of the source are made before the layer that attends to them runs."""
+        yield from (layer.cross_attention.memory for layer in self._decoder)
+        yield from self.encoder_layers
+        yield from self.decoder_layers
 
     @property
     def _again(self) -> bool:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,24 +22,24 @@ import os, sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from nmt.distributed import joined
+from nmt.distributed import joined, whole
 from nmt.recipes import load_recipe
 from nmt.trainer import Trainer
 from nmt_data.prepare import prepare
 
 folder, updates = Path(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)
 recipe = load_recipe(folder / "tiny.toml", [f"training.updates={updates}"])
 device = torch.device("cpu")
 with joined(device) as world:
     trainer = Trainer(recipe, prepare(recipe), folder, device, world=world)
-    trainer.model.double()
     kept = trainer.updater._share_gradients
 
     def watch(parameters, sums):
         kept(parameters, sums)
+        gradients = {str(index): whole(part.grad) for index, part in enumerate(parameters)}
         if world.leads and trainer.progress.step == 1:
-            gradients = {str(index): part.grad for index, part in enumerate(parameters)}
             torch.save(gradients, folder / "gradients.pt")
 
     trainer.updater._share_gradients = watch
@@ -55,12 +56,20 @@ with joined(device) as world:
 """
 
 
-def _train(folder: Path, processes: int, updates: int = 6, *options: str, model: str = "transformer") -> int:
+_SHAPES: dict[str, dict[str, Any]] = {
+    "transformer": {"kind": "transformer", "width": 32, "feed_forward": 64, "encoder_layers": 1, "decoder_layers": 3},
+    "attention": {"kind": "rnn", "embedding": 16, "hidden": 16},
+    "convolution": {"kind": "convolution", "embedding": 16, "hidden": 16},
+}
+
+
+def _train(
+    folder: Path, processes: int, updates: int = 6, *options: str, model: str = "transformer", **training: Any
+) -> int:
     """Trains in float64 without dropout; returns the exit code."""
     folder.mkdir(exist_ok=True)
-    shape = {"kind": "rnn", "embedding": 16, "hidden": 16, "dropout": 0.0}
-    section = {"dropout": 0.0} if model == "transformer" else shape
-    training = {"schedule": "constant", "batch_tokens": 96, "accumulate": 2, "validate_every": 2}
+    section = {**_SHAPES[model], "dropout": 0.0}
+    training = {"schedule": "constant", "batch_tokens": 96, "accumulate": 2, "validate_every": 2, **training}
     (folder / "tiny.toml").write_text(recipe_to_toml(make_recipe(section, training=training)))
     (folder / "script.py").write_text(_SCRIPT)
     paths = os.pathsep.join(str(ROOT / part) for part in ("", "cli", "data"))
@@ -89,6 +98,21 @@ def test_two_processes_are_one(tmp_path: Path, home: Path, model: str) -> None:
         for name in ("1", "2")
     ]
     assert traces[1] == traces[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["transformer", "attention", "convolution"])
+def test_a_divided_model_is_the_whole_one(tmp_path: Path, home: Path, model: str) -> None:
+    """Each process holds half of weights, gradients and moments: what comes out, also after resuming, is the same."""
+    options: dict[str, Any] = {"ema": 0.9, "average": 2, "recompute": model == "transformer"}
+    assert _train(tmp_path / "whole", 1, model=model, **options) == 0
+    assert [_train(tmp_path / "shares", 2, updates, model=model, shard=True, **options) for updates in (4, 6)] == [0, 0]
+    one, two = (torch.load(tmp_path / name / "gradients.pt", weights_only=True) for name in ("whole", "shares"))
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, rtol=1e-6, atol=1e-9)
+    for place in ("checkpoints/step-00000006", "model"):
+        weights = [store.read_weights(tmp_path / name / place) for name in ("whole", "shares")]
+        torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def _trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
 def test_weights_and_optimizer_come_back(tmp_path: Path) -> None:
     """To the bit, keyed by parameter name; a shared matrix is stored once."""
     model, optimizer = _trained()
-    path = store.save_checkpoint(tmp_path, model, optimizer, {"step": 3})
+    path = store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": 3})
     other = build_model(make_recipe().model, 20, 20)
     fresh = make_optimizer(other, TrainingConfig())
     assert store.load_checkpoint(path, other, fresh) == {"step": 3}
@@ -48,7 +48,7 @@ def test_weights_and_optimizer_come_back(tmp_path: Path) -> None:
 def test_any_damage_is_found(tmp_path: Path, name: str, harm: str) -> None:
     """A byte too few, a byte altered, a file gone."""
     model, optimizer = _trained()
-    path = store.save_checkpoint(tmp_path, model, optimizer, {"step": 3})
+    path = store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": 3})
     store.verify(path)
     data = bytearray((path / name).read_bytes())
     if harm == "remove":
@@ -65,7 +65,7 @@ def test_any_damage_is_found(tmp_path: Path, name: str, harm: str) -> None:
 
 def test_another_models_weights_are_refused(tmp_path: Path) -> None:
     model, optimizer = _trained()
-    path = store.save_checkpoint(tmp_path, model, optimizer, {"step": 3})
+    path = store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": 3})
     with pytest.raises(CheckpointError, match="another model's weights"):
         store.load_weights(path, build_model(make_recipe().model, 21, 21))
     with pytest.raises(CheckpointError, match="another model's weights"):
@@ -100,7 +100,7 @@ def test_what_is_no_model_says_so(tmp_path: Path) -> None:
 def test_rotation_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     model, optimizer = _trained()
     for step in range(1, 6):
-        store.save_checkpoint(tmp_path, model, optimizer, {"step": step})
+        store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": step})
     store.write_best(tmp_path, 1, {"bleu": 3.0})
     store.rotate(tmp_path, 2, store.best_checkpoint(tmp_path))
     assert [path.name for path in store.checkpoints(tmp_path)] == ["step-00000001", "step-00000004", "step-00000005"]
@@ -127,7 +127,7 @@ def _no_space(path: Path, data: bytes) -> int:
 def test_checkpoints_can_be_read_by_others(tmp_path: Path) -> None:
     """Files are readable as the umask allows, and the manifest lists each."""
     model, optimizer = _trained()
-    path = store.save_checkpoint(tmp_path, model, optimizer, {"step": 1})
+    path = store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": 1})
     manifest = json.loads((path / store.MANIFEST).read_text())
     assert set(manifest) == {store.WEIGHTS, store.STATE, store.PROGRESS}
     assert {file.stat().st_mode & 0o444 for file in path.iterdir()} == {0o444}

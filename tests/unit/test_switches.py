@@ -82,7 +82,7 @@ def collate_like(source: torch.Tensor, lengths: torch.Tensor) -> Any:
     """A batch that copies its source."""
     from nmt.batching import Batch
 
-    return Batch(source, lengths, source, source, int(lengths.sum()))
+    return Batch.of(source, lengths, source, source)
 
 
 def test_word_dropout_takes_whole_words() -> None:
@@ -164,10 +164,24 @@ def test_the_running_mean_is_its_recurrence() -> None:
         decay = min(0.5, (1 + number) / (10 + number))
         expected = decay * expected + (1 - decay) * model.weight.detach()
     torch.testing.assert_close(mean.weights["weight"], expected)
-    trained = model.weight.detach().clone()
-    with mean.in_place():
-        torch.testing.assert_close(model.weight.detach(), expected)
-    torch.testing.assert_close(model.weight.detach(), trained)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("name", ["additive", "convolution", "transformer"])
+def test_compiled_is_plain(name: str) -> None:
+    """The same states and gradients for any shapes."""
+    plain, compiled = make_model(name), make_model(name)
+    compiled.compile_steps()
+    for lengths, words in (([9, 4, 7, 2], 6), ([12, 3, 4], 3)):
+        source, counts = make_batch(lengths)
+        target = make_batch([words] * len(lengths), seed=2)[0]
+        states = [model(source, counts, target) for model in (plain, compiled)]
+        torch.testing.assert_close(states[1], states[0])
+        for found in states:
+            found.square().sum().backward()
+    for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
 
 
 def test_a_run_with_a_running_mean_validates_saves_and_resumes_it(tmp_path: Path, prepared: Prepared) -> None:
