@@ -167,7 +167,7 @@ def test_the_running_mean_is_its_recurrence() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the compiler's own
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
 @pytest.mark.parametrize("name", ["additive", "convolution", "transformer"])
 def test_compiled_is_plain(name: str) -> None:
     """The same states and gradients for any shapes."""
