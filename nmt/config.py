@@ -94,8 +94,23 @@ class RnnConfig(Section):
     """RNN encoder-decoder (Sutskever et al. 2014; Cho et al. 2014), with or without attention (Bahdanau et al. 2015)."""
 
     kind: Literal["rnn"] = "rnn"
-    attention: Literal["none", "additive", "dot", "scaled_dot", "bilinear"] = "additive"
+    attention: Literal["none", "additive", "dot", "scaled_dot", "bilinear", "location", "multi_head"] = "additive"
     """Score function between decoder state and encoder states; `none`: one fixed vector is the only bridge."""
+    weighting: Literal["softmax", "sparsemax", "local_monotonic", "local_predictive", "hard", "gumbel"] = "softmax"
+    """From scores to weights: over the whole source, sparse (Martins and Astudillo 2016), in a window (Luong et al. 2015), or
+    one position alone, learnt by REINFORCE (Xu et al. 2015) or by the straight-through Gumbel-softmax (Jang et al. 2017)."""
+    window: PositiveInt = 10
+    """Source positions that local attention sees on either side."""
+    heads: PositiveInt = 4
+    """Of multi_head attention; must divide the widths."""
+    query: Literal["previous", "current"] = "previous"
+    """The state that looks at the source: of the last position (Bahdanau et al. 2015), or of this (Luong et al. 2015)."""
+    values: Literal["shared", "projected"] = "shared"
+    """What contexts are made of: the encoder's states, or a projection of their own (key-value attention)."""
+    input_feeding: bool = False
+    """The attentional state goes into the next step (Luong et al. 2015, section 3.3); for `query = "current"`."""
+    coverage: bool = False
+    """Additive scores know the attention that each position has had (See et al. 2017)."""
     cell: Literal["gru", "lstm"] = "gru"
     """Recurrent unit."""
     embedding: PositiveInt = 256
@@ -132,12 +147,34 @@ class RnnConfig(Section):
     def _bridge_carries_something(self) -> Self:
         if self.attention == "none" and self.bridge == "zero" and self.feed_summary == "first":
             raise ValueError("nothing would reach the decoder: set bridge = 'dense' or feed_summary = 'every'")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_fits(self) -> Self:
         width = self.hidden * (2 if self.bidirectional else 1)
         if self.attention in ("dot", "scaled_dot") and width != self.hidden:
             raise ValueError(
                 f"{self.attention} attention needs equal widths, got state {self.hidden} and encoder {width}: "
                 "use attention = 'bilinear' or bidirectional = false"
             )
+        if self.attention == "multi_head" and self.weighting not in ("softmax", "sparsemax"):
+            raise ValueError(f"multi_head attention has no weighting = {self.weighting!r}: use softmax or sparsemax")
+        if self.attention == "multi_head" and (self.hidden % self.heads or width % self.heads):
+            raise ValueError(f"heads must divide hidden = {self.hidden} and the encoder's {width}, got {self.heads}")
+        if self.coverage and self.attention != "additive":
+            raise ValueError(f"coverage is a part of additive attention, got attention = {self.attention!r}")
+        if self.input_feeding and self.query != "current":
+            raise ValueError(
+                "input_feeding needs query = 'current': with 'previous' the context is in the recurrence already"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _switches_have_an_attention(self) -> Self:
+        plain = {"weighting": "softmax", "query": "previous", "values": "shared", "input_feeding": False}
+        changed = [key for key, value in plain.items() if getattr(self, key) != value]
+        if self.attention == "none" and changed:
+            raise ValueError(f"{changed[0]} is a switch of attention, and attention = 'none'")
         return self
 
 
@@ -157,6 +194,15 @@ class TransformerConfig(Section):
     """Layers of the decoder."""
     norm: Literal["pre", "post"] = "pre"
     """LayerNorm before each sublayer (Xiong et al. 2020) or after it, as in the first paper."""
+    normalization: Literal["layer", "rms"] = "layer"
+    """LayerNorm, or RMSNorm (Zhang and Sennrich 2019)."""
+    positions: Literal["none", "sinusoidal", "learned", "rotary", "alibi"] = "sinusoidal"
+    """Where a word stands: added to its embedding, by sinusoids or learnt; turned into queries and keys (Su et al. 2021); or
+    as a penalty on distance (Press et al. 2022)."""
+    scaled: bool = True
+    """Divides attention scores by the root of the width of a head; false shows what that is for."""
+    residual: bool = True
+    """Adds the input of each sublayer to its output; false shows what that is for."""
     activation: Literal["relu", "gelu"] = "relu"
     """Activation of the feed-forward layers."""
     tie: Literal["none", "output", "all"] = "all"
@@ -181,6 +227,8 @@ class TransformerConfig(Section):
             raise ValueError(f"heads must divide width, got {self.heads} heads and width {self.width}")
         if self.width % 2:
             raise ValueError(f"width must be even for sinusoidal positions, got {self.width}")
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            raise ValueError(f"rotary positions need heads of an even width, got {self.width // self.heads}")
         return self
 
 
@@ -388,6 +436,8 @@ class Recipe(Section):
             )
         if training.shard and training.batch_tokens == "auto":
             raise ValueError("training.shard needs a number for training.batch_tokens: one process cannot try alone")
+        if training.r_drop and self.model.kind == "rnn" and self.model.weighting == "hard":
+            raise ValueError("training.r_drop compares two passes, and weighting = 'hard' draws another path in each")
         if training.recompute and self.model.kind != "transformer":
             raise ValueError("training.recompute is for Transformers: a recurrence cannot be cut into layers")
         return self

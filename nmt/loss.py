@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ class Loss:
     negative_log_likelihood: Tensor
     correct: Tensor
     """Tokens whose most probable prediction is right."""
+    each: Tensor
+    """(N,) negative log-likelihood of each token, padding left out."""
 
 
 def smoothed_cross_entropy(
@@ -35,6 +37,21 @@ def smoothed_cross_entropy(
     GPU waited for.
     """
     return Loss(*_projected(hidden, output, target, smoothing, 0.0, rows))
+
+
+def rewarded(loss: Loss, drawn: Tensor) -> Loss:
+    """The loss, with the gradient of what was drawn on the way: REINFORCE (Williams 1992; Xu et al. 2015, equation 12).
+
+    Each draw is rewarded with the log-likelihood of its token, less the mean of the batch, which is the baseline. (Xu et al.
+    take a running mean and the whole sentence's likelihood, which varies more.) The value of the loss stays what it is.
+
+    Args:
+        loss: of the tokens.
+        drawn: (N,) log-probabilities of their draws.
+    """
+    reward = -loss.each
+    surrogate = -((reward - reward.mean()) * drawn).sum()
+    return replace(loss, total=loss.total + surrogate - surrogate.detach())
 
 
 def consistent_cross_entropy(
@@ -54,19 +71,19 @@ def consistent_cross_entropy(
         rows: as in `smoothed_cross_entropy`, of one pass.
     """
     twice = None if rows is None else torch.cat([rows, rows + target.numel()])
-    total, likelihood, correct = _projected(hidden, output, target.repeat(2, 1), smoothing, divergence, twice)
-    return Loss(total / 2, likelihood / 2, correct / 2)
+    total, likelihood, correct, each = _projected(hidden, output, target.repeat(2, 1), smoothing, divergence, twice)
+    return Loss(total / 2, likelihood / 2, correct / 2, each)
 
 
 def _projected(
     hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float, rows: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     flat = target.flatten()
     if rows is None:
         rows = flat.ne(PAD).nonzero().squeeze(1)
     hidden = hidden.flatten(0, 1).index_select(0, rows)
     options = (smoothing, divergence, torch.is_grad_enabled())
-    values: tuple[Tensor, Tensor, Tensor] = _ProjectedCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch's gap
+    values: tuple[Tensor, Tensor, Tensor, Tensor] = _ProjectedCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch's gap
         hidden, output.weight, output.bias, flat.index_select(0, rows), options
     )
     return values
@@ -83,7 +100,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: tuple[float, float, bool]
     ) -> Any:
-        """Sums of loss, negative log-likelihood and correct tokens over hidden (N, D) and target (N,).
+        """Sums of loss, negative log-likelihood and correct tokens over hidden (N, D) and target (N,); that of each token.
 
         With a divergence, the first and the second half of the rows are two passes over the same tokens.
         """
@@ -92,6 +109,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         matrix, offset = weight.to(hidden.dtype), bias.to(hidden.dtype)
         column_mean, bias_mean = weight.mean(0, dtype=exact), bias.mean(dtype=exact)
         sums = torch.zeros(3, dtype=exact, device=hidden.device)
+        each: list[Tensor] = []
         d_hidden: list[Tensor] = []
         d_weight, d_bias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
         states, labels = hidden.unflatten(0, (passes, -1)), target.unflatten(0, (passes, -1))
@@ -103,6 +121,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             p = z.softmax(1)
             log_normaliser = highest - p.amax(1).log()
             negative = log_normaliser - chosen
+            each.append(negative.unflatten(0, (passes, -1)))
             mean_logit = x.to(exact) @ column_mean + bias_mean
             smoothed = (1 - smoothing) * negative + smoothing * (log_normaliser - mean_logit)
             sums += torch.stack([smoothed.sum(), negative.sum(), chosen.ge(highest).sum().to(exact)])
@@ -116,16 +135,17 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
                 d_hidden.append((p @ matrix).unflatten(0, (passes, -1)))
                 d_weight += p.t() @ x
         total, likelihood, correct = sums.unbind()
-        ctx.mark_non_differentiable(likelihood, correct)
+        negatives = torch.cat(each, 1).flatten()
+        ctx.mark_non_differentiable(likelihood, correct, negatives)
         if not gradients:
-            return total, likelihood, correct
+            return total, likelihood, correct, negatives
         d_states = torch.cat(d_hidden, 1).flatten(0, 1).sub_(smoothing * column_mean.to(hidden.dtype))
         d_states.sub_(matrix.index_select(0, target), alpha=1 - smoothing)
         rows, ones = hidden.to(exact), torch.ones_like(target, dtype=exact)
         d_weight.sub_(smoothing / len(weight) * rows.sum(0)).index_add_(0, target, rows, alpha=smoothing - 1)
         d_bias.sub_(smoothing / len(weight) * len(target)).index_add_(0, target, ones, alpha=smoothing - 1)
         ctx.save_for_backward(d_states, d_weight.to(weight.dtype), d_bias.to(bias.dtype))
-        return total, likelihood, correct
+        return total, likelihood, correct, negatives
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:

@@ -13,7 +13,7 @@ from nmt.batching import Batch
 from nmt.config import TrainingConfig
 from nmt.device import Arithmetic, autocast, fast_products, seed_update
 from nmt.distributed import World, whole
-from nmt.loss import Loss, consistent_cross_entropy, smoothed_cross_entropy
+from nmt.loss import Loss, consistent_cross_entropy, rewarded, smoothed_cross_entropy
 from nmt.models import Model
 from nmt.optim import make_optimizer
 
@@ -84,7 +84,9 @@ class Updater:
             return consistent_cross_entropy(
                 hidden, self.model.output, batch.target_output, smoothing, divergence, batch.rows
             )
-        return smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, batch.rows)
+        loss = smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, batch.rows)
+        drawn = self.model.drawn
+        return loss if drawn is None else rewarded(loss, drawn.flatten().index_select(0, batch.rows))
 
     def rehearse(self, batch: Batch) -> int:
         """Makes the gradients of a batch and throws them away; returns how often it had to be halved to fit into memory."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from nmt.errors import ConfigError
 from nmt.models import Model
-from nmt.models.rnn import AttentionDecoder, RnnMemory, RnnSeq2Seq
+from nmt.models.recurrence import RnnMemory
+from nmt.models.rnn import AttentionDecoder, RnnSeq2Seq
 from nmt.models.seq2seq import sentences_of
 
 

@@ -12,7 +12,8 @@ from nmt.batching import Batch
 from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
 from nmt.errors import ConfigError
 from nmt.models import Model
-from nmt.models.transformer import Transformer, sinusoids
+from nmt.models.positions import sinusoids
+from nmt.models.transformer import Transformer
 from nmt.tokenizer import PAD
 
 # B sentences, S source positions, T target positions, D width, H hidden, E embedding, V vocabulary

@@ -17,7 +17,8 @@ from nmt.checkpoint import LoadedModel
 from nmt.config import SearchConfig, TransformerConfig
 from nmt.errors import ConfigError
 from nmt.files import atomic_folder
-from nmt.models.transformer import Transformer, sinusoids
+from nmt.models.positions import Embedding, sinusoids
+from nmt.models.transformer import Transformer
 from nmt.search import Hypothesis, length_limits
 from nmt.tokenizer import BOS, EOS, UNK
 from nmt.translator import Translator
@@ -155,19 +156,20 @@ def _library() -> Any:
 def _specification(library: Any, model: Transformer, loaded: LoadedModel) -> Any:
     config: TransformerConfig = model.config
     specs = library.specs
+    _refuse_switches(config)
     activation = {"relu": specs.Activation.RELU, "gelu": specs.Activation.GELU}[config.activation]
     spec = specs.TransformerSpec.from_config(
         (config.encoder_layers, config.decoder_layers),
         config.heads,
         pre_norm=config.norm == "pre",
         activation=activation,
+        rms_norm=config.normalization == "rms",
     )
-    positions = sinusoids(_POSITIONS, config.width).float().numpy()
     spec.encoder.embeddings[0].weight = _array(model.source_embedding.table.weight)
     spec.decoder.embeddings.weight = _array(model.target_embedding.table.weight)
-    for side in (spec.encoder, spec.decoder):
+    for side, embedding in ((spec.encoder, model.source_embedding), (spec.decoder, model.target_embedding)):
         side.scale_embeddings = True
-        side.position_encodings.encodings = positions
+        side.position_encodings.encodings = _positions(embedding)
     if config.norm == "pre":
         _norm(spec.encoder.layer_norm, model.encoder_norm)
         _norm(spec.decoder.layer_norm, model.decoder_norm)
@@ -181,6 +183,21 @@ def _specification(library: Any, model: Transformer, loaded: LoadedModel) -> Any
     _linear(spec.decoder.projection, model.output)
     _vocabulary(spec, loaded)
     return spec
+
+
+def _refuse_switches(config: TransformerConfig) -> None:
+    for key, kept in (("positions", ("none", "sinusoidal", "learned")), ("scaled", (True,)), ("residual", (True,))):
+        if (value := getattr(config, key)) not in kept:
+            raise ConfigError(f"CTranslate2 has no counterpart of model.{key} = {value!r} in a translation model")
+
+
+def _positions(embedding: Embedding) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """What is added to the embeddings, position by position."""
+    width = embedding.table.embedding_dim
+    if embedding.learned is not None:
+        table = embedding.learned.weight
+        return _array(torch.cat([table, table[-1:].expand(_POSITIONS - len(table), -1)]))
+    return _array(sinusoids(_POSITIONS, width) * embedding.sinusoidal)
 
 
 def _vocabulary(spec: Any, loaded: LoadedModel) -> None:
@@ -215,8 +232,10 @@ def _linear(target: Any, linear: nn.Linear) -> None:
     target.weight, target.bias = _array(linear.weight), _array(linear.bias)
 
 
-def _norm(target: Any, norm: nn.Module) -> None:
-    target.gamma, target.beta = (_array(getattr(norm, name)) for name in ("weight", "bias"))
+def _norm(target: Any, norm: Any) -> None:
+    target.gamma = _array(norm.weight)
+    if isinstance(norm, nn.LayerNorm):
+        target.beta = _array(norm.bias)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

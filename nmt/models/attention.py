@@ -1,77 +1,19 @@
-"""Attention: score functions for recurrent decoders, and multi-head scaled dot-product attention."""
+"""Multi-head scaled dot-product attention."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.models.dropout import drop
-
-ScoreName = Literal["additive", "dot", "scaled_dot", "bilinear"]
+from nmt.models.positions import Rotary
 
 # B sentences, S source positions, T target positions (or hypotheses of one sentence), D width, H heads, K width of a head
-# Q width of the query, C width of the values, A width of the keys
-
-
-class AdditiveScore(nn.Module):
-    """e_ij = v . tanh(W s_{i-1} + U h_j): Bahdanau et al. 2015, appendix A.1.2."""
-
-    def __init__(self, query: int, value: int, width: int) -> None:
-        super().__init__()
-        self.keys = nn.Linear(value, width)
-        self.query = nn.Linear(query, width, bias=False)
-        self.combine = nn.Linear(width, 1, bias=False)
-
-    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, A)."""
-        energy = torch.tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
-        return self.combine(energy).squeeze(-1)  # (B, T, S)
-
-
-class DotScore(nn.Module):
-    """e_ij = s_i . h_j (Luong et al. 2015, section 3.1), divided by sqrt(Q) when scaled (Vaswani et al. 2017, equation 1)."""
-
-    def __init__(self, query: int, scaled: bool) -> None:
-        super().__init__()
-        self.keys = nn.Identity()
-        self.scale = query**-0.5 if scaled else 1.0
-
-    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, Q)."""
-        return torch.bmm(query * self.scale, keys.transpose(1, 2))
-
-
-class BilinearScore(nn.Module):
-    """e_ij = s_i . W h_j: Luong et al. 2015, section 3.1, "general"."""
-
-    def __init__(self, query: int, value: int) -> None:
-        super().__init__()
-        self.keys = nn.Linear(value, query, bias=False)
-
-    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, Q)."""
-        return torch.bmm(query, keys.transpose(1, 2))
-
-
-Score = AdditiveScore | DotScore | BilinearScore
-
-
-def make_score(name: ScoreName, query: int, value: int) -> Score:
-    """The score function of that name; its `keys` map the values once per sentence, outside the recurrence."""
-    match name:
-        case "additive":
-            return AdditiveScore(query, value, width=query)
-        case "dot" | "scaled_dot":
-            return DotScore(query, scaled=name == "scaled_dot")
-        case "bilinear":
-            return BilinearScore(query, value)
-        case _:
-            assert_never(name)
 
 
 @dataclass(frozen=True)
@@ -102,9 +44,11 @@ class KeyValue:
 class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1 .. head_H) W^O: Vaswani et al. 2017, section 3.2.2."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True) -> None:
+        """Unscaled, the sqrt(K) that scores are divided by is taken back."""
         super().__init__()
         self.heads, self.dropout = heads, dropout
+        self.gain = 1.0 if scaled else math.sqrt(width // heads)
         self.output = nn.Linear(width, width)
 
     def forward(self, query: Tensor, memory: KeyValue, bias: Tensor | None = None, causal: bool = False) -> Tensor:
@@ -122,6 +66,10 @@ class MultiHeadAttention(nn.Module):
     if TYPE_CHECKING:
         __call__ = forward
 
+    def gained(self, query: Tensor) -> Tensor:
+        """Queries as they are to be multiplied."""
+        return query if self.gain == 1.0 else query * self.gain
+
     def split_heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(B, T, parts * D) to `parts` times (B * H, T, K)."""
         heads = projected.unflatten(2, (parts, self.heads, -1))  # (B, T, parts, H, K)
@@ -131,27 +79,35 @@ class MultiHeadAttention(nn.Module):
 class SelfAttention(MultiHeadAttention):
     """Attention of states to states; the three projections are one product."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
-        super().__init__(width, heads, dropout)
+    def __init__(
+        self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True, rotary: Rotary | None = None
+    ) -> None:
+        super().__init__(width, heads, dropout, scaled)
         self.projection = nn.Linear(width, 3 * width)
+        self.rotary = rotary
 
-    def project(self, states: Tensor) -> tuple[Tensor, KeyValue]:
-        """Queries (B * H, T, K), keys and values of the same states (B, T, D)."""
+    def project(self, states: Tensor, first: int = 0, together: bool = False) -> tuple[Tensor, KeyValue]:
+        """Queries (B * H, T, K), keys and values of the same states (B, T, D).
+
+        Rotary positions count from `first` on, or `together` they are all at that one.
+        """
         query, key, value = self.split_heads(self.projection(states), 3)
-        return query, KeyValue(key, value)
+        if self.rotary is not None:
+            query, key = self.rotary(query, first, together), self.rotary(key, first, together)
+        return self.gained(query), KeyValue(key, value)
 
 
 class CrossAttention(MultiHeadAttention):
     """Attention of the decoder's states to the encoder's."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
-        super().__init__(width, heads, dropout)
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True) -> None:
+        super().__init__(width, heads, dropout, scaled)
         self.query = nn.Linear(width, width)
         self.memory = nn.Linear(width, 2 * width)
 
     def project_query(self, states: Tensor) -> Tensor:
         """Queries (B * H, T, K) of the decoder's states (B, T, D)."""
-        return self.split_heads(self.query(states), 1)[0]
+        return self.gained(self.split_heads(self.query(states), 1)[0])
 
     def project_memory(self, states: Tensor) -> KeyValue:
         """Keys and values (B * H, S, K) of the encoder's states (B, S, D), once per sentence."""

@@ -176,9 +176,9 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
     if TYPE_CHECKING:
         __call__ = forward
 
-    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """See `EncoderDecoder.attention`; the mean over the layers."""
-        return torch.stack(self._decode(self.encode(source, lengths), target)[1]).mean(0)
+    def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.attention_maps`; a layer has one head."""
+        return torch.stack(self._decode(self.encode(source, lengths), target)[1], 1)[:, :, None]
 
     def start(self, memory: ConvolutionMemory, beam: int) -> ConvolutionState:
         """See `Seq2Seq.start`."""

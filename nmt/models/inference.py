@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nmt.device import SearchPrecision, has_fast_bf16
 from nmt.errors import ConfigError
-from nmt.models.attention import AdditiveScore
+from nmt.models.scores import AdditiveScore
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -130,7 +130,7 @@ def _quantised(linear: nn.Linear) -> nn.Module:
 
 def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module]) -> None:
     for name, child in module.named_children():
-        if isinstance(child, AdditiveScore):
+        if type(child) is AdditiveScore:  # with coverage the exponentials do not factor
             child = ExponentialScore(child)  # noqa: PLW2901  # its layers are replaced below
             setattr(module, name, child)
         if isinstance(child, nn.Linear):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,56 +10,14 @@ from torch import Tensor, nn
 
 from nmt.config import RnnConfig
 from nmt.errors import ConfigError
-from nmt.models.attention import ScoreName, make_score
+from nmt.models.attending import AttendingDecoder, CurrentStateDecoder, Look
 from nmt.models.dropout import Dropout, drop_words
+from nmt.models.recurrence import Carry, Decoded, Hidden, RnnMemory, RnnState, recurrent, run
+from nmt.models.scores import ScoreName
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, L layers, V vocabulary
 # C width of the encoder's states (2H when it reads both ways), G gates of the recurrent unit (GRU 3, LSTM 4)
-
-Hidden = tuple[Tensor, ...]  # recurrent state of all layers: (h,) of a GRU or (h, c) of an LSTM, each (L, R, H)
-
-
-@dataclass(frozen=True)
-class RnnMemory:
-    """What the decoder may see of B source sentences."""
-
-    summary: Tensor
-    """(B, M) the fixed vector, or with attention the last states, for the first decoder state."""
-    values: Tensor
-    """(B, S, C) encoder states, one a position."""
-    keys: Tensor
-    """(B, S, A) what attention scores; without attention the values."""
-    mask: Tensor
-    """(B, S) True at real positions."""
-
-    def select(self, sentences: Tensor) -> RnnMemory:
-        """The memory of the given sentences."""
-        parts = (self.summary, self.values, self.keys, self.mask)
-        return RnnMemory(*(part.index_select(0, sentences) for part in parts))
-
-
-@dataclass(frozen=True)
-class RnnState:
-    """R rows in the middle of decoding."""
-
-    memory: RnnMemory
-    hidden: Hidden
-    beam: int
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a decoder hands to the readout, for T positions."""
-
-    states: Tensor
-    """(R, T, H) of the top layer."""
-    contexts: Tensor
-    """(R, T, C), or (R, 1, M) where the context is the fixed vector."""
-    hidden: Hidden
-    """Recurrent state after the last position."""
-    weights: Sequence[Tensor] = ()
-    """Attention at each position, (B, beam, S); none without attention."""
 
 
 class Encoder(nn.Module):
@@ -76,8 +33,8 @@ class Encoder(nn.Module):
         self.reverse_source, self.summarise_max = config.reverse_source, config.summary == "max_and_last"
         self.dropout = Dropout(config.dropout)
         widths = [config.embedding] + [self.width] * (config.layers - 1)
-        self.forwards = nn.ModuleList(_recurrent(config, width, 1) for width in widths)
-        self.backwards = nn.ModuleList(_recurrent(config, width, 1) for width in widths if config.bidirectional)
+        self.forwards = nn.ModuleList(recurrent(config, width, 1) for width in widths)
+        self.backwards = nn.ModuleList(recurrent(config, width, 1) for width in widths if config.bidirectional)
         self.summary_width = self.width * config.layers + (self.width if self.summarise_max else 0)
 
     def forward(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,6 +53,8 @@ class Encoder(nn.Module):
                 finals.append(_gather(turned, last).squeeze(1))
                 outputs.append(_gather(turned, turn))
             states = torch.cat(outputs, -1)  # (B, S, C)
+        if self.reverse_source:
+            states = _gather(states, turn)  # each beside its word again
         if self.summarise_max:
             real = padding_mask(lengths, states.shape[1], states.device)[:, :, None]
             finals.append(states.masked_fill(~real, -torch.inf).amax(1))  # (B, C)
@@ -129,25 +88,33 @@ class BottleneckDecoder(nn.Module):
         self.every_step = config.feed_summary == "every"
         self.context_width = config.hidden
         width = config.embedding + (config.hidden if self.every_step else 0)
-        self.rnn = _recurrent(config, width, config.layers)
+        self.rnn = recurrent(config, width, config.layers)
 
     def keys(self, values: Tensor) -> Tensor:
         """Nothing to score: the encoder's states stay behind."""
         return values
 
-    def forward(self, embedded: Tensor, memory: RnnMemory, hidden: Hidden) -> Decoded:
+    def values(self, values: Tensor) -> Tensor:
+        """As they are."""
+        return values
+
+    def first(self, _memory: RnnMemory, hidden: Hidden) -> Carry:
+        """The recurrent state alone."""
+        return Carry(hidden)
+
+    def forward(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Decoded:
         """Decodes embedded tokens (R, T, E), all positions in one call."""
         rows, positions = embedded.shape[:2]
         summary = memory.summary.repeat_interleave(rows // len(memory.summary), 0)[:, None]  # (R, 1, M)
         inputs = torch.cat([embedded, summary.expand(-1, positions, -1)], -1) if self.every_step else embedded
-        states, hidden = _run(self.rnn, inputs, hidden)
-        return Decoded(states, summary, hidden)
+        states, hidden = run(self.rnn, inputs, carry.hidden)
+        return Decoded(states, summary, Carry(hidden))
 
     if TYPE_CHECKING:
         __call__ = forward
 
 
-class AttentionDecoder(nn.Module):
+class AttentionDecoder(AttendingDecoder):
     """The same decoder with a context of its own for every word: RNNsearch (Bahdanau et al. 2015, section 3.1).
 
     alpha_ij = softmax_j e(s_{i-1}, h_j)    (equation 6)
@@ -158,53 +125,50 @@ class AttentionDecoder(nn.Module):
     depend on the recurrence (keys, input gates, readout) is computed outside the loop, for all positions at once.
     """
 
-    def __init__(self, config: RnnConfig, encoder: Encoder, score: ScoreName) -> None:
-        super().__init__()
+    def __init__(self, config: RnnConfig, width: int, score: ScoreName) -> None:
+        super().__init__(config, width, score)
         self.cell = config.cell
-        self.context_width = encoder.width
         gates = {"gru": 3, "lstm": 4}[config.cell] * config.hidden
         self.input = nn.Linear(config.embedding, gates)
-        self.context = nn.Linear(encoder.width, gates, bias=False)
+        self.context = nn.Linear(width, gates, bias=False)
         self.recurrent = nn.Linear(config.hidden, gates)
-        self.score = make_score(score, config.hidden, encoder.width)
         self.dropout = Dropout(config.dropout)
-        self.upper = _recurrent(config, config.hidden, config.layers - 1) if config.layers > 1 else None
+        self.upper = recurrent(config, config.hidden, config.layers - 1) if config.layers > 1 else None
 
-    def keys(self, values: Tensor) -> Tensor:
-        """Keys (B, S, A) of the encoder's states (B, S, C), once per sentence."""
-        return self.score.keys(values)
-
-    def forward(self, embedded: Tensor, memory: RnnMemory, hidden: Hidden) -> Decoded:
+    def forward(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Decoded:
         """Decodes embedded tokens (R, T, E), position by position."""
-        hidden_pad = torch.zeros(memory.mask.shape, dtype=memory.keys.dtype, device=memory.keys.device)
-        hidden_pad = hidden_pad.masked_fill(~memory.mask, -torch.inf)[:, None]  # (B, 1, S)
-        bottom = tuple(part[0] for part in hidden)  # each (R, H)
+        bottom = tuple(part[0] for part in carry.hidden)  # each (R, H)
+        bias, coverage, last = memory.bias, carry.coverage, carry.position + embedded.shape[1]
+        places = torch.arange(carry.position, last, device=embedded.device).split(1)
         states: list[Tensor] = []
-        contexts: list[Tensor] = []
-        attention: list[Tensor] = []
-        for gates in self.input(embedded).unbind(1):  # (R, G * H)
-            weights, context, bottom = self.position(gates, bottom, memory.keys, memory.values, hidden_pad)
+        looks: list[Look] = []
+        for gates, place in zip(self.input(embedded).unbind(1), places, strict=True):  # (R, G * H)
+            look, bottom = self.position(gates, bottom, memory, bias, place, coverage)
+            if coverage is not None:
+                coverage = coverage + look.weights.flatten(0, 1)
             states.append(bottom[0])
-            contexts.append(context)
-            attention.append(weights)
+            looks.append(look)
         top = torch.stack(states, 1)  # (R, T, H)
         after = tuple(part[None] for part in bottom)
         if self.upper is not None:
-            top, above = _run(self.upper, self.dropout(top), tuple(part[1:] for part in hidden))
+            top, above = run(self.upper, self.dropout(top), tuple(part[1:] for part in carry.hidden))
             after = tuple(torch.cat(parts) for parts in zip(after, above, strict=True))
-        return Decoded(top, torch.stack(contexts, 1), after, attention)
+        contexts = torch.stack([look.context.flatten(0, 1) for look in looks], 1)  # (R, T, C)
+        drawn = [look.drawn for look in looks if look.drawn is not None]
+        return Decoded(top, contexts, Carry(after, last, coverage), [look.weights for look in looks], drawn)
 
     if TYPE_CHECKING:
         __call__ = forward
 
     def position(
-        self, gates: Tensor, state: Hidden, keys: Tensor, values: Tensor, hidden_pad: Tensor
-    ) -> tuple[Tensor, Tensor, Hidden]:
-        """Weights (B, beam, S), context (R, C) and next state of one position, from its input gates (R, G * H)."""
-        query = state[0].unflatten(0, (len(values), -1))  # (B, beam, H)
-        weights = (self.score(query, keys) + hidden_pad).softmax(-1)  # (B, beam, S)
-        context = torch.bmm(weights, values).flatten(0, 1)  # (R, C)
-        return weights, context, self._advance(gates + self.context(context), state)
+        self, gates: Tensor, state: Hidden, memory: RnnMemory, bias: Tensor, place: Tensor, coverage: Tensor | None
+    ) -> tuple[Look, Hidden]:
+        """Look and next state of one position (1,), from its input gates (R, G * H) and the coverage (R, S) so far."""
+        sentences = len(memory.values)
+        query = state[0].unflatten(0, (sentences, -1))  # (B, beam, H)
+        covered = None if coverage is None else coverage.unflatten(0, (sentences, -1))
+        look = self.look(query, memory, bias, place, covered)
+        return look, self._advance(gates + self.context(look.context.flatten(0, 1)), state)
 
     def _advance(self, gates: Tensor, state: Hidden) -> Hidden:
         """One step of the recurrent unit from its input gates (R, G * H)."""
@@ -258,11 +222,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         self.dropout = Dropout(config.dropout)
         self.encoder = Encoder(config)
         self.fixed_vector = FixedVector(config, self.encoder) if config.attention == "none" else None
-        self.decoder = (
-            BottleneckDecoder(config)
-            if config.attention == "none"
-            else AttentionDecoder(config, self.encoder, config.attention)
-        )
+        self.decoder = _make_decoder(config, self.encoder.width)
         summary = self.fixed_vector.width if self.fixed_vector else self.encoder.summary_width
         self.bridge = nn.Linear(summary, config.layers * config.hidden * self._parts)
         self.readout = Readout(config, self.decoder.context_width)
@@ -277,43 +237,44 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         if self.fixed_vector is not None:
             summary = self.fixed_vector(summary)
         mask = padding_mask(lengths, source.shape[1], source.device)
-        return RnnMemory(summary, values, self.decoder.keys(values), mask)
+        return RnnMemory(summary, self.decoder.values(values), self.decoder.keys(values), mask)
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.forward`."""
         memory = self.encode(source, lengths)
         embedded = self._embed(self.target_embedding, target)  # (B, T, E)
-        return self.readout(embedded, self.decoder(embedded, memory, self._first_hidden(memory)))
+        decoded = self.decoder(embedded, memory, self._first(memory))
+        self.drawn = torch.cat(list(decoded.drawn), 1) if decoded.drawn else None
+        return self.readout(embedded, decoded)
 
     if TYPE_CHECKING:
         __call__ = forward
 
-    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """See `EncoderDecoder.attention`."""
+    def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.attention_maps`: one layer, and the mean of its heads."""
         if self.fixed_vector is not None:
             raise ConfigError("a model with one fixed vector between encoder and decoder has no attention to show")
         memory = self.encode(source, lengths)
-        decoded = self.decoder(self._embed(self.target_embedding, target), memory, self._first_hidden(memory))
-        return torch.cat(list(decoded.weights), 1)
+        decoded = self.decoder(self._embed(self.target_embedding, target), memory, self._first(memory))
+        return torch.cat(list(decoded.weights), 1)[:, None, None]
 
     def start(self, memory: RnnMemory, beam: int) -> RnnState:
         """See `Seq2Seq.start`."""
-        hidden = tuple(part.repeat_interleave(beam, 1) for part in self._first_hidden(memory))
-        return RnnState(memory, hidden, beam)
+        return RnnState(memory, self._first(memory).repeated(beam), beam)
 
     def step(self, state: RnnState, tokens: Tensor) -> tuple[Tensor, RnnState]:
         """See `Seq2Seq.step`."""
         embedded = self.target_embedding(tokens)[:, None]  # (R, 1, E)
-        decoded = self.decoder(embedded, state.memory, state.hidden)
+        decoded = self.decoder(embedded, state.memory, state.carry)
         logits = self.output(self.readout(embedded, decoded)).squeeze(1)  # (R, V)
-        return logits, replace(state, hidden=decoded.hidden)
+        return logits, replace(state, carry=decoded.carry)
 
     def reorder(self, state: RnnState, rows: Tensor, beam: int) -> RnnState:
         """See `Seq2Seq.reorder`."""
         memory = state.memory
         if len(rows) != len(memory.values) * beam:
             memory = memory.select(sentences_of(rows, state.beam, beam))
-        return RnnState(memory, tuple(part.index_select(1, rows) for part in state.hidden), beam)
+        return RnnState(memory, state.carry.select(rows), beam)
 
     def _embed(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
         """Tokens (B, T) to (B, T, E), thinned out while training."""
@@ -328,12 +289,13 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
     def _parts(self) -> int:
         return 2 if self.config.cell == "lstm" else 1
 
-    def _first_hidden(self, memory: RnnMemory) -> Hidden:
+    def _first(self, memory: RnnMemory) -> Carry:
         """s_0 = tanh(W summary) for each layer (Bahdanau et al. 2015, appendix A.2.2), each (L, B, H)."""
         flat = torch.tanh(self.bridge(memory.summary))  # (B, parts * L * H)
         if self.config.bridge == "zero":
             flat = torch.zeros_like(flat)
-        return flat.unflatten(1, (self._parts, self.config.layers, -1)).permute(1, 2, 0, 3).contiguous().unbind(0)
+        hidden = flat.unflatten(1, (self._parts, self.config.layers, -1)).permute(1, 2, 0, 3).contiguous().unbind(0)
+        return self.decoder.first(memory, hidden)
 
     def _initialise(self) -> None:
         """Orthogonal recurrent matrices (Saxe et al. 2014), Glorot elsewhere, small embeddings, zero biases.
@@ -355,17 +317,12 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
                 nn.init.xavier_uniform_(parameter)
 
 
-def _recurrent(config: RnnConfig, width: int, layers: int) -> nn.RNNBase:
-    kind = nn.GRU if config.cell == "gru" else nn.LSTM
-    dropout = config.dropout if layers > 1 else 0.0
-    return kind(width, config.hidden, layers, batch_first=True, dropout=dropout)
-
-
-def _run(rnn: nn.Module, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-    """Runs torch's GRU or LSTM over inputs (R, T, ...) from a state."""
-    first = tuple(part.contiguous() for part in hidden)
-    states, after = rnn(inputs, first if len(first) == 2 else first[0])
-    return states, after if isinstance(after, tuple) else (after,)
+def _make_decoder(config: RnnConfig, width: int) -> BottleneckDecoder | AttentionDecoder | CurrentStateDecoder:
+    """The decoder for encoder states of a width."""
+    if config.attention == "none":
+        return BottleneckDecoder(config)
+    kind = AttentionDecoder if config.query == "previous" else CurrentStateDecoder
+    return kind(config, width, config.attention)
 
 
 def _reversal(lengths: Tensor, width: int) -> Tensor:

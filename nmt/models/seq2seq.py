@@ -45,6 +45,8 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
 
     output: nn.Linear
     """Projection of hidden states to logits. Training leaves it to the loss, which never keeps the logits."""
+    drawn: Tensor | None = None
+    """(B, T) log-probabilities of the positions that the last forward pass drew, for the loss to reward; none: it drew none."""
     recompute: bool = False
     """Whether layers are computed again in the backward pass, where the family can."""
 
@@ -76,12 +78,22 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
         return log_softmax(self.output(self(source, lengths, target)))
 
     @abstractmethod
-    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Attention (B, T, S) to the source while predicting what follows each token of target (B, T).
+    def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Attention (B, L, H, T, S) to the source of each layer and head while predicting what follows target (B, T).
 
         Raises:
             ConfigError: the model attends to nothing.
         """
+
+    @property
+    def aligning_layer(self) -> int | None:
+        """The layer whose attention is the best word alignment; None: the mean of all."""
+        return None
+
+    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Attention (B, T, S) of that layer, the mean over its heads; see `attention_maps`."""
+        maps, layer = self.attention_maps(source, lengths, target).mean(2), self.aligning_layer  # (B, L, T, S)
+        return maps.mean(1) if layer is None else maps[:, layer]
 
     def compile_steps(self) -> None:
         """Compiles what a forward pass repeats, once for all shapes; nothing where a family has no such part."""

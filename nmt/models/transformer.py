@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from nmt.config import TransformerConfig
 from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, lanes, mask_bias
-from nmt.models.dropout import Dropout, drop_words
+from nmt.models.dropout import Dropout
+from nmt.models.positions import Embedding, Rotary, distance_bias
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
 
 # B sentences, S source positions, T target positions, R = B * beam rows, D width, H heads, K width of a head, V vocabulary
@@ -53,6 +53,8 @@ class Past:
     """(B * H, beam, N) zero where a slot is a hypothesis's own past, else -inf."""
     first: int
     """Where the new position goes."""
+    position: int
+    """Which it is in the target."""
 
     def extended(self, new: KeyValue) -> KeyValue:
         """Stores the new position of each hypothesis (B * H, beam, K); returns all slots."""
@@ -70,6 +72,8 @@ class TransformerState:
     """Of each layer, see `Past`."""
     seen: Tensor
     """(B, beam, slots in use) True where a slot is a hypothesis's own past."""
+    places: tuple[int, ...]
+    """Of each slot in use, its target position."""
     position: int
     beam: int
 
@@ -79,7 +83,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = SelfAttention(config.width, config.heads, config.attention_dropout)
+        self.self_attention = _self_attention(config)
         self.feed_forward = FeedForward(config)
         self.self_residual, self.feed_forward_residual = Residual(config), Residual(config)
 
@@ -99,23 +103,26 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = SelfAttention(config.width, config.heads, config.attention_dropout)
-        self.cross_attention = CrossAttention(config.width, config.heads, config.attention_dropout)
+        self.self_attention = _self_attention(config)
+        self.cross_attention = CrossAttention(config.width, config.heads, config.attention_dropout, config.scaled)
         self.feed_forward = FeedForward(config)
         self.self_residual, self.cross_residual = Residual(config), Residual(config)
         self.feed_forward_residual = Residual(config)
 
-    def forward(self, states: Tensor, memory: KeyValue, bias: Tensor | None, past: Past | None = None) -> Tensor:
+    def forward(
+        self,
+        states: Tensor,
+        memory: KeyValue,
+        bias: Tensor | None,
+        past: Past | None = None,
+        causal: Tensor | None = None,
+    ) -> Tensor:
         """(B, T, D) to (B, T, D): T positions of a target that see each other causally.
 
-        With a past, the T states are the next position of each hypothesis of a sentence instead, and see that.
+        With a past, the T states are the next position of each hypothesis of a sentence instead, and see that. A `causal`
+        bias (B * H, T, T) is for positions that are distances; it hides the future too.
         """
-        query, new = self.self_attention.project(self.self_residual.before(states))
-        if past is None:
-            update = self.self_attention(query, new, causal=True)
-        else:
-            update = self.self_attention(query, past.extended(new), past.bias)
-        states = self.self_residual.after(states, update)
+        states = self._look_back(states, past, causal)
         query = self.cross_attention.project_query(self.cross_residual.before(states))
         states = self.cross_residual.after(states, self.cross_attention(query, memory, bias))
         update = self.feed_forward(self.feed_forward_residual.before(states))
@@ -124,10 +131,20 @@ class DecoderLayer(nn.Module):
     if TYPE_CHECKING:
         __call__ = forward
 
-    def source_weights(self, states: Tensor, memory: KeyValue, bias: Tensor | None) -> Tensor:
+    def _look_back(self, states: Tensor, past: Past | None, causal: Tensor | None) -> Tensor:
+        """Self-attention, see `forward`."""
+        before = self.self_residual.before(states)
+        if past is None:
+            query, new = self.self_attention.project(before)
+            update = self.self_attention(query, new, causal, causal=causal is None)
+        else:
+            query, new = self.self_attention.project(before, past.position, together=True)
+            update = self.self_attention(query, past.extended(new), past.bias)
+        return self.self_residual.after(states, update)
+
+    def source_weights(self, states: Tensor, memory: KeyValue, bias: Tensor | None, causal: Tensor | None) -> Tensor:
         """Weights (B * H, T, S) of the attention to the source at states (B, T, D) of a target."""
-        query, new = self.self_attention.project(self.self_residual.before(states))
-        states = self.self_residual.after(states, self.self_attention(query, new, causal=True))
+        states = self._look_back(states, None, causal)
         query = self.cross_attention.project_query(self.cross_residual.before(states))
         return attention_weights(query, memory.key, bias, causal=False)
 
@@ -151,12 +168,15 @@ class FeedForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """LayerNorm(x + Sublayer(x)) (section 3.1), or x + Sublayer(LayerNorm(x)) for pre-norm (Xiong et al. 2020)."""
+    """LayerNorm(x + Sublayer(x)) (section 3.1), or x + Sublayer(LayerNorm(x)) for pre-norm (Xiong et al. 2020).
+
+    With `residual = false` the x before the plus is left out, to see what it is for.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.width)
-        self.pre = config.norm == "pre"
+        self.norm = make_norm(config)
+        self.pre, self.residual = config.norm == "pre", config.residual
         self.dropout = Dropout(config.dropout)
 
     def before(self, states: Tensor) -> Tensor:
@@ -165,31 +185,10 @@ class Residual(nn.Module):
 
     def after(self, states: Tensor, update: Tensor) -> Tensor:
         """The states with what the sublayer made of them."""
-        total = states + self.dropout(update)
+        total = self.dropout(update)
+        if self.residual:
+            total = states + total
         return total if self.pre else self.norm(total)
-
-
-class Embedding(nn.Module):
-    """sqrt(D) times the embedding (section 3.4), plus its position (section 3.5)."""
-
-    def __init__(self, table: nn.Embedding, dropout: float, word_dropout: float) -> None:
-        super().__init__()
-        self.table, self.word_dropout = table, word_dropout
-        self.dropout = Dropout(dropout)
-        self.positions: Tensor
-        self.register_buffer("positions", sinusoids(256, table.embedding_dim).float(), persistent=False)
-
-    def forward(self, tokens: Tensor, first: int = 0, together: bool = False) -> Tensor:
-        """Tokens (B, T) at the positions from `first` on, or `together` all at that one, to (B, T, D)."""
-        count = 1 if together else tokens.shape[1]
-        if first + count > len(self.positions):
-            self.positions = sinusoids(2 * (first + count), self.table.embedding_dim).to(self.table.weight)
-        embedded = drop_words(self.table(tokens), self.word_dropout if self.training else 0.0)
-        scaled = embedded * math.sqrt(self.table.embedding_dim)
-        return self.dropout(scaled + self.positions[first : first + count])
-
-    if TYPE_CHECKING:
-        __call__ = forward
 
 
 class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
@@ -200,13 +199,13 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         self.config = config
         target = nn.Embedding(target_vocabulary, config.width)
         source = target if config.tie == "all" else nn.Embedding(source_vocabulary, config.width)
-        self.source_embedding = Embedding(source, config.dropout, config.word_dropout)
-        self.target_embedding = Embedding(target, config.dropout, config.word_dropout)
+        self.source_embedding = Embedding(source, config.positions, config.dropout, config.word_dropout)
+        self.target_embedding = Embedding(target, config.positions, config.dropout, config.word_dropout)
         self.encoder_layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         pre = config.norm == "pre"  # post-norm states are normalised already
-        self.encoder_norm = nn.LayerNorm(config.width) if pre else nn.Identity()
-        self.decoder_norm = nn.LayerNorm(config.width) if pre else nn.Identity()
+        self.encoder_norm = make_norm(config) if pre else nn.Identity()
+        self.decoder_norm = make_norm(config) if pre else nn.Identity()
         self.output = nn.Linear(config.width, target_vocabulary)
         if config.tie != "none":
             self.output.weight = target.weight
@@ -220,8 +219,9 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         if padded:
             mask = padding_mask(lengths, source.shape[1], source.device)[:, None]
             bias = mask_bias(mask, self.config.heads, states.dtype)
+        near = self._nearness(states, bias)
         for layer in self.encoder_layers:
-            states = recomputed(layer, states, bias) if self._again else layer(states, bias)
+            states = recomputed(layer, states, near) if self._again else layer(states, near)
         states = self.encoder_norm(states)
         layers = [layer.cross_attention.project_memory(states) for layer in self._decoder]
         return TransformerMemory(layers, bias, self.config.heads)
@@ -230,30 +230,37 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         """See `EncoderDecoder.forward`."""
         memory = self.encode(source, lengths)
         states = self.target_embedding(target)  # (B, T, D)
+        causal = self._causal(states)
         for layer, keys_values in zip(self._decoder, memory.layers, strict=True):
-            inputs = (states, keys_values, memory.bias)
+            inputs = (states, keys_values, memory.bias, None, causal)
             states = recomputed(layer, *inputs) if self._again else layer(*inputs)
         return self.decoder_norm(states)
 
     if TYPE_CHECKING:
         __call__ = forward
 
-    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """See `EncoderDecoder.attention`; the mean over the heads of the last layer but one (Garg et al. 2019, section 4.1)."""
+    def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.attention_maps`."""
         memory = self.encode(source, lengths)
         states = self.target_embedding(target)  # (B, T, D)
-        shown = max(0, len(self._decoder) - 2)
-        for layer, keys_values in zip(self._decoder[:shown], memory.layers, strict=False):
-            states = layer(states, keys_values, memory.bias)
-        weights = self._decoder[shown].source_weights(states, memory.layers[shown], memory.bias)
-        return weights.unflatten(0, (-1, self.config.heads)).mean(1)
+        causal, maps = self._causal(states), []
+        for layer, keys_values in zip(self._decoder, memory.layers, strict=True):
+            weights = layer.source_weights(states, keys_values, memory.bias, causal)  # (B * H, T, S)
+            maps.append(weights.unflatten(0, (-1, self.config.heads)))
+            states = layer(states, keys_values, memory.bias, None, causal)
+        return torch.stack(maps, 1)
+
+    @property
+    def aligning_layer(self) -> int:
+        """The last but one (Garg et al. 2019, section 4.1)."""
+        return max(0, self.config.decoder_layers - 2)
 
     def start(self, memory: TransformerMemory, beam: int) -> TransformerState:
         """See `Seq2Seq.start`."""
         key = memory.layers[0].key
         empty = KeyValue(key[:, :0], key[:, :0])
         seen = torch.ones((len(key) // memory.heads, beam, 0), dtype=torch.bool, device=key.device)
-        return TransformerState(_filled_up(memory), [empty] * len(memory.layers), seen, 0, beam)
+        return TransformerState(_filled_up(memory), [empty] * len(memory.layers), seen, (), 0, beam)
 
     def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
         """See `Seq2Seq.step`."""
@@ -262,13 +269,16 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         seen = torch.cat([state.seen, itself], 2)  # (B, beam, slots in use)
         shown = F.pad(seen, (0, -seen.shape[2] % _BLOCK))  # (B, beam, N)
         bias = mask_bias(shown, memory.heads, memory.layers[0].key.dtype)
+        places = state.places + (state.position,) * beam
+        if self.config.positions == "alibi":
+            bias = bias + self._distances(places, shown.shape[2], bias)
         missing = shown.shape[2] - state.slots[0].key.shape[1]
         slots = [layer.padded(missing) for layer in state.slots] if missing else state.slots
         states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
         for layer, keys_values, past in zip(self._decoder, memory.layers, slots, strict=True):
-            states = layer(states, keys_values, memory.bias, Past(past, bias, state.seen.shape[2]))
+            states = layer(states, keys_values, memory.bias, Past(past, bias, state.seen.shape[2], state.position))
         logits = self.output(self.decoder_norm(states)).flatten(0, 1)  # (R, V)
-        return logits, TransformerState(memory, slots, seen, state.position + 1, beam)
+        return logits, TransformerState(memory, slots, seen, places, state.position + 1, beam)
 
     def reorder(self, state: TransformerState, rows: Tensor, beam: int) -> TransformerState:
         """See `Seq2Seq.reorder`."""
@@ -284,6 +294,25 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         yield from (layer.cross_attention.memory for layer in self._decoder)
         yield from self.encoder_layers
         yield from self.decoder_layers
+
+    def _nearness(self, states: Tensor, bias: Tensor | None) -> Tensor | None:
+        """The bias of the encoder's self-attention: padding, and with ALiBi the distances (B * H, S, S)."""
+        if self.config.positions != "alibi":
+            return bias
+        places = torch.arange(states.shape[1], device=states.device)
+        distances = distance_bias(places, places, self.config.heads).to(states.dtype).repeat(len(states), 1, 1)
+        return distances if bias is None else distances + bias
+
+    def _causal(self, states: Tensor) -> Tensor | None:
+        """The bias of the decoder's self-attention with ALiBi (B * H, T, T); else attention itself knows what to hide."""
+        distances = self._nearness(states, None)
+        return None if distances is None else distances + torch.full_like(distances[:1], -torch.inf).triu_(1)
+
+    def _distances(self, places: Sequence[int], width: int, like: Tensor) -> Tensor:
+        """ALiBi of the newest position and the slots (B * H, 1, width), those that are not in use included."""
+        there = torch.tensor([*places, *[0] * (width - len(places))], device=like.device)
+        distances = distance_bias(there[len(places) - 1 : len(places)], there, self.config.heads)
+        return distances.to(like.dtype).repeat(len(like) // self.config.heads, 1, 1)
 
     @property
     def _again(self) -> bool:
@@ -304,7 +333,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
                 continue
             if parameter.dim() < 2:
                 nn.init.zeros_(parameter)
-            elif "table" in name or name == "output.weight":
+            elif "table" in name or "learned" in name or name == "output.weight":
                 nn.init.normal_(parameter, std=self.config.width**-0.5)
             elif "projection" in name or "memory" in name:  # several matrices in one
                 for part in parameter.data.split(self.config.width):
@@ -313,17 +342,20 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
                 nn.init.xavier_uniform_(parameter)
 
 
+def make_norm(config: TransformerConfig) -> nn.Module:
+    """LayerNorm (Ba et al. 2016), or RMSNorm, which neither centres nor shifts (Zhang and Sennrich 2019)."""
+    return nn.RMSNorm(config.width, eps=1e-5) if config.normalization == "rms" else nn.LayerNorm(config.width)
+
+
+def _self_attention(config: TransformerConfig) -> SelfAttention:
+    rotary = Rotary(config.width // config.heads) if config.positions == "rotary" else None
+    return SelfAttention(config.width, config.heads, config.attention_dropout, config.scaled, rotary)
+
+
 def recomputed(layer: nn.Module, *inputs: Tensor | KeyValue | None) -> Tensor:
     """What a layer makes of its inputs; in the backward pass it is run again, with the same dropout."""
     states: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
     return states
-
-
-def sinusoids(count: int, width: int) -> Tensor:
-    """PE(p, 2i) = sin(p / 10000^(2i/D)), PE(p, 2i+1) = cos(...) (section 3.5): (count, D), in float64."""
-    positions = torch.arange(count, dtype=torch.float64)[:, None]
-    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / width))
-    return torch.stack([torch.sin(positions * rates), torch.cos(positions * rates)], -1).flatten(1)
 
 
 def _filled_up(memory: TransformerMemory) -> TransformerMemory:

@@ -26,11 +26,33 @@ FAMILIES: dict[str, ModelConfig] = {
     "bilinear": RnnConfig(embedding=12, hidden=10, attention="bilinear", bridge="zero"),
     "dot": RnnConfig(embedding=12, hidden=10, attention="dot", bidirectional=False, reverse_source=True),
     "scaled-dot": RnnConfig(embedding=12, hidden=10, attention="scaled_dot", bidirectional=False, layers=2),
+    "location": RnnConfig(embedding=12, hidden=10, attention="location", query="current", reverse_source=True),
+    "multi-head": RnnConfig(embedding=12, hidden=10, attention="multi_head", heads=2, values="projected"),
+    "coverage": RnnConfig(embedding=12, hidden=10, coverage=True, cell="lstm"),
+    "input-feeding": RnnConfig(
+        embedding=12, hidden=10, query="current", input_feeding=True, coverage=True, cell="lstm", layers=2
+    ),
+    "sparsemax": RnnConfig(embedding=12, hidden=10, weighting="sparsemax", query="current"),
+    "local-monotonic": RnnConfig(embedding=12, hidden=10, weighting="local_monotonic", window=2, attention="bilinear"),
+    "local-predictive": RnnConfig(embedding=12, hidden=10, weighting="local_predictive", window=2, query="current"),
+    "hard": RnnConfig(embedding=12, hidden=10, weighting="hard"),
     "convolution": ConvolutionConfig(embedding=12, hidden=10, encoder_layers=2, decoder_layers=2),
     "convolution-wide": ConvolutionConfig(
         embedding=12, hidden=14, encoder_layers=1, decoder_layers=1, kernel=5, tie="all", positions=6
     ),
     "transformer": TransformerConfig(width=12, feed_forward=20, heads=3, encoder_layers=2, decoder_layers=2),
+    "transformer-rotary": TransformerConfig(
+        width=12, feed_forward=20, heads=2, encoder_layers=1, decoder_layers=2, positions="rotary", normalization="rms"
+    ),
+    "transformer-alibi": TransformerConfig(
+        width=12, feed_forward=20, heads=3, encoder_layers=2, decoder_layers=1, positions="alibi", scaled=False
+    ),
+    "transformer-learned": TransformerConfig(
+        width=12, feed_forward=20, heads=2, encoder_layers=1, decoder_layers=2, positions="learned", tie="none"
+    ),
+    "transformer-none": TransformerConfig(
+        width=12, feed_forward=20, heads=2, encoder_layers=1, decoder_layers=1, positions="none", residual=False
+    ),
     "transformer-post": TransformerConfig(
         width=12, feed_forward=20, heads=2, norm="post", tie="output", activation="gelu"
     ),

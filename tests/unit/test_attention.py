@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attend, make_score, mask_bias
-from nmt.models.transformer import sinusoids
+from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attend, mask_bias
+from nmt.models.positions import sinusoids
+from nmt.models.scores import make_score
 
 
 def _random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -16,8 +16,9 @@ from nmt.device import SearchPrecision, fast_products
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError
 from nmt.models import build_model
-from nmt.models.attention import AdditiveScore, make_score, softmax
+from nmt.models.attention import softmax
 from nmt.models.inference import ExponentialScore, Int8Linear, PackedLinear, ready_for_search
+from nmt.models.scores import AdditiveScore, make_score
 from nmt.search import beam_search, best_extensions
 from nmt.tokenizer import BOS
 from tiny import FAMILIES, make_batch, make_model

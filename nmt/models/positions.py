@@ -1,0 +1,83 @@
+"""Where a word stands: added to its embedding, turned into queries and keys, or counted as distance."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nmt.models.dropout import Dropout, drop_words
+
+PositionName = Literal["none", "sinusoidal", "learned", "rotary", "alibi"]
+
+LEARNED = 256  # positions with an embedding of their own; those beyond share the last
+
+# B sentences, T positions, D width, H heads, K width of a head
+
+
+class Embedding(nn.Module):
+    """sqrt(D) times the embedding (Vaswani et al. 2017, section 3.4), plus its position (section 3.5), where it is added."""
+
+    def __init__(self, table: nn.Embedding, positions: PositionName, dropout: float, word_dropout: float) -> None:
+        super().__init__()
+        self.table, self.word_dropout = table, word_dropout
+        self.dropout = Dropout(dropout)
+        self.learned = nn.Embedding(LEARNED, table.embedding_dim) if positions == "learned" else None
+        self.sinusoidal = positions == "sinusoidal"
+        self.positions: Tensor
+        self.register_buffer("positions", sinusoids(256, table.embedding_dim).float(), persistent=False)
+
+    def forward(self, tokens: Tensor, first: int = 0, together: bool = False) -> Tensor:
+        """Tokens (B, T) at the positions from `first` on, or `together` all at that one, to (B, T, D)."""
+        count = 1 if together else tokens.shape[1]
+        embedded = drop_words(self.table(tokens), self.word_dropout if self.training else 0.0)
+        scaled = embedded * math.sqrt(self.table.embedding_dim)
+        if self.learned is not None:
+            places = torch.arange(first, first + count, device=tokens.device).clamp_(max=LEARNED - 1)
+            scaled = scaled + self.learned(places)
+        elif self.sinusoidal:
+            if first + count > len(self.positions):
+                self.positions = sinusoids(2 * (first + count), self.table.embedding_dim).to(self.table.weight)
+            scaled = scaled + self.positions[first : first + count]
+        return self.dropout(scaled)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class Rotary(nn.Module):
+    """Turns pairs of a query or key by the angle p / 10000^(2i/K), so that their product knows the distance alone.
+
+    Su et al. 2021, equation 34, with pairs (i, i + K/2).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, states: Tensor, first: int, together: bool) -> Tensor:
+        """States (B * H, T, K) at the positions from `first` on, or `together` all at that one."""
+        count = 1 if together else states.shape[1]
+        rates = 10000 ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width)
+        angles = torch.arange(first, first + count, dtype=torch.float64)[:, None] * rates  # (T, K / 2)
+        cosine, sine = (part.to(states) for part in (angles.cos(), angles.sin()))
+        left, right = states.chunk(2, -1)
+        return torch.cat([left * cosine - right * sine, right * cosine + left * sine], -1)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+def distance_bias(here: Tensor, there: Tensor, heads: int) -> Tensor:
+    """-m_h |p - q| with m_h = 2^(-8 h / H), for positions (T,) and (S,): ALiBi (Press et al. 2022, section 3), (H, T, S)."""
+    slopes = 2 ** (-8 * torch.arange(1, heads + 1, dtype=torch.float64, device=here.device) / heads)
+    return -slopes[:, None, None] * (here[:, None] - there[None]).abs()
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """PE(p, 2i) = sin(p / 10000^(2i/D)), PE(p, 2i+1) = cos(...) (section 3.5): (count, D), in float64."""
+    positions = torch.arange(count, dtype=torch.float64)[:, None]
+    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / width))
+    return torch.stack([torch.sin(positions * rates), torch.cos(positions * rates)], -1).flatten(1)

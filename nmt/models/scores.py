@@ -1,0 +1,121 @@
+"""Score functions between states of the decoder and of the encoder: a class each, a line of mathematics each."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor, nn
+
+ScoreName = Literal["additive", "dot", "scaled_dot", "bilinear", "location", "multi_head"]
+
+# B sentences, S source positions, T target positions (or hypotheses of one sentence)
+# Q width of the query, C width of the values, A width of the keys, H heads
+
+
+class AdditiveScore(nn.Module):
+    """e_ij = v . tanh(W s_i + U h_j): Bahdanau et al. 2015, appendix A.1.2."""
+
+    def __init__(self, query: int, value: int, width: int) -> None:
+        super().__init__()
+        self.keys = nn.Linear(value, width)
+        self.query = nn.Linear(query, width, bias=False)
+        self.combine = nn.Linear(width, 1, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, A)."""
+        energy = torch.tanh(self.query(query)[:, :, None] + keys[:, None])  # (B, T, S, A)
+        return self.combine(energy).squeeze(-1)  # (B, T, S)
+
+
+class CoverageScore(AdditiveScore):
+    """e_ij = v . tanh(W s_i + U h_j + w sum_{k<i} alpha_kj): See et al. 2017, equations 10 and 11."""
+
+    def __init__(self, query: int, value: int, width: int) -> None:
+        super().__init__(query, value, width)
+        self.coverage = nn.Linear(1, width, bias=False)
+
+    def covered(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
+        """As `forward`, knowing the attention (B, T, S) that each source position has had so far."""
+        energy = self.query(query)[:, :, None] + keys[:, None] + self.coverage(coverage[..., None])  # (B, T, S, A)
+        return self.combine(torch.tanh(energy)).squeeze(-1)
+
+
+class DotScore(nn.Module):
+    """e_ij = s_i . h_j (Luong et al. 2015, section 3.1), divided by sqrt(Q) when scaled (Vaswani et al. 2017, equation 1)."""
+
+    def __init__(self, query: int, scaled: bool) -> None:
+        super().__init__()
+        self.keys = nn.Identity()
+        self.scale = query**-0.5 if scaled else 1.0
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, Q)."""
+        return torch.bmm(query * self.scale, keys.transpose(1, 2))
+
+
+class BilinearScore(nn.Module):
+    """e_ij = s_i . W h_j: Luong et al. 2015, section 3.1, "general"."""
+
+    def __init__(self, query: int, value: int) -> None:
+        super().__init__()
+        self.keys = nn.Linear(value, query, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S) of query (B, T, Q) against keys (B, S, Q)."""
+        return torch.bmm(query, keys.transpose(1, 2))
+
+
+class LocationScore(nn.Module):
+    """e_ij = (W s_i)_j, whatever stands at j: Luong et al. 2015, equation 8. Positions beyond the last share its score."""
+
+    positions = 256
+
+    def __init__(self, query: int) -> None:
+        super().__init__()
+        self.keys = nn.Identity()
+        self.places = nn.Linear(query, self.positions, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S) of query (B, T, Q); of the keys (B, S, C) only their number counts."""
+        scores = self.places(query)  # (B, T, positions)
+        places = torch.arange(keys.shape[1], device=query.device).clamp_(max=self.positions - 1)
+        return scores.index_select(2, places)
+
+
+class MultiHeadScore(nn.Module):
+    """e_ij = (W_Q s_i) . (W_K h_j) / sqrt(A / H) for each of H parts of the width: Vaswani et al. 2017, section 3.2.2."""
+
+    def __init__(self, query: int, value: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, (query // heads) ** -0.5
+        self.keys = nn.Linear(value, query, bias=False)
+        self.query = nn.Linear(query, query, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B * H, T, S) of query (B, T, Q) against keys (B, S, Q)."""
+        parts = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2).flatten(0, 1) for part in (self.query(query), keys)
+        )
+        left, right = parts  # (B * H, T, K), (B * H, S, K)
+        return torch.bmm(left * self.scale, right.transpose(1, 2))
+
+
+Score = AdditiveScore | DotScore | BilinearScore | LocationScore | MultiHeadScore
+
+
+def make_score(name: ScoreName, query: int, value: int, coverage: bool = False, heads: int = 1) -> Score:
+    """The score function of that name; its `keys` map the values once per sentence, outside the recurrence."""
+    match name:
+        case "additive":
+            return (CoverageScore if coverage else AdditiveScore)(query, value, width=query)
+        case "dot" | "scaled_dot":
+            return DotScore(query, scaled=name == "scaled_dot")
+        case "bilinear":
+            return BilinearScore(query, value)
+        case "location":
+            return LocationScore(query)
+        case "multi_head":
+            return MultiHeadScore(query, value, heads)
+        case _:
+            assert_never(name)
