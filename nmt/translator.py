@@ -21,6 +21,7 @@ from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
 from nmt.mbr import Utility, expected_utilities
+from nmt.models import Model
 from nmt.models.inference import ready_for_search
 from nmt.models.seq2seq import Seq2Seq
 from nmt.rules import Forbidden, Prefix, Rule
@@ -252,6 +253,38 @@ class Translator:
             for row, value in zip(batch, sums, strict=True):
                 scores[row] = TargetScore(value, len(target_ids[row]) + 1)
         return scores
+
+    def encode(self, line: str) -> list[int]:
+        """Source tokens of a line."""
+        return self._cut(self._tokens([line])[0])
+
+    def encode_target(self, line: str) -> list[int]:
+        """Target tokens of a line."""
+        return self.tokenizers.target.encode(self._cleaned([line]))[0]
+
+    def attention_maps(self, source: list[int], target: list[int]) -> torch.Tensor:
+        """(L, H, T + 1, S + 1) attention of each layer and head while each of the target tokens, and the end, is predicted.
+
+        Raises:
+            ConfigError: there is none to show.
+        """
+        ids, lengths = _pad([source], before=-1, after=EOS)
+        inputs = _pad([target], before=BOS, after=-1)[0]
+        with torch.inference_mode():
+            maps = self._single.attention_maps(ids.to(self.device), lengths, inputs.to(self.device))
+        return maps[0].float().cpu()
+
+    @property
+    def aligning_layer(self) -> int | None:
+        """See `EncoderDecoder.aligning_layer`."""
+        return self._single.aligning_layer
+
+    @property
+    def _single(self) -> Model:
+        """The model that is looked into."""
+        if isinstance(self.model, Ensemble):
+            raise ConfigError("attention is shown of one model, not of an ensemble")
+        return self.model
 
     def _fixed_rules(self) -> list[Rule]:
         """The rules that hold for every line."""

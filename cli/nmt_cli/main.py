@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from nmt import NmtError, __version__
 from nmt_cli import (
+    attend,
     average,
     bench,
     compare,
@@ -75,6 +76,7 @@ app.command("train")(train.train)
 app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("attend")(attend.attend)
 app.command("score")(score.score)
 app.command("tune-decoding")(tune.tune_decoding)
 app.command("export")(export.export)

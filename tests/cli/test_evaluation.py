@@ -174,3 +174,45 @@ def test_tune_decoding_finds_the_best_of_what_it_tries(trained: Path) -> None:
     assert "best: --beam" in run(*arguments).stdout
     wrong = run("tune-decoding", trained, "--alphas", "high")
     assert (wrong.exit_code, "--alphas must be numbers with commas between them" in wrong.stderr) == (1, True)
+
+
+def test_attend_shows_links_pictures_and_error_rates(trained: Path, tmp_path: Path) -> None:
+    """A line for each line in every format, a picture in both formats, and a table against gold links."""
+    write_lines(tmp_path / "source", ["der Hund schläft .", "", "ein Mann sieht den Hund ."])
+    shown = run("attend", trained, tmp_path / "source", "--plot", tmp_path / "plots")
+    assert shown.exit_code == 0, shown.output
+    assert "\u250c\u2500 Hund" in shown.stdout
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["1.png", "1.svg", "3.png", "3.svg"]
+    links = run("attend", trained, tmp_path / "source", "--format", "pharaoh").stdout.split("\n")
+    assert len(links) == 4
+    assert links[1] == ""
+    assert re.fullmatch(r"(\d+-\d+ ?)+", links[0])
+    rows = run("attend", trained, tmp_path / "source", "--format", "json").stdout.splitlines()
+    assert json.loads(rows[0])["source"] == ["der", "Hund", "schläft", "."]
+    assert re.fullmatch(
+        r"\d\.\d\d\n\n\n\d\.\d\d\n",
+        run("attend", trained, tmp_path / "source", "--format", "entropy").stdout.strip("\n") + "\n",
+    )
+    write_lines(tmp_path / "pairs", ["der Hund schläft . ||| the dog sleeps .", "ein Mann ||| a man"])
+    write_lines(tmp_path / "gold", ["1-1 2-2 3-3 4-4", "1-1 2p2"])
+    table = run("attend", trained, "--pairs", tmp_path / "pairs", "--gold", tmp_path / "gold", "--reverse", trained)
+    assert table.exit_code == 0, table.output
+    assert re.search(r"diagonal +0\.0 +100\.0 +100\.0", table.stdout)
+    assert re.search(r"both directions, shifted, grow-diag +\d", table.stdout)
+
+
+def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> None:
+    """One line that says what to do."""
+    write_lines(tmp_path / "pairs", ["ein Hund a dog"])
+    write_lines(tmp_path / "gold", ["1-1"])
+    for arguments, message in (
+        (["--format", "picture"], "--format must be blocks, pharaoh, json or entropy, got picture"),
+        (["--gold", tmp_path / "gold"], "--gold needs the sentences that were linked"),
+        (["--pairs", tmp_path / "pairs"], "no ` ||| ` between source and target"),
+        (["--target", tmp_path / "gold"], "--target needs FILE"),
+    ):
+        result = run("attend", trained, *arguments)
+        assert result.exit_code == 1
+        assert message in result.output
+    result = run("attend", trained, "--layer", "2", stdin=b"ein Hund\n")
+    assert "--layer must be between 1 and 1, got 2" in result.output

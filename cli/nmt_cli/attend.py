@@ -1,0 +1,224 @@
+"""`nmt attend`: what a model looks at, as pictures, blocks or links, and how good such links are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nmt_cli.console import note, print_table
+from nmt_cli.options import DeviceOption, LatestOption, ModelArgument
+
+if TYPE_CHECKING:
+    from nmt.alignment import Gold, Link
+    from nmt.attend import Attention
+    from nmt.translator import Translator
+
+Pair = tuple[str, str | None]
+
+
+def attend(
+    model: ModelArgument,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Source text. Default: standard input.", show_default=False)
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--target", help="Look at these translations instead of the model's own.", show_default=False),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="Lines `source ||| target` instead of FILE and --target.", show_default=False),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Layer, from 1. Default: the one that aligns best.", show_default=False)
+    ] = None,
+    head: Annotated[
+        int | None, typer.Option(help="Head, from 1. Default: the mean of all.", show_default=False)
+    ] = None,
+    shifted: Annotated[
+        bool, typer.Option("--shifted", help="Of the step after a word instead of that which predicts it.")
+    ] = False,
+    output: Annotated[
+        str, typer.Option("--format", help="blocks, pharaoh (links from 0), json, or entropy (bits by layer and head).")
+    ] = "blocks",
+    plot: Annotated[
+        Path | None, typer.Option(help="Folder for a heat map of each line, as PNG and SVG.", show_default=False)
+    ] = None,
+    gold: Annotated[
+        Path | None,
+        typer.Option(
+            "--gold", help="Links of the pairs (1-2 sure, 1p2 possible): prints error rates.", show_default=False
+        ),
+    ] = None,
+    reverse: Annotated[
+        Path | None,
+        typer.Option("--reverse", help="Model of the other direction, to join both by grow-diag.", show_default=False),
+    ] = None,
+    latest: LatestOption = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Show what a model attends to: heat maps, word links, entropy, and alignment error rate against gold links."""
+    from nmt.device import set_threads
+    from nmt.errors import ConfigError
+    from nmt_cli.models import open_translator
+
+    if output not in ("blocks", "pharaoh", "json", "entropy"):
+        raise ConfigError(f"--format must be blocks, pharaoh, json or entropy, got {output}")
+    if gold is not None and pairs is None and target is None:
+        raise ConfigError("--gold needs the sentences that were linked: --pairs FILE, or FILE and --target FILE")
+    set_threads()
+    translator = open_translator(model, device, latest, {})
+    lines = list(_read(file, target, pairs)) if gold else _read(file, target, pairs)
+    if gold:
+        other = open_translator(reverse, device, latest, {}) if reverse else None
+        _print_error_rates(translator, other, list(lines), gold)
+        return
+    _show(translator, lines, output, plot, layer, head, shifted)
+
+
+def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterator[Pair]:
+    """Sources, with their targets where they are given."""
+    from nmt.errors import ConfigError, DataError
+    from nmt.prepared import TestSet
+    from nmt.text import read_lines
+
+    if pairs is not None:
+        if file is not None or target is not None:
+            raise ConfigError("--pairs holds both sides: leave FILE and --target out")
+        for number, line in enumerate(read_lines(pairs), 1):
+            source, mark, text = line.partition(" ||| ")
+            if not mark:
+                raise DataError(f"{pairs}, line {number}: no ` ||| ` between source and target")
+            yield source.strip(), text.strip()
+    elif target is not None:
+        if file is None:
+            raise ConfigError("--target needs FILE, the sources")
+        pair = TestSet.read("attend", file, target)
+        yield from zip(pair.source, pair.target, strict=True)
+    elif file is not None:
+        yield from ((line, None) for line in read_lines(file))
+    else:
+        yield from ((line.decode("utf-8", "replace").rstrip("\r\n"), None) for line in sys.stdin.buffer)
+
+
+def _show(
+    translator: Translator,
+    lines: Iterator[Pair] | Sequence[Pair],
+    output: str,
+    plot: Path | None,
+    layer: int | None,
+    head: int | None,
+    shifted: bool,
+) -> None:
+    from nmt.alignment import pharaoh
+    from nmt.attend import END, attend
+    from nmt.report.heat_map import blocks, plot_attention
+
+    if plot is not None:
+        plot.mkdir(parents=True, exist_ok=True)
+    for number, (source, target) in enumerate(lines, 1):
+        if not source.split() or (target is not None and not target.split()):
+            typer.echo("")  # as many lines or pictures as there were
+            continue
+        seen = attend(translator, source, target)
+        weights = seen.chosen(layer, head, shifted)
+        ends = [] if shifted else [END]
+        columns, rows = [*seen.source, *ends], [*seen.target, *ends]
+        if output == "pharaoh":
+            typer.echo(pharaoh(seen.links(layer, head, shifted)))
+        elif output == "json":
+            typer.echo(json.dumps(_as_json(seen, layer, head, shifted), ensure_ascii=False))
+        elif output == "entropy":
+            typer.echo(_entropy(seen))
+        else:
+            typer.echo(blocks(columns, rows, weights) + "\n")
+        if plot is not None:
+            title = _title(translator, seen, layer, head)
+            for suffix in ("png", "svg"):
+                plot_attention(plot / f"{number}.{suffix}", title, columns, rows, weights)
+    if plot is not None:
+        note(f"heat maps in {plot}")
+
+
+def _as_json(seen: Attention, layer: int | None, head: int | None, shifted: bool) -> dict[str, object]:
+    return {
+        "source": seen.source,
+        "target": seen.target,
+        "weights": [[round(value, 4) for value in row] for row in seen.chosen(layer, head, shifted).tolist()],
+        "links": sorted(seen.links(layer, head, shifted)),
+        "entropy": [[round(value, 3) for value in row] for row in seen.entropy.tolist()],
+    }
+
+
+def _entropy(seen: Attention) -> str:
+    """A row for each layer, a column for each head."""
+    return "\n".join("\t".join(f"{value:.2f}" for value in row) for row in seen.entropy.tolist()) + "\n"
+
+
+def _title(translator: Translator, seen: Attention, layer: int | None, head: int | None) -> str:
+    layers, heads = seen.maps.shape[:2]
+    place = layer or (None if seen.layer is None else seen.layer + 1)
+    parts = [translator.recipe.name]
+    if layers > 1:
+        parts.append(f"layer {place} of {layers}" if place else f"mean of {layers} layers")
+    if heads > 1:
+        parts.append(f"head {head} of {heads}" if head else f"mean of {heads} heads")
+    return ", ".join(parts)
+
+
+def _print_error_rates(translator: Translator, other: Translator | None, lines: Sequence[Pair], path: Path) -> None:
+    """A row for each layer, while predicting and shifted by one step, beside the diagonal."""
+    from nmt.alignment import diagonal, grow_diagonal, read_gold
+    from nmt.errors import DataError
+    from nmt.text import read_lines
+
+    gold = read_gold(read_lines(path), str(path))
+    if len(gold) != len(lines):
+        raise DataError(f"{len(lines)} sentence pairs but {len(gold)} lines of links in {path}")
+    seen = [_attend(translator, source, target or "", number) for number, (source, target) in enumerate(lines, 1)]
+    systems = {"diagonal": [diagonal(len(item.source), len(item.target)) for item in seen]}
+    back = [_attend(other, target or "", source, number) for number, (source, target) in enumerate(lines, 1) if other]
+    for shifted in (False, True):
+        for layer in range(1, seen[0].maps.shape[0] + 1):
+            name = f"layer {layer}, {'shifted' if shifted else 'predicting'}"
+            systems[name] = [item.links(layer, shifted=shifted) for item in seen]
+        if back:
+            turned = [{(one, two) for two, one in item.links(shifted=shifted)} for item in back]
+            both = zip((item.links(shifted=shifted) for item in seen), turned, strict=True)
+            name = f"both directions, {'shifted' if shifted else 'predicting'}, grow-diag"
+            systems[name] = [grow_diagonal(one, two) for one, two in both]
+    print_table(
+        f"{translator.recipe.name}: alignment of {len(gold)} sentence pairs",
+        ("links", "error rate", "precision", "recall"),
+        [_row(name, links, gold) for name, links in systems.items()],
+    )
+
+
+def _attend(translator: Translator, source: str, target: str, number: int) -> Attention:
+    """Attention of a pair whose words were numbered by annotators.
+
+    Raises:
+        DataError: the model counts other words than they did.
+    """
+    from nmt.attend import attend
+    from nmt.errors import DataError
+
+    seen = attend(translator, source, target)
+    counts = len(seen.source), len(seen.target)
+    if counts != (expected := (len(source.split()), len(target.split()))):
+        raise DataError(
+            f"pair {number}: the tokenizer makes {counts} words of {expected}; its normalisation splits or joins"
+        )
+    return seen
+
+
+def _row(name: str, links: Sequence[set[Link]], gold: Sequence[Gold]) -> tuple[str, str, str, str]:
+    from nmt.alignment import score_links
+
+    score = score_links(links, gold)
+    return name, f"{100 * score.error_rate:.1f}", f"{100 * score.precision:.1f}", f"{100 * score.recall:.1f}"

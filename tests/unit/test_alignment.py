@@ -1,0 +1,107 @@
+"""Word links, and how good they are, as their papers count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nmt.alignment import (
+    Gold,
+    diagonal,
+    grow_diagonal,
+    merge_words,
+    pharaoh,
+    read_gold,
+    score_links,
+)
+from nmt.attend import Attention, attend
+from nmt.checkpoint import LoadedModel
+from nmt.errors import ConfigError, DataError
+from nmt.prepared import Prepared
+from nmt.report.heat_map import blocks
+from nmt.translator import Translator
+from tiny import FAMILIES, make_recipe
+
+
+def test_attention_to_a_word_is_a_sum_and_of_a_word_a_mean() -> None:
+    """Of every layer and head at once; what lies beyond the pieces is left out."""
+    weights = torch.tensor([[[0.3, 0.3, 0.2, 0.2], [0.1, 0.1, 0.6, 0.2], [0.0, 0.0, 0.1, 0.9]]])
+    merged = merge_words(weights, [0, 0, 1], [0, 0])
+    torch.testing.assert_close(merged, torch.tensor([[[0.4, 0.4]]], dtype=torch.float64))
+
+
+def test_error_rate_is_the_formula() -> None:
+    """Och and Ney 2003, section 5.1: sure links count twice, possible ones do no harm."""
+    gold = read_gold(["1-1 2p2 3-2", "1p1"], "gold")
+    assert gold[0] == Gold(frozenset({(0, 0), (2, 1)}), frozenset({(0, 0), (2, 1), (1, 1)}))
+    score = score_links([{(0, 0), (1, 1), (1, 0)}, {(0, 0)}], gold)
+    assert score.error_rate == pytest.approx(1 - (1 + 3) / (4 + 2))
+    assert score.precision == pytest.approx(3 / 4)
+    assert score.recall == pytest.approx(1 / 2)
+    assert score_links([set(item.sure) for item in gold], gold).error_rate == 0.0
+
+
+def test_links_that_cannot_be_read_name_their_line() -> None:
+    for text in ("1-1 2:2", "0-1", "1-", "p"):
+        with pytest.raises(DataError, match=r"gold, line 2: .* is no link"):
+            read_gold(["1-1", text], "gold")
+
+
+def test_both_directions_grow_along_their_neighbours() -> None:
+    """Koehn et al. 2003, section 3.2: from the intersection, by links beside it that cover a word that has none."""
+    one, other = {(0, 0), (1, 1), (3, 3)}, {(0, 0), (2, 1), (5, 0), (3, 3)}
+    assert grow_diagonal(one, other) == {(0, 0), (1, 1), (2, 1), (3, 3)}
+    assert grow_diagonal(one, one) == one
+    assert grow_diagonal(set(), other) == set()
+
+
+def test_the_diagonal_links_each_target_word_once() -> None:
+    assert diagonal(3, 3) == {(0, 0), (1, 1), (2, 2)}
+    assert diagonal(4, 2) == {(1, 0), (3, 1)}
+    assert {target for _, target in diagonal(2, 5)} == set(range(5))
+    assert pharaoh({(2, 1), (0, 0)}) == "0-0 2-1"
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if not name.startswith("bottleneck")])
+def test_every_family_shows_its_layers_and_heads(name: str, prepared: Prepared) -> None:
+    """Attention of each layer and head adds up to one for each word (a Gaussian window: to less), end counted."""
+    from nmt.models import build_model
+
+    torch.manual_seed(0)
+    size = prepared.tokenizers.source.vocabulary_size
+    model = build_model(FAMILIES[name], size, size).eval()
+    loaded = LoadedModel(model, prepared.tokenizers, make_recipe(), prepared.folder, {})
+    seen = attend(Translator(loaded), "a b c d", "d c b")
+    config = FAMILIES[name]
+    layers = config.decoder_layers if config.kind != "rnn" else 1
+    heads = config.heads if config.kind == "transformer" else 1
+    assert seen.maps.shape == (layers, heads, 4, 5)
+    assert seen.shifted.shape == (layers, heads, 3, 4)
+    sums = seen.maps.sum(-1)
+    if name == "local-predictive":
+        assert (sums <= 1 + 1e-5).all()
+    else:
+        torch.testing.assert_close(sums, torch.ones_like(sums), rtol=1e-5, atol=1e-5)
+    assert seen.entropy.shape == (layers, heads)
+    assert {target for _, target in seen.links()} == {0, 1, 2}
+    torch.testing.assert_close(seen.shifted, seen.maps[:, :, 1:, :4])
+
+
+def test_layers_and_heads_are_chosen_from_one() -> None:
+    maps = torch.arange(2 * 2 * 2 * 2, dtype=torch.float64).view(2, 2, 2, 2)
+    seen = Attention(["a"], ["b"], maps, maps[:, :, 1:, :1], layer=0)
+    assert torch.equal(seen.chosen(2, 1), maps[1, 0])
+    assert torch.equal(seen.chosen(), maps[0].mean(0))
+    for layer, head in ((3, None), (0, None), (None, 3)):
+        with pytest.raises(ConfigError, match="must be between 1 and 2"):
+            seen.chosen(layer, head)
+
+
+def test_blocks_stand_under_their_words() -> None:
+    shown = blocks(["x", "yy"], ["long", "s"], torch.tensor([[1.0, 0.0], [0.0, 0.5]]))
+    assert shown.splitlines() == [
+        "     \u250c\u2500 x",
+        "     \u2502 \u250c\u2500 yy",
+        "long \u2588\u2588  ",
+        "   s   \u2592\u2592",
+    ]
