@@ -105,7 +105,7 @@ def fast_products(enabled: bool) -> Generator[None]:
 def set_threads() -> None:
     """One thread per core that this process may use, unless OMP_NUM_THREADS says how many."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(_usable_cores())
+        torch.set_num_threads(usable_cores())
 
 
 def seed_update(seed: int, update: int, rank: int = 0) -> None:
@@ -139,7 +139,7 @@ def release_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores of the affinity mask, less where a container's CPU quota allows less."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
 from typing import Any, Literal, cast, get_args
 
 from sacrebleu.metrics.base import Metric
@@ -25,7 +26,7 @@ LENGTH_BUCKETS = ((1, 5), (6, 10), (11, 15), (16, 20), (21, 25), (26, 30), (31, 
 class Score:
     """A corpus score that says how it was made."""
 
-    metric: MetricName
+    metric: MetricName | Literal["accuracy"]
     value: float
     low: float
     """Lower end of the 95 % bootstrap interval."""
@@ -114,6 +115,25 @@ def bleu_by(
             chosen, expected = ([side[row] for row in rows] for side in (hypotheses, references))
             found = score(chosen, expected, tokenize=tokenize, metrics=("bleu",))[0]
             buckets.append(Bucket(low, high, len(rows), found))
+    return buckets
+
+
+def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[Bucket]:
+    """Percent of the positions of the references that hold the right token, by source length, a bucket a length.
+
+    For symbols, where there is one right answer; the interval is the normal one over sentences.
+    """
+    _check(hypotheses, references)
+    shares: dict[int, list[float]] = {}
+    for source, found, expected in zip(sources, hypotheses, references, strict=True):
+        right = sum(one == two for one, two in zip(found.split(), expected.split(), strict=False))
+        shares.setdefault(len(source.split()), []).append(100 * right / max(len(expected.split()), 1))
+    buckets: list[Bucket] = []
+    for length, values in sorted(shares.items()):
+        margin = 1.96 * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+        middle = fmean(values)
+        score = Score("accuracy", middle, middle - margin, middle + margin, "positions with the right token")
+        buckets.append(Bucket(length, length, len(values), score))
     return buckets
 
 

@@ -14,7 +14,6 @@ from nmt_cli.console import note, print_table
 from nmt_cli.options import DeviceOption, LatestOption, ModelArgument
 
 if TYPE_CHECKING:
-    from nmt.alignment import Gold, Link
     from nmt.attend import Attention
     from nmt.translator import Translator
 
@@ -76,7 +75,7 @@ def attend(
     lines = list(_read(file, target, pairs)) if gold else _read(file, target, pairs)
     if gold:
         other = open_translator(reverse, device, latest, {}) if reverse else None
-        _print_error_rates(translator, other, list(lines), gold)
+        _print_error_rates(translator, other, list(lines), gold, output == "json")
         return
     _show(translator, lines, output, plot, layer, head, shifted)
 
@@ -171,9 +170,11 @@ def _title(translator: Translator, seen: Attention, layer: int | None, head: int
     return ", ".join(parts)
 
 
-def _print_error_rates(translator: Translator, other: Translator | None, lines: Sequence[Pair], path: Path) -> None:
+def _print_error_rates(
+    translator: Translator, other: Translator | None, lines: Sequence[Pair], path: Path, as_json: bool
+) -> None:
     """A row for each layer, while predicting and shifted by one step, beside the diagonal."""
-    from nmt.alignment import diagonal, grow_diagonal, read_gold
+    from nmt.alignment import diagonal, grow_diagonal, read_gold, score_links
     from nmt.errors import DataError
     from nmt.text import read_lines
 
@@ -192,10 +193,18 @@ def _print_error_rates(translator: Translator, other: Translator | None, lines: 
             both = zip((item.links(shifted=shifted) for item in seen), turned, strict=True)
             name = f"both directions, {'shifted' if shifted else 'predicting'}, grow-diag"
             systems[name] = [grow_diagonal(one, two) for one, two in both]
+    scores = {name: score_links(links, gold) for name, links in systems.items()}
+    if as_json:
+        shares = [
+            {"links": name, **{key: round(100 * part, 2) for key, part in vars(score).items()}}
+            for name, score in scores.items()
+        ]
+        typer.echo(json.dumps(shares, indent=1))
+        return
     print_table(
         f"{translator.recipe.name}: alignment of {len(gold)} sentence pairs",
         ("links", "error rate", "precision", "recall"),
-        [_row(name, links, gold) for name, links in systems.items()],
+        [[name, *(f"{100 * part:.1f}" for part in vars(score).values())] for name, score in scores.items()],
     )
 
 
@@ -215,10 +224,3 @@ def _attend(translator: Translator, source: str, target: str, number: int) -> At
             f"pair {number}: the tokenizer makes {counts} words of {expected}; its normalisation splits or joins"
         )
     return seen
-
-
-def _row(name: str, links: Sequence[set[Link]], gold: Sequence[Gold]) -> tuple[str, str, str, str]:
-    from nmt.alignment import score_links
-
-    score = score_links(links, gold)
-    return name, f"{100 * score.error_rate:.1f}", f"{100 * score.precision:.1f}", f"{100 * score.recall:.1f}"

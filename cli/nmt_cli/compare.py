@@ -248,11 +248,11 @@ def _print_rows(title: str, rows: Sequence[int], testset: TestSet, results: Mapp
 
 
 def _plot(path: Path, testset: str, translators: Sequence[Translator], systems: Mapping[str, Sequence[Bucket]]) -> None:
-    from nmt.report.length_plot import plot_bleu_by_length
+    from nmt.report.length_plot import plot_by_length
 
     corpus = _corpus(translators[0]) if translators else "translations"
     longest = next((translator.card.get("longest_source_words") for translator in translators), None)
-    plot_bleu_by_length(path, f"{corpus}, {testset}: BLEU by source length", systems, longest)
+    plot_by_length(path, f"{corpus}, {testset}: BLEU by source length", systems, longest)
     note(f"plot: {path}")
 
 

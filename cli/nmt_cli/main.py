@@ -24,6 +24,7 @@ from nmt_cli import (
     report,
     reproduce,
     score,
+    study,
     tokenizer,
     train,
     translate,
@@ -83,6 +84,7 @@ app.command("export")(export.export)
 app.command("average")(average.average)
 app.command("info")(info.info)
 app.command("report")(report.report)
+app.command("study")(study.study)
 app.command("recipes")(recipes.recipes)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(bench.app, name="bench")

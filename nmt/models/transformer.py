@@ -122,7 +122,8 @@ class DecoderLayer(nn.Module):
         With a past, the T states are the next position of each hypothesis of a sentence instead, and see that. A `causal`
         bias (B * H, T, T) is for positions that are distances; it hides the future too.
         """
-        states = self._look_back(states, past, causal)
+        query, seen, hidden = self._past(states, past, causal)
+        states = self.self_residual.after(states, self.self_attention(query, seen, hidden, causal=hidden is None))
         query = self.cross_attention.project_query(self.cross_residual.before(states))
         states = self.cross_residual.after(states, self.cross_attention(query, memory, bias))
         update = self.feed_forward(self.feed_forward_residual.before(states))
@@ -131,20 +132,18 @@ class DecoderLayer(nn.Module):
     if TYPE_CHECKING:
         __call__ = forward
 
-    def _look_back(self, states: Tensor, past: Past | None, causal: Tensor | None) -> Tensor:
-        """Self-attention, see `forward`."""
+    def _past(self, states: Tensor, past: Past | None, causal: Tensor | None) -> tuple[Tensor, KeyValue, Tensor | None]:
+        """Queries, keys and values, and bias of the self-attention; see `forward`. No bias: it hides the future itself."""
         before = self.self_residual.before(states)
         if past is None:
-            query, new = self.self_attention.project(before)
-            update = self.self_attention(query, new, causal, causal=causal is None)
-        else:
-            query, new = self.self_attention.project(before, past.position, together=True)
-            update = self.self_attention(query, past.extended(new), past.bias)
-        return self.self_residual.after(states, update)
+            return *self.self_attention.project(before), causal
+        query, new = self.self_attention.project(before, past.position, together=True)
+        return query, past.extended(new), past.bias
 
     def source_weights(self, states: Tensor, memory: KeyValue, bias: Tensor | None, causal: Tensor | None) -> Tensor:
         """Weights (B * H, T, S) of the attention to the source at states (B, T, D) of a target."""
-        states = self._look_back(states, None, causal)
+        query, seen, hidden = self._past(states, None, causal)
+        states = self.self_residual.after(states, self.self_attention(query, seen, hidden, causal=hidden is None))
         query = self.cross_attention.project_query(self.cross_residual.before(states))
         return attention_weights(query, memory.key, bias, causal=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -12,11 +13,17 @@ from nmt.metrics import Bucket
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
 _MARKERS = "osD^vP"
+_LINES = ("-", "--", ":")
+_MEASURES = {"bleu": "BLEU, 95 % bootstrap band", "accuracy": "percent of positions right, 95 % band"}
 _FEWEST = 10
 
 
-def plot_bleu_by_length(
-    path: Path, title: str, systems: Mapping[str, Sequence[Bucket]], trained: int | None = None
+def plot_by_length(
+    path: Path,
+    title: str,
+    systems: Mapping[str, Sequence[Bucket]],
+    trained: int | None = None,
+    measure: Literal["bleu", "accuracy"] = "bleu",
 ) -> None:
     """Draws the buckets of each named system; the file's suffix chooses the format (.png, .svg, .pdf).
 
@@ -26,6 +33,7 @@ def plot_bleu_by_length(
         path: file to write.
         title: what was measured.
         systems: buckets by name.
+        measure: what the buckets hold.
         trained: longest source in the training data, in words; what lies beyond is shaded.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -35,12 +43,14 @@ def plot_bleu_by_length(
         centres = [(bucket.low + min(bucket.high, bucket.low + 20)) / 2 for bucket in shown]
         colour = _COLOURS[index % len(_COLOURS)]
         scores = [bucket.bleu for bucket in shown]
-        axes.plot(centres, [score.value for score in scores], color=colour, marker=_MARKERS[index % 6], label=name)
+        line = _LINES[index // len(_COLOURS) % len(_LINES)]
+        marker = _MARKERS[index % len(_MARKERS)]
+        axes.plot(centres, [score.value for score in scores], line, color=colour, marker=marker, label=name)
         axes.fill_between(
             centres, [score.low for score in scores], [score.high for score in scores], color=colour, alpha=0.18
         )
     right, top = axes.get_xlim()[1], min(100.0, axes.get_ylim()[1] * 1.05)
-    axes.set(xlabel="source length (words)", ylabel="BLEU, 95 % bootstrap band", ylim=(0, top), title=title)
+    axes.set(xlabel="source length (words)", ylabel=_MEASURES[measure], ylim=(0, top), title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if trained is not None and right > trained + 1:
         axes.axvspan(trained + 0.5, right, color="0.5", alpha=0.1, linewidth=0)

@@ -8,18 +8,23 @@ from typing import Literal
 
 Task = Literal["copy", "reverse", "sort"]
 
-_SYMBOLS = "abcdefghijklmnopqrstuvwxyz"
-_SIZES = {"train": 20_000, "valid": 500, "test": 1_000, "long": 1_000}
-_LENGTHS = {"train": (3, 20), "valid": (3, 20), "test": (3, 20), "long": (21, 40)}
+_SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX"
+_SIZES = {"train": 100_000, "valid": 500, "test": 1_000, "long": 1_050}
+_TRAINED = range(3, 31)
+_LENGTHS = {"train": _TRAINED, "valid": _TRAINED, "test": _TRAINED, "long": (5, 10, 20, 30, 40, 50, 60)}
 _TASKS: dict[Task, Callable[[list[str]], list[str]]] = {"copy": list, "reverse": lambda s: s[::-1], "sort": sorted}
 
 
 def split(task: Task, name: str) -> list[tuple[str, str]]:
-    """Pairs of a split: letters with spaces between, and what the task makes of them."""
+    """Pairs of a split: letters with spaces between, and what the task makes of them.
+
+    `long` holds as many of each of its lengths, shorter and longer than what is trained on.
+    """
     generator = random.Random(f"{task} {name}")
-    shortest, longest = _LENGTHS[name]
+    lengths = _LENGTHS[name]
     pairs: list[tuple[str, str]] = []
-    for _ in range(_SIZES[name]):
-        symbols = generator.choices(_SYMBOLS, k=generator.randint(shortest, longest))
+    for number in range(_SIZES[name]):
+        length = generator.choice(lengths) if name != "long" else lengths[number % len(lengths)]
+        symbols = generator.choices(_SYMBOLS, k=length)
         pairs.append((" ".join(symbols), " ".join(_TASKS[task](symbols))))
     return pairs
