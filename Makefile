@@ -11,9 +11,12 @@ NMT := $(BIN)/nmt
 RUNS ?= runs
 BUDGET ?= 15m
 FAMILIES := bottleneck attention transformer
-RECIPES := $(patsubst recipes/%/recipe.toml,%,$(wildcard recipes/*/recipe.toml))
+STUDIES := $(patsubst recipes/%/study.toml,%,$(wildcard recipes/*/study.toml))
+RECIPES := $(filter-out $(STUDIES),$(patsubst recipes/%/recipe.toml,%,$(wildcard recipes/*/recipe.toml)))
+# Which seeds of a study, for example: make score-functions SEEDS=1
+SEEDS ?= 3
 
-.PHONY: help setup demo test test-fast check lint types wheel clean multi30k-small $(RECIPES)
+.PHONY: help setup demo test test-fast check lint types wheel clean multi30k-small $(RECIPES) $(STUDIES)
 
 help: ## list the targets
 	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
@@ -22,6 +25,9 @@ help: ## list the targets
 	@echo
 	@echo "One target per recipe (they train, then score):"
 	@printf '  %s\n' $(RECIPES)
+	@echo
+	@echo "One target per study (several systems over SEEDS=3 seeds; tables and pictures go into its folder):"
+	@printf '  %s\n' $(STUDIES)
 
 setup: .venv/.ready ## make .venv and install torch and this package into it
 
@@ -57,6 +63,11 @@ multi30k-small: setup ## train the three families on Multi30k de-en, BUDGET=15m 
 $(RECIPES): %: setup recipes/%/recipe.toml
 	@$(NMT) train recipes/$* --run $(RUNS)/$*
 	@$(NMT) evaluate $(RUNS)/$* --lowercase --save $(RUNS)/$*/results
+
+$(STUDIES): %: setup recipes/%/study.toml
+	@if [ -f recipes/$*/join.py ]; then $(BIN)/python recipes/$*/join.py runs/$*/data; fi
+	@$(NMT) study recipes/$* --runs runs/$* --output recipes/$* --seeds $(SEEDS)
+	@if [ -f recipes/$*/control.py ]; then $(BIN)/python recipes/$*/control.py runs/$* runs/$*/data recipes/$*; fi
 
 test: setup ## run the whole test suite (under 8 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n 2

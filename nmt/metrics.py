@@ -26,7 +26,7 @@ LENGTH_BUCKETS = ((1, 5), (6, 10), (11, 15), (16, 20), (21, 25), (26, 30), (31, 
 class Score:
     """A corpus score that says how it was made."""
 
-    metric: MetricName | Literal["accuracy"]
+    metric: MetricName | Literal["accuracy", "comet"]
     value: float
     low: float
     """Lower end of the 95 % bootstrap interval."""

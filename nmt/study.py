@@ -42,6 +42,8 @@ class Study(Section):
     seeds: tuple[int, ...] = (1,)
     testset: str
     """The one that is drawn and tested for significance."""
+    also: tuple[str, ...] = ()
+    """Test sets that are scored too."""
     measure: Literal["bleu", "accuracy"] = "bleu"
     """Drawn against length: BLEU, or the share of positions with the right token."""
     pairs: str | None = None

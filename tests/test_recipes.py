@@ -18,7 +18,8 @@ RECIPES = sorted(ROOT.glob("recipes/*/recipe.toml"))
 def test_a_recipe_is_valid_and_resolves_to_itself(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path.parent)
     assert recipe.name == path.parent.name
-    assert load_card(recipe.data.corpus, (recipe.data.source, recipe.data.target))
+    if not (path.parent / "join.py").exists():  # which makes its corpus
+        assert load_card(recipe.data.corpus, (recipe.data.source, recipe.data.target))
     resolved = tmp_path / "recipe.toml"
     resolved.write_text(recipe_to_toml(recipe), encoding="utf-8")
     assert load_recipe(resolved) == recipe

@@ -55,6 +55,15 @@ def evaluate(
         ),
     ] = False,
     tokenize: TokenizeOption = None,
+    comet: Annotated[
+        str | None,
+        typer.Option(
+            "--comet",
+            metavar="COMMAND",
+            help="COMET too, by the comet-score of an environment that has it.",
+            show_default=False,
+        ),
+    ] = None,
     beam: BeamOption = None,
     batch_size: BatchSizeOption = None,
     as_json: JsonOption = False,
@@ -62,6 +71,7 @@ def evaluate(
     device: DeviceOption = "auto",
 ) -> None:
     """BLEU, chrF2 and TER with signatures and 95 % bootstrap intervals."""
+    from nmt.comet import comet as comet_score
     from nmt.device import set_threads
     from nmt.errors import DataError
     from nmt.evaluation import evaluate as evaluate_system
@@ -81,6 +91,9 @@ def evaluate(
     results = [
         evaluate_system(translator if given is None else given, item, scheme, lowercase, training) for item in testsets
     ]
+    if comet:
+        for item in results:
+            item.scores.append(comet_score(comet, item.testset.source, item.hypotheses, item.testset.target))
     for line in translator.report.summary():
         note(f"nmt: {line}")
     if save:

@@ -97,7 +97,8 @@ def _run(
         data = Path(os.environ.get("NMT_DATA", ""))
         gold = ["--pairs", str(data / plan.pairs), "--gold", str(data / plan.gold), "--format", "json"]
         (run / "alignment.json").write_text(_call(run, threads, "attend", str(run), *gold))
-    _call(run, threads, "evaluate", str(run), "--testset", plan.testset, "--save", str(run / "results"))
+    testsets = [item for name in (plan.testset, *plan.also) for item in ("--testset", name)]
+    _call(run, threads, "evaluate", str(run), *testsets, "--save", str(run / "results"))
     note(f"done: {system.name}, seed {seed}")
 
 
@@ -136,7 +137,7 @@ def _read(place: Path, plan: Study, system: System, seed: int, testset: TestSet)
     if plan.measure == "accuracy":
         buckets = accuracy_by_length(testset.source, lines, testset.target)
     else:
-        (evaluation,) = result["evaluations"]
+        evaluation = next(item for item in result["evaluations"] if item["testset"] == plan.testset)
         buckets = [Bucket(**{**item, "bleu": Score(**item["bleu"])}) for item in evaluation["by_length"]]
     rate = None
     if (run / "alignment.json").exists():

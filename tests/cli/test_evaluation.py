@@ -216,3 +216,23 @@ def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> No
         assert message in result.output
     result = run("attend", trained, "--layer", "2", stdin=b"ein Hund\n")
     assert "--layer must be between 1 and 1, got 2" in result.output
+
+
+def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -> None:
+    """The command sees sources, translations and references; what it prints as the system's score is shown."""
+    script = tmp_path / "comet-score"
+    script.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        "files = [open(sys.argv[sys.argv.index(flag) + 1]).read().splitlines() for flag in ('-s', '-t', '-r')]\n"
+        "assert len(set(map(len, files))) == 1\nprint('score: 0.8512')\n"
+    )
+    script.chmod(0o755)
+    result = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", script)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"comet +85\.12 .*model:Unbabel/wmt22-comet-da", result.stdout)
+    script.write_text("#!/bin/sh\necho no such model >&2; exit 1\n")
+    failed = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", script)
+    assert failed.exit_code == 1
+    assert "gave no score: no such model" in failed.output
+    missing = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", tmp_path / "nothing")
+    assert "--comet takes the path of comet-score" in missing.output
