@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,19 @@ def test_results_carry_their_provenance() -> None:
         assert {"device", "versions", "seed", "seconds", "parameters", "evaluations"} <= result.keys(), path
         for evaluation in result["evaluations"]:
             assert all(score["signature"] for score in evaluation["scores"]), path
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results() -> None:
+    """Each score with its interval in a row that links to a recipe stands, rounded, in that recipe's result."""
+    rows = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("| [")]
+    checked = 0
+    for row in rows:
+        link = re.search(r"\]\(recipes/([\w-]+)\)", row)
+        if link is None or not (path := ROOT / "recipes" / link[1] / "result.json").exists():
+            continue
+        scores = [score for part in json.loads(path.read_text())["evaluations"] for score in part["scores"]]
+        known = {tuple(f"{score[key]:.1f}" for key in ("value", "low", "high")) for score in scores}
+        for shown in re.findall(r"(\d+\.\d) \[(\d+\.\d), (\d+\.\d)\]", row):
+            assert shown in known, f"README says {shown} of {link[1]}"
+            checked += 1
+    assert checked > 10
