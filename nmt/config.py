@@ -286,7 +286,7 @@ class TrainingConfig(Section):
     schedule: Literal["cosine", "inverse_square_root", "trapezoid", "plateau", "constant"] = "cosine"
     """Course of the learning rate after warm-up; a trapezoid falls linearly to zero over the last fifth."""
     warmup: Annotated[int, Field(ge=0)] | None = None
-    """Updates of linear warm-up; by family: 200 for RNNs, 800 for Transformers (at most a tenth of all updates)."""
+    """Updates of linear warm-up; by family: 200, for Transformers 800 (of `cosine` and `trapezoid` at most a tenth of all)."""
     plateau_patience: PositiveInt = 2
     """Validations without improvement before `plateau` halves the learning rate."""
     adam_betas: tuple[Probability, Probability] = (0.9, 0.98)

@@ -22,12 +22,14 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Adam
 def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_factor: float = 1.0) -> float:
     """Learning rate of an update, counted from 1, of `updates` in all.
 
-    Linear warm-up over `warmup` updates, at most a tenth of all; then by schedule: half a cosine down to zero,
+    Linear warm-up over `warmup` updates, of a schedule that ends at most a tenth of all; then half a cosine down to zero,
     peak * sqrt(warmup / update) (Vaswani et al. 2017, equation 3), the peak until it falls linearly to zero over the last
     fifth (Zhai et al. 2022), `plateau_factor` times the peak, or the peak.
     """
     peak = config.learning_rate
-    warmup = max(1, min(config.warmup or 1, updates // 10))
+    warmup = max(1, config.warmup or 1)
+    if config.schedule in ("cosine", "trapezoid"):  # which a small budget may make shorter than the warm-up
+        warmup = max(1, min(warmup, updates // 10))
     if update < warmup:
         return peak * update / warmup
     match config.schedule:

@@ -31,8 +31,9 @@ def test_plateau_scales_the_peak_and_constant_keeps_it() -> None:
     assert learning_rate(500, 1000, _config(schedule="constant")) == pytest.approx(0.1)
 
 
-def test_warmup_is_at_most_a_tenth() -> None:
+def test_warmup_is_at_most_a_tenth_of_a_schedule_that_ends() -> None:
     assert learning_rate(5, 50, _config(warmup=1000)) == pytest.approx(0.1)
+    assert learning_rate(5, 50, _config(warmup=1000, schedule="inverse_square_root")) == pytest.approx(0.1 * 5 / 1000)
 
 
 def test_without_weight_decay_it_is_adam_and_vectors_never_decay() -> None:
