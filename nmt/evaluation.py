@@ -9,7 +9,7 @@ from typing import Any
 
 from nmt.config import Tokenization
 from nmt.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
-from nmt.metrics import Bucket, Score, bleu_by, bleu_by_length, score
+from nmt.metrics import Bucket, MetricName, Score, bleu_by, bleu_by_length, score
 from nmt.prepared import TestSet
 from nmt.translator import Translator
 
@@ -52,6 +52,7 @@ def evaluate(
     tokenize: Tokenization = "13a",
     lowercase: bool = False,
     training: Sequence[str] = (),
+    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
 ) -> Evaluation:
     """Scores a translator, or translations that exist already.
 
@@ -60,6 +61,7 @@ def evaluate(
         testset: sources and references.
         tokenize: sacreBLEU's tokenisation of BLEU; `none` for text that is tokenised already.
         lowercase: score lower-cased BLEU too.
+        metrics: wanted; TER takes its time over long translations that are all wrong.
         training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
 
     Raises:
@@ -68,7 +70,7 @@ def evaluate(
     start = perf_counter()
     hypotheses = system.translate(testset.source) if isinstance(system, Translator) else list(system)
     seconds = perf_counter() - start if isinstance(system, Translator) else 0.0
-    scores = score(hypotheses, testset.target, tokenize=tokenize)
+    scores = score(hypotheses, testset.target, tokenize=tokenize, metrics=metrics)
     if lowercase:
         scores += score(hypotheses, testset.target, tokenize=tokenize, lowercase=True, metrics=("bleu",))
     buckets = bleu_by_length(testset.source, hypotheses, testset.target, tokenize)

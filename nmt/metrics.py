@@ -62,6 +62,19 @@ def parse_tokenization(name: str) -> Tokenization:
     return cast(Tokenization, name)
 
 
+def parse_metrics(names: Sequence[str]) -> list[MetricName]:
+    """The metrics of those names; of none, all.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
+    known = get_args(MetricName)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--metric must be one of {', '.join(known)}, got {name}")
+    return [metric for metric in known if metric in names or not names]
+
+
 def score(
     hypotheses: Sequence[str],
     references: Sequence[str],

@@ -15,6 +15,7 @@ from nmt.alignment import align_words, coverage, word_numbers
 from nmt.batching import search_batches
 from nmt.checkpoint import LoadedModel, load_model
 from nmt.config import SamplingConfig, SearchConfig
+from nmt.constrained import Phrases, constrained_beam_search
 from nmt.dataset import Ragged
 from nmt.device import SearchPrecision, choose_device, choose_search_precision, fast_products, onednn_is_faster
 from nmt.diverse import diverse_beam_search
@@ -107,6 +108,8 @@ class Options:
     """Rank what was drawn by how much it agrees with the other draws (Eikema and Aziz 2020) instead of by probability."""
     forbidden: Sequence[str] = ()
     """Words or phrases that no translation may contain, as they are written."""
+    constrained: bool = False
+    """Lines carry phrases, after tabs, that their translations must contain (Post and Vilar 2018)."""
     align: bool = False
     """Give the links between words."""
     replace_unknown: bool = False
@@ -171,6 +174,10 @@ class Translator:
         self._rules = self._fixed_rules()
         if engine is not None and (others or self._rules or self.options.sampling or self.search.groups > 1):
             raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
+        if self.options.constrained and (engine is not None or self.options.sampling or self.search.groups > 1):
+            raise ConfigError(
+                "phrases that must be said need a plain beam search, without sampling, groups or another engine"
+            )
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """One translation per line, in order; blank lines stay blank."""
@@ -196,6 +203,10 @@ class Translator:
             raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
         if prefixes is not None and self.engine is not None:
             raise ConfigError("another engine takes no prefixes")
+        phrases: list[list[list[int]]] = [[] for _ in lines]
+        if self.options.constrained:
+            lines, required = zip(*(line.partition("\t")[::2] for line in lines), strict=True) if lines else ((), ())
+            phrases = [self._required(text) for text in required]
         ids, owners = self._encode_source(lines)
         starts = [[]] * len(lines) if prefixes is None else self.tokenizers.target.encode(self._cleaned(prefixes))
         parts: list[list[Translation]] = [[] for _ in ids]
@@ -203,17 +214,24 @@ class Translator:
         lengths = [len(ids[index]) + 1 for index in filled]
         for batch in search_batches(lengths, self.search.batch_tokens, self.search.beam, self.batch_size):
             rows = [filled[index] for index in batch]
-            begins = [starts[owners[row]] if row == 0 or owners[row - 1] != owners[row] else [] for row in rows]
+            fresh = [row == 0 or owners[row - 1] != owners[row] for row in rows]
+            begins = [starts[owners[row]] if new else [] for row, new in zip(rows, fresh, strict=True)]
+            wished = [phrases[owners[row]] if new else [] for row, new in zip(rows, fresh, strict=True)]
             sources = [ids[row] for row in rows]
             wanted = self.search.beam if self.options.mbr else count
-            hypotheses = self.search_batch(sources, wanted, begins, [first + owners[row] for row in rows])
+            hypotheses = self.search_batch(sources, wanted, begins, [first + owners[row] for row in rows], wished)
             found = self._to_text(sources, hypotheses)
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = self._by_agreement(translations)[:count] if self.options.mbr else translations
         return _joined(parts, owners, len(lines))
 
     def search_batch(
-        self, ids: list[list[int]], count: int, begins: Sequence[list[int]] = (), numbers: Sequence[int] = ()
+        self,
+        ids: list[list[int]],
+        count: int,
+        begins: Sequence[list[int]] = (),
+        numbers: Sequence[int] = (),
+        phrases: Sequence[Phrases] = (),
     ) -> list[list[Hypothesis]]:
         """Hypotheses of one batch of sentences given as token ids.
 
@@ -222,6 +240,7 @@ class Translator:
             count: hypotheses wanted of each.
             begins: what each translation begins with; nothing if left out.
             numbers: of the sentences, for the draws of sampling.
+            phrases: token ids that each translation must contain.
         """
         wanted = self.search.beam if self.search.coverage_penalty else count
         source, lengths = _pad(ids, before=-1, after=EOS)
@@ -232,6 +251,8 @@ class Translator:
         elif self.options.sampling is not None:
             numbers = numbers or range(len(ids))
             found = sample(self.searched, source, lengths, self.search, self.options.sampling, numbers, rules)
+        elif any(phrases):
+            found = constrained_beam_search(self.searched, source, lengths, self.search, phrases, wanted, rules)
         else:
             search = diverse_beam_search if self.search.groups > 1 else beam_search
             # For a few sentences at a time what it costs to set such a product up outweighs its speed.
@@ -293,6 +314,10 @@ class Translator:
             encoded = self.tokenizers.target.encode(self._cleaned(self.options.forbidden))
             rules.append(Forbidden([tokens for tokens in encoded if tokens]))
         return rules
+
+    def _required(self, text: str) -> list[list[int]]:
+        """Token ids of phrases between tabs."""
+        return [tokens for tokens in self.tokenizers.target.encode(self._cleaned(text.split("\t"))) if tokens]
 
     def _tokens(self, lines: Sequence[str]) -> list[list[int]]:
         # A giant line is cut before it is tokenised: no token of text is longer than its characters are many.

@@ -203,6 +203,14 @@ ForbidOption = Annotated[
         help="Words never to be said. Repeatable.",
     ),
 ]
+ConstrainedOption = Annotated[
+    bool,
+    typer.Option(
+        "--constrained",
+        rich_help_panel=CONTENT,
+        help="Lines carry phrases, after tabs, that their translations must contain.",
+    ),
+]
 NoRepeatNgramOption = Annotated[
     int | None,
     typer.Option(

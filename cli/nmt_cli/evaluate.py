@@ -34,6 +34,26 @@ TokenizeOption = Annotated[
         show_default=False,
     ),
 ]
+DifficultyOption = Annotated[
+    bool,
+    typer.Option(
+        "--difficulty",
+        help="Show BLEU by the rarest source word too, and by new source trigrams.",
+    ),
+]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="bleu, chrf2 or ter. Repeatable. Default: all.", show_default=False),
+]
+CometOption = Annotated[
+    str | None,
+    typer.Option(
+        "--comet",
+        metavar="COMMAND",
+        help="COMET too, by the comet-score of an environment that has it.",
+        show_default=False,
+    ),
+]
 
 
 def evaluate(
@@ -47,23 +67,10 @@ def evaluate(
         Path | None, typer.Option("--save", help="Folder for the translations and result.json.", show_default=False)
     ] = None,
     lowercase: LowercaseOption = False,
-    difficulty: Annotated[
-        bool,
-        typer.Option(
-            "--difficulty",
-            help="Show BLEU by the rarest source word too, and by new source trigrams.",
-        ),
-    ] = False,
+    difficulty: DifficultyOption = False,
     tokenize: TokenizeOption = None,
-    comet: Annotated[
-        str | None,
-        typer.Option(
-            "--comet",
-            metavar="COMMAND",
-            help="COMET too, by the comet-score of an environment that has it.",
-            show_default=False,
-        ),
-    ] = None,
+    metric: MetricOption = None,
+    comet: CometOption = None,
     beam: BeamOption = None,
     batch_size: BatchSizeOption = None,
     as_json: JsonOption = False,
@@ -75,6 +82,7 @@ def evaluate(
     from nmt.device import set_threads
     from nmt.errors import DataError
     from nmt.evaluation import evaluate as evaluate_system
+    from nmt.metrics import parse_metrics
     from nmt.text import read_lines
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets, choose_tokenization
@@ -87,9 +95,11 @@ def evaluate(
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
     given = read_lines(hypothesis) if hypothesis else None
+    metrics = parse_metrics(metric or [])
     training = prepare(translator.recipe).training_text().source if difficulty else ()
     results = [
-        evaluate_system(translator if given is None else given, item, scheme, lowercase, training) for item in testsets
+        evaluate_system(translator if given is None else given, item, scheme, lowercase, training, metrics)
+        for item in testsets
     ]
     if comet:
         for item in results:

@@ -98,7 +98,7 @@ def _run(
         gold = ["--pairs", str(data / plan.pairs), "--gold", str(data / plan.gold), "--format", "json"]
         (run / "alignment.json").write_text(_call(run, threads, "attend", str(run), *gold))
     testsets = [item for name in (plan.testset, *plan.also) for item in ("--testset", name)]
-    _call(run, threads, "evaluate", str(run), *testsets, "--save", str(run / "results"))
+    _call(run, threads, "evaluate", str(run), *testsets, "--metric", "bleu", "--save", str(run / "results"))
     note(f"done: {system.name}, seed {seed}")
 
 

@@ -177,3 +177,19 @@ def test_export_refuses_what_it_cannot_do(trained: Path, tmp_path: Path) -> None
     assert "Transformers only" in run("export", trained, "--output", tmp_path / "x").stderr
     assert "refused" in run("export", trained, "--to", "huggingface", "--output", tmp_path / "x").stderr
     assert "is there already" in run("export", trained, "--output", tmp_path).stderr
+
+
+def test_lines_may_carry_phrases(trained: Path) -> None:
+    """After tabs; a line without them is translated as ever, and n lines are n lines."""
+    lines = "der Hund schläft .\tbicycle\tgarden\n\nein Mann sieht den Hund .\n".encode()
+    result = run("translate", trained, "--constrained", "--max-length-ratio", "4", stdin=lines)
+    assert result.exit_code == 0, result.output
+    first, second, third, end = result.stdout.split("\n")
+    assert "bicycle" in first
+    assert "garden" in first
+    assert (second, end) == ("", "")
+    assert third == run(
+        "translate", trained, "--max-length-ratio", "4", stdin=lines.split(b"\n")[2] + b"\n"
+    ).stdout.strip("\n")
+    refused = run("translate", trained, "--constrained", "--sample", stdin=lines)
+    assert "need a plain beam search" in refused.output
