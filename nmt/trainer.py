@@ -402,6 +402,7 @@ class Trainer:
                 "updates": self.progress.updates,
                 "budget": self.budget,
                 "parameters": self.model.parameter_count,
+                "receptive_field": self.model.receptive_field,
                 "device": describe(self.device),
                 "processes": self.world.size,
                 "precision": self.progress.precision,

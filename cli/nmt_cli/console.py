@@ -106,6 +106,8 @@ class TrainingDisplay:
         plan = f"{clock(entry['budget'])} of training" if entry["budget"] else f"{entry['updates']} updates"
         sizes = f"{entry['parameters']:,} parameters, {entry['pairs']:,} pairs, {plan}"
         self._line(f"{begun}: {sizes}, {entry['precision']} on {entry['device']}")
+        if field := entry.get("receptive_field"):
+            self._line(f"a state sees {field[0]} positions of the source, {field[1]} of the target")
         batches = f"{entry['batches_per_epoch']} batches of {entry['batch_tokens']} tokens an epoch"
         batches += f", {entry['padding']:.1%} padding"
         self._line(batches + (f", {entry['too_long']} pairs left out as too long" if entry["too_long"] else ""))

@@ -24,6 +24,7 @@ def info(model: ModelArgument, as_json: JsonOption = False, latest: LatestOption
         "direction": f"{loaded.recipe.data.source}-{loaded.recipe.data.target}",
         "parameters": loaded.model.parameter_count,
         "by_part": {name: sum(p.numel() for p in part.parameters()) for name, part in loaded.model.named_children()},
+        **({"receptive_field": field} if (field := loaded.model.receptive_field) else {}),
         "vocabulary": [tokenizers.source.vocabulary_size, tokenizers.target.vocabulary_size],
         "fingerprints": tokenizers.fingerprints,
         **{f"card.{key}": value for key, value in loaded.card.items()},

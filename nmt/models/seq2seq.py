@@ -86,6 +86,11 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
         """
 
     @property
+    def receptive_field(self) -> tuple[int, int] | None:
+        """Source and target positions that a state depends on; None: all, of the source, and all before, of the target."""
+        return None
+
+    @property
     def aligning_layer(self) -> int | None:
         """The layer whose attention is the best word alignment; None: the mean of all."""
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from nmt.checkpoint import load_model
-from nmt.config import SearchConfig
+from nmt.config import Recipe, SearchConfig
+from nmt.metrics import Bucket, accuracy_by_length
 from nmt.trainer import Trainer
 from nmt.translator import Translator
 from nmt_data.prepare import prepare
@@ -89,3 +91,42 @@ def hash_of(string: str) -> int:
     import zlib
 
     return zlib.crc32(string.encode())
+
+
+@pytest.mark.slow
+def test_what_a_fixed_vector_holds_grows_with_it_and_attention_has_no_such_limit(tmp_path: Path) -> None:
+    """The study of symbols in a small form: strings of up to 14 letters, trained for seconds."""
+    found: dict[str, list[Bucket]] = {}
+    for name, changes in {
+        "narrow": {"hidden": 24},
+        "wide": {"hidden": 128},
+        "attention": {"attention": "bilinear"},
+    }.items():
+        model = {"kind": "rnn", "attention": "none", "embedding": 32, "hidden": 48, "dropout": 0.0} | changes
+        run = tmp_path / name
+        run.mkdir()
+        recipe = _symbols(tmp_path, model)
+        Trainer(recipe, prepare(recipe), run, torch.device("cpu")).run()
+        test = prepare(recipe).testset("test")
+        lines = Translator(load_model(run), search=SearchConfig(beam=1)).translate(test.source)
+        found[name] = accuracy_by_length(test.source, lines, test.target)
+    short, long = ({name: buckets[place].bleu.value for name, buckets in found.items()} for place in (0, -1))
+    assert short["wide"] > 90
+    assert long["attention"] > 90
+    assert long["narrow"] < long["wide"] < 60
+
+
+def _symbols(folder: Path, model: dict[str, Any]) -> Recipe:
+    """Strings of 2 to 14 letters to reverse, and a test of 2, 6, 10 and 14."""
+    generator = random.Random(3)
+    lengths = {"train": range(2, 15), "valid": range(2, 15), "test": (2, 6, 10, 14)}
+    for split, count in (("train", 12_000), ("valid", 50), ("test", 200)):
+        letters = [generator.choices("abcdefghijklmnopqrst", k=generator.choice(lengths[split])) for _ in range(count)]
+        (folder / f"{split}.input").write_text("".join(f"{' '.join(item)}\n" for item in letters))
+        (folder / f"{split}.output").write_text("".join(f"{' '.join(item[::-1])}\n" for item in letters))
+    card = 'name = "symbols"\ntitle = "t"\nlicence = "x"\nlanguages = ["input", "output"]\n[splits]\n'
+    (folder / "card.toml").write_text(card + "".join(f'{split} = "{split}.{{language}}"\n' for split in lengths))
+    training = {"updates": 450, "batch_tokens": 512, "validate_every": 1000, "learning_rate": 6e-3, "warmup": 50}
+    return make_recipe(
+        model, data={"corpus": str(folder / "card.toml"), "limit": None}, training=training | {"label_smoothing": 0.0}
+    )
