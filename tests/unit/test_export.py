@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 from nmt.checkpoint import LoadedModel, load_model
-from nmt.config import SearchConfig
+from nmt.config import SearchConfig, TransformerConfig
 from nmt.errors import ConfigError
 from nmt.export.ctranslate2 import CTranslate2Engine, compare_engines, export_ctranslate2
+from nmt.models import build_model
 from nmt.trainer import Trainer
 from nmt.translator import Options, Translator
 from nmt_data.prepare import prepare
@@ -46,6 +48,15 @@ MODELS: dict[str, dict[str, Any]] = {
         "decoder_layers": 1,
         "tie": "output",
     },
+    "learnt positions, RMSNorm": {
+        "kind": "transformer",
+        "width": 32,
+        "feed_forward": 48,
+        "decoder_layers": 2,
+        "positions": "learned",
+        "normalization": "rms",
+    },
+    "no positions": {"kind": "transformer", "width": 32, "feed_forward": 48, "decoder_layers": 2, "positions": "none"},
 }
 
 
@@ -100,6 +111,20 @@ def test_the_folder_is_complete(transformer: LoadedModel, tmp_path: Path) -> Non
     export_ctranslate2(transformer, folder, "int8")
     assert {"model.bin", "config.json", "joint.spm"} <= {path.name for path in folder.iterdir()}
     assert ctranslate2.Translator(str(folder)).compute_type.startswith("int8")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"positions": "rotary"}, {"positions": "alibi"}, {"scaled": False}, {"residual": False}]
+)
+def test_switches_without_a_counterpart_are_refused(
+    transformer: LoadedModel, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """By name, before anything is written."""
+    config = TransformerConfig.model_validate({**MODELS["pre"], **changes})
+    model = build_model(config, *(transformer.tokenizers.source.vocabulary_size,) * 2)
+    with pytest.raises(ConfigError, match=f"no counterpart of model.{next(iter(changes))}"):
+        export_ctranslate2(dataclasses.replace(transformer, model=model), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 def test_recurrent_models_are_refused(trained: Path, tmp_path: Path) -> None:
