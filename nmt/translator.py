@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,24 +13,24 @@ import torch
 from nmt.alignment import align_words, coverage, word_numbers
 from nmt.batching import search_batches
 from nmt.checkpoint import LoadedModel, load_model
-from nmt.config import SamplingConfig, SearchConfig
+from nmt.config import SearchConfig
 from nmt.constrained import Phrases, constrained_beam_search
 from nmt.dataset import Ragged
 from nmt.device import SearchPrecision, choose_device, choose_search_precision, fast_products, onednn_is_faster
 from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
-from nmt.mbr import Utility, expected_utilities
+from nmt.mbr import expected_utilities
 from nmt.models import Model
 from nmt.models.inference import ready_for_search
 from nmt.models.seq2seq import Seq2Seq
 from nmt.rules import Forbidden, Prefix, Rule
 from nmt.sampling import sample
 from nmt.search import Hypothesis, beam_search, configured_rules, score_targets
+from nmt.shortlist import Shortlist, Shortlisted
 from nmt.text import clean_line, split_long
 from nmt.tokenizer import BOS, EOS, PAD, UNK, language_tag
-
-LongLines = Literal["cut", "split"]
+from nmt.translation import Options, Report, TargetScore, Translation
 
 
 class Engine(Protocol):
@@ -40,91 +39,6 @@ class Engine(Protocol):
     def search(self, ids: list[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
         """The `best` hypotheses of each sentence of one batch."""
         ...
-
-
-@dataclass(frozen=True)
-class Translation:
-    """One translation of one line."""
-
-    text: str
-    log_probability: float
-    """Natural logarithm of its probability, end of sentence counted."""
-    score: float
-    """Log-probability divided by the length penalty."""
-    tokens: int
-    """Length in tokens, end of sentence counted."""
-    alignment: list[tuple[int, int]] | None = None
-    """Links (source word, target word) from 0, if they were asked for."""
-
-
-class TargetScore(NamedTuple):
-    """How probable a given translation is."""
-
-    log_probability: float
-    tokens: int
-
-
-@dataclass
-class Report:
-    """What happened to lines on their way; every cut is counted."""
-
-    lines: int = 0
-    blank: int = 0
-    source_cut: int = 0
-    """Lines longer than the limit, of which only the beginning was translated."""
-    source_split: int = 0
-    """Lines longer than the limit that were translated in parts."""
-    target_cut: int = 0
-    """Translations that were ended at the length limit."""
-    replaced: int = 0
-    """Lines with bytes that are not UTF-8."""
-
-    def add(self, other: Report) -> None:
-        """Counts what happened to other lines too."""
-        for item in dataclasses.fields(self):
-            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
-
-    def summary(self) -> list[str]:
-        """Sentences for the user, none if nothing happened."""
-        lines: list[str] = []
-        if self.replaced:
-            lines.append(f"{self.replaced} lines held bytes that are not UTF-8; those were replaced")
-        if self.source_cut:
-            lines.append(f"{self.source_cut} lines were longer than the limit; only their beginning was translated")
-        if self.source_split:
-            lines.append(f"{self.source_split} lines were longer than the limit and were translated in parts")
-        if self.target_cut:
-            lines.append(f"{self.target_cut} translations were ended at the length limit")
-        return lines
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is wanted beside plain search."""
-
-    sampling: SamplingConfig | None = None
-    """Draw `beam` translations instead of searching."""
-    mbr: Utility | None = None
-    """Rank what was drawn by how much it agrees with the other draws (Eikema and Aziz 2020) instead of by probability."""
-    forbidden: Sequence[str] = ()
-    """Words or phrases that no translation may contain, as they are written."""
-    constrained: bool = False
-    """Lines carry phrases, after tabs, that their translations must contain (Post and Vilar 2018)."""
-    align: bool = False
-    """Give the links between words."""
-    replace_unknown: bool = False
-    """Put the source word that got most attention in place of an unknown one (Luong et al. 2015b)."""
-    long_lines: LongLines = "cut"
-    """What to do with a line above the limit."""
-    max_source: int = 1024
-    """Longest source in tokens."""
-    target_language: str | None = None
-    """Of a model that translates into several; None: the first of its recipe."""
-
-    @property
-    def needs_attention(self) -> bool:
-        """Whether attention has to be looked at after the search."""
-        return self.align or self.replace_unknown
 
 
 class Translator:
@@ -170,6 +84,7 @@ class Translator:
         self.options = options or Options()
         self.batch_size, self.engine = batch_size, engine
         self.report = Report()
+        self._shortlisted = self._narrowed(loaded, precision)
         self._tag = self._language_tag()
         self._rules = self._fixed_rules()
         if engine is not None and (others or self._rules or self.options.sampling or self.search.groups > 1):
@@ -201,8 +116,8 @@ class Translator:
             raise DataError(f"{count} best translations need a beam of {count} at least, got {self.search.beam}")
         if prefixes is not None and len(prefixes) != len(lines):
             raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
-        if prefixes is not None and self.engine is not None:
-            raise ConfigError("another engine takes no prefixes")
+        if prefixes is not None and (self.engine is not None or self._shortlisted):
+            raise ConfigError("prefixes go with our own search over the whole vocabulary alone")
         phrases: list[list[list[int]]] = [[] for _ in lines]
         if self.options.constrained:
             lines, required = zip(*(line.partition("\t")[::2] for line in lines), strict=True) if lines else ((), ())
@@ -259,6 +174,8 @@ class Translator:
             many = self.tuned and self.device.type == "cpu" and len(ids) >= 8
             with fast_products(many and onednn_is_faster()):
                 found = search(self.searched, source, lengths, self.search, wanted, rules)
+        if self._shortlisted:
+            found = self._shortlisted.finished(found)
         if self.search.coverage_penalty:
             found = self._ranked_by_coverage(ids, found)
         return [hypotheses[:count] for hypotheses in found]
@@ -314,6 +231,19 @@ class Translator:
             encoded = self.tokenizers.target.encode(self._cleaned(self.options.forbidden))
             rules.append(Forbidden([tokens for tokens in encoded if tokens]))
         return rules
+
+    def _narrowed(self, loaded: LoadedModel, precision: SearchPrecision) -> Shortlisted | None:
+        """The model among the tokens of a shortlist, if one is asked for."""
+        options = self.options
+        if options.shortlist is None:
+            return None
+        if isinstance(self.model, Ensemble) or self.engine is not None or options.forbidden or options.constrained:
+            raise ConfigError(
+                "--shortlist goes with one model and plain search or sampling, without phrases or prefixes"
+            )
+        shortlist = Shortlist.load(options.shortlist, loaded.tokenizers.fingerprints)
+        self.searched = narrowed = Shortlisted(self.model, loaded.model.output, shortlist, precision)
+        return narrowed
 
     def _required(self, text: str) -> list[list[int]]:
         """Token ids of phrases between tabs."""

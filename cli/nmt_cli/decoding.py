@@ -203,6 +203,15 @@ ForbidOption = Annotated[
         help="Words never to be said. Repeatable.",
     ),
 ]
+ShortlistOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--shortlist",
+        show_default=False,
+        rich_help_panel=ENGINE,
+        help="Search among the likely translations of each line's words alone; `nmt shortlist` makes the file.",
+    ),
+]
 ConstrainedOption = Annotated[
     bool,
     typer.Option(

@@ -24,6 +24,7 @@ from nmt_cli import (
     report,
     reproduce,
     score,
+    shortlist,
     study,
     tokenizer,
     train,
@@ -81,6 +82,7 @@ app.command("attend")(attend.attend)
 app.command("score")(score.score)
 app.command("tune-decoding")(tune.tune_decoding)
 app.command("export")(export.export)
+app.command("shortlist")(shortlist.shortlist)
 app.command("average")(average.average)
 app.command("info")(info.info)
 app.command("report")(report.report)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nmt.translator import Options, Translator
+    from nmt.translation import Options
+    from nmt.translator import Translator
 
 
 def open_translator(

@@ -19,7 +19,8 @@ from nmt_cli.streams import WINDOW, Meter, Sink, chunks, decode, job_of, reading
 from nmt_cli.workers import Task, translated
 
 if TYPE_CHECKING:
-    from nmt.translator import Report, Translation, Translator
+    from nmt.translation import Report, Translation
+    from nmt.translator import Translator
 
 FORMATS = ("text", "tsv", "moses", "json")
 
@@ -63,6 +64,7 @@ def translate(
     repetition_penalty: options.RepetitionPenaltyOption = None,
     replace_unknown: options.ReplaceUnknownOption = False,
     ensemble: options.EnsembleOption = None,
+    shortlist: options.ShortlistOption = None,
     engine: options.EngineOption = "nmt",
     workers: options.WorkersOption = 1,
     precision: options.PrecisionOption = "auto",
@@ -132,7 +134,7 @@ def open_from(given: Mapping[str, Any]) -> Translator:
     from nmt.errors import ConfigError
     from nmt.mbr import Utility
     from nmt.recipes import parse_sampling
-    from nmt.translator import Options
+    from nmt.translation import Options
 
     for name, allowed in (("output_format", FORMATS), ("long_lines", ("cut", "split"))):
         if given[name] not in (None, *allowed):
@@ -156,6 +158,7 @@ def open_from(given: Mapping[str, Any]) -> Translator:
         mbr=given["mbr"],
         forbidden=given["forbid"] or (),
         constrained=given["constrained"],
+        shortlist=given["shortlist"],
         align=given["align"],
         replace_unknown=given["replace_unknown"],
         long_lines=given["long_lines"],

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nmt.translator import Report, Translation, Translator
+    from nmt.translation import Report, Translation
+    from nmt.translator import Translator
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _begin(given: Mapping[str, Any]) -> None:
 
 
 def _work(task: Task) -> Outcome:
-    from nmt.translator import Report
+    from nmt.translation import Report
 
     (translator,) = _own
     translator.report = Report()

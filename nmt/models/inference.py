@@ -43,6 +43,19 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
     return ready
 
 
+def ready_output(linear: nn.Linear, precision: SearchPrecision, device: torch.device) -> nn.Linear:
+    """An output layer as `ready_for_search` makes it; typed as what it stands in for."""
+    linear = linear.to(device)
+    if linear.weight.dtype == torch.float64:
+        return linear
+    if device.type == "cpu" and precision == "int8":
+        return Int8Linear(linear, torch.float32)  # type: ignore[return-value]
+    half = precision != "fp32" and (device.type != "cpu" or has_fast_bf16())
+    linear = linear.to(torch.bfloat16 if half else torch.float32)
+    packed = device.type == "cpu" and _works(PackedLinear, tolerance=1e-5)
+    return PackedLinear(linear) if packed else linear  # type: ignore[return-value]
+
+
 class PackedLinear(nn.Module):
     """A linear layer whose weight stays in oneDNN's blocked layout: no reordering at each product, as few rows as they be."""
 

@@ -15,7 +15,8 @@ from nmt.errors import ConfigError
 from nmt.export.ctranslate2 import CTranslate2Engine, compare_engines, export_ctranslate2
 from nmt.models import build_model
 from nmt.trainer import Trainer
-from nmt.translator import Options, Translator
+from nmt.translation import Options
+from nmt.translator import Translator
 from nmt_data.prepare import prepare
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe

@@ -11,7 +11,8 @@ from command import run
 from nmt.checkpoint import load_model
 from nmt.config import SamplingConfig
 from nmt.mbr import expected_utilities
-from nmt.translator import Options, Translator
+from nmt.translation import Options
+from nmt.translator import Translator
 
 SAMPLES = ["a dog runs", "a dog runs", "the dog runs", "a cat sleeps", "x"]
 

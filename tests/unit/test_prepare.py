@@ -20,7 +20,8 @@ from nmt.prepared import TestSet
 from nmt.recipes import load_recipe, recipe_to_toml
 from nmt.stream import mixed
 from nmt.trainer import Trainer
-from nmt.translator import Options, Translator
+from nmt.translation import Options
+from nmt.translator import Translator
 from nmt_data.audit import audit, without_leaks
 from nmt_data.cards import card_names, load_card
 from nmt_data.cleaning import Cleaner, normalise

@@ -12,7 +12,8 @@ import nmt
 from nmt.checkpoint import load_model
 from nmt.config import SearchConfig
 from nmt.errors import DataError
-from nmt.translator import Options, Translator
+from nmt.translation import Options
+from nmt.translator import Translator
 from nmt_data.synthetic import phrasebook
 
 

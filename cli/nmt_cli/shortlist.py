@@ -1,0 +1,32 @@
+"""`nmt shortlist`: which target tokens the source tokens of a corpus become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmt_cli.console import note
+from nmt_cli.options import LatestOption, ModelArgument
+
+
+def shortlist(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
+    each: Annotated[int, typer.Option(min=1, help="Candidates of a source token.")] = 40,
+    frequent: Annotated[int, typer.Option(min=0, help="Frequent target tokens that are candidates of all.")] = 200,
+    latest: LatestOption = False,
+) -> None:
+    """Make a vocabulary shortlist from a model's training corpus, for `nmt translate --shortlist`: faster search on CPU."""
+    from nmt.checkpoint import load_model
+    from nmt.shortlist import Shortlist
+    from nmt_data.prepare import prepare
+
+    loaded = load_model(model, latest)
+    prepared = prepare(loaded.recipe, say=note)
+    sizes = loaded.tokenizers.source.vocabulary_size, loaded.tokenizers.target.vocabulary_size
+    found = Shortlist.build(prepared.train, sizes, loaded.tokenizers.fingerprints, each, frequent)
+    found.save(output)
+    note(f"{each} candidates of each of {sizes[0]:,} source tokens, and {len(found.frequent)} of all")
+    typer.echo(str(output))
