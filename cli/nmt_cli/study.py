@@ -156,8 +156,8 @@ def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, f
     }
     if len(joined) < 2:
         return {}
-    found = paired_test(joined, testset.target * len(plan.seeds))
-    return {item.system: item.p_value for item in found if item.metric.lower() == "bleu"}
+    found = paired_test(joined, testset.target * len(plan.seeds), bleu_alone=True)
+    return {item.system: item.p_value for item in found}
 
 
 def _folder(place: Path, system: System, seed: int) -> Path:
