@@ -69,6 +69,8 @@ def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> lis
 def state(folder: Path) -> str:
     """Of a recipe: whether it was run, and whether what was expected came."""
     expectations, path = load_expectations(folder), folder / "result.json"
+    if (folder / "study.toml").exists():
+        return "study, run here" if (folder / "results.json").exists() else "study, not yet run"
     if not path.exists():
         return "expected from the literature" if expectations else "not yet run"
     if not expectations:
