@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from nmt.alignment import Link, merge_words, word_numbers
+from nmt.alignment import Link, grow_diagonal, merge_words, word_numbers
 from nmt.errors import ConfigError, DataError
 from nmt.translator import Translator
 
 # L layers, H heads, I source words, J target words
 
 END = "</s>"
+Way = Literal["target", "source", "both"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,17 @@ class Attention:
         heads = maps.mean(0) if place is None else maps[place]  # (H, J, I)
         return heads.mean(0) if head is None else heads[head - 1]
 
-    def links(self, layer: int | None = None, head: int | None = None, shifted: bool = False) -> set[Link]:
-        """Each target word to the source word that gets most of its attention, the end left out."""
+    def links(
+        self, layer: int | None = None, head: int | None = None, shifted: bool = False, way: Way = "target"
+    ) -> set[Link]:
+        """Each target word to the source word that gets most of its attention, the end left out.
+
+        Or each source word to the target word that gives it most, or both, joined by grow-diag.
+        """
         weights = self.chosen(layer, head, shifted)[: len(self.target), : len(self.source)]
-        return {(int(best), word) for word, best in enumerate(weights.argmax(1))} if self.source else set()
+        by_target = {(int(best), word) for word, best in enumerate(weights.argmax(1))}
+        by_source = {(word, int(best)) for word, best in enumerate(weights.argmax(0))}
+        return {"target": by_target, "source": by_source, "both": grow_diagonal(by_target, by_source)}[way]
 
     @property
     def entropy(self) -> Tensor:

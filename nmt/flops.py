@@ -52,15 +52,23 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch) -> float:
     width = ways * config.hidden
     attends = config.attention != "none"
     context = width if attends else config.hidden
+    later = attends and config.query == "current"  # the context comes after the recurrence
+    inputs = config.embedding + config.hidden + (config.hidden * config.input_feeding if later else context)
     encoder = ways * gates * (config.embedding + config.hidden + (config.layers - 1) * (width + config.hidden))
-    decoder = gates * (config.embedding + context + config.hidden + (config.layers - 1) * 2 * config.hidden)
+    decoder = gates * (inputs + (config.layers - 1) * 2 * config.hidden)
     readout = config.embedding * (2 if config.readout == "maxout" else 1)
     decoder += readout * (config.hidden + config.embedding + context) + config.embedding * vocabulary
     if not attends:
         return sources * encoder + targets * decoder
     looks = float((batch.lengths * batch.target_output.ne(PAD).sum(1)).sum())
-    encoder += width * config.hidden  # keys
-    decoder += config.hidden * config.hidden  # queries
+    if config.attention in ("additive", "bilinear", "multi_head"):
+        encoder += width * config.hidden  # keys
+    if config.attention in ("additive", "multi_head"):
+        decoder += config.hidden * config.hidden  # queries
+    if config.values == "projected":
+        encoder += width * width
+    if config.input_feeding:
+        decoder += (width + config.hidden) * config.hidden
     return sources * encoder + targets * decoder + looks * (config.hidden + width)
 
 

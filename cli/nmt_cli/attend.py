@@ -14,7 +14,7 @@ from nmt_cli.console import note, print_table
 from nmt_cli.options import DeviceOption, LatestOption, ModelArgument
 
 if TYPE_CHECKING:
-    from nmt.attend import Attention
+    from nmt.attend import Attention, Way
     from nmt.translator import Translator
 
 Pair = tuple[str, str | None]
@@ -186,12 +186,13 @@ def _print_error_rates(
     back = [_attend(other, target or "", source, number) for number, (source, target) in enumerate(lines, 1) if other]
     for shifted in (False, True):
         for layer in range(1, seen[0].maps.shape[0] + 1):
-            name = f"layer {layer}, {'shifted' if shifted else 'predicting'}"
-            systems[name] = [item.links(layer, shifted=shifted) for item in seen]
+            for way, words in _WAYS.items():
+                name = f"layer {layer}, {'shifted' if shifted else 'predicting'}, {words}"
+                systems[name] = [item.links(layer, shifted=shifted, way=way) for item in seen]
         if back:
             turned = [{(one, two) for two, one in item.links(shifted=shifted)} for item in back]
             both = zip((item.links(shifted=shifted) for item in seen), turned, strict=True)
-            name = f"both directions, {'shifted' if shifted else 'predicting'}, grow-diag"
+            name = f"both models, {'shifted' if shifted else 'predicting'}, grow-diag"
             systems[name] = [grow_diagonal(one, two) for one, two in both]
     scores = {name: score_links(links, gold) for name, links in systems.items()}
     if as_json:
@@ -206,6 +207,9 @@ def _print_error_rates(
         ("links", "error rate", "precision", "recall"),
         [[name, *(f"{100 * part:.1f}" for part in vars(score).values())] for name, score in scores.items()],
     )
+
+
+_WAYS: dict[Way, str] = {"target": "each target word", "source": "each source word", "both": "both, grow-diag"}
 
 
 def _attend(translator: Translator, source: str, target: str, number: int) -> Attention:

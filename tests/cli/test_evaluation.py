@@ -198,7 +198,7 @@ def test_attend_shows_links_pictures_and_error_rates(trained: Path, tmp_path: Pa
     table = run("attend", trained, "--pairs", tmp_path / "pairs", "--gold", tmp_path / "gold", "--reverse", trained)
     assert table.exit_code == 0, table.output
     assert re.search(r"diagonal +0\.0 +100\.0 +100\.0", table.stdout)
-    assert re.search(r"both directions, shifted, grow-diag +\d", table.stdout)
+    assert re.search(r"both models, shifted, grow-diag +\d", table.stdout)
 
 
 def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> None:

@@ -87,6 +87,15 @@ def test_every_family_shows_its_layers_and_heads(name: str, prepared: Prepared) 
     torch.testing.assert_close(seen.shifted, seen.maps[:, :, 1:, :4])
 
 
+def test_links_go_from_either_side() -> None:
+    """Each target word has one, or each source word, or what both agree on and its neighbours."""
+    weights = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.3, 0.6]])
+    seen = Attention(["a", "b", "c"], ["x", "y"], weights[None, None], weights[None, None], layer=0)
+    assert seen.links() == {(0, 0), (2, 1)}
+    assert seen.links(way="source") == {(0, 0), (1, 0), (2, 1)}
+    assert seen.links(way="both") == {(0, 0), (1, 0), (2, 1)}
+
+
 def test_layers_and_heads_are_chosen_from_one() -> None:
     maps = torch.arange(2 * 2 * 2 * 2, dtype=torch.float64).view(2, 2, 2, 2)
     seen = Attention(["a"], ["b"], maps, maps[:, :, 1:, :1], layer=0)
