@@ -93,10 +93,10 @@ def score(
     return [_score_one(metric, hypotheses, references, tokenize, lowercase, resamples) for metric in metrics]
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = False) -> float:
-    """BLEU without an interval, for validation during training."""
+def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: Tokenization = "13a") -> float:
+    """BLEU without an interval or a word about tokenised text, for validation during training."""
     _check(hypotheses, references)
-    return float(BLEU(lowercase=lowercase).corpus_score(list(hypotheses), [list(references)]).score)
+    return float(BLEU(tokenize=tokenize, force=True).corpus_score(list(hypotheses), [list(references)]).score)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:

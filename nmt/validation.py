@@ -55,7 +55,7 @@ class Validator:
             loss=loss,
             perplexity=exp(loss),
             accuracy=accuracy,
-            bleu=bleu(hypotheses, self.target),
+            bleu=bleu(hypotheses, self.target, self.prepared.report.get("tokenize", "13a")),
             chrf=chrf(hypotheses, self.target) if self.config.metric == "chrf" else None,
         )
 

@@ -145,6 +145,7 @@ def _read(recipe: Recipe, parts: Sequence[_Part]) -> _Texts:
         "corpus": first.card.name,
         "licence": first.card.licence,
         "synthetic": first.card.synthetic,
+        "tokenize": first.card.tokenize,
         "source": first.source,
         "target": first.target,
         "parts": [
