@@ -168,7 +168,8 @@ def _score_one(
     scorer: Metric
     match metric:
         case "bleu":
-            scorer = BLEU(tokenize=tokenize, lowercase=lowercase)
+            # Who asks for no tokenisation knows that the text is tokenised: no warning.
+            scorer = BLEU(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")
         case "chrf2":
             scorer = CHRF(lowercase=lowercase)
         case "ter":

@@ -61,7 +61,7 @@ def paired_test(
     for name, lines in systems.items():
         if len(lines) != len(references):
             raise DataError(f"{name} has {len(lines)} translations for {len(references)} references")
-    metrics: dict[str, Metric] = {"BLEU": BLEU(tokenize=tokenize)}
+    metrics: dict[str, Metric] = {"BLEU": BLEU(tokenize=tokenize, force=tokenize == "none")}
     if not bleu_alone:
         metrics |= {"chrF2": CHRF(), "TER": TER()}
     named: list[tuple[str, Sequence[str]]] = [(name, list(lines)) for name, lines in systems.items()]
