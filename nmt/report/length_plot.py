@@ -36,7 +36,8 @@ def plot_by_length(
         measure: what the buckets hold.
         trained: longest source in the training data, in words; what lies beyond is shaded.
     """
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    crowded = len(systems) > 4
+    figure = Figure(figsize=(9 if crowded else 7, 4.2), layout="constrained")
     axes = figure.subplots()
     for index, (name, buckets) in enumerate(systems.items()):
         shown = [bucket for bucket in buckets if bucket.sentences >= _FEWEST]
@@ -57,5 +58,8 @@ def plot_by_length(
         axes.text(trained + 1, 0.97 * top, "longer than any training sentence", fontsize=8, color="0.35", va="top")
         axes.set_xlim(right=right)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="best")
+    if crowded:
+        figure.legend(frameon=False, loc="outside right upper", fontsize=9)
+    else:
+        axes.legend(frameon=False, loc="best")
     figure.savefig(path, dpi=150)
