@@ -138,7 +138,7 @@ def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
     engine = CTranslate2Engine(transformer)
     with pytest.raises(ConfigError, match="leave the other options out"):
         Translator(transformer, options=Options(forbidden=["x"]), engine=engine)
-    with pytest.raises(ConfigError, match="no prefixes"):
+    with pytest.raises(ConfigError, match="prefixes go with our own search"):
         Translator(transformer, engine=engine).translate_n_best(["x"], 1, ["y"])
     with pytest.raises(ConfigError, match="GNMT"):
         engine.search([[5, 6]], SearchConfig(length_penalty="gnmt"))
