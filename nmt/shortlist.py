@@ -121,7 +121,8 @@ class Shortlisted:
 
     def __init__(self, model: Model, output: nn.Linear, shortlist: Shortlist, precision: SearchPrecision) -> None:
         """For a model that is ready for search, and its output layer as it was before."""
-        self.model, self.shortlist, self.precision = model, shortlist, precision
+        self.model, self.shortlist = model, shortlist
+        self.precision: SearchPrecision = precision
         self.full, self.plain = model.output, output
         self.ids = torch.arange(output.out_features)
 

@@ -138,7 +138,10 @@ def _read(place: Path, plan: Study, system: System, seed: int, testset: TestSet)
         buckets = accuracy_by_length(testset.source, lines, testset.target)
     else:
         evaluation = next(item for item in result["evaluations"] if item["testset"] == plan.testset)
-        buckets = [Bucket(**{**item, "bleu": Score(**item["bleu"])}) for item in evaluation["by_length"]]
+        buckets = [
+            Bucket(item["low"], item["high"], item["sentences"], Score(**item["bleu"]))
+            for item in evaluation["by_length"]
+        ]
     rate = None
     if (run / "alignment.json").exists():
         rates = json.loads((run / "alignment.json").read_text(encoding="utf-8"))

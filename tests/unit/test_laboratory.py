@@ -211,7 +211,7 @@ def test_no_gradient_comes_from_the_future(name: str) -> None:
         output.retain_grad()
         found.append(output)
 
-    handle = model.target_embedding.register_forward_hook(watch)
+    handle = dict(model.named_modules())["target_embedding"].register_forward_hook(watch)
     model(source, lengths, target)[0, 2].square().sum().backward()
     handle.remove()
     (embedded,) = found
@@ -263,7 +263,7 @@ def test_post_norm_needs_its_warm_up() -> None:
             width=32, feed_forward=64, heads=2, encoder_layers=6, decoder_layers=6, norm=norm, dropout=0.0
         )
         model = build_model(config, VOCABULARY, VOCABULARY)
-        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        optimizer, loss = torch.optim.Adam(model.parameters(), lr=3e-3), torch.zeros(())
         for step in range(120):
             source, lengths = make_batch([6] * 32, seed=step)
             target = torch.cat([torch.full((32, 1), 1), source[:, :-1]], 1)  # says the source again

@@ -79,7 +79,7 @@ def test_a_trained_model_hardly_misses_the_rest(trained: Path, tmp_path: Path, p
     from nmt_data.prepare import prepare
 
     loaded = load_model(trained)
-    sizes = (loaded.tokenizers.source.vocabulary_size,) * 2
+    sizes = loaded.tokenizers.source.vocabulary_size, loaded.tokenizers.target.vocabulary_size
     prints = loaded.tokenizers.fingerprints
     path = tmp_path / "list"
     Shortlist.build(prepare(loaded.recipe).train, sizes, prints, each=30, frequent=50).save(path)
