@@ -107,7 +107,7 @@ class Row:
     p_value: float | None
     """Of being like the first system, by paired bootstrap over the test set of all seeds; None for the first."""
     milliseconds: float
-    """Of training, per update; the median seed's would need more of them, so the mean."""
+    """Of training, per update; the mean over the seeds."""
     error_rate: float | None
     """Of alignment, in percent, the mean."""
 
