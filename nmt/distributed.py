@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 from typing_extensions import TypeIs
 
 if TYPE_CHECKING:
@@ -107,8 +109,14 @@ def joined(device: torch.device) -> Generator[World]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World(device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = next(iter(rendezvous("env://")))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
     try:
-        yield World(device, dist.get_rank(), dist.get_world_size())
+        yield World(device, rank, size)
+        # One that hangs up while another is still in the last exchange would fail it. (The process that keeps the store
+        # may be gone first: then there is nothing to wait for.)
+        store.set(f"nmt/leaves/{rank}", "")
+        with suppress(RuntimeError):
+            store.wait([f"nmt/leaves/{other}" for other in range(size)], timedelta(minutes=1))
     finally:
         dist.destroy_process_group()

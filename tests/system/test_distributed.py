@@ -76,7 +76,9 @@ def _train(
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     arguments = [sys.executable, *launcher, folder / "script.py", folder, str(updates), *options]
-    return subprocess.run(arguments, env=environment, timeout=240, check=False, capture_output=True).returncode
+    done = subprocess.run(arguments, env=environment, timeout=240, check=False, capture_output=True, text=True)
+    sys.stderr.write(done.stderr[-6000:])  # pytest shows it where a test fails
+    return done.returncode
 
 
 @pytest.mark.slow
