@@ -154,29 +154,33 @@ def best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> tu
     """Values, rows within the sentence and tokens of the `count` best of all K * V extensions, each (B, count), best first.
 
     At a fraction of the cost: the vocabulary is folded into stripes, and the best of all must lie in the `count` columns of
-    the highest maxima.
+    the highest maxima, which are found in the same way.
     """
-    sentences, beam = scores.shape
-    stripes = 8 if log_probabilities.shape[1] >= 64 * count else 1
-    columns = log_probabilities.shape[1] // stripes
-    folded = stripes * columns
-    maxima = log_probabilities[:, :folded].unflatten(1, (stripes, columns)).amax(1)  # (R, columns)
-    totals = maxima.view(sentences, beam, columns) + scores.to(maxima.dtype)[:, :, None]
-    totals = totals.flatten(1)  # (B, K * columns)
-    chosen = totals.topk(min(count, totals.shape[1]), 1, sorted=False).indices
-    every = torch.arange(log_probabilities.shape[1], device=scores.device)
-    tokens = (chosen[:, None] % columns + every[:folded:columns, None]).flatten(1)
-    origins = (chosen[:, None] // columns).expand(-1, stripes, -1).flatten(1)
-    if len(every) > folded:  # what does not fill a column
-        tokens = torch.cat([tokens, every[folded:].repeat(beam).expand(sentences, -1)], 1)
-        rest = torch.arange(beam, device=scores.device).repeat_interleave(len(every) - folded)
-        origins = torch.cat([origins, rest.expand(sentences, -1)], 1)
-    rows = origins + torch.arange(sentences, device=scores.device)[:, None] * beam
+    beam, size = scores.shape[1], log_probabilities.shape[1]
+    if size < _STRIPES * 8 * count or log_probabilities.numel() < _WORTH_FOLDING:
+        values = (log_probabilities.unflatten(0, (-1, beam)) + scores[:, :, None]).flatten(1)  # (B, K * V)
+        missing = max(0, count - values.shape[1])  # a vocabulary smaller than the beam
+        values, places = F.pad(values, (0, missing), value=-torch.inf).topk(count, 1)
+        places = places.clamp_(max=beam * size - 1)
+        return values, torch.div(places, size, rounding_mode="floor"), places % size
+    columns = size // _STRIPES
+    folded = _STRIPES * columns
+    maxima = log_probabilities[:, :folded].unflatten(1, (_STRIPES, columns)).amax(1)  # (R, columns)
+    _, origins, chosen = best_extensions(scores, maxima, count)
+    every = torch.arange(size, device=scores.device)
+    tokens = (chosen[:, None] + every[:folded:columns, None]).flatten(1)
+    origins = origins[:, None].expand(-1, _STRIPES, -1).flatten(1)
+    if size > folded:  # what does not fill a column
+        tokens = torch.cat([tokens, every[folded:].repeat(beam).expand(len(scores), -1)], 1)
+        rest = torch.arange(beam, device=scores.device).repeat_interleave(size - folded)
+        origins = torch.cat([origins, rest.expand(len(scores), -1)], 1)
+    rows = origins + torch.arange(len(scores), device=scores.device)[:, None] * beam
     values = log_probabilities[rows, tokens] + scores.gather(1, origins)  # (B, candidates)
-    missing = max(0, count - values.shape[1])  # a vocabulary smaller than the beam
-    values, places = F.pad(values, (0, missing), value=-torch.inf).topk(count, 1)
-    places = places.clamp_(max=tokens.shape[1] - 1)
+    values, places = values.topk(count, 1)
     return values, origins.gather(1, places), tokens.gather(1, places)
+
+
+_STRIPES, _WORTH_FOLDING = 8, 40_000  # numbers
 
 
 @dataclass

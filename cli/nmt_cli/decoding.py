@@ -256,6 +256,16 @@ EnsembleOption = Annotated[
 EngineOption = Annotated[
     str, typer.Option("--engine", rich_help_panel=ENGINE, help="nmt, or ctranslate2 where that is installed.")
 ]
+VerifyOption = Annotated[
+    int,
+    typer.Option(
+        "--verify",
+        min=0,
+        metavar="N",
+        rich_help_panel=ENGINE,
+        help="Translate the first N lines again, one at a time in fp32, and say how many come out otherwise.",
+    ),
+]
 WorkersOption = Annotated[
     int,
     typer.Option(

@@ -67,6 +67,7 @@ def translate(
     shortlist: options.ShortlistOption = None,
     engine: options.EngineOption = "nmt",
     workers: options.WorkersOption = 1,
+    verify: options.VerifyOption = 0,
     precision: options.PrecisionOption = "auto",
     batch_size: BatchSizeOption = None,
     latest: LatestOption = False,
@@ -79,25 +80,65 @@ def translate(
     translator = open_from(context.params)
     job = None if file is None else _job(context.params, file)
     with reading(file) as source, writing(output, job) as sink:
-        report = _translate(translator, context.params, source, sink)
-    for line in report.summary():
+        verification = Verification(verify)
+        report = _translate(translator, context.params, source, sink, verification)
+    for line in (*report.summary(), *verification.summary(context.params)):
         note(f"nmt: {line}")
 
 
-def _translate(translator: Translator, given: Mapping[str, Any], source: IO[bytes], sink: Sink) -> Report:
+class Verification:
+    """The first lines that are translated, to be translated again."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.lines: list[str] = []
+        self.prefixes: list[str] | None = None
+        self.first = 0
+        self.texts: list[str] = []
+
+    def watch(self, tasks: Iterator[Task]) -> Iterator[Task]:
+        """Keeps the lines of tasks as they pass."""
+        for task in tasks:
+            if not self.lines:
+                self.first = task.first
+            missing = self.count - len(self.lines)
+            self.lines += task.lines[:missing]
+            if task.prefixes is not None:
+                self.prefixes = [*(self.prefixes or ()), *task.prefixes[:missing]]
+            yield task
+
+    def keep(self, found: list[list[Translation]]) -> None:
+        """Keeps what became of the next lines."""
+        self.texts += [items[0].text for items in found[: self.count - len(self.texts)]]
+
+    def summary(self, given: Mapping[str, Any]) -> Iterator[str]:
+        """A sentence on how many lines our own search in fp32 translates otherwise when each is alone, if any were kept."""
+        if not self.texts:
+            return
+        alone = open_from({**given, "precision": "fp32", "batch_size": 1, "engine": "nmt"})
+        again = alone.translate_n_best(self.lines, 1, self.prefixes, self.first)
+        differing = sum(text != items[0].text for text, items in zip(self.texts, again, strict=True))
+        yield f"{differing} of {len(self.texts)} lines come out otherwise in fp32, one line at a time"
+
+
+def _translate(
+    translator: Translator, given: Mapping[str, Any], source: IO[bytes], sink: Sink, verification: Verification
+) -> Report:
     """Chunk by chunk, until the source ends."""
     from nmt.errors import DataError
 
     meter, report = Meter(source), translator.report
     with _prefixes(given["prefix"], sink.lines) as prefixes:
-        tasks = _tasks(source, prefixes, sink.lines, given, report)
+        tasks = verification.watch(_tasks(source, prefixes, sink.lines, given, report))
         if given["workers"] == 1:
             for task in tasks:
                 found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
+                verification.keep(found)
                 _deliver(found, given, sink, meter)
         else:
             for outcome in translated(tasks, given):
                 report.add(outcome.report)
+                verification.keep(outcome.translations)
                 _deliver(outcome.translations, given, sink, meter)
         if prefixes is not None and next(prefixes, None) is not None:
             raise DataError(f"{sink.lines} lines but more prefixes")
@@ -187,7 +228,9 @@ def _job(given: Mapping[str, Any], file: Path) -> str:
         state = file.stat()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
-    settings = sorted((name, str(value)) for name, value in given.items() if name not in ("output", "workers"))
+    settings = sorted(
+        (name, str(value)) for name, value in given.items() if name not in ("output", "workers", "verify")
+    )
     models = (given["model"], *(given["ensemble"] or ()))
     weights = [(locate(path, given["latest"]) / MANIFEST).read_bytes() for path in models]
     return job_of(settings, weights, state.st_size, state.st_mtime_ns)

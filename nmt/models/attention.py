@@ -33,6 +33,10 @@ class KeyValue:
         """With so many positions of zeros behind."""
         return KeyValue(F.pad(self.key, (0, 0, 0, count)), F.pad(self.value, (0, 0, 0, count)))
 
+    def to(self, dtype: torch.dtype) -> KeyValue:
+        """In another precision, in which attention to it is then computed."""
+        return KeyValue(self.key.to(dtype), self.value.to(dtype))
+
     def select(self, rows: Tensor, heads: int) -> KeyValue:
         """The given rows of the batch."""
         key, value = (
@@ -121,7 +125,8 @@ def attend(query: Tensor, memory: KeyValue, bias: Tensor | None, causal: bool, d
         mask = None if bias is None else bias.unflatten(0, (-1, heads)).to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal).flatten(0, 1)
     # On CPU two products and a softmax train several times faster than the fused kernel at the lengths of sentences.
-    return torch.bmm(drop(attention_weights(query, memory.key, bias, causal), dropout), memory.value)
+    weights = attention_weights(query.to(memory.key.dtype), memory.key, bias, causal)
+    return torch.bmm(drop(weights, dropout), memory.value).to(query.dtype)
 
 
 def attention_weights(query: Tensor, key: Tensor, bias: Tensor | None, causal: bool) -> Tensor:

@@ -23,8 +23,8 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPrecision) -> AnyModule:
     """A copy of the model on the device, for inference only.
 
-    fp32 and bf16 are the type of all weights and states; int8 multiplies matrices in integers and leaves the rest in bf16,
-    or in fp32 where the CPU has no bf16.
+    fp32 and bf16 are the type of all weights and states; int8 multiplies in integers where that repays the rounding, for
+    logits and in the encoder, and leaves the rest in bf16, or in fp32 where the CPU has no bf16.
 
     Raises:
         ConfigError: int8 was asked for, and this torch cannot multiply integers here.
@@ -39,7 +39,10 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
     if device.type == "cpu" and _works(PackedLinear, tolerance=1e-5):
         if precision == "int8" and isinstance(output := getattr(ready, "output", None), nn.Linear):
             ready.output = Int8Linear(output, torch.float32)  # logits
-        _replace_linear(ready, _quantised if precision == "int8" else PackedLinear)
+        for name, child in ready.named_children():
+            many_rows = name.startswith("encoder")  # whole sentences; a decoder sees one position of each at a time
+            _replace_linear(child, _quantised if precision == "int8" and many_rows else PackedLinear)
+        _replace_linear(ready, PackedLinear)
     return ready
 
 
@@ -97,7 +100,7 @@ class Int8Linear(nn.Module):
         product = torch.ops.onednn.qlinear_pointwise(
             integers, 1.0, _ZERO, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )  # (N, O)
-        result: Tensor = torch.addcmul(self.bias, product, scale).to(self.dtype or states.dtype)
+        result: Tensor = torch.addcmul(self.bias, product, scale, out=product).to(self.dtype or states.dtype)
         return result.view(*states.shape[:-1], -1)
 
     if TYPE_CHECKING:

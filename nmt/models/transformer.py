@@ -257,22 +257,23 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
     def start(self, memory: TransformerMemory, beam: int) -> TransformerState:
         """See `Seq2Seq.start`."""
         key = memory.layers[0].key
+        sentences = len(key) // memory.heads
+        memory = _laid_out(memory, self._precision(sentences))
         empty = KeyValue(key[:, :0], key[:, :0])
-        seen = torch.ones((len(key) // memory.heads, beam, 0), dtype=torch.bool, device=key.device)
-        return TransformerState(_filled_up(memory), [empty] * len(memory.layers), seen, (), 0, beam)
+        seen = torch.ones((sentences, beam, 0), dtype=torch.bool, device=key.device)
+        return TransformerState(memory, [empty] * len(memory.layers), seen, (), 0, beam)
 
     def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
         """See `Seq2Seq.step`."""
         memory, beam = state.memory, state.beam
         itself = torch.eye(beam, dtype=torch.bool, device=tokens.device).expand(len(state.seen), -1, -1)
         seen = torch.cat([state.seen, itself], 2)  # (B, beam, slots in use)
-        shown = F.pad(seen, (0, -seen.shape[2] % _BLOCK))  # (B, beam, N)
-        bias = mask_bias(shown, memory.heads, memory.layers[0].key.dtype)
+        slots = self._fitted(state.slots, len(seen), seen.shape[2])
+        shown = F.pad(seen, (0, slots[0].key.shape[1] - seen.shape[2]))  # (B, beam, N)
+        bias = mask_bias(shown, memory.heads, slots[0].key.dtype)
         places = state.places + (state.position,) * beam
         if self.config.positions == "alibi":
             bias = bias + self._distances(places, shown.shape[2], bias)
-        missing = shown.shape[2] - state.slots[0].key.shape[1]
-        slots = [layer.padded(missing) for layer in state.slots] if missing else state.slots
         states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
         for layer, keys_values, past in zip(self._decoder, memory.layers, slots, strict=True):
             states = layer(states, keys_values, memory.bias, Past(past, bias, state.seen.shape[2], state.position))
@@ -282,11 +283,14 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
     def reorder(self, state: TransformerState, rows: Tensor, beam: int) -> TransformerState:
         """See `Seq2Seq.reorder`."""
         seen = state.seen.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beam))
-        if len(seen) == len(state.seen):
-            return replace(state, seen=seen, beam=beam)
-        sentences = sentences_of(rows, state.beam, beam)
-        slots = [layer.select(sentences, state.memory.heads) for layer in state.slots]
-        return replace(state, memory=state.memory.select(sentences), slots=slots, seen=seen, beam=beam)
+        memory, slots = state.memory, state.slots
+        if len(seen) < len(state.seen):
+            sentences = sentences_of(rows, state.beam, beam)
+            memory, slots = memory.select(sentences), [layer.select(sentences, memory.heads) for layer in slots]
+        key = memory.layers[0].key
+        if (precision := self._precision(len(seen))) != key.dtype:
+            memory = _laid_out(memory, precision)
+        return replace(state, memory=memory, slots=slots, seen=seen, beam=beam)
 
     def parts(self) -> Iterable[nn.Module]:
         """See `EncoderDecoder.parts`. Keys and values of the source are made before the layer that attends to them runs."""
@@ -312,6 +316,20 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         there = torch.tensor([*places, *[0] * (width - len(places))], device=like.device)
         distances = distance_bias(there[len(places) - 1 : len(places)], there, self.config.heads)
         return distances.to(like.dtype).repeat(len(like) // self.config.heads, 1, 1)
+
+    def _fitted(self, slots: Sequence[KeyValue], sentences: int, used: int) -> Sequence[KeyValue]:
+        """Slots with room for so many, added in whole vector registers, in the precision that they are attended to in."""
+        precision = self._precision(sentences)
+        missing = max(0, used + -used % lanes(precision) - slots[0].key.shape[1])
+        if missing == 0 and precision == slots[0].key.dtype:
+            return slots
+        return [layer.to(precision).padded(missing) for layer in slots]
+
+    def _precision(self, sentences: int) -> torch.dtype:
+        """In which search attends: on CPU a few products take longer to set up in bf16 than to compute in fp32."""
+        weight = self.target_embedding.table.weight
+        few = weight.device.type == "cpu" and sentences <= _FEW_SENTENCES
+        return torch.float32 if few and weight.dtype == torch.bfloat16 else weight.dtype
 
     @property
     def _again(self) -> bool:
@@ -357,16 +375,18 @@ def recomputed(layer: nn.Module, *inputs: Tensor | KeyValue | None) -> Tensor:
     return states
 
 
-def _filled_up(memory: TransformerMemory) -> TransformerMemory:
-    """The memory laid out for many small products, its width a number of whole vector registers."""
-    key = memory.layers[0].key
+def _laid_out(memory: TransformerMemory, precision: torch.dtype) -> TransformerMemory:
+    """The memory as many small products like it: in their precision, its width a number of whole vector registers."""
+    layers = [layer.to(precision) for layer in memory.layers]
+    bias = None if memory.bias is None else memory.bias.to(precision)
+    key = layers[0].key
     width = key.shape[1]
-    missing = -width % lanes(key.dtype) if key.device.type == "cpu" else 0
+    missing = -width % lanes(precision) if key.device.type == "cpu" else 0
     if missing == 0:
-        return replace(memory, layers=[layer.contiguous() for layer in memory.layers])
-    bias = key.new_zeros((len(key), 1, width)) if memory.bias is None else memory.bias
+        return replace(memory, layers=[layer.contiguous() for layer in layers], bias=bias)
+    bias = key.new_zeros((len(key), 1, width)) if bias is None else bias
     bias = F.pad(bias, (0, missing), value=-torch.inf)
-    return replace(memory, layers=[layer.padded(missing) for layer in memory.layers], bias=bias)
+    return replace(memory, layers=[layer.padded(missing) for layer in layers], bias=bias)
 
 
-_BLOCK = 32  # slots are added so many at a time: whole vector registers in any precision
+_FEW_SENTENCES = 4

@@ -157,6 +157,17 @@ def test_a_changed_input_is_translated_anew(trained: Path, tmp_path: Path) -> No
     assert b"old" not in (tmp_path / "out").read_bytes()
 
 
+def test_the_first_lines_are_verified_one_by_one(trained: Path, tmp_path: Path) -> None:
+    """In fp32 nothing depends on the batch; what is written is the same with and without."""
+    (tmp_path / "in").write_bytes(TEXT)
+    plain, verified = (run("translate", trained, tmp_path / "in", "--verify", count) for count in ("0", "3"))
+    assert verified.stdout == plain.stdout
+    assert "0 of 3 lines come out otherwise in fp32, one line at a time" in verified.stderr
+    assert "otherwise" not in plain.stderr
+    rough = run("translate", trained, tmp_path / "in", "--verify", "1000", "--precision", "bf16")
+    assert f" of {TEXT.count(10)} lines come out otherwise" in rough.stderr
+
+
 @pytest.mark.slow
 def test_workers_write_what_one_process_writes(trained: Path, tmp_path: Path) -> None:
     """In order, with every cut and bad byte counted; sampling draws the same."""
