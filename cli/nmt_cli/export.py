@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from nmt_cli.testsets import choose_testsets
 
 if TYPE_CHECKING:
     from nmt.checkpoint import LoadedModel
+    from nmt.export.agreement import Agreement
 
 
 def export(
@@ -20,7 +22,7 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write; must not exist.", show_default=False)
     ],
-    to: Annotated[str, typer.Option("--to", help="ctranslate2.")] = "ctranslate2",
+    to: Annotated[str, typer.Option("--to", help="ctranslate2, or huggingface (as MarianMTModel).")] = "ctranslate2",
     quantization: Annotated[
         str | None, typer.Option(help="int8, bfloat16, float16 ... Default: float32.", show_default=False)
     ] = None,
@@ -38,29 +40,44 @@ def export(
     """Write a model for another engine, with its vocabulary and tokenizer."""
     from nmt.checkpoint import load_model
     from nmt.errors import ConfigError
-    from nmt.export.ctranslate2 import export_ctranslate2
+    from nmt.export.ctranslate2 import compare_engines, export_ctranslate2
+    from nmt.export.huggingface import compare_with_marian, export_huggingface
 
-    if to == "huggingface":
-        raise ConfigError("--to huggingface is refused: that the folder would be exact has not been shown yet")
-    if to != "ctranslate2":
-        raise ConfigError(f"--to must be ctranslate2, got {to}")
+    if to not in ("ctranslate2", "huggingface"):
+        raise ConfigError(f"--to must be ctranslate2 or huggingface, got {to}")
+    if quantization and to == "huggingface":
+        raise ConfigError("--quantization is for --to ctranslate2")
     if output.exists():
         raise ConfigError(f"{output}: is there already; name a new folder")
     loaded = load_model(model, latest)
-    if verify:
-        _verify(loaded, verify, text)
-    export_ctranslate2(loaded, output, quantization)
+    lines = _lines(loaded, verify, text)
+    if to == "ctranslate2":
+        if lines:
+            _judge(compare_engines(loaded, lines))
+        export_ctranslate2(loaded, output, quantization)
+    else:
+        with tempfile.TemporaryDirectory() as draft:
+            export_huggingface(loaded, Path(draft) / "model")
+            if lines:
+                _judge(compare_with_marian(loaded, lines, Path(draft) / "model"))
+        export_huggingface(loaded, output)
     note(f"nmt: {output} written")
 
 
-def _verify(loaded: LoadedModel, count: int, text: Path | None) -> None:
-    """Both engines decode the same sentences in float32."""
-    from nmt.errors import NmtError
-    from nmt.export.ctranslate2 import compare_engines
+def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
+    """Sentences that both engines are to decode."""
     from nmt.text import read_lines
 
+    if not count:
+        return []
     lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].source
-    result = compare_engines(loaded, [line for line in lines if line][:count])
+    return [line for line in lines if line.strip()][:count]
+
+
+def _judge(result: Agreement) -> None:
+    """Both engines decoded the same sentences in float32; they must agree."""
+    from nmt.errors import NmtError
+
     typer.echo(
         f"{result.sentences} sentences: {result.identical} with the same tokens, "
         f"largest difference of log-probability {result.largest_difference:.2e}"

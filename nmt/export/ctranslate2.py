@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from nmt.batching import search_batches
 from nmt.checkpoint import LoadedModel
 from nmt.config import SearchConfig, TransformerConfig
 from nmt.errors import ConfigError
+from nmt.export.agreement import Agreement
 from nmt.files import atomic_folder
-from nmt.models.positions import Embedding, sinusoids
 from nmt.models.transformer import Transformer
 from nmt.search import Hypothesis, length_limits
 from nmt.tokenizer import BOS, EOS, UNK
@@ -114,19 +113,6 @@ class CTranslate2Engine:
         return Hypothesis(ids[:-1] if ended else ids, score * len(ids) ** alpha, score, not ended)
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far two engines agree on the same sentences."""
-
-    sentences: int
-    identical: int
-    """Sentences whose best hypothesis has the same tokens."""
-    cut: int
-    """Sentences left out, because one engine ran into its length limit, which is a batch's there and a sentence's here."""
-    largest_difference: float
-    """Between the log-probability of our best hypotheses and CTranslate2's of the same tokens."""
-
-
 def compare_engines(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     """Decodes with our search and with CTranslate2, both in float32, by its stopping rule."""
     search = loaded.recipe.search.model_copy(update={"stopping": "count"})
@@ -169,7 +155,7 @@ def _specification(library: Any, model: Transformer, loaded: LoadedModel) -> Any
     spec.decoder.embeddings.weight = _array(model.target_embedding.table.weight)
     for side, embedding in ((spec.encoder, model.source_embedding), (spec.decoder, model.target_embedding)):
         side.scale_embeddings = True
-        side.position_encodings.encodings = _positions(embedding)
+        side.position_encodings.encodings = _array(embedding.added(_POSITIONS))
     if config.norm == "pre":
         _norm(spec.encoder.layer_norm, model.encoder_norm)
         _norm(spec.decoder.layer_norm, model.decoder_norm)
@@ -189,15 +175,6 @@ def _refuse_switches(config: TransformerConfig) -> None:
     for key, kept in (("positions", ("none", "sinusoidal", "learned")), ("scaled", (True,)), ("residual", (True,))):
         if (value := getattr(config, key)) not in kept:
             raise ConfigError(f"CTranslate2 has no counterpart of model.{key} = {value!r} in a translation model")
-
-
-def _positions(embedding: Embedding) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """What is added to the embeddings, position by position."""
-    width = embedding.table.embedding_dim
-    if embedding.learned is not None:
-        table = embedding.learned.weight
-        return _array(torch.cat([table, table[-1:].expand(_POSITIONS - len(table), -1)]))
-    return _array(sinusoids(_POSITIONS, width) * embedding.sinusoidal)
 
 
 def _vocabulary(spec: Any, loaded: LoadedModel) -> None:

@@ -46,6 +46,13 @@ class Embedding(nn.Module):
     if TYPE_CHECKING:
         __call__ = forward
 
+    def added(self, count: int) -> Tensor:
+        """What is added at the first positions (count, D); zeros where positions are not added."""
+        if self.learned is None:
+            return sinusoids(count, self.table.embedding_dim) * self.sinusoidal
+        places = torch.arange(count, device=self.learned.weight.device).clamp_(max=LEARNED - 1)
+        return self.learned(places)
+
 
 class Rotary(nn.Module):
     """Turns pairs of a query or key by the angle p / 10000^(2i/K), so that their product knows the distance alone.

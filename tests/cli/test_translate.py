@@ -186,7 +186,8 @@ def test_workers_write_what_one_process_writes(trained: Path, tmp_path: Path) ->
 
 def test_export_refuses_what_it_cannot_do(trained: Path, tmp_path: Path) -> None:
     assert "Transformers only" in run("export", trained, "--output", tmp_path / "x").stderr
-    assert "refused" in run("export", trained, "--to", "huggingface", "--output", tmp_path / "x").stderr
+    assert "of another family" in run("export", trained, "--to", "huggingface", "--output", tmp_path / "x").stderr
+    assert "ctranslate2 or huggingface" in run("export", trained, "--to", "onnx", "--output", tmp_path / "x").stderr
     assert "is there already" in run("export", trained, "--output", tmp_path).stderr
 
 

@@ -1,0 +1,228 @@
+"""Hugging Face transformers: post-norm Transformers as a `MarianMTModel`, which computes the same."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from nmt.checkpoint import LoadedModel
+from nmt.config import TransformerConfig
+from nmt.errors import ConfigError
+from nmt.export.agreement import Agreement
+from nmt.files import atomic_folder
+from nmt.models.transformer import DecoderLayer, EncoderLayer, Transformer
+from nmt.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from nmt.translator import Translator
+
+_POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
+
+
+def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
+    """Writes a folder that `MarianMTModel.from_pretrained` and `MarianTokenizer.from_pretrained` read.
+
+    Args:
+        loaded: a Transformer with post-norm layers, the only ones that Marian has.
+        folder: is created, whole or not at all.
+
+    Raises:
+        ConfigError: another family, or a switch that Marian's layers do not have.
+    """
+    model = _supported(loaded)
+    config, search = model.config, loaded.recipe.search
+    settings = {
+        "architectures": ["MarianMTModel"],
+        "model_type": "marian",
+        "vocab_size": loaded.tokenizers.source.vocabulary_size,
+        "decoder_vocab_size": loaded.tokenizers.target.vocabulary_size,
+        "share_encoder_decoder_embeddings": config.tie == "all",
+        "tie_word_embeddings": config.tie != "none",
+        "d_model": config.width,
+        "encoder_layers": config.encoder_layers,
+        "decoder_layers": config.decoder_layers,
+        "encoder_attention_heads": config.heads,
+        "decoder_attention_heads": config.heads,
+        "encoder_ffn_dim": config.feed_forward,
+        "decoder_ffn_dim": config.feed_forward,
+        "activation_function": config.activation,
+        "dropout": config.dropout,
+        "attention_dropout": config.attention_dropout,
+        "activation_dropout": config.activation_dropout,
+        "scale_embedding": True,
+        "max_position_embeddings": _POSITIONS,
+        "is_encoder_decoder": True,
+        "torch_dtype": "float32",
+        **_SPECIAL,
+    }
+    generation = {
+        **_SPECIAL,
+        "num_beams": search.beam,
+        "length_penalty": search.alpha if search.length_penalty == "average" else 0.0,
+        "max_length": _POSITIONS,
+        "bad_words_ids": [[PAD], [BOS]],
+    }
+    with atomic_folder(folder) as draft:
+        (draft / "model.safetensors").write_bytes(save(_weights(model), {"format": "pt"}))
+        _write_json(draft / "config.json", settings)
+        _write_json(draft / "generation_config.json", generation)
+        _write_tokenizers(draft, loaded)
+
+
+def compare_with_marian(loaded: LoadedModel, lines: Sequence[str], folder: Path) -> Agreement:
+    """Greedy search by us and by transformers over an exported folder, and the scores that both give to what we found.
+
+    Raises:
+        ConfigError: transformers is not installed.
+    """
+    model, tokenizer = _loaded_by_transformers(folder)
+    ours = Translator(loaded, search=loaded.recipe.search.model_copy(update={"beam": 1}))
+    identical = cut = 0
+    differences: list[float] = []
+    for line in lines:
+        encoded = tokenizer([line], return_tensors="pt")
+        mine = ours.search_batch([encoded.input_ids[0, :-1].tolist()], 1)[0][0]
+        said = [*mine.tokens, EOS]
+        with torch.inference_mode():
+            written = torch.tensor([[BOS, *said]])
+            logits = model(**encoded, decoder_input_ids=written[:, :-1]).logits[0]  # (T, V)
+            theirs = model.generate(**encoded, num_beams=1, do_sample=False, max_length=len(said) + 1)[0]
+        chosen = logits.log_softmax(-1).gather(1, written[0, 1:, None]).sum().item()
+        differences.append(abs(chosen - mine.log_probability))
+        cut += mine.cut
+        identical += not mine.cut and theirs.tolist() == [BOS, *said]
+    return Agreement(len(lines) - cut, identical, cut, max(differences, default=0.0))
+
+
+def _loaded_by_transformers(folder: Path) -> tuple[Any, Any]:
+    """Model and tokenizer as a user of transformers gets them."""
+    try:
+        import transformers
+    except ImportError:
+        raise ConfigError("transformers is not installed; pip install transformers") from None
+    library: Any = transformers  # typed in part only
+    library.utils.logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it recommends sacremoses, for a normalisation that this tokenizer does not do
+        return library.MarianMTModel.from_pretrained(folder), library.MarianTokenizer.from_pretrained(folder)
+
+
+_SPECIAL = {
+    "pad_token_id": PAD,
+    "bos_token_id": BOS,
+    "eos_token_id": EOS,
+    "decoder_start_token_id": BOS,
+    "forced_eos_token_id": EOS,
+}
+
+
+def _supported(loaded: LoadedModel) -> Transformer:
+    model = loaded.model
+    if not isinstance(model, Transformer):
+        kind = loaded.recipe.model.kind
+        raise ConfigError(f"Marian is a Transformer, and {loaded.path} is of another family (model.kind = {kind!r})")
+    needed: dict[str, tuple[object, ...]] = {
+        "norm": ("post",),
+        "normalization": ("layer",),
+        "positions": ("none", "sinusoidal", "learned"),
+        "scaled": (True,),
+        "residual": (True,),
+    }
+    for key, kept in needed.items():
+        if (value := getattr(model.config, key)) not in kept:
+            raise ConfigError(
+                f"Marian's layers have no counterpart of model.{key} = {value!r} (only {' or '.join(map(repr, kept))}), "
+                "so the folder would not be exact"
+            )
+    if loaded.recipe.data.lowercase:
+        raise ConfigError(
+            "Marian's tokenizer does not lower-case, and this model does, so the folder would not be exact"
+        )
+    return model
+
+
+def _weights(model: Transformer) -> dict[str, Tensor]:
+    """All tensors by Marian's names; those that are shared there come once."""
+    config: TransformerConfig = model.config
+    source, target = model.source_embedding, model.target_embedding
+    named: dict[str, Tensor] = {"final_logits_bias": model.output.bias[None]}
+    if config.tie == "all":
+        named["model.shared.weight"] = target.table.weight
+    else:
+        named["model.encoder.embed_tokens.weight"] = source.table.weight
+        named["model.decoder.embed_tokens.weight"] = target.table.weight
+    if config.tie == "none":
+        named["lm_head.weight"] = model.output.weight
+    for side, embedding, layers in (
+        ("encoder", source, model.encoder_layers),
+        ("decoder", target, model.decoder_layers),
+    ):
+        named[f"model.{side}.embed_positions.weight"] = embedding.added(_POSITIONS)
+        for number, layer in enumerate(layers):
+            for name, tensor in _layer(layer):
+                named[f"model.{side}.layers.{number}.{name}"] = tensor
+    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in named.items()}
+
+
+def _layer(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    assert isinstance(layer, EncoderLayer | DecoderLayer)  # noqa: S101 - for the type checkers
+    yield from _projections("self_attn", ("q_proj", "k_proj", "v_proj"), layer.self_attention.projection)
+    yield from _named("self_attn.out_proj", layer.self_attention.output)
+    yield from _named("self_attn_layer_norm", layer.self_residual.norm)
+    if isinstance(layer, DecoderLayer):
+        yield from _named("encoder_attn.q_proj", layer.cross_attention.query)
+        yield from _projections("encoder_attn", ("k_proj", "v_proj"), layer.cross_attention.memory)
+        yield from _named("encoder_attn.out_proj", layer.cross_attention.output)
+        yield from _named("encoder_attn_layer_norm", layer.cross_residual.norm)
+    yield from _named("fc1", layer.feed_forward.inner)
+    yield from _named("fc2", layer.feed_forward.outer)
+    yield from _named("final_layer_norm", layer.feed_forward_residual.norm)
+
+
+def _projections(prefix: str, names: Sequence[str], linear: nn.Linear) -> Iterator[tuple[str, Tensor]]:
+    """The matrices that one of ours holds."""
+    parts = zip(names, linear.weight.chunk(len(names)), linear.bias.chunk(len(names)), strict=True)
+    for name, weight, bias in parts:
+        yield f"{prefix}.{name}.weight", weight
+        yield f"{prefix}.{name}.bias", bias
+
+
+def _named(prefix: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, parameter in module.named_parameters():
+        yield f"{prefix}.{name}", parameter
+
+
+def _write_tokenizers(folder: Path, loaded: LoadedModel) -> None:
+    """SentencePiece models and the numbers of their pieces, which Marian keeps apart."""
+    source, target = loaded.tokenizers.source, loaded.tokenizers.target
+    source.save(folder / "source.spm")
+    target.save(folder / "target.spm")
+    _write_json(folder / "vocab.json", _numbers(source))
+    separate = source is not target
+    if separate:
+        _write_json(folder / "target_vocab.json", _numbers(target))
+    pieces = source.pieces()
+    settings = {
+        "tokenizer_class": "MarianTokenizer",
+        "unk_token": pieces[UNK],
+        "eos_token": pieces[EOS],
+        "pad_token": pieces[PAD],
+        "source_lang": loaded.recipe.data.source,
+        "target_lang": loaded.recipe.data.target,
+        "separate_vocabs": separate,
+        "model_max_length": 1024,
+    }
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _numbers(tokenizer: Tokenizer) -> dict[str, int]:
+    return {piece: number for number, piece in enumerate(tokenizer.pieces())}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
