@@ -26,6 +26,12 @@ def decode(
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Times the text is repeated, for a longer round.")] = 1,
     rounds: RoundsOption = 5,
     threads: ThreadsOption = 1,
+    shortlist: Annotated[
+        Path | None,
+        typer.Option(
+            "--shortlist", help="Time our search among its tokens too; from `nmt shortlist`.", show_default=False
+        ),
+    ] = None,
     without_cache: Annotated[
         bool, typer.Option("--without-cache", help="Time decoding that runs the prefix again at each step too.")
     ] = False,
@@ -40,10 +46,11 @@ def decode(
 
     loaded, place = load_model(model), choose_device(device)
     search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})
-    work = Work(model, read_lines(text) * repeat, search, batch, threads, str(place))
-    variants = [Variant("nmt", "fp32"), Variant("nmt", "bf16")]
-    if place.type == "cpu":
-        variants.append(Variant("nmt", "int8"))
+    work = Work(model, read_lines(text) * repeat, search, batch, threads, str(place), shortlist)
+    precisions = ("fp32", "bf16", "int8") if place.type == "cpu" else ("fp32", "bf16")
+    variants = [Variant("nmt", precision) for precision in precisions]
+    if shortlist:
+        variants += [Variant("shortlist", precision) for precision in precisions]
     if loaded.recipe.model.kind == "transformer" and _has_ctranslate2():
         variants += [Variant("ctranslate2", "float32"), Variant("ctranslate2", "int8")]
     if loaded.recipe.model.kind == "rnn" and loaded.recipe.model.attention != "none":

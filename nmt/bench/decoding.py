@@ -20,9 +20,11 @@ from nmt.config import SearchConfig
 from nmt.device import SearchPrecision, describe
 from nmt.export.ctranslate2 import CTranslate2Engine
 from nmt.search import Hypothesis
+from nmt.translation import Options
 from nmt.translator import Translator
 
-EngineName = Literal["nmt", "ctranslate2", "without cache", "cell loop"]
+EngineName = Literal["nmt", "shortlist", "ctranslate2", "without cache", "cell loop"]
+_OURS = ("nmt", "shortlist")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Work:
     batch: int
     threads: int
     device: str
+    shortlist: Path | None = None
+    """What the variants of that name search among."""
 
 
 class Decoder:
@@ -58,14 +62,15 @@ class Decoder:
         loaded = load_model(work.model)
         device = torch.device(work.device)
         self.work, self.variant = work, variant
-        precision: SearchPrecision = "fp32" if variant.engine != "nmt" else variant.precision  # type: ignore[assignment]
+        precision: SearchPrecision = variant.precision if variant.engine in _OURS else "fp32"  # type: ignore[assignment]
         engine = CTranslate2Engine(loaded, variant.precision, work.threads) if variant.engine == "ctranslate2" else None
-        self.translator = Translator(loaded, device, work.search, precision, work.batch, engine=engine)
+        options = Options(shortlist=work.shortlist if variant.engine == "shortlist" else None)
+        self.translator = Translator(loaded, device, work.search, precision, work.batch, options, engine=engine)
         if variant.engine == "without cache":
             self.translator.searched = WithoutCache(loaded.model)
         if variant.engine == "cell loop":
             self.translator.searched = CellLoop(loaded.model)
-        self.translator.tuned = variant.engine == "nmt"
+        self.translator.tuned = variant.engine in _OURS
         ids = [tokens for tokens in loaded.tokenizers.source.encode(work.lines) if tokens]
         self.batches = [
             [ids[index] for index in batch]

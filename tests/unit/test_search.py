@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nmt.config import SearchConfig
 from nmt.models import Model
-from nmt.search import Hypothesis, beam_search, length_limits, length_penalty, score_targets
+from nmt.search import Hypothesis, beam_search, best_extensions, length_limits, length_penalty, score_targets
 from nmt.tokenizer import BOS, EOS, PAD
 from tiny import VOCABULARY, make_batch, make_model
 
@@ -41,6 +41,26 @@ class Table:
 
     def reorder(self, state: tuple[torch.Tensor, int], rows: torch.Tensor, beam: int) -> tuple[torch.Tensor, int]:
         return state[0][rows], state[1]
+
+
+@pytest.mark.parametrize("vocabulary", [3, 65, 640, 1283, 9001])
+@pytest.mark.parametrize(("sentences", "beam"), [(1, 1), (1, 5), (7, 4), (40, 1)])
+def test_the_best_extensions_are_those_of_a_full_sort(vocabulary: int, sentences: int, beam: int) -> None:
+    """However often the vocabulary is folded, and with hypotheses and tokens that cannot go on among them."""
+    generator = torch.Generator().manual_seed(vocabulary)
+    scores = torch.randn(sentences, beam, generator=generator, dtype=torch.float64)
+    rows = torch.randn(sentences * beam, vocabulary, generator=generator).log_softmax(-1)
+    rows[:, 0] = -torch.inf
+    if beam > 2:
+        scores[:, 1] = -torch.inf
+    count = 2 * beam
+    every = (rows.unflatten(0, (sentences, beam)) + scores[:, :, None]).flatten(1).sort(1, descending=True)
+    values, origins, tokens = best_extensions(scores, rows, count)
+    there = min(count, every.values.shape[1])
+    torch.testing.assert_close(values[:, :there], every.values[:, :there])
+    assert values[:, there:].isneginf().all()
+    same = (origins * vocabulary + tokens)[:, :there] == every.indices[:, :there]
+    assert (same | values[:, :there].isneginf()).all()
 
 
 def _exhaustive(table: Table, source: int, longest: int, config: SearchConfig) -> list[Hypothesis]:
