@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,16 +49,12 @@ def export(
     if output.exists():
         raise ConfigError(f"{output}: is there already; name a new folder")
     loaded = load_model(model, latest)
-    lines = _lines(loaded, verify, text)
+    if verify:
+        lines = _lines(loaded, verify, text)
+        _judge(compare_engines(loaded, lines) if to == "ctranslate2" else compare_with_marian(loaded, lines))
     if to == "ctranslate2":
-        if lines:
-            _judge(compare_engines(loaded, lines))
         export_ctranslate2(loaded, output, quantization)
     else:
-        with tempfile.TemporaryDirectory() as draft:
-            export_huggingface(loaded, Path(draft) / "model")
-            if lines:
-                _judge(compare_with_marian(loaded, lines, Path(draft) / "model"))
         export_huggingface(loaded, output)
     note(f"nmt: {output} written")
 
@@ -68,8 +63,6 @@ def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
     """Sentences that both engines are to decode."""
     from nmt.text import read_lines
 
-    if not count:
-        return []
     lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].source
     return [line for line in lines if line.strip()][:count]
 

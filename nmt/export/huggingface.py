@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,13 +75,15 @@ def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
         _write_tokenizers(draft, loaded)
 
 
-def compare_with_marian(loaded: LoadedModel, lines: Sequence[str], folder: Path) -> Agreement:
-    """Greedy search by us and by transformers over an exported folder, and the scores that both give to what we found.
+def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
+    """Greedy search by us and by transformers, over its reading of the text, and the scores that both give to what we found.
 
     Raises:
-        ConfigError: transformers is not installed.
+        ConfigError: the model cannot be exported, or transformers is not installed.
     """
-    model, tokenizer = _loaded_by_transformers(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        export_huggingface(loaded, Path(folder) / "model")
+        model, tokenizer = _loaded_by_transformers(Path(folder) / "model")
     ours = Translator(loaded, search=loaded.recipe.search.model_copy(update={"beam": 1}))
     identical = cut = 0
     differences: list[float] = []

@@ -25,7 +25,6 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "all tied": {},
     "nothing tied, gelu": {"tie": "none", "activation": "gelu"},
     "output tied, learnt positions": {"tie": "output", "positions": "learned"},
-    "no positions": {"positions": "none", "encoder_layers": 1},
 }
 
 
@@ -61,8 +60,7 @@ def test_marian_finds_the_same(name: str, home: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     switches = SWITCHES[name]
     loaded = _trained(tmp_path / "run", joint=switches.get("tie", "all") == "all", **switches)
-    export_huggingface(loaded, tmp_path / "marian")
-    result = compare_with_marian(loaded, [source for source, _ in phrasebook.split("test")[:60]], tmp_path / "marian")
+    result = compare_with_marian(loaded, [source for source, _ in phrasebook.split("test")[:60]])
     assert result.sentences >= 30
     assert result.identical == result.sentences
     assert result.largest_difference < 1e-4
