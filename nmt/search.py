@@ -75,8 +75,9 @@ def beam_search(
         rules: change the log-probabilities of each step, in their order.
     """
     device, beam = source.device, config.beam
-    penalty, limits = length_penalty(config), length_limits(lengths.to(device), config)  # (B,)
+    limits = length_limits(lengths.to(device), config)  # (B,)
     shortest, longest = int(limits.min()), int(limits.max())
+    divisors = length_penalty(config)(torch.arange(longest + 1, dtype=torch.float64, device=device))  # by length
     candidates = 2 * beam if beam > 1 else 1  # at most K of 2K end, so K go on; greedy search ends with the best token
     state = model.start(model.encode(source, lengths), 1)  # one empty hypothesis each; the first step makes K of it
     finished = Finished.empty(len(source), beam, longest, device)
@@ -95,12 +96,12 @@ def beam_search(
         rows = origins + torch.arange(len(sentences), device=device)[:, None] * scores.shape[1]
         # 3. what ends within the first K is finished
         ends = (tokens == EOS) & values.isfinite()
-        finished.add(sentences, values, penalty(values.new_tensor(length)), ends, history, rows, at_limit)
+        finished.add(sentences, values, divisors[length], ends, history, rows, at_limit)
         # 4. the first K that do not end live on
         scores, keep = values.masked_fill(ends, -torch.inf).topk(beam, 1)
         rows, tokens = rows.gather(1, keep), tokens.gather(1, keep)  # (B, K)
         # 5. sentences that are done are closed, and leave once they are enough to make moving the others worth while
-        closed = finished.closes(config.stopping, best, sentences, scores[:, 0] / penalty(limits[sentences].to(scores)))
+        closed = finished.closes(config.stopping, best, sentences, scores[:, 0] / divisors[limits[sentences]])
         scores = scores.masked_fill(closed[:, None], -torch.inf)
         open_ = (~closed).nonzero().squeeze(1)
         if len(open_) == 0:

@@ -141,8 +141,8 @@ def attention_weights(query: Tensor, key: Tensor, bias: Tensor | None, causal: b
 
 def mask_bias(mask: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
     """What is added to scores (B * H, T, S): 0 where mask (B, 1 or T, S) is True, -inf elsewhere."""
-    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
-    return bias.repeat_interleave(heads, 0)
+    bias = mask.to(dtype).log_()  # of 1 and of 0
+    return bias[:, None].expand(-1, heads, -1, -1).flatten(0, 1)
 
 
 def softmax(scores: Tensor) -> Tensor:
