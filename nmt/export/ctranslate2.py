@@ -39,9 +39,8 @@ def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | No
     library = _library()
     model = loaded.model
     if not isinstance(model, Transformer):
-        raise ConfigError(
-            f"CTranslate2 runs Transformers only, and {loaded.path} is a recurrent model (model.kind = 'rnn')"
-        )
+        kind = loaded.recipe.model.kind
+        raise ConfigError(f"CTranslate2 runs Transformers only, and {loaded.path} is not one (model.kind = {kind!r})")
     spec = _specification(library, model, loaded)
     spec.validate()
     spec.optimize(quantization=quantization)

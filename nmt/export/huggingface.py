@@ -76,7 +76,7 @@ def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
 
 
 def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
-    """Greedy search by us and by transformers, over its reading of the text, and the scores that both give to what we found.
+    """Greedy search by us and by transformers, each with its own tokenizer, and the scores that both give to what we found.
 
     Raises:
         ConfigError: the model cannot be exported, or transformers is not installed.
@@ -89,7 +89,7 @@ def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     differences: list[float] = []
     for line in lines:
         encoded = tokenizer([line], return_tensors="pt")
-        mine = ours.search_batch([encoded.input_ids[0, :-1].tolist()], 1)[0][0]
+        mine = ours.search_batch([ours.encode(line)], 1)[0][0]
         said = [*mine.tokens, EOS]
         with torch.inference_mode():
             written = torch.tensor([[BOS, *said]])
@@ -142,10 +142,9 @@ def _supported(loaded: LoadedModel) -> Transformer:
                 f"Marian's layers have no counterpart of model.{key} = {value!r} (only {' or '.join(map(repr, kept))}), "
                 "so the folder would not be exact"
             )
-    if loaded.recipe.data.lowercase:
-        raise ConfigError(
-            "Marian's tokenizer does not lower-case, and this model does, so the folder would not be exact"
-        )
+    for key in ("lowercase", "tag_target"):
+        if getattr(loaded.recipe.data, key):
+            raise ConfigError(f"Marian's tokenizer has no counterpart of data.{key}, so the folder would not be exact")
     return model
 
 

@@ -37,12 +37,9 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
         return ready
     ready = ready.to(dtype)
     if device.type == "cpu" and _works(PackedLinear, tolerance=1e-5):
-        if precision == "int8" and isinstance(output := getattr(ready, "output", None), nn.Linear):
-            ready.output = Int8Linear(output, torch.float32)  # logits
-        for name, child in ready.named_children():
-            many_rows = name.startswith("encoder")  # whole sentences; a decoder sees one position of each at a time
-            _replace_linear(child, _quantised if precision == "int8" and many_rows else PackedLinear)
-        _replace_linear(ready, PackedLinear)
+        if precision == "int8":
+            _quantise(ready)
+        _replace_linear(ready, PackedLinear)  # what is left
     return ready
 
 
@@ -137,6 +134,15 @@ class ExponentialScore(nn.Module):
     def _exponential(states: Tensor) -> Tensor:
         """Kept where two of them still multiply within single precision; tanh is flat long before."""
         return torch.exp(states.float().clamp(-20, 20) * 2).to(states.dtype)
+
+
+def _quantise(model: nn.Module) -> None:
+    """Logits, and the encoder, which sees whole sentences; a decoder sees one position of each at a time, too few rows."""
+    if isinstance(output := getattr(model, "output", None), nn.Linear):
+        model.output = Int8Linear(output, torch.float32)
+    for name, child in model.named_children():
+        if name.startswith("encoder"):
+            _replace_linear(child, _quantised)
 
 
 def _quantised(linear: nn.Linear) -> nn.Module:

@@ -88,10 +88,15 @@ def test_what_marian_does_not_have_is_refused(model: LoadedModel, tmp_path: Path
     assert not (tmp_path / "x").exists()
 
 
-def test_other_families_and_lower_casing_are_refused(model: LoadedModel, trained: Path, tmp_path: Path) -> None:
+def test_other_families_are_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="of another family"):
         export_huggingface(load_model(trained), tmp_path / "x")
-    data = model.recipe.data.model_copy(update={"lowercase": True})
-    lower = dataclasses.replace(model, recipe=model.recipe.model_copy(update={"data": data}))
-    with pytest.raises(ConfigError, match="lower-case"):
-        export_huggingface(lower, tmp_path / "x")
+
+
+@pytest.mark.parametrize("key", ["lowercase", "tag_target"])
+def test_what_its_tokenizer_does_not_do_is_refused(model: LoadedModel, tmp_path: Path, key: str) -> None:
+    data = model.recipe.data.model_copy(update={key: True})
+    with pytest.raises(ConfigError, match=f"no counterpart of data.{key}"):
+        export_huggingface(
+            dataclasses.replace(model, recipe=model.recipe.model_copy(update={"data": data})), tmp_path / "x"
+        )
