@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,6 +42,14 @@ class KeyValue:
         """The given rows of the batch."""
         key, value = (
             part.unflatten(0, (-1, heads)).index_select(0, rows).flatten(0, 1) for part in (self.key, self.value)
+        )
+        return KeyValue(key, value)
+
+    def take(self, places: Tensor) -> KeyValue:
+        """Positions (R, N) of all B * H * S, one after another."""
+        key, value = (
+            part.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, -1)
+            for part in (self.key, self.value)
         )
         return KeyValue(key, value)
 
@@ -141,8 +150,13 @@ def attention_weights(query: Tensor, key: Tensor, bias: Tensor | None, causal: b
 
 def mask_bias(mask: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
     """What is added to scores (B * H, T, S): 0 where mask (B, 1 or T, S) is True, -inf elsewhere."""
-    bias = mask.to(dtype).log_()  # of 1 and of 0
+    bias = torch.where(mask, *_shown_and_hidden(dtype, mask.device))
     return bias[:, None].expand(-1, heads, -1, -1).flatten(0, 1)
+
+
+@cache
+def _shown_and_hidden(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(0.0, dtype=dtype, device=device), torch.tensor(-torch.inf, dtype=dtype, device=device)
 
 
 def softmax(scores: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nmt.device import SearchPrecision, has_fast_bf16
 from nmt.errors import ConfigError
 from nmt.models.scores import AdditiveScore
+from nmt.models.transformer import FeedForward
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -62,10 +63,11 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.weight, self.bias = _pack(linear.weight), linear.bias
+        self.activation = "none"
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, self.activation, [], "")
         return product
 
     if TYPE_CHECKING:
@@ -159,6 +161,8 @@ def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module]) -
             setattr(module, name, kind(child))
         else:
             _replace_linear(child, kind)
+    if isinstance(module, FeedForward) and isinstance(module.inner, PackedLinear) and module.activation is F.relu:
+        module.inner.activation, module.activation = "relu", nn.Identity()  # while the product is in registers
 
 
 def _pack(weight: Tensor) -> Tensor:

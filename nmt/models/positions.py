@@ -78,9 +78,10 @@ class Rotary(nn.Module):
 
 
 def distance_bias(here: Tensor, there: Tensor, heads: int) -> Tensor:
-    """-m_h |p - q| with m_h = 2^(-8 h / H), for positions (T,) and (S,): ALiBi (Press et al. 2022, section 3), (H, T, S)."""
+    """-m_h |p - q| with m_h = 2^(-8h/H) (Press et al. 2022, section 3): (..., H, T, S) of positions (..., T) and (..., S)."""
     slopes = 2 ** (-8 * torch.arange(1, heads + 1, dtype=torch.float64, device=here.device) / heads)
-    return -slopes[:, None, None] * (here[:, None] - there[None]).abs()
+    distances = (here[..., :, None] - there[..., None, :]).abs()  # (..., T, S)
+    return -slopes[:, None, None] * distances[..., None, :, :]
 
 
 def sinusoids(count: int, width: int) -> Tensor:

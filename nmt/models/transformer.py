@@ -16,6 +16,7 @@ from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attent
 from nmt.models.dropout import Dropout
 from nmt.models.positions import Embedding, Rotary, distance_bias
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
+from nmt.models.slots import Past, Slots
 
 # B sentences, S source positions, T target positions, R = B * beam rows, D width, H heads, K width of a head, V vocabulary
 
@@ -39,41 +40,12 @@ class TransformerMemory:
 
 
 @dataclass(frozen=True)
-class Past:
-    """What the hypotheses of B sentences have said so far, as one decoder layer sees it.
-
-    The positions of all hypotheses of a sentence lie in slots, in the order in which they came, and never move: when
-    hypotheses are reordered, only the mask that says whose past each slot is follows them. (Slots of all hypotheses are
-    scored, most of them in vain; at the lengths of sentences that costs far less than moving keys and values about.)
-    """
-
-    slots: KeyValue
-    """(B * H, N, K)"""
-    bias: Tensor
-    """(B * H, beam, N) zero where a slot is a hypothesis's own past, else -inf."""
-    first: int
-    """Where the new position goes."""
-    position: int
-    """Which it is in the target."""
-
-    def extended(self, new: KeyValue) -> KeyValue:
-        """Stores the new position of each hypothesis (B * H, beam, K); returns all slots."""
-        for slots, states in ((self.slots.key, new.key), (self.slots.value, new.value)):
-            slots[:, self.first : self.first + states.shape[1]] = states
-        return self.slots
-
-
-@dataclass(frozen=True)
 class TransformerState:
     """R rows in the middle of decoding. The slots are shared by the states of one search: a state can be stepped from once."""
 
     memory: TransformerMemory
-    slots: Sequence[KeyValue]
-    """Of each layer, see `Past`."""
-    seen: Tensor
-    """(B, beam, slots in use) True where a slot is a hypothesis's own past."""
-    places: tuple[int, ...]
-    """Of each slot in use, its target position."""
+    slots: Slots
+    """The past of the decoder layers."""
     position: int
     beam: int
 
@@ -259,38 +231,35 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         key = memory.layers[0].key
         sentences = len(key) // memory.heads
         memory = _laid_out(memory, self._precision(sentences))
-        empty = KeyValue(key[:, :0], key[:, :0])
-        seen = torch.ones((sentences, beam, 0), dtype=torch.bool, device=key.device)
-        return TransformerState(memory, [empty] * len(memory.layers), seen, (), 0, beam)
+        slots = Slots.empty(memory.layers, sentences, beam, placed=self.config.positions == "alibi")
+        return TransformerState(memory, slots, 0, beam)
 
     def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
         """See `Seq2Seq.step`."""
-        memory, beam = state.memory, state.beam
-        itself = torch.eye(beam, dtype=torch.bool, device=tokens.device).expand(len(state.seen), -1, -1)
-        seen = torch.cat([state.seen, itself], 2)  # (B, beam, slots in use)
-        slots = self._fitted(state.slots, len(seen), seen.shape[2])
-        shown = F.pad(seen, (0, slots[0].key.shape[1] - seen.shape[2]))  # (B, beam, N)
-        bias = mask_bias(shown, memory.heads, slots[0].key.dtype)
-        places = state.places + (state.position,) * beam
-        if self.config.positions == "alibi":
-            bias = bias + self._distances(places, shown.shape[2], bias)
+        memory, slots, beam = state.memory, state.slots, state.beam
+        if not slots.has_room():
+            sentences = torch.arange(len(slots.seen), device=tokens.device)
+            slots = slots.kept(sentences, memory.heads, self._precision(len(sentences)))
+        first, slots = slots.used, slots.filled(state.position)
+        bias = mask_bias(slots.seen, memory.heads, slots.layers[0].key.dtype)
+        if slots.places is not None:
+            here = torch.tensor([state.position], device=tokens.device)
+            distances = distance_bias(here, slots.places, self.config.heads)  # (B, H, 1, N)
+            bias = bias + distances.to(bias.dtype).flatten(0, 1)
         states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
-        for layer, keys_values, past in zip(self._decoder, memory.layers, slots, strict=True):
-            states = layer(states, keys_values, memory.bias, Past(past, bias, state.seen.shape[2], state.position))
+        for layer, keys_values, past in zip(self._decoder, memory.layers, slots.layers, strict=True):
+            states = layer(states, keys_values, memory.bias, Past(past, bias, first, state.position))
         logits = self.output(self.decoder_norm(states)).flatten(0, 1)  # (R, V)
-        return logits, TransformerState(memory, slots, seen, places, state.position + 1, beam)
+        return logits, TransformerState(memory, slots, state.position + 1, beam)
 
     def reorder(self, state: TransformerState, rows: Tensor, beam: int) -> TransformerState:
         """See `Seq2Seq.reorder`."""
-        seen = state.seen.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beam))
-        memory, slots = state.memory, state.slots
-        if len(seen) < len(state.seen):
-            sentences = sentences_of(rows, state.beam, beam)
-            memory, slots = memory.select(sentences), [layer.select(sentences, memory.heads) for layer in slots]
-        key = memory.layers[0].key
-        if (precision := self._precision(len(seen))) != key.dtype:
-            memory = _laid_out(memory, precision)
-        return replace(state, memory=memory, slots=slots, seen=seen, beam=beam)
+        memory, slots = state.memory, state.slots.reordered(rows, beam)
+        if len(slots.seen) < len(state.slots.seen):
+            sentences, precision = sentences_of(rows, state.beam, beam), self._precision(len(slots.seen))
+            memory = _laid_out(memory.select(sentences), precision)
+            slots = slots.kept(sentences, memory.heads, precision)
+        return TransformerState(memory, slots, state.position, beam)
 
     def parts(self) -> Iterable[nn.Module]:
         """See `EncoderDecoder.parts`. Keys and values of the source are made before the layer that attends to them runs."""
@@ -310,20 +279,6 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         """The bias of the decoder's self-attention with ALiBi (B * H, T, T); else attention itself knows what to hide."""
         distances = self._nearness(states, None)
         return None if distances is None else distances + torch.full_like(distances[:1], -torch.inf).triu_(1)
-
-    def _distances(self, places: Sequence[int], width: int, like: Tensor) -> Tensor:
-        """ALiBi of the newest position and the slots (B * H, 1, width), those that are not in use included."""
-        there = torch.tensor([*places, *[0] * (width - len(places))], device=like.device)
-        distances = distance_bias(there[len(places) - 1 : len(places)], there, self.config.heads)
-        return distances.to(like.dtype).repeat(len(like) // self.config.heads, 1, 1)
-
-    def _fitted(self, slots: Sequence[KeyValue], sentences: int, used: int) -> Sequence[KeyValue]:
-        """Slots with room for so many, added in whole vector registers, in the precision that they are attended to in."""
-        precision = self._precision(sentences)
-        missing = max(0, used + -used % lanes(precision) - slots[0].key.shape[1])
-        if missing == 0 and precision == slots[0].key.dtype:
-            return slots
-        return [layer.to(precision).padded(missing) for layer in slots]
 
     def _precision(self, sentences: int) -> torch.dtype:
         """In which search attends: on CPU a few products take longer to set up in bf16 than to compute in fp32."""

@@ -8,6 +8,7 @@ import torch
 from nmt.config import ConvolutionConfig, RnnConfig
 from nmt.models import Convolution, Model, build_model
 from nmt.models.dropout import drop
+from nmt.models.transformer import TransformerState
 from nmt.tokenizer import BOS, PAD
 from tiny import FAMILIES, VOCABULARY, make_batch, make_model
 
@@ -67,6 +68,28 @@ def test_reorder_moves_hypotheses_and_drops_sentences(model: Model) -> None:
             _, single = model.step(single, tokens[row : row + 1])
             expected, _ = model.step(single, following[index : index + 1])
             torch.testing.assert_close(logits[index : index + 1], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_hypotheses_may_change_places_at_any_step(model: Model) -> None:
+    """However they go on from each other, the last logits are those of what each has said."""
+    source, lengths = make_batch(LENGTHS)
+    beam, steps = 3, 20
+    generator = torch.Generator().manual_seed(4)
+    rows = torch.arange(len(LENGTHS) * beam)
+    said = torch.full((len(rows), 1), BOS)
+    with torch.no_grad():
+        state = model.start(model.encode(source, lengths), beam)
+        for _ in range(steps):
+            _, state = model.step(state, said[:, -1])
+            origins = rows - rows % beam + torch.randint(beam, rows.shape, generator=generator)
+            state = model.reorder(state, origins, beam)
+            tokens = torch.randint(4, VOCABULARY, (len(rows), 1), generator=generator)
+            said = torch.cat([said[origins], tokens], 1)
+        logits, state = model.step(state, said[:, -1])
+        whole = model.output(model(source.repeat_interleave(beam, 0), lengths.repeat_interleave(beam), said))
+    torch.testing.assert_close(logits, whole[:, -1], rtol=1e-10, atol=1e-11)
+    if isinstance(state, TransformerState):  # what no hypothesis goes on from has made room
+        assert state.slots.seen.shape[2] < beam * steps * 0.75
 
 
 def test_every_parameter_learns(model: Model) -> None:
