@@ -16,7 +16,7 @@ RECIPES := $(filter-out $(STUDIES),$(patsubst recipes/%/recipe.toml,%,$(wildcard
 # Which seeds of a study, for example: make score-functions SEEDS=1
 SEEDS ?= 3
 
-.PHONY: help setup demo test test-fast check lint types wheel clean multi30k-small three-ways $(RECIPES) $(STUDIES)
+.PHONY: help setup demo test test-fast check lint types wheel clean multi30k-small multi30k-ende-decoding three-ways $(RECIPES) $(STUDIES)
 
 help: ## list the targets
 	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
@@ -68,6 +68,9 @@ $(STUDIES): %: setup recipes/%/study.toml
 	@if [ -f recipes/$*/join.py ]; then $(BIN)/python recipes/$*/join.py runs/$*/data; fi
 	@$(NMT) study recipes/$* --runs runs/$* --output recipes/$* --seeds $(SEEDS)
 	@if [ -f recipes/$*/control.py ]; then $(BIN)/python recipes/$*/control.py runs/$* runs/$*/data recipes/$*; fi
+
+multi30k-ende-decoding: multi30k-ende-transformer ## greedy, beams, ensembles, MBR and sampling from one trained model
+	@PATH="$(abspath $(BIN)):$$PATH" recipes/multi30k-ende-transformer/decoding.sh $(RUNS)/multi30k-ende-transformer $(RUNS)/multi30k-ende-decoding
 
 three-ways: setup ## speed and memory of the three ways to read a sequence, against length (3 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python recipes/three-ways/measure.py recipes/three-ways
