@@ -95,7 +95,7 @@ def beam_search(
         values, origins, tokens = best_extensions(scores, log_probabilities, candidates)  # each (B, 2K)
         rows = origins + torch.arange(len(sentences), device=device)[:, None] * scores.shape[1]
         # 3. what ends within the first K is finished
-        ends = (tokens == EOS) & values.isfinite()
+        ends = (tokens == EOS) & (values > -torch.inf)
         finished.add(sentences, values, divisors[length], ends, history, rows, at_limit)
         # 4. the first K that do not end live on
         scores, keep = values.masked_fill(ends, -torch.inf).topk(beam, 1)
@@ -238,7 +238,7 @@ class Finished:
     def closes(self, stopping: str, best: int, sentences: Tensor, reach: Tensor) -> Tensor:
         """Whether (B,) the given sentences are done, by the stopping rule and the best score still in reach (B,)."""
         if stopping == "count":
-            return self.scores[sentences, -1].isfinite()
+            return self.scores[sentences, -1] > -torch.inf
         return self.scores[sentences, best - 1] >= reach
 
     def hypotheses(self, best: int) -> list[list[Hypothesis]]:
