@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -89,17 +89,26 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 @contextmanager
 def fast_products(enabled: bool) -> Generator[None]:
-    """Inside, if enabled, fp32 products go through oneDNN; see `onednn_is_faster`."""
-    if not enabled:
+    """Inside, if enabled, fp32 products go through oneDNN, else as torch does by itself; see `onednn_is_faster`."""
+    matmul = _matmul_settings()
+    before = getattr(matmul, "fp32_precision", None)
+    if enabled == (before == "bf16"):
         yield
         return
-    matmul = _matmul_settings()
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
+    matmul.fp32_precision = "bf16" if enabled else "ieee"
     try:
         yield
     finally:
         matmul.fp32_precision = before
+
+
+FEW_ROWS = 64
+"""The products of attention for so few rows at a time take oneDNN, in bf16 as in fp32, longer to set up than to compute."""
+
+
+def products_for(rows: int) -> AbstractContextManager[None]:
+    """Inside, fp32 products for few rows are left to torch, whatever was chosen outside."""
+    return fast_products(False) if rows <= FEW_ROWS else nullcontext()
 
 
 def set_threads() -> None:

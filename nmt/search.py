@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nmt.config import SearchConfig
+from nmt.device import products_for
 from nmt.models.seq2seq import Seq2Seq, log_softmax
 from nmt.rules import Extension, MinimumLength, NoRepeatedNgram, RepetitionPenalty, Rule
 from nmt.tokenizer import BOS, EOS, PAD
@@ -87,7 +88,8 @@ def beam_search(
     scores = torch.zeros((len(source), 1), dtype=torch.float64, device=device)  # (B, K) log-probabilities
     for length in range(1, longest + 1):
         # 1. extend each hypothesis by every token
-        logits, state = model.step(state, tokens.flatten())
+        with products_for(tokens.numel()):
+            logits, state = model.step(state, tokens.flatten())
         log_probabilities = log_softmax(logits)
         at_limit = limits[sentences] == length if length >= shortest else None  # (B,)
         apply_rules(rules, log_probabilities, Extension(sentences, history, scores.shape[1]), at_limit)
@@ -113,7 +115,7 @@ def beam_search(
     return finished.hypotheses(best)
 
 
-_WORTH_SHRINKING = 0.97
+_WORTH_SHRINKING = 0.88
 
 
 def configured_rules(config: SearchConfig) -> list[Rule]:

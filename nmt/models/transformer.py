@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nmt.config import TransformerConfig
+from nmt.device import FEW_ROWS
 from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, lanes, mask_bias
 from nmt.models.dropout import Dropout
 from nmt.models.positions import Embedding, Rotary, distance_bias
@@ -230,7 +231,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         """See `Seq2Seq.start`."""
         key = memory.layers[0].key
         sentences = len(key) // memory.heads
-        memory = _laid_out(memory, self._precision(sentences))
+        memory = _laid_out(memory, self._precision(sentences * beam))
         slots = Slots.empty(memory.layers, sentences, beam, placed=self.config.positions == "alibi")
         return TransformerState(memory, slots, 0, beam)
 
@@ -239,7 +240,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         memory, slots, beam = state.memory, state.slots, state.beam
         if not slots.has_room():
             sentences = torch.arange(len(slots.seen), device=tokens.device)
-            slots = slots.kept(sentences, memory.heads, self._precision(len(sentences)))
+            slots = slots.kept(sentences, memory.heads, self._precision(len(tokens)))
         first, slots = slots.used, slots.filled(state.position)
         bias = mask_bias(slots.seen, memory.heads, slots.layers[0].key.dtype)
         if slots.places is not None:
@@ -256,7 +257,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         """See `Seq2Seq.reorder`."""
         memory, slots = state.memory, state.slots.reordered(rows, beam)
         if len(slots.seen) < len(state.slots.seen):
-            sentences, precision = sentences_of(rows, state.beam, beam), self._precision(len(slots.seen))
+            sentences, precision = sentences_of(rows, state.beam, beam), self._precision(len(rows))
             memory = _laid_out(memory.select(sentences), precision)
             slots = slots.kept(sentences, memory.heads, precision)
         return TransformerState(memory, slots, state.position, beam)
@@ -280,10 +281,10 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         distances = self._nearness(states, None)
         return None if distances is None else distances + torch.full_like(distances[:1], -torch.inf).triu_(1)
 
-    def _precision(self, sentences: int) -> torch.dtype:
-        """In which search attends: on CPU a few products take longer to set up in bf16 than to compute in fp32."""
+    def _precision(self, rows: int) -> torch.dtype:
+        """In which search attends; see `FEW_ROWS`."""
         weight = self.target_embedding.table.weight
-        few = weight.device.type == "cpu" and sentences <= _FEW_SENTENCES
+        few = weight.device.type == "cpu" and rows <= FEW_ROWS
         return torch.float32 if few and weight.dtype == torch.bfloat16 else weight.dtype
 
     @property
@@ -342,6 +343,3 @@ def _laid_out(memory: TransformerMemory, precision: torch.dtype) -> TransformerM
     bias = key.new_zeros((len(key), 1, width)) if bias is None else bias
     bias = F.pad(bias, (0, missing), value=-torch.inf)
     return replace(memory, layers=[layer.padded(missing) for layer in layers], bias=bias)
-
-
-_FEW_SENTENCES = 4

@@ -12,7 +12,7 @@ from torch import nn
 
 from nmt.alignment import align_words, coverage, word_numbers
 from nmt.config import SearchConfig
-from nmt.device import SearchPrecision, fast_products
+from nmt.device import SearchPrecision, fast_products, products_for
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError
 from nmt.models import build_model
@@ -110,6 +110,10 @@ def test_faster_products_are_switched_back() -> None:
     before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]  # unknown to torch's types
     with fast_products(True):
         assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # type: ignore[attr-defined]  # as above
+        with products_for(rows=8):
+            assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"  # type: ignore[attr-defined]  # as above
+        with products_for(rows=800):
+            assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # type: ignore[attr-defined]  # as above
     assert torch.backends.mkldnn.matmul.fp32_precision == before  # type: ignore[attr-defined]  # as above
 
 
