@@ -75,7 +75,7 @@ def attend(
     lines = list(_read(file, target, pairs)) if gold else _read(file, target, pairs)
     if gold:
         other = open_translator(reverse, device, latest, {}) if reverse else None
-        _print_error_rates(translator, other, list(lines), gold, output == "json")
+        _print_error_rates(translator, other, list(lines), gold, layer, head, output == "json")
         return
     _show(translator, lines, output, plot, layer, head, shifted)
 
@@ -171,9 +171,15 @@ def _title(translator: Translator, seen: Attention, layer: int | None, head: int
 
 
 def _print_error_rates(
-    translator: Translator, other: Translator | None, lines: Sequence[Pair], path: Path, as_json: bool
+    translator: Translator,
+    other: Translator | None,
+    lines: Sequence[Pair],
+    path: Path,
+    layer: int | None,
+    head: int | None,
+    as_json: bool,
 ) -> None:
-    """A row for each layer, while predicting and shifted by one step, beside the diagonal."""
+    """A row for each layer, or the one wanted, while predicting and shifted by one step, beside the diagonal."""
     from nmt.alignment import diagonal, grow_diagonal, read_gold, score_links
     from nmt.errors import DataError
     from nmt.text import read_lines
@@ -185,10 +191,11 @@ def _print_error_rates(
     systems = {"diagonal": [diagonal(len(item.source), len(item.target)) for item in seen]}
     back = [_attend(other, target or "", source, number) for number, (source, target) in enumerate(lines, 1) if other]
     for shifted in (False, True):
-        for layer in range(1, seen[0].maps.shape[0] + 1):
+        for place in [layer] if layer else range(1, seen[0].maps.shape[0] + 1):
+            where = f"layer {place}, head {head}" if head else f"layer {place}"
             for way, words in _WAYS.items():
-                name = f"layer {layer}, {'shifted' if shifted else 'predicting'}, {words}"
-                systems[name] = [item.links(layer, shifted=shifted, way=way) for item in seen]
+                name = f"{where}, {'shifted' if shifted else 'predicting'}, {words}"
+                systems[name] = [item.links(place, head, shifted, way) for item in seen]
         if back:
             turned = [{(one, two) for two, one in item.links(shifted=shifted)} for item in back]
             both = zip((item.links(shifted=shifted) for item in seen), turned, strict=True)
