@@ -32,7 +32,9 @@ class Attention:
     shifted: Tensor
     """(L, H, J, I) one step later, with the word already read: the better alignment (Chen et al. 2020, section 3)."""
     layer: int | None
-    """The layer that aligns best; None: the mean of all."""
+    """The layer that aligns best while predicting; None: the mean of all."""
+    shifted_layer: int | None
+    """The same one step later."""
 
     def chosen(self, layer: int | None = None, head: int | None = None, shifted: bool = False) -> Tensor:
         """(J, I) or with the end (J + 1, I + 1): one layer and head, from 1; None: the best layer, the mean of its heads.
@@ -44,9 +46,15 @@ class Attention:
         for name, wanted, count in (("layer", layer, maps.shape[0]), ("head", head, maps.shape[1])):
             if wanted is not None and not 1 <= wanted <= count:
                 raise ConfigError(f"--{name} must be between 1 and {count}, got {wanted}")
-        place = self.layer if layer is None else layer - 1
+        place = self.place(layer, shifted)
         heads = maps.mean(0) if place is None else maps[place]  # (H, J, I)
         return heads.mean(0) if head is None else heads[head - 1]
+
+    def place(self, layer: int | None, shifted: bool) -> int | None:
+        """Which layer, from 0: the one wanted, from 1, or the best; None: the mean of all."""
+        if layer is not None:
+            return layer - 1
+        return self.shifted_layer if shifted else self.layer
 
     def links(
         self, layer: int | None = None, head: int | None = None, shifted: bool = False, way: Way = "target"
@@ -90,7 +98,8 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
         target=_words(pieces[1], numbers[1]),
         maps=merge_words(maps, *with_end),
         shifted=merge_words(maps[:, :, 1:], *numbers),
-        layer=translator.aligning_layer,
+        layer=translator.aligning_layer(shifted=False),
+        shifted_layer=translator.aligning_layer(shifted=True),
     )
 
 

@@ -212,10 +212,9 @@ class Translator:
             maps = self._single.attention_maps(ids.to(self.device), lengths, inputs.to(self.device))
         return maps[0].float().cpu()
 
-    @property
-    def aligning_layer(self) -> int | None:
+    def aligning_layer(self, shifted: bool) -> int | None:
         """See `EncoderDecoder.aligning_layer`."""
-        return self._single.aligning_layer
+        return self._single.aligning_layer(shifted)
 
     @property
     def _single(self) -> Model:

@@ -137,7 +137,7 @@ def _show(
         else:
             typer.echo(blocks(columns, rows, weights) + "\n")
         if plot is not None:
-            title = _title(translator, seen, layer, head)
+            title = _title(translator, seen, seen.place(layer, shifted), head)
             for suffix in ("png", "svg"):
                 plot_attention(plot / f"{number}.{suffix}", title, columns, rows, weights)
     if plot is not None:
@@ -159,12 +159,11 @@ def _entropy(seen: Attention) -> str:
     return "\n".join("\t".join(f"{value:.2f}" for value in row) for row in seen.entropy.tolist()) + "\n"
 
 
-def _title(translator: Translator, seen: Attention, layer: int | None, head: int | None) -> str:
+def _title(translator: Translator, seen: Attention, place: int | None, head: int | None) -> str:
     layers, heads = seen.maps.shape[:2]
-    place = layer or (None if seen.layer is None else seen.layer + 1)
     parts = [translator.recipe.name]
     if layers > 1:
-        parts.append(f"layer {place} of {layers}" if place else f"mean of {layers} layers")
+        parts.append(f"mean of {layers} layers" if place is None else f"layer {place + 1} of {layers}")
     if heads > 1:
         parts.append(f"head {head} of {heads}" if head else f"mean of {heads} heads")
     return ", ".join(parts)

@@ -90,14 +90,13 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
         """Source and target positions that a state depends on; None: all, of the source, and all before, of the target."""
         return None
 
-    @property
-    def aligning_layer(self) -> int | None:
-        """The layer whose attention is the best word alignment; None: the mean of all."""
+    def aligning_layer(self, shifted: bool = False) -> int | None:  # noqa: ARG002  # of families with several layers
+        """The layer whose attention aligns words best, while they are predicted or `shifted` a step later; None: the mean."""
         return None
 
     def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """Attention (B, T, S) of that layer, the mean over its heads; see `attention_maps`."""
-        maps, layer = self.attention_maps(source, lengths, target).mean(2), self.aligning_layer  # (B, L, T, S)
+        maps, layer = self.attention_maps(source, lengths, target).mean(2), self.aligning_layer()  # (B, L, T, S)
         return maps.mean(1) if layer is None else maps[:, layer]
 
     def compile_steps(self) -> None:

@@ -222,10 +222,10 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
             states = layer(states, keys_values, memory.bias, None, causal)
         return torch.stack(maps, 1)
 
-    @property
-    def aligning_layer(self) -> int:
-        """The last but one (Garg et al. 2019, section 4.1)."""
-        return max(0, self.config.decoder_layers - 2)
+    def aligning_layer(self, shifted: bool = False) -> int:
+        """The last but one while predicting (Garg et al. 2019, section 4.1), in the middle a step later (Chen et al. 2020)."""
+        layers = self.config.decoder_layers
+        return max(0, layers // 2 - 1 if shifted else layers - 2)
 
     def start(self, memory: TransformerMemory, beam: int) -> TransformerState:
         """See `Seq2Seq.start`."""

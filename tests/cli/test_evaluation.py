@@ -201,9 +201,9 @@ def test_attend_shows_links_pictures_and_error_rates(trained: Path, tmp_path: Pa
     assert re.search(r"both models, shifted, grow-diag +\d", table.stdout)
     gold = ("--pairs", tmp_path / "pairs", "--gold", tmp_path / "gold")
     assert re.search(
-        r"layer 1, head 1, shifted, each target word +\d", run("attend", trained, *gold, "--head", 1).stdout
+        r"layer 1, head 1, shifted, each target word +\d", run("attend", trained, *gold, "--head", "1").stdout
     )
-    assert "--head must be between 1 and 1, got 7" in run("attend", trained, *gold, "--head", 7).output
+    assert "--head must be between 1 and 1, got 7" in run("attend", trained, *gold, "--head", "7").output
 
 
 def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_every_family_shows_its_layers_and_heads(name: str, prepared: Prepared) 
 def test_links_go_from_either_side() -> None:
     """Each target word has one, or each source word, or what both agree on and its neighbours."""
     weights = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.3, 0.6]])
-    seen = Attention(["a", "b", "c"], ["x", "y"], weights[None, None], weights[None, None], layer=0)
+    seen = Attention(["a", "b", "c"], ["x", "y"], weights[None, None], weights[None, None], layer=0, shifted_layer=0)
     assert seen.links() == {(0, 0), (2, 1)}
     assert seen.links(way="source") == {(0, 0), (1, 0), (2, 1)}
     assert seen.links(way="both") == {(0, 0), (1, 0), (2, 1)}
@@ -98,9 +98,10 @@ def test_links_go_from_either_side() -> None:
 
 def test_layers_and_heads_are_chosen_from_one() -> None:
     maps = torch.arange(2 * 2 * 2 * 2, dtype=torch.float64).view(2, 2, 2, 2)
-    seen = Attention(["a"], ["b"], maps, maps[:, :, 1:, :1], layer=0)
+    seen = Attention(["a"], ["b"], maps, maps[:, :, 1:, :1], layer=0, shifted_layer=1)
     assert torch.equal(seen.chosen(2, 1), maps[1, 0])
     assert torch.equal(seen.chosen(), maps[0].mean(0))
+    assert torch.equal(seen.chosen(shifted=True), maps[1, :, 1:, :1].mean(0))
     for layer, head in ((3, None), (0, None), (None, 3)):
         with pytest.raises(ConfigError, match="must be between 1 and 2"):
             seen.chosen(layer, head)
