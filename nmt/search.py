@@ -69,8 +69,7 @@ def beam_search(
 
     Args:
         model: anything that follows the protocol.
-        source: (B, S) token ids, padded.
-        lengths: (B,) source lengths, on the CPU.
+        source, lengths: padded token ids (B, S), and how many are no padding (B,), on the CPU.
         config: beam, length penalty and limits.
         best: hypotheses returned per sentence, at most the beam.
         rules: change the log-probabilities of each step, in their order.
