@@ -64,12 +64,12 @@ def beam_search(
 
     By the `exact` stopping rule a sentence is done when no hypothesis still alive can end above its `best` finished ones:
     log-probabilities only fall, so one of log-probability l can reach at most l / penalty(limit). By `count` it is done
-    when as many hypotheses as the beam is wide have ended. At its limit a hypothesis is ended by force, at the price of its
-    end of sentence, so that every score is the model's own.
+    when a beam of them has ended. At its limit a hypothesis is ended by force, at the model's price of an end of sentence.
 
     Args:
         model: anything that follows the protocol.
-        source, lengths: padded token ids (B, S), and how many are no padding (B,), on the CPU.
+        source: (B, S) token ids, padded.
+        lengths: (B,) source lengths, on the CPU.
         config: beam, length penalty and limits.
         best: hypotheses returned per sentence, at most the beam.
         rules: change the log-probabilities of each step, in their order.
