@@ -256,10 +256,12 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
     def reorder(self, state: TransformerState, rows: Tensor, beam: int) -> TransformerState:
         """See `Seq2Seq.reorder`."""
         memory, slots = state.memory, state.slots.reordered(rows, beam)
+        precision = self._precision(len(rows))
         if len(slots.seen) < len(state.slots.seen):
-            sentences, precision = sentences_of(rows, state.beam, beam), self._precision(len(rows))
-            memory = _laid_out(memory.select(sentences), precision)
-            slots = slots.kept(sentences, memory.heads, precision)
+            sentences = sentences_of(rows, state.beam, beam)
+            memory, slots = memory.select(sentences), slots.kept(sentences, memory.heads, precision)
+        if precision != memory.layers[0].key.dtype:
+            memory = _laid_out(memory, precision)
         return TransformerState(memory, slots, state.position, beam)
 
     def parts(self) -> Iterable[nn.Module]:
