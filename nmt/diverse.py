@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from nmt.config import SearchConfig
+from nmt.extensions import apply_rules, best_extensions
 from nmt.models.seq2seq import Seq2Seq, log_softmax
 from nmt.rules import Extension, Rule
-from nmt.search import Finished, Hypothesis, apply_rules, best_extensions, length_limits, length_penalty
+from nmt.search import Finished, Hypothesis, length_limits, length_penalty
 from nmt.tokenizer import BOS, EOS
 
 # B sentences, G groups of W hypotheses each, K = G * W beam, R = B * K rows, V vocabulary, T positions so far

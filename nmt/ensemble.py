@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nmt.models import Model
+from nmt.models.rows import searchable
 from nmt.models.seq2seq import log_softmax
 
 Parts = Sequence[Any]
@@ -20,24 +21,25 @@ class Ensemble:
 
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = models
+        self.searched = [searchable(model) for model in models]
 
     def encode(self, source: Tensor, lengths: Tensor) -> Parts:
         """See `Seq2Seq.encode`."""
-        return [model.encode(source, lengths) for model in self.models]
+        return [model.encode(source, lengths) for model in self.searched]
 
     def start(self, memory: Parts, beam: int) -> Parts:
         """See `Seq2Seq.start`."""
-        return [model.start(part, beam) for model, part in zip(self.models, memory, strict=True)]
+        return [model.start(part, beam) for model, part in zip(self.searched, memory, strict=True)]
 
     def step(self, state: Parts, tokens: Tensor) -> tuple[Tensor, Parts]:
         """See `Seq2Seq.step`; the logits are log-probabilities."""
-        steps = [model.step(part, tokens) for model, part in zip(self.models, state, strict=True)]
+        steps = [model.step(part, tokens) for model, part in zip(self.searched, state, strict=True)]
         log_probabilities = torch.stack([log_softmax(logits) for logits, _ in steps])  # (M, R, V)
         return log_probabilities.logsumexp(0) - math.log(len(steps)), [part for _, part in steps]
 
     def reorder(self, state: Parts, rows: Tensor, beam: int) -> Parts:
         """See `Seq2Seq.reorder`."""
-        return [model.reorder(part, rows, beam) for model, part in zip(self.models, state, strict=True)]
+        return [model.reorder(part, rows, beam) for model, part in zip(self.searched, state, strict=True)]
 
     def log_probabilities(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.log_probabilities`."""

@@ -29,6 +29,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def home_folder() -> Path:
+    """Where prepared corpora and what else is made once are kept: NMT_HOME, or the user's cache folder."""
+    if value := os.environ.get("NMT_HOME"):
+        return Path(value).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "nmt"
+
+
 @contextmanager
 def atomic_folder(final: Path, replace: bool = True) -> Generator[Path]:
     """Yields an empty folder beside `final`; when the block ends it is fsynced and takes the name in one rename.

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from nmt.config import SamplingConfig, SearchConfig
+from nmt.extensions import apply_rules
 from nmt.models.seq2seq import Seq2Seq, log_softmax
 from nmt.rules import Extension, Rule
-from nmt.search import Hypothesis, apply_rules, length_limits, length_penalty
+from nmt.search import Hypothesis, length_limits, length_penalty
 from nmt.tokenizer import BOS, EOS
 
 # B sentences, K samples of each, R = B * K rows, V vocabulary, T positions so far

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from nmt.config import SearchConfig
 from nmt.device import products_for
-from nmt.models.seq2seq import Seq2Seq, log_softmax
+from nmt.extensions import extend
+from nmt.models.seq2seq import Seq2Seq
 from nmt.rules import Extension, MinimumLength, NoRepeatedNgram, RepetitionPenalty, Rule
 from nmt.tokenizer import BOS, EOS, PAD
 
@@ -89,11 +90,10 @@ def beam_search(
         # 1. extend each hypothesis by every token
         with products_for(tokens.numel()):
             logits, state = model.step(state, tokens.flatten())
-        log_probabilities = log_softmax(logits)
         at_limit = limits[sentences] == length if length >= shortest else None  # (B,)
-        apply_rules(rules, log_probabilities, Extension(sentences, history, scores.shape[1]), at_limit)
         # 2. keep the best 2K of each sentence
-        values, origins, tokens = best_extensions(scores, log_probabilities, candidates)  # each (B, 2K)
+        extension = Extension(sentences, history, scores.shape[1])
+        values, origins, tokens = extend(scores, logits, candidates, rules, extension, at_limit)  # each (B, 2K)
         rows = origins + torch.arange(len(sentences), device=device)[:, None] * scores.shape[1]
         # 3. what ends within the first K is finished
         ends = (tokens == EOS) & (values > -torch.inf)
@@ -129,60 +129,12 @@ def configured_rules(config: SearchConfig) -> list[Rule]:
     return rules
 
 
-def apply_rules(
-    rules: Sequence[Rule], log_probabilities: Tensor, extension: Extension, at_limit: Tensor | None
-) -> None:
-    """Rules, then the two that always hold: no padding or begin, and at its limit a hypothesis ends."""
-    end = log_probabilities[:, EOS].clone()
-    log_probabilities[:, PAD] = log_probabilities[:, BOS] = -torch.inf
-    for rule in rules:
-        rule(log_probabilities, extension)
-    if at_limit is None:
-        return
-    rows = at_limit.repeat_interleave(extension.beam)
-    log_probabilities.masked_fill_(rows[:, None], -torch.inf)
-    log_probabilities[:, EOS] = torch.where(rows, end, log_probabilities[:, EOS])
-
-
 @torch.inference_mode()
 def score_targets(model: Any, source: Tensor, lengths: Tensor, target_input: Tensor, target_output: Tensor) -> Tensor:
     """Log-probability (B, T) of each target token, end of sentence counted, zero at padding: forced decoding."""
     log_probabilities = model.log_probabilities(source, lengths, target_input)
     chosen = log_probabilities.gather(2, target_output[:, :, None]).squeeze(2)
     return chosen.masked_fill(target_output == PAD, 0.0)
-
-
-def best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Values, rows within the sentence and tokens of the `count` best of all K * V extensions, each (B, count), best first.
-
-    At a fraction of the cost: the vocabulary is folded into stripes, and the best of all must lie in the `count` columns of
-    the highest maxima, which are found in the same way.
-    """
-    beam, size = scores.shape[1], log_probabilities.shape[1]
-    if size < _STRIPES * 8 * count or log_probabilities.numel() < _WORTH_FOLDING:
-        values = (log_probabilities.unflatten(0, (-1, beam)) + scores[:, :, None]).flatten(1)  # (B, K * V)
-        missing = max(0, count - values.shape[1])  # a vocabulary smaller than the beam
-        values, places = F.pad(values, (0, missing), value=-torch.inf).topk(count, 1)
-        places = places.clamp_(max=beam * size - 1)
-        return values, torch.div(places, size, rounding_mode="floor"), places % size
-    columns = size // _STRIPES
-    folded = _STRIPES * columns
-    maxima = log_probabilities[:, :folded].unflatten(1, (_STRIPES, columns)).amax(1)  # (R, columns)
-    _, origins, chosen = best_extensions(scores, maxima, count)
-    every = torch.arange(size, device=scores.device)
-    tokens = (chosen[:, None] + every[:folded:columns, None]).flatten(1)
-    origins = origins[:, None].expand(-1, _STRIPES, -1).flatten(1)
-    if size > folded:  # what does not fill a column
-        tokens = torch.cat([tokens, every[folded:].repeat(beam).expand(len(scores), -1)], 1)
-        rest = torch.arange(beam, device=scores.device).repeat_interleave(size - folded)
-        origins = torch.cat([origins, rest.expand(len(scores), -1)], 1)
-    rows = origins + torch.arange(len(scores), device=scores.device)[:, None] * beam
-    values = log_probabilities[rows, tokens] + scores.gather(1, origins)  # (B, candidates)
-    values, places = values.topk(count, 1)
-    return values, origins.gather(1, places), tokens.gather(1, places)
-
-
-_STRIPES, _WORTH_FOLDING = 8, 40_000  # numbers
 
 
 @dataclass

@@ -22,6 +22,7 @@ from nmt.errors import CheckpointError
 from nmt.files import atomic_write
 from nmt.models import Model
 from nmt.models.inference import ready_output
+from nmt.models.rows import searchable
 from nmt.search import Hypothesis
 from nmt.tokenizer import EOS
 
@@ -121,14 +122,14 @@ class Shortlisted:
 
     def __init__(self, model: Model, output: nn.Linear, shortlist: Shortlist, precision: SearchPrecision) -> None:
         """For a model that is ready for search, and its output layer as it was before."""
-        self.model, self.shortlist = model, shortlist
+        self.model, self.searched, self.shortlist = model, searchable(model), shortlist
         self.precision: SearchPrecision = precision
         self.full, self.plain = model.output, output
         self.ids = torch.arange(output.out_features)
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Any, Tensor]:
         """See `Seq2Seq.encode`; from here on the output layer has the tokens of these sentences alone."""
-        memory = self.model.encode(source, lengths)
+        memory = self.searched.encode(source, lengths)
         ids, own = self.shortlist.candidates(source, self.plain.out_features)
         self.ids = ids.to(source.device)
         part = nn.Linear(self.plain.in_features, len(ids), device="meta")
@@ -139,12 +140,12 @@ class Shortlisted:
 
     def start(self, memory: tuple[Any, Tensor], beam: int) -> tuple[Any, Tensor, int]:
         """See `Seq2Seq.start`."""
-        return self.model.start(memory[0], beam), memory[1], beam
+        return self.searched.start(memory[0], beam), memory[1], beam
 
     def step(self, state: tuple[Any, Tensor, int], tokens: Tensor) -> tuple[Tensor, tuple[Any, Tensor, int]]:
         """See `Seq2Seq.step`; tokens and logits (R, N) are of the list."""
         inner, hidden, beam = state
-        logits, inner = self.model.step(inner, self.ids[tokens])
+        logits, inner = self.searched.step(inner, self.ids[tokens])
         return logits + hidden.repeat_interleave(beam, 0), (inner, hidden, beam)
 
     def reorder(self, state: tuple[Any, Tensor, int], rows: Tensor, beam: int) -> tuple[Any, Tensor, int]:
@@ -152,7 +153,7 @@ class Shortlisted:
         inner, hidden, before = state
         if len(rows) != len(hidden) * beam:
             hidden = hidden[torch.div(rows[::beam], before, rounding_mode="floor")]
-        return self.model.reorder(inner, rows, beam), hidden, beam
+        return self.searched.reorder(inner, rows, beam), hidden, beam
 
     def finished(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
         """What a search has found, in ids of the whole vocabulary; the model has its whole output layer again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from nmt.errors import ConfigError, DataError
 from nmt.mbr import expected_utilities
 from nmt.models import Model
 from nmt.models.inference import ready_for_search
-from nmt.models.seq2seq import Seq2Seq
+from nmt.models.rows import searchable
 from nmt.rules import Forbidden, Prefix, Rule
 from nmt.sampling import sample
 from nmt.search import Hypothesis, beam_search, configured_rules, score_targets
@@ -76,7 +76,7 @@ class Translator:
         self.parameter_count = sum(item.model.parameter_count for item in (loaded, *others))
         models = [ready_for_search(item.model, self.device, precision) for item in (loaded, *others)]
         self.model = Ensemble(models) if others else models[0]
-        self.searched: Seq2Seq[Any, Any] = self.model
+        self.searched = searchable(self.model)
         self.tuned = True  # products may take the way that is fastest here
         self.tokenizers = loaded.tokenizers
         self.recipe, self.card = loaded.recipe, loaded.card

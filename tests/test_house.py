@@ -89,9 +89,10 @@ def test_typer_brings_its_own_click() -> None:
 
 
 def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_path: Path) -> None:
-    """Counted on the real call stack: functions of ours from `nmt translate` to MultiHeadAttention.forward."""
+    """Counted on the real call stack: functions of ours from `nmt translate` to attention, in torch and in the kernels."""
     import torch
 
+    from nmt.kernels import Kernels
     from nmt.models.attention import MultiHeadAttention
     from nmt.trainer import Trainer
     from nmt_data.prepare import prepare
@@ -101,21 +102,28 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
     Trainer(recipe, prepare(recipe), tmp_path, torch.device("cpu")).run()
     (tmp_path / "text").write_text("a b c\n")
     stacks: list[list[str]] = []
-    forward = MultiHeadAttention.forward
 
-    def watched(self: MultiHeadAttention, *arguments: Any, **keywords: Any) -> torch.Tensor:
-        frame: FrameType | None = sys._getframe(1)
-        names = ["MultiHeadAttention.forward"]
-        while frame and (not names or names[-1] != "translate.translate"):
-            path = Path(frame.f_code.co_filename)
-            if ROOT in path.parents and ".venv" not in path.parts and "tests" not in path.parts:
-                names.append(f"{path.stem}.{frame.f_code.co_name}")
-            frame = frame.f_back
-        stacks.append(names)
-        return forward(self, *arguments, **keywords)
+    def watched(place: type, name: str) -> None:
+        inner = getattr(place, name)
+
+        def outer(*arguments: Any, **keywords: Any) -> torch.Tensor:
+            frame: FrameType | None = sys._getframe(1)
+            names = [f"{place.__name__}.{name}"]
+            while frame and names[-1] != "translate.translate":
+                path = Path(frame.f_code.co_filename)
+                if ROOT in path.parents and ".venv" not in path.parts and "tests" not in path.parts:
+                    names.append(f"{path.stem}.{frame.f_code.co_name}")
+                frame = frame.f_back
+            stacks.append(names)
+            found: torch.Tensor = inner(*arguments, **keywords)
+            return found
+
+        patch.setattr(place, name, outer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MultiHeadAttention, "forward", watched)
+        watched(MultiHeadAttention, "forward")
+        watched(Kernels, "attend_past")
+        watched(Kernels, "attend_source")
         assert run("translate", tmp_path / "model", tmp_path / "text", "--device", "cpu").exit_code == 0
     assert max(len(names) - 1 for names in stacks) <= 7, max(stacks, key=len)
 

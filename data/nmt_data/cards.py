@@ -108,11 +108,3 @@ def data_folder() -> Path | None:
     """The folder of local corpora, from NMT_DATA."""
     value = os.environ.get("NMT_DATA")
     return Path(value).expanduser() if value else None
-
-
-def home_folder() -> Path:
-    """Where prepared corpora are kept: NMT_HOME, or the user's cache folder."""
-    if value := os.environ.get("NMT_HOME"):
-        return Path(value).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "nmt"

@@ -16,12 +16,12 @@ import numpy as np
 from nmt.config import CorpusConfig, DataConfig, Recipe
 from nmt.dataset import read_corpus, write_corpus
 from nmt.errors import DataError
-from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint
+from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint, home_folder
 from nmt.prepared import Prepared, TestSet, Tokenizers
 from nmt.text import clean_line, write_lines
 from nmt.tokenizer import UNK, Tokenizer, language_tag
 from nmt_data.audit import audit, without_leaks
-from nmt_data.cards import Card, home_folder, load_card
+from nmt_data.cards import Card, load_card
 from nmt_data.cleaning import Cleaner, normalise
 from nmt_data.reading import Split, Unreadable
 

@@ -62,6 +62,7 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.gain = 1.0 if scaled else math.sqrt(width // heads)
+        self.scale = self.gain / math.sqrt(width // heads)
         self.output = nn.Linear(width, width)
 
     def forward(self, query: Tensor, memory: KeyValue, bias: Tensor | None = None, causal: bool = False) -> Tensor:

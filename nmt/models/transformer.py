@@ -24,16 +24,28 @@ from nmt.models.slots import Past, Slots
 
 @dataclass(frozen=True)
 class TransformerMemory:
+    """The encoded source."""
+
+    states: Tensor
+    """(B, S, D)"""
+    lengths: Tensor
+    """(B,) positions that count."""
+    bias: Tensor | None
+    """(B * H, 1, S) zero at real positions, -inf at padding; None: there is none."""
+
+
+@dataclass(frozen=True)
+class Sources:
     """The encoded source as each decoder layer sees it."""
 
     layers: Sequence[KeyValue]
     """Keys and values of each layer, (B * H, S, K)."""
     bias: Tensor | None
-    """(B * H, 1, S) zero at real positions, -inf at padding; None: there is none."""
+    """As of the memory."""
     heads: int
 
-    def select(self, sentences: Tensor) -> TransformerMemory:
-        """The memory of the given sentences."""
+    def select(self, sentences: Tensor) -> Sources:
+        """Those of the given sentences."""
         bias = self.bias
         if bias is not None:
             bias = bias.unflatten(0, (-1, self.heads)).index_select(0, sentences).flatten(0, 1)
@@ -44,7 +56,7 @@ class TransformerMemory:
 class TransformerState:
     """R rows in the middle of decoding. The slots are shared by the states of one search: a state can be stepped from once."""
 
-    memory: TransformerMemory
+    sources: Sources
     slots: Slots
     """The past of the decoder layers."""
     position: int
@@ -185,26 +197,23 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
         """See `Seq2Seq.encode`."""
-        padded = int(lengths.min()) < source.shape[1]
         states = self.source_embedding(source)  # (B, S, D)
         bias = None
-        if padded:
+        if int(lengths.min()) < source.shape[1]:
             mask = padding_mask(lengths, source.shape[1], source.device)[:, None]
             bias = mask_bias(mask, self.config.heads, states.dtype)
         near = self._nearness(states, bias)
         for layer in self.encoder_layers:
             states = recomputed(layer, states, near) if self._again else layer(states, near)
-        states = self.encoder_norm(states)
-        layers = [layer.cross_attention.project_memory(states) for layer in self._decoder]
-        return TransformerMemory(layers, bias, self.config.heads)
+        return TransformerMemory(self.encoder_norm(states), lengths, bias)
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.forward`."""
-        memory = self.encode(source, lengths)
+        sources = self._sources(self.encode(source, lengths))
         states = self.target_embedding(target)  # (B, T, D)
         causal = self._causal(states)
-        for layer, keys_values in zip(self._decoder, memory.layers, strict=True):
-            inputs = (states, keys_values, memory.bias, None, causal)
+        for layer, keys_values in zip(self.decoder, sources.layers, strict=True):
+            inputs = (states, keys_values, sources.bias, None, causal)
             states = recomputed(layer, *inputs) if self._again else layer(*inputs)
         return self.decoder_norm(states)
 
@@ -213,13 +222,13 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.attention_maps`."""
-        memory = self.encode(source, lengths)
+        sources = self._sources(self.encode(source, lengths))
         states = self.target_embedding(target)  # (B, T, D)
         causal, maps = self._causal(states), []
-        for layer, keys_values in zip(self._decoder, memory.layers, strict=True):
-            weights = layer.source_weights(states, keys_values, memory.bias, causal)  # (B * H, T, S)
+        for layer, keys_values in zip(self.decoder, sources.layers, strict=True):
+            weights = layer.source_weights(states, keys_values, sources.bias, causal)  # (B * H, T, S)
             maps.append(weights.unflatten(0, (-1, self.config.heads)))
-            states = layer(states, keys_values, memory.bias, None, causal)
+            states = layer(states, keys_values, sources.bias, None, causal)
         return torch.stack(maps, 1)
 
     def aligning_layer(self, shifted: bool = False) -> int:
@@ -229,46 +238,50 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     def start(self, memory: TransformerMemory, beam: int) -> TransformerState:
         """See `Seq2Seq.start`."""
-        key = memory.layers[0].key
-        sentences = len(key) // memory.heads
-        memory = _laid_out(memory, self._precision(sentences * beam))
-        slots = Slots.empty(memory.layers, sentences, beam, placed=self.config.positions == "alibi")
-        return TransformerState(memory, slots, 0, beam)
+        sentences = len(memory.states)
+        sources = _laid_out(self._sources(memory), self._precision(sentences * beam))
+        slots = Slots.empty(sources.layers, sentences, beam, placed=self.config.positions == "alibi")
+        return TransformerState(sources, slots, 0, beam)
 
     def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
         """See `Seq2Seq.step`."""
-        memory, slots, beam = state.memory, state.slots, state.beam
+        sources, slots, beam = state.sources, state.slots, state.beam
         if not slots.has_room():
             sentences = torch.arange(len(slots.seen), device=tokens.device)
-            slots = slots.kept(sentences, memory.heads, self._precision(len(tokens)))
+            slots = slots.kept(sentences, sources.heads, self._precision(len(tokens)))
         first, slots = slots.used, slots.filled(state.position)
-        bias = mask_bias(slots.seen, memory.heads, slots.layers[0].key.dtype)
+        bias = mask_bias(slots.seen, sources.heads, slots.layers[0].key.dtype)
         if slots.places is not None:
             here = torch.tensor([state.position], device=tokens.device)
             distances = distance_bias(here, slots.places, self.config.heads)  # (B, H, 1, N)
             bias = bias + distances.to(bias.dtype).flatten(0, 1)
         states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
-        for layer, keys_values, past in zip(self._decoder, memory.layers, slots.layers, strict=True):
-            states = layer(states, keys_values, memory.bias, Past(past, bias, first, state.position))
+        for layer, keys_values, past in zip(self.decoder, sources.layers, slots.layers, strict=True):
+            states = layer(states, keys_values, sources.bias, Past(past, bias, first, state.position))
         logits = self.output(self.decoder_norm(states)).flatten(0, 1)  # (R, V)
-        return logits, TransformerState(memory, slots, state.position + 1, beam)
+        return logits, TransformerState(sources, slots, state.position + 1, beam)
 
     def reorder(self, state: TransformerState, rows: Tensor, beam: int) -> TransformerState:
         """See `Seq2Seq.reorder`."""
-        memory, slots = state.memory, state.slots.reordered(rows, beam)
+        sources, slots = state.sources, state.slots.reordered(rows, beam)
         precision = self._precision(len(rows))
         if len(slots.seen) < len(state.slots.seen):
             sentences = sentences_of(rows, state.beam, beam)
-            memory, slots = memory.select(sentences), slots.kept(sentences, memory.heads, precision)
-        if precision != memory.layers[0].key.dtype:
-            memory = _laid_out(memory, precision)
-        return TransformerState(memory, slots, state.position, beam)
+            sources, slots = sources.select(sentences), slots.kept(sentences, sources.heads, precision)
+        if precision != sources.layers[0].key.dtype:
+            sources = _laid_out(sources, precision)
+        return TransformerState(sources, slots, state.position, beam)
 
     def parts(self) -> Iterable[nn.Module]:
         """See `EncoderDecoder.parts`. Keys and values of the source are made before the layer that attends to them runs."""
-        yield from (layer.cross_attention.memory for layer in self._decoder)
+        yield from (layer.cross_attention.memory for layer in self.decoder)
         yield from self.encoder_layers
         yield from self.decoder_layers
+
+    def _sources(self, memory: TransformerMemory) -> Sources:
+        """Keys and values of the source in each layer, once for all positions of a target."""
+        layers = [layer.cross_attention.project_memory(memory.states) for layer in self.decoder]
+        return Sources(layers, memory.bias, self.config.heads)
 
     def _nearness(self, states: Tensor, bias: Tensor | None) -> Tensor | None:
         """The bias of the encoder's self-attention: padding, and with ALiBi the distances (B * H, S, S)."""
@@ -295,7 +308,8 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         return self.recompute and self.training
 
     @property
-    def _decoder(self) -> list[DecoderLayer]:
+    def decoder(self) -> list[DecoderLayer]:
+        """The decoder's layers, as what they are."""
         return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
 
     def _initialise(self) -> None:
@@ -333,15 +347,15 @@ def recomputed(layer: nn.Module, *inputs: Tensor | KeyValue | None) -> Tensor:
     return states
 
 
-def _laid_out(memory: TransformerMemory, precision: torch.dtype) -> TransformerMemory:
-    """The memory as many small products like it: in their precision, its width a number of whole vector registers."""
-    layers = [layer.to(precision) for layer in memory.layers]
-    bias = None if memory.bias is None else memory.bias.to(precision)
+def _laid_out(sources: Sources, precision: torch.dtype) -> Sources:
+    """The sources as many small products like it: in their precision, its width a number of whole vector registers."""
+    layers = [layer.to(precision) for layer in sources.layers]
+    bias = None if sources.bias is None else sources.bias.to(precision)
     key = layers[0].key
     width = key.shape[1]
     missing = -width % lanes(precision) if key.device.type == "cpu" else 0
     if missing == 0:
-        return replace(memory, layers=[layer.contiguous() for layer in layers], bias=bias)
+        return replace(sources, layers=[layer.contiguous() for layer in layers], bias=bias)
     bias = key.new_zeros((len(key), 1, width)) if bias is None else bias
     bias = F.pad(bias, (0, missing), value=-torch.inf)
-    return replace(memory, layers=[layer.padded(missing) for layer in layers], bias=bias)
+    return replace(sources, layers=[layer.padded(missing) for layer in layers], bias=bias)

@@ -15,11 +15,12 @@ from nmt.config import SearchConfig
 from nmt.device import SearchPrecision, fast_products, products_for
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError
+from nmt.extensions import best_extensions
 from nmt.models import build_model
 from nmt.models.attention import softmax
 from nmt.models.inference import ExponentialScore, Int8Linear, PackedLinear, ready_for_search
 from nmt.models.scores import AdditiveScore, make_score
-from nmt.search import beam_search, best_extensions
+from nmt.search import beam_search
 from nmt.tokenizer import BOS
 from tiny import FAMILIES, make_batch, make_model
 

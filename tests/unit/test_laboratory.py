@@ -195,7 +195,7 @@ def test_without_positions_the_encoder_does_not_know_the_order() -> None:
     for name, equal in (("transformer-none", True), ("transformer", False), ("transformer-rotary", False)):
         model = make_model(name)
         source, lengths = make_batch([6])
-        plain, turned = (model.encode(words, lengths).layers[0].value for words in (source, source[:, order]))
+        plain, turned = (model.encode(words, lengths).states for words in (source, source[:, order]))
         assert torch.allclose(plain[:, order], turned, rtol=1e-9, atol=1e-12) == equal
 
 

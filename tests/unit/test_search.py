@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.config import SearchConfig
+from nmt.extensions import best_extensions
 from nmt.models import Model
-from nmt.search import Hypothesis, beam_search, best_extensions, length_limits, length_penalty, score_targets
+from nmt.search import Hypothesis, beam_search, length_limits, length_penalty, score_targets
 from nmt.tokenizer import BOS, EOS, PAD
 from tiny import VOCABULARY, make_batch, make_model
 

@@ -1,0 +1,164 @@
+"""Compiled kernels of search: `decoding.c`, built once on the machine that runs it, if that has a C compiler.
+
+Without one, or with NMT_KERNELS=0, search takes torch's operations instead: the same translations, more slowly. What is built
+lies in the user's cache folder, under a name that follows the source, the compiler and the CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nmt.files import fingerprint, home_folder
+from nmt.tokenizer import BOS, EOS, PAD
+
+# B sentences, K beam, R = B * K rows, V vocabulary, T positions so far, S source positions, D width
+
+SOURCE = Path(__file__).with_name("decoding.c")
+_DTYPES = (torch.float32, torch.bfloat16)
+LANES = 16
+"""The width of a head is a multiple of it."""
+
+
+class Kernels:
+    """The functions of `decoding.c`, of tensors on the CPU, contiguous, in fp32 or bf16."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        number, pointer, real = ctypes.c_long, ctypes.c_void_p, ctypes.c_float
+        self._best = library.nmt_best_extensions
+        self._best.argtypes = [pointer, number, number, pointer, *[number] * 4, pointer, *[number] * 3, *[pointer] * 3]
+        self._past = library.nmt_attend_past
+        self._past.argtypes = [pointer, pointer, *[number] * 4, real, number, pointer]
+        self._source = library.nmt_attend_source
+        self._source.argtypes = [*[pointer] * 4, *[number] * 5, real, number, pointer]
+
+    def best_extensions(
+        self, scores: Tensor, logits: Tensor, count: int, normalised: bool, at_limit: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `nmt.extensions`: of log-probabilities (R, V), or of logits, with the two rules that always hold.
+
+        Args:
+            scores: (B, K) in double precision.
+            logits: (R, V), not changed.
+            count: extensions wanted of each sentence.
+            normalised: they are log-probabilities already, with what is forbidden at -inf.
+            at_limit: (B,) sentences whose hypotheses must end.
+        """
+        (sentences, beam), logits, scores = scores.shape, logits.contiguous(), scores.contiguous()
+        values = scores.new_empty((sentences, count))
+        origins = torch.empty((sentences, count), dtype=torch.long)
+        tokens = torch.empty_like(origins)
+        ending = None if at_limit is None else at_limit.data_ptr()
+        special = (-1, -1, -1) if normalised else (PAD, BOS, EOS)
+        found = (values.data_ptr(), origins.data_ptr(), tokens.data_ptr())
+        sizes = (sentences, beam, logits.shape[1], count)
+        _check(
+            self._best(
+                logits.data_ptr(), _half(logits), normalised, scores.data_ptr(), *sizes, ending, *special, *found
+            )
+        )
+        return values, origins, tokens
+
+    def attend_past(self, steps: Sequence[Tensor], past: Tensor, heads: int, scale: float) -> Tensor:
+        """Attention (R, D) of the newest position of each row to its past.
+
+        Args:
+            steps: query, key and value of each position, (rows of that step, 3 * D).
+            past: (R, T) int32, the row of each step that is a row's own.
+            heads: of the attention.
+            scale: of the products.
+        """
+        newest = steps[-1]
+        (rows, length), width = past.shape, newest.shape[1] // 3
+        places = (ctypes.c_void_p * length)(*[step.data_ptr() for step in steps])
+        context = newest.new_empty((rows, width))
+        shape = (rows, length, width, heads, scale, _half(newest))
+        _check(self._past(places, past.data_ptr(), *shape, context.data_ptr()))
+        return context
+
+    def attend_source(
+        self, queries: Tensor, memory: Tensor, owners: Tensor, lengths: Tensor, heads: int, scale: float
+    ) -> Tensor:
+        """Attention (R, D) of each row to the source of its sentence.
+
+        Args:
+            queries: (R, D)
+            memory: keys and values (sentences, S, 2 * D).
+            owners: (B,) the place of each sentence in the memory.
+            lengths: (sentences,) positions that count.
+            heads: of the attention.
+            scale: of the products.
+        """
+        rows, width = queries.shape
+        context = torch.empty_like(queries)
+        places = (queries.data_ptr(), memory.data_ptr(), owners.data_ptr(), lengths.data_ptr())
+        shape = (len(owners), rows // len(owners), memory.shape[1], width, heads, scale, _half(queries))
+        _check(self._source(*places, *shape, context.data_ptr()))
+        return context
+
+
+def kernels_for(tensor: Tensor) -> Kernels | None:
+    """The kernels, if they take such numbers and this machine has them."""
+    return kernels() if tensor.device.type == "cpu" and tensor.dtype in _DTYPES else None
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels, built if they are not there yet; None where that cannot be."""
+    if os.environ.get("NMT_KERNELS") == "0" or (compiler := _compiler()) is None:
+        return None
+    try:
+        return Kernels(ctypes.CDLL(str(_built(compiler))))
+    except (OSError, subprocess.SubprocessError, AttributeError):
+        return None
+
+
+def _compiler() -> str | None:
+    names = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def _built(compiler: str) -> Path:
+    """The shared library; made beside its place and renamed, so that processes may build it at the same time."""
+    native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+    command = [compiler, "-O3", native, "-ffp-contract=fast", "-shared", "-fPIC", "-w"]
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603
+    name = fingerprint([SOURCE.read_text(encoding="utf-8"), command, version, _cpu()])
+    final = home_folder() / "kernels" / f"{name}.so"
+    if not final.exists():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".tmp-") as folder:
+            draft = Path(folder) / final.name
+            subprocess.run(  # noqa: S603
+                [*command, "-o", str(draft), str(SOURCE), "-lm"], capture_output=True, check=True, timeout=120
+            )
+            draft.rename(final)
+    return final
+
+
+def _cpu() -> str:
+    """What tells CPUs apart for which a compiler makes different code."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return "".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features", "CPU part"))}))
+
+
+def _half(tensor: Tensor) -> int:
+    return int(tensor.dtype == torch.bfloat16)
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for a step of search")

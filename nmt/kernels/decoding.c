@@ -1,0 +1,265 @@
+/* What a step of search on a CPU does in many small operations, in one pass each.
+ *
+ * Every row is computed by itself, in the same order wherever it stands, so that results do not depend on the batch.
+ * Numbers are float, or bfloat16 where `half` is set; sums are float, totals double. Vectors are those of GCC and Clang,
+ * which any CPU has in some width.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LANES = 16, BLOCK = 64 };
+typedef float floats __attribute__((vector_size(64)));
+typedef float floats8 __attribute__((vector_size(32)));
+typedef float floats4 __attribute__((vector_size(16)));
+typedef int32_t ints __attribute__((vector_size(64)));
+typedef int32_t ints8 __attribute__((vector_size(32)));
+typedef int32_t ints4 __attribute__((vector_size(16)));
+typedef uint32_t words __attribute__((vector_size(64)));
+typedef uint16_t halves __attribute__((vector_size(32)));
+
+static inline floats all(float value) { return value - (floats){0}; }
+
+static inline floats load(const void *from, long place, int half) {
+    if (half) {
+        halves bits;
+        memcpy(&bits, (const uint16_t *)from + place, sizeof bits);
+        return (floats)(__builtin_convertvector(bits, words) << 16);
+    }
+    floats values;
+    memcpy(&values, (const float *)from + place, sizeof values);
+    return values;
+}
+
+static inline float load_one(const void *from, long place, int half) {
+    if (!half) return ((const float *)from)[place];
+    uint32_t bits = (uint32_t)((const uint16_t *)from)[place] << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline void store(void *to, long place, floats values, int half) {
+    if (half) { /* to the nearest, ties to even */
+        words bits = (words)values;
+        halves rounded = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves);
+        memcpy((uint16_t *)to + place, &rounded, sizeof rounded);
+    } else {
+        memcpy((float *)to + place, &values, sizeof values);
+    }
+}
+
+static inline floats larger(floats one, floats two) {
+    ints mask = one > two;
+    return (floats)(((ints)one & mask) | ((ints)two & ~mask));
+}
+
+static inline float sum(floats values) {
+    floats8 parts[2];
+    memcpy(parts, &values, sizeof parts);
+    floats8 eight = parts[0] + parts[1];
+    floats4 quarters[2];
+    memcpy(quarters, &eight, sizeof quarters);
+    floats4 four = quarters[0] + quarters[1];
+    return (four[0] + four[1]) + (four[2] + four[3]);
+}
+
+static inline float largest(floats values) {
+    floats8 parts[2];
+    memcpy(parts, &values, sizeof parts);
+    ints8 mask8 = parts[0] > parts[1];
+    floats8 eight = (floats8)(((ints8)parts[0] & mask8) | ((ints8)parts[1] & ~mask8));
+    floats4 quarters[2];
+    memcpy(quarters, &eight, sizeof quarters);
+    ints4 mask4 = quarters[0] > quarters[1];
+    floats4 four = (floats4)(((ints4)quarters[0] & mask4) | ((ints4)quarters[1] & ~mask4));
+    float one = four[0] > four[1] ? four[0] : four[1], two = four[2] > four[3] ? four[2] : four[3];
+    return one > two ? one : two;
+}
+
+/* e^x for x <= 0, to the last bit or nearly: 2^n times the series of 2^r, |r| <= 1/2. What is below -87 counts as -87. */
+static inline floats exponential(floats x) {
+    floats power = larger(x, all(-87.0f)) * 1.44269504f;
+    floats shifted = power + 12582912.0f; /* n, in the low bits */
+    floats r = power - (shifted - 12582912.0f);
+    floats series = all(1.5403530e-4f);
+    series = series * r + 1.3333558e-3f;
+    series = series * r + 9.6181291e-3f;
+    series = series * r + 5.5504109e-2f;
+    series = series * r + 2.4022651e-1f;
+    series = series * r + 6.9314718e-1f;
+    series = series * r + 1.0f;
+    return (floats)((ints)series + (((ints)shifted) << 23));
+}
+
+/* The maximum of each block of a row, and of the row. */
+static inline float maxima_of(const void *row, long size, int half, float *maxima) {
+    float highest = -INFINITY;
+    for (long first = 0, block = 0; first < size; first += BLOCK, block++) {
+        float found = -INFINITY;
+        if (first + BLOCK <= size) {
+            floats one = larger(load(row, first, half), load(row, first + LANES, half));
+            floats two = larger(load(row, first + 2 * LANES, half), load(row, first + 3 * LANES, half));
+            found = largest(larger(one, two));
+        } else {
+            for (long place = first; place < size; place++) {
+                float value = load_one(row, place, half);
+                found = value > found ? value : found;
+            }
+        }
+        maxima[block] = found;
+        highest = found > highest ? found : highest;
+    }
+    return highest;
+}
+
+/* log sum_i e^x_i */
+static inline double log_sum_exp(const void *row, long size, int half, float highest) {
+    double total = 0;
+    long place = 0;
+    while (place + LANES <= size) {
+        long end = place + 64 * LANES < size ? place + 64 * LANES : size;
+        floats some = {0};
+        for (; place + LANES <= end; place += LANES) some += exponential(load(row, place, half) - highest);
+        total += sum(some);
+    }
+    for (; place < size; place++) total += exp(load_one(row, place, half) - highest);
+    return highest + log(total);
+}
+
+/* The `count` best extensions of each sentence, best first: values, hypotheses and tokens (sentences, count).
+ *
+ * scores: (sentences, beam) log-probabilities so far; logits: (sentences * beam, size), or log-probabilities if
+ * `normalised`. `pad` and `begin` are never said; where `ending` (sentences) is not 0, `end` alone is. Of equal ones the
+ * first counts. What is missing has the value -inf. Returns 0, or 1 if there is no memory.
+ */
+int nmt_best_extensions(const void *logits, int half, int normalised, const double *scores, long sentences, long beam,
+                        long size, long count, const uint8_t *ending, long pad, long begin, long end,
+                        double *values, int64_t *origins, int64_t *tokens) {
+    float *maxima = malloc(sizeof(float) * (size / BLOCK + 1));
+    if (!maxima) return 1;
+    for (long sentence = 0; sentence < sentences; sentence++) {
+        double *best = values + sentence * count;
+        int64_t *from = origins + sentence * count, *said = tokens + sentence * count;
+        for (long rank = 0; rank < count; rank++) best[rank] = -INFINITY, from[rank] = 0, said[rank] = 0;
+        for (long hypothesis = 0; hypothesis < beam; hypothesis++) {
+            double score = scores[sentence * beam + hypothesis];
+            if (score == -INFINITY) continue;
+            const char *row = (const char *)logits + (sentence * beam + hypothesis) * size * (half ? 2 : 4);
+            float highest = half ? maxima_of(row, size, 1, maxima) : maxima_of(row, size, 0, maxima);
+            if (highest == -INFINITY) continue;
+            if (!normalised)
+                score -= half ? log_sum_exp(row, size, 1, highest) : log_sum_exp(row, size, 0, highest);
+            int must_end = ending && ending[sentence];
+            for (long first = 0, block = 0; first < size; first += BLOCK, block++) {
+                if (!(score + maxima[block] > best[count - 1])) continue;
+                long last = first + BLOCK < size ? first + BLOCK : size;
+                for (long token = first; token < last; token++) {
+                    double value = score + load_one(row, token, half);
+                    if (!(value > best[count - 1]) || token == pad || token == begin) continue;
+                    if (must_end && token != end) continue;
+                    long rank = count - 1;
+                    for (; rank > 0 && value > best[rank - 1]; rank--)
+                        best[rank] = best[rank - 1], from[rank] = from[rank - 1], said[rank] = said[rank - 1];
+                    best[rank] = value, from[rank] = hypothesis, said[rank] = token;
+                }
+            }
+        }
+    }
+    free(maxima);
+    return 0;
+}
+
+/* softmax(q K^T) V of one query, head by head. The value of a position stands `width` numbers behind its key.
+ *
+ * weights: room for `heads` times `padded` numbers, a multiple of LANES that holds all positions.
+ */
+static inline void attend(const float *query, const char *const *keys, long length, long padded, long width, long heads,
+                          int half, float *weights, void *out, long place) {
+    long size = width / heads;
+    for (long position = 0; position < length; position++) {
+        for (long head = 0; head < heads; head++) {
+            floats products = {0};
+            for (long i = head * size; i < (head + 1) * size; i += LANES)
+                products += load(query, i, 0) * load(keys[position], i, half);
+            weights[head * padded + position] = sum(products);
+        }
+    }
+    for (long head = 0; head < heads; head++) {
+        float *own = weights + head * padded;
+        float highest = -INFINITY;
+        for (long position = 0; position < length; position++) highest = own[position] > highest ? own[position] : highest;
+        for (long position = length; position < padded; position++) own[position] = -INFINITY;
+        floats total = {0};
+        for (long position = 0; position < padded; position += LANES) {
+            floats weight = exponential(load(own, position, 0) - highest);
+            store(own, position, weight, 0);
+            total += weight;
+        }
+        float share = 1 / sum(total);
+        for (long i = head * size; i < (head + 1) * size; i += LANES) {
+            floats context = {0};
+            for (long position = 0; position < length; position++)
+                context += own[position] * load(keys[position], width + i, half);
+            store(out, place + i, context * share, half);
+        }
+    }
+}
+
+static inline void scaled(const void *row, long width, float scale, int half, float *query) {
+    for (long i = 0; i < width; i += LANES) store(query, i, load(row, i, half) * scale, 0);
+}
+
+/* Self-attention of the newest position of each row to its past, which lies where it was computed.
+ *
+ * steps: of each position (rows of that step, 3 * width): query, key and value; past: (rows, length) which row of a step is
+ * a row's own. out: (rows, width). Returns 0, or 1 if there is no memory.
+ */
+int nmt_attend_past(const char *const *steps, const int32_t *past, long rows, long length, long width, long heads,
+                    float scale, int half, void *out) {
+    long bytes = half ? 2 : 4, padded = (length + LANES - 1) / LANES * LANES;
+    float *query = malloc(sizeof(float) * (width + heads * padded));
+    const char **keys = malloc(sizeof(char *) * length);
+    if (query && keys)
+        for (long row = 0; row < rows; row++) {
+            for (long position = 0; position < length; position++)
+                keys[position] = steps[position] + (past[row * length + position] * 3 + 1) * width * bytes;
+            scaled(steps[length - 1] + row * 3 * width * bytes, width, scale, half, query);
+            if (half)
+                attend(query, keys, length, padded, width, heads, 1, query + width, out, row * width);
+            else
+                attend(query, keys, length, padded, width, heads, 0, query + width, out, row * width);
+        }
+    int failed = !query || !keys;
+    free(query), free(keys);
+    return failed;
+}
+
+/* Attention of each row to the source of its sentence.
+ *
+ * queries: (sentences * beam, width); memory: (.., longest, 2 * width) keys and values; owners: (sentences) which of the
+ * memory is a sentence's; lengths: (..) real positions. out: (sentences * beam, width). Returns 0, or 1 if there is no memory.
+ */
+int nmt_attend_source(const char *queries, const char *memory, const int64_t *owners, const int64_t *lengths,
+                      long sentences, long beam, long longest, long width, long heads, float scale, int half, void *out) {
+    long bytes = half ? 2 : 4, padded = (longest + LANES - 1) / LANES * LANES;
+    float *query = malloc(sizeof(float) * (width + heads * padded));
+    const char **keys = malloc(sizeof(char *) * longest);
+    if (query && keys)
+        for (long sentence = 0; sentence < sentences; sentence++) {
+            long length = lengths[owners[sentence]], short_ = (length + LANES - 1) / LANES * LANES;
+            for (long position = 0; position < length; position++)
+                keys[position] = memory + (owners[sentence] * longest + position) * 2 * width * bytes;
+            for (long row = sentence * beam; row < (sentence + 1) * beam; row++) {
+                scaled(queries + row * width * bytes, width, scale, half, query);
+                if (half)
+                    attend(query, keys, length, short_, width, heads, 1, query + width, out, row * width);
+                else
+                    attend(query, keys, length, short_, width, heads, 0, query + width, out, row * width);
+            }
+        }
+    int failed = !query || !keys;
+    free(query), free(keys);
+    return failed;
+}

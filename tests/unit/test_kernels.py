@@ -1,0 +1,193 @@
+"""The compiled kernels compute what torch's operations do, row by row, and search finds the same with and without them."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nmt import kernels as module
+from nmt.config import SearchConfig, TransformerConfig
+from nmt.kernels import Kernels
+from nmt.models import Transformer, build_model
+from nmt.models.inference import ready_for_search
+from nmt.models.rows import Rows, searchable
+from nmt.search import Hypothesis, beam_search
+from nmt.tokenizer import BOS, EOS, PAD
+
+CPU = torch.device("cpu")
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+@pytest.fixture(scope="module")
+def kernels() -> Kernels:
+    found = module.kernels()
+    if found is None:
+        pytest.skip("no C compiler")
+    return found
+
+
+@given(
+    sentences=st.integers(1, 3),
+    beam=st.integers(1, 5),
+    vocabulary=st.integers(5, 300),
+    count=st.integers(1, 12),
+    seed=st.integers(0, 999),
+    half=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_extensions_are_the_best_of_all(
+    kernels: Kernels, sentences: int, beam: int, vocabulary: int, count: int, seed: int, half: bool
+) -> None:
+    """Against a full sort in double precision: normalised, without padding and begin, ended at the limit."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = (torch.randn(sentences * beam, vocabulary, generator=generator) * 4).to(DTYPES[half])
+    scores = -torch.rand(sentences, beam, generator=generator, dtype=torch.float64) * 9
+    scores[torch.rand(sentences, beam, generator=generator) < 0.2] = -torch.inf
+    at_limit = torch.rand(sentences, generator=generator) < 0.3
+    table = logits.double().log_softmax(-1).unflatten(0, (-1, beam)) + scores[:, :, None]  # (B, K, V)
+    table[:, :, [PAD, BOS]] = -torch.inf
+    others = torch.arange(vocabulary) != EOS
+    table.masked_fill_(at_limit[:, None, None] & others, -torch.inf)
+    values, origins, tokens = kernels.best_extensions(scores, logits, count, normalised=False, at_limit=at_limit)
+    expected = table.flatten(1).sort(1, descending=True).values[:, :count]
+    there = expected.shape[1]
+    torch.testing.assert_close(values[:, :there], expected, rtol=0, atol=2e-6)
+    assert (values[:, there:] == -torch.inf).all()
+    found = table[torch.arange(sentences)[:, None], origins, tokens]
+    torch.testing.assert_close(values, found.masked_fill(values == -torch.inf, -torch.inf), rtol=0, atol=2e-6)
+    if not half:  # there may be equal ones among bfloat16
+        pairs = [set(zip(*row, strict=True)) for row in zip(origins.tolist(), tokens.tolist(), strict=True)]
+        ended = (values > -torch.inf).sum(1).tolist()
+        assert all(len(pair) >= real for pair, real in zip(pairs, ended, strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("length", [1, 3, 16, 37])
+def test_attention_is_that_of_the_formula(kernels: Kernels, dtype: torch.dtype, length: int) -> None:
+    """softmax(Q K^T / sqrt(K)) V, of a past that is scattered over the rows of steps, and of sources of unlike length."""
+    torch.manual_seed(length)
+    heads, width, beam = 2, 64, 3
+    counts = [int(count) for count in torch.randint(6, 9, (length,))]
+    steps = [torch.randn(count, 3 * width).to(dtype) for count in counts]
+    rows = counts[-1] // beam * beam
+    past = torch.stack([torch.randint(0, count, (rows,)) for count in counts], 1)
+    past[:, -1] = torch.arange(rows)
+    chosen = torch.stack([step[place].double() for step, place in zip(steps, past.T, strict=True)], 1)  # (R, T, 3 D)
+    query, key, value = chosen.split(width, -1)
+    found = kernels.attend_past(steps, past.int(), heads, 1 / math.sqrt(width // heads))
+    for row in range(rows):
+        expected = _attended(query[row, -1], key[row], value[row], heads)
+        torch.testing.assert_close(
+            found[row].double(), expected, rtol=1e-2 if dtype != torch.float32 else 1e-5, atol=1e-2
+        )
+    owners, lengths = torch.tensor([2, 0]), torch.tensor([length, 1, max(1, length - 2)])
+    memory, queries = torch.randn(3, length, 2 * width).to(dtype), torch.randn(2 * beam, width).to(dtype)
+    found = kernels.attend_source(queries, memory, owners, lengths, heads, 1 / math.sqrt(width // heads))
+    for row in range(2 * beam):
+        owner = int(owners[row // beam])
+        key, value = memory[owner, : lengths[owner]].double().split(width, -1)
+        expected = _attended(queries[row].double(), key, value, heads)
+        torch.testing.assert_close(
+            found[row].double(), expected, rtol=1e-2 if dtype != torch.float32 else 1e-5, atol=1e-2
+        )
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """One query (D,) over positions (T, D)."""
+    parts = zip(query.chunk(heads), key.chunk(heads, -1), value.chunk(heads, -1), strict=True)
+    return torch.cat([(k @ q / math.sqrt(len(q))).softmax(0) @ v for q, k, v in parts])
+
+
+def _transformer(norm: str = "pre", positions: str = "sinusoidal") -> Transformer:
+    torch.manual_seed(5)
+    config = TransformerConfig.model_validate(
+        {"width": 32, "feed_forward": 48, "heads": 2, "encoder_layers": 2, "decoder_layers": 2}
+        | {"norm": norm, "positions": positions}
+    )
+    model = build_model(config, 40, 40).eval()
+    assert isinstance(model, Transformer)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2).add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+def _found(
+    model: Transformer, source: Tensor, lengths: Tensor, config: SearchConfig, rows: bool
+) -> list[list[Hypothesis]]:
+    ready = ready_for_search(model, CPU, "fp32")
+    return beam_search(searchable(ready) if rows else ready, source, lengths, config, config.beam)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned", "none"])
+@pytest.mark.parametrize("beam", [1, 4])
+def test_search_finds_the_same_in_rows(kernels: Kernels, norm: str, positions: str, beam: int) -> None:
+    """All hypotheses of sentences of unlike length, as batch and one by one; scores within rounding."""
+    assert kernels
+    model = _transformer(norm, positions)
+    lengths = torch.tensor([9, 7, 4, 1])
+    source = torch.randint(4, 40, (4, 9), generator=torch.Generator().manual_seed(1))
+    source = source.masked_fill(torch.arange(9) >= lengths[:, None], PAD)
+    config = SearchConfig(beam=beam, max_length_ratio=1.5, max_length_constant=3)
+    assert isinstance(searchable(ready_for_search(model, CPU, "fp32")), Rows)
+    plain, fast = (_found(model, source, lengths, config, rows) for rows in (False, True))
+    for one, two in zip(plain, fast, strict=True):
+        assert [item.tokens for item in one] == [item.tokens for item in two]
+        for left, right in zip(one, two, strict=True):
+            assert math.isclose(left.log_probability, right.log_probability, abs_tol=1e-4)
+    for row, length in enumerate(lengths.tolist()):
+        (alone,) = _found(model, source[row : row + 1, :length], lengths[row : row + 1], config, True)
+        assert [item.tokens for item in alone] == [item.tokens for item in fast[row]]
+
+
+@pytest.mark.parametrize("positions", ["rotary", "alibi"])
+def test_what_the_kernels_do_not_know_is_searched_without_them(positions: str) -> None:
+    ready = ready_for_search(_transformer(positions=positions), CPU, "fp32")
+    assert searchable(ready) is ready
+    assert isinstance(searchable(ready.double()), Transformer)
+
+
+def test_a_row_does_not_depend_on_its_batch(kernels: Kernels) -> None:
+    """Bit for bit."""
+    torch.manual_seed(2)
+    logits, scores = torch.randn(6, 333) * 3, -torch.rand(6, 1, dtype=torch.float64)
+    together = kernels.best_extensions(scores, logits, 4, normalised=False)
+    for row in range(6):
+        alone = kernels.best_extensions(scores[row : row + 1], logits[row : row + 1], 4, normalised=False)
+        assert all(torch.equal(one[0], many[row]) for one, many in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize(
+    "fault", ["switched off", "no compiler", "a compiler that fails", "a folder that cannot be written"]
+)
+def test_without_kernels_search_goes_on(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NMT_HOME", str(tmp_path / "home"))
+    match fault:
+        case "switched off":
+            monkeypatch.setenv("NMT_KERNELS", "0")
+        case "no compiler":
+            monkeypatch.setattr(shutil, "which", lambda _name: None)
+        case "a compiler that fails":
+            monkeypatch.setenv("CC", "false")
+        case _:
+            (tmp_path / "home").write_text("a file")
+    assert module.kernels.__wrapped__() is None
+
+
+def test_kernels_are_built_once(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the cache folder, whole; the second process finds them."""
+    assert kernels
+    monkeypatch.setenv("NMT_HOME", str(tmp_path))
+    assert module.kernels.__wrapped__() is not None
+    (built,) = (tmp_path / "kernels").iterdir()
+    before = built.stat().st_mtime_ns
+    assert module.kernels.__wrapped__() is not None
+    assert built.stat().st_mtime_ns == before
