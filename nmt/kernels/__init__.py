@@ -41,6 +41,9 @@ class Kernels:
         self._past.argtypes = [pointer, pointer, *[number] * 4, real, number, pointer]
         self._source = library.nmt_attend_source
         self._source.argtypes = [*[pointer] * 4, *[number] * 5, real, number, pointer]
+        self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
+        self._quantise.argtypes = [pointer, *[number] * 3, pointer, pointer]
+        self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
 
     def best_extensions(
         self, scores: Tensor, logits: Tensor, count: int, normalised: bool, at_limit: Tensor | None = None
@@ -105,6 +108,20 @@ class Kernels:
         shape = (len(owners), rows // len(owners), memory.shape[1], width, heads, scale, _half(queries))
         _check(self._source(*places, *shape, context.data_ptr()))
         return context
+
+    def quantise(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (N, I) as unsigned bytes around 128, and what they are to be multiplied by (N,)."""
+        integers = torch.empty(states.shape, dtype=torch.uint8)
+        scales = torch.empty(len(states))
+        self._quantise(states.data_ptr(), *states.shape, _half(states), integers.data_ptr(), scales.data_ptr())
+        return integers, scales
+
+    def rescale(self, product: Tensor, scales: Tensor, bias: Tensor, relu: bool, dtype: torch.dtype) -> Tensor:
+        """Products (N, O) of integers, in fp32, times the scales (N,) of their rows, and the bias (O,); in place if possible."""
+        result = product if dtype == torch.float32 else torch.empty(product.shape, dtype=dtype)
+        places = (product.data_ptr(), scales.data_ptr(), bias.data_ptr())
+        self._rescale(*places, *product.shape, relu, _half(result), result.data_ptr())
+        return result
 
 
 def kernels_for(tensor: Tensor) -> Kernels | None:

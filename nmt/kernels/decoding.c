@@ -18,6 +18,7 @@ typedef int32_t ints8 __attribute__((vector_size(32)));
 typedef int32_t ints4 __attribute__((vector_size(16)));
 typedef uint32_t words __attribute__((vector_size(64)));
 typedef uint16_t halves __attribute__((vector_size(32)));
+typedef uint8_t bytes __attribute__((vector_size(16)));
 
 static inline floats all(float value) { return value - (floats){0}; }
 
@@ -48,6 +49,15 @@ static inline void store(void *to, long place, floats values, int half) {
     } else {
         memcpy((float *)to + place, &values, sizeof values);
     }
+}
+
+static inline void store_one(void *to, long place, float value, int half) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (half)
+        ((uint16_t *)to)[place] = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    else
+        ((float *)to)[place] = value;
 }
 
 static inline floats larger(floats one, floats two) {
@@ -262,4 +272,43 @@ int nmt_attend_source(const char *queries, const char *memory, const int64_t *ow
     int failed = !query || !keys;
     free(query), free(keys);
     return failed;
+}
+
+/* Rows (rows, width) as integers around 128 and a scale for each row: x = scale * (integer - 128), to the nearest. */
+void nmt_quantise(const void *states, long rows, long width, int half, uint8_t *integers, float *scales) {
+    for (long row = 0; row < rows; row++) {
+        long first = row * width, whole = first + width / LANES * LANES, last = first + width;
+        floats extent = all(0);
+        for (long i = first; i < whole; i += LANES) {
+            floats values = load(states, i, half);
+            extent = larger(extent, larger(values, -values));
+        }
+        float highest = largest(extent);
+        for (long i = whole; i < last; i++) highest = fmaxf(highest, fabsf(load_one(states, i, half)));
+        highest = highest > 1e-10f ? highest : 1e-10f;
+        scales[row] = highest / 127;
+        float inverse = 127 / highest;
+        for (long i = first; i < whole; i += LANES) {
+            ints nearest = (ints)(load(states, i, half) * inverse + 12582912.0f) - (0x4b400000 - 128);
+            bytes found = __builtin_convertvector(nearest, bytes);
+            memcpy(integers + i, &found, sizeof found);
+        }
+        for (long i = whole; i < last; i++) integers[i] = (uint8_t)(nearbyintf(load_one(states, i, half) * inverse) + 128);
+    }
+}
+
+/* Products of such integers as numbers: scale * product + bias, cut off at zero if `relu`; in place where `out` is `product`. */
+void nmt_rescale(const float *product, const float *scales, const float *bias, long rows, long width, int relu, int half,
+                 void *out) {
+    for (long row = 0; row < rows; row++) {
+        long first = row * width, i = 0;
+        for (; i + LANES <= width; i += LANES) {
+            floats values = load(product, first + i, 0) * scales[row] + load(bias, i, 0);
+            store(out, first + i, relu ? larger(values, all(0)) : values, half);
+        }
+        for (; i < width; i++) {
+            float value = product[first + i] * scales[row] + bias[i];
+            store_one(out, first + i, relu && value < 0 ? 0 : value, half);
+        }
+    }
 }

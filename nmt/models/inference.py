@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from nmt.device import SearchPrecision, has_fast_bf16
 from nmt.errors import ConfigError
+from nmt.kernels import kernels, kernels_for
 from nmt.models.scores import AdditiveScore
-from nmt.models.transformer import FeedForward
+from nmt.models.transformer import FeedForward, Transformer
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -24,23 +25,25 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPrecision) -> AnyModule:
     """A copy of the model on the device, for inference only.
 
-    fp32 and bf16 are the type of all weights and states; int8 multiplies in integers where that repays the rounding, for
-    logits and in the encoder, and leaves the rest in bf16, or in fp32 where the CPU has no bf16.
+    fp32 and bf16 are the type of all weights and states. int8 multiplies in integers: all matrices of a Transformer, with
+    states in fp32, where there are kernels to turn numbers into integers and back; else what repays that in torch's
+    operations, logits and the encoder, and leaves the rest in bf16, or in fp32 where the CPU has no bf16.
 
     Raises:
         ConfigError: int8 was asked for, and this torch cannot multiply integers here.
     """
     if precision == "int8" and not _works(Int8Linear, tolerance=0.05):
         raise ConfigError("this torch has no int8 products for this machine; use --precision fp32 or bf16")
-    dtype = torch.float32 if precision == "fp32" or (precision == "int8" and not has_fast_bf16()) else torch.bfloat16
     ready = copy.deepcopy(model).eval().requires_grad_(False).to(device)
     if next(ready.parameters()).dtype == torch.float64:  # the reference of the tests
         return ready
-    ready = ready.to(dtype)
+    integers = precision == "int8" and isinstance(model, Transformer) and kernels() is not None
+    half = precision == "bf16" or (precision == "int8" and not integers and has_fast_bf16())
+    ready = ready.to(torch.bfloat16 if half else torch.float32)
     if device.type == "cpu" and _works(PackedLinear, tolerance=1e-5):
-        if precision == "int8":
-            _quantise(ready)
-        _replace_linear(ready, PackedLinear)  # what is left
+        if precision == "int8" and not integers:
+            _quantise_in_part(ready)
+        _replace_linear(ready, Int8Linear if integers else PackedLinear)  # what is left
     return ready
 
 
@@ -90,20 +93,30 @@ class Int8Linear(nn.Module):
         self.weight = torch.ops.onednn.qlinear_prepack((weight / self.scale[:, None]).round_().to(torch.int8), None)
         bias = linear._parameters["bias"]  # None if it has none, which the type of `bias` does not say
         self.bias = torch.zeros(len(weight)) if bias is None else bias.float()
+        self.activation: Literal["none", "relu"] = "none"
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
-        rows = states.flatten(0, -2).float()  # (N, I)
+        rows, dtype = states.flatten(0, -2), self.dtype or states.dtype  # (N, I)
+        if (fast := kernels_for(rows)) is not None:
+            integers, scales = fast.quantise(rows.contiguous())
+            result = fast.rescale(self._product(integers), scales, self.bias, self.activation == "relu", dtype)
+            return result.view(*states.shape[:-1], -1)
+        rows = rows.float()
         scale = rows.abs().amax(1, keepdim=True).clamp_(min=1e-12).mul_(1 / 127)  # (N, 1)
-        integers = rows.div(scale).round_().add_(_ZERO).to(torch.uint8)
-        product = torch.ops.onednn.qlinear_pointwise(
-            integers, 1.0, _ZERO, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
-        )  # (N, O)
-        result: Tensor = torch.addcmul(self.bias, product, scale, out=product).to(self.dtype or states.dtype)
-        return result.view(*states.shape[:-1], -1)
+        product = self._product(rows.div(scale).round_().add_(_ZERO).to(torch.uint8))
+        result = torch.addcmul(self.bias, product, scale, out=product).to(dtype)
+        return (result.relu_() if self.activation == "relu" else result).view(*states.shape[:-1], -1)
 
     if TYPE_CHECKING:
         __call__ = forward
+
+    def _product(self, integers: Tensor) -> Tensor:
+        """Sums (N, O) of unsigned bytes times weights, scaled per output."""
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            integers, 1.0, _ZERO, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return product
 
 
 _ZERO = 128  # what stands for 0 in the unsigned bytes that the kernel takes
@@ -138,7 +151,7 @@ class ExponentialScore(nn.Module):
         return torch.exp(states.float().clamp(-20, 20) * 2).to(states.dtype)
 
 
-def _quantise(model: nn.Module) -> None:
+def _quantise_in_part(model: nn.Module) -> None:
     """Logits, and the encoder, which sees whole sentences; a decoder sees one position of each at a time, too few rows."""
     if isinstance(output := getattr(model, "output", None), nn.Linear):
         model.output = Int8Linear(output, torch.float32)
@@ -161,7 +174,11 @@ def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module]) -
             setattr(module, name, kind(child))
         else:
             _replace_linear(child, kind)
-    if isinstance(module, FeedForward) and isinstance(module.inner, PackedLinear) and module.activation is F.relu:
+    if (
+        isinstance(module, FeedForward)
+        and isinstance(module.inner, PackedLinear | Int8Linear)
+        and module.activation is F.relu
+    ):
         module.inner.activation, module.activation = "relu", nn.Identity()  # while the product is in registers
 
 

@@ -105,6 +105,25 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     return torch.cat([(k @ q / math.sqrt(len(q))).softmax(0) @ v for q, k, v in parts])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [16, 33, 256])
+def test_integers_and_back(kernels: Kernels, dtype: torch.dtype, width: int) -> None:
+    """To the nearest of 255 steps, by the largest number of each row; and products of integers as numbers."""
+    torch.manual_seed(width)
+    states = (torch.randn(5, width) * torch.tensor([1e-3, 1, 50, 0, 7])[:, None]).to(dtype)
+    integers, scales = kernels.quantise(states)
+    steps = states.double() / scales.double()[:, None]
+    torch.testing.assert_close(scales, states.float().abs().amax(1).clamp(min=1e-10) / 127)
+    assert (integers.double() - 128 - steps).abs().max() <= 0.5001
+    product, bias = torch.randn(5, width) * 100, torch.randn(width)
+    expected = product.double() * scales.double()[:, None] + bias
+    for relu in (False, True):
+        found = kernels.rescale(product.clone(), scales, bias, relu, dtype)
+        assert found.dtype == dtype
+        wanted = (expected.relu() if relu else expected).float().to(dtype)
+        torch.testing.assert_close(found, wanted, rtol=1e-2 if dtype != torch.float32 else 1e-6, atol=1e-5)
+
+
 def _transformer(norm: str = "pre", positions: str = "sinusoidal") -> Transformer:
     torch.manual_seed(5)
     config = TransformerConfig.model_validate(
