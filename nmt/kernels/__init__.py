@@ -117,7 +117,7 @@ class Kernels:
         return integers, scales
 
     def rescale(self, product: Tensor, scales: Tensor, bias: Tensor, relu: bool, dtype: torch.dtype) -> Tensor:
-        """Products (N, O) of integers, in fp32, times the scales (N,) of their rows, and the bias (O,); in place if possible."""
+        """Products (N, O) of integers, in fp32, times the scales (N,) of their rows, plus the bias (O,)."""
         result = product if dtype == torch.float32 else torch.empty(product.shape, dtype=dtype)
         places = (product.data_ptr(), scales.data_ptr(), bias.data_ptr())
         self._rescale(*places, *product.shape, relu, _half(result), result.data_ptr())
