@@ -75,9 +75,12 @@ def translate(
 ) -> None:
     """Translate text, line by line."""
     from nmt.device import set_threads
+    from nmt.kernels import lacks_compiler
 
     set_threads()
     translator = open_from(context.params)
+    if translator.device.type == "cpu" and lacks_compiler():
+        note("nmt: no C compiler found (cc, gcc or clang); with one, search on a CPU is faster")
     job = None if file is None else _job(context.params, file)
     with reading(file) as source, writing(output, job) as sink:
         verification = Verification(verify)

@@ -140,6 +140,11 @@ def kernels() -> Kernels | None:
         return None
 
 
+def lacks_compiler() -> bool:
+    """Whether kernels are wanted, and only a C compiler is missing."""
+    return os.environ.get("NMT_KERNELS") != "0" and _compiler() is None
+
+
 def _compiler() -> str | None:
     names = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
     return next((found for name in names if name and (found := shutil.which(name))), None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -205,3 +207,18 @@ def test_lines_may_carry_phrases(trained: Path) -> None:
     ).stdout.strip("\n")
     refused = run("translate", trained, "--constrained", "--sample", stdin=lines)
     assert "need a plain beam search" in refused.output
+
+
+def test_without_a_compiler_translations_are_the_same_and_a_line_says_so(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In processes of their own, since kernels are loaded once."""
+    command = [sys.executable, "-m", "nmt_cli", "translate", str(trained), "--device", "cpu"]
+    monkeypatch.delenv("CC", raising=False)
+    results = []
+    for path in (os.environ["PATH"], str(tmp_path)):
+        monkeypatch.setenv("PATH", path)
+        results.append(subprocess.run(command, input=TEXT, capture_output=True, check=True))
+    assert results[0].stdout == results[1].stdout
+    assert b"no C compiler" in results[1].stderr
+    assert b"no C compiler" not in results[0].stderr
