@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from nmt.config import RnnConfig
 from nmt.errors import ConfigError
 from nmt.models import Model
-from nmt.models.recurrence import RnnMemory
+from nmt.models.recurrence import RnnMemory, RnnState
 from nmt.models.rnn import AttentionDecoder, RnnSeq2Seq
 from nmt.models.seq2seq import sentences_of
 
@@ -56,9 +56,11 @@ class CellLoop:
         if (
             not isinstance(model, RnnSeq2Seq)
             or not isinstance(model.decoder, AttentionDecoder)
-            or model.config.layers > 1
+            or _unusual(model.config)
         ):
-            raise ConfigError("the loop over cells is a yardstick for one-layer recurrent models with attention")
+            raise ConfigError(
+                "the loop over cells is a yardstick for one-layer RNNs with attention as Bahdanau et al. have it"
+            )
         self.model, self.decoder = model.eval(), model.decoder
         config = model.config
         kind = nn.LSTMCell if config.cell == "lstm" else nn.GRUCell
@@ -73,14 +75,13 @@ class CellLoop:
         """The encoder and the keys, once."""
         return self.model.encode(source, lengths)
 
-    def start(self, memory: RnnMemory, beam: int) -> Any:
+    def start(self, memory: RnnMemory, beam: int) -> RnnState:
         """See `RnnSeq2Seq.start`."""
         return self.model.start(memory, beam)
 
-    def step(self, state: Any, tokens: Tensor) -> tuple[Tensor, Any]:
+    def step(self, state: RnnState, tokens: Tensor) -> tuple[Tensor, RnnState]:
         """Attention, cell and readout of one position."""
-        memory: RnnMemory = state.memory
-        hidden = tuple(part[0] for part in state.hidden)
+        memory, hidden = state.memory, tuple(part[0] for part in state.carry.hidden)
         embedded = self.model.target_embedding(tokens)
         query = hidden[0].unflatten(0, (len(memory.values), -1))
         scores = self.decoder.score(query, memory.keys).masked_fill(~memory.mask[:, None], -torch.inf)
@@ -91,9 +92,14 @@ class CellLoop:
         readout = self.model.readout
         total = readout.state(after[0]) + readout.embedding(embedded) + readout.context(context)
         top = total.unflatten(-1, (-1, 2)).amax(-1) if readout.maxout else torch.tanh(total)
-        return self.model.output(top), type(state)(memory, tuple(part[None] for part in after), state.beam)
+        carry = replace(state.carry, hidden=tuple(part[None] for part in after))
+        return self.model.output(top), replace(state, carry=carry)
 
-    def reorder(self, state: Any, rows: Tensor, beam: int) -> Any:
+    def reorder(self, state: RnnState, rows: Tensor, beam: int) -> RnnState:
         """States and memory of the rows."""
         memory = state.memory.select(sentences_of(rows, state.beam, beam))
-        return type(state)(memory, tuple(part.index_select(1, rows) for part in state.hidden), beam)
+        return RnnState(memory, state.carry.select(rows), beam)
+
+
+def _unusual(config: RnnConfig) -> bool:
+    return config.layers > 1 or config.weighting != "softmax" or config.values != "shared" or config.coverage

@@ -19,6 +19,7 @@ from nmt.checkpoint import load_model
 from nmt.config import SearchConfig
 from nmt.device import SearchPrecision, describe
 from nmt.export.ctranslate2 import CTranslate2Engine
+from nmt.kernels import kernels_for
 from nmt.search import Hypothesis
 from nmt.translation import Options
 from nmt.translator import Translator
@@ -126,6 +127,7 @@ def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: 
         "threads": work.threads,
         "engine": variant.engine,
         "precision": variant.precision,
+        "kernels": variant.engine in _OURS and kernels_for(torch.empty(0, device=work.device)) is not None,
         "beam": work.search.beam,
         "batch": work.batch,
         "sentences_per_second": round(_median([r.result["sentences"] / r.seconds for r in ours.rounds]), 2),

@@ -209,6 +209,7 @@ def test_lines_may_carry_phrases(trained: Path) -> None:
     assert "need a plain beam search" in refused.output
 
 
+@pytest.mark.slow
 def test_without_a_compiler_translations_are_the_same_and_a_line_says_so(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,33 @@
+"""What decoding speed is measured against finds what our search finds."""
+
+from __future__ import annotations
+
+import pytest
+
+from nmt.bench.baselines import CellLoop, WithoutCache
+from nmt.config import SearchConfig
+from nmt.errors import ConfigError
+from nmt.search import beam_search
+from tiny import make_batch, make_model
+
+CONFIG = SearchConfig(beam=3, max_length_ratio=1.0, max_length_constant=3)
+
+
+@pytest.mark.parametrize("name", ["additive", "bilinear"])
+def test_a_loop_over_cells_finds_the_same(name: str) -> None:
+    model = make_model(name)
+    source, lengths = make_batch([6, 4, 3])
+    ours, theirs = (beam_search(item, source, lengths, CONFIG, 3) for item in (model, CellLoop(model.float())))
+    assert [[item.tokens for item in found] for found in ours] == [[item.tokens for item in found] for found in theirs]
+
+
+def test_a_loop_over_cells_is_for_plain_attention() -> None:
+    with pytest.raises(ConfigError, match="yardstick"):
+        CellLoop(make_model("transformer"))
+
+
+def test_decoding_without_a_cache_finds_the_same() -> None:
+    model = make_model("transformer")
+    source, lengths = make_batch([6, 4, 3])
+    ours, theirs = (beam_search(item, source, lengths, CONFIG, 3) for item in (model, WithoutCache(model)))
+    assert [[item.tokens for item in found] for found in ours] == [[item.tokens for item in found] for found in theirs]
