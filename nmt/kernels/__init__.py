@@ -42,7 +42,7 @@ class Kernels:
         self._source = library.nmt_attend_source
         self._source.argtypes = [*[pointer] * 4, *[number] * 5, real, number, pointer]
         self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
-        self._quantise.argtypes = [pointer, *[number] * 3, pointer, pointer]
+        self._quantise.argtypes = [pointer, *[number] * 4, pointer, pointer]
         self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
 
     def best_extensions(
@@ -109,11 +109,11 @@ class Kernels:
         _check(self._source(*places, *shape, context.data_ptr()))
         return context
 
-    def quantise(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (N, I) as unsigned bytes around 128, and what they are to be multiplied by (N,)."""
+    def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:
+        """Rows (N, I) as unsigned bytes around a zero of 128, or of 0 if none is negative, and their scales (N,)."""
         integers = torch.empty(states.shape, dtype=torch.uint8)
         scales = torch.empty(len(states))
-        self._quantise(states.data_ptr(), *states.shape, _half(states), integers.data_ptr(), scales.data_ptr())
+        self._quantise(states.data_ptr(), *states.shape, zero, _half(states), integers.data_ptr(), scales.data_ptr())
         return integers, scales
 
     def rescale(self, product: Tensor, scales: Tensor, bias: Tensor, relu: bool, dtype: torch.dtype) -> Tensor:

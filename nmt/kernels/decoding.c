@@ -274,8 +274,9 @@ int nmt_attend_source(const char *queries, const char *memory, const int64_t *ow
     return failed;
 }
 
-/* Rows (rows, width) as integers around 128 and a scale for each row: x = scale * (integer - 128), to the nearest. */
-void nmt_quantise(const void *states, long rows, long width, int half, uint8_t *integers, float *scales) {
+/* Rows (rows, width) as integers and a scale for each row: x = scale * (integer - zero), to the nearest. `zero` is 128, or 0
+ * for numbers of which none is negative. */
+void nmt_quantise(const void *states, long rows, long width, int zero, int half, uint8_t *integers, float *scales) {
     for (long row = 0; row < rows; row++) {
         long first = row * width, whole = first + width / LANES * LANES, last = first + width;
         floats extent = all(0);
@@ -286,14 +287,14 @@ void nmt_quantise(const void *states, long rows, long width, int half, uint8_t *
         float highest = largest(extent);
         for (long i = whole; i < last; i++) highest = fmaxf(highest, fabsf(load_one(states, i, half)));
         highest = highest > 1e-10f ? highest : 1e-10f;
-        scales[row] = highest / 127;
-        float inverse = 127 / highest;
+        scales[row] = highest / (255 - zero);
+        float inverse = (255 - zero) / highest;
         for (long i = first; i < whole; i += LANES) {
-            ints nearest = (ints)(load(states, i, half) * inverse + 12582912.0f) - (0x4b400000 - 128);
+            ints nearest = (ints)(load(states, i, half) * inverse + 12582912.0f) - (0x4b400000 - zero);
             bytes found = __builtin_convertvector(nearest, bytes);
             memcpy(integers + i, &found, sizeof found);
         }
-        for (long i = whole; i < last; i++) integers[i] = (uint8_t)(nearbyintf(load_one(states, i, half) * inverse) + 128);
+        for (long i = whole; i < last; i++) integers[i] = (uint8_t)(nearbyintf(load_one(states, i, half) * inverse) + zero);
     }
 }
 

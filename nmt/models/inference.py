@@ -94,17 +94,19 @@ class Int8Linear(nn.Module):
         bias = linear._parameters["bias"]  # None if it has none, which the type of `bias` does not say
         self.bias = torch.zeros(len(weight)) if bias is None else bias.float()
         self.activation: Literal["none", "relu"] = "none"
+        self.middle = 128
+        """The byte that stands for 0; 0 itself where no state is negative, which makes the steps half as large."""
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         rows, dtype = states.flatten(0, -2), self.dtype or states.dtype  # (N, I)
         if (fast := kernels_for(rows)) is not None:
-            integers, scales = fast.quantise(rows.contiguous())
+            integers, scales = fast.quantise(rows.contiguous(), self.middle)
             result = fast.rescale(self._product(integers), scales, self.bias, self.activation == "relu", dtype)
             return result.view(*states.shape[:-1], -1)
         rows = rows.float()
-        scale = rows.abs().amax(1, keepdim=True).clamp_(min=1e-12).mul_(1 / 127)  # (N, 1)
-        product = self._product(rows.div(scale).round_().add_(_ZERO).to(torch.uint8))
+        scale = rows.abs().amax(1, keepdim=True).clamp_(min=1e-12).div_(255 - self.middle)  # (N, 1)
+        product = self._product(rows.div(scale).round_().add_(self.middle).to(torch.uint8))
         result = torch.addcmul(self.bias, product, scale, out=product).to(dtype)
         return (result.relu_() if self.activation == "relu" else result).view(*states.shape[:-1], -1)
 
@@ -113,13 +115,11 @@ class Int8Linear(nn.Module):
 
     def _product(self, integers: Tensor) -> Tensor:
         """Sums (N, O) of unsigned bytes times weights, scaled per output."""
+        scales = (1.0, self.middle, self.weight, self.scale, self.zero)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            integers, 1.0, _ZERO, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
+            integers, *scales, None, 1.0, 0, torch.float32, "none", [], ""
         )
         return product
-
-
-_ZERO = 128  # what stands for 0 in the unsigned bytes that the kernel takes
 
 
 class ExponentialScore(nn.Module):
@@ -174,12 +174,16 @@ def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module]) -
             setattr(module, name, kind(child))
         else:
             _replace_linear(child, kind)
-    if (
-        isinstance(module, FeedForward)
-        and isinstance(module.inner, PackedLinear | Int8Linear)
-        and module.activation is F.relu
-    ):
-        module.inner.activation, module.activation = "relu", nn.Identity()  # while the product is in registers
+    if isinstance(module, FeedForward) and module.activation is F.relu:
+        _fuse_relu(module)
+
+
+def _fuse_relu(module: FeedForward) -> None:
+    """Cuts off at zero while the product is in registers; what comes after sees no negative number."""
+    if isinstance(module.inner, PackedLinear | Int8Linear):
+        module.inner.activation, module.activation = "relu", nn.Identity()
+    if isinstance(module.outer, Int8Linear):
+        module.outer.middle = 0
 
 
 def _pack(weight: Tensor) -> Tensor:

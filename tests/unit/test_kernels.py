@@ -107,14 +107,16 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", [16, 33, 256])
-def test_integers_and_back(kernels: Kernels, dtype: torch.dtype, width: int) -> None:
+@pytest.mark.parametrize("zero", [128, 0])
+def test_integers_and_back(kernels: Kernels, dtype: torch.dtype, width: int, zero: int) -> None:
     """To the nearest of 255 steps, by the largest number of each row; and products of integers as numbers."""
     torch.manual_seed(width)
     states = (torch.randn(5, width) * torch.tensor([1e-3, 1, 50, 0, 7])[:, None]).to(dtype)
-    integers, scales = kernels.quantise(states)
+    states = states if zero else states.relu()
+    integers, scales = kernels.quantise(states, zero)
     steps = states.double() / scales.double()[:, None]
-    torch.testing.assert_close(scales, states.float().abs().amax(1).clamp(min=1e-10) / 127)
-    assert (integers.double() - 128 - steps).abs().max() <= 0.5001
+    torch.testing.assert_close(scales, states.float().abs().amax(1).clamp(min=1e-10) / (255 - zero))
+    assert (integers.double() - zero - steps).abs().max() <= 0.5001
     product, bias = torch.randn(5, width) * 100, torch.randn(width)
     expected = product.double() * scales.double()[:, None] + bias
     for relu in (False, True):
