@@ -135,14 +135,25 @@ def kernels() -> Kernels | None:
     if os.environ.get("NMT_KERNELS") == "0" or (compiler := _compiler()) is None:
         return None
     try:
-        return Kernels(ctypes.CDLL(str(_built(compiler))))
+        built = Kernels(ctypes.CDLL(str(_built(compiler))))
     except (OSError, subprocess.SubprocessError, AttributeError):
         return None
+    return built if _is_right(built) else None
 
 
 def lacks_compiler() -> bool:
     """Whether kernels are wanted, and only a C compiler is missing."""
     return os.environ.get("NMT_KERNELS") != "0" and _compiler() is None
+
+
+def _is_right(built: Kernels) -> bool:
+    """Whether probabilities and attention come out as torch has them."""
+    steps = torch.linspace(-3, 3, 192).sin().view(2, 1, 96)
+    logits, query, keys, values = steps[1], steps[1, 0, :32], steps[:, 0, 32:64], steps[:, 0, 64:]
+    best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
+    context = built.attend_past(list(steps), torch.zeros((1, 2), dtype=torch.int32), 1, 1.0)
+    expected = (keys @ query).softmax(0) @ values
+    return torch.allclose(best.float(), logits.log_softmax(1).max()) and torch.allclose(context, expected, atol=1e-5)
 
 
 def _compiler() -> str | None:

@@ -50,7 +50,7 @@ class Rows:
         sources = [layer.cross_attention.memory(memory.states) for layer in self.model.decoder]
         owners = torch.arange(len(memory.lengths))
         past = torch.empty((len(owners) * beam, 0), dtype=torch.int32)
-        return RowsState(sources, memory.lengths, owners, [[] for _ in sources], past, beam)
+        return RowsState(sources, memory.lengths.long().contiguous(), owners, [[] for _ in sources], past, beam)
 
     def step(self, state: RowsState, tokens: Tensor) -> tuple[Tensor, RowsState]:
         """See `Seq2Seq.step`."""
