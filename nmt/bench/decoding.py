@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class Decoder:
     """A contender: translates all lines, in batches of sentences of like length."""
 
     def __init__(self, work: Work, variant: Variant) -> None:
+        if variant.engine not in _OURS:
+            os.environ["NMT_KERNELS"] = "0"  # of this process: a yardstick is made of torch's own operations
         loaded = load_model(work.model)
         device = torch.device(work.device)
         self.work, self.variant = work, variant
