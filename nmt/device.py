@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import Any, Literal
 
 import torch
@@ -188,7 +188,7 @@ def onednn_is_faster() -> bool:
     matmul.fp32_precision = "bf16"
     try:
         error = float((left @ right - exact).abs().max())
-        return error < 1e-4 and _seconds(left, right) < 0.9 * plain
+        return error < 1e-4 and _seconds(left, right) < 0.7 * plain  # by a margin: every start must find the same
     finally:
         matmul.fp32_precision = before
 
@@ -202,10 +202,10 @@ def has_fast_bf16() -> bool:
 
 
 def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
-    """The shortest of some products."""
+    """The shortest of some products, in time of this thread: other processes do not count."""
     times: list[float] = []
     for _ in range(6):
-        start = perf_counter()
+        start = thread_time()
         torch.mm(left, right)
-        times.append(perf_counter() - start)
+        times.append(thread_time() - start)
     return min(times)

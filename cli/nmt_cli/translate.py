@@ -75,12 +75,9 @@ def translate(
 ) -> None:
     """Translate text, line by line."""
     from nmt.device import set_threads
-    from nmt.kernels import lacks_compiler
 
     set_threads()
     translator = open_from(context.params)
-    if translator.device.type == "cpu" and lacks_compiler():
-        note("nmt: no C compiler found (cc, gcc or clang); with one, search on a CPU is faster")
     job = None if file is None else _job(context.params, file)
     with reading(file) as source, writing(output, job) as sink:
         verification = Verification(verify)
@@ -129,7 +126,10 @@ def _translate(
 ) -> Report:
     """Chunk by chunk, until the source ends."""
     from nmt.errors import DataError
+    from nmt.kernels import lacks_compiler
 
+    if translator.device.type == "cpu" and lacks_compiler():
+        note("nmt: no C compiler found (cc, gcc or clang); with one, search on a CPU is faster")
     meter, report = Meter(source), translator.report
     with _prefixes(given["prefix"], sink.lines) as prefixes:
         tasks = verification.watch(_tasks(source, prefixes, sink.lines, given, report))
