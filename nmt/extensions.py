@@ -16,6 +16,7 @@ from nmt.tokenizer import BOS, EOS, PAD
 # B sentences, K beam, R = B * K rows, V vocabulary
 
 Best = tuple[Tensor, Tensor, Tensor]
+"""Values, rows within the sentence and tokens, each (B, count), best first."""
 
 
 def extend(
@@ -59,8 +60,8 @@ def apply_rules(
     log_probabilities[:, EOS] = torch.where(rows, end, log_probabilities[:, EOS])
 
 
-def best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Values, rows within the sentence and tokens of the `count` best of all K * V extensions, each (B, count), best first.
+def best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> Best:
+    """The `count` best of all K * V extensions.
 
     Where there are no kernels the vocabulary is folded into stripes, and the best of all must lie in the `count` columns of the
     highest maxima, which are found in the same way, at a fraction of the cost of a sort.

@@ -141,9 +141,9 @@ def kernels() -> Kernels | None:
     return built if _is_right(built) else None
 
 
-def lacks_compiler() -> bool:
-    """Whether kernels are wanted, and only a C compiler is missing."""
-    return os.environ.get("NMT_KERNELS") != "0" and _compiler() is None
+def are_missing() -> bool:
+    """Whether they are wanted and could not be built: there is no C compiler, or none that works."""
+    return os.environ.get("NMT_KERNELS") != "0" and kernels() is None
 
 
 def _is_right(built: Kernels) -> bool:

@@ -185,8 +185,8 @@ int nmt_best_extensions(const void *logits, int half, int normalised, const doub
  *
  * weights: room for `heads` times `padded` numbers, a multiple of LANES that holds all positions.
  */
-static inline void attend(const float *query, const char *const *keys, long length, long padded, long width, long heads,
-                          int half, float *weights, void *out, long place) {
+static inline void attend_from(const float *query, const char *const *keys, long length, long padded, long width,
+                               long heads, int half, float *weights, void *out, long place) {
     long size = width / heads;
     for (long position = 0; position < length; position++) {
         for (long head = 0; head < heads; head++) {
@@ -217,8 +217,15 @@ static inline void attend(const float *query, const char *const *keys, long leng
     }
 }
 
-static inline void scaled(const void *row, long width, float scale, int half, float *query) {
-    for (long i = 0; i < width; i += LANES) store(query, i, load(row, i, half) * scale, 0);
+/* The same of a query as it was projected. room: for `width` numbers, and `heads` times those of all positions in whole LANES. */
+static void attend(const char *row, const char *const *keys, long length, long width, long heads, float scale, int half,
+                   float *room, void *out, long place) {
+    long padded = (length + LANES - 1) / LANES * LANES;
+    for (long i = 0; i < width; i += LANES) store(room, i, load(row, i, half) * scale, 0);
+    if (half)
+        attend_from(room, keys, length, padded, width, heads, 1, room + width, out, place);
+    else
+        attend_from(room, keys, length, padded, width, heads, 0, room + width, out, place);
 }
 
 /* Self-attention of the newest position of each row to its past, which lies where it was computed.
@@ -229,20 +236,17 @@ static inline void scaled(const void *row, long width, float scale, int half, fl
 int nmt_attend_past(const char *const *steps, const int32_t *past, long rows, long length, long width, long heads,
                     float scale, int half, void *out) {
     long bytes = half ? 2 : 4, padded = (length + LANES - 1) / LANES * LANES;
-    float *query = malloc(sizeof(float) * (width + heads * padded));
+    float *room = malloc(sizeof(float) * (width + heads * padded));
     const char **keys = malloc(sizeof(char *) * length);
-    if (query && keys)
+    if (room && keys)
         for (long row = 0; row < rows; row++) {
             for (long position = 0; position < length; position++)
                 keys[position] = steps[position] + (past[row * length + position] * 3 + 1) * width * bytes;
-            scaled(steps[length - 1] + row * 3 * width * bytes, width, scale, half, query);
-            if (half)
-                attend(query, keys, length, padded, width, heads, 1, query + width, out, row * width);
-            else
-                attend(query, keys, length, padded, width, heads, 0, query + width, out, row * width);
+            const char *query = steps[length - 1] + row * 3 * width * bytes;
+            attend(query, keys, length, width, heads, scale, half, room, out, row * width);
         }
-    int failed = !query || !keys;
-    free(query), free(keys);
+    int failed = !room || !keys;
+    free(room), free(keys);
     return failed;
 }
 
@@ -254,23 +258,18 @@ int nmt_attend_past(const char *const *steps, const int32_t *past, long rows, lo
 int nmt_attend_source(const char *queries, const char *memory, const int64_t *owners, const int64_t *lengths,
                       long sentences, long beam, long longest, long width, long heads, float scale, int half, void *out) {
     long bytes = half ? 2 : 4, padded = (longest + LANES - 1) / LANES * LANES;
-    float *query = malloc(sizeof(float) * (width + heads * padded));
+    float *room = malloc(sizeof(float) * (width + heads * padded));
     const char **keys = malloc(sizeof(char *) * longest);
-    if (query && keys)
+    if (room && keys)
         for (long sentence = 0; sentence < sentences; sentence++) {
-            long length = lengths[owners[sentence]], short_ = (length + LANES - 1) / LANES * LANES;
+            long length = lengths[owners[sentence]];
             for (long position = 0; position < length; position++)
                 keys[position] = memory + (owners[sentence] * longest + position) * 2 * width * bytes;
-            for (long row = sentence * beam; row < (sentence + 1) * beam; row++) {
-                scaled(queries + row * width * bytes, width, scale, half, query);
-                if (half)
-                    attend(query, keys, length, short_, width, heads, 1, query + width, out, row * width);
-                else
-                    attend(query, keys, length, short_, width, heads, 0, query + width, out, row * width);
-            }
+            for (long row = sentence * beam; row < (sentence + 1) * beam; row++)
+                attend(queries + row * width * bytes, keys, length, width, heads, scale, half, room, out, row * width);
         }
-    int failed = !query || !keys;
-    free(query), free(keys);
+    int failed = !room || !keys;
+    free(room), free(keys);
     return failed;
 }
 
