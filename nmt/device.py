@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from time import thread_time
 from typing import Any, Literal
 
 import torch
@@ -43,7 +42,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """Arithmetic of matrix products: bf16 where it is faster than fp32 by a margin, if not told otherwise."""
+    """Arithmetic of matrix products: bf16 where the device has it, if not told otherwise."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -61,7 +60,7 @@ class Arithmetic:
 
 
 def choose_arithmetic(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Arithmetic:
-    """The precision asked for, and what a probe finds faster on this device without being less exact."""
+    """The precision asked for, and what is faster on this device without being less exact."""
     return Arithmetic(choose_precision(name, device), device.type == "cpu" and onednn_is_faster())
 
 
@@ -127,7 +126,8 @@ def describe(device: torch.device, threads: int | None = None) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = threads or torch.get_num_threads()
-    return f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
+    cpu = _cpu_facts().get("model name") or platform.processor() or platform.machine()
+    return f"{cpu}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -158,12 +158,15 @@ def usable_cores() -> int:
         return cores
 
 
-def _cpu_name() -> str:
+@cache
+def _cpu_facts() -> dict[str, str]:
+    """What the system says of its first processor: "model name", "vendor_id", "flags" (x86) or "Features" (ARM), ..."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        first = Path("/proc/cpuinfo").read_text().strip().split("\n\n")[0]
     except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _matmul_settings() -> Any:
@@ -173,39 +176,24 @@ def _matmul_settings() -> Any:
 
 @cache
 def onednn_is_faster() -> bool:
-    """Whether torch's switch to oneDNN, whose name promises bf16, keeps fp32 exact on this CPU (not so with AMX) and pays.
+    """Whether torch's switch to oneDNN, whose name promises bf16, pays in fp32 and is exact.
 
-    It does on AMD's CPUs, mostly.
+    It pays on AMD's CPUs. Decided by what the CPU is, never by a stopwatch: starts that choose differently end with
+    different weights.
     """
+    matmul = _matmul_settings()
+    if _cpu_facts().get("vendor_id") != "AuthenticAMD" or not hasattr(matmul, "fp32_precision"):
+        return False
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
-    exact = left.double() @ right.double()
-    matmul = _matmul_settings()
-    if matmul is None or not hasattr(matmul, "fp32_precision"):
-        return False
-    plain = _seconds(left, right)
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
-    try:
-        error = float((left @ right - exact).abs().max())
-        return error < 1e-4 and _seconds(left, right) < 0.7 * plain  # by a margin: every start must find the same
-    finally:
-        matmul.fp32_precision = before
+    with fast_products(True):
+        error = float((left @ right - left.double() @ right.double()).abs().max())
+    return error < 1e-4  # not so where bf16 has units of its own
 
 
 @cache
 def has_fast_bf16() -> bool:
-    """Measures one matrix product in both precisions; a CPU without bf16 instructions emulates it slowly."""
-    matrix = torch.randn(512, 512, generator=torch.Generator().manual_seed(0))
-    half = matrix.bfloat16()
-    return _seconds(half, half) < 0.7 * _seconds(matrix, matrix)
-
-
-def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
-    """The shortest of some products, in time of this thread: other processes do not count."""
-    times: list[float] = []
-    for _ in range(6):
-        start = thread_time()
-        torch.mm(left, right)
-        times.append(thread_time() - start)
-    return min(times)
+    """Whether the CPU multiplies in bf16 by itself; others emulate it slowly."""
+    facts = _cpu_facts()
+    instructions = f"{facts.get('flags', '')} {facts.get('Features', '')}".split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(instructions)
