@@ -41,6 +41,8 @@ class Kernels:
         self._past.argtypes = [pointer, pointer, *[number] * 4, real, number, pointer]
         self._source = library.nmt_attend_source
         self._source.argtypes = [*[pointer] * 4, *[number] * 5, real, number, pointer]
+        self._additive = library.nmt_attend_additive
+        self._additive.argtypes = [*[pointer] * 5, *[number] * 6, pointer, pointer]
         self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
         self._quantise.argtypes = [pointer, *[number] * 4, pointer, pointer]
         self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
@@ -108,6 +110,26 @@ class Kernels:
         shape = (len(owners), rows // len(owners), memory.shape[1], width, heads, scale, _half(queries))
         _check(self._source(*places, *shape, context.data_ptr()))
         return context
+
+    def attend_additive(
+        self, queries: Tensor, keys: Tensor, combine: Tensor, values: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Context (R, C) and weights (R, S) of each row, by scores v . tanh(q + k) of the source of its sentence.
+
+        Args:
+            queries: e^2q (R, A).
+            keys: e^2k (B, S, A).
+            combine: v (A,), in fp32.
+            values: (B, S, C)
+            mask: (B, S) real positions, which come first.
+        """
+        (sentences, longest, width), depth = keys.shape, values.shape[2]
+        rows = len(queries)
+        context, weights = queries.new_empty((rows, depth)), queries.new_empty((rows, longest))
+        places = [part.data_ptr() for part in (queries, keys, combine, values, mask)]
+        shape = (sentences, rows // sentences, longest, width, depth, _half(queries))
+        _check(self._additive(*places, *shape, weights.data_ptr(), context.data_ptr()))
+        return context, weights
 
     def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:
         """Rows (N, I) as unsigned bytes around a zero of 128, or of 0 if none is negative, and their scales (N,)."""

@@ -181,6 +181,20 @@ int nmt_best_extensions(const void *logits, int half, int normalised, const doub
     return 0;
 }
 
+/* e^(x - highest) of so many scores, in place, in room for whole LANES; returns 1 over their sum. */
+static inline float exponentials(float *scores, long length) {
+    float highest = -INFINITY;
+    for (long i = 0; i < length; i++) highest = scores[i] > highest ? scores[i] : highest;
+    for (long i = length; i % LANES; i++) scores[i] = -INFINITY;
+    floats total = {0};
+    for (long i = 0; i < length; i += LANES) {
+        floats power = exponential(load(scores, i, 0) - highest);
+        store(scores, i, power, 0);
+        total += power;
+    }
+    return 1 / sum(total);
+}
+
 /* softmax(q K^T) V of one query, head by head. The value of a position stands `width` numbers behind its key.
  *
  * weights: room for `heads` times `padded` numbers, a multiple of LANES that holds all positions.
@@ -198,16 +212,7 @@ static inline void attend_from(const float *query, const char *const *keys, long
     }
     for (long head = 0; head < heads; head++) {
         float *own = weights + head * padded;
-        float highest = -INFINITY;
-        for (long position = 0; position < length; position++) highest = own[position] > highest ? own[position] : highest;
-        for (long position = length; position < padded; position++) own[position] = -INFINITY;
-        floats total = {0};
-        for (long position = 0; position < padded; position += LANES) {
-            floats weight = exponential(load(own, position, 0) - highest);
-            store(own, position, weight, 0);
-            total += weight;
-        }
-        float share = 1 / sum(total);
+        float share = exponentials(own, length);
         for (long i = head * size; i < (head + 1) * size; i += LANES) {
             floats context = {0};
             for (long position = 0; position < length; position++)
@@ -271,6 +276,57 @@ int nmt_attend_source(const char *queries, const char *memory, const int64_t *ow
     int failed = !room || !keys;
     free(room), free(keys);
     return failed;
+}
+
+/* The scores of one sentence's positions for one query, e_j = -2 v . 1 / (1 + q k_j), and softmax(e) V. */
+static inline void attend_additively(const char *query, const char *keys, const float *combine, const char *values, long length,
+                                     long width, long depth, int half, float *room, void *weights, void *context) {
+    float *scores = room + width;
+    for (long i = 0; i < width; i += LANES) store(room, i, load(query, i, half), 0);
+    for (long position = 0; position < length; position++) {
+        floats total = {0};
+        for (long i = 0; i < width; i += LANES)
+            total += load(combine, i, 0) / (load(room, i, 0) * load(keys, position * width + i, half) + 1.0f);
+        scores[position] = -2 * sum(total);
+    }
+    float share = exponentials(scores, length);
+    for (long position = 0; position < length; position++) store_one(weights, position, scores[position] * share, half);
+    for (long i = 0; i < depth; i += LANES) {
+        floats mixed = {0};
+        for (long position = 0; position < length; position++)
+            mixed += scores[position] * load(values, position * depth + i, half);
+        store(context, i, mixed * share, half);
+    }
+}
+
+/* Additive attention of each row to the source of its sentence: scores v . tanh(q + k), but for a constant.
+ *
+ * queries: (sentences * beam, width) and keys: (sentences, longest, width), both as e^2q; combine: v (width), float;
+ * values: (sentences, longest, depth); mask: (sentences, longest) real positions, which come first.
+ * weights: (sentences * beam, longest), 0 at padding; context: (sentences * beam, depth). Returns 0, or 1 if there is no memory.
+ */
+int nmt_attend_additive(const char *queries, const char *keys, const float *combine, const char *values, const uint8_t *mask,
+                        long sentences, long beam, long longest, long width, long depth, int half, char *weights,
+                        char *context) {
+    long bytes = half ? 2 : 4;
+    float *room = malloc(sizeof(float) * (width + longest + LANES));
+    if (!room) return 1;
+    memset(weights, 0, sentences * beam * longest * bytes);
+    for (long sentence = 0; sentence < sentences; sentence++) {
+        const char *key = keys + sentence * longest * width * bytes, *value = values + sentence * longest * depth * bytes;
+        long length = 0;
+        while (length < longest && mask[sentence * longest + length]) length++;
+        for (long row = sentence * beam; row < (sentence + 1) * beam; row++) {
+            const char *query = queries + row * width * bytes;
+            char *own = weights + row * longest * bytes, *out = context + row * depth * bytes;
+            if (half)
+                attend_additively(query, key, combine, value, length, width, depth, 1, room, own, out);
+            else
+                attend_additively(query, key, combine, value, length, width, depth, 0, room, own, out);
+        }
+    }
+    free(room);
+    return 0;
 }
 
 /* Rows (rows, width) as integers and a scale for each row: x = scale * (integer - zero), to the nearest. `zero` is 128, or 0

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from nmt.device import SearchPrecision, has_fast_bf16
 from nmt.errors import ConfigError
-from nmt.kernels import kernels, kernels_for
+from nmt.kernels import LANES, Kernels, kernels, kernels_for
+from nmt.models.attending import AttendingDecoder, Look
+from nmt.models.recurrence import RnnMemory
 from nmt.models.scores import AdditiveScore
 from nmt.models.transformer import FeedForward, Transformer
+from nmt.models.weighting import Softmax
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -44,6 +47,7 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
         if precision == "int8" and not integers:
             _quantise_in_part(ready)
         _replace_linear(ready, Int8Linear if integers else PackedLinear)  # what is left
+        _fuse_attention(ready)
     return ready
 
 
@@ -132,6 +136,7 @@ class ExponentialScore(nn.Module):
     def __init__(self, score: AdditiveScore) -> None:
         super().__init__()
         self.key, self.query, self.combine = score.keys, score.query, score.combine
+        self.vector = score.combine.weight[0].float()  # v (A,)
 
     def keys(self, values: Tensor) -> Tensor:
         """Exponentials (B, S, A) of the keys of values (B, S, C)."""
@@ -139,16 +144,44 @@ class ExponentialScore(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         """Scores (B, T, S), but for a constant, of query (B, T, Q) against keys (B, S, A)."""
-        sums = self._exponential(self.query(query))[:, :, None] * keys[:, None]  # (B, T, S, A)
+        sums = self.factors(query)[:, :, None] * keys[:, None]  # (B, T, S, A)
         return self.combine(sums.add_(1).reciprocal_()).squeeze(-1) * -2
 
     if TYPE_CHECKING:
         __call__ = forward
 
+    def factors(self, query: Tensor) -> Tensor:
+        """Exponentials (..., A) of a query (..., Q)."""
+        return self._exponential(self.query(query))
+
     @staticmethod
     def _exponential(states: Tensor) -> Tensor:
         """Kept where two of them still multiply within single precision; tanh is flat long before."""
         return torch.exp(states.float().clamp(-20, 20) * 2).to(states.dtype)
+
+
+class AdditiveLook:
+    """What `AttendingDecoder.look` sees by additive attention, in one pass of a kernel: scores, softmax and context."""
+
+    def __init__(self, score: ExponentialScore, kernels: Kernels) -> None:
+        self.score, self.kernels = score, kernels
+
+    def __call__(self, query: Tensor, memory: RnnMemory, *_: object) -> Look:
+        """Contexts (B, T, C) of queries (B, T, H); the mask of the memory says what its bias would."""
+        parts = (self.score.factors(query).flatten(0, 1), memory.keys, self.score.vector, memory.values, memory.mask)
+        context, weights = self.kernels.attend_additive(*(part.contiguous() for part in parts))
+        return Look(context.unflatten(0, query.shape[:2]), weights.unflatten(0, query.shape[:2]), None)
+
+
+def _fuse_attention(model: nn.Module) -> None:
+    """Additive attention by a softmax in one pass, where there are kernels and they take its widths."""
+    fast = kernels()
+    for module in model.modules():
+        if fast is None or not isinstance(module, AttendingDecoder) or not isinstance(module.weighting, Softmax):
+            continue
+        score: nn.Module = module.score
+        if isinstance(score, ExponentialScore) and not (len(score.vector) % LANES or module.context_width % LANES):
+            module.look = AdditiveLook(score, fast)  # type: ignore[method-assign,assignment]
 
 
 def _quantise_in_part(model: nn.Module) -> None:
