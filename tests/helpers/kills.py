@@ -38,7 +38,7 @@ class Tally:
 def kill(name: str, kills: int, folder: Path, seed: int = 1) -> Tally:
     """Kills trainings of a family until so many kills have hit a living one; each training in the end finishes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nmt.trainer", "nmt_data.prepare", "tiny"])
+    context.set_forkserver_preload(["nmt.trainer", "nmt_data.prepare", "tiny", "torch._dynamo", "sacrebleu"])
     generator, tally = random.Random(seed), Tally()
     _train(name, folder / "whole")  # which prepares the corpus too
     process = context.Process(target=_train, args=(name, folder / "timed"))
@@ -73,7 +73,7 @@ def _train(name: str, run: Path) -> None:
     from tiny import make_recipe
 
     torch.set_num_threads(1)
-    training = {"updates": 40, "validate_every": 4, "log_every": 3, "accumulate": 2, "ema": 0.9}
+    training = {"updates": 24, "validate_every": 4, "log_every": 3, "accumulate": 2, "ema": 0.9}
     recipe = make_recipe(FAMILIES[name], training=training)
     run.mkdir(exist_ok=True)
     Trainer(recipe, prepare(recipe), run, torch.device("cpu")).run()

@@ -24,40 +24,19 @@ from tiny import make_recipe
 ctranslate2 = pytest.importorskip("ctranslate2")
 
 SEARCH = {"max_length_ratio": 2.0, "max_length_constant": 20, "beam": 4}
+SMALL: dict[str, Any] = {
+    "kind": "transformer",
+    "width": 32,
+    "feed_forward": 48,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+}
 MODELS: dict[str, dict[str, Any]] = {
-    "pre": {
-        "kind": "transformer",
-        "width": 32,
-        "feed_forward": 48,
-        "heads": 4,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-    },
-    "post": {
-        "kind": "transformer",
-        "width": 32,
-        "feed_forward": 48,
-        "norm": "post",
-        "activation": "gelu",
-        "tie": "none",
-    },
-    "output tied": {
-        "kind": "transformer",
-        "width": 24,
-        "feed_forward": 48,
-        "heads": 3,
-        "decoder_layers": 1,
-        "tie": "output",
-    },
-    "learnt positions, RMSNorm": {
-        "kind": "transformer",
-        "width": 32,
-        "feed_forward": 48,
-        "decoder_layers": 2,
-        "positions": "learned",
-        "normalization": "rms",
-    },
-    "no positions": {"kind": "transformer", "width": 32, "feed_forward": 48, "decoder_layers": 2, "positions": "none"},
+    "pre": {"heads": 4},
+    "post": {"norm": "post", "activation": "gelu", "tie": "none"},
+    "output tied": {"width": 24, "heads": 3, "decoder_layers": 1, "tie": "output"},
+    "learnt positions, RMSNorm": {"positions": "learned", "normalization": "rms"},
+    "no positions": {"positions": "none"},
 }
 
 
@@ -66,10 +45,10 @@ def transformer(home: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedM
     return _trained("pre", tmp_path_factory.mktemp("run"), 100)
 
 
-def _trained(name: str, folder: Path, updates: int = 300) -> LoadedModel:
+def _trained(name: str, folder: Path, updates: int = 200) -> LoadedModel:
     """Trained for seconds: enough to end by itself."""
     recipe = make_recipe(
-        MODELS[name],
+        SMALL | MODELS[name],
         data={"corpus": "phrasebook", "source": "de", "target": "en", "limit": 3000},
         tokenizer={"kind": "bpe", "vocabulary": 400},
         search=SEARCH,
@@ -121,7 +100,7 @@ def test_switches_without_a_counterpart_are_refused(
     transformer: LoadedModel, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     """By name, before anything is written."""
-    config = TransformerConfig.model_validate({**MODELS["pre"], **changes})
+    config = TransformerConfig.model_validate(SMALL | MODELS["pre"] | changes)
     model = build_model(config, *(transformer.tokenizers.source.vocabulary_size,) * 2)
     with pytest.raises(ConfigError, match=f"no counterpart of model.{next(iter(changes))}"):
         export_ctranslate2(dataclasses.replace(transformer, model=model), tmp_path / "x")

@@ -20,7 +20,14 @@ from nmt_data.prepare import prepare
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
 
-POST: dict[str, Any] = {"kind": "transformer", "width": 32, "feed_forward": 48, "decoder_layers": 2, "norm": "post"}
+POST: dict[str, Any] = {
+    "kind": "transformer",
+    "width": 32,
+    "feed_forward": 48,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "norm": "post",
+}
 SWITCHES: dict[str, dict[str, Any]] = {
     "all tied": {},
     "nothing tied, gelu": {"tie": "none", "activation": "gelu"},
@@ -28,7 +35,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
-def _trained(folder: Path, updates: int = 250, joint: bool = True, **switches: Any) -> LoadedModel:
+def _trained(folder: Path, updates: int = 200, joint: bool = True, **switches: Any) -> LoadedModel:
     """Trained for seconds: enough to end by itself."""
     recipe = make_recipe(
         {**POST, **switches},
