@@ -130,6 +130,7 @@ def test_a_pipe_is_answered_line_by_line(trained: Path) -> None:
         assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_file_goes_on_where_it_stopped(trained: Path, tmp_path: Path) -> None:
     """Killed in the middle; the same command ends with the file that an uninterrupted one writes."""
     sources = [source for source, _ in phrasebook.split("train")[:6000]]
