@@ -28,6 +28,8 @@ SOURCE = Path(__file__).with_name("decoding.c")
 _DTYPES = (torch.float32, torch.bfloat16)
 LANES = 16
 """The width of a head is a multiple of it."""
+TILE = 32
+"""Outputs whose weights lie together in a product."""
 
 
 class Kernels:
@@ -46,6 +48,16 @@ class Kernels:
         self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
         self._quantise.argtypes = [pointer, *[number] * 4, pointer, pointer]
         self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
+        self.multiplies = hasattr(library, "nmt_multiply")
+        """Whether there are products in fp32, and below in integers; both want AVX-512."""
+        self.multiplies_integers = hasattr(library, "nmt_multiply_integers")
+        if self.multiplies:
+            self._multiply = library.nmt_multiply
+            self._multiply.argtypes = [pointer, number, number, pointer, pointer, number, number, pointer]
+            self._multiply.restype = None
+        if self.multiplies_integers:
+            self._integers = library.nmt_multiply_integers
+            self._integers.argtypes = [pointer, *[number] * 4, *[pointer] * 4, *[number] * 3, pointer]
 
     def best_extensions(
         self, scores: Tensor, logits: Tensor, count: int, normalised: bool, at_limit: Tensor | None = None
@@ -131,6 +143,40 @@ class Kernels:
         _check(self._additive(*places, *shape, weights.data_ptr(), context.data_ptr()))
         return context, weights
 
+    def multiply(self, states: Tensor, weight: Tensor, bias: Tensor, outputs: int, relu: bool) -> Tensor:
+        """Products (N, O) of rows with a matrix, plus a bias, in fp32.
+
+        Args:
+            states: x (N, I).
+            weight: W in tiles (ceil(O / TILE), I, TILE).
+            bias: b, as long as the tiles are.
+            outputs: how many there are without what fills the last tile.
+            relu: cut off at zero.
+        """
+        result = states.new_empty((len(states), outputs))
+        shape, places = states.shape, (weight.data_ptr(), bias.data_ptr())
+        self._multiply(states.data_ptr(), *shape, *places, outputs, relu, result.data_ptr())
+        return result
+
+    def multiply_integers(
+        self, states: Tensor, zero: int, weights: Sequence[Tensor], outputs: int, relu: bool, dtype: torch.dtype
+    ) -> Tensor:
+        """The same in integers, from and to fp32 or bf16; rows are rounded as by `quantise`.
+
+        Args:
+            states: x (N, I).
+            zero: as of `quantise`.
+            weights: W in tiles (ceil(O / TILE), ceil(I / 4), TILE, 4), and for each output scale, sum and bias.
+            outputs: see `multiply`.
+            relu: cut off at zero.
+            dtype: of the results.
+        """
+        result = torch.empty((len(states), outputs), dtype=dtype)
+        places = [part.data_ptr() for part in weights]
+        shape = (_half(states), *states.shape, zero)
+        _check(self._integers(states.data_ptr(), *shape, *places, outputs, relu, _half(result), result.data_ptr()))
+        return result
+
     def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:
         """Rows (N, I) as unsigned bytes around a zero of 128, or of 0 if none is negative, and their scales (N,)."""
         integers = torch.empty(states.shape, dtype=torch.uint8)
@@ -175,7 +221,18 @@ def _is_right(built: Kernels) -> bool:
     best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
     context = built.attend_past(list(steps), torch.zeros((1, 2), dtype=torch.int32), 1, 1.0)
     expected = (keys @ query).softmax(0) @ values
-    return torch.allclose(best.float(), logits.log_softmax(1).max()) and torch.allclose(context, expected, atol=1e-5)
+    found = torch.allclose(best.float(), logits.log_softmax(1).max()) and torch.allclose(context, expected, atol=1e-5)
+    return found and (not built.multiplies or _multiplies_right(built))
+
+
+def _multiplies_right(built: Kernels) -> bool:
+    """Whether products do."""
+    states, weight, zeros = (
+        torch.linspace(-1, 1, 27).view(9, 3),
+        torch.linspace(-3, 3, 96).view(3, TILE),
+        torch.zeros(TILE),
+    )
+    return torch.allclose(built.multiply(states, weight[None], zeros, TILE, relu=False), states @ weight, atol=1e-5)
 
 
 def _compiler() -> str | None:

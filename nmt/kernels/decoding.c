@@ -329,28 +329,33 @@ int nmt_attend_additive(const char *queries, const char *keys, const float *comb
     return 0;
 }
 
-/* Rows (rows, width) as integers and a scale for each row: x = scale * (integer - zero), to the nearest. `zero` is 128, or 0
- * for numbers of which none is negative. */
-void nmt_quantise(const void *states, long rows, long width, int zero, int half, uint8_t *integers, float *scales) {
-    for (long row = 0; row < rows; row++) {
-        long first = row * width, whole = first + width / LANES * LANES, last = first + width;
-        floats extent = all(0);
-        for (long i = first; i < whole; i += LANES) {
-            floats values = load(states, i, half);
-            extent = larger(extent, larger(values, -values));
-        }
-        float highest = largest(extent);
-        for (long i = whole; i < last; i++) highest = fmaxf(highest, fabsf(load_one(states, i, half)));
-        highest = highest > 1e-10f ? highest : 1e-10f;
-        scales[row] = highest / (255 - zero);
-        float inverse = (255 - zero) / highest;
-        for (long i = first; i < whole; i += LANES) {
-            ints nearest = (ints)(load(states, i, half) * inverse + 12582912.0f) - (0x4b400000 - zero);
-            bytes found = __builtin_convertvector(nearest, bytes);
-            memcpy(integers + i, &found, sizeof found);
-        }
-        for (long i = whole; i < last; i++) integers[i] = (uint8_t)(nearbyintf(load_one(states, i, half) * inverse) + zero);
+/* A row of numbers as integers and a scale: x = scale * (integer - zero), to the nearest. Returns the scale. */
+static inline float quantise(const void *states, long first, long width, int zero, int half, uint8_t *integers) {
+    long whole = width / LANES * LANES;
+    floats extent = all(0);
+    for (long i = 0; i < whole; i += LANES) {
+        floats values = load(states, first + i, half);
+        extent = larger(extent, larger(values, -values));
     }
+    float highest = largest(extent);
+    for (long i = whole; i < width; i++) highest = fmaxf(highest, fabsf(load_one(states, first + i, half)));
+    highest = highest > 1e-10f ? highest : 1e-10f;
+    float inverse = (255 - zero) / highest;
+    for (long i = 0; i < whole; i += LANES) {
+        ints nearest = (ints)(load(states, first + i, half) * inverse + 12582912.0f) - (0x4b400000 - zero);
+        bytes found = __builtin_convertvector(nearest, bytes);
+        memcpy(integers + i, &found, sizeof found);
+    }
+    for (long i = whole; i < width; i++)
+        integers[i] = (uint8_t)(nearbyintf(load_one(states, first + i, half) * inverse) + zero);
+    return highest / (255 - zero);
+}
+
+/* The same of rows (rows, width). `zero` is 128, or 0 for numbers of which none is negative. */
+void nmt_quantise(const void *states, long rows, long width, int zero, int half, uint8_t *integers, float *scales) {
+    for (long row = 0; row < rows; row++)
+        scales[row] = half ? quantise(states, row * width, width, zero, 1, integers + row * width)
+                           : quantise(states, row * width, width, zero, 0, integers + row * width);
 }
 
 /* Products of such integers as numbers: scale * product + bias, cut off at zero if `relu`; in place where `out` is `product`. */
@@ -368,3 +373,141 @@ void nmt_rescale(const float *product, const float *scales, const float *bias, l
         }
     }
 }
+
+/* Products of rows with weights that lie in tiles of 32 outputs: up to eight rows at a time meet a tile in registers, which
+ * takes no setting up, where few rows come. Each output is one sum over the inputs, in their order. A GROUP of outputs stays
+ * in the cache while all rows pass. */
+enum { TILE = 2 * LANES, GROUP = 16 * TILE, ROWS = 8 };
+typedef struct { floats sums[ROWS][2]; } block;
+
+/* One call for each count of rows, so that each has registers of its own. */
+#define EACH_COUNT(multiply, count, ...) \
+    switch (count) { \
+        case 1: multiply(1, __VA_ARGS__); break; \
+        case 2: multiply(2, __VA_ARGS__); break; \
+        case 3: multiply(3, __VA_ARGS__); break; \
+        case 4: multiply(4, __VA_ARGS__); break; \
+        case 5: multiply(5, __VA_ARGS__); break; \
+        case 6: multiply(6, __VA_ARGS__); break; \
+        case 7: multiply(7, __VA_ARGS__); break; \
+        default: multiply(8, __VA_ARGS__); \
+    }
+
+/* Writes what a block has found of 32 outputs, or of those that are left. */
+static inline void store_block(const block *found, long rows, long outputs, long output, int relu, int half, void *out,
+                               long first) {
+    for (long part = 0; part < 2; part++) {
+        long left = outputs - output - part * LANES;
+        for (long row = 0; row < rows; row++) {
+            floats values = relu ? larger(found->sums[row][part], all(0)) : found->sums[row][part];
+            long place = (first + row) * outputs + output + part * LANES;
+            if (left >= LANES)
+                store(out, place, values, half);
+            else
+                for (long i = 0; i < left; i++) store_one(out, place + i, values[i], half);
+        }
+    }
+}
+
+#ifdef __AVX512F__
+static inline __attribute__((always_inline)) void multiply_numbers(long count, const float *rows, long inputs,
+                                                                   const float *tile, const float *bias, block *found) {
+    floats left[ROWS], right[ROWS];
+    for (long row = 0; row < count; row++) left[row] = right[row] = all(0);
+    for (long i = 0; i < inputs; i++) {
+        floats one = load(tile, i * TILE, 0), two = load(tile, i * TILE + LANES, 0);
+#pragma GCC unroll 8
+        for (long row = 0; row < count; row++) {
+            float state = rows[row * inputs + i];
+            left[row] += state * one;
+            right[row] += state * two;
+        }
+    }
+    for (long row = 0; row < count; row++) {
+        found->sums[row][0] = left[row] + load(bias, 0, 0);
+        found->sums[row][1] = right[row] + load(bias, LANES, 0);
+    }
+}
+
+/* y = x W + b, cut off at zero if `relu`.
+ *
+ * states: (rows, inputs); weight: (outputs / 32, inputs, 32) and bias, with zeros where there are no more outputs;
+ * out: (rows, outputs).
+ */
+void nmt_multiply(const float *states, long rows, long inputs, const float *weight, const float *bias, long outputs, int relu,
+                  float *out) {
+    for (long group = 0; group < outputs; group += GROUP)
+        for (long first = 0; first < rows; first += ROWS)
+            for (long output = group; output < outputs && output < group + GROUP; output += TILE) {
+                const float *some = states + first * inputs, *tile = weight + output * inputs;
+                long count = rows - first < ROWS ? rows - first : ROWS;
+                block found;
+                EACH_COUNT(multiply_numbers, count, some, inputs, tile, bias + output, &found)
+                store_block(&found, count, outputs, output, relu, 0, out, first);
+            }
+}
+#endif
+
+#if defined(__AVX512VNNI__) && !defined(__AMX_INT8__) /* whose units do more at once */
+#include <immintrin.h>
+
+static inline __attribute__((always_inline)) void multiply_integers(long count, const uint8_t *rows, long inputs,
+                                                                    const int8_t *tile, const int32_t *sums, int zero,
+                                                                    block *found) {
+    __m512i left[ROWS], right[ROWS];
+    for (long row = 0; row < count; row++) left[row] = right[row] = _mm512_setzero_si512();
+    for (long i = 0; i < inputs; i += 4) {
+        __m512i one = _mm512_loadu_si512(tile + i * TILE), two = _mm512_loadu_si512(tile + i * TILE + 4 * LANES);
+#pragma GCC unroll 8
+        for (long row = 0; row < count; row++) {
+            int32_t four;
+            memcpy(&four, rows + row * inputs + i, sizeof four);
+            __m512i states = _mm512_set1_epi32(four);
+            left[row] = _mm512_dpbusd_epi32(left[row], states, one);
+            right[row] = _mm512_dpbusd_epi32(right[row], states, two);
+        }
+    }
+    ints all_weights[2];
+    memcpy(all_weights, sums, sizeof all_weights);
+    for (long row = 0; row < count; row++) {
+        found->sums[row][0] = __builtin_convertvector((ints)left[row] - zero * all_weights[0], floats);
+        found->sums[row][1] = __builtin_convertvector((ints)right[row] - zero * all_weights[1], floats);
+    }
+}
+
+/* y = s_x s_w (x W) + b in integers, of rows that `quantise` makes.
+ *
+ * states: (rows, width); weight: (outputs / 32, inputs / 4, 32, 4), inputs being the next multiple of 4; of each output the
+ * scale, sum and bias of its weights; zeros where there are no more outputs. out: (rows, outputs). Returns 0, or 1 if there is
+ * no memory.
+ */
+int nmt_multiply_integers(const void *states, int half, long rows, long width, int zero, const int8_t *weight,
+                          const float *scales, const int32_t *sums, const float *bias, long outputs, int relu, int half_out,
+                          void *out) {
+    long inputs = (width + 3) / 4 * 4;
+    uint8_t *integers = calloc(rows, inputs);
+    float *own = malloc(sizeof(float) * rows);
+    if (integers && own)
+        for (long row = 0; row < rows; row++)
+            own[row] = half ? quantise(states, row * width, width, zero, 1, integers + row * inputs)
+                            : quantise(states, row * width, width, zero, 0, integers + row * inputs);
+    for (long group = 0; integers && own && group < outputs; group += GROUP)
+        for (long first = 0; first < rows; first += ROWS)
+            for (long output = group; output < outputs && output < group + GROUP; output += TILE) {
+                const uint8_t *some = integers + first * inputs;
+                const int8_t *tile = weight + output * inputs;
+                long count = rows - first < ROWS ? rows - first : ROWS;
+                block found;
+                EACH_COUNT(multiply_integers, count, some, inputs, tile, sums + output, zero, &found)
+                for (long row = 0; row < count; row++)
+                    for (long part = 0; part < 2; part++) {
+                        floats product = found.sums[row][part] * load(scales, output + part * LANES, 0);
+                        found.sums[row][part] = product * own[first + row] + load(bias, output + part * LANES, 0);
+                    }
+                store_block(&found, count, outputs, output, relu, half_out, out, first);
+            }
+    int failed = !integers || !own;
+    free(integers), free(own);
+    return failed;
+}
+#endif

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from nmt.alignment import align_words, coverage, word_numbers
 from nmt.config import SearchConfig
@@ -18,7 +17,8 @@ from nmt.errors import ConfigError
 from nmt.extensions import best_extensions
 from nmt.models import build_model
 from nmt.models.attention import softmax
-from nmt.models.inference import ExponentialScore, Int8Linear, PackedLinear, ready_for_search
+from nmt.models.inference import ExponentialScore, ready_for_search
+from nmt.models.linear import PackedLinear
 from nmt.models.scores import AdditiveScore, make_score
 from nmt.search import beam_search
 from nmt.tokenizer import BOS
@@ -42,26 +42,6 @@ def test_a_ready_model_says_what_the_model_says(name: str, precision: SearchPrec
         assert (found - expected).abs().max() <= tolerance
         torch.testing.assert_close(model.log_probabilities(source, lengths, target), expected)
     assert len(beam_search(ready, source, lengths, SearchConfig(beam=2))) == 3
-
-
-@given(rows=st.integers(1, 9), seed=st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
-def test_int8_rows_do_not_depend_on_their_batch(rows: int, seed: int) -> None:
-    """Bit for bit: integer sums, and a scale of its own for each row."""
-    torch.manual_seed(seed)
-    linear = Int8Linear(nn.Linear(33, 17).requires_grad_(False))
-    states = torch.randn(rows, 33)
-    together = linear(states)
-    for row in range(rows):
-        assert torch.equal(linear(states[row : row + 1])[0], together[row])
-
-
-def test_packed_and_int8_layers_are_close_to_the_layer() -> None:
-    torch.manual_seed(0)
-    linear = nn.Linear(64, 48).requires_grad_(False)
-    states = torch.randn(2, 3, 64)
-    torch.testing.assert_close(PackedLinear(linear)(states), linear(states))
-    assert (Int8Linear(linear)(states) - linear(states)).abs().max() < 0.05
 
 
 @given(
@@ -119,7 +99,7 @@ def test_faster_products_are_switched_back() -> None:
 
 
 def test_a_torch_without_integer_products_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nmt.models.inference._works", lambda *_, **__: False)
+    monkeypatch.setattr("nmt.models.linear._works", lambda *_, **__: False)
     with pytest.raises(ConfigError, match="no int8 products"):
         ready_for_search(make_model("transformer").float(), CPU, "int8")
     plain = ready_for_search(make_model("transformer").float(), CPU, "fp32")  # nothing is packed, all the same
