@@ -78,7 +78,7 @@ three-ways: setup ## speed and memory of the three ways to read a sequence, agai
 test: setup ## run the whole test suite (under 8 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n 2
 
-test-fast: setup ## run the fast tests only (under a minute)
+test-fast: setup ## run the fast tests only (about a minute)
 	@$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 check: lint types test ## lint, format, types and tests: what has to pass before a change lands
