@@ -126,7 +126,7 @@ def describe(device: torch.device, threads: int | None = None) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = threads or torch.get_num_threads()
-    cpu = _cpu_facts().get("model name") or platform.processor() or platform.machine()
+    cpu = cpu_facts().get("model name") or platform.processor() or platform.machine()
     return f"{cpu}, {threads} thread{'s' if threads > 1 else ''}"
 
 
@@ -159,7 +159,7 @@ def usable_cores() -> int:
 
 
 @cache
-def _cpu_facts() -> dict[str, str]:
+def cpu_facts() -> dict[str, str]:
     """What the system says of its first processor: "model name", "vendor_id", "flags" (x86) or "Features" (ARM), ..."""
     try:
         first = Path("/proc/cpuinfo").read_text().strip().split("\n\n")[0]
@@ -182,7 +182,7 @@ def onednn_is_faster() -> bool:
     different weights.
     """
     matmul = _matmul_settings()
-    if _cpu_facts().get("vendor_id") != "AuthenticAMD" or not hasattr(matmul, "fp32_precision"):
+    if cpu_facts().get("vendor_id") != "AuthenticAMD" or not hasattr(matmul, "fp32_precision"):
         return False
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
@@ -194,6 +194,6 @@ def onednn_is_faster() -> bool:
 @cache
 def has_fast_bf16() -> bool:
     """Whether the CPU multiplies in bf16 by itself; others emulate it slowly."""
-    facts = _cpu_facts()
+    facts = cpu_facts()
     instructions = f"{facts.get('flags', '')} {facts.get('Features', '')}".split()
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(instructions)

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nmt.device import cpu_facts
 from nmt.files import fingerprint, home_folder
 from nmt.tokenizer import BOS, EOS, PAD
 
@@ -227,11 +228,8 @@ def _is_right(built: Kernels) -> bool:
 
 def _multiplies_right(built: Kernels) -> bool:
     """Whether products do."""
-    states, weight, zeros = (
-        torch.linspace(-1, 1, 27).view(9, 3),
-        torch.linspace(-3, 3, 96).view(3, TILE),
-        torch.zeros(TILE),
-    )
+    states, weight = torch.linspace(-1, 1, 27).view(9, 3), torch.linspace(-3, 3, 96).view(3, TILE)
+    zeros = torch.zeros(TILE)
     return torch.allclose(built.multiply(states, weight[None], zeros, TILE, relu=False), states @ weight, atol=1e-5)
 
 
@@ -260,11 +258,10 @@ def _built(compiler: str) -> Path:
 
 def _cpu() -> str:
     """What tells CPUs apart for which a compiler makes different code."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return "".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features", "CPU part"))}))
+    facts = cpu_facts()
+    return (
+        "".join(facts.get(key, "") for key in ("model name", "flags", "Features", "CPU part")) or platform.processor()
+    )
 
 
 def _half(tensor: Tensor) -> int:

@@ -34,8 +34,8 @@ def quantised(linear: nn.Linear, dtype: torch.dtype | None = None) -> nn.Module:
 
 
 def can_be_quantised() -> bool:
-    """Whether this torch multiplies integers."""
-    return _works(Int8Linear, tolerance=0.05)
+    """Whether integers are multiplied here, by kernels or by this torch, and rightly."""
+    return _works(quantised, tolerance=0.05)
 
 
 class TiledLinear(nn.Module):
@@ -176,7 +176,7 @@ def _pack(weight: Tensor) -> Tensor:
 
 @cache
 def _works(kind: Callable[[nn.Linear], nn.Module], tolerance: float) -> bool:
-    """Whether this torch has the product, which is not part of its public interface, and whether it is right."""
+    """Whether the product, which is not part of torch's public interface, is there, and whether it is right."""
     linear = nn.Linear(16, 24).requires_grad_(False)
     states = torch.linspace(-1, 1, 48).view(3, 16)
     try:

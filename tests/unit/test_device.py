@@ -17,7 +17,7 @@ def facts(monkeypatch: pytest.MonkeyPatch) -> Facts:
     """Makes the processor another one."""
 
     def become(said: dict[str, str]) -> None:
-        monkeypatch.setattr(device, "_cpu_facts", lambda: said)
+        monkeypatch.setattr(device, "cpu_facts", lambda: said)
 
     return become
 
