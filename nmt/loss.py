@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nmt.kernels import kernels_for
 from nmt.tokenizer import PAD
 
 _CHUNK = {"cpu": 256, "cuda": 8192}  # rows whose logits are held at once
@@ -116,24 +117,15 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         chunk = _CHUNK[hidden.device.type] // passes
         for part, label in zip(states.split(chunk, 1), labels.split(chunk, 1), strict=True):
             x, y = part.flatten(0, 1), label.flatten()
-            z = F.linear(x, matrix, offset).to(exact)  # (rows, V)
-            chosen, highest = z.gather(1, y[:, None]).squeeze(1), z.amax(1)
-            p = z.softmax(1)
-            log_normaliser = highest - p.amax(1).log()
-            negative = log_normaliser - chosen
-            each.append(negative.unflatten(0, (passes, -1)))
+            visited = _visit(F.linear(x, matrix, offset), y, divergence / 2, d_bias if gradients else None)
+            each.append(visited.negative.unflatten(0, (passes, -1)))
             mean_logit = x.to(exact) @ column_mean + bias_mean
-            smoothed = (1 - smoothing) * negative + smoothing * (log_normaliser - mean_logit)
-            sums += torch.stack([smoothed.sum(), negative.sum(), chosen.ge(highest).sum().to(exact)])
-            if divergence:
-                apart, by_logits = _divergence(z - log_normaliser[:, None], p)
-                sums[0] += divergence / 2 * apart
-                p = torch.add(p, by_logits, alpha=divergence / 2)
+            smoothed = (1 - smoothing) * visited.negative + smoothing * (visited.log_normaliser - mean_logit)
+            total = smoothed.sum() + divergence / 2 * visited.apart.sum()
+            sums += torch.stack([total, visited.negative.sum(), visited.right.sum().to(exact)])
             if gradients:
-                d_bias += p.sum(0)
-                p = p.to(hidden.dtype)
-                d_hidden.append((p @ matrix).unflatten(0, (passes, -1)))
-                d_weight += p.t() @ x
+                d_hidden.append((visited.by_logits @ matrix).unflatten(0, (passes, -1)))
+                d_weight += visited.by_logits.t() @ x
         total, likelihood, correct = sums.unbind()
         negatives = torch.cat(each, 1).flatten()
         ctx.mark_non_differentiable(likelihood, correct, negatives)
@@ -155,11 +147,45 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         return d_states * scale.to(d_states.dtype), d_weight * scale, d_bias * scale, None, None
 
 
+class _Visited(NamedTuple):
+    """What the loss needs to know of logits (N, V); the second half of them is another pass if there is a divergence."""
+
+    negative: Tensor
+    """(N,) negative log-likelihoods."""
+    log_normaliser: Tensor
+    """(N,) log sum_v e^z_v."""
+    right: Tensor
+    """(N,) whether the target is the most probable."""
+    apart: Tensor
+    """(N / 2,) KL(P1 || P2) + KL(P2 || P1); without a divergence none."""
+    by_logits: Tensor
+    """(N, V) p, plus the weighted gradient of the divergence; anything if no gradient is wanted."""
+
+
+def _visit(logits: Tensor, target: Tensor, weight: float, columns: Tensor | None) -> _Visited:
+    """Visits logits (N, V) of targets (N,), which may be overwritten, with a divergence of that weight.
+
+    The sum of the gradients is added to `columns` (V,), if they are wanted.
+    """
+    if found := kernels_for(logits):
+        return _Visited(*found.cross_entropy(logits, target, weight or None, columns), logits)
+    z = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    chosen, highest = z.gather(1, target[:, None]).squeeze(1), z.amax(1)
+    p = z.softmax(1)
+    log_normaliser, apart = highest - p.amax(1).log(), z.new_empty(0)
+    if weight:
+        apart, by_logits = _divergence(z - log_normaliser[:, None], p)
+        p = torch.add(p, by_logits, alpha=weight)
+    if columns is not None:
+        columns += p.sum(0)
+    return _Visited(log_normaliser - chosen, log_normaliser, chosen.ge(highest), apart, p.to(logits.dtype))
+
+
 def _divergence(log_p: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(P1 || P2) + KL(P2 || P1), summed, of the two halves of the rows (2 n, V), and its gradient by the logits.
+    """KL(P1 || P2) + KL(P2 || P1) (n,) of the two halves of the rows (2 n, V), and its gradient by the logits.
 
     By the logits of P1 it is p1 (log p1 - log p2 - KL(P1 || P2)) + p1 - p2, and by those of P2 the same turned round.
     """
     gap = log_p - log_p.roll(len(log_p) // 2, 0)  # log p1 - log p2, then log p2 - log p1
     each = (p * gap).sum(1, keepdim=True)  # (2 n, 1)
-    return each.sum(), (gap - each + 1) * p - p.roll(len(p) // 2, 0)
+    return each.unflatten(0, (2, -1)).sum((0, 2)), (gap - each + 1) * p - p.roll(len(p) // 2, 0)

@@ -1,7 +1,7 @@
-"""Compiled kernels of search: `decoding.c`, built once on the machine that runs it, if that has a C compiler.
+"""Compiled kernels of search and of the loss on a CPU, built once on the machine that runs them, if that has a C compiler.
 
-Without one, or with NMT_KERNELS=0, search takes torch's operations instead: the same translations, more slowly. What is built
-lies in the user's cache folder, under a name that follows the source, the compiler and the CPU.
+Without one, or with NMT_KERNELS=0, torch's operations do the same, more slowly. What is built lies in the user's cache
+folder, under a name that follows the sources, the compiler and the CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from nmt.tokenizer import BOS, EOS, PAD
 
 # B sentences, K beam, R = B * K rows, V vocabulary, T positions so far, S source positions, D width
 
-SOURCE = Path(__file__).with_name("decoding.c")
+_FOLDER = Path(__file__).parent
+_HEADER, _SOURCES = _FOLDER / "vectors.h", (_FOLDER / "decoding.c", _FOLDER / "loss.c")
 _DTYPES = (torch.float32, torch.bfloat16)
 LANES = 16
 """The width of a head is a multiple of it."""
@@ -34,7 +35,7 @@ TILE = 32
 
 
 class Kernels:
-    """The functions of `decoding.c`, of tensors on the CPU, contiguous, in fp32 or bf16."""
+    """The functions of `decoding.c` and `loss.c`, of tensors on the CPU, contiguous, in fp32 or bf16."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         number, pointer, real = ctypes.c_long, ctypes.c_void_p, ctypes.c_float
@@ -49,6 +50,8 @@ class Kernels:
         self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
         self._quantise.argtypes = [pointer, *[number] * 4, pointer, pointer]
         self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
+        self._entropy = library.nmt_cross_entropy
+        self._entropy.argtypes = [pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
         self.multiplies = hasattr(library, "nmt_multiply")
         """Whether there are products in fp32, and below in integers; both want AVX-512."""
         self.multiplies_integers = hasattr(library, "nmt_multiply_integers")
@@ -178,6 +181,29 @@ class Kernels:
         _check(self._integers(states.data_ptr(), *shape, *places, outputs, relu, _half(result), result.data_ptr()))
         return result
 
+    def cross_entropy(
+        self, logits: Tensor, targets: Tensor, weight: float | None, columns: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each row its negative log-likelihood, log normaliser and whether the target is the most probable; divergences.
+
+        Args:
+            logits: (N, V); if their gradient is wanted, they are overwritten by softmax p, plus the weighted gradient
+                of the divergence.
+            targets: (N,)
+            weight: of KL(P1 || P2) + KL(P2 || P1) of the first and the second half of the rows, two passes over the same
+                tokens; None: it is one pass, without divergences.
+            columns: (V,) in fp32, to which the sum of these gradients is added; None: no gradient is wanted.
+        """
+        rows, passes = len(logits), 1 if weight is None else 2
+        negative, normaliser = torch.empty(2, rows)
+        right, apart = torch.empty(rows, dtype=torch.bool), torch.empty(rows // 2 if weight else 0)
+        shape = (_half(logits), rows // passes, logits.shape[1], passes)
+        found = [part.data_ptr() for part in (negative, normaliser, right, apart)]
+        places = (*found, None if columns is None else columns.data_ptr())
+        threads = torch.get_num_threads()
+        _check(self._entropy(logits.data_ptr(), *shape, targets.data_ptr(), weight or 0.0, threads, *places))
+        return negative, normaliser, right, apart
+
     def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:
         """Rows (N, I) as unsigned bytes around a zero of 128, or of 0 if none is negative, and their scales (N,)."""
         integers = torch.empty(states.shape, dtype=torch.uint8)
@@ -216,13 +242,15 @@ def are_missing() -> bool:
 
 
 def _is_right(built: Kernels) -> bool:
-    """Whether probabilities and attention come out as torch has them."""
+    """Whether probabilities, attention and cross entropy come out as torch has them."""
     steps = torch.linspace(-3, 3, 192).sin().view(2, 1, 96)
     logits, query, keys, values = steps[1], steps[1, 0, :32], steps[:, 0, 32:64], steps[:, 0, 64:]
     best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
     context = built.attend_past(list(steps), torch.zeros((1, 2), dtype=torch.int32), 1, 1.0)
     expected = (keys @ query).softmax(0) @ values
     found = torch.allclose(best.float(), logits.log_softmax(1).max()) and torch.allclose(context, expected, atol=1e-5)
+    negative = built.cross_entropy(logits, torch.zeros(1, dtype=torch.long), None, None)[0]
+    found = found and torch.allclose(negative, -logits.log_softmax(1)[:, 0], atol=1e-5)
     return found and (not built.multiplies or _multiplies_right(built))
 
 
@@ -243,15 +271,18 @@ def _built(compiler: str) -> Path:
     native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
     command = [compiler, "-O3", native, "-ffp-contract=fast", "-shared", "-fPIC", "-w"]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603
-    name = fingerprint([SOURCE.read_text(encoding="utf-8"), command, version, _cpu()])
+    texts = [path.read_text(encoding="utf-8") for path in (_HEADER, *_SOURCES)]
+    name = fingerprint([*texts, command, version, _cpu()])
     final = home_folder() / "kernels" / f"{name}.so"
     if not final.exists():
         final.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=final.parent, prefix=".tmp-") as folder:
             draft = Path(folder) / final.name
-            subprocess.run(  # noqa: S603
-                [*command, "-o", str(draft), str(SOURCE), "-lm"], capture_output=True, check=True, timeout=120
-            )
+            work = ["-o", str(draft), *map(str, _SOURCES), "-lm"]
+            try:
+                subprocess.run([*command, "-fopenmp", *work], capture_output=True, check=True, timeout=120)  # noqa: S603
+            except subprocess.CalledProcessError:  # a compiler without OpenMP
+                subprocess.run([*command, *work], capture_output=True, check=True, timeout=120)  # noqa: S603
             draft.rename(final)
     return final
 

@@ -1,107 +1,11 @@
 /* What a step of search on a CPU does in many small operations, in one pass each.
  *
  * Every row is computed by itself, in the same order wherever it stands, so that results do not depend on the batch.
- * Numbers are float, or bfloat16 where `half` is set; sums are float, totals double. Vectors are those of GCC and Clang,
- * which any CPU has in some width.
+ * Sums are float, totals double.
  */
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "vectors.h"
 
-enum { LANES = 16, BLOCK = 64 };
-typedef float floats __attribute__((vector_size(64)));
-typedef float floats8 __attribute__((vector_size(32)));
-typedef float floats4 __attribute__((vector_size(16)));
-typedef int32_t ints __attribute__((vector_size(64)));
-typedef int32_t ints8 __attribute__((vector_size(32)));
-typedef int32_t ints4 __attribute__((vector_size(16)));
-typedef uint32_t words __attribute__((vector_size(64)));
-typedef uint16_t halves __attribute__((vector_size(32)));
-typedef uint8_t bytes __attribute__((vector_size(16)));
-
-static inline floats all(float value) { return value - (floats){0}; }
-
-static inline floats load(const void *from, long place, int half) {
-    if (half) {
-        halves bits;
-        memcpy(&bits, (const uint16_t *)from + place, sizeof bits);
-        return (floats)(__builtin_convertvector(bits, words) << 16);
-    }
-    floats values;
-    memcpy(&values, (const float *)from + place, sizeof values);
-    return values;
-}
-
-static inline float load_one(const void *from, long place, int half) {
-    if (!half) return ((const float *)from)[place];
-    uint32_t bits = (uint32_t)((const uint16_t *)from)[place] << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static inline void store(void *to, long place, floats values, int half) {
-    if (half) { /* to the nearest, ties to even */
-        words bits = (words)values;
-        halves rounded = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, halves);
-        memcpy((uint16_t *)to + place, &rounded, sizeof rounded);
-    } else {
-        memcpy((float *)to + place, &values, sizeof values);
-    }
-}
-
-static inline void store_one(void *to, long place, float value, int half) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (half)
-        ((uint16_t *)to)[place] = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    else
-        ((float *)to)[place] = value;
-}
-
-static inline floats larger(floats one, floats two) {
-    ints mask = one > two;
-    return (floats)(((ints)one & mask) | ((ints)two & ~mask));
-}
-
-static inline float sum(floats values) {
-    floats8 parts[2];
-    memcpy(parts, &values, sizeof parts);
-    floats8 eight = parts[0] + parts[1];
-    floats4 quarters[2];
-    memcpy(quarters, &eight, sizeof quarters);
-    floats4 four = quarters[0] + quarters[1];
-    return (four[0] + four[1]) + (four[2] + four[3]);
-}
-
-static inline float largest(floats values) {
-    floats8 parts[2];
-    memcpy(parts, &values, sizeof parts);
-    ints8 mask8 = parts[0] > parts[1];
-    floats8 eight = (floats8)(((ints8)parts[0] & mask8) | ((ints8)parts[1] & ~mask8));
-    floats4 quarters[2];
-    memcpy(quarters, &eight, sizeof quarters);
-    ints4 mask4 = quarters[0] > quarters[1];
-    floats4 four = (floats4)(((ints4)quarters[0] & mask4) | ((ints4)quarters[1] & ~mask4));
-    float one = four[0] > four[1] ? four[0] : four[1], two = four[2] > four[3] ? four[2] : four[3];
-    return one > two ? one : two;
-}
-
-/* e^x for x <= 0, to the last bit or nearly: 2^n times the series of 2^r, |r| <= 1/2. What is below -87 counts as -87. */
-static inline floats exponential(floats x) {
-    floats power = larger(x, all(-87.0f)) * 1.44269504f;
-    floats shifted = power + 12582912.0f; /* n, in the low bits */
-    floats r = power - (shifted - 12582912.0f);
-    floats series = all(1.5403530e-4f);
-    series = series * r + 1.3333558e-3f;
-    series = series * r + 9.6181291e-3f;
-    series = series * r + 5.5504109e-2f;
-    series = series * r + 2.4022651e-1f;
-    series = series * r + 6.9314718e-1f;
-    series = series * r + 1.0f;
-    return (floats)((ints)series + (((ints)shifted) << 23));
-}
+enum { BLOCK = 64 };
 
 /* The maximum of each block of a row, and of the row. */
 static inline float maxima_of(const void *row, long size, int half, float *maxima) {

@@ -1,4 +1,4 @@
-"""The compiled kernels compute what torch's operations do, row by row, and search finds the same with and without them."""
+"""The compiled kernels compute what torch's operations do, row by row; search finds the same with and without them."""
 
 from __future__ import annotations
 
@@ -216,6 +216,67 @@ def test_what_the_kernels_do_not_know_is_searched_without_them(positions: str) -
     ready = ready_for_search(_transformer(positions=positions), CPU, "fp32")
     assert searchable(ready) is ready
     assert isinstance(searchable(ready.double()), Transformer)
+
+
+@given(
+    tokens=st.integers(1, 9),
+    vocabulary=st.integers(1, 700),
+    weight=st.sampled_from([None, 0.5, 1.5]),
+    seed=st.integers(0, 999),
+    half=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_cross_entropy_is_that_of_torch(
+    kernels: Kernels, tokens: int, vocabulary: int, weight: float | None, seed: int, half: bool
+) -> None:
+    """Values and gradients against double precision, with and without a second pass."""
+    generator = torch.Generator().manual_seed(seed)
+    passes, tolerance = 1 if weight is None else 2, 0.01 if half else 1e-5
+    logits = (torch.randn(passes * tokens, vocabulary, generator=generator) * 4).to(DTYPES[half])
+    target = torch.randint(vocabulary, (tokens,), generator=generator).repeat(passes)
+    exact = logits.double().requires_grad_()
+    log_p = exact.log_softmax(1)
+    expected = -log_p.gather(1, target[:, None]).squeeze(1)
+    one, two = log_p[:tokens], log_p[-tokens:]
+    apart = ((one.exp() - two.exp()) * (one - two)).sum(1)
+    total = exact.logsumexp(1).sum() + (weight or 0.0) * apart.sum()
+    columns = torch.zeros(vocabulary)
+    kept = logits.clone()
+    unchanged = kernels.cross_entropy(kept, target, weight, None)
+    assert torch.equal(kept, logits)
+    negative, normaliser, right, divergence = kernels.cross_entropy(logits, target, weight, columns)
+    for value, again in zip((negative, normaliser, right, divergence), unchanged, strict=True):
+        assert torch.equal(value, again)
+    torch.testing.assert_close(negative.double(), expected.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(normaliser.double(), exact.logsumexp(1).detach(), rtol=1e-5, atol=1e-5)
+    assert torch.equal(right, exact.gather(1, target[:, None]).squeeze(1) >= exact.amax(1))
+    if weight:
+        torch.testing.assert_close(divergence.double(), apart.detach(), rtol=1e-4, atol=1e-4)
+    (gradient,) = torch.autograd.grad(total, exact)
+    torch.testing.assert_close(logits.double(), gradient, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(columns, logits.float().sum(0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("place", [3, 40])
+def test_what_is_not_finite_is_not_hidden(kernels: Kernels, broken: float, place: int) -> None:
+    """In whole vectors as in what is left of the row: the update is to be left out."""
+    logits = torch.zeros(2, 41)
+    logits[1, place] = broken
+    negative, normaliser, _, _ = kernels.cross_entropy(logits, torch.zeros(2, dtype=torch.long), None, None)
+    assert negative.isfinite().tolist() == normaliser.isfinite().tolist() == [True, False]
+
+
+def test_cross_entropy_is_the_same_in_any_number_of_threads(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit."""
+    torch.manual_seed(4)
+    logits, target = torch.randn(20, 1000), torch.randint(1000, (10,)).repeat(2)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        changed, columns = logits.clone(), torch.zeros(1000)
+        found.append([*kernels.cross_entropy(changed, target, 1.0, columns), changed, columns])
+    assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))
 
 
 def test_a_row_does_not_depend_on_its_batch(kernels: Kernels) -> None:
