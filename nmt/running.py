@@ -1,4 +1,4 @@
-"""A training as a process: alone in its folder, and stopped by a signal only after its update."""
+"""Long work as a process: a training alone in its folder, and stopped by a signal only where it can go on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from types import FrameType
 from nmt.errors import NmtError
 
 
-class TrainingInterrupted(NmtError):  # noqa: N818 - nothing went wrong
-    """A signal asked the training to stop; its state is saved."""
+class Interrupted(NmtError):  # noqa: N818 - nothing went wrong
+    """A signal asked to stop; what is done is saved."""
 
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after update {step}; the same command goes on from there"
-        )
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} {where}; the same command goes on from there")
         self.exit_code = 128 + number
 
 

@@ -28,7 +28,7 @@ from nmt.optim import learning_rate
 from nmt.prepared import Prepared
 from nmt.progress import Progress, Sums
 from nmt.run_folder import Entry, RunFolder, identity
-from nmt.running import TrainingInterrupted, only_trainer, stop_signals
+from nmt.running import Interrupted, only_trainer, stop_signals
 from nmt.stream import BatchStream, Drawn, Place
 from nmt.updater import Outcome, Updater
 from nmt.validation import Validation, Validator, exp
@@ -109,7 +109,7 @@ class Trainer:
         """Trains to the end and writes the bundle.
 
         Raises:
-            TrainingInterrupted: a signal came; everything is saved.
+            Interrupted: a signal came; everything is saved.
         """
         self.run_folder.create()
         alone: AbstractContextManager[object] = (
@@ -124,7 +124,7 @@ class Trainer:
                     self._update()
                     if number := int(self.world.largest(stop.number)):
                         self._save(validated=False)
-                        raise TrainingInterrupted(number, self.progress.step)
+                        raise Interrupted(number, f"after update {self.progress.step}")
                 if not self._is_saved:
                     self._validate()
                 self._write_bundle()

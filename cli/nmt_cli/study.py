@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -53,19 +54,84 @@ def study(
     chosen = [(system, seed) for system in plan.systems for seed in plan.seeds]
     cores = usable_cores()
     workers = jobs or cores
+    commands = Commands(max(1, cores // workers))
     with ThreadPoolExecutor(workers) as pool:
         work = [
-            pool.submit(_run, folder, plan, system, seed, place, overrides or [], max(1, cores // workers))
-            for system, seed in chosen
+            pool.submit(_run, commands, folder, plan, system, seed, place, overrides or []) for system, seed in chosen
         ]
-        for future in work:
-            future.result()
+        commands.follow(work)
     found = [_read(place, plan, system, seed, testset) for system, seed in chosen]
     rows = summarise(plan, found, _p_values(plan, found, testset, scheme))
     write_results(results, plan, found, rows)
     for suffix in ("png", "svg"):
         plot_by_length(results / f"figure.{suffix}", plan.title, averaged(plan, found), measure=plan.measure)
     _print(plan, rows)
+
+
+class Commands:
+    """The commands of a study, several at a time, each in a process group of its own: a signal reaches it through us alone."""
+
+    def __init__(self, threads: int) -> None:
+        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock, self._stopped = Lock(), False
+
+    def call(self, run: Path, *arguments: str) -> str:
+        """What a command prints; its progress goes into a file of the run.
+
+        Raises:
+            NmtError: it failed, with its last words.
+        """
+        from nmt.errors import NmtError
+
+        with (run / "study.log").open("a", encoding="utf-8") as log:
+            process = self._start(arguments, log)
+            output, _ = process.communicate()
+        self._running.discard(process)
+        if process.returncode:
+            last = (run / "study.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
+            raise NmtError(f"nmt {arguments[0]} failed in {run}: {' '.join(last)}")
+        return output
+
+    def follow(self, work: Sequence[Future[None]]) -> None:
+        """Waits for all the work. A signal that asks to stop is passed on, and nothing else begins.
+
+        Raises:
+            Interrupted: by that signal.
+            NmtError: of the first that failed, when the others have ended.
+        """
+        from nmt.running import Interrupted, stop_signals
+
+        with stop_signals() as stop:
+            while not stop.number and wait(work, timeout=0.2).not_done:
+                pass
+            if stop.number:
+                self._stop(work)
+                raise Interrupted(stop.number, "with its trainings")
+        for future in work:
+            future.result()
+
+    def _start(self, arguments: Sequence[str], log: TextIO) -> subprocess.Popen[str]:
+        from nmt.errors import NmtError
+
+        command = [sys.executable, "-m", "nmt_cli", *arguments]
+        with self._lock:
+            if self._stopped:
+                raise NmtError("stopped")
+            process = subprocess.Popen(  # noqa: S603 - this program itself
+                command, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0
+            )
+            self._running.add(process)
+        return process
+
+    def _stop(self, work: Sequence[Future[None]]) -> None:
+        with self._lock:
+            self._stopped = True
+            for future in work:
+                future.cancel()
+            for process in self._running:
+                process.terminate()
+        wait(work)
 
 
 def _prepare(folder: Path, plan: Study, overrides: Sequence[str]) -> tuple[TestSet, Tokenization]:
@@ -80,7 +146,7 @@ def _prepare(folder: Path, plan: Study, overrides: Sequence[str]) -> tuple[TestS
 
 
 def _run(
-    folder: Path, plan: Study, system: System, seed: int, place: Path, overrides: Sequence[str], threads: int
+    commands: Commands, folder: Path, plan: Study, system: System, seed: int, place: Path, overrides: Sequence[str]
 ) -> None:
     """Trains and scores one system with one seed, in processes of their own, unless that is done."""
     from nmt.recipes import load_recipe
@@ -92,38 +158,14 @@ def _run(
     if (run / "results" / "result.json").exists() and load_recipe(run / "recipe.toml") == wanted:
         return
     settings = [item for change in changes for item in ("--set", change)]
-    _call(run, threads, "train", str(folder / system.recipe), "--run", str(run), *settings)
+    commands.call(run, "train", str(folder / system.recipe), "--run", str(run), *settings)
     if plan.gold and plan.pairs:
         data = Path(os.environ.get("NMT_DATA", ""))
         gold = ["--pairs", str(data / plan.pairs), "--gold", str(data / plan.gold), "--format", "json"]
-        (run / "alignment.json").write_text(_call(run, threads, "attend", str(run), *gold))
+        (run / "alignment.json").write_text(commands.call(run, "attend", str(run), *gold))
     testsets = [item for name in (plan.testset, *plan.also) for item in ("--testset", name)]
-    _call(run, threads, "evaluate", str(run), *testsets, "--metric", "bleu", "--save", str(run / "results"))
+    commands.call(run, "evaluate", str(run), *testsets, "--metric", "bleu", "--save", str(run / "results"))
     note(f"done: {system.name}, seed {seed}")
-
-
-def _call(run: Path, threads: int, *arguments: str) -> str:
-    """What a command prints; its progress goes into a file of the run.
-
-    Raises:
-        NmtError: it failed, with its last words.
-    """
-    from nmt.errors import NmtError
-
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with (run / "study.log").open("a", encoding="utf-8") as log:
-        done = subprocess.run(  # noqa: S603 - this program itself
-            [sys.executable, "-m", "nmt_cli", *arguments],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        last = (run / "study.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
-        raise NmtError(f"nmt {arguments[0]} failed in {run}: {' '.join(last)}")
-    return done.stdout
 
 
 def _read(place: Path, plan: Study, system: System, seed: int, testset: TestSet) -> Run:

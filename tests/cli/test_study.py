@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from command import run
 from nmt.metrics import accuracy_by_length
 from nmt.recipes import recipe_to_toml
+from nmt.running import only_trainer
 from nmt.study import load_study
 from tiny import make_recipe
 
@@ -51,6 +56,29 @@ def test_a_study_ends_in_a_table_figures_and_pictures(tmp_path: Path, home: Path
     again = run("study", tmp_path, *options)
     assert again.exit_code == 0, again.output
     assert trained == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("weights.safetensors")}
+
+
+@pytest.mark.slow
+def test_a_study_that_is_stopped_stops_its_trainings(tmp_path: Path, home: Path) -> None:
+    """Those that run end after their update, those that wait do not begin, and the same command goes on."""
+    recipe = make_recipe({"kind": "rnn", "embedding": 16, "hidden": 16}, data={"corpus": "reverse", "limit": 500})
+    (tmp_path / "recipe.toml").write_text(recipe_to_toml(recipe))
+    (tmp_path / "study.toml").write_text(STUDY)
+    command = [sys.executable, "-m", "nmt_cli", "study", tmp_path, "--runs", tmp_path / "runs", "--jobs", "1"]
+    settings = ["--set", "training.updates=1000000", "--set", "training.log_every=1"]
+    process = subprocess.Popen([*map(str, command), *settings], stderr=subprocess.PIPE, text=True)
+    first = tmp_path / "runs" / "fixed-vector-1"
+    deadline = time.monotonic() + 120
+    while not (first / "log.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "stopped by SIGTERM with its trainings; the same command goes on from there" in errors
+    assert "stopped by SIGTERM after update" in (first / "study.log").read_text()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [first.name]
+    with only_trainer(first):  # nobody trains there any more
+        pass
 
 
 def test_a_study_that_is_wrong_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.files import file_sha256
 from nmt.prepared import Prepared
 from nmt.recipes import recipe_to_toml
-from nmt.running import TrainingInterrupted, only_trainer
+from nmt.running import Interrupted, only_trainer
 from nmt.trainer import Trainer
 from nmt.updater import Outcome
 from tiny import make_recipe
@@ -215,9 +215,7 @@ def test_signals_save_and_say_how_to_go_on(tmp_path: Path, prepared: Prepared) -
 
     folder = tmp_path / "run"
     folder.mkdir()
-    with pytest.raises(
-        TrainingInterrupted, match="stopped by SIGTERM after update 2; the same command goes on"
-    ) as stop:
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after update 2; the same command goes on") as stop:
         Signalled(make_recipe(), prepared, folder, CPU).run()
     assert stop.value.exit_code == 143
     _run(folder, prepared)
@@ -276,7 +274,7 @@ def test_an_interruption_does_not_change_what_is_averaged(tmp_path: Path, prepar
 
     for name, kind in (("whole", Trainer), ("parts", Signalled), ("parts", Trainer)):
         (tmp_path / name).mkdir(exist_ok=True)
-        with suppress(TrainingInterrupted):
+        with suppress(Interrupted):
             kind(recipe, prepared, tmp_path / name, CPU).run()
     cards = [json.loads((tmp_path / name / "model" / "card.json").read_text()) for name in ("whole", "parts")]
     assert cards[0]["checkpoints"] == cards[1]["checkpoints"] == ["step-00000006", "step-00000008", "step-00000009"]
