@@ -27,7 +27,8 @@ def plot_by_length(
 ) -> None:
     """Draws the buckets of each named system; the file's suffix chooses the format (.png, .svg, .pdf).
 
-    Buckets of fewer than ten sentences are left out.
+    Buckets of fewer than ten sentences are left out. Of more than six systems the first alone, with which the others are
+    compared, has its band.
 
     Args:
         path: file to write.
@@ -36,7 +37,7 @@ def plot_by_length(
         measure: what the buckets hold.
         trained: longest source in the training data, in words; what lies beyond is shaded.
     """
-    crowded = len(systems) > 4
+    crowded, bands = len(systems) > 4, len(systems) if len(systems) <= len(_COLOURS) else 1
     figure = Figure(figsize=(9 if crowded else 7, 4.2), layout="constrained")
     axes = figure.subplots()
     for index, (name, buckets) in enumerate(systems.items()):
@@ -47,11 +48,12 @@ def plot_by_length(
         line = _LINES[index // len(_COLOURS) % len(_LINES)]
         marker = _MARKERS[index % len(_MARKERS)]
         axes.plot(centres, [score.value for score in scores], line, color=colour, marker=marker, label=name)
-        axes.fill_between(
-            centres, [score.low for score in scores], [score.high for score in scores], color=colour, alpha=0.18
-        )
+        if index < bands:
+            low, high = [score.low for score in scores], [score.high for score in scores]
+            axes.fill_between(centres, low, high, color=colour, alpha=0.18)
     right, top = axes.get_xlim()[1], min(100.0, axes.get_ylim()[1] * 1.05)
-    axes.set(xlabel="source length (words)", ylabel=_MEASURES[measure], ylim=(0, top), title=title)
+    label = _MEASURES[measure] + ("" if bands == len(systems) else f" of {next(iter(systems))}")
+    axes.set(xlabel="source length (words)", ylabel=label, ylim=(0, top), title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if trained is not None and right > trained + 1:
         axes.axvspan(trained + 0.5, right, color="0.5", alpha=0.1, linewidth=0)
