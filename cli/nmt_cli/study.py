@@ -87,7 +87,8 @@ class Commands:
         with (run / "study.log").open("a", encoding="utf-8") as log:
             process = self._start(arguments, log)
             output, _ = process.communicate()
-        self._running.discard(process)
+        with self._lock:  # `_stop` goes through them
+            self._running.discard(process)
         if process.returncode:
             last = (run / "study.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
             raise NmtError(f"nmt {arguments[0]} failed in {run}: {' '.join(last)}")
