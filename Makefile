@@ -16,12 +16,12 @@ RECIPES := $(filter-out $(STUDIES),$(patsubst recipes/%/recipe.toml,%,$(wildcard
 # Which seeds of a study, for example: make score-functions SEEDS=1
 SEEDS ?= 3
 
-.PHONY: help setup demo test test-fast check lint types wheel clean multi30k-small multi30k-ende-decoding three-ways $(RECIPES) $(STUDIES)
+.PHONY: help setup demo test test-fast check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding three-ways $(RECIPES) $(STUDIES)
 
 help: ## list the targets
 	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
 	@echo
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 26
 	@echo
 	@echo "One target per recipe (they train, then score):"
 	@printf '  %s\n' $(RECIPES)
@@ -68,6 +68,11 @@ $(STUDIES): %: setup recipes/%/study.toml
 	@if [ -f recipes/$*/join.py ]; then $(BIN)/python recipes/$*/join.py runs/$*/data; fi
 	@$(NMT) study recipes/$* --runs runs/$* --output recipes/$* --seeds $(SEEDS)
 	@if [ -f recipes/$*/control.py ]; then $(BIN)/python recipes/$*/control.py runs/$* runs/$*/data recipes/$*; fi
+
+multi30k-ende-distilled: setup ## translate the train set of Multi30k by models trained on it, for two recipes (needs NMT_DATA)
+	@PATH="$(abspath $(BIN)):$$PATH" recipes/multi30k-ende-transformer-diversified/teachers.sh runs
+
+multi30k-ende-attention-distilled multi30k-ende-transformer-diversified: multi30k-ende-distilled
 
 multi30k-ende-decoding: multi30k-ende-transformer ## greedy, beams, ensembles, MBR and sampling from one trained model
 	@PATH="$(abspath $(BIN)):$$PATH" recipes/multi30k-ende-transformer/decoding.sh $(RUNS)/multi30k-ende-transformer $(RUNS)/multi30k-ende-decoding
