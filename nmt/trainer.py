@@ -452,8 +452,8 @@ class Trainer:
 
 
 def _pairs(rows: list[Ints]) -> list[int]:
-    """The first training pairs of some batches, counted from 1."""
-    return [int(row) + 1 for batch in rows for row in batch[:5]]
+    """The first training pairs of some batches, counted from 1; one that was drawn several times is named once."""
+    return [row + 1 for batch in rows for row in list(dict.fromkeys(batch.tolist()))[:5]]
 
 
 def _known(found: Validation) -> dict[str, float]:
