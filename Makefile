@@ -69,6 +69,7 @@ $(STUDIES): %: setup recipes/%/study.toml
 	@$(NMT) study recipes/$* --runs runs/$* --output recipes/$* --seeds $(SEEDS)
 	@if [ -f recipes/$*/control.py ]; then $(BIN)/python recipes/$*/control.py runs/$* runs/$*/data recipes/$*; fi
 
+# Into runs/ whatever RUNS is: that is where the two recipes look for it.
 multi30k-ende-distilled: setup ## translate the train set of Multi30k by models trained on it, for two recipes (needs NMT_DATA)
 	@PATH="$(abspath $(BIN)):$$PATH" recipes/multi30k-ende-transformer-diversified/teachers.sh runs
 

@@ -84,9 +84,11 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> Card:
         DataError: there is no such card, it is wrong, or it lacks a language.
     """
     path = Path(name) if name.endswith(".toml") else _CARDS / f"{name}.toml"
-    if not path.exists() and name.endswith(".toml"):
-        raise DataError(f"data.corpus: there is no {name} here; if a program makes it, `make RECIPE` runs that first")
     if not path.exists():
+        if name.endswith(".toml"):
+            raise DataError(
+                f"data.corpus: there is no {name} here; if a program makes it, `make RECIPE` runs that first"
+            )
         close = difflib.get_close_matches(name, card_names(), n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise DataError(
