@@ -157,6 +157,19 @@ def test_commands_of_the_readme_exist() -> None:
             assert option in shown.stdout, f"{verbs} {option}"
 
 
+def test_links_of_the_documents_lead_somewhere() -> None:
+    """To a file that is there, and a heading that is in it."""
+    for name in ("README.md", "RESULTS.md", "CONTRIBUTING.md", *ROOT.glob("recipes/*/README.md")):
+        document = ROOT / name
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text("utf-8")):
+            path, _, anchor = target.partition("#")
+            file = document.parent / path if path else document
+            assert file.exists(), f"{name}: {target}"
+            headings = re.findall(r"^#+ (.+)$", file.read_text("utf-8"), re.M) if anchor else []
+            known = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert not anchor or anchor in known, f"{name}: {target}"
+
+
 def test_tiny_helpers_give_what_they_say() -> None:
     source, lengths = make_batch([3, 2])
     assert source.shape == (2, 3)

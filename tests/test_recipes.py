@@ -35,9 +35,10 @@ def test_results_carry_their_provenance() -> None:
             assert all(score["signature"] for score in evaluation["scores"]), path
 
 
-def test_the_tables_of_the_readme_are_those_of_the_results() -> None:
+def test_the_tables_are_those_of_the_results() -> None:
     """Each score with its interval in a row that links to a recipe stands, rounded, in that recipe's result."""
-    rows = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("| [")]
+    text = "\n".join((ROOT / name).read_text("utf-8") for name in ("README.md", "RESULTS.md"))
+    rows = [line for line in text.splitlines() if line.startswith("| [")]
     checked = 0
     for row in rows:
         link = re.search(r"\]\(recipes/([\w-]+)\)", row)
@@ -46,6 +47,6 @@ def test_the_tables_of_the_readme_are_those_of_the_results() -> None:
         scores = [score for part in json.loads(path.read_text())["evaluations"] for score in part["scores"]]
         known = {tuple(f"{score[key]:.1f}" for key in ("value", "low", "high")) for score in scores}
         for shown in re.findall(r"(\d+\.\d) \[(\d+\.\d), (\d+\.\d)\]", row):
-            assert shown in known, f"README says {shown} of {link[1]}"
+            assert shown in known, f"{shown} is said of {link[1]}"
             checked += 1
     assert checked > 10
