@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +49,20 @@ def only_trainer(folder: Path) -> Generator[None]:
 
 
 @contextmanager
-def stop_signals() -> Generator[Stop]:
-    """Notes the first SIGINT, SIGTERM or SIGUSR1; the second ends the process at once."""
+def stop_signals(at_once: Callable[[], None] | None = None) -> Generator[Stop]:
+    """Notes the first SIGINT, SIGTERM or SIGUSR1; the second ends the process at once, after `at_once` if it is given."""
     stop = Stop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
     def note(number: int, _: FrameType | None) -> None:
+        if stop.number:
+            if at_once:
+                at_once()
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         stop.number = number
-        signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield stop
     finally:

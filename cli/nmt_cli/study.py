@@ -95,7 +95,7 @@ class Commands:
         return output
 
     def follow(self, work: Sequence[Future[None]]) -> None:
-        """Waits for all the work. A signal that asks to stop is passed on, and nothing else begins.
+        """Waits for all the work. A signal that asks to stop is passed on, and nothing else begins; a second one kills.
 
         Raises:
             Interrupted: by that signal.
@@ -103,7 +103,7 @@ class Commands:
         """
         from nmt.running import Interrupted, stop_signals
 
-        with stop_signals() as stop:
+        with stop_signals(self._kill) as stop:
             while not stop.number and wait(work, timeout=0.2).not_done:
                 pass
             if stop.number:
@@ -133,6 +133,10 @@ class Commands:
             for process in self._running:
                 process.terminate()
         wait(work)
+
+    def _kill(self) -> None:  # called by a signal, which may have come while this thread holds the lock
+        for process in tuple(self._running):
+            process.kill()
 
 
 def _prepare(folder: Path, plan: Study, overrides: Sequence[str]) -> tuple[TestSet, Tokenization]:

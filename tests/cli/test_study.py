@@ -59,8 +59,12 @@ def test_a_study_ends_in_a_table_figures_and_pictures(tmp_path: Path, home: Path
 
 
 @pytest.mark.slow
-def test_a_study_that_is_stopped_stops_its_trainings(tmp_path: Path, home: Path) -> None:
-    """Those that run end after their update, those that wait do not begin, and the same command goes on."""
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_study_that_is_stopped_stops_its_trainings(tmp_path: Path, home: Path, signals: int) -> None:
+    """Those that run end after their update, those that wait do not begin, and the same command goes on.
+
+    Asked twice, they are killed.
+    """
     recipe = make_recipe({"kind": "rnn", "embedding": 16, "hidden": 16}, data={"corpus": "reverse", "limit": 500})
     (tmp_path / "recipe.toml").write_text(recipe_to_toml(recipe))
     (tmp_path / "study.toml").write_text(STUDY)
@@ -71,11 +75,17 @@ def test_a_study_that_is_stopped_stops_its_trainings(tmp_path: Path, home: Path)
     deadline = time.monotonic() + 120
     while not (first / "log.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.terminate()
+    for _ in range(signals):
+        process.terminate()
+        time.sleep(0.05)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "stopped by SIGTERM with its trainings; the same command goes on from there" in errors
-    assert "stopped by SIGTERM after update" in (first / "study.log").read_text()
+    if signals == 1:
+        assert process.returncode == 128 + signal.SIGTERM, errors
+        assert "stopped by SIGTERM with its trainings; the same command goes on from there" in errors
+        assert "stopped by SIGTERM after update" in (first / "study.log").read_text()
+    else:
+        assert process.returncode == -signal.SIGTERM, errors
+        time.sleep(1)  # the training dies beside the study
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [first.name]
     with only_trainer(first):  # nobody trains there any more
         pass
