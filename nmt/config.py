@@ -281,6 +281,8 @@ class TrainingConfig(Section):
     """Batches per update; gradients are weighted by tokens."""
     max_length: PositiveInt = 200
     """Longest training sentence in tokens on either side; longer pairs are left out and counted."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Muon moves the matrices inside of the model, at the rate of Adam, which moves the rest (Jordan et al. 2024)."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "inverse_square_root", "trapezoid", "plateau", "constant"] = "cosine"
@@ -436,6 +438,10 @@ class Recipe(Section):
             )
         if training.shard and training.batch_tokens == "auto":
             raise ValueError("training.shard needs a number for training.batch_tokens: one process cannot try alone")
+        if training.shard and training.optimizer == "muon":
+            raise ValueError(
+                "training.optimizer = 'muon' needs whole matrices, which training.shard divides; use 'adam'"
+            )
         if training.r_drop and self.model.kind == "rnn" and self.model.weighting == "hard":
             raise ValueError("training.r_drop compares two passes, and weighting = 'hard' draws another path in each")
         if training.recompute and self.model.kind != "transformer":

@@ -56,13 +56,17 @@ def _weights(folder: Path) -> str:
     return file_sha256(store.checkpoints(folder / "checkpoints")[-1] / store.WEIGHTS)
 
 
-@pytest.mark.parametrize("model", [None, RNN, BOTTLENECK], ids=["transformer", "attention", "bottleneck"])
+@pytest.mark.parametrize(
+    ("model", "training"),
+    [(None, {}), (RNN, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
+    ids=["transformer", "attention", "bottleneck", "muon"],
+)
 @pytest.mark.parametrize("step", [1, 2, 4, 5])
 def test_interrupted_and_resumed_is_uninterrupted(
-    tmp_path: Path, prepared: Prepared, model: dict[str, Any] | None, step: int
+    tmp_path: Path, prepared: Prepared, model: dict[str, Any] | None, training: dict[str, Any], step: int
 ) -> None:
     """Killed within any update: the same weights, to the bit, and the same loss trace, with dropout on."""
-    whole = _run(tmp_path / "whole", prepared, model)
+    whole = _run(tmp_path / "whole", prepared, model, **training)
 
     class Mortal(Trainer):
         def _step(self, batches: Any, rate: float) -> Outcome:
@@ -73,8 +77,8 @@ def test_interrupted_and_resumed_is_uninterrupted(
     folder = tmp_path / "killed"
     folder.mkdir()
     with pytest.raises(Killed):
-        Mortal(make_recipe(model), prepared, folder, CPU).run()
-    _run(folder, prepared, model)
+        Mortal(make_recipe(model, training=training), prepared, folder, CPU).run()
+    _run(folder, prepared, model, **training)
     assert _weights(folder) == _weights(whole)
     assert _trace(folder) == _trace(whole)
 

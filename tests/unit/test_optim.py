@@ -1,12 +1,16 @@
-"""The learning rate is a function of the update: it warms up, and does what its schedule says."""
+"""The learning rate is a function of the update; Muon makes directions alike, is torch's, and leaves the rest to Adam."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
 from nmt.config import TrainingConfig
-from nmt.optim import learning_rate, make_optimizer
+from nmt.errors import ConfigError
+from nmt.optim import Muon, learning_rate, make_optimizer, orthogonal
+from tiny import FAMILIES, make_model, make_recipe
 
 
 def _config(**values: object) -> TrainingConfig:
@@ -40,3 +44,80 @@ def test_without_weight_decay_it_is_adam_and_vectors_never_decay() -> None:
     layer = torch.nn.Linear(3, 2)
     groups = make_optimizer(layer, _config(weight_decay=0.5)).param_groups
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.5), (1, 0.0)]
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 24, 8), (2, 8, 32)])
+def test_orthogonal_keeps_the_directions_and_evens_out_their_sizes(shape: tuple[int, int, int]) -> None:
+    """Of U S V^T, U and V stay and S goes to about one; each matrix by itself, and as well in bf16."""
+    torch.manual_seed(1)
+    matrices = torch.randn(shape, dtype=torch.float64)
+    left, sizes, right = torch.linalg.svd(matrices, full_matrices=False)
+    inner = left.mT @ orthogonal(matrices) @ right.mT
+    values = inner.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(inner, torch.diag_embed(values), rtol=0, atol=1e-9)
+    assert values[sizes > 0.1 * sizes.amax()].min() > 0.6
+    assert values.max() < 1.25
+    torch.testing.assert_close(orthogonal(matrices[1:]), orthogonal(matrices)[1:])
+    torch.testing.assert_close(orthogonal(matrices.float()).double(), orthogonal(matrices), rtol=0, atol=0.05)
+
+
+def test_muon_is_that_of_torch() -> None:
+    """At the scale of Adam, with weight decay, over some updates; torch's works in bf16."""
+    torch.manual_seed(1)
+    ours, theirs = torch.nn.Linear(16, 48, bias=False), torch.nn.Linear(16, 48, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    mine = make_optimizer(ours, _config(optimizer="muon", weight_decay=0.1))
+    reference = torch.optim.Muon(theirs.parameters(), weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        gradient = torch.randn(48, 16)
+        for layer, optimizer in ((ours, mine), (theirs, reference)):
+            layer.weight.grad = gradient.clone()
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_muon_moves_the_inner_matrices_and_adam_the_rest(name: str) -> None:
+    """Embeddings, the output projection, which may be one of them, and vectors are Adam's; every parameter is moved once."""
+    model = make_model(name)
+    optimizer = make_optimizer(model, _config(optimizer="muon"))
+    assert isinstance(optimizer, Muon)
+    inner, *others = [group["params"] for group in optimizer.param_groups]
+    tables = [module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    outer = {id(parameter) for parameter in [*tables, model.output.weight]}
+    assert inner
+    assert all(parameter.dim() == 2 and id(parameter) not in outer for parameter in inner)
+    moved = [id(parameter) for group in (inner, *others) for parameter in group]
+    assert sorted(moved) == sorted(id(parameter) for parameter in model.parameters())
+
+
+def test_an_update_that_is_not_finite_is_none_with_muon_too() -> None:
+    """Weights and moments stay, to the bit, and the next update is as if it had not been."""
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Linear(6, 4))
+    optimizer = make_optimizer(model, _config(optimizer="muon", weight_decay=0.1))
+    assert isinstance(optimizer, Muon)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+
+    def update(value: float) -> None:
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, value)
+        optimizer.found_inf = torch.tensor(float(math.isnan(value)))
+        optimizer.step()
+
+    def state() -> list[torch.Tensor]:
+        kept = [value for part in optimizer.state.values() for value in part.values()]
+        return [tensor.clone() for tensor in [*model.parameters(), *kept]]
+
+    update(1.0)
+    before = state()
+    update(float("nan"))
+    assert all(torch.equal(one, two) for one, two in zip(state(), before, strict=True))
+
+
+def test_muon_needs_whole_matrices() -> None:
+    with pytest.raises(ConfigError, match=r"training\.shard divides"):
+        make_recipe(training={"optimizer": "muon", "shard": True})
