@@ -41,7 +41,7 @@ def test_the_tables_are_those_of_the_results() -> None:
     rows = [line for line in text.splitlines() if line.startswith("| [")]
     checked = 0
     for row in rows:
-        link = re.search(r"\]\(recipes/([\w-]+)\)", row)
+        link = re.search(r"\]\(recipes/([\w/-]+)\)", row)
         if link is None or not (path := ROOT / "recipes" / link[1] / "result.json").exists():
             continue
         scores = [score for part in json.loads(path.read_text())["evaluations"] for score in part["scores"]]
