@@ -321,7 +321,7 @@ class TrainingConfig(Section):
     """Arithmetic of matrix products; auto: bf16 where the device is fast at it."""
     validate_every: PositiveInt = 500
     """Updates between validations; each writes a checkpoint."""
-    validation_sentences: PositiveInt = 500
+    validation_sentences: PositiveInt = 1000
     """Validation sentences that are translated (greedily) for the score; the loss uses all of them."""
     metric: Literal["bleu", "chrf", "loss"] = "bleu"
     """What decides on the best checkpoint, on patience and on `plateau`."""
