@@ -50,17 +50,22 @@ def only_trainer(folder: Path) -> Generator[None]:
 
 @contextmanager
 def stop_signals(at_once: Callable[[], None] | None = None) -> Generator[Stop]:
-    """Notes the first SIGINT, SIGTERM or SIGUSR1; the second ends the process at once, after `at_once` if it is given."""
+    """Notes SIGINT, SIGTERM and SIGUSR1; the second of a kind ends the process at once, after `at_once` if it is given.
+
+    Launchers send one of another kind after ^C, and the update is to end all the same.
+    """
     stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
     def note(number: int, _: FrameType | None) -> None:
-        if stop.number:
-            if at_once:
-                at_once()
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
         stop.number = number
+        signal.signal(number, end)
+
+    def end(number: int, _: FrameType | None) -> None:
+        if at_once:
+            at_once()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
     before = {number: signal.signal(number, note) for number in numbers}
     try:

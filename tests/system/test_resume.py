@@ -21,7 +21,7 @@ from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.files import file_sha256
 from nmt.prepared import Prepared
 from nmt.recipes import recipe_to_toml
-from nmt.running import Interrupted, only_trainer
+from nmt.running import Interrupted, only_trainer, stop_signals
 from nmt.trainer import Trainer
 from nmt.updater import Outcome
 from tiny import make_recipe
@@ -81,6 +81,14 @@ def test_interrupted_and_resumed_is_uninterrupted(
     _run(folder, prepared, model, **training)
     assert _weights(folder) == _weights(whole)
     assert _trace(folder) == _trace(whole)
+
+
+def test_signals_of_different_kinds_are_one_wish_to_stop() -> None:
+    """A launcher answers ^C with SIGTERM: the update ends all the same."""
+    with stop_signals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.number == signal.SIGTERM
 
 
 @pytest.mark.parametrize("model", [None, RNN, BOTTLENECK], ids=["transformer", "attention", "bottleneck"])

@@ -94,7 +94,7 @@ def test_muon_moves_the_inner_matrices_and_adam_the_rest(name: str) -> None:
 
 
 def test_an_update_that_is_not_finite_is_none_with_muon_too() -> None:
-    """Weights and moments stay, to the bit, and the next update is as if it had not been."""
+    """Weights and moments stay, to the bit."""
     torch.manual_seed(1)
     model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Linear(6, 4))
     optimizer = make_optimizer(model, _config(optimizer="muon", weight_decay=0.1))
