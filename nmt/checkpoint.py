@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nmt.config import Recipe
 from nmt.distributed import divided_like, whole
 from nmt.errors import CheckpointError
-from nmt.files import atomic_folder, atomic_write, file_sha256
+from nmt.files import atomic_folder, file_sha256, write_json
 from nmt.models import Model, build_model
 from nmt.prepared import Tokenizers
 from nmt.recipes import load_recipe, recipe_to_toml
@@ -185,7 +185,7 @@ def _is_validated(path: Path) -> bool:
 def write_best(folder: Path, step: int, scores: Mapping[str, float]) -> None:
     """Names the best checkpoint."""
     content = {"checkpoint": f"{_PREFIX}{step:08d}", **scores}
-    atomic_write(folder / "best.json", json.dumps(content, indent=1).encode())
+    write_json(folder / "best.json", content)
 
 
 def best_checkpoint(folder: Path) -> Path | None:

@@ -64,8 +64,14 @@ def atomic_folder(final: Path, replace: bool = True) -> Generator[Path]:
     _sync(final.parent)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON-like value, indented, as `atomic_write` does."""
+    atomic_write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
 def atomic_write(path: Path, data: bytes) -> None:
-    """Replaces a file by `data` in one rename."""
+    """Replaces a file by `data` in one rename; makes its folder if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.parent / f"{_LITTER}{path.name}-{os.getpid()}"
     try:
         with explain_full_disk(path):

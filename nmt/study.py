@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from nmt.config import Section
 from nmt.errors import ConfigError
-from nmt.files import atomic_write
+from nmt.files import atomic_write, write_json
 from nmt.metrics import Bucket, Score
 
 STUDY, RESULTS = "study.toml", "results"
@@ -152,7 +151,7 @@ def write_results(folder: Path, study: Study, runs: Sequence[Run], rows: Sequenc
         "rows": [vars(row) for row in rows],
         "runs": details,
     }
-    atomic_write(folder / f"{RESULTS}.json", (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_json(folder / f"{RESULTS}.json", content)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["system", "seed", "testset", "measure", "from", "to", "sentences", "value", "low", "high"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +15,8 @@ from nmt_cli.options import BeamOption, DeviceOption
 if TYPE_CHECKING:
     from nmt.config import Tokenization
     from nmt.evaluation import Evaluation
-    from nmt.metrics import Bucket
     from nmt.prepared import TestSet
-    from nmt.significance import TestName
+    from nmt.significance import Difference, TestName
     from nmt.translator import Translator
 
 _EXAMPLES = 4
@@ -49,6 +47,7 @@ def compare(
     """Compare systems: scores with intervals, paired tests against the first, by length, and sentences side by side."""
     from nmt.device import set_threads
     from nmt.errors import ConfigError
+    from nmt.files import write_json
     from nmt.text import read_lines
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets, choose_tokenization
@@ -70,21 +69,23 @@ def compare(
         )
     results = _evaluate(opened, testsets, scheme, lowercase)
     labels = _labels(list(opened))
-    _print_systems({labels[name]: translator for name, translator in translators.items()})
-    tests = _print_testsets(testsets, {labels[name]: found for name, found in results.items()}, test, scheme)
+    labelled = {labels[name]: found for name, found in results.items()}
+    tests = _paired_tests(testsets, labelled, test, scheme)
     if plot:
-        buckets = {labels[name]: found[-1].buckets for name, found in results.items()}
-        _plot(plot, testsets[-1].name, list(translators.values()), buckets)
+        _plot(plot, testsets[-1].name, list(translators.values()), labelled)
     if save:
-        content = {**_as_json(translators, results), **({"paired_tests": tests} if tests else {})}
-        save.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(save, _as_json(translators, results, tests))
         note(f"figures: {save}")
+    _print_systems({labels[name]: translator for name, translator in translators.items()})
+    _print_testsets(testsets, labelled, tests, test)
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
     """A name for each system: that of its file or folder, with as many folders before it as tell all apart."""
     from nmt.errors import ConfigError
 
+    if missing := next((path for path in paths if not path.exists()), None):
+        raise ConfigError(f"{missing}: no such file or folder; SYSTEM is a bundle, a run folder or translations")
     whole = [path.resolve() for path in paths]
     if len(set(whole)) < len(whole):
         raise ConfigError("a system is compared with itself: name each once")
@@ -121,18 +122,35 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
     return {name: "-".join(words[shared:]) for name, words in zip(names, parts, strict=True)}
 
 
-def _print_testsets(
+def _paired_tests(
     testsets: Sequence[TestSet], results: Mapping[str, Sequence[Evaluation]], test: str, tokenize: Tokenization
-) -> dict[str, list[dict[str, Any]]]:
-    """Scores, paired tests and examples of each test set; returns the figures of the tests."""
-    tests: dict[str, list[dict[str, Any]]] = {}
+) -> dict[str, list[Difference]]:
+    """Each system against the first on each test set; empty where none is asked for, or there is nothing to compare."""
+    from nmt.significance import paired_test
+
+    if test == "none" or len(results) == 1:
+        return {}
+    found = {
+        item.name: {name: evaluations[index].hypotheses for name, evaluations in results.items()}
+        for index, item in enumerate(testsets)
+    }
+    name: TestName = "ar" if test == "ar" else "bs"
+    return {item.name: paired_test(found[item.name], item.target, name, tokenize) for item in testsets}
+
+
+def _print_testsets(
+    testsets: Sequence[TestSet],
+    results: Mapping[str, Sequence[Evaluation]],
+    tests: Mapping[str, Sequence[Difference]],
+    test: str,
+) -> None:
+    """Scores, paired tests and examples of each test set."""
     for index, item in enumerate(testsets):
         found = {name: evaluations[index] for name, evaluations in results.items()}
         _print_testset(item, found)
-        if test != "none" and len(found) > 1:
-            tests[item.name] = _print_test(item, found, "ar" if test == "ar" else "bs", tokenize)
+        if item.name in tests:
+            _print_test(tests[item.name], test)
         _print_examples(item, found)
-    return tests
 
 
 def _print_systems(translators: Mapping[str, Translator]) -> None:
@@ -190,16 +208,8 @@ def _print_lengths(results: Mapping[str, Evaluation]) -> None:
     print_table("BLEU by source length in words", ["words", "sentences", *results], rows)
 
 
-def _print_test(
-    testset: TestSet, results: Mapping[str, Evaluation], test: TestName, tokenize: Tokenization
-) -> list[dict[str, Any]]:
-    """Each system against the first, with the chance that they are alike; returns the figures."""
-    from dataclasses import asdict
-
-    from nmt.significance import paired_test
-
-    hypotheses = {name: result.hypotheses for name, result in results.items()}
-    differences = paired_test(hypotheses, testset.target, test, tokenize)
+def _print_test(differences: Sequence[Difference], test: str) -> None:
+    """Each system against the first, with the chance that they are alike."""
     rows = [
         [
             item.system,
@@ -211,13 +221,11 @@ def _print_test(
         for item in differences
     ]
     names = {"bs": "paired bootstrap resampling", "ar": "paired approximate randomisation"}
-    print_table(
-        f"{names[test]} against {next(iter(results))}", ["system", "metric", "score", "difference", "p", ""], rows
-    )
+    heads = ["system", "metric", "score", "difference", "p", ""]
+    print_table(f"{names[test]} against {differences[0].system}", heads, rows)
     for signature in dict.fromkeys(f"{item.metric}: {item.signature}" for item in differences):
         typer.echo(f"  {signature}")
     typer.echo()
-    return [asdict(item) for item in differences]
 
 
 def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
@@ -247,17 +255,26 @@ def _print_rows(title: str, rows: Sequence[int], testset: TestSet, results: Mapp
         typer.echo()
 
 
-def _plot(path: Path, testset: str, translators: Sequence[Translator], systems: Mapping[str, Sequence[Bucket]]) -> None:
+def _plot(
+    path: Path, testset: str, translators: Sequence[Translator], results: Mapping[str, Sequence[Evaluation]]
+) -> None:
     from nmt.report.length_plot import plot_by_length
 
     corpus = _corpus(translators[0]) if translators else "translations"
     longest = next((translator.card.get("longest_source_words") for translator in translators), None)
-    plot_by_length(path, f"{corpus}, {testset}: BLEU by source length", systems, longest)
+    buckets = {name: found[-1].buckets for name, found in results.items()}
+    plot_by_length(path, f"{corpus}, {testset}: BLEU by source length", buckets, longest)
     note(f"plot: {path}")
 
 
-def _as_json(translators: Mapping[str, Translator], results: Mapping[str, Sequence[Evaluation]]) -> dict[str, Any]:
-    return {
+def _as_json(
+    translators: Mapping[str, Translator],
+    results: Mapping[str, Sequence[Evaluation]],
+    tests: Mapping[str, Sequence[Difference]],
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    systems: dict[str, Any] = {
         name: {
             "card": translators[name].card if name in translators else {},
             "evaluations": [result.as_dict() for result in found],
@@ -265,3 +282,5 @@ def _as_json(translators: Mapping[str, Translator], results: Mapping[str, Sequen
         }
         for name, found in results.items()
     }
+    paired = {name: [asdict(item) for item in differences] for name, differences in tests.items()}
+    return {**systems, "paired_tests": paired} if paired else systems

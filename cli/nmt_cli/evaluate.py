@@ -116,13 +116,14 @@ def evaluate(
 
 def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evaluation]) -> None:
     """Writes the translations of each test set, and `result.json`: scores with the provenance of the model."""
+    from nmt.files import write_json
     from nmt.text import write_lines
 
     folder.mkdir(parents=True, exist_ok=True)
     for result in results:
         write_lines(folder / f"{result.testset.name}.hypothesis", result.hypotheses)
     content = {**card, "evaluations": [result.as_dict() for result in results]}
-    (folder / "result.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / "result.json", content)
 
 
 def print_scores(results: Sequence[Evaluation]) -> None:

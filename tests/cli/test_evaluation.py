@@ -51,9 +51,9 @@ def _sacrebleu(*arguments: str | Path) -> str:
 def test_paired_tests_are_sacrebleus(files: dict[str, Path], tmp_path: Path, test: str) -> None:
     """Scores and p-values, to the digits that its command prints."""
     testset = f"{files['source']}:{files['reference']}"
-    shown = run("compare", files["one"], files["two"], "-t", testset, "--test", test, "--save", tmp_path / "x.json")
+    shown = run("compare", files["one"], files["two"], "-t", testset, "--test", test, "--save", tmp_path / "a/x.json")
     assert shown.exit_code == 0, shown.stderr
-    ours = json.loads((tmp_path / "x.json").read_text())["paired_tests"]["source"]
+    ours = json.loads((tmp_path / "a/x.json").read_text())["paired_tests"]["source"]
     systems = (files["one"], files["two"])
     options = ("-m", "bleu", "chrf", "ter", f"--paired-{test}", "--format", "text", "-w", "4")
     theirs = _sacrebleu(files["reference"], "-i", *systems, *options)
@@ -93,6 +93,8 @@ def test_systems_of_the_same_name_are_told_apart(files: dict[str, Path], tmp_pat
 def test_files_without_a_test_set_are_refused(files: dict[str, Path]) -> None:
     refused = run("compare", files["one"], files["two"])
     assert (refused.exit_code, "name a test set as SOURCE:REFERENCE" in refused.stderr) == (1, True)
+    absent = run("compare", files["one"], "absent", "-t", "a:b")
+    assert (absent.exit_code, "absent: no such file or folder" in absent.stderr) == (1, True)
     wrong = run("compare", files["one"], "--test", "t", "-t", "a:b")
     assert (wrong.exit_code, "--test must be bs, ar or none, got t" in wrong.stderr) == (1, True)
 
