@@ -70,7 +70,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Replaces a file by `data` in one rename; makes its folder if there is none."""
+    """Replaces a file by `data` in one rename, or what a link to it names; makes its folder if there is none."""
+    if path.exists() and not path.is_file():  # a pipe or a device, /dev/stdout for one, is written to as it stands
+        path.write_bytes(data)
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.parent / f"{_LITTER}{path.name}-{os.getpid()}"
     try:

@@ -128,14 +128,14 @@ def _paired_tests(
     """Each system against the first on each test set; empty where none is asked for, or there is nothing to compare."""
     from nmt.significance import paired_test
 
+    tests: dict[str, list[Difference]] = {}
     if test == "none" or len(results) == 1:
-        return {}
-    found = {
-        item.name: {name: evaluations[index].hypotheses for name, evaluations in results.items()}
-        for index, item in enumerate(testsets)
-    }
-    name: TestName = "ar" if test == "ar" else "bs"
-    return {item.name: paired_test(found[item.name], item.target, name, tokenize) for item in testsets}
+        return tests
+    kind: TestName = "ar" if test == "ar" else "bs"
+    for index, item in enumerate(testsets):
+        hypotheses = {name: evaluations[index].hypotheses for name, evaluations in results.items()}
+        tests[item.name] = paired_test(hypotheses, item.target, kind, tokenize)
+    return tests
 
 
 def _print_testsets(

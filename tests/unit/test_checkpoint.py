@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -122,6 +123,19 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
 
 def _no_space(path: Path, data: bytes) -> int:
     raise OSError(28, "No space left on device")
+
+
+def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
+    """A file is replaced where a link to it points; a pipe is written into."""
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("file")
+    atomic_write(tmp_path / "link", b"new")
+    assert ((tmp_path / "link").is_symlink(), (tmp_path / "file").read_bytes()) == (True, b"new")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    atomic_write(tmp_path / "pipe", b"text")
+    assert (os.read(reader, 9), (tmp_path / "pipe").is_fifo()) == (b"text", True)
+    os.close(reader)
 
 
 def test_checkpoints_can_be_read_by_others(tmp_path: Path) -> None:
