@@ -71,8 +71,11 @@ def write_json(path: Path, value: Any) -> None:
 
 def atomic_write(path: Path, data: bytes) -> None:
     """Replaces a file by `data` in one rename, or what a link to it names; makes its folder if there is none."""
+    if path.is_dir():
+        raise NmtError(f"{path}: is a folder; a file is to be written")
     if path.exists() and not path.is_file():  # a pipe or a device, /dev/stdout for one, is written to as it stands
-        path.write_bytes(data)
+        with explain_full_disk(path):
+            path.write_bytes(data)
         return
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ from nmt.validation import Validation, Validator, exp
 Reporter = Callable[[Entry], None]
 
 _MAX_NON_FINITE = 10
-_SPIKE = 2.0  # a loss so many times the running mean names its batch; long sentences alone reach 1.9
+_SPIKE = 2.0  # a loss so many times the running mean names its batch; those of sound trainings reach 1.9
 _UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
 _PROBED_UPDATES = 20
 _VALIDATIONS_IN_BUDGET = 8

@@ -36,9 +36,12 @@ def compare(
         str, typer.Option("--test", help="bs: paired bootstrap, ar: approximate randomisation, none.")
     ] = "bs",
     plot: Annotated[
-        Path | None, typer.Option(help="Draw BLEU against source length (last test set) into this file.")
+        Path | None,
+        typer.Option(dir_okay=False, help="Draw BLEU against source length (last test set) into this file."),
     ] = None,
-    save: Annotated[Path | None, typer.Option(help="Write all figures and translations as JSON.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write all figures and translations as JSON.")
+    ] = None,
     lowercase: LowercaseOption = False,
     tokenize: TokenizeOption = None,
     beam: BeamOption = None,

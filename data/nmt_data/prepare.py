@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
@@ -16,7 +15,7 @@ import numpy as np
 from nmt.config import CorpusConfig, DataConfig, Recipe
 from nmt.dataset import read_corpus, write_corpus
 from nmt.errors import DataError
-from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint, home_folder
+from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint, home_folder, write_json
 from nmt.prepared import Prepared, TestSet, Tokenizers
 from nmt.text import clean_line, write_lines
 from nmt.tokenizer import UNK, Tokenizer, language_tag
@@ -66,7 +65,7 @@ def prepare(recipe: Recipe, say: Say = lambda _: None) -> Prepared:
             "tokens": _token_report(draft, tokenizers),
             "seconds": round(perf_counter() - start, 1),
         }
-        (draft / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_json(draft / "report.json", report)
     return Prepared(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from nmt.checkpoint import LoadedModel
 from nmt.config import TransformerConfig
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
-from nmt.files import atomic_folder
+from nmt.files import atomic_folder, write_json
 from nmt.models.transformer import DecoderLayer, EncoderLayer, Transformer
 from nmt.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.translator import Translator
@@ -70,8 +69,8 @@ def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
     }
     with atomic_folder(folder) as draft:
         (draft / "model.safetensors").write_bytes(save(_weights(model), {"format": "pt"}))
-        _write_json(draft / "config.json", settings)
-        _write_json(draft / "generation_config.json", generation)
+        write_json(draft / "config.json", settings)
+        write_json(draft / "generation_config.json", generation)
         _write_tokenizers(draft, loaded)
 
 
@@ -204,10 +203,10 @@ def _write_tokenizers(folder: Path, loaded: LoadedModel) -> None:
     source, target = loaded.tokenizers.source, loaded.tokenizers.target
     source.save(folder / "source.spm")
     target.save(folder / "target.spm")
-    _write_json(folder / "vocab.json", _numbers(source))
+    write_json(folder / "vocab.json", _numbers(source))
     separate = source is not target
     if separate:
-        _write_json(folder / "target_vocab.json", _numbers(target))
+        write_json(folder / "target_vocab.json", _numbers(target))
     pieces = source.pieces()
     settings = {
         "tokenizer_class": "MarianTokenizer",
@@ -219,12 +218,8 @@ def _write_tokenizers(folder: Path, loaded: LoadedModel) -> None:
         "separate_vocabs": separate,
         "model_max_length": 1024,
     }
-    _write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "tokenizer_config.json", settings)
 
 
 def _numbers(tokenizer: Tokenizer) -> dict[str, int]:
     return {piece: number for number, piece in enumerate(tokenizer.pieces())}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -136,6 +136,8 @@ def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
     atomic_write(tmp_path / "pipe", b"text")
     assert (os.read(reader, 9), (tmp_path / "pipe").is_fifo()) == (b"text", True)
     os.close(reader)
+    with pytest.raises(NmtError, match="is a folder"):
+        atomic_write(tmp_path, b"text")
 
 
 def test_checkpoints_can_be_read_by_others(tmp_path: Path) -> None:
