@@ -399,6 +399,7 @@ class Trainer:
             {
                 "kind": "start",
                 "step": self.progress.step,
+                "seconds": self._seconds,
                 "updates": self.progress.updates,
                 "budget": self.budget,
                 "parameters": self.model.parameter_count,

@@ -51,7 +51,7 @@ class TrainingDisplay:
 
     def __init__(self) -> None:
         self._bleu: float | None = None
-        self._updates = 0
+        self._begun = (0, 0.0)  # update and seconds at which this process began: an earlier one may have been slower
         self._progress: Any = None
         self._task: Any = None
 
@@ -102,6 +102,7 @@ class TrainingDisplay:
                 pass
 
     def _start(self, entry: dict[str, Any]) -> None:
+        self._begun = (entry["step"], entry["seconds"])
         begun = f"going on from update {entry['step']}" if entry["step"] else "starting"
         plan = f"{clock(entry['budget'])} of training" if entry["budget"] else f"{entry['updates']} updates"
         sizes = f"{entry['parameters']:,} parameters, {entry['pairs']:,} pairs, {plan}"
@@ -121,7 +122,8 @@ class TrainingDisplay:
                 self._task, completed=entry["step"], total=entry["updates"], description=figures + bleu
             )
             return
-        left = entry["seconds"] / entry["step"] * (entry["updates"] - entry["step"])
+        step, seconds = self._begun
+        left = (entry["seconds"] - seconds) / (entry["step"] - step) * (entry["updates"] - entry["step"])
         rate = f"lr {entry['learning_rate']:.1e}  norm {entry['gradient_norm']:.2f}"
         self._line(f"update {entry['step']}/{entry['updates']}  {figures}  {rate}  {clock(left)} left")
 
