@@ -31,10 +31,12 @@ help: ## list the targets
 
 setup: .venv/.ready ## make .venv and install torch and this package into it
 
-# A torch that the system's Python already has (a CUDA image, say) is seen from the environment and never replaced.
+# A torch that the system's Python already has (a CUDA image, say) is seen from the environment and never replaced. An active
+# environment is neither: the new one is made of the Python beneath it, and would not see what was installed there.
 .venv/bin/python:
-	@if $(PYTHON) -c 'import torch' >/dev/null 2>&1; then flags=--system-site-packages; else flags=; fi; \
-	$(PYTHON) -m venv $$flags .venv
+	@base=$$($(PYTHON) -c 'import sys; print(sys._base_executable)'); \
+	if "$$base" -c 'import torch' >/dev/null 2>&1; then flags=--system-site-packages; else flags=; fi; \
+	"$$base" -m venv $$flags .venv
 
 .venv/.ready: .venv/bin/python pyproject.toml
 	@$(BIN)/python -c 'import torch' >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet '$(TORCH)'
@@ -95,7 +97,7 @@ lint: setup
 
 types: setup
 	@$(BIN)/mypy
-	@$(BIN)/pyright
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 wheel: setup ## build the wheel
 	@$(BIN)/python -m build --wheel

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -38,6 +40,17 @@ def test_dependencies_have_lower_bounds_only() -> None:
     optional = [item for extra in project["optional-dependencies"].values() for item in extra]
     for dependency in [*project["dependencies"], *optional]:
         assert re.fullmatch(r"[\w.-]+(\[\w+\])?>=[\d.]+", dependency), dependency
+
+
+@pytest.mark.slow
+def test_setup_from_an_active_environment_does_not_count_on_its_packages(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = shlex.quote(sys.executable)  # of this environment, which has torch
+    subprocess.run(["make", f"PYTHON={python}", ".venv/bin/python"], cwd=tmp_path, check=True, capture_output=True)
+    beneath = [vars(sys)["_base_executable"], "-c", "import torch"]
+    has_torch = subprocess.run(beneath, capture_output=True, check=False).returncode == 0
+    seen = "include-system-site-packages = true" in (tmp_path / ".venv/pyvenv.cfg").read_text()
+    assert seen == has_torch
 
 
 def test_the_version_stands_in_one_form() -> None:
