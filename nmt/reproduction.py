@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -67,17 +68,22 @@ def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> lis
 
 
 def state(folder: Path) -> str:
-    """Of a recipe: whether it was run, and whether what was expected came."""
-    expectations, path = load_expectations(folder), folder / "result.json"
+    """Of a recipe: whether it was run, and whether what was expected came, as the mean over the seeds that were run.
+
+    The first run's result lies in the folder itself, that of another seed in `seedN/`.
+    """
+    expectations = load_expectations(folder)
     if (folder / "study.toml").exists():
         return "study, run here" if (folder / "results.json").exists() else "study, not yet run"
-    if not path.exists():
+    paths = [path for path in (folder / "result.json", *folder.glob("seed*/result.json")) if path.exists()]
+    if not paths:
         return "expected from the literature" if expectations else "not yet run"
+    seeds = f", {len(paths)} seeds" if len(paths) > 1 else ""
     if not expectations:
-        return "run here"
-    result = json.loads(path.read_text(encoding="utf-8"))
-    found = [_recorded(expectation, result["evaluations"]) for expectation in expectations]
-    return "reproduced here" if all(found) else "run here, below what is expected"
+        return f"run here{seeds}"
+    runs = [json.loads(path.read_text(encoding="utf-8"))["evaluations"] for path in paths]
+    met = all(_meets(expectation, runs) for expectation in expectations)
+    return ("reproduced here" if met else "run here, below what is expected") + seeds
 
 
 _EXPECTATIONS = TypeAdapter(list[Expectation])
@@ -92,15 +98,20 @@ def _judge(expectation: Expectation, evaluations: list[Evaluation]) -> Verdict:
     raise ConfigError(f"{EXPECTED}: no score on {expectation.testset} has the signature {expectation.signature}")
 
 
-def _recorded(expectation: Expectation, evaluations: list[dict[str, Any]]) -> bool:
-    """Whether a saved result meets an expectation."""
-    return any(
-        evaluation["testset"] == expectation.testset
-        and _same(score["signature"], expectation.signature)
-        and score["value"] >= expectation.mean - expectation.band
-        for evaluation in evaluations
-        for score in evaluation["scores"]
-    )
+def _meets(expectation: Expectation, runs: list[list[dict[str, Any]]]) -> bool:
+    """Whether the mean over saved runs meets an expectation; each has to have that score."""
+    scores = [_recorded(expectation, evaluations) for evaluations in runs]
+    found = [score for score in scores if score is not None]
+    return len(found) == len(runs) and fmean(found) >= expectation.mean - expectation.band
+
+
+def _recorded(expectation: Expectation, evaluations: list[dict[str, Any]]) -> float | None:
+    """The saved score that an expectation is about."""
+    for evaluation in evaluations:
+        for score in evaluation["scores"]:
+            if evaluation["testset"] == expectation.testset and _same(score["signature"], expectation.signature):
+                return float(score["value"])
+    return None
 
 
 def _same(signature: str, expected: str) -> bool:

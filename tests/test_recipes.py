@@ -28,7 +28,7 @@ def test_a_recipe_is_valid_and_resolves_to_itself(path: Path, tmp_path: Path) ->
 
 def test_results_carry_their_provenance() -> None:
     """A result names device, versions and seed, and each score its signature."""
-    for path in ROOT.glob("recipes/*/result.json"):
+    for path in ROOT.glob("recipes/**/result.json"):
         result = json.loads(path.read_text())
         assert {"device", "versions", "seed", "seconds", "parameters", "evaluations"} <= result.keys(), path
         for evaluation in result["evaluations"]:

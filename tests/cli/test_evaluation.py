@@ -120,6 +120,13 @@ def _expect(folder: Path, mean: float, signature: str = "nrefs:1|case:mixed|eff:
     (folder / "expected.json").write_text(json.dumps([expected]))
 
 
+def _record(folder: Path, value: float) -> None:
+    folder.mkdir(exist_ok=True)
+    signature = "nrefs:1|bs:1000|seed:1|case:mixed|eff:no|tok:13a|smooth:exp"
+    score = {"metric": "bleu", "value": value, "signature": signature}
+    (folder / "result.json").write_text(json.dumps({"evaluations": [{"testset": "test", "scores": [score]}]}))
+
+
 @pytest.mark.slow
 def test_reproduce_passes_or_fails_against_the_band(recipe: Path, tmp_path: Path) -> None:
     """Exit code 0 at the band or above, 1 below; a finished run is not trained again."""
@@ -143,7 +150,7 @@ def test_reproduce_passes_or_fails_against_the_band(recipe: Path, tmp_path: Path
 
 
 def test_recipes_are_listed_with_their_state(recipe: Path) -> None:
-    """Not yet run, expected, reproduced, or below."""
+    """Not yet run, expected, reproduced, or below, as the mean over the seeds."""
 
     def state() -> str:
         return run("recipes", "--folder", recipe.parent).stdout
@@ -151,15 +158,14 @@ def test_recipes_are_listed_with_their_state(recipe: Path) -> None:
     assert "not yet run" in state()
     _expect(recipe, 30)
     assert "expected from the literature" in state()
-    score = {
-        "metric": "bleu",
-        "value": 29.6,
-        "signature": "nrefs:1|bs:1000|seed:1|case:mixed|eff:no|tok:13a|smooth:exp",
-    }
-    (recipe / "result.json").write_text(json.dumps({"evaluations": [{"testset": "test", "scores": [score]}]}))
+    _record(recipe, 29.6)
     assert "reproduced here" in state()
+    _record(recipe / "seed2", 29.2)
+    assert "below what is expected, 2 seeds" in state()
+    _record(recipe / "seed3", 29.8)
+    assert "reproduced here, 3 seeds" in state()
     _expect(recipe, 31)
-    assert "below what is expected" in state()
+    assert "below what is expected, 3 seeds" in state()
     (recipe / "expected.json").write_text('[{"testset": "test"}]')
     wrong = run("recipes", "--folder", recipe.parent)
     assert (wrong.exit_code, "expected.json: 0.signature" in wrong.stderr) == (1, True)
