@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
 
-from nmt.config import Tokenization
 from nmt.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
 from nmt.metrics import Bucket, MetricName, Score, bleu_by, bleu_by_length, score
 from nmt.prepared import TestSet
@@ -49,7 +48,6 @@ class Evaluation:
 def evaluate(
     system: Translator | Sequence[str],
     testset: TestSet,
-    tokenize: Tokenization = "13a",
     lowercase: bool = False,
     training: Sequence[str] = (),
     metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
@@ -58,8 +56,7 @@ def evaluate(
 
     Args:
         system: a translator, or its lines for this test set.
-        testset: sources and references.
-        tokenize: sacreBLEU's tokenisation of BLEU; `none` for text that is tokenised already.
+        testset: sources and references, and how sacreBLEU splits their words.
         lowercase: score lower-cased BLEU too.
         metrics: wanted; TER takes its time over long translations that are all wrong.
         training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
@@ -70,12 +67,12 @@ def evaluate(
     start = perf_counter()
     hypotheses = system.translate(testset.source) if isinstance(system, Translator) else list(system)
     seconds = perf_counter() - start if isinstance(system, Translator) else 0.0
-    scores = score(hypotheses, testset.target, tokenize=tokenize, metrics=metrics)
+    scores = score(hypotheses, testset.target, tokenize=testset.tokenize, metrics=metrics)
     if lowercase:
-        scores += score(hypotheses, testset.target, tokenize=tokenize, lowercase=True, metrics=("bleu",))
-    buckets = bleu_by_length(testset.source, hypotheses, testset.target, tokenize)
+        scores += score(hypotheses, testset.target, tokenize=testset.tokenize, lowercase=True, metrics=("bleu",))
+    buckets = bleu_by_length(testset.source, hypotheses, testset.target, testset.tokenize)
     by_difficulty = {
-        name: bleu_by(measure(testset.source, training), bounds, hypotheses, testset.target, tokenize)
+        name: bleu_by(measure(testset.source, training), bounds, hypotheses, testset.target, testset.tokenize)
         for name, measure, bounds in (("rarity", rarity, RARITY_BUCKETS), ("novelty", novelty, NOVELTY_BUCKETS))
         if training
     }

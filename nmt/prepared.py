@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nmt.config import Tokenization
 from nmt.dataset import EncodedCorpus, read_corpus
 from nmt.errors import DataError
 from nmt.text import read_lines
@@ -53,6 +54,8 @@ class TestSet:
     name: str
     source: list[str]
     target: list[str]
+    tokenize: Tokenization = "13a"
+    """How sacreBLEU splits its words."""
 
     @classmethod
     def read(cls, name: str, source: Path, target: Path) -> TestSet:

@@ -13,7 +13,6 @@ from nmt_cli.evaluate import LowercaseOption, TestsetOption, TokenizeOption, buc
 from nmt_cli.options import BeamOption, DeviceOption
 
 if TYPE_CHECKING:
-    from nmt.config import Tokenization
     from nmt.evaluation import Evaluation
     from nmt.prepared import TestSet
     from nmt.significance import Difference, TestName
@@ -53,7 +52,7 @@ def compare(
     from nmt.files import write_json
     from nmt.text import read_lines
     from nmt_cli.models import open_translator
-    from nmt_cli.testsets import choose_testsets, choose_tokenization
+    from nmt_cli.testsets import choose_testsets
 
     if test not in ("bs", "ar", "none"):
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
@@ -64,16 +63,15 @@ def compare(
     }
     translators = {name: system for name, system in opened.items() if not isinstance(system, list)}
     recipe = next(iter(translators.values())).recipe if translators else None
-    scheme = choose_tokenization(recipe, testset or [], tokenize)
-    testsets = choose_testsets(recipe, testset or [])
+    testsets = choose_testsets(recipe, testset or [], tokenize)
     if len(testsets) != 1 and len(translators) < len(opened):
         raise ConfigError(
             "files of translations belong to one test set: name it with --testset SOURCE:REFERENCE or NAME"
         )
-    results = _evaluate(opened, testsets, scheme, lowercase)
+    results = _evaluate(opened, testsets, lowercase)
     labels = _labels(list(opened))
     labelled = {labels[name]: found for name, found in results.items()}
-    tests = _paired_tests(testsets, labelled, test, scheme)
+    tests = _paired_tests(testsets, labelled, test)
     if plot:
         _plot(plot, testsets[-1].name, list(translators.values()), labelled)
     if save:
@@ -84,20 +82,23 @@ def compare(
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """A name for each system: that of its file or folder, with as many folders before it as tell all apart."""
+    """A name for each system: that of its file or folder, with as many folders before it as tell all apart.
+
+    Raises:
+        ConfigError: a path is not there, or is given twice.
+    """
     from nmt.errors import ConfigError
+    from nmt_cli.testsets import names_apart
 
     if missing := next((path for path in paths if not path.exists()), None):
         raise ConfigError(f"{missing}: no such file or folder; SYSTEM is a bundle, a run folder or translations")
-    whole = [path.resolve() for path in paths]
-    if len(set(whole)) < len(whole):
+    if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError("a system is compared with itself: name each once")
-    count = next(count for count in range(1, 100) if len({path.parts[-count:] for path in whole}) == len(whole))
-    return {"/".join(path.parts[-count:]): given for path, given in zip(whole, paths, strict=True)}
+    return dict(zip(names_apart(paths, "/"), paths, strict=True))
 
 
 def _evaluate(
-    systems: Mapping[str, Translator | list[str]], testsets: Sequence[TestSet], tokenize: Tokenization, lowercase: bool
+    systems: Mapping[str, Translator | list[str]], testsets: Sequence[TestSet], lowercase: bool
 ) -> dict[str, list[Evaluation]]:
     """What each system scores on each test set."""
     from nmt.evaluation import evaluate
@@ -106,7 +107,7 @@ def _evaluate(
     for name, system in systems.items():
         if not isinstance(system, list):
             note(f"translating with {name}")
-        results[name] = [evaluate(system, item, tokenize, lowercase) for item in testsets]
+        results[name] = [evaluate(system, item, lowercase) for item in testsets]
         for line in system.report.summary() if not isinstance(system, list) else ():
             note(f"{name}: {line}")
     return results
@@ -126,7 +127,7 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
 
 
 def _paired_tests(
-    testsets: Sequence[TestSet], results: Mapping[str, Sequence[Evaluation]], test: str, tokenize: Tokenization
+    testsets: Sequence[TestSet], results: Mapping[str, Sequence[Evaluation]], test: str
 ) -> dict[str, list[Difference]]:
     """Each system against the first on each test set; empty where none is asked for, or there is nothing to compare."""
     from nmt.significance import paired_test
@@ -137,7 +138,7 @@ def _paired_tests(
     kind: TestName = "ar" if test == "ar" else "bs"
     for index, item in enumerate(testsets):
         hypotheses = {name: evaluations[index].hypotheses for name, evaluations in results.items()}
-        tests[item.name] = paired_test(hypotheses, item.target, kind, tokenize)
+        tests[item.name] = paired_test(hypotheses, item.target, kind, item.tokenize)
     return tests
 
 

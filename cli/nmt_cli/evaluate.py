@@ -22,7 +22,8 @@ TestsetOption = Annotated[
         "--testset",
         "-t",
         metavar="NAME",
-        help="A test set of the model's corpus, or SOURCE:REFERENCE files. Repeatable. Default: all.",
+        help="A test set of the model's corpus, SOURCE:REFERENCE files, or a name in sacreBLEU's cache. Repeatable. "
+        "Default: all of the corpus.",
     ),
 ]
 LowercaseOption = Annotated[bool, typer.Option("--lowercase", help="Show lower-cased BLEU too.")]
@@ -85,21 +86,19 @@ def evaluate(
     from nmt.metrics import parse_metrics
     from nmt.text import read_lines
     from nmt_cli.models import open_translator
-    from nmt_cli.testsets import choose_testsets, choose_tokenization
+    from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
 
     set_threads()
     translator = open_translator(model, device, latest, {"beam": beam}, batch_size=batch_size)
-    scheme = choose_tokenization(translator.recipe, testset or [], tokenize)
-    testsets = choose_testsets(translator.recipe, testset or [])
+    testsets = choose_testsets(translator.recipe, testset or [], tokenize)
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
     given = read_lines(hypothesis) if hypothesis else None
     metrics = parse_metrics(metric or [])
     training = prepare(translator.recipe).training_text().source if difficulty else ()
     results = [
-        evaluate_system(translator if given is None else given, item, scheme, lowercase, training, metrics)
-        for item in testsets
+        evaluate_system(translator if given is None else given, item, lowercase, training, metrics) for item in testsets
     ]
     if comet:
         for item in results:

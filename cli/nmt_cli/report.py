@@ -28,7 +28,7 @@ def report(
     from nmt.report.material import gather
     from nmt.report.page import render
     from nmt_cli.models import open_translator
-    from nmt_cli.testsets import choose_tokenization
+    from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
 
     set_threads()
@@ -42,6 +42,7 @@ def report(
         if len(corpora) > 1:
             raise ConfigError(f"runs of several corpora do not go on one page: {', '.join(sorted(corpora))}")
         note(f"translating with {run.name}")
-        found.append(gather(run, prepared, translator, choose_tokenization(translator.recipe, [], None)))
+        names = [name for name in prepared.testsets() if name != "valid"] or ["valid"]
+        found.append(gather(run, prepared, translator, choose_testsets(translator.recipe, names)))
     atomic_write(output, render(found).encode())
     typer.echo(str(output))

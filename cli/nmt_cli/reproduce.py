@@ -37,7 +37,7 @@ def reproduce(
     from nmt.recipes import load_recipe
     from nmt.reproduction import judge, load_expectations
     from nmt_cli.models import open_translator
-    from nmt_cli.testsets import choose_testsets, choose_tokenization
+    from nmt_cli.testsets import choose_testsets
 
     place = name if name.exists() else Path("recipes") / name
     settings = load_recipe(place, [] if seed is None else [f"seed={seed}"])
@@ -47,11 +47,11 @@ def reproduce(
             f"{place}: nothing is expected of this recipe, so there is nothing to check; leave --check out"
         )
     folder = run or Path("runs") / (settings.name if seed is None else f"{settings.name}-seed{seed}")
+    testsets = choose_testsets(settings, [])
     if not train_run(settings, folder, device):
         return
     translator = open_translator(folder, device, False, {})
-    tokenize = choose_tokenization(settings, [], None)
-    evaluations = [evaluate(translator, testset, tokenize) for testset in choose_testsets(settings, [])]
+    evaluations = [evaluate(translator, testset) for testset in testsets]
     for line in translator.report.summary():
         note(f"nmt: {line}")
     save_results(folder / "results", translator.card, evaluations)

@@ -18,7 +18,6 @@ from nmt_cli.console import note, print_table
 from nmt_cli.options import SetOption
 
 if TYPE_CHECKING:
-    from nmt.config import Tokenization
     from nmt.prepared import TestSet
     from nmt.study import Row, Run, Study, System
 
@@ -50,7 +49,7 @@ def study(
     place = runs or Path("runs") / folder.resolve().name
     results = output or place
     results.mkdir(parents=True, exist_ok=True)
-    testset, scheme = _prepare(folder, plan, overrides or [])
+    testset = _prepare(folder, plan, overrides or [])
     chosen = [(system, seed) for system in plan.systems for seed in plan.seeds]
     cores = usable_cores()
     workers = jobs or cores
@@ -61,7 +60,7 @@ def study(
         ]
         commands.follow(work)
     found = [_read(place, plan, system, seed, testset) for system, seed in chosen]
-    rows = summarise(plan, found, _p_values(plan, found, testset, scheme))
+    rows = summarise(plan, found, _p_values(plan, found, testset))
     write_results(results, plan, found, rows)
     for suffix in ("png", "svg"):
         plot_by_length(results / f"figure.{suffix}", plan.title, averaged(plan, found), measure=plan.measure)
@@ -139,15 +138,14 @@ class Commands:
             process.kill()
 
 
-def _prepare(folder: Path, plan: Study, overrides: Sequence[str]) -> tuple[TestSet, Tokenization]:
-    """Checks every recipe and prepares every corpus before the first training; the test set, and how its words are split."""
+def _prepare(folder: Path, plan: Study, overrides: Sequence[str]) -> TestSet:
+    """Checks every recipe and prepares every corpus before the first training; the test set."""
     from nmt.recipes import load_recipe
-    from nmt_cli.testsets import choose_tokenization
-    from nmt_data.prepare import prepare
+    from nmt_cli.testsets import choose_testsets
 
     recipes = [load_recipe(folder / system.recipe, [*system.set, *overrides]) for system in plan.systems]
-    sets = [prepare(recipe, say=note).testset(plan.testset) for recipe in recipes]
-    return sets[0], choose_tokenization(recipes[0], [plan.testset], None)
+    testset, *_ = [choose_testsets(recipe, [plan.testset])[0] for recipe in recipes]
+    return testset
 
 
 def _run(
@@ -196,7 +194,7 @@ def _read(place: Path, plan: Study, system: System, seed: int, testset: TestSet)
     return Run(system.name, seed, result, lines, buckets, rate)
 
 
-def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet, scheme: Tokenization) -> dict[str, float | None]:
+def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, float | None]:
     """Of each system beside the first, over the test set once for each seed."""
     from nmt.significance import paired_test
 
@@ -206,7 +204,7 @@ def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet, scheme: Tokeni
     }
     if len(joined) < 2:
         return {}
-    found = paired_test(joined, testset.target * len(plan.seeds), tokenize=scheme, bleu_alone=True)
+    found = paired_test(joined, testset.target * len(plan.seeds), tokenize=testset.tokenize, bleu_alone=True)
     return {item.system: item.p_value for item in found}
 
 

@@ -30,19 +30,18 @@ def tune_decoding(
     from nmt.device import set_threads
     from nmt.metrics import score
     from nmt_cli.models import open_translator
-    from nmt_cli.testsets import choose_testsets, choose_tokenization
+    from nmt_cli.testsets import choose_testsets
 
     set_threads()
     tries = list(product(_numbers(beams, int, "--beams"), _numbers(alphas, float, "--alphas")))
     translator = open_translator(model, device, latest, {"beam": tries[0][0], "alpha": tries[0][1]})
     chosen = choose_testsets(translator.recipe, [testset])[0]
     source, target = chosen.source[:sentences], chosen.target[:sentences]
-    tokenize = choose_tokenization(translator.recipe, [testset], None)
     rows: list[dict[str, Any]] = []
     for beam, alpha in tries:
         translator.search = translator.search.model_copy(update={"beam": beam, "alpha": alpha})
         hypotheses = translator.translate(source)
-        found = score(hypotheses, target, tokenize=tokenize, metrics=("bleu",), resamples=1)[0]
+        found = score(hypotheses, target, tokenize=chosen.tokenize, metrics=("bleu",), resamples=1)[0]
         ratio = sum(len(line.split()) for line in hypotheses) / max(sum(len(line.split()) for line in target), 1)
         rows.append({"beam": beam, "alpha": alpha, "bleu": round(found.value, 2), "length_ratio": round(ratio, 3)})
         note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from nmt.checkpoint import load_model
-from nmt.config import RnnConfig, Tokenization
+from nmt.config import RnnConfig
 from nmt.errors import DataError
 from nmt.evaluation import Evaluation, evaluate
 from nmt.models import Model
-from nmt.prepared import Prepared
+from nmt.prepared import Prepared, TestSet
 from nmt.recipes import recipe_to_toml
 from nmt.tokenizer import BOS, EOS, Tokenizer
 from nmt.translator import Translator
@@ -61,8 +61,8 @@ class RunMaterial:
     attention: list[AttentionMap] = field(default_factory=list)
 
 
-def gather(run: Path, prepared: Prepared, translator: Translator, tokenize: Tokenization) -> RunMaterial:
-    """Reads a run's log and card, and translates the test sets of its corpus.
+def gather(run: Path, prepared: Prepared, translator: Translator, testsets: Sequence[TestSet]) -> RunMaterial:
+    """Reads a run's log and card, and translates test sets: one at least.
 
     Raises:
         DataError: the run has no log.
@@ -71,8 +71,7 @@ def gather(run: Path, prepared: Prepared, translator: Translator, tokenize: Toke
     if not log.exists():
         raise DataError(f"{run}: no log.jsonl; a report is made of run folders")
     loaded = load_model(run)
-    names = [name for name in prepared.testsets() if name != "valid"] or ["valid"]
-    evaluations = [evaluate(translator, prepared.testset(name), tokenize) for name in names]
+    evaluations = [evaluate(translator, testset) for testset in testsets]
     config = loaded.recipe.model
     return RunMaterial(
         name=run.name,

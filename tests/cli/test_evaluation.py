@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from sacrebleu.dataset import DATASETS
+from sacrebleu.dataset.base import Dataset
 
 from command import run
 from nmt.recipes import recipe_to_toml
-from nmt.text import write_lines
+from nmt.text import read_lines, write_lines
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
 
@@ -88,6 +90,51 @@ def test_systems_of_the_same_name_are_told_apart(files: dict[str, Path], tmp_pat
     assert "t/hypothesis" in shown.stdout
     twice = run("compare", files["one"], files["one"], "-t", testset)
     assert (twice.exit_code, "a system is compared with itself" in twice.stderr) == (1, True)
+
+
+def test_test_sets_of_one_file_name_keep_their_own_translations(trained: Path, tmp_path: Path) -> None:
+    """Folders tell them apart; what cannot be told apart is refused before it is translated."""
+    pairs = list(phrasebook.split("test"))
+    for year, chosen in (("2016", pairs[:3]), ("2017", pairs[3:8])):
+        (tmp_path / year).mkdir()
+        write_lines(tmp_path / year / "test.de", [source for source, _ in chosen])
+        write_lines(tmp_path / year / "test.en", [target for _, target in chosen])
+    names = [f"{tmp_path / year}/test.de:{tmp_path / year}/test.en" for year in ("2016", "2017")]
+    options = [part for name in names for part in ("-t", name)]
+    done = run("evaluate", trained, *options, "--beam", "1", "--save", tmp_path / "saved", "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    saved = {path.name: len(read_lines(path)) for path in (tmp_path / "saved").glob("*.hypothesis")}
+    assert saved == {"2016-test.hypothesis": 3, "2017-test.hypothesis": 5}
+    twice = run("evaluate", trained, "-t", names[0], "-t", names[0])
+    assert (twice.exit_code, "two test sets are called test: give each once" in twice.stderr) == (1, True)
+
+
+def test_a_test_set_from_the_cache_of_sacrebleu(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, for the model's languages; what is missing, in whole or in part, is one line."""
+
+    def refuse(dataset: Dataset) -> None:
+        raise OSError(f"no network for {dataset.name}")
+
+    monkeypatch.setattr(Dataset, "maybe_download", refuse)
+    monkeypatch.setattr("sacrebleu.utils.SACREBLEU_DIR", str(tmp_path))
+    for name in ("wmt14", "wmt20/tworefs"):
+        monkeypatch.setattr(DATASETS[name], "_outdir", str(tmp_path / name))
+        (tmp_path / name).mkdir(parents=True)
+        for field in DATASETS[name].fieldnames("de-en"):
+            absent = run("evaluate", trained, "-t", name)
+            wanted = f"sacrebleu --test-set {name} --language-pair de-en"
+            assert (absent.exit_code, wanted in absent.stderr) == (1, True)
+            path = f"{name}/{name.replace('/', '_')}.de-en.{field.replace(':', '-')}"
+            write_lines(tmp_path / path, ["der Hund schläft ."] * 2)
+    found = run("evaluate", trained, "-t", "wmt14", "--beam", "1", "--device", "cpu")
+    assert found.exit_code == 0, found.stderr
+    assert "wmt14: 2 sentences" in found.stdout
+    several = run("evaluate", trained, "-t", "wmt20/tworefs")
+    assert (several.exit_code, "has 2 references" in several.stderr) == (1, True)
+    missing = run("evaluate", trained, "-t", "wmt24")
+    assert (missing.exit_code, "sacreBLEU's test set wmt24 is not for de-en" in missing.stderr) == (1, True)
+    unknown = run("evaluate", trained, "-t", "wmt")
+    assert (unknown.exit_code, "no test set wmt; this corpus has" in unknown.stderr) == (1, True)
 
 
 def test_files_without_a_test_set_are_refused(files: dict[str, Path]) -> None:

@@ -26,7 +26,9 @@ def material(trained: Path) -> RunMaterial:
     """Of a trained run; its corpus has 500 validation sentences and two test sets."""
     loaded = load_model(trained)
     translator = Translator(loaded, search=loaded.recipe.search.model_copy(update={"beam": 1}))
-    return gather(trained, prepare(loaded.recipe), translator, "13a")
+    prepared = prepare(loaded.recipe)
+    testsets = [prepared.testset(name) for name in prepared.testsets() if name != "valid"]
+    return gather(trained, prepared, translator, testsets)
 
 
 class _Tags(HTMLParser):
