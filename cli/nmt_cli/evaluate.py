@@ -14,7 +14,7 @@ from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOptio
 
 if TYPE_CHECKING:
     from nmt.evaluation import Evaluation
-    from nmt.metrics import Bucket
+    from nmt.metrics import Bucket, Score
 
 TestsetOption = Annotated[
     list[str] | None,
@@ -128,10 +128,7 @@ def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evalua
 def print_scores(results: Sequence[Evaluation]) -> None:
     """One table of scores a test set, each with its signature, and BLEU by source length."""
     for result in results:
-        rows = [
-            [score.metric, f"{score.value:.2f}", f"[{score.low:.2f}, {score.high:.2f}]", score.signature]
-            for score in result.scores
-        ]
+        rows = [[score.metric, f"{score.value:.2f}", _interval(score), score.signature] for score in result.scores]
         words = f"{result.length_ratio:.3f} words for each of the reference"
         time = f", translated in {result.seconds:.1f} s" if result.seconds else ""
         title = f"{result.testset.name}: {len(result.hypotheses)} sentences, {words}{time}"
@@ -139,6 +136,11 @@ def print_scores(results: Sequence[Evaluation]) -> None:
         print_buckets("by source length in words", "words", result.buckets)
         for name, buckets in result.by_difficulty.items():
             print_buckets(*_DIFFICULTIES[name], buckets)
+
+
+def _interval(score: Score) -> str:
+    """Blank where there is none."""
+    return f"[{score.low:.2f}, {score.high:.2f}]" if score.low < score.high else ""
 
 
 _DIFFICULTIES = {

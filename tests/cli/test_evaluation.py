@@ -289,7 +289,7 @@ def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -
     script.chmod(0o755)
     result = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", script)
     assert result.exit_code == 0, result.output
-    assert re.search(r"comet +85\.12 .*model:Unbabel/wmt22-comet-da", result.stdout)
+    assert re.search(r"comet +85\.12 +nrefs:1\|model:Unbabel/wmt22-comet-da", result.stdout)
     script.write_text("#!/bin/sh\necho no such model >&2; exit 1\n")
     failed = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", script)
     assert failed.exit_code == 1
