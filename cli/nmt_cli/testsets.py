@@ -51,7 +51,7 @@ def choose_testsets(recipe: Recipe | None, names: Sequence[str], tokenize: str |
 
 def names_apart(paths: Sequence[Path], joint: str) -> list[str]:
     """A name for each path: its own, behind as many of the folders before it as tell all apart."""
-    whole = [path.resolve().parts for path in paths]
+    whole = [path.absolute().parts for path in paths]
     deepest = max(map(len, whole), default=1)
     count = next(
         (count for count in range(1, deepest) if len({parts[-count:] for parts in whole}) == len(set(whole))), 1
