@@ -34,12 +34,13 @@ def choose_testsets(recipe: Recipe | None, names: Sequence[str], tokenize: str |
     files = {name: [Path(part) for part in name.split(":", 1)] for name in names if ":" in name}
     titles = names_apart([source.with_suffix("") for source, _ in files.values()], "-")
     found = {name: TestSet.read(title, *sides) for title, (name, sides) in zip(titles, files.items(), strict=True)}
-    if len(files) < len(names) or not names:
+    others = [name for name in names if ":" not in name]
+    if others or not names:
         if recipe is None:
             raise ConfigError(
                 "name a test set as SOURCE:REFERENCE: without a model there is no corpus to take one from"
             )
-        found |= _named(recipe, [name for name in names if ":" not in name])
+        found |= _named(recipe, others)
     if not found:
         raise ConfigError("this corpus has no test set: name valid, or SOURCE:REFERENCE files, with --testset")
     chosen = [found[name] for name in names or found]

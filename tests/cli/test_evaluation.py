@@ -105,8 +105,9 @@ def test_test_sets_of_one_file_name_keep_their_own_translations(trained: Path, t
     assert done.exit_code == 0, done.stderr
     saved = {path.name: len(read_lines(path)) for path in (tmp_path / "saved").glob("*.hypothesis")}
     assert saved == {"2016-test.hypothesis": 3, "2017-test.hypothesis": 5}
-    twice = run("evaluate", trained, "-t", names[0], "-t", names[0])
-    assert (twice.exit_code, "two test sets are called test: give each once" in twice.stderr) == (1, True)
+    for system in (trained, tmp_path / "2016/test.en"):  # a model, and translations, which have no corpus
+        twice = run("compare", system, "-t", names[0], "-t", names[0])
+        assert (twice.exit_code, "two test sets are called test: give each once" in twice.stderr) == (1, True)
 
 
 def test_a_test_set_from_the_cache_of_sacrebleu(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
