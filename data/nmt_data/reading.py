@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -41,7 +42,7 @@ class Split:
         pattern = self.card.splits.get(self.name)
         if pattern is None:
             return []
-        names = [pattern.format(language=language) for language in (self.source, self.target)]
+        names = [pattern.replace("{language}", language) for language in (self.source, self.target)]
         paths = [_find(name, self.card) for name in dict.fromkeys(names)]
         return [path for path in paths if path is not None] if all(paths) else []
 
@@ -49,7 +50,7 @@ class Split:
         """Pairs of lines as they are.
 
         Raises:
-            DataError: nothing to read from, sides of unequal length, or a line that is not UTF-8.
+            DataError: nothing to read from, a damaged file, sides of unequal length, or what is no text in UTF-8.
         """
         if self.card.generator:
             return generate(self.card.generator, self.name, reverse=self.source == self.card.languages[1])
@@ -79,22 +80,26 @@ class Split:
         hub, wanted = self.card.hub, self.card.splits.get(self.name)
         place = f"NMT_DATA = {data_folder()}" if data_folder() else "NMT_DATA, which is not set"
         local = (
-            f"put {wanted.format(language='LANGUAGE')} under {place}" if wanted else "write a card with your own files"
+            f"put {wanted.replace('{language}', 'LANGUAGE')} under {place}"
+            if wanted
+            else "write a card with your own files"
         )
         if hub is None:
             raise DataError(f"corpus {self.card.name}, split {self.name}: no files found; {local}")
         try:
             import datasets
 
-            configuration = hub.configuration and hub.configuration.format(source=self.source, target=self.target)
+            configuration = hub.configuration
+            for key, language in (("{source}", self.source), ("{target}", self.target)):
+                configuration = configuration and configuration.replace(key, language)
             rows: Any = datasets.load_dataset(hub.dataset, configuration, split=hub.splits[self.name])
         except Exception as error:  # noqa: BLE001 - the hub's client fails in many ways, and each means: not from there
             raise DataError(
                 f"corpus {self.card.name}, split {self.name}: {hub.dataset} cannot be had from the Hugging Face hub "
                 f"({type(error).__name__}); to use local files instead, {local}"
             ) from None
-        columns = [hub.columns[language].split(".") for language in (self.source, self.target)]
-        return ((_dig(row, columns[0]), _dig(row, columns[1])) for row in rows)
+        columns = [hub.columns.get(language, language) for language in (self.source, self.target)]
+        return (_cells(row, columns, f"{hub.dataset}, row {number}") for number, row in enumerate(rows, 1))
 
 
 def _find(name: str, card: Card) -> Path | None:
@@ -107,76 +112,75 @@ def _find(name: str, card: Card) -> Path | None:
     return None
 
 
-def _open(path: Path) -> IO[bytes]:
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines of a file, unpacked where its name says that it is packed."""
     try:
-        if path.suffix == ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
-        return lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        with _open(path) as stream:
+            yield from split_lines(stream)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or f'damaged archive ({error})'}") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")
 
 
 def _read_parallel(source: Path, target: Path, unreadable: Unreadable) -> Iterator[Pair]:
-    with _open(source) as left, _open(target) as right:
-        try:
-            for number, pair in enumerate(zip(split_lines(left), split_lines(right), strict=True), 1):
-                sides = [
-                    _decode(side, f"{path}, line {number}", unreadable)
-                    for side, path in zip(pair, (source, target), strict=True)
-                ]
-                if None in sides:
-                    unreadable.lines += 1
-                else:
-                    yield cast(Pair, tuple(sides))
-        except ValueError:
-            raise DataError(_unequal(source, target)) from None
-        except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
-            raise DataError(f"{source} or {target}: damaged archive ({error})") from None
+    try:
+        for number, pair in enumerate(zip(_lines(source), _lines(target), strict=True), 1):
+            sides = [
+                _decode(side, f"{path}, line {number}", unreadable)
+                for side, path in zip(pair, (source, target), strict=True)
+            ]
+            if None in sides:
+                unreadable.lines += 1
+            else:
+                yield cast(Pair, tuple(sides))
+    except ValueError:
+        raise DataError(_unequal(source, target)) from None
 
 
 def _unequal(source: Path, target: Path) -> str:
-    counts: list[int] = []
-    for path in (source, target):
-        with _open(path) as stream:
-            counts.append(sum(1 for _ in stream))
+    counts = [sum(1 for _ in _lines(path)) for path in (source, target)]
     return f"{source} has {counts[0]} lines but {target} has {counts[1]}; the last line of both is {min(counts)}"
 
 
 def _read_tsv(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
     """Tab-separated without quoting; columns are numbers from 1, or names in a first line."""
-    with _open(path) as stream:
-        lines = split_lines(stream)
-        if all(column.isdigit() for column in columns):
-            places, first = [int(column) - 1 for column in columns], 1
-        else:
-            header = decode_strict(next(lines, b""), f"{path}, line 1").split("\t")
-            if missing := [column for column in columns if column not in header]:
-                raise DataError(f"{path}: no column {missing[0]}; the first line has {', '.join(header)}")
-            places, first = [header.index(column) for column in columns], 2
-        for number, line in enumerate(lines, first):
-            text = _decode(line, f"{path}, line {number}", unreadable)
-            if text is None:
-                unreadable.lines += 1
-                continue
-            cells = text.split("\t")
-            if len(cells) <= max(places):
-                raise DataError(f"{path}, line {number}: {len(cells)} columns, column {max(places) + 1} is missing")
-            yield cells[places[0]], cells[places[1]]
+    lines = _lines(path)
+    if all(column.isdigit() for column in columns):
+        places, first = [int(column) - 1 for column in columns], 1
+        if min(places) < 0:
+            raise DataError(f"{path}: there is no column 0; columns of a .tsv are counted from 1")
+    else:
+        header = decode_strict(next(lines, b""), f"{path}, line 1").split("\t")
+        _check_columns(columns, header, path)
+        places, first = [header.index(column) for column in columns], 2
+    for number, line in enumerate(lines, first):
+        text = _decode(line, f"{path}, line {number}", unreadable)
+        if text is None:
+            unreadable.lines += 1
+            continue
+        cells = text.split("\t")
+        if len(cells) <= max(places):
+            raise DataError(f"{path}, line {number}: {len(cells)} columns, column {max(places) + 1} is missing")
+        yield cells[places[0]], cells[places[1]]
 
 
 def _read_jsonl(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
-    paths = [column.split(".") for column in columns]
-    with _open(path) as stream:
-        for number, line in enumerate(split_lines(stream), 1):
-            text = _decode(line, f"{path}, line {number}", unreadable)
-            if text is None:
-                unreadable.lines += 1
-                continue
-            try:
-                row = json.loads(text)
-                yield _dig(row, paths[0]), _dig(row, paths[1])
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}, line {number}: {type(error).__name__}: {error}") from None
+    for number, line in enumerate(_lines(path), 1):
+        where = f"{path}, line {number}"
+        text = _decode(line, where, unreadable)
+        if text is None:
+            unreadable.lines += 1
+            continue
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{where}: not JSON: {error}") from None
+        yield _cells(row, columns, where)
 
 
 def _read_parquet(path: Path, columns: list[str]) -> Iterator[Pair]:
@@ -184,12 +188,20 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[Pair]:
     import pyarrow.parquet as pq
 
     roots = list(dict.fromkeys(column.split(".")[0] for column in columns))
+    number = 0
     try:
-        for batch in pq.ParquetFile(path).iter_batches(columns=roots):
-            for row in batch.to_pylist():
-                yield _dig(row, columns[0].split(".")), _dig(row, columns[1].split("."))
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        with pq.ParquetFile(path) as table:
+            _check_columns(roots, table.schema_arrow.names, path)
+            for batch in table.iter_batches(columns=roots):
+                for number, row in enumerate(batch.to_pylist(), number + 1):  # noqa: B020 - counts on over the batches
+                    yield _cells(row, columns, f"{path}, row {number}")
+    except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _check_columns(wanted: Sequence[str], there: Sequence[str], path: Path) -> None:
+    if missing := [column for column in wanted if column not in there]:
+        raise DataError(f"{path}: no column {missing[0]}; there are {', '.join(there)}")
 
 
 def _decode(line: bytes, where: str, unreadable: Unreadable) -> str | None:
@@ -202,7 +214,23 @@ def _decode(line: bytes, where: str, unreadable: Unreadable) -> str | None:
         raise
 
 
-def _dig(row: Any, path: list[str]) -> str:
-    for key in path:
-        row = row[key]
-    return str(row)
+def _cells(row: Any, columns: Sequence[str], where: str) -> Pair:
+    """The text of two columns of a row."""
+    return _cell(row, columns[0], where), _cell(row, columns[1], where)
+
+
+def _cell(row: Any, column: str, where: str) -> str:
+    """The text of a column; a dot goes into a nested one. What is null is empty, and cleaning counts it as that."""
+    value = row
+    for key in column.split("."):
+        if value is None:
+            break
+        if not isinstance(value, dict) or key not in value:
+            names = f"; there are {', '.join(row)}" if isinstance(row, dict) else ""
+            raise DataError(f"{where}: no column {column}{names}")
+        value = cast(dict[str, Any], value)[key]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(f"{where}: column {column} holds {json.dumps(value, default=str)[:60]}, which is no text")
+    return value

@@ -88,9 +88,7 @@ def test_every_kind_of_file_gives_the_same_pairs(tmp_path: Path) -> None:
     }
     names = ["plain.{language}", "zipped.{language}", "packed.{language}"]
     for name in [*names, "numbered.tsv", "named.tsv", "nested.jsonl", "nested.parquet"]:
-        text = f'{columns.get(name.split(".")[0], "")}\n[splits]\ntrain = "{name}"\n'
-        split = Split(load_card(_card(tmp_path, text), ("de", "en")), "train", "de", "en")
-        assert list(split.read(Unreadable())) == PAIRS, name
+        assert _pairs(tmp_path, name, f"{columns.get(name.split('.')[0], '')}\n") == PAIRS, name
 
 
 def test_preparing_twice_makes_nothing_new(card: str) -> None:
@@ -138,6 +136,48 @@ def test_a_truncated_archive_is_one_line(tmp_path: Path) -> None:
     card = _card(tmp_path, '[splits]\ntrain = "train.{language}"\nvalid = "train.{language}"\n')
     with pytest.raises(DataError, match="damaged archive"):
         prepare(_recipe(card))
+
+
+def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    """Damaged archives, columns that are not there and cells that are no text are named, never passed on."""
+    rows = "".join(f"{source}\t{target}\n" for source, target in PAIRS * 20).encode()
+    broken = bytearray(gzip.compress(rows))
+    broken[10] = 0xFF  # the kind of the first block: there is none such
+    numbers = '[columns]\nde = "1"\nen = "2"\n'
+    cases = [
+        ("cut.tsv.gz", gzip.compress(rows)[:-20], numbers, "damaged archive"),
+        ("broken.tsv.gz", bytes(broken), numbers, "damaged archive"),
+        ("plain.tsv.gz", rows, numbers, "damaged archive"),
+        ("cut.tsv.xz", lzma.compress(rows)[:-20], numbers, "damaged archive"),
+        ("zero.tsv", rows, '[columns]\nde = "0"\nen = "1"\n', "there is no column 0"),
+        ("key.jsonl", b'{"ed": "a", "en": "b"}\n', "", "line 1: no column de; there are ed, en"),
+        ("list.jsonl", b'["a", "b"]\n', "", "line 1: no column de$"),
+        ("number.jsonl", b'{"de": 5, "en": "b"}\n', "", "line 1: column de holds 5, which is no text"),
+        ("torn.jsonl", b'{"de": "a", "en": "b"\n', "", "line 1: not JSON"),
+        ("cut.parquet", b"PAR1", "", "cut.parquet: "),
+        ("misspelt.{langage}", b"", "", "unknown kind of table"),
+    ]
+    for name, content, columns, message in cases:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            _pairs(tmp_path, name, columns)
+    pq.write_table(pa.table({"ed": ["a"], "en": ["b"]}), tmp_path / "key.parquet")
+    with pytest.raises(DataError, match=r"key\.parquet: no column de; there are ed, en"):
+        _pairs(tmp_path, "key.parquet")
+
+
+def test_null_is_empty(tmp_path: Path) -> None:
+    """Not the word None: an empty side is dropped by cleaning, and counted there."""
+    rows = [{"de": "ein Satz", "en": "a sentence"}, {"de": None, "en": "a sentence without a source"}]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    for name in ("t.jsonl", "t.parquet"):
+        assert _pairs(tmp_path, name) == [("ein Satz", "a sentence"), ("", "a sentence without a source")]
+
+
+def _pairs(folder: Path, name: str, columns: str = "") -> list[tuple[str, str]]:
+    card = _card(folder, f'{columns}[splits]\ntrain = "{name}"\n')
+    return list(Split(load_card(card, ("de", "en")), "train", "de", "en").read(Unreadable()))
 
 
 def test_missing_files_say_how_to_give_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
