@@ -70,15 +70,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Replaces a file by `data` in one rename, or what a link to it names; makes its folder if there is none."""
-    if path.is_dir():
-        raise NmtError(f"{path}: is a folder; a file is to be written")
-    if path.exists() and not path.is_file():  # a pipe or a device, /dev/stdout for one, is written to as it stands
+    """Replaces a file by `data` in one rename, or what a link to it names; makes its folder if there is none.
+
+    Raises:
+        NmtError: a folder is in its place, or the disk is full.
+    """
+    path = destination(path)
+    if path.exists() and not path.is_file():
         with explain_full_disk(path):
             path.write_bytes(data)
         return
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.parent / f"{_LITTER}{path.name}-{os.getpid()}"
     try:
         with explain_full_disk(path):
@@ -89,6 +90,23 @@ def atomic_write(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def destination(path: Path) -> Path:
+    """Where what is written to a path comes to lie: behind its links, in a folder that is made if there is none.
+
+    A pipe or a device, /dev/stdout for one, has no such place: it is written into as it stands.
+
+    Raises:
+        NmtError: it is a folder.
+    """
+    if path.is_dir():
+        raise NmtError(f"{path}: is a folder; a file is to be written")
+    if path.exists() and not path.is_file():
+        return path
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def clear_litter(folder: Path) -> None:

@@ -73,11 +73,18 @@ class RunFolder:
         with self.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
 
+    def entries(self) -> list[Entry]:
+        """What was logged."""
+        return [json.loads(line) for line in self._lines()]
+
     def trim_log(self, step: int) -> None:
         """Drops what was logged after an update, and a line that was not finished."""
+        atomic_write(self.log, b"".join(line for line in self._lines() if json.loads(line)["step"] <= step))
+
+    def _lines(self) -> list[bytes]:
+        """Of the log, without one that is not finished."""
         lines = self.log.read_bytes().splitlines(keepends=True) if self.log.exists() else []
-        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= step]
-        atomic_write(self.log, b"".join(kept))
+        return [line for line in lines if line.endswith(b"\n")]
 
 
 def identity(recipe: Recipe) -> str:

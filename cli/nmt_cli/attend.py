@@ -46,7 +46,8 @@ def attend(
         str, typer.Option("--format", help="blocks, pharaoh (links from 0), json, or entropy (bits by layer and head).")
     ] = "blocks",
     plot: Annotated[
-        Path | None, typer.Option(help="Folder for a heat map of each line, as PNG and SVG.", show_default=False)
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for a heat map of each line, as PNG and SVG.", show_default=False),
     ] = None,
     gold: Annotated[
         Path | None,

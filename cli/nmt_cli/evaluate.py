@@ -65,7 +65,10 @@ def evaluate(
         typer.Option("--hypothesis", help="Score this file instead of translating (one test set).", show_default=False),
     ] = None,
     save: Annotated[
-        Path | None, typer.Option("--save", help="Folder for the translations and result.json.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--save", file_okay=False, help="Folder for the translations and result.json.", show_default=False
+        ),
     ] = None,
     lowercase: LowercaseOption = False,
     difficulty: DifficultyOption = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,37 +13,54 @@ from nmt_cli.options import DeviceOption
 
 if TYPE_CHECKING:
     from nmt.report.material import RunMaterial
+    from nmt.translator import Translator
 
 
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run folders of one corpus.", show_default=False)
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="File to write.")] = Path(
+        "report.html"
+    ),
     device: DeviceOption = "auto",
 ) -> None:
     """Write one self-contained HTML page: scores, curves, BLEU by length, translations, attention, data, provenance."""
     from nmt.device import set_threads
-    from nmt.errors import ConfigError
     from nmt.files import atomic_write
     from nmt.report.material import gather
     from nmt.report.page import render
     from nmt_cli.models import open_translator
-    from nmt_cli.testsets import choose_testsets
+    from nmt_cli.testsets import choose_testsets, names_apart
     from nmt_data.prepare import prepare
 
     set_threads()
+    translators = [open_translator(run, device, False, {}) for run in runs]
+    _check(runs, translators)
     found: list[RunMaterial] = []
-    corpora: set[str] = set()
-    for run in runs:
-        translator = open_translator(run, device, False, {})
+    for run, name, translator in zip(runs, names_apart(runs, "/"), translators, strict=True):
         prepared = prepare(translator.recipe, say=note)
-        data = translator.recipe.data
-        corpora.add(f"{data.corpus} {data.source}-{data.target}")
-        if len(corpora) > 1:
-            raise ConfigError(f"runs of several corpora do not go on one page: {', '.join(sorted(corpora))}")
-        note(f"translating with {run.name}")
-        names = [name for name in prepared.testsets() if name != "valid"] or ["valid"]
-        found.append(gather(run, prepared, translator, choose_testsets(translator.recipe, names)))
+        testsets = [item for item in prepared.testsets() if item != "valid"] or ["valid"]
+        note(f"translating with {name}")
+        found.append(gather(run, name, prepared, translator, choose_testsets(translator.recipe, testsets)))
     atomic_write(output, render(found).encode())
     typer.echo(str(output))
+
+
+def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
+    """Refuses what cannot go on one page before anything is translated.
+
+    Raises:
+        ConfigError: a run is named twice, the corpora are several, or what was named is a model without its run.
+    """
+    from nmt.errors import ConfigError
+    from nmt.run_folder import RunFolder
+
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ConfigError("a run is named twice: name each once")
+    if bare := next((run for run in runs if not RunFolder(run).log.exists()), None):
+        raise ConfigError(f"{bare}: no log.jsonl; a report is made of run folders")
+    data = [translator.recipe.data for translator in translators]
+    corpora = {f"{item.corpus} {item.source}-{item.target}" for item in data}
+    if len(corpora) > 1:
+        raise ConfigError(f"runs of several corpora do not go on one page: {', '.join(sorted(corpora))}")

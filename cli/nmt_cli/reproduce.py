@@ -27,7 +27,9 @@ def reproduce(
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 if a score is below what is expected.")] = False,
     run: Annotated[
         Path | None,
-        typer.Option("--run", help="Run folder. Default: runs/NAME, or runs/NAME-seedN.", show_default=False),
+        typer.Option(
+            "--run", file_okay=False, help="Run folder. Default: runs/NAME, or runs/NAME-seedN.", show_default=False
+        ),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:

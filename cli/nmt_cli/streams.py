@@ -80,9 +80,9 @@ class Sink:
 
 @contextmanager
 def writing(output: Path | None, job: str | None) -> Generator[Sink]:
-    """Stdout, or a file that appears whole when the last line is written.
+    """Stdout, or a file that appears whole when the last line is written; a pipe or a device is written into.
 
-    Where a run of the same job was interrupted, what it had written is kept and the next one goes on after it.
+    Where a run of the same job was interrupted, what it had written to a file is kept and the next one goes on after it.
 
     Args:
         output: the file; None is stdout.
@@ -91,8 +91,13 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
     if output is None:
         yield Sink(sys.stdout.buffer, None, "", 0)
         return
-    from nmt.files import explain_full_disk
+    from nmt.files import destination, explain_full_disk
 
+    output = destination(output)
+    if output.exists() and not output.is_file():
+        with output.open("wb") as stream:
+            yield Sink(stream, None, "", 0)
+        return
     draft, record = output.with_name(output.name + ".part"), output.with_name(output.name + ".part.json")
     done = _done(record, draft, job)
     with explain_full_disk(output):

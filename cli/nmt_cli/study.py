@@ -27,11 +27,14 @@ def study(
         Path, typer.Argument(metavar="FOLDER", help="Holds study.toml and its recipes.", show_default=False)
     ],
     runs: Annotated[
-        Path | None, typer.Option("--runs", help="Folder for the runs. Default: runs/NAME.", show_default=False)
+        Path | None,
+        typer.Option("--runs", file_okay=False, help="Folder for the runs. Default: runs/NAME.", show_default=False),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for results. Default: that of the runs.", show_default=False),
+        typer.Option(
+            "--output", "-o", file_okay=False, help="Folder for results. Default: that of the runs.", show_default=False
+        ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Only the first so many seeds.", show_default=False)] = None,
     jobs: Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def train(
     recipe: RecipeArgument,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run folder. Default: runs/NAME.", show_default=False)
+        Path | None, typer.Option("--run", file_okay=False, help="Run folder. Default: runs/NAME.", show_default=False)
     ] = None,
     overrides: SetOption = None,
     budget: Annotated[

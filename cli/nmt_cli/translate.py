@@ -223,20 +223,20 @@ def open_from(given: Mapping[str, Any]) -> Translator:
 
 
 def _job(given: Mapping[str, Any], file: Path) -> str:
-    """What decides on the output: the options, the weights and the input as they are now."""
+    """What decides on the output: the options, the weights and the files that are read as they are now."""
     from nmt.checkpoint import MANIFEST, locate
     from nmt.errors import DataError
 
     try:
-        state = file.stat()
+        states = [path.stat() for path in (file, given["prefix"], given["shortlist"]) if path is not None]
     except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from None
+        raise DataError(f"{error.filename}: {error.strerror}") from None
     settings = sorted(
         (name, str(value)) for name, value in given.items() if name not in ("output", "workers", "verify")
     )
     models = (given["model"], *(given["ensemble"] or ()))
     weights = [(locate(path, given["latest"]) / MANIFEST).read_bytes() for path in models]
-    return job_of(settings, weights, state.st_size, state.st_mtime_ns)
+    return job_of(settings, weights, [(state.st_size, state.st_mtime_ns) for state in states])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,11 @@ import torch
 
 from nmt.checkpoint import load_model
 from nmt.config import RnnConfig
-from nmt.errors import DataError
 from nmt.evaluation import Evaluation, evaluate
 from nmt.models import Model
 from nmt.prepared import Prepared, TestSet
 from nmt.recipes import recipe_to_toml
+from nmt.run_folder import RunFolder
 from nmt.tokenizer import BOS, EOS, Tokenizer
 from nmt.translator import Translator
 
@@ -61,24 +60,19 @@ class RunMaterial:
     attention: list[AttentionMap] = field(default_factory=list)
 
 
-def gather(run: Path, prepared: Prepared, translator: Translator, testsets: Sequence[TestSet]) -> RunMaterial:
-    """Reads a run's log and card, and translates test sets: one at least.
-
-    Raises:
-        DataError: the run has no log.
-    """
-    log = run / "log.jsonl"
-    if not log.exists():
-        raise DataError(f"{run}: no log.jsonl; a report is made of run folders")
+def gather(
+    run: Path, name: str, prepared: Prepared, translator: Translator, testsets: Sequence[TestSet]
+) -> RunMaterial:
+    """Reads a run's log and card, and translates test sets: one at least."""
     loaded = load_model(run)
     evaluations = [evaluate(translator, testset) for testset in testsets]
     config = loaded.recipe.model
     return RunMaterial(
-        name=run.name,
+        name=name,
         family=config.family,
         card=loaded.card,
         recipe=recipe_to_toml(loaded.recipe),
-        log=[json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()],
+        log=RunFolder(run).entries(),
         evaluations=evaluations,
         data=prepared.report,
         examples=_examples(evaluations[0]),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,25 @@ def test_a_changed_input_is_translated_anew(trained: Path, tmp_path: Path) -> No
     result = run("translate", trained, text, "--output", tmp_path / "out")
     assert "going on" not in result.stderr
     assert b"old" not in (tmp_path / "out").read_bytes()
+
+
+def test_output_goes_where_the_path_leads(trained: Path, tmp_path: Path) -> None:
+    """Into folders that are made, behind links and into pipes, which stay what they are; never over a folder."""
+    (tmp_path / "in").write_bytes(TEXT)
+    expected = run("translate", trained, tmp_path / "in").stdout
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as reader:
+        passed = reader.submit((tmp_path / "pipe").read_text, encoding="utf-8")
+        for name in ("new/folder/out", "link", "pipe"):
+            result = run("translate", trained, tmp_path / "in", "--output", tmp_path / name)
+            assert result.exit_code == 0, result.output
+    assert (tmp_path / "new" / "folder" / "out").read_text(encoding="utf-8") == expected
+    assert (tmp_path / "real").read_text(encoding="utf-8") == passed.result() == expected
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "pipe").is_fifo()
+    refused = run("translate", trained, tmp_path / "in", "--output", tmp_path / "new")
+    assert (refused.exit_code, "is a folder" in refused.stderr) == (1, True)
 
 
 def test_the_first_lines_are_verified_one_by_one(trained: Path, tmp_path: Path) -> None:

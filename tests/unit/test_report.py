@@ -28,7 +28,7 @@ def material(trained: Path) -> RunMaterial:
     translator = Translator(loaded, search=loaded.recipe.search.model_copy(update={"beam": 1}))
     prepared = prepare(loaded.recipe)
     testsets = [prepared.testset(name) for name in prepared.testsets() if name != "valid"]
-    return gather(trained, prepared, translator, testsets)
+    return gather(trained, "trained", prepared, translator, testsets)
 
 
 class _Tags(HTMLParser):
@@ -109,3 +109,32 @@ def test_the_command_writes_the_page(trained: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in done.stderr
     assert done.stdout.count('class="piece chosen"') == page.count('class="attention"') > 0
+
+
+def test_what_cannot_be_a_page_is_refused_before_it_is_translated(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "model", tmp_path / "bare")
+    cases = [
+        ((trained, tmp_path / "bare"), "bare: no log.jsonl; a report is made of run folders"),
+        ((trained, trained), "a run is named twice"),
+        ((trained, "-o", tmp_path), "--output"),  # click's box breaks its words between lines
+    ]
+    for arguments, message in cases:
+        refused = run("report", *arguments, "--device", "cpu")
+        assert refused.exit_code > 0
+        assert message in refused.stderr
+        assert "translating" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_runs_of_one_name_are_told_apart_and_one_may_be_under_way(trained: Path, tmp_path: Path) -> None:
+    """By the folders that they lie in; a line of the log that is being written is left out."""
+    for name in ("one", "two"):
+        shutil.copytree(trained, tmp_path / name / "run")
+        with (tmp_path / name / "run" / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write('{"kind": "tra')
+    runs = (tmp_path / name / "run" for name in ("one", "two"))
+    shown = run("report", *runs, "-o", tmp_path / "page.html", "--device", "cpu")
+    assert shown.exit_code == 0, shown.stderr
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Translations: one/run" in page
+    assert "Translations: two/run" in page
