@@ -78,7 +78,7 @@ def translate(
 
     set_threads()
     translator = open_from(context.params)
-    job = None if file is None else _job(context.params, file)
+    job = _job(context.params, file) if file and file.is_file() else None  # a pipe cannot be read again
     with reading(file) as source, writing(output, job) as sink:
         verification = Verification(verify)
         report = _translate(translator, context.params, source, sink, verification)
