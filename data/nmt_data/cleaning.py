@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -66,5 +67,7 @@ def words(text: str) -> int:
 def normalise(text: str) -> str:
     """Text without case, punctuation, compatibility forms and extra spaces: what makes two sentences the same."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(character if character.isalnum() or character.isspace() else " " for character in folded)
-    return " ".join(kept.split()) or " ".join(folded.split())
+    return " ".join(_SIGN.sub(" ", folded).split()) or " ".join(folded.split())
+
+
+_SIGN = re.compile(r"[^\w\s]|_")  # neither a letter or digit nor a space
