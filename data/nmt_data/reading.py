@@ -188,13 +188,12 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[Pair]:
     import pyarrow.parquet as pq
 
     roots = list(dict.fromkeys(column.split(".")[0] for column in columns))
-    number = 0
     try:
         with pq.ParquetFile(path) as table:
             _check_columns(roots, table.schema_arrow.names, path)
-            for batch in table.iter_batches(columns=roots):
-                for number, row in enumerate(batch.to_pylist(), number + 1):  # noqa: B020 - counts on over the batches
-                    yield _cells(row, columns, f"{path}, row {number}")
+            rows = (row for batch in table.iter_batches(columns=roots) for row in batch.to_pylist())
+            for number, row in enumerate(rows, 1):
+                yield _cells(row, columns, f"{path}, row {number}")
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: {error}") from None
 
