@@ -95,7 +95,7 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
 
     output = destination(output)
     if output.exists() and not output.is_file():
-        with output.open("wb") as stream:
+        with explain_full_disk(output), output.open("wb") as stream:
             yield Sink(stream, None, "", 0)
         return
     draft, record = output.with_name(output.name + ".part"), output.with_name(output.name + ".part.json")

@@ -110,6 +110,23 @@ def test_test_sets_of_one_file_name_keep_their_own_translations(trained: Path, t
         assert (twice.exit_code, "two test sets are called test: give each once" in twice.stderr) == (1, True)
 
 
+def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    commands = [
+        ("evaluate", trained, "--save"),
+        ("attend", trained, "--plot"),
+        ("train", trained / "recipe.toml", "--run"),
+        ("reproduce", trained, "--run"),
+        ("study", tmp_path, "--runs"),
+        ("study", tmp_path, "--output"),
+    ]
+    for command in commands:
+        refused = run(*command, tmp_path / "file")
+        assert refused.exit_code == 2, command
+        assert command[-1] in refused.stderr
+    assert (tmp_path / "file").read_bytes() == b""
+
+
 def test_a_test_set_from_the_cache_of_sacrebleu(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name, for the model's languages; what is missing, in whole or in part, is one line."""
 
