@@ -24,7 +24,7 @@ def split_lines(stream: IO[bytes] | Iterable[bytes]) -> Iterator[bytes]:
 
 
 def decode_strict(line: bytes, where: str) -> str:
-    """Text of a line of a corpus.
+    """Text of a line.
 
     Raises:
         DataError: the line is not UTF-8; says where and which byte.
@@ -32,10 +32,8 @@ def decode_strict(line: bytes, where: str) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: byte {error.start + 1} (0x{line[error.start]:02x}) is not valid UTF-8; "
-            "convert the file, or set data.on_bad_text = 'skip' to leave such lines out"
-        ) from None
+        byte = f"byte {error.start + 1} (0x{line[error.start]:02x})"
+        raise DataError(f"{where}: {byte} is not valid UTF-8; convert the file") from None
 
 
 def has_control(text: str) -> bool:

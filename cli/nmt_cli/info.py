@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nmt_cli.console import print_table
 from nmt_cli.options import JsonOption, LatestOption, ModelArgument
+
+if TYPE_CHECKING:
+    from nmt.models import Model
 
 
 def info(model: ModelArgument, as_json: JsonOption = False, latest: LatestOption = False) -> None:
@@ -17,21 +22,54 @@ def info(model: ModelArgument, as_json: JsonOption = False, latest: LatestOption
     loaded = load_model(model, latest)
     tokenizers = loaded.tokenizers
     facts = {
-        "path": str(loaded.path),
         "name": loaded.recipe.name,
-        "family": loaded.recipe.model.kind,
-        "model": loaded.recipe.model.model_dump(mode="json"),
+        "path": str(loaded.path),
+        "files": "verified",
         "direction": f"{loaded.recipe.data.source}-{loaded.recipe.data.target}",
+        "model": loaded.recipe.model.model_dump(mode="json"),
         "parameters": loaded.model.parameter_count,
-        "by_part": {name: sum(p.numel() for p in part.parameters()) for name, part in loaded.model.named_children()},
-        **({"receptive_field": field} if (field := loaded.model.receptive_field) else {}),
+        "by_part": _parameters_by_part(loaded.model),
+        "receptive_field": loaded.model.receptive_field,
         "vocabulary": [tokenizers.source.vocabulary_size, tokenizers.target.vocabulary_size],
         "fingerprints": tokenizers.fingerprints,
-        **{f"card.{key}": value for key, value in loaded.card.items()},
+        "card": loaded.card,
     }
     if as_json:
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    print_table(
-        "", ["", ""], [[key, value if isinstance(value, str) else json.dumps(value)] for key, value in facts.items()]
-    )
+    for line in _lines(facts):
+        typer.echo(line)
+
+
+def _parameters_by_part(model: Model) -> dict[str, int]:
+    """Parameters of each part that has its own; what parts share counts where it comes first."""
+    sizes: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        sizes[name.partition(".")[0]] += parameter.numel()
+    return dict(sizes)
+
+
+def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """A fact a line, under its heading; what is not known is left out."""
+    known = {key: value for key, value in facts.items() if value is not None}
+    width = max(map(len, known), default=0)
+    for key, value in known.items():
+        if isinstance(value, Mapping):
+            yield f"{indent}{key}"
+            yield from _lines(value, indent + "  ")
+        else:
+            yield f"{indent}{key:{width}}  {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.5g}" if abs(value) < 1000 else f"{value:,.0f}"
+        case list() | tuple():
+            return ", ".join(map(_shown, value))
+        case _:
+            return str(value)

@@ -207,10 +207,10 @@ def _decode(line: bytes, where: str, unreadable: Unreadable) -> str | None:
     """Text of a line, or None where it is to be skipped."""
     try:
         return decode_strict(line, where)
-    except DataError:
+    except DataError as error:
         if unreadable.skip:
             return None
-        raise
+        raise DataError(f"{error}, or set data.on_bad_text = 'skip' to leave such lines out") from None
 
 
 def _cells(row: Any, columns: Sequence[str], where: str) -> Pair:

@@ -121,7 +121,7 @@ def test_lines_of_unequal_number_are_refused(card: str) -> None:
 def test_bad_utf8_is_named_or_skipped(card: str) -> None:
     path = Path(card).parent / "train.de"
     path.write_bytes(path.read_bytes().replace(b"Satz 7 ", b"S\xff7 "))
-    with pytest.raises(DataError, match=r"train\.de, line 8: byte 10 \(0xff\) is not valid UTF-8"):
+    with pytest.raises(DataError, match=r"train\.de, line 8: byte 10 \(0xff\) is not valid UTF-8; .* data.on_bad_text"):
         prepare(_recipe(card))
     report = prepare(_recipe(card, on_bad_text="skip")).report["train"]
     assert report["read"] == 60
