@@ -76,6 +76,13 @@ class TestSet:
                 f"{source} has {len(self.source)} lines but {target} has {len(self.target)}; the last line of both is {common}"
             )
 
+    def spread(self, count: int) -> list[int]:
+        """Rows to show: at most so many, from short sources to long ones; blank ones are left out."""
+        filled = [row for row, line in enumerate(self.source) if line]
+        order = sorted(filled, key=lambda row: len(self.source[row].split()))
+        count = min(count, len(order))
+        return [order[(2 * index + 1) * len(order) // (2 * count)] for index in range(count)]
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -236,10 +236,7 @@ def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None
     """A few sentences side by side, from short to long; of two systems, then where they differ most by sentence chrF2."""
     from nmt.significance import largest_differences
 
-    order = sorted(range(len(testset.source)), key=lambda row: (len(testset.source[row].split()), row))
-    _print_rows(
-        "", [order[(2 * index + 1) * len(order) // (2 * _EXAMPLES)] for index in range(_EXAMPLES)], testset, results
-    )
+    _print_rows("", testset.spread(_EXAMPLES), testset, results)
     if len(results) == 2:
         (one, first), (two, second) = results.items()
         wins, losses = largest_differences(second.hypotheses, first.hypotheses, testset.target, _EXAMPLES)

@@ -80,26 +80,19 @@ def gather(
     )
 
 
-def _spread(evaluation: Evaluation, count: int) -> list[int]:
-    """Rows of a test set, from short sources to long ones."""
-    source = evaluation.testset.source
-    order = sorted((row for row in range(len(source)) if source[row]), key=lambda row: (len(source[row].split()), row))
-    return [order[(2 * index + 1) * len(order) // (2 * count)] for index in range(min(count, len(order)))]
-
-
 def _examples(evaluation: Evaluation) -> list[Example]:
     testset = evaluation.testset
-    rows = _spread(evaluation, _SHOWN)
-    return [Example(testset.source[row], testset.target[row], evaluation.hypotheses[row]) for row in rows]
+    return [
+        Example(testset.source[row], testset.target[row], evaluation.hypotheses[row]) for row in testset.spread(_SHOWN)
+    ]
 
 
 def _attention(model: Model, translator: Translator, evaluation: Evaluation) -> list[AttentionMap]:
     if isinstance(translator.recipe.model, RnnConfig) and translator.recipe.model.attention == "none":
         return []
     tokenizers = translator.tokenizers
-    rows = _spread(evaluation, _SEEN)
     maps: list[AttentionMap] = []
-    for row in rows:
+    for row in evaluation.testset.spread(_SEEN):
         source = tokenizers.source.encode([evaluation.testset.source[row]])[0]
         target = tokenizers.target.encode([evaluation.hypotheses[row]])[0]
         with torch.no_grad():

@@ -223,6 +223,14 @@ def test_every_drop_is_counted() -> None:
     assert cleaner.mended == {"control characters": 1}
 
 
+def test_rows_to_show_are_spread_over_the_lengths_each_once() -> None:
+    lines = ["a b c d e", "", "a", "a b c", "a b"]
+    testset = TestSet("test", lines, lines)
+    assert testset.spread(9) == [2, 4, 3, 0]
+    assert testset.spread(2) == [4, 0]
+    assert TestSet("empty", [""], [""]).spread(3) == []
+
+
 def test_planted_leaks_are_found_and_dropped_on_request(tmp_path: Path) -> None:
     testset = TestSet("test", ["Guten Tag .", "Neu"], ["Good day.", "New"])
     train = [("guten tag", "good day!"), ("Guten Tag .", "hello"), ("ganz", "else")]
