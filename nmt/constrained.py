@@ -50,18 +50,17 @@ class Progress:
         return [phrase[0] for index, phrase in enumerate(self.phrases) if index not in self.said]
 
     def after(self, token: int) -> Progress:
-        """With one more token; a phrase that is broken off begins anew."""
-        if self.current is not None and token == self.phrases[self.current][self.position]:
-            return self._advanced(self.current, self.position + 1)
-        for index, phrase in enumerate(self.phrases):
-            if index not in self.said and phrase[0] == token:
-                return self._advanced(index, 1)
-        return Progress(self.phrases, self.said)
-
-    def _advanced(self, index: int, position: int) -> Progress:
-        if position == len(self.phrases[index]):
-            return Progress(self.phrases, self.said | {index})
-        return Progress(self.phrases, self.said, index, position)
+        """With one more token. Phrases may overlap or lie inside of each other; one that is broken off may begin another."""
+        begun = [] if self.current is None else self.phrases[self.current][: self.position]
+        latest = [*begun, token]
+        said = self.said | {
+            index for index, phrase in enumerate(self.phrases) if latest[-len(phrase) :] == list(phrase)
+        }
+        for length in range(len(latest), 0, -1):
+            for index, phrase in enumerate(self.phrases):
+                if index not in said and list(phrase[:length]) == latest[-length:]:
+                    return Progress(self.phrases, said, index, length)
+        return Progress(self.phrases, said)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis.strategies import integers, lists
 
 from nmt.config import SearchConfig
 from nmt.constrained import Progress, constrained_beam_search
@@ -25,6 +27,20 @@ def test_progress_follows_phrases() -> None:
     done = half.after(6).after(7)
     assert done.whole
     assert (done.met, done.wanted(), done.after(9).whole) == (4, [], True)
+
+
+@given(
+    phrases=lists(lists(integers(4, 5), min_size=1, max_size=4), min_size=1, max_size=3),
+    tokens=lists(integers(4, 6), max_size=12),
+)
+def test_progress_knows_what_a_text_contains(phrases: list[list[int]], tokens: list[int]) -> None:
+    """Also of phrases that overlap, repeat themselves or lie inside of each other."""
+    progress = Progress(phrases)
+    for token in tokens:
+        progress = progress.after(token)
+        assert 0 <= progress.met <= sum(map(len, phrases))
+    text = f" {' '.join(map(str, tokens))} "
+    assert progress.said == {index for index, phrase in enumerate(phrases) if f" {' '.join(map(str, phrase))} " in text}
 
 
 @pytest.mark.parametrize("name", ["additive", "transformer", "convolution", "bottleneck"])
