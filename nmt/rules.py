@@ -52,20 +52,24 @@ class MinimumLength:
 
 @dataclass(frozen=True)
 class Prefix:
-    """The translation of each sentence begins with given tokens, whose probability counts as always."""
+    """The translation of each sentence begins with given tokens, whose probability counts as always; then other rules hold."""
 
     prefixes: Sequence[Sequence[int]]
     """Token ids for each sentence of the batch; empty: no prefix."""
+    then: Sequence[Rule] = ()
+    """The other rules: they cannot forbid what a translation must begin with."""
 
     def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
         """See `Rule`."""
         position = extension.history.shape[1]
-        for row, sentence in enumerate(extension.rows):
-            prefix = self.prefixes[sentence]
-            if position < len(prefix):
-                only = log_probabilities[row, prefix[position]].clone()
-                log_probabilities[row] = -torch.inf
-                log_probabilities[row, prefix[position]] = only
+        begun = [(row, self.prefixes[sentence]) for row, sentence in enumerate(extension.rows)]
+        forced = [(row, prefix[position]) for row, prefix in begun if position < len(prefix)]
+        rows, tokens = zip(*forced, strict=True) if forced else ((), ())
+        prices = log_probabilities[rows, tokens]
+        for rule in self.then:
+            rule(log_probabilities, extension)
+        log_probabilities[rows, :] = -torch.inf
+        log_probabilities[rows, tokens] = prices
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ class Translator:
         wanted = self.search.beam if self.search.coverage_penalty else count
         source, lengths = _pad(ids, before=-1, after=EOS)
         source = source.to(self.device)
-        rules = [*self._rules, Prefix(begins)] if any(begins) else self._rules
+        rules = [Prefix(begins, self._rules)] if any(begins) else self._rules
         if self.engine is not None:
             found = self.engine.search(ids, self.search, wanted)
         elif self.options.sampling is not None:

@@ -55,6 +55,17 @@ def test_a_translation_begins_with_its_prefix_and_costs_its_price(name: str) -> 
             assert hypothesis.log_probability == pytest.approx(total, abs=1e-9)
 
 
+def test_no_rule_forbids_a_prefix() -> None:
+    """It may hold what is forbidden, or repeat itself; from its end on the rules hold."""
+    rules = [Forbidden([[7]]), NoRepeatedNgram(2), MinimumLength(4), RepetitionPenalty(2.0)]
+    plain, ruled = (_search("transformer", [Prefix([[7, 8, 7, 8], [9], []], then)]) for then in ((), rules))
+    assert all(found for found in ruled)
+    for item in ruled[0]:
+        assert item.tokens[:4] == [7, 8, 7, 8]
+        assert 7 not in item.tokens[4:]
+    assert ruled[0][0].log_probability <= plain[0][0].log_probability
+
+
 def test_a_prefix_is_kept_by_greedy_search() -> None:
     found = _search("transformer", [Prefix([[7, 8], [9], []])], beam=1, best=1)
     assert found[0][0].tokens[:2] == [7, 8]
