@@ -53,8 +53,14 @@ class CTranslate2Engine:
     """Beam search by CTranslate2, over the same token ids as our own."""
 
     def __init__(self, loaded: LoadedModel, compute_type: str = "float32", threads: int = 0) -> None:
-        """Exports the model into a temporary folder and loads it there; `threads` 0 leaves their number to the library."""
+        """Exports the model into a temporary folder and loads it there; `threads` 0 leaves their number to the library.
+
+        Raises:
+            ConfigError: it cannot be exported, or CTranslate2 does not compute in this type here.
+        """
         library = _library()
+        if compute_type not in (known := library.get_supported_compute_types("cpu")):
+            raise ConfigError(f"CTranslate2 has no {compute_type} on this CPU, only {', '.join(sorted(known))}")
         with tempfile.TemporaryDirectory() as folder:
             export_ctranslate2(loaded, Path(folder) / "model")
             self.translator: Any = library.Translator(

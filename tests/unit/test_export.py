@@ -121,3 +121,8 @@ def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
         Translator(transformer, engine=engine).translate_n_best(["x"], 1, ["y"])
     with pytest.raises(ConfigError, match="GNMT"):
         engine.search([[5, 6]], SearchConfig(length_penalty="gnmt"))
+
+
+def test_a_type_that_it_does_not_have_is_refused(transformer: LoadedModel) -> None:
+    with pytest.raises(ConfigError, match=r"CTranslate2 has no float8 on this CPU, only .*float32"):
+        CTranslate2Engine(transformer, "float8")
