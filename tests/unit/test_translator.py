@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import nmt
 from nmt.checkpoint import load_model
-from nmt.config import SearchConfig
-from nmt.errors import DataError
+from nmt.config import SamplingConfig, SearchConfig
+from nmt.errors import ConfigError, DataError
 from nmt.translation import Options
 from nmt.translator import Translator
 from nmt_data.synthetic import phrasebook
@@ -30,6 +33,48 @@ def test_any_lines_give_as_many(translator: Translator, lines: list[str]) -> Non
     assert len(results) == len(lines)
     assert all(len(text.splitlines()) <= 1 for text in results)
     assert all(text == "" for line, text in zip(lines, results, strict=True) if not line.strip())
+
+
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {"beam": 1},
+    "groups": {"groups": 2},
+    "gnmt": {"length_penalty": "gnmt"},
+    "count": {"stopping": "count"},
+    "minimum": {"min_length": 9},
+    "limit": {"max_length_ratio": 0.0, "max_length_constant": 2},
+    "repeats": {"no_repeat_ngram": 1},
+    "penalty": {"repetition_penalty": 4.0},
+    "coverage": {"coverage_penalty": 0.2},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sampling": {"sampling": SamplingConfig(top_k=2)},
+    "agreement": {"sampling": SamplingConfig(), "mbr": "chrf"},
+    "constrained": {"constrained": True},
+    "forbidden": {"forbidden": ["dog", "the", "."]},
+    "links": {"align": True},
+    "copies": {"replace_unknown": True},
+    "cut": {"max_source": 3},
+    "split": {"max_source": 3, "long_lines": "split"},
+}
+
+
+@pytest.mark.parametrize("prefixes", [None, ["the dog the dog", "", "the"]])
+def test_no_pair_of_options_loses_a_line(trained: Path, prefixes: list[str] | None) -> None:
+    """What two options make of a line is a translation, and blank for a blank line alone; or they are refused together."""
+    loaded = load_model(trained)
+    lines = ["Der Hund schläft heute in Berlin.\tdog", "", "Ich sehe ihn nicht.\tthe dog\tdog"]
+    refused = 0
+    for first, second in itertools.combinations([*SEARCHES, *OPTIONS], 2):
+        search = {"beam": 4, **SEARCHES.get(first, {}), **SEARCHES.get(second, {})}
+        options = {**OPTIONS.get(first, {}), **OPTIONS.get(second, {})}
+        try:
+            translator = Translator(loaded, search=SearchConfig(**search), options=Options(**options))
+        except (ConfigError, ValidationError):
+            refused += 1
+            continue
+        found = [best[0] for best in translator.translate_n_best(lines, 1, prefixes)]
+        assert [item.tokens > 0 for item in found] == [True, False, True], (first, second)
+    assert refused == 4
 
 
 @pytest.mark.slow
