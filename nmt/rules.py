@@ -64,11 +64,11 @@ class Prefix:
         position = extension.history.shape[1]
         begun = [(row, self.prefixes[sentence]) for row, sentence in enumerate(extension.rows)]
         forced = [(row, prefix[position]) for row, prefix in begun if position < len(prefix)]
-        rows, tokens = zip(*forced, strict=True) if forced else ((), ())
+        rows, tokens = torch.tensor(forced, dtype=torch.long, device=log_probabilities.device).view(-1, 2).unbind(1)
         prices = log_probabilities[rows, tokens]
         for rule in self.then:
             rule(log_probabilities, extension)
-        log_probabilities[rows, :] = -torch.inf
+        log_probabilities[rows] = -torch.inf
         log_probabilities[rows, tokens] = prices
 
 

@@ -65,7 +65,7 @@ def test_no_pair_of_options_loses_a_line(trained: Path, prefixes: list[str] | No
     lines = ["Der Hund schläft heute in Berlin.\tdog", "", "Ich sehe ihn nicht.\tthe dog\tdog"]
     refused = 0
     for first, second in itertools.combinations([*SEARCHES, *OPTIONS], 2):
-        search = {"beam": 4, **SEARCHES.get(first, {}), **SEARCHES.get(second, {})}
+        search: dict[str, Any] = {"beam": 4, **SEARCHES.get(first, {}), **SEARCHES.get(second, {})}
         options = {**OPTIONS.get(first, {}), **OPTIONS.get(second, {})}
         try:
             translator = Translator(loaded, search=SearchConfig(**search), options=Options(**options))
