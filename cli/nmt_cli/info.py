@@ -51,7 +51,7 @@ def _parameters_by_part(model: Model) -> dict[str, int]:
 
 def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     """A fact a line, under its heading; what is not known is left out."""
-    known = {key: value for key, value in facts.items() if value is not None}
+    known = {key: value for key, value in facts.items() if value not in (None, {})}
     width = max(map(len, known), default=0)
     for key, value in known.items():
         if isinstance(value, Mapping):
