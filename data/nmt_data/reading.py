@@ -24,7 +24,8 @@ class Unreadable:
     """Count of lines that were left out because they are not UTF-8."""
 
     lines: int = 0
-    skip: bool = False
+    skip: bool | None = None
+    """Whether they are; None: they never may be, as of a test set."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,8 @@ def _decode(line: bytes, where: str, unreadable: Unreadable) -> str | None:
     except DataError as error:
         if unreadable.skip:
             return None
-        raise DataError(f"{error}, or set data.on_bad_text = 'skip' to leave such lines out") from None
+        hint = "" if unreadable.skip is None else ", or set data.on_bad_text = 'skip' to leave such lines out"
+        raise DataError(f"{error}{hint}") from None
 
 
 def _cells(row: Any, columns: Sequence[str], where: str) -> Pair:

@@ -127,6 +127,9 @@ def test_bad_utf8_is_named_or_skipped(card: str) -> None:
     assert report["read"] == 60
     assert report["dropped"] == {"not UTF-8": 1}
     assert report["kept"] == 59
+    (path.parent / "valid.de").write_bytes(b"S\xff\n" * 5)
+    with pytest.raises(DataError, match=r"valid\.de, line 1: byte 2 \(0xff\) is not valid UTF-8; convert the file$"):
+        prepare(_recipe(card, on_bad_text="skip"))
 
 
 def test_a_truncated_archive_is_one_line(tmp_path: Path) -> None:
