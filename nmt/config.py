@@ -310,7 +310,7 @@ class TrainingConfig(Section):
     initialise: str | None = None
     """A bundle, run or checkpoint whose weights training starts from; embeddings go by piece if tokenizers differ."""
     freeze: tuple[str, ...] = ()
-    """Parameters that are not trained, as patterns of their names, such as `encoder*`."""
+    """Modules or parameters that are not trained, by name or pattern, such as `source_embedding` or `encoder*`."""
     recompute: bool = False
     """Computes each layer again in the backward pass instead of keeping its activations: a third more work, less memory."""
     compile: bool = False
@@ -445,7 +445,9 @@ class Recipe(Section):
         if training.r_drop and self.model.kind == "rnn" and self.model.weighting == "hard":
             raise ValueError("training.r_drop compares two passes, and weighting = 'hard' draws another path in each")
         if training.recompute and self.model.kind != "transformer":
-            raise ValueError("training.recompute is for Transformers: a recurrence cannot be cut into layers")
+            raise ValueError(
+                f"training.recompute is for Transformers, whose layers repeat; got model.kind = '{self.model.kind}'"
+            )
         return self
 
 

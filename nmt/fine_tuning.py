@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from nmt.errors import CheckpointError, ConfigError
 from nmt.models import Model
 from nmt.prepared import Tokenizers
 from nmt.tokenizer import Tokenizer
+
+_OF_PIECES = re.compile(r"(?P<side>source|target)_embedding(\.table)?\.weight|output\.(weight|bias)")
 
 
 def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> None:
@@ -37,14 +40,14 @@ def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> None:
 
 
 def freeze(model: Model, patterns: tuple[str, ...]) -> None:
-    """Excludes parameters whose name fits a pattern from training.
+    """Excludes from training the parameters whose name, or that of a module around them, fits a pattern.
 
     Raises:
         ConfigError: a pattern fits no parameter, or nothing is left to train.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:
-        chosen = [name for name in parameters if fnmatchcase(name, pattern)]
+        chosen = [name for name in parameters if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
         if not chosen:
             groups = sorted({name.partition(".")[0] for name in parameters})
             raise ConfigError(f"training.freeze: {pattern!r} fits no parameter; they begin with {', '.join(groups)}")
@@ -69,9 +72,8 @@ def _copy(
     sides: dict[str, tuple[torch.Tensor, torch.Tensor]],
     parent: LoadedModel,
 ) -> None:
-    first = name.partition(".")[0]
-    if first in ("source_embedding", "target_embedding", "output"):
-        ours, theirs = sides["source" if first == "source_embedding" else "target"]
+    if words := _OF_PIECES.fullmatch(name):
+        ours, theirs = sides[words["side"] or "target"]
         if parameter.shape[1:] == weight.shape[1:]:
             parameter[ours] = weight[theirs]
             return

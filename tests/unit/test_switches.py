@@ -19,7 +19,7 @@ from nmt.device import Arithmetic
 from nmt.errors import CheckpointError, ConfigError
 from nmt.fine_tuning import freeze, initialise
 from nmt.loss import consistent_cross_entropy
-from nmt.models import RnnSeq2Seq
+from nmt.models import RnnSeq2Seq, build_model
 from nmt.models.dropout import Dropout, drop_words
 from nmt.models.transformer import Embedding
 from nmt.optim import learning_rate
@@ -247,33 +247,38 @@ def test_fine_tuning_starts_from_the_parents_weights(
     torch.testing.assert_close(dict(child.model.named_parameters()), store.read_weights(parent / "model"))
 
 
-def test_fine_tuning_with_another_tokenizer_copies_matching_pieces(tmp_path: Path, prepared: Prepared) -> None:
-    """Rows of embeddings and output go by piece; new pieces keep their fresh rows."""
+@pytest.mark.parametrize(
+    "model",
+    [None, {"positions": "learned"}, {"kind": "convolution", "embedding": 16, "hidden": 16}],
+    ids=["transformer", "learned", "convolution"],
+)
+def test_fine_tuning_with_another_tokenizer_copies_matching_pieces(
+    tmp_path: Path, prepared: Prepared, model: dict[str, Any] | None
+) -> None:
+    """Rows of embeddings and output go by piece, not those of positions; new pieces keep their fresh rows."""
     parent = tmp_path / "parent"
     parent.mkdir()
-    Trainer(make_recipe(), prepared, parent, CPU).run()
+    recipe = make_recipe(model)
+    Trainer(recipe, prepared, parent, CPU).run()
     lines = ["a b c d e f zebra"] * 3
     tokenizer = Tokenizer.train(lines, make_recipe(tokenizer={"vocabulary": 30}).tokenizer)
-    model = make_model_like(tokenizer)
-    fresh = model.output.weight.detach().clone()
-    initialise(model, Tokenizers(tokenizer, tokenizer), parent)
+    child = build_model(recipe.model, tokenizer.vocabulary_size, tokenizer.vocabulary_size)
+    fresh = child.output.weight.detach().clone()
+    initialise(child, Tokenizers(tokenizer, tokenizer), parent)
     theirs = store.load_model(parent)
     places = {piece: index for index, piece in enumerate(theirs.tokenizers.target.pieces())}
     shared = 0
     for index, piece in enumerate(tokenizer.pieces()):
         expected = theirs.model.output.weight[places[piece]] if piece in places else fresh[index]
         shared += piece in places
-        torch.testing.assert_close(model.output.weight[index], expected)
+        torch.testing.assert_close(child.output.weight[index], expected)
     assert 4 < shared < tokenizer.vocabulary_size
+    positions = store.read_weights(parent / "model")
+    for name, weight in child.named_parameters():
+        if "positions" in name or "learned" in name:
+            torch.testing.assert_close(weight, positions[name])
     with pytest.raises(CheckpointError, match=r"cannot start this model: .* the recipe says"):
         initialise(make_model("transformer", tokenizer.vocabulary_size), Tokenizers(tokenizer, tokenizer), parent)
-
-
-def make_model_like(tokenizer: Tokenizer) -> Any:
-    """The model of `make_recipe` over another vocabulary."""
-    from nmt.models import build_model
-
-    return build_model(make_recipe().model, tokenizer.vocabulary_size, tokenizer.vocabulary_size)
 
 
 def test_frozen_parameters_stay_and_the_others_move(tmp_path: Path, prepared: Prepared) -> None:
@@ -287,6 +292,13 @@ def test_frozen_parameters_stay_and_the_others_move(tmp_path: Path, prepared: Pr
         freeze(trainer.model, ("encodr*",))
     with pytest.raises(ConfigError, match="leaves nothing to train"):
         freeze(trainer.model, ("*",))
+
+
+def test_the_name_of_a_module_freezes_what_is_below_it() -> None:
+    model = make_model("transformer")
+    freeze(model, ("source_embedding", "decoder_layers.1"))
+    for name, part in model.named_parameters():
+        assert part.requires_grad != name.startswith(("source_embedding.", "decoder_layers.1.")), name
 
 
 def test_recomputed_layers_have_the_same_gradients() -> None:
