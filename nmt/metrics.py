@@ -150,6 +150,19 @@ def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], refere
     return buckets
 
 
+class _PlainFloats(Metric):
+    """Resamples without a reference word have a float of Python's, others one of NumPy's: sacreBLEU 2.6 cannot mix them."""
+
+    def _compute_score_from_stats(self, stats: Sequence[float]) -> Any:
+        return super()._compute_score_from_stats([float(value) for value in stats])  # type: ignore[safe-super]
+
+
+class _Chrf(_PlainFloats, CHRF): ...
+
+
+class _Ter(_PlainFloats, TER): ...
+
+
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if len(hypotheses) != len(references):
         raise DataError(f"{len(hypotheses)} translations but {len(references)} references: they must be as many")
@@ -171,9 +184,9 @@ def _score_one(
             # Who asks for no tokenisation knows that the text is tokenised: no warning.
             scorer = BLEU(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")
         case "chrf2":
-            scorer = CHRF(lowercase=lowercase)
+            scorer = _Chrf(lowercase=lowercase)
         case "ter":
-            scorer = TER()  # sacreBLEU's default ignores case
+            scorer = _Ter()  # sacreBLEU's default ignores case
     result = scorer.corpus_score(list(hypotheses), [list(references)], n_bootstrap=resamples)
     signature = str(scorer.get_signature())
     details = json.loads(result.format(width=6, signature=signature, is_json=True))

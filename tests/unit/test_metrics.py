@@ -55,6 +55,12 @@ def test_unequal_or_empty_sides_are_refused() -> None:
         bleu([], [])
 
 
+def test_few_lines_and_empty_references_are_scored() -> None:
+    """Some resamples of these hold no reference word at all."""
+    for item in score(["a b", "x", ""], ["a b", "", ""]):
+        assert item.low <= item.value <= item.high
+
+
 def test_buckets_share_out_all_sentences() -> None:
     sources = ["w " * (index + 1) for index in range(len(REFERENCES))]
     buckets = bleu_by_length(sources, HYPOTHESES, REFERENCES)
