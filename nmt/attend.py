@@ -88,7 +88,7 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
         target = translator.translate([source])[0]
     ids = [translator.encode(source), translator.encode_target(target)]
     if not ids[0] or not ids[1]:
-        raise DataError("attention needs words on both sides")
+        raise DataError("attention needs words on both sides; the source or the translation has none")
     maps = translator.attention_maps(*ids)  # (L, H, T + 1, S + 1) over pieces
     pieces = translator.tokenizers.source.id_to_pieces(ids[0]), translator.tokenizers.target.id_to_pieces(ids[1])
     numbers = [word_numbers(part) for part in pieces]

@@ -45,7 +45,7 @@ def freeze(model: Model, patterns: tuple[str, ...]) -> None:
     Raises:
         ConfigError: a pattern fits no parameter, or nothing is left to train.
     """
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters(remove_duplicate=False))  # a shared table by each of its names
     for pattern in patterns:
         chosen = [name for name in parameters if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
         if not chosen:

@@ -117,6 +117,7 @@ def _show(
 ) -> None:
     from nmt.alignment import pharaoh
     from nmt.attend import END, attend
+    from nmt.errors import DataError
     from nmt.report.heat_map import blocks, plot_attention
 
     if plot is not None:
@@ -125,7 +126,12 @@ def _show(
         if not source.split() or (target is not None and not target.split()):
             typer.echo("")  # as many lines or pictures as there were
             continue
-        seen = attend(translator, source, target)
+        try:
+            seen = attend(translator, source, target)
+        except DataError as error:  # the model's own translation may be empty
+            note(f"line {number}: {error}")
+            typer.echo("")
+            continue
         weights = seen.chosen(layer, head, shifted)
         ends = [] if shifted else [END]
         columns, rows = [*seen.source, *ends], [*seen.target, *ends]
@@ -223,11 +229,13 @@ def _attend(translator: Translator, source: str, target: str, number: int) -> At
     """Attention of a pair whose words were numbered by annotators.
 
     Raises:
-        DataError: the model counts other words than they did.
+        DataError: a side is empty, or the model counts other words than they did.
     """
     from nmt.attend import attend
     from nmt.errors import DataError
 
+    if not source.split() or not target.split():
+        raise DataError(f"pair {number}: a side has no words")
     seen = attend(translator, source, target)
     counts = len(seen.source), len(seen.target)
     if counts != (expected := (len(source.split()), len(target.split()))):

@@ -17,6 +17,7 @@ from sacrebleu.dataset.base import Dataset
 from command import run
 from nmt.recipes import recipe_to_toml
 from nmt.text import read_lines, write_lines
+from nmt.translator import Translator
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
 
@@ -277,6 +278,15 @@ def test_attend_shows_links_pictures_and_error_rates(trained: Path, tmp_path: Pa
         r"layer 1, head 1, shifted, each target word +\d", run("attend", trained, *gold, "--head", "1").stdout
     )
     assert "--head must be between 1 and 1, got 7" in run("attend", trained, *gold, "--head", "7").output
+
+
+def test_attend_goes_on_after_an_empty_translation(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Translator, "translate", lambda _, lines: ["" if line == "ein" else "a dog" for line in lines])
+    shown = run("attend", trained, "--format", "pharaoh", stdin=b"ein\nein Hund\n")
+    assert shown.exit_code == 0
+    assert "line 1: attention needs words on both sides" in shown.stderr
+    empty, links, _ = shown.stdout.split("\n")
+    assert (empty, links != "") == ("", True)
 
 
 def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> None:

@@ -299,6 +299,9 @@ def test_the_name_of_a_module_freezes_what_is_below_it() -> None:
     freeze(model, ("source_embedding", "decoder_layers.1"))
     for name, part in model.named_parameters():
         assert part.requires_grad != name.startswith(("source_embedding.", "decoder_layers.1.")), name
+    shared = make_model("additive-lstm")
+    freeze(shared, ("source_embedding",))
+    assert not shared.output.weight.requires_grad
 
 
 def test_recomputed_layers_have_the_same_gradients() -> None:
