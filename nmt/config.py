@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+
+def _file_name(text: str) -> str:
+    if not text.strip() or text.startswith(".") or set(text) & set("/:"):
+        raise ValueError(f"names files, so it must not be empty, begin with a dot or hold / or :, got {text!r}")
+    return text
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Tokenization = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"]
 """sacreBLEU's ways to split words; `none` is for text that is tokenised already."""
@@ -390,7 +398,7 @@ class SamplingConfig(Section):
 class Recipe(Section):
     """Everything that decides what is trained and how."""
 
-    name: str
+    name: FileName
     """Names the run folder and the reports."""
     seed: int = 1
     """Seed of initialisation, dropout and data order."""

@@ -54,7 +54,7 @@ def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{origin}: {_explain(item)}" for item in error.errors())) from None
+        raise ConfigError(explain(error, Recipe, f"{origin}: ")) from None
 
 
 def parse_search(base: SearchConfig, changes: Mapping[str, object]) -> SearchConfig:
@@ -83,6 +83,11 @@ def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
         ConfigError: naming each wrong option.
     """
     return _parse_section(TokenizerConfig, values)
+
+
+def explain(error: ValidationError, section: type[BaseModel], origin: str = "") -> str:
+    """All that is wrong with the values of a section, a line each: where, which key, and the nearest known name."""
+    return "\n".join(origin + _explain(item, section) for item in error.errors())
 
 
 def recipe_to_toml(recipe: Recipe) -> str:
@@ -114,7 +119,7 @@ def _parse_section(section: type[SectionType], values: dict[str, Any]) -> Sectio
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+        raise ConfigError(explain(error, section)) from None
 
 
 def _fields(section: type[BaseModel], prefix: str) -> list[str]:
@@ -127,7 +132,7 @@ def _fields(section: type[BaseModel], prefix: str) -> list[str]:
     return names
 
 
-def _explain(item: Any) -> str:
+def _explain(item: Any, section: type[BaseModel]) -> str:
     """One validation error as a sentence that names the key."""
     # pydantic names the members of a union in the location: "constrained-int", say.
     location = [str(part) for part in item["loc"] if str(part) not in FAMILIES and re.fullmatch(r"\w+", str(part))]
@@ -135,7 +140,7 @@ def _explain(item: Any) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     match item["type"]:
         case "extra_forbidden":
-            return f"unknown key {key}{_suggest(location[-1], _known_keys(item['loc'][:-1]))}"
+            return f"unknown key {key}{_suggest(location[-1], _known_keys(section, item['loc'][:-1]))}"
         case "missing":
             return f"{key} is missing"
         case "union_tag_invalid" | "union_tag_not_found":
@@ -153,8 +158,7 @@ def _quoted(item: Any) -> list[str]:
     return [part for part in str(item["ctx"]["expected"]).split("'") if part.strip(", ") not in ("", "or")]
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    section: type[BaseModel] = Recipe
+def _known_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     for part in location:
         if part in FAMILIES:
             section = FAMILIES[part]

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from nmt.config import Section
 from nmt.errors import ConfigError
 from nmt.evaluation import Evaluation
+from nmt.recipes import explain
 
 EXPECTED = "expected.json"
 
@@ -54,8 +55,7 @@ def load_expectations(folder: Path) -> list[Expectation]:
     try:
         return _EXPECTATIONS.validate_json(path.read_bytes())
     except ValidationError as error:
-        details = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise ConfigError(f"{path}: {details}") from None
+        raise ConfigError(explain(error, Expectation, f"{path}: ")) from None
 
 
 def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> list[Verdict]:

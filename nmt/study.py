@@ -17,6 +17,7 @@ from nmt.config import Section
 from nmt.errors import ConfigError
 from nmt.files import atomic_write, write_json
 from nmt.metrics import Bucket, Score
+from nmt.recipes import explain
 
 STUDY, RESULTS = "study.toml", "results"
 
@@ -62,8 +63,7 @@ def load_study(folder: Path) -> Study:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError(explain(error, Study, f"{path}: ")) from None
 
 
 @dataclass(frozen=True)

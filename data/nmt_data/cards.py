@@ -10,8 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from nmt.config import Section, Tokenization
+from nmt.config import FileName, Section, Tokenization
 from nmt.errors import DataError
+from nmt.recipes import explain
 
 _CARDS = Path(__file__).parent / "cards"
 
@@ -23,7 +24,7 @@ class Hub(Section):
     """Repository, for example `bentrevett/multi30k`."""
     configuration: str | None = None
     """Name of the configuration, if it has several; may hold {source} and {target}."""
-    splits: dict[str, str]
+    splits: dict[FileName, str]
     """Split of the hub for each split of the card."""
     columns: dict[str, str]
     """Column of each language; a dot goes into a nested column (`translation.de`)."""
@@ -39,7 +40,7 @@ class Holdout(Section):
 class Card(Section):
     """Description of one corpus."""
 
-    name: str
+    name: FileName
     title: str
     """One line about what it is."""
     licence: str
@@ -47,7 +48,7 @@ class Card(Section):
     languages: tuple[str, ...]
     tokenize: Tokenization = "13a"
     """How sacreBLEU splits words of this corpus; `none` where the text is tokenised already."""
-    splits: dict[str, str] = Field(default_factory=dict)
+    splits: dict[FileName, str] = Field(default_factory=dict)
     """File of each split: `{language}` for one file a language, else .tsv, .jsonl or .parquet; any of them .gz or .xz."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Column of each language in .tsv (a number from 1), .jsonl and .parquet; its own name if left out."""
@@ -100,11 +101,14 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> Card:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {error}") from None
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise DataError("\n".join(lines)) from None
+        raise DataError(explain(error, Card, f"{path}: ")) from None
     for key, language in zip(("source", "target"), languages or (), strict=False):
         if language not in card.languages:
             raise DataError(f"data.{key} = {language!r}: {card.name} has {', '.join(card.languages)}")
+    if languages and languages[0] == languages[1]:
+        raise DataError(
+            f"data.source and data.target are both {languages[0]!r}; {card.name} has {', '.join(card.languages)}"
+        )
     return card
 
 

@@ -215,6 +215,8 @@ def _hold_out(train: list[Pair], card: Card) -> tuple[list[Pair], list[TestSet]]
     wanted = {name: count for name, count in card.holdout.model_dump().items() if count}
     if not wanted:
         return train, []
+    if sum(wanted.values()) >= len(train):
+        raise DataError(f"corpus {card.name}: holdout wants {sum(wanted.values())} of only {len(train)} pairs")
     order = sorted(range(len(train)), key=lambda row: hashlib.sha256(normalise(train[row][0]).encode()).digest())
     testsets: list[TestSet] = []
     start = 0

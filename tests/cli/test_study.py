@@ -97,7 +97,7 @@ def test_a_study_that_is_wrong_is_refused(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text('title = "x"\ntestset = "test"\nsystems = []\nsed = 1\n')
     result = run("study", tmp_path)
     assert result.exit_code == 1
-    assert "sed: Extra inputs" in result.output
+    assert "unknown key sed (did you mean seeds?)" in result.output
     assert "systems: " in result.output
 
 

@@ -33,6 +33,7 @@ def recipe_file(tmp_path: Path) -> Path:
         ),
         ("model.attention=dot", "dot attention needs equal widths, got state 256 and encoder 512"),
         ("model.dropout=1.5", "model.dropout"),
+        ("name=../x", "name: names files, so it must not be empty, begin with a dot or hold / or :, got '../x'"),
         ("nonsense", "--set nonsense: expected key=value"),
         ("name.first=x", "--set name.first=x: name is a value, not a section"),
     ],

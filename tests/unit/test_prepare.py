@@ -268,9 +268,19 @@ def test_a_wrong_card_or_language_is_named(card: str) -> None:
         load_card("runs/mine.toml")
     with pytest.raises(DataError, match=r"data\.source = 'fr': mine has de, en"):
         load_card(card, ("fr", "en"))
-    Path(card).write_text("name = 3")
-    with pytest.raises(DataError, match="title"):
+    with pytest.raises(DataError, match=r"data\.source and data\.target are both 'de'"):
+        load_card(card, ("de", "de"))
+    Path(card).write_text('name = "mine"\nlicense = "none"\n[splits]\ntrain = "a"\n"news/20" = "b"')
+    with pytest.raises(DataError) as error:
         load_card(card)
+    for part in ("title is missing", "unknown key license (did you mean licence?)", "splits: names files", "'news/20'"):
+        assert part in str(error.value)
+
+
+def test_a_holdout_of_all_pairs_is_refused(card: str, tmp_path: Path) -> None:
+    _card(tmp_path, '[splits]\ntrain = "train.{language}"\n[holdout]\nvalid = 50000\n')
+    with pytest.raises(DataError, match=r"holdout wants 50000 of only \d+ pairs"):
+        prepare(_recipe(card))
 
 
 def test_all_shipped_cards_are_right() -> None:
