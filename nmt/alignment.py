@@ -10,20 +10,26 @@ import torch
 from torch import Tensor
 
 from nmt.errors import DataError
+from nmt.tokenizer import WORD_MARK
 
 # T target tokens, S source tokens, I source words, J target words
 
 Link = tuple[int, int]
 """A source word and a target word, from 0."""
 
-_WORD_START = "\u2581"
 
+def word_numbers(pieces: Sequence[str], unknown: Sequence[bool] = ()) -> list[int]:
+    """The word that each piece belongs to, from 0; a piece that starts with the word mark begins a new one.
 
-def word_numbers(pieces: Sequence[str]) -> list[int]:
-    """The word that each piece belongs to, from 0; a piece that starts with the word mark begins a new one."""
+    Args:
+        pieces: of a line as they stand in it, or of a translation.
+        unknown: of a translation, whether each is the unknown token, which then is a word of its own.
+    """
     numbers: list[int] = []
-    for piece in pieces:
-        begins = piece.startswith(_WORD_START) or not numbers
+    for index, piece in enumerate(pieces):
+        begins = index == 0 or piece.startswith(WORD_MARK)
+        if unknown and index:
+            begins |= unknown[index - 1] or (unknown[index] and pieces[index - 1] != WORD_MARK)
         numbers.append((numbers[-1] if numbers else -1) + begins)
     return numbers
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nmt.alignment import Link, grow_diagonal, merge_words, word_numbers
 from nmt.errors import ConfigError, DataError
+from nmt.tokenizer import WORD_MARK
 from nmt.translator import Translator
 
 # L layers, H heads, I source words, J target words
@@ -87,15 +88,16 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
     if target is None:
         target = translator.translate([source])[0]
     ids = [translator.encode(source), translator.encode_target(target)]
-    if not ids[0] or not ids[1]:
+    pieces, tag = translator.source_pieces(source)
+    written = translator.target_pieces(target)
+    if not pieces or not written:
         raise DataError("attention needs words on both sides; the source or the translation has none")
-    maps = translator.attention_maps(*ids)  # (L, H, T + 1, S + 1) over pieces
-    pieces = translator.tokenizers.source.id_to_pieces(ids[0]), translator.tokenizers.target.id_to_pieces(ids[1])
-    numbers = [word_numbers(part) for part in pieces]
+    maps = translator.attention_maps(*ids)[..., tag:]  # (L, H, T + 1, S + 1) over pieces
+    numbers = [word_numbers(part) for part in (pieces, written)]
     with_end = [[*part, part[-1] + 1] for part in numbers]
     return Attention(
-        source=_words(pieces[0], numbers[0]),
-        target=_words(pieces[1], numbers[1]),
+        source=_words(pieces, numbers[0]),
+        target=_words(written, numbers[1]),
         maps=merge_words(maps, *with_end),
         shifted=merge_words(maps[:, :, 1:], *numbers),
         layer=translator.aligning_layer(shifted=False),
@@ -107,5 +109,5 @@ def _words(pieces: Sequence[str], numbers: Sequence[int]) -> list[str]:
     """The words that pieces make."""
     words = [""] * (numbers[-1] + 1)
     for piece, number in zip(pieces, numbers, strict=True):
-        words[number] += piece.replace("\u2581", "")
+        words[number] += piece.replace(WORD_MARK, "")
     return words

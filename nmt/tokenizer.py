@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nmt.config import TokenizerConfig
 from nmt.errors import CheckpointError, DataError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
+WORD_MARK = "\u2581"  # begins a word
 _MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character": "char"}
 
 
@@ -100,8 +102,13 @@ class Tokenizer:
         return [self._processor.id_to_piece(token) for token in ids]
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
-        """Token ids of each line, without special tokens."""
-        return self._processor.encode(list(lines))
+        """Token ids of each line, without special tokens; each unknown word is one."""
+        found: list[list[int]] = self._processor.encode(list(lines))
+        for row, ids in enumerate(found):
+            if UNK in ids:
+                pieces = self._processor.encode(lines[row], out_type=str)
+                found[row] = [token for token, piece in zip(ids, pieces, strict=True) for _ in self._words(piece)]
+        return found
 
     def encode_with_dropout(self, lines: Sequence[str], probability: float, seed: int) -> list[list[int]]:
         """Token ids of each line with merges left out at random: BPE-dropout (Provilkov et al. 2020)."""
@@ -111,8 +118,12 @@ class Tokenizer:
         )
 
     def encode_pieces(self, lines: Sequence[str]) -> list[list[str]]:
-        """Tokens of each line, as text."""
-        return self._processor.encode(list(lines), out_type=str)
+        """Tokens of each line as they stand in it, unknown ones too.
+
+        SentencePiece makes one token of unknown words in a row; here each is one.
+        """
+        found: list[list[str]] = self._processor.encode(list(lines), out_type=str)
+        return [[part for piece in pieces for part in self._words(piece)] for pieces in found]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Text of each sequence of token ids; never holds a line break."""
@@ -122,6 +133,12 @@ class Tokenizer:
     def decode_pieces(self, pieces: Sequence[Sequence[str]]) -> list[str]:
         """Text of each sequence of tokens given as text."""
         return [self._processor.decode(list(sequence)) for sequence in pieces]
+
+    def _words(self, piece: str) -> list[str]:
+        """A token, or the words that an unknown one runs together."""
+        if WORD_MARK in piece[1:] and self._processor.piece_to_id(piece) == UNK:
+            return re.findall(f"{WORD_MARK}?[^{WORD_MARK}]+", piece) or [piece]
+        return [piece]
 
 
 def _reason(error: Exception) -> str:

@@ -29,7 +29,7 @@ from nmt.sampling import sample
 from nmt.search import Hypothesis, beam_search, configured_rules, score_targets
 from nmt.shortlist import Shortlist, Shortlisted
 from nmt.text import clean_line, split_long
-from nmt.tokenizer import BOS, EOS, PAD, UNK, language_tag
+from nmt.tokenizer import BOS, EOS, PAD, UNK, WORD_MARK, language_tag
 from nmt.translation import Options, Report, TargetScore, Translation
 
 
@@ -122,7 +122,7 @@ class Translator:
         if self.options.constrained:
             lines, required = zip(*(line.partition("\t")[::2] for line in lines), strict=True) if lines else ((), ())
             phrases = [self._required(text) for text in required]
-        ids, owners = self._encode_source(lines)
+        ids, owners, texts = self._encode_source(lines)
         starts = [[]] * len(lines) if prefixes is None else self.tokenizers.target.encode(self._cleaned(prefixes))
         parts: list[list[Translation]] = [[] for _ in ids]
         filled = [index for index, tokens in enumerate(ids) if tokens]
@@ -135,7 +135,7 @@ class Translator:
             sources = [ids[row] for row in rows]
             wanted = self.search.beam if self.options.mbr else count
             hypotheses = self.search_batch(sources, wanted, begins, [first + owners[row] for row in rows], wished)
-            found = self._to_text(sources, hypotheses)
+            found = self._to_text(sources, hypotheses, [texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = self._by_agreement(translations)[:count] if self.options.mbr else translations
         return _joined(parts, owners, len(lines))
@@ -200,6 +200,17 @@ class Translator:
         """Target tokens of a line."""
         return self.tokenizers.target.encode(self._cleaned([line]))[0]
 
+    def source_pieces(self, line: str) -> tuple[list[str], int]:
+        """Source tokens of a line as they stand in it, and how many tokens come before them: a tag that it does not have."""
+        (cleaned,) = self._cleaned([self._tokenisable(line)])
+        tagged = self._tagged(cleaned)
+        tag = len(self.tokenizers.source.encode([self._tag])[0]) if tagged != cleaned else 0
+        return self.tokenizers.source.encode_pieces([tagged])[0][tag : self.options.max_source], tag
+
+    def target_pieces(self, line: str) -> list[str]:
+        """Target tokens of a line as they stand in it."""
+        return self.tokenizers.target.encode_pieces(self._cleaned([line]))[0]
+
     def attention_maps(self, source: list[int], target: list[int]) -> torch.Tensor:
         """(L, H, T + 1, S + 1) attention of each layer and head while each of the target tokens, and the end, is predicted.
 
@@ -249,16 +260,18 @@ class Translator:
         return [tokens for tokens in self.tokenizers.target.encode(self._cleaned(text.split("\t"))) if tokens]
 
     def _tokens(self, lines: Sequence[str]) -> list[list[int]]:
-        # A giant line is cut before it is tokenised: no token of text is longer than its characters are many.
-        limit = self.options.max_source * 32
-        return self._source_ids([line[:limit] for line in lines])
+        return self._source_ids([self._tokenisable(line) for line in lines])
+
+    def _tokenisable(self, line: str) -> str:
+        """A giant line is cut before it is tokenised: no token of text is longer than its characters are many."""
+        return line[: self.options.max_source * 32]
 
     def _source_ids(self, lines: Sequence[str]) -> list[list[int]]:
         """Token ids of sources; where the model translates into several languages, behind the tag of the one wanted."""
-        cleaned = self._cleaned(lines)
-        if self._tag:
-            cleaned = [f"{self._tag} {line}" if line and not line.startswith("<2") else line for line in cleaned]
-        return self.tokenizers.source.encode(cleaned)
+        return self.tokenizers.source.encode([self._tagged(line) for line in self._cleaned(lines)])
+
+    def _tagged(self, line: str) -> str:
+        return f"{self._tag} {line}" if self._tag and line and not line.startswith("<2") else line
 
     def _language_tag(self) -> str:
         """What sources begin with if they do not say so themselves; empty for a model of one language."""
@@ -268,22 +281,24 @@ class Translator:
             raise ConfigError(f"this model translates into {', '.join(languages)}, not into {wanted}")
         return language_tag(wanted or data.target) if data.tag_target else ""
 
-    def _encode_source(self, lines: Sequence[str]) -> tuple[list[list[int]], list[int]]:
-        """Token ids of the lines, or of the parts of lines that are split, and the line of each."""
+    def _encode_source(self, lines: Sequence[str]) -> tuple[list[list[int]], list[int], list[str]]:
+        """Token ids of the lines, or of the parts of lines that are split, the line of each and its text."""
         self.report.lines += len(lines)
         ids: list[list[int]] = []
         owners: list[int] = []
+        texts: list[str] = []
         for index, (line, tokens) in enumerate(zip(lines, self._tokens(lines), strict=True)):
             self.report.blank += not tokens
             too_long = len(tokens) > self.options.max_source
-            parts = [tokens]
+            parts, pieces = [tokens], [line]
             if too_long and self.options.long_lines == "split":
                 self.report.source_split += 1
                 pieces = split_long(clean_line(line), self._fits)
                 parts = [self._cut(part) for part in self._source_ids(pieces)]
             ids += [self._cut(part) for part in parts]
             owners += [index] * len(parts)
-        return ids, owners
+            texts += pieces
+        return ids, owners, texts
 
     def _fits(self, text: str) -> bool:
         return len(self._source_ids([text])[0]) <= self.options.max_source
@@ -327,7 +342,9 @@ class Translator:
         )
         return values.double().sum(1).tolist()
 
-    def _to_text(self, ids: list[list[int]], found: list[list[Hypothesis]]) -> list[list[Translation]]:
+    def _to_text(
+        self, ids: list[list[int]], found: list[list[Hypothesis]], lines: list[str]
+    ) -> list[list[Translation]]:
         self.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
         flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
         texts = iter(self.tokenizers.target.decode([hypothesis.tokens for hypothesis in flat]))
@@ -341,7 +358,9 @@ class Translator:
         if self.options.needs_attention:
             for index, weights in enumerate(self._attention(ids, found)):
                 for rank, item in enumerate(found[index]):
-                    translations[index][rank] = self._linked(translations[index][rank], ids[index], item, weights[rank])
+                    translations[index][rank] = self._linked(
+                        translations[index][rank], lines[index], item, weights[rank]
+                    )
         return translations
 
     def _by_agreement(self, drawn: list[Translation]) -> list[Translation]:
@@ -351,28 +370,25 @@ class Translator:
         best = {item.text: dataclasses.replace(item, score=value) for item, value in reversed(ranked)}
         return list(best.values())[::-1]
 
-    def _linked(
-        self, translation: Translation, source: list[int], item: Hypothesis, weights: torch.Tensor
-    ) -> Translation:
+    def _linked(self, translation: Translation, source: str, item: Hypothesis, weights: torch.Tensor) -> Translation:
         """With links between words, or unknown words replaced, from the attention (T, S) of one hypothesis."""
-        source_pieces = self.tokenizers.source.id_to_pieces(source)
-        target_pieces = self.tokenizers.target.id_to_pieces(item.tokens)
-        words = word_numbers(source_pieces)
+        pieces, tag = self.source_pieces(source)
+        weights = weights[: len(item.tokens), tag : tag + len(pieces)]
+        written, words = self.tokenizers.target.id_to_pieces(item.tokens), word_numbers(pieces)
+        unknown = [token == UNK for token in item.tokens]
         text = translation.text
-        if self.options.replace_unknown and UNK in item.tokens:
-            best = weights[: len(target_pieces), : len(source_pieces)].argmax(1).tolist()
+        if self.options.replace_unknown and any(unknown) and pieces:
+            seen = [words[place] for place in weights.argmax(1).tolist()]
             copied = self.tokenizers.source.decode_pieces(
-                [
-                    [piece for piece, word in zip(source_pieces, words, strict=True) if word == words[place]]
-                    for place in best
-                ]
+                [[piece for piece, word in zip(pieces, words, strict=True) if word == chosen] for chosen in seen]
             )
-            pieces = [
-                "\u2581" + word if token == UNK else piece
-                for token, piece, word in zip(item.tokens, target_pieces, copied, strict=True)
+            said = [
+                f"{WORD_MARK}{word}{WORD_MARK}" if new else piece
+                for new, piece, word in zip(unknown, written, copied, strict=True)
             ]
-            text = clean_line("".join(pieces).replace("\u2581", " ").strip())
-        links = align_words(weights, words, word_numbers(target_pieces)) if self.options.align else None
+            (text,) = self.tokenizers.target.decode_pieces([said])
+            text = clean_line(" ".join(text.replace(WORD_MARK, " ").split()))
+        links = align_words(weights, words, word_numbers(written, unknown)) if self.options.align else None
         return dataclasses.replace(translation, text=text, alignment=links)
 
 

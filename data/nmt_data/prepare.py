@@ -107,6 +107,8 @@ def _fingerprint(recipe: Recipe, parts: Sequence[_Part]) -> str:
     mixing = {"weight", "temperature"}  # decide on what is drawn from the corpora, not on what they hold
     data = recipe.data.model_dump(mode="json", exclude={*mixing, *(() if recipe.data.more else ("more", "tag_target"))})
     tokenizer = recipe.tokenizer.model_dump(mode="json")
+    if recipe.tokenizer.kind == "word":
+        tokenizer["unknown"] = "each"  # once it was one token for those in a row
     more = {"more": cards[1:], "tags": recipe.data.tag_target} if recipe.data.more or recipe.data.tag_target else {}
     return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, **cards[0], **more})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -16,9 +18,14 @@ from nmt.alignment import (
 )
 from nmt.attend import Attention, attend
 from nmt.checkpoint import LoadedModel
+from nmt.config import TokenizerConfig
 from nmt.errors import ConfigError, DataError
-from nmt.prepared import Prepared
+from nmt.models import build_model
+from nmt.prepared import Prepared, Tokenizers
 from nmt.report.heat_map import blocks
+from nmt.search import Hypothesis
+from nmt.tokenizer import UNK, Tokenizer
+from nmt.translation import Options
 from nmt.translator import Translator
 from tiny import FAMILIES, make_recipe
 
@@ -65,8 +72,6 @@ def test_the_diagonal_links_each_target_word_once() -> None:
 @pytest.mark.parametrize("name", [name for name in FAMILIES if not name.startswith("bottleneck")])
 def test_every_family_shows_its_layers_and_heads(name: str, prepared: Prepared) -> None:
     """Attention of each layer and head adds up to one for each word (a Gaussian window: to less), end counted."""
-    from nmt.models import build_model
-
     torch.manual_seed(0)
     size = prepared.tokenizers.source.vocabulary_size
     model = build_model(FAMILIES[name], size, size).eval()
@@ -85,6 +90,30 @@ def test_every_family_shows_its_layers_and_heads(name: str, prepared: Prepared) 
     assert seen.entropy.shape == (layers, heads)
     assert {target for _, target in seen.links()} == {0, 1, 2}
     torch.testing.assert_close(seen.shifted, seen.maps[:, :, 1:, :4])
+
+
+def test_unknown_words_are_words(tmp_path: Path) -> None:
+    """Each is copied from the word attended to, as it stands in the source, and links count it; a tag is no word."""
+    lines = ["der Hund und die Katze"] * 3
+    tokenizer = Tokenizer.train(lines, TokenizerConfig(kind="word", vocabulary=30, user_symbols=("<2en>",)))
+    data = {"corpus": "x", "source": "de", "target": "en", "tag_target": True}
+    model = build_model(FAMILIES["additive"], tokenizer.vocabulary_size, tokenizer.vocabulary_size).eval()
+    loaded = LoadedModel(model, Tokenizers(tokenizer, tokenizer), make_recipe(data=data), tmp_path, {})
+    translator = Translator(loaded, options=Options(align=True, replace_unknown=True))
+    said = [UNK, *tokenizer.encode(["und"])[0], UNK]
+    line = "Kater und Zwiebeln"
+    tag = len(translator.encode(line)) - 3
+    assert tag > 0
+    maps = torch.eye(4 + tag)[None, [tag + 2, tag + 1, tag, tag + 3]]  # the source read backwards, then its end
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translator, "search_batch", lambda *_: [[Hypothesis(said, -1.0, -1.0, cut=False)]])
+        patch.setattr(translator.model, "attention", lambda *_: maps)
+        found = translator.translate_n_best([line], 1)[0][0]
+    assert found.text == "Zwiebeln und Kater"
+    assert found.alignment == [(2, 0), (1, 1), (0, 2)]
+    seen = attend(translator, line, "Kater Kater")
+    assert seen.source == ["Kater", "und", "Zwiebeln"]
+    assert seen.maps.shape[2:] == (3, 4)
 
 
 def test_links_go_from_either_side() -> None:

@@ -151,6 +151,8 @@ def test_a_fixed_vector_has_no_attention() -> None:
 def test_words_are_linked_by_the_sum_of_their_pieces() -> None:
     assert word_numbers(["\u2581a", "b", "\u2581c", "d", "e"]) == [0, 0, 1, 1, 1]
     assert word_numbers(["b", "\u2581c"]) == [0, 1]
+    said, unknown = ["<unk>", "a", "\u2581", "<unk>", "<unk>", "\u2581b"], [True, False, False, True, True, False]
+    assert word_numbers(said, unknown) == [0, 1, 2, 2, 3, 4]
     weights = torch.tensor([[0.3, 0.3, 0.4], [0.1, 0.1, 0.8]])
     assert align_words(weights, [0, 0, 1], [0, 1]) == [(0, 0), (1, 1)]
     assert align_words(weights, [0, 0, 1], [0, 0]) == [(1, 0)]

@@ -42,6 +42,16 @@ def test_byte_fallback_spells_what_it_never_saw() -> None:
     assert TOKENIZER.decode(TOKENIZER.encode(["猫"])) == ["猫"]
 
 
+def test_each_unknown_word_is_one_token() -> None:
+    """SentencePiece alone makes one token of those in a row."""
+    tokenizer = Tokenizer.train(LINES, TokenizerConfig(kind="word", vocabulary=300))
+    line = "der Kater und die <s> Zwiebel Katze \u2581\u2581"
+    (pieces,), (ids,) = tokenizer.encode_pieces([line]), tokenizer.encode([line])
+    assert pieces == [f"\u2581{word}" for word in ["der", "Kater", "und", "die", "<s>", "Zwiebel", "Katze"]]
+    known = {piece: index for index, piece in enumerate(tokenizer.pieces())}
+    assert ids == [known.get(piece, UNK) for piece in pieces]
+
+
 def test_training_twice_gives_the_same_vocabulary() -> None:
     config = TokenizerConfig(kind="unigram", vocabulary=50)
     assert Tokenizer.train(LINES, config).fingerprint == Tokenizer.train(LINES, config).fingerprint
