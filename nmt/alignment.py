@@ -21,15 +21,17 @@ Link = tuple[int, int]
 def word_numbers(pieces: Sequence[str], unknown: Sequence[bool] = ()) -> list[int]:
     """The word that each piece belongs to, from 0; a piece that starts with the word mark begins a new one.
 
+    A bare mark that no text follows before the next one, or the end, is no word.
+
     Args:
         pieces: of a line as they stand in it, or of a translation.
         unknown: of a translation, whether each is the unknown token, which then is a word of its own.
     """
     numbers: list[int] = []
+    end = max((index for index, piece in enumerate(pieces) if piece != WORD_MARK), default=0)
     for index, piece in enumerate(pieces):
-        begins = index == 0 or piece.startswith(WORD_MARK)
-        if unknown and index:
-            begins |= unknown[index - 1] or (unknown[index] and pieces[index - 1] != WORD_MARK)
+        marked = piece.startswith(WORD_MARK) or (any(unknown) and (unknown[index] or unknown[index - 1]))
+        begins = index == 0 or (marked and pieces[index - 1] != WORD_MARK and index <= end)
         numbers.append((numbers[-1] if numbers else -1) + begins)
     return numbers
 

@@ -388,7 +388,9 @@ class Translator:
             ]
             (text,) = self.tokenizers.target.decode_pieces([said])
             text = clean_line(" ".join(text.replace(WORD_MARK, " ").split()))
-        links = align_words(weights, words, word_numbers(written, unknown)) if self.options.align else None
+        links = None
+        if self.options.align:
+            links = align_words(weights, words, word_numbers(written, unknown)) if text else []
         return dataclasses.replace(translation, text=text, alignment=links)
 
 

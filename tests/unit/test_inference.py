@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.alignment import align_words, coverage, word_numbers
-from nmt.config import SearchConfig
+from nmt.config import SearchConfig, TokenizerConfig
 from nmt.device import SearchPrecision, fast_products, products_for
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError
@@ -21,10 +22,13 @@ from nmt.models.inference import ExponentialScore, ready_for_search
 from nmt.models.linear import PackedLinear
 from nmt.models.scores import AdditiveScore, make_score
 from nmt.search import beam_search
-from nmt.tokenizer import BOS
+from nmt.tokenizer import BOS, EOS, UNK, Tokenizer
 from tiny import FAMILIES, make_batch, make_model
 
 CPU = torch.device("cpu")
+Kind = Literal["bpe", "word", "character"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+TOKENIZERS = {kind: Tokenizer.train(["ab ba abba , a b"], TokenizerConfig(kind=kind, vocabulary=14)) for kind in KINDS}
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
@@ -153,10 +157,22 @@ def test_words_are_linked_by_the_sum_of_their_pieces() -> None:
     assert word_numbers(["b", "\u2581c"]) == [0, 1]
     said, unknown = ["<unk>", "a", "\u2581", "<unk>", "<unk>", "\u2581b"], [True, False, False, True, True, False]
     assert word_numbers(said, unknown) == [0, 1, 2, 2, 3, 4]
+
     weights = torch.tensor([[0.3, 0.3, 0.4], [0.1, 0.1, 0.8]])
     assert align_words(weights, [0, 0, 1], [0, 1]) == [(0, 0), (1, 1)]
     assert align_words(weights, [0, 0, 1], [0, 0]) == [(1, 0)]
     assert align_words(weights, [], [0]) == []
+
+
+@given(st.sampled_from(KINDS), st.lists(st.integers(UNK, 40), max_size=12))
+def test_words_of_a_translation_are_those_of_its_text(
+    kind: Literal["bpe", "word", "character"], tokens: list[int]
+) -> None:
+    tokenizer = TOKENIZERS[kind]
+    tokens = [UNK if token in (BOS, EOS) else token for token in tokens if token < tokenizer.vocabulary_size]
+    numbers = word_numbers(tokenizer.id_to_pieces(tokens), [token == UNK for token in tokens])
+    words = tokenizer.decode([tokens])[0].split()
+    assert not words or numbers[-1] + 1 == len(words)
 
 
 def test_coverage_follows_its_formula() -> None:
