@@ -58,6 +58,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefixes", [None, ["the dog the dog", "", "the"]])
 def test_no_pair_of_options_loses_a_line(trained: Path, prefixes: list[str] | None) -> None:
     """What two options make of a line is a translation, and blank for a blank line alone; or they are refused together."""
