@@ -78,6 +78,11 @@ class DataConfig(Section):
     more: tuple[CorpusConfig, ...] = ()
     """Further corpora, as `[[data.more]]`."""
 
+    @property
+    def target_languages(self) -> list[str]:
+        """Of all corpora, each once, the first corpus's first."""
+        return list(dict.fromkeys([self.target, *(part.target for part in self.more)]))
+
 
 class TokenizerConfig(Section):
     """How text becomes tokens."""
@@ -428,11 +433,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _languages_can_be_told_apart(self) -> Self:
-        targets = {self.data.target, *(part.target for part in self.data.more)}
+        targets = self.data.target_languages
         if len(targets) > 1 and not self.data.tag_target:
-            raise ValueError(
-                f"data.more has several target languages ({', '.join(sorted(targets))}): set data.tag_target"
-            )
+            raise ValueError(f"data.more has several target languages ({', '.join(targets)}): set data.tag_target")
         return self
 
     @model_validator(mode="after")

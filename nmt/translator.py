@@ -85,6 +85,7 @@ class Translator:
         self.batch_size, self.engine = batch_size, engine
         self.report = Report()
         self._shortlisted = self._narrowed(loaded, precision)
+        self._tags = tuple(map(language_tag, loaded.recipe.data.target_languages))
         self._tag = self._language_tag()
         self._rules = self._fixed_rules()
         if engine is not None and (others or self._rules or self.options.sampling or self.search.groups > 1):
@@ -271,12 +272,12 @@ class Translator:
         return self.tokenizers.source.encode([self._tagged(line) for line in self._cleaned(lines)])
 
     def _tagged(self, line: str) -> str:
-        return f"{self._tag} {line}" if self._tag and line and not line.startswith("<2") else line
+        return f"{self._tag} {line}" if self._tag and line and not line.startswith(self._tags) else line
 
     def _language_tag(self) -> str:
         """What sources begin with if they do not say so themselves; empty for a model of one language."""
         data, wanted = self.recipe.data, self.options.target_language
-        languages = list(dict.fromkeys([data.target, *(part.target for part in data.more)]))
+        languages = data.target_languages
         if wanted is not None and wanted not in languages:
             raise ConfigError(f"this model translates into {', '.join(languages)}, not into {wanted}")
         return language_tag(wanted or data.target) if data.tag_target else ""

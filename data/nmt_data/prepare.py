@@ -235,8 +235,7 @@ def _train_tokenizers(recipe: Recipe, train: Sequence[Pair]) -> Tokenizers:
     source, target = ([pair[side] for pair in train[::step]] for side in (0, 1))
     config = recipe.tokenizer
     if recipe.data.tag_target:
-        languages = dict.fromkeys([recipe.data.target, *(part.target for part in recipe.data.more)])
-        tags = tuple(language_tag(language) for language in languages)
+        tags = tuple(map(language_tag, recipe.data.target_languages))
         config = config.model_copy(update={"user_symbols": (*config.user_symbols, *tags)})
     if config.joint:
         joint = Tokenizer.train(source + target, config)

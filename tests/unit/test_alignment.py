@@ -111,6 +111,8 @@ def test_unknown_words_are_words(tmp_path: Path) -> None:
         found = translator.translate_n_best([line], 1)[0][0]
     assert found.text == "Zwiebeln und Kater"
     assert found.alignment == [(2, 0), (1, 1), (0, 2)]
+    assert translator.encode("<2en> Kater") == translator.encode("Kater")
+    assert len(translator.encode("<20 Kater")) == tag + 2  # no tag, though it looks like the beginning of one
     seen = attend(translator, line, "Kater Kater")
     assert seen.source == ["Kater", "und", "Zwiebeln"]
     assert seen.maps.shape[2:] == (3, 4)
