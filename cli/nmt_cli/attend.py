@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nmt_cli.console import note, print_table
-from nmt_cli.options import DeviceOption, LatestOption, ModelArgument
+from nmt_cli.options import DeviceOption, LatestOption, ModelArgument, ToOption
 
 if TYPE_CHECKING:
     from nmt.attend import Attention, Way
@@ -51,20 +51,20 @@ def attend(
     ] = None,
     gold: Annotated[
         Path | None,
-        typer.Option(
-            "--gold", help="Links of the pairs (1-2 sure, 1p2 possible): prints error rates.", show_default=False
-        ),
+        typer.Option(help="Links of the pairs (1-2 sure, 1p2 possible): prints error rates.", show_default=False),
     ] = None,
     reverse: Annotated[
         Path | None,
         typer.Option("--reverse", help="Model of the other direction, to join both by grow-diag.", show_default=False),
     ] = None,
+    to: ToOption = None,
     latest: LatestOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Show what a model attends to: heat maps, word links, entropy, and alignment error rate against gold links."""
     from nmt.device import set_threads
     from nmt.errors import ConfigError
+    from nmt.translation import Options
     from nmt_cli.models import open_translator
 
     if output not in ("blocks", "pharaoh", "json", "entropy"):
@@ -72,8 +72,8 @@ def attend(
     if gold is not None and pairs is None and target is None:
         raise ConfigError("--gold needs the sentences that were linked: --pairs FILE, or FILE and --target FILE")
     set_threads()
-    translator = open_translator(model, device, latest, {})
-    lines = list(_read(file, target, pairs)) if gold else _read(file, target, pairs)
+    translator = open_translator(model, device, latest, {}, options=Options(target_language=to))
+    lines = _read(file, target, pairs)
     if gold:
         other = open_translator(reverse, device, latest, {}) if reverse else None
         _print_error_rates(translator, other, list(lines), gold, layer, head, output == "json")

@@ -46,16 +46,6 @@ LongLinesOption = Annotated[
 MaxSourceOption = Annotated[
     int, typer.Option("--max-source", min=1, rich_help_panel=LINES, help="Longest source in tokens.")
 ]
-ToOption = Annotated[
-    str | None,
-    typer.Option(
-        "--to",
-        metavar="LANGUAGE",
-        rich_help_panel=LINES,
-        help="Of a model with several target languages, the one wanted. Default: the first of its recipe.",
-        show_default=False,
-    ),
-]
 LengthPenaltyOption = Annotated[
     str | None,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nmt_cli.console import note, print_table
-from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument
+from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
 
 if TYPE_CHECKING:
     from nmt.evaluation import Evaluation
@@ -66,9 +66,7 @@ def evaluate(
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(
-            "--save", file_okay=False, help="Folder for the translations and result.json.", show_default=False
-        ),
+        typer.Option(file_okay=False, help="Folder for the translations and result.json.", show_default=False),
     ] = None,
     lowercase: LowercaseOption = False,
     difficulty: DifficultyOption = False,
@@ -78,6 +76,7 @@ def evaluate(
     beam: BeamOption = None,
     batch_size: BatchSizeOption = None,
     as_json: JsonOption = False,
+    to: ToOption = None,
     latest: LatestOption = False,
     device: DeviceOption = "auto",
 ) -> None:
@@ -88,12 +87,15 @@ def evaluate(
     from nmt.evaluation import evaluate as evaluate_system
     from nmt.metrics import parse_metrics
     from nmt.text import read_lines
+    from nmt.translation import Options
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
 
     set_threads()
-    translator = open_translator(model, device, latest, {"beam": beam}, batch_size=batch_size)
+    translator = open_translator(
+        model, device, latest, {"beam": beam}, batch_size=batch_size, options=Options(target_language=to)
+    )
     testsets = choose_testsets(translator.recipe, testset or [], tokenize)
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")

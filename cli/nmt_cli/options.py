@@ -39,6 +39,15 @@ BatchSizeOption = Annotated[
     int | None,
     typer.Option("--batch-size", min=1, help="Sentences per batch instead of a budget of tokens.", show_default=False),
 ]
+ToOption = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="LANGUAGE",
+        help="Of a model with several target languages, the one wanted. Default: the first of its recipe.",
+        show_default=False,
+    ),
+]
 
 
 def duration(text: str) -> float:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nmt_cli.console import note
-from nmt_cli.options import BatchSizeOption, DeviceOption, JsonOption, LatestOption, ModelArgument
+from nmt_cli.options import BatchSizeOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
 
 
 def score(
@@ -18,17 +18,19 @@ def score(
     target: Annotated[Path, typer.Argument(help="Translations to score, one a line.", show_default=False)],
     batch_size: BatchSizeOption = None,
     as_json: JsonOption = False,
+    to: ToOption = None,
     latest: LatestOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Print the log-probability of each translation (natural logarithm, end of sentence counted), in sum and per token."""
     from nmt.device import set_threads
     from nmt.prepared import TestSet
+    from nmt.translation import Options
     from nmt_cli.models import open_translator
 
     set_threads()
     pair = TestSet.read("score", source, target)
-    translator = open_translator(model, device, latest, {}, batch_size=batch_size)
+    translator = open_translator(model, device, latest, {}, batch_size=batch_size, options=Options(target_language=to))
     scores = translator.score_targets(pair.source, pair.target)
     for item in scores:
         per_token = item.log_probability / item.tokens

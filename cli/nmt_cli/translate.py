@@ -14,7 +14,7 @@ import typer
 from nmt_cli import decoding as options
 from nmt_cli.console import note
 from nmt_cli.models import open_translator
-from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, LatestOption, ModelArgument
+from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, LatestOption, ModelArgument, ToOption
 from nmt_cli.streams import WINDOW, Meter, Sink, chunks, decode, job_of, reading, writing
 from nmt_cli.workers import Task, translated
 
@@ -37,7 +37,7 @@ def translate(
     align: options.AlignOption = False,
     long_lines: options.LongLinesOption = "cut",
     max_source: options.MaxSourceOption = 1024,
-    to: options.ToOption = None,
+    to: ToOption = None,
     beam: BeamOption = None,
     length_penalty: options.LengthPenaltyOption = None,
     alpha: options.AlphaOption = None,

@@ -280,6 +280,14 @@ def test_attend_shows_links_pictures_and_error_rates(trained: Path, tmp_path: Pa
     assert "--head must be between 1 and 1, got 7" in run("attend", trained, *gold, "--head", "7").output
 
 
+def test_a_language_that_the_model_does_not_have_is_refused(trained: Path, tmp_path: Path) -> None:
+    """By every verb that puts the tag before a line."""
+    write_lines(tmp_path / "lines", ["ein Hund"])
+    both = f"{tmp_path / 'lines'}:{tmp_path / 'lines'}"
+    for verb in (["score", trained, *both.split(":")], ["evaluate", trained, "-t", both], ["attend", trained]):
+        assert "translates into en, not into fr" in run(*verb, "--to", "fr", stdin=b"ein Hund\n").output
+
+
 def test_attend_goes_on_after_an_empty_translation(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Translator, "translate", lambda _, lines: ["" if line == "ein" else "a dog" for line in lines])
     shown = run("attend", trained, "--format", "pharaoh", stdin=b"ein\nein Hund\n")
