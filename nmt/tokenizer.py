@@ -132,7 +132,8 @@ class Tokenizer:
 
     def decode_pieces(self, pieces: Sequence[Sequence[str]]) -> list[str]:
         """Text of each sequence of tokens given as text."""
-        return [self._processor.decode(list(sequence)) for sequence in pieces]
+        texts: list[str] = [self._processor.decode(list(sequence)) for sequence in pieces]
+        return [text.replace(WORD_MARK, " ").removeprefix(" ") for text in texts]  # unknown words still have their mark
 
     def _words(self, piece: str) -> list[str]:
         """A token, or the words that an unknown one runs together."""

@@ -358,10 +358,10 @@ class Translator:
         ]
         if self.options.needs_attention:
             for index, weights in enumerate(self._attention(ids, found)):
+                pieces, tag = self.source_pieces(lines[index])
                 for rank, item in enumerate(found[index]):
-                    translations[index][rank] = self._linked(
-                        translations[index][rank], lines[index], item, weights[rank]
-                    )
+                    seen = weights[rank, : len(item.tokens), tag : tag + len(pieces)]
+                    translations[index][rank] = self._linked(translations[index][rank], pieces, item, seen)
         return translations
 
     def _by_agreement(self, drawn: list[Translation]) -> list[Translation]:
@@ -371,10 +371,10 @@ class Translator:
         best = {item.text: dataclasses.replace(item, score=value) for item, value in reversed(ranked)}
         return list(best.values())[::-1]
 
-    def _linked(self, translation: Translation, source: str, item: Hypothesis, weights: torch.Tensor) -> Translation:
-        """With links between words, or unknown words replaced, from the attention (T, S) of one hypothesis."""
-        pieces, tag = self.source_pieces(source)
-        weights = weights[: len(item.tokens), tag : tag + len(pieces)]
+    def _linked(
+        self, translation: Translation, pieces: list[str], item: Hypothesis, weights: torch.Tensor
+    ) -> Translation:
+        """With links between words, or unknown words replaced, from the attention (T, S) of one hypothesis to the source."""
         written, words = self.tokenizers.target.id_to_pieces(item.tokens), word_numbers(pieces)
         unknown = [token == UNK for token in item.tokens]
         text = translation.text
@@ -388,7 +388,7 @@ class Translator:
                 for new, piece, word in zip(unknown, written, copied, strict=True)
             ]
             (text,) = self.tokenizers.target.decode_pieces([said])
-            text = clean_line(" ".join(text.replace(WORD_MARK, " ").split()))
+            text = clean_line(" ".join(text.split()))
         links = None
         if self.options.align:
             links = align_words(weights, words, word_numbers(written, unknown)) if text else []

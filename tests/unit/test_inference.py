@@ -165,9 +165,7 @@ def test_words_are_linked_by_the_sum_of_their_pieces() -> None:
 
 
 @given(st.sampled_from(KINDS), st.lists(st.integers(UNK, 40), max_size=12))
-def test_words_of_a_translation_are_those_of_its_text(
-    kind: Literal["bpe", "word", "character"], tokens: list[int]
-) -> None:
+def test_words_of_a_translation_are_those_of_its_text(kind: Kind, tokens: list[int]) -> None:
     tokenizer = TOKENIZERS[kind]
     tokens = [UNK if token in (BOS, EOS) else token for token in tokens if token < tokenizer.vocabulary_size]
     numbers = word_numbers(tokenizer.id_to_pieces(tokens), [token == UNK for token in tokens])

@@ -48,6 +48,7 @@ def test_each_unknown_word_is_one_token() -> None:
     line = "der Kater und die <s> Zwiebel Katze \u2581\u2581"
     (pieces,), (ids,) = tokenizer.encode_pieces([line]), tokenizer.encode([line])
     assert pieces == [f"\u2581{word}" for word in ["der", "Kater", "und", "die", "<s>", "Zwiebel", "Katze"]]
+    assert tokenizer.decode_pieces([pieces]) == ["der Kater und die <s> Zwiebel Katze"]
     known = {piece: index for index, piece in enumerate(tokenizer.pieces())}
     assert ids == [known.get(piece, UNK) for piece in pieces]
 
