@@ -16,7 +16,7 @@ RECIPES := $(filter-out $(STUDIES),$(patsubst recipes/%/recipe.toml,%,$(wildcard
 # Which seeds of a study, for example: make score-functions SEEDS=1
 SEEDS ?= 3
 
-.PHONY: help setup demo test test-fast check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding three-ways $(RECIPES) $(STUDIES)
+.PHONY: help setup demo test test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding three-ways $(RECIPES) $(STUDIES)
 
 help: ## list the targets
 	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
@@ -89,6 +89,12 @@ test: setup ## run the whole test suite (under 8 minutes on 2 cores)
 test-fast: setup ## run the fast tests only (about a minute)
 	@$(BIN)/python -m pytest -n 2 -m 'not slow'
 
+# The torch of `make setup`. Old releases warn of newer ones that they use, which is not what is tested.
+test-lowest: ## run the fast tests with the oldest releases of everything else that pyproject.toml allows
+	@test -d .venv-lowest || { $(PYTHON) -m venv .venv-lowest; .venv-lowest/bin/python -m pip install --quiet uv; }
+	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct '$(TORCH)' -e '.[dev]'
+	@.venv-lowest/bin/python -m pytest -n 2 -m 'not slow' -W default
+
 check: lint types test ## lint, format, types and tests: what has to pass before a change lands
 
 lint: setup
@@ -103,4 +109,4 @@ wheel: setup ## build the wheel
 	@$(BIN)/python -m build --wheel
 
 clean: ## remove the environment and what was built (runs stay)
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

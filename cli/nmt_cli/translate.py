@@ -26,7 +26,6 @@ FORMATS = ("text", "tsv", "moses", "json")
 
 
 def translate(
-    context: typer.Context,
     model: ModelArgument,
     file: Annotated[
         Path | None, typer.Argument(help="Text to translate, one segment a line. Default: stdin.", show_default=False)
@@ -74,15 +73,16 @@ def translate(
     device: DeviceOption = "auto",
 ) -> None:
     """Translate text, line by line."""
+    given = dict(locals())  # not the record that Typer keeps of the options: in older releases its paths are text
     from nmt.device import set_threads
 
     set_threads()
-    translator = open_from(context.params)
-    job = _job(context.params, file) if file and file.is_file() else None  # a pipe cannot be read again
+    translator = open_from(given)
+    job = _job(given, file) if file and file.is_file() else None  # a pipe cannot be read again
     with reading(file) as source, writing(output, job) as sink:
         verification = Verification(verify)
-        report = _translate(translator, context.params, source, sink, verification)
-    for line in (*report.summary(), *verification.summary(context.params)):
+        report = _translate(translator, given, source, sink, verification)
+    for line in (*report.summary(), *verification.summary(given)):
         note(f"nmt: {line}")
 
 

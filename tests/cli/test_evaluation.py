@@ -150,8 +150,8 @@ def test_a_test_set_from_the_cache_of_sacrebleu(trained: Path, tmp_path: Path, m
     assert "wmt14: 2 sentences" in found.stdout
     several = run("evaluate", trained, "-t", "wmt20/tworefs")
     assert (several.exit_code, "has 2 references" in several.stderr) == (1, True)
-    missing = run("evaluate", trained, "-t", "wmt24")
-    assert (missing.exit_code, "sacreBLEU's test set wmt24 is not for de-en" in missing.stderr) == (1, True)
+    missing = run("evaluate", trained, "-t", "mtnt2019")
+    assert (missing.exit_code, "sacreBLEU's test set mtnt2019 is not for de-en" in missing.stderr) == (1, True)
     unknown = run("evaluate", trained, "-t", "wmt")
     assert (unknown.exit_code, "no test set wmt; this corpus has" in unknown.stderr) == (1, True)
 
