@@ -7,16 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from nmt.checkpoint import load_model
+from nmt.attend import END
 from nmt.config import RnnConfig
 from nmt.evaluation import Evaluation, evaluate
-from nmt.models import Model
 from nmt.prepared import Prepared, TestSet
 from nmt.recipes import recipe_to_toml
 from nmt.run_folder import RunFolder
-from nmt.tokenizer import BOS, EOS, Tokenizer
 from nmt.translator import Translator
 
 _SHOWN = 12  # examples of a test set
@@ -64,19 +60,17 @@ def gather(
     run: Path, name: str, prepared: Prepared, translator: Translator, testsets: Sequence[TestSet]
 ) -> RunMaterial:
     """Reads a run's log and card, and translates test sets: one at least."""
-    loaded = load_model(run)
     evaluations = [evaluate(translator, testset) for testset in testsets]
-    config = loaded.recipe.model
     return RunMaterial(
         name=name,
-        family=config.family,
-        card=loaded.card,
-        recipe=recipe_to_toml(loaded.recipe),
+        family=translator.recipe.model.family,
+        card=translator.card,
+        recipe=recipe_to_toml(translator.recipe),
         log=RunFolder(run).entries(),
         evaluations=evaluations,
         data=prepared.report,
         examples=_examples(evaluations[0]),
-        attention=_attention(loaded.model, translator, evaluations[0]),
+        attention=_attention(translator, evaluations[0]),
     )
 
 
@@ -87,22 +81,16 @@ def _examples(evaluation: Evaluation) -> list[Example]:
     ]
 
 
-def _attention(model: Model, translator: Translator, evaluation: Evaluation) -> list[AttentionMap]:
+def _attention(translator: Translator, evaluation: Evaluation) -> list[AttentionMap]:
     if isinstance(translator.recipe.model, RnnConfig) and translator.recipe.model.attention == "none":
         return []
-    tokenizers = translator.tokenizers
+    layer = translator.aligning_layer(shifted=False)
     maps: list[AttentionMap] = []
     for row in evaluation.testset.spread(_SEEN):
-        source = tokenizers.source.encode([evaluation.testset.source[row]])[0]
-        target = tokenizers.target.encode([evaluation.hypotheses[row]])[0]
-        with torch.no_grad():
-            weights = model.attention(
-                torch.tensor([[*source, EOS]]), torch.tensor([len(source) + 1]), torch.tensor([[BOS, *target]])
-            )
-        rounded = [[round(float(weight), 3) for weight in line] for line in weights[0]]
-        maps.append(AttentionMap(_pieces(tokenizers.source, source), _pieces(tokenizers.target, target), rounded))
+        source, target = evaluation.testset.source[row], evaluation.hypotheses[row]
+        pieces, tag = translator.source_pieces(source)
+        weights = translator.attention_maps(translator.encode(source), translator.encode_target(target)).mean(1)
+        chosen = (weights.mean(0) if layer is None else weights[layer])[:, tag:]  # (T + 1, S + 1)
+        rounded = [[round(weight, 3) for weight in line] for line in chosen.tolist()]
+        maps.append(AttentionMap([*pieces, END], [*translator.target_pieces(target), END], rounded))
     return maps
-
-
-def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    return [*tokenizer.id_to_pieces(ids), "</s>"]

@@ -15,6 +15,7 @@ from command import run
 from nmt.checkpoint import load_model
 from nmt.report.material import AttentionMap, Example, RunMaterial, gather
 from nmt.report.page import render
+from nmt.translation import Options
 from nmt.translator import Translator
 from nmt_data.prepare import prepare
 
@@ -23,9 +24,10 @@ EVIL = '<script>alert("x")</script> & </pre>'
 
 @pytest.fixture(scope="module")
 def material(trained: Path) -> RunMaterial:
-    """Of a trained run; its corpus has 500 validation sentences and two test sets."""
+    """Of a trained run, which reads no more than 12 tokens of a line; its corpus has two test sets."""
     loaded = load_model(trained)
-    translator = Translator(loaded, search=loaded.recipe.search.model_copy(update={"beam": 1}))
+    search = loaded.recipe.search.model_copy(update={"beam": 1})
+    translator = Translator(loaded, search=search, options=Options(max_source=12))
     prepared = prepare(loaded.recipe)
     testsets = [prepared.testset(name) for name in prepared.testsets() if name != "valid"]
     return gather(trained, "trained", prepared, translator, testsets)
@@ -64,6 +66,8 @@ def test_the_page_is_whole_and_needs_no_network(material: RunMaterial) -> None:
     assert page.count('class="attention"') == 2 * len(material.attention) > 0
     assert f"{material.card['parameters']:,}" in page
     assert all(0.99 < sum(row) < 1.01 for item in material.attention for row in item.weights)
+    assert max(len(item.source) for item in material.attention) == 12 + len(["</s>"])
+    assert all(len(row) == len(item.source) for item in material.attention for row in item.weights)
 
 
 @pytest.mark.slow
