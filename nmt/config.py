@@ -337,7 +337,10 @@ class TrainingConfig(Section):
     validation_sentences: PositiveInt = 1000
     """Validation sentences that are translated (greedily) for the score; the loss uses all of them."""
     metric: Literal["bleu", "chrf", "loss"] = "bleu"
-    """What decides on the best checkpoint, on patience and on `plateau`."""
+    """What decides on the best checkpoint, on patience and on `plateau`.
+
+    By BLEU or chrF2, and without `--budget`, the recipe's own search decides in the end between the best and the last.
+    """
     patience: PositiveInt | None = None
     """Stop after so many validations without a better score."""
     keep: PositiveInt = 3

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
+from typing import TypeVar
 
 import torch
 
@@ -34,6 +35,7 @@ from nmt.updater import Outcome, Updater
 from nmt.validation import Validation, Validator, exp
 
 Reporter = Callable[[Entry], None]
+Measured = TypeVar("Measured")
 
 _MAX_NON_FINITE = 10
 _SPIKE = 2.0  # a loss so many times the running mean names its batch; those of sound trainings reach 1.9
@@ -245,7 +247,7 @@ class Trainer:
     def _validate(self) -> None:
         """Loss over the validation set and the score of real translations; then a checkpoint."""
         start, progress = perf_counter(), self.progress
-        found = self._figures(self._mean_weights)
+        found = self._measured(self._mean_weights, self.validator.validate)
         score = found.score(self.config.metric)
         if (score, -found.loss) > (progress.best_score, -progress.best_loss):
             progress.best_step, progress.best_score, progress.best_bleu = progress.step, score, found.bleu
@@ -262,17 +264,17 @@ class Trainer:
         self._fit_budget()
         self._save()
 
-    def _figures(self, weights: Mapping[str, torch.Tensor] | None) -> Validation:
-        """Figures of the model with these weights; None: as it is being trained."""
+    def _measured(self, weights: Mapping[str, torch.Tensor] | None, measure: Callable[[], Measured]) -> Measured:
+        """What the validator finds of the model with these weights; None: as it is being trained."""
         if weights is None and not (self.updater.shards or self.config.compile):
-            return self.validator.validate()
+            return measure()
         trained = self.model
         sizes = self.tokenizers.source.vocabulary_size, self.tokenizers.target.vocabulary_size
         self.updater.model = build_model(self.recipe.model, *sizes).to(self.device)
         try:
             weights = weights or dict(trained.named_parameters())
             store.copy_weights({name: whole(part) for name, part in weights.items()}, self.updater.model, "validation")
-            return self.validator.validate()
+            return measure()
         finally:
             self.updater.model = trained
 
@@ -415,23 +417,38 @@ class Trainer:
             }
         )
 
-    def _write_bundle(self) -> None:
-        """The best checkpoint as a bundle, or with `training.average` the mean of the last ones, validated too."""
-        progress, count = self.progress, self.config.average
-        best = store.best_checkpoint(self.folder)
-        chosen = store.checkpoints(self.folder)[-count:] if count > 1 else [best] if best else []
-        if not chosen:
+    def _chosen(self) -> list[Path]:
+        """The checkpoints that the model is made of: the last ones for `training.average`, else the best or the last.
+
+        The best was found greedily, among many, and may be so by luck: the recipe's own search decides between the two.
+        """
+        saved, best = store.checkpoints(self.folder), store.best_checkpoint(self.folder)
+        if self.config.average > 1:
+            return saved[-self.config.average :]
+        if best is None:
             raise CheckpointError(f"{self.folder}: the best checkpoint is gone; nothing to write a model from")
-        figures: dict[str, float | None] = {"bleu": progress.best_bleu, "loss": progress.best_loss}
+        if best == saved[-1] or self.config.metric == "loss" or self.budget is not None:
+            return [best]
+        scores = [self._measured(store.read_weights(path), self.validator.searched) for path in (best, saved[-1])]
+        chosen = saved[-1] if scores[1] > scores[0] else best
+        entry = {"checkpoint": chosen.name, "metric": self.config.metric, "best": scores[0], "last": scores[1]}
+        self._emit({"kind": "choice", "step": self.progress.step, **entry})
+        return [chosen]
+
+    def _write_bundle(self) -> None:
+        """One checkpoint, or the mean of several, as a bundle; what was not the best so far is validated."""
+        progress, chosen = self.progress, self._chosen()
+        step, figures = progress.best_step, {"bleu": progress.best_bleu, "loss": progress.best_loss}
         weights = mean_of_checkpoints(chosen)
-        if count > 1:
-            found = self._figures(weights)
-            figures = {"bleu": found.bleu, "loss": found.loss}
-            self._emit({"kind": "mean", "step": progress.step, "checkpoints": len(chosen), **_known(found)})
+        if chosen != [store.best_checkpoint(self.folder)]:
+            found = self._measured(weights, self.validator.validate)
+            step, figures = progress.step, {"bleu": found.bleu, "loss": found.loss}
+            if len(chosen) > 1:
+                self._emit({"kind": "mean", "step": step, "checkpoints": len(chosen), **_known(found)})
         card = {
             "name": self.recipe.name,
             "parameters": self.model.parameter_count,
-            "validation": {**figures, "step": progress.best_step if count == 1 else progress.step},
+            "validation": {**figures, "step": step},
             "seed": self.recipe.seed,
             "budget_seconds": self.budget,
             "updates": progress.step,

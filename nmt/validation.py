@@ -10,7 +10,7 @@ import torch
 
 from nmt.batching import collate, plan_epoch, select
 from nmt.checkpoint import LoadedModel
-from nmt.config import Recipe
+from nmt.config import Recipe, SearchConfig
 from nmt.metrics import bleu, chrf
 from nmt.prepared import Prepared
 from nmt.translator import Translator
@@ -46,22 +46,28 @@ class Validator:
 
     def validate(self) -> Validation:
         """The figures of the model as it is; the same in all processes."""
-        model = self.updater.model
-        model.eval()
         loss, accuracy = self._loss()
-        hypotheses = self._translations()
-        model.train()
+        hypotheses = self._translations(self.recipe.search.model_copy(update={"beam": 1, "groups": 1}))
         return Validation(
             loss=loss,
             perplexity=exp(loss),
             accuracy=accuracy,
-            bleu=bleu(hypotheses, self.target, self.prepared.report.get("tokenize", "13a")),
+            bleu=self._bleu(hypotheses),
             chrf=chrf(hypotheses, self.target) if self.config.metric == "chrf" else None,
         )
+
+    def searched(self) -> float:
+        """The score that decides, BLEU or chrF2, of translations by the recipe's own search; the same in all processes."""
+        hypotheses = self._translations(self.recipe.search)
+        return chrf(hypotheses, self.target) if self.config.metric == "chrf" else self._bleu(hypotheses)
+
+    def _bleu(self, hypotheses: list[str]) -> float:
+        return bleu(hypotheses, self.target, self.prepared.report.get("tokenize", "13a"))
 
     @torch.no_grad()
     def _loss(self) -> tuple[float, float]:
         """Loss and accuracy per token."""
+        self.updater.model.eval()
         corpus = self.prepared.valid
         rows = select(corpus, self.config.max_length).rows
         sums = torch.zeros(3, dtype=torch.float64)
@@ -72,16 +78,19 @@ class Validator:
             sums += torch.tensor([float(loss.total), float(loss.correct), batch.tokens], dtype=torch.float64)
         sums = sums.to(self.updater.device)
         self.world.add_up([sums])
+        self.updater.model.train()
         total, correct, tokens = sums.tolist()
         return total / max(tokens, 1), correct / max(tokens, 1)
 
-    def _translations(self) -> list[str]:
-        """Greedy translations of the first sentences."""
-        search = self.recipe.search.model_copy(update={"beam": 1, "groups": 1})
+    def _translations(self, search: SearchConfig) -> list[str]:
+        """Of the first sentences."""
+        self.updater.model.eval()
         loaded = LoadedModel(self.updater.model, self.prepared.tokenizers, self.recipe, self.folder, {})
         precision = self.updater.arithmetic.precision
         translator = Translator(loaded, self.updater.device, search, precision)
-        return self.world.gather(translator.translate(self.world.share(self.source)))
+        found = self.world.gather(translator.translate(self.world.share(self.source)))
+        self.updater.model.train()
+        return found
 
 
 def exp(value: float) -> float:

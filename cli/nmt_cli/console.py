@@ -96,6 +96,9 @@ class TrainingDisplay:
             case "mean":
                 figures = f"loss {entry['loss']:.3f}  BLEU {entry['bleu']:.2f} (greedy)"
                 self._line(f"mean of the last {entry['checkpoints']} checkpoints  validation  {figures}")
+            case "choice":
+                scores = f"{entry['best']:.2f} for the best so far, {entry['last']:.2f} for the last"
+                self._line(f"{entry['checkpoint']} is the model: validation {entry['metric']} by search {scores}")
             case "damaged":
                 self._line(f"{entry['checkpoint']} is damaged ({entry['reason']}); going back to the one before")
             case _:

@@ -19,6 +19,7 @@ from nmt.device import Arithmetic
 from nmt.errors import CheckpointError, ConfigError
 from nmt.fine_tuning import freeze, initialise
 from nmt.loss import consistent_cross_entropy
+from nmt.metrics import bleu
 from nmt.models import RnnSeq2Seq, build_model
 from nmt.models.dropout import Dropout, drop_words
 from nmt.models.transformer import Embedding
@@ -27,7 +28,9 @@ from nmt.prepared import Prepared, Tokenizers
 from nmt.stream import BatchStream, Place
 from nmt.tokenizer import PAD, Tokenizer
 from nmt.trainer import Trainer
+from nmt.translator import Translator
 from nmt.updater import Updater
+from nmt.validation import Validation, Validator
 from nmt_data.prepare import prepare
 from tiny import make_batch, make_model, make_recipe
 
@@ -378,6 +381,39 @@ def test_the_metric_decides_on_the_best(tmp_path: Path, prepared: Prepared, metr
     }
     assert scores[progress.best_step] == max(scores.values())
     assert not math.isinf(progress.best_score)
+
+
+@pytest.mark.parametrize(
+    ("last", "chosen"), [(41.0, "step-00000006"), (39.0, "step-00000003"), (40.0, "step-00000003")]
+)
+def test_search_decides_between_the_best_and_the_last(
+    tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch, last: float, chosen: str
+) -> None:
+    """The best by greedy translations may be so by luck; of equals it stays."""
+    greedy, searched = iter([30.0, 20.0, 20.0]), iter([40.0, last])
+    monkeypatch.setattr(
+        Validator, "validate", lambda _: Validation(loss=1, perplexity=1, accuracy=1, bleu=next(greedy), chrf=None)
+    )
+    monkeypatch.setattr(Validator, "searched", lambda _: next(searched))
+    reports: list[dict[str, Any]] = []
+    recipe = make_recipe(RNN, training={"updates": 6, "validate_every": 3})
+    Trainer(recipe, prepared, tmp_path, CPU, reports.append).run()
+    assert (reports[-1]["kind"], reports[-1]["checkpoint"]) == ("choice", chosen)
+    loaded = store.load_model(tmp_path)
+    assert (loaded.path, loaded.card["checkpoint"]) == (tmp_path / "model", chosen)
+    assert loaded.card["validation"]["bleu"] == (20.0 if last > 40 else 30.0)
+    weights = store.read_weights(tmp_path / "checkpoints" / chosen)
+    assert all(bool((part == weights[name]).all()) for name, part in store.read_weights(loaded.path).items())
+
+
+def test_the_recipes_own_search_is_what_decides(tmp_path: Path, prepared: Prepared) -> None:
+    """Its score is that of the model's translations of the validation sentences."""
+    recipe = make_recipe(RNN, training={"updates": 3}, search={"beam": 3})
+    trainer = Trainer(recipe, prepared, tmp_path, CPU)
+    trainer.run()
+    translator, validator = Translator(store.load_model(tmp_path)), trainer.validator
+    assert translator.search.beam == 3
+    assert validator.searched() == bleu(translator.translate(validator.source), validator.target)
 
 
 def test_automatic_batches_are_doubled_until_memory_runs_out(tmp_path: Path, prepared: Prepared) -> None:
