@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nmt.batching import Batch
 from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.device import autocast
 from nmt.errors import ConfigError
 from nmt.models import Model
 from nmt.models.positions import sinusoids
@@ -136,22 +137,23 @@ class CellLoopSeq2Seq(nn.Module):
 
 
 class PlainTraining:
-    """Forward, `F.cross_entropy`, backward, clipping and AdamW with torch's defaults."""
+    """Forward, `F.cross_entropy`, backward, clipping and AdamW with torch's defaults; on CUDA under autocast in bf16."""
 
     def __init__(self, model: nn.Module, smoothing: float, learning_rate: float, betas: tuple[float, float]) -> None:
         self.model, self.smoothing = model, smoothing
         self.optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas, eps=1e-9, weight_decay=0.0)
 
-    def update(self, batch: Batch) -> float:
-        """One update; returns the loss per token."""
-        logits = self.model(batch).flatten(0, 1)
+    def update(self, batch: Batch) -> Tensor:
+        """One update; returns the loss per token, on the device."""
         labels = batch.target_output.flatten()
-        loss = F.cross_entropy(logits, labels, ignore_index=PAD, label_smoothing=self.smoothing)
+        with autocast(labels.device, "bf16" if labels.is_cuda else "fp32"):
+            logits = self.model(batch).flatten(0, 1)
+            loss = F.cross_entropy(logits, labels, ignore_index=PAD, label_smoothing=self.smoothing)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
 
 def plain_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: int, like: Model) -> nn.Module:

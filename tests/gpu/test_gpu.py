@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from nmt.checkpoint import load_model
-from nmt.config import SearchConfig
+from nmt.config import SamplingConfig, SearchConfig
 from nmt.loss import smoothed_cross_entropy
 from nmt.prepared import Prepared
 from nmt.search import beam_search
 from nmt.trainer import Trainer
+from nmt.translation import Options
 from nmt.translator import Translator
 from tiny import FAMILIES, make_batch, make_model, make_recipe
 
@@ -54,3 +56,68 @@ def test_training_runs_and_resumes(
     assert progress.step == 9
     for device in ("cpu", "cuda"):
         assert len(Translator(load_model(tmp_path), torch.device(device)).translate(["a b c", ""])) == 2
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"optimizer": "muon"},
+        {"r_drop": 1.0},
+        {"ema": 0.9},
+        {"average": 2, "keep": 2},
+        {"accumulate": 2},
+        {"recompute": True},
+        {"batch_tokens": "auto"},
+        {"compile": True},
+    ],
+    ids=lambda training: next(iter(training)),
+)
+def test_training_options(tmp_path: Path, prepared: Prepared, training: dict[str, Any]) -> None:
+    """Each runs, none of its updates is left out, and its model is near that of the CPU, where no dropout tells them apart."""
+    losses: list[float] = []
+    for device in ("cuda",) if training.get("batch_tokens") == "auto" else ("cuda", "cpu"):
+        own = {} if device == "cpu" and "compile" in training else training
+        recipe = make_recipe({"dropout": 0.0}, training=own)
+        folder = tmp_path / device
+        progress = Trainer(recipe, prepared, folder, torch.device(device)).run()
+        assert progress.skipped == 0
+        losses.append(progress.best_loss)
+    assert losses[0] == pytest.approx(losses[-1], rel=1e-3)
+
+
+@pytest.mark.parametrize("model", [None, {"kind": "rnn"}, {"kind": "convolution"}])
+def test_interrupted_and_resumed_is_uninterrupted(
+    tmp_path: Path, prepared: Prepared, model: dict[str, str] | None
+) -> None:
+    """With dropout on; to rounding, since some sums of a GPU have no order."""
+    for name, starts in (("whole", [6]), ("resumed", [3, 6])):
+        for updates in starts:
+            recipe = make_recipe(model, training={"updates": updates, "schedule": "constant"})
+            Trainer(recipe, prepared, tmp_path / name, torch.device("cuda")).run()
+    whole, resumed = (load_model(tmp_path / name).model.state_dict() for name in ("whole", "resumed"))
+    for name, weight in whole.items():
+        torch.testing.assert_close(resumed[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("search", "options"),
+    [
+        ({"beam": 1}, Options()),
+        ({"beam": 5, "no_repeat_ngram": 2, "repetition_penalty": 1.2, "min_length": 2}, Options()),
+        ({"beam": 4, "groups": 2}, Options()),
+        ({"beam": 5}, Options(sampling=SamplingConfig(top_p=0.9))),
+        ({"beam": 5}, Options(align=True, constrained=True)),
+    ],
+    ids=["greedy", "rules", "diverse", "sampling", "constrained"],
+)
+def test_every_way_to_decode(
+    trained: Path, search: dict[str, Any], options: Options, precision: Literal["fp32", "bf16"]
+) -> None:
+    """In each precision every line has its translation; in fp32 a batch of n is n batches of one."""
+    loaded, lines = load_model(trained), ["der Hund schläft", "", "die Frau liest ein Buch", "x" * 300, "der alte Mann"]
+    settings, cuda = SearchConfig(max_length_ratio=2, max_length_constant=10, **search), torch.device("cuda")
+    one, many = (Translator(loaded, cuda, settings, precision, size, options).translate(lines) for size in (1, 5))
+    assert len(many) == len(lines)
+    if precision == "fp32":
+        assert many == one
