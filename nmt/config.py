@@ -376,8 +376,8 @@ class SearchConfig(Section):
     """What a word costs for each earlier group that has just chosen it."""
     stopping: Literal["exact", "count"] = "exact"
     """A sentence is done when no better hypothesis can still come, or when as many as the beam is wide have ended."""
-    batch_tokens: PositiveInt = 4096
-    """Source tokens times beam in one batch, padding counted."""
+    batch_tokens: PositiveInt | Literal["auto"] = "auto"
+    """Source tokens times beam in one batch, padding counted; auto: 4,096 on a CPU, 32,768 on a GPU."""
 
     @model_validator(mode="after")
     def _groups_divide_beam(self) -> Self:

@@ -32,6 +32,8 @@ from nmt.text import clean_line, split_long
 from nmt.tokenizer import BOS, EOS, PAD, UNK, WORD_MARK, language_tag
 from nmt.translation import Options, Report, TargetScore, Translation
 
+_AUTOMATIC_BATCH = {"cpu": 4096, "cuda": 32_768}
+
 
 class Engine(Protocol):
     """Another engine that can search."""
@@ -128,7 +130,7 @@ class Translator:
         parts: list[list[Translation]] = [[] for _ in ids]
         filled = [index for index, tokens in enumerate(ids) if tokens]
         lengths = [len(ids[index]) + 1 for index in filled]
-        for batch in search_batches(lengths, self.search.batch_tokens, self.search.beam, self.batch_size):
+        for batch in search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size):
             rows = [filled[index] for index in batch]
             fresh = [row == 0 or owners[row - 1] != owners[row] for row in rows]
             begins = [starts[owners[row]] if new else [] for row, new in zip(rows, fresh, strict=True)]
@@ -187,7 +189,7 @@ class Translator:
         target_ids = self.tokenizers.target.encode(self._cleaned(targets))
         scores: list[TargetScore] = [TargetScore(0.0, 0)] * len(sources)
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(source_ids, target_ids, strict=True)]
-        for batch in search_batches(lengths, self.search.batch_tokens, 1, self.batch_size):
+        for batch in search_batches(lengths, self._batch_tokens, 1, self.batch_size):
             sums = self._force([source_ids[row] for row in batch], [target_ids[row] for row in batch])
             for row, value in zip(batch, sums, strict=True):
                 scores[row] = TargetScore(value, len(target_ids[row]) + 1)
@@ -227,6 +229,12 @@ class Translator:
     def aligning_layer(self, shifted: bool) -> int | None:
         """See `EncoderDecoder.aligning_layer`."""
         return self._single.aligning_layer(shifted)
+
+    @property
+    def _batch_tokens(self) -> int:
+        """Source tokens times beam of a batch; a GPU takes as long for few as for many."""
+        tokens = self.search.batch_tokens
+        return _AUTOMATIC_BATCH[self.device.type] if tokens == "auto" else tokens
 
     @property
     def _single(self) -> Model:

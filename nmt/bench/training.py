@@ -150,7 +150,7 @@ def profile_training(work: Work) -> str:
     for name in ("nmt fp32", "nmt bf16"):
         trainee = Trainee(work, name)
         trainee.run()
-        with torch.profiler.profile() as profiler:
+        with torch.profiler.profile(acc_events=True) as profiler:
             trainee.run()
         by = f"self_{trainee.device.type}_time_total"
         table = profiler.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=40)

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nmt.models.dropout import drop
 from nmt.models.positions import Rotary
+
+# Not cuDNN's, which torch prefers on some GPUs: it plans for tenths of a second whenever a shape is new, and here most are.
+_FUSED_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 # B sentences, S source positions, T target positions (or hypotheses of one sentence), D width, H heads, K width of a head
 
@@ -133,7 +137,8 @@ def attend(query: Tensor, memory: KeyValue, bias: Tensor | None, causal: bool, d
     if query.is_cuda:
         q, k, v = (part.unflatten(0, (-1, heads)) for part in (query, memory.key, memory.value))
         mask = None if bias is None else bias.unflatten(0, (-1, heads)).to(q.dtype)
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal).flatten(0, 1)
+        with sdpa_kernel(_FUSED_KERNELS):
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal).flatten(0, 1)
     # On CPU two products and a softmax train several times faster than the fused kernel at the lengths of sentences.
     weights = attention_weights(query.to(memory.key.dtype), memory.key, bias, causal)
     return torch.bmm(drop(weights, dropout), memory.value).to(query.dtype)

@@ -41,7 +41,9 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
     integers = precision == "int8" and kernels() is not None
     half = precision == "bf16" or (precision == "int8" and not integers and has_fast_bf16())
     ready = ready.to(torch.bfloat16 if half else torch.float32)
-    if device.type == "cpu":
+    if device.type == "cuda":
+        _keep_recurrences_exact(ready, model)
+    else:
         if precision == "int8" and not integers:
             _quantise_in_part(ready)
         _replace_linear(ready, quantised if integers else packed)  # what is left
@@ -106,6 +108,13 @@ class AdditiveLook:
         parts = (self.score.factors(query).flatten(0, 1), memory.keys, self.score.vector, memory.values, memory.mask)
         context, weights = self.kernels.attend_additive(*(part.contiguous() for part in parts))
         return Look(context.unflatten(0, query.shape[:2]), weights.unflatten(0, query.shape[:2]), None)
+
+
+def _keep_recurrences_exact(ready: nn.Module, model: nn.Module) -> None:
+    """Gives torch's GRUs and LSTMs their weights back in the precision of the model; see `nmt.models.recurrence.run`."""
+    for own, trained in zip(ready.modules(), model.modules(), strict=True):
+        if isinstance(own, nn.RNNBase):
+            own.float().load_state_dict(trained.state_dict())
 
 
 def _fuse_attention(model: nn.Module) -> None:

@@ -100,8 +100,27 @@ def recurrent(config: RnnConfig, width: int, layers: int) -> nn.RNNBase:
     return kind(width, config.hidden, layers, batch_first=True, dropout=dropout)
 
 
-def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-    """Runs torch's GRU or LSTM over inputs (R, T, ...) from a state."""
+def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden = ()) -> tuple[Tensor, Hidden]:
+    """Runs torch's GRU or LSTM over inputs (R, T, ...) from a state, zeros if left out.
+
+    On CUDA in the precision of its own weights, which is single (`ready_for_search` leaves it so). Under autocast cuDNN would
+    take half precision, whose smallest gradients are zero, and weights in bf16 it would lay out anew at every call.
+    """
+    if inputs.is_cuda:
+        return _run_exactly(rnn, inputs, hidden)
     first = tuple(part.contiguous() for part in hidden)
-    states, after = rnn(inputs, first if len(first) == 2 else first[0])
+    return _states(rnn, inputs, first)
+
+
+def _run_exactly(rnn: nn.Module, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+    exact = next(rnn.parameters()).dtype
+    with torch.autocast("cuda", enabled=False):
+        states, after = _states(rnn, inputs.to(exact), tuple(part.to(exact).contiguous() for part in hidden))
+    dtypes = [part.dtype for part in hidden] or [inputs.dtype] * len(after)
+    return states.to(inputs.dtype), tuple(part.to(dtype) for part, dtype in zip(after, dtypes, strict=True))
+
+
+def _states(rnn: nn.Module, inputs: Tensor, first: Hidden) -> tuple[Tensor, Hidden]:
+    """All states, and the last of each layer."""
+    states, after = rnn(inputs, (first if len(first) == 2 else first[0]) if first else None)
     return states, after if isinstance(after, tuple) else (after,)

@@ -46,10 +46,10 @@ class Encoder(nn.Module):
         finals: list[Tensor] = []
         for index, reader in enumerate(self.forwards):
             inputs = self.dropout(states) if index else states
-            outputs = [reader(inputs)[0]]  # (B, S, H)
+            outputs = [run(reader, inputs)[0]]  # (B, S, H)
             finals.append(_gather(outputs[0], last).squeeze(1))  # (B, H)
             if self.backwards:
-                turned = self.backwards[index](_gather(inputs, turn))[0]
+                turned = run(self.backwards[index], _gather(inputs, turn))[0]
                 finals.append(_gather(turned, last).squeeze(1))
                 outputs.append(_gather(turned, turn))
             states = torch.cat(outputs, -1)  # (B, S, C)

@@ -11,6 +11,7 @@ import torch
 from nmt.checkpoint import load_model
 from nmt.config import SamplingConfig, SearchConfig
 from nmt.loss import smoothed_cross_entropy
+from nmt.models.attention import KeyValue, attend
 from nmt.prepared import Prepared
 from nmt.search import beam_search
 from nmt.trainer import Trainer
@@ -121,3 +122,13 @@ def test_every_way_to_decode(
     assert len(many) == len(lines)
     if precision == "fp32":
         assert many == one
+
+
+def test_attention_plans_nothing_for_a_new_shape() -> None:
+    """CuDNN's kernel, which torch prefers on some GPUs, takes tenths of a second for each shape that it has not seen."""
+    query, key = (torch.randn(8, 5, 16, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    with torch.profiler.profile(acc_events=True) as profiler:
+        attend(query, KeyValue(key, key), None, True, 0.1, 2)
+    names = {event.key for event in profiler.key_averages()}
+    assert any("scaled_dot_product" in name for name in names)
+    assert not any("cudnn" in name for name in names)
