@@ -38,7 +38,7 @@ def decode(
     as_json: JsonOption = False,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Decoding: our search in each precision, against CTranslate2 (Transformers) or a loop over cells (RNNs)."""
+    """Decoding: our search in each precision, on a CPU against CTranslate2 (Transformers) or a loop over cells (RNNs)."""
     from nmt.bench.decoding import Variant, Work, bench_decoding
     from nmt.checkpoint import load_model
     from nmt.device import choose_device
@@ -51,9 +51,10 @@ def decode(
     variants = [Variant("nmt", precision) for precision in precisions]
     if shortlist:
         variants += [Variant("shortlist", precision) for precision in precisions]
-    if loaded.recipe.model.kind == "transformer" and _has_ctranslate2():
+    on_cpu, shape = place.type == "cpu", loaded.recipe.model  # where the yardsticks compute
+    if on_cpu and shape.kind == "transformer" and _has_ctranslate2():
         variants += [Variant("ctranslate2", "float32"), Variant("ctranslate2", "int8")]
-    if loaded.recipe.model.kind == "rnn" and loaded.recipe.model.attention != "none":
+    if on_cpu and shape.kind == "rnn" and shape.attention != "none":
         variants.append(Variant("cell loop", "fp32"))
     if without_cache:
         variants.append(Variant("without cache", "fp32"))

@@ -71,7 +71,7 @@ class Decoder:
         options = Options(shortlist=work.shortlist if variant.engine == "shortlist" else None)
         self.translator = Translator(loaded, device, work.search, precision, work.batch, options, engine=engine)
         if variant.engine == "without cache":
-            self.translator.searched = WithoutCache(loaded.model)
+            self.translator.searched = WithoutCache(loaded.model.to(device))
         if variant.engine == "cell loop":
             self.translator.searched = CellLoop(loaded.model)
         self.translator.tuned = variant.engine in _OURS

@@ -69,7 +69,7 @@ def test_training_runs_and_resumes(
         {"accumulate": 2},
         {"recompute": True},
         {"batch_tokens": "auto"},
-        {"compile": True},
+        pytest.param({"compile": True}, marks=pytest.mark.filterwarnings("ignore")),  # torch's compiler warns of itself
     ],
     ids=lambda training: next(iter(training)),
 )
