@@ -106,21 +106,17 @@ def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden = ()) -> tuple[Tensor, Hi
     On CUDA in the precision of its own weights, which is single (`ready_for_search` leaves it so). Under autocast cuDNN would
     take half precision, whose smallest gradients are zero, and weights in bf16 it would lay out anew at every call.
     """
-    if inputs.is_cuda:
-        return _run_exactly(rnn, inputs, hidden)
-    first = tuple(part.contiguous() for part in hidden)
-    return _states(rnn, inputs, first)
-
-
-def _run_exactly(rnn: nn.Module, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+    if not inputs.is_cuda:
+        return _states(rnn, inputs, hidden)
     exact = next(rnn.parameters()).dtype
     with torch.autocast("cuda", enabled=False):
-        states, after = _states(rnn, inputs.to(exact), tuple(part.to(exact).contiguous() for part in hidden))
+        states, after = _states(rnn, inputs.to(exact), tuple(part.to(exact) for part in hidden))
     dtypes = [part.dtype for part in hidden] or [inputs.dtype] * len(after)
     return states.to(inputs.dtype), tuple(part.to(dtype) for part, dtype in zip(after, dtypes, strict=True))
 
 
-def _states(rnn: nn.Module, inputs: Tensor, first: Hidden) -> tuple[Tensor, Hidden]:
+def _states(rnn: nn.Module, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
     """All states, and the last of each layer."""
+    first = tuple(part.contiguous() for part in hidden)
     states, after = rnn(inputs, (first if len(first) == 2 else first[0]) if first else None)
     return states, after if isinstance(after, tuple) else (after,)
