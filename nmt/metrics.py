@@ -191,6 +191,9 @@ def _score_one(
     signature = str(scorer.get_signature())
     details = json.loads(result.format(width=6, signature=signature, is_json=True))
     value = float(result.score)
-    # sacreBLEU's interval lies around the mean of the resamples; where all are alike it gives none.
+    # sacreBLEU's interval lies around the mean of the resamples; where all are alike it gives none. Of a few sentences it
+    # reaches beyond what a score can be.
     middle, margin = details.get("confidence_mean", value), details.get("confidence_var", 0.0)
-    return Score(metric, value, min(value, middle - margin), max(value, middle + margin), signature)
+    most = float("inf") if metric == "ter" else 100.0
+    low, high = max(0.0, middle - margin), min(most, middle + margin)
+    return Score(metric, value, min(value, low), max(value, high), signature)

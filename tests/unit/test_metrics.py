@@ -61,6 +61,14 @@ def test_few_lines_and_empty_references_are_scored() -> None:
         assert item.low <= item.value <= item.high
 
 
+def test_an_interval_holds_nothing_that_a_score_cannot_be() -> None:
+    """Of three sentences, one of them right, resamples spread over the whole scale."""
+    right = "the cat sat on the mat all day long"
+    for item in score([right, "x y z", "q r s"], [right, "a b c d e f", "g h i"]):
+        assert 0 <= item.low < item.value < item.high
+        assert item.high <= 100 or item.metric == "ter"
+
+
 def test_buckets_share_out_all_sentences() -> None:
     sources = ["w " * (index + 1) for index in range(len(REFERENCES))]
     buckets = bleu_by_length(sources, HYPOTHESES, REFERENCES)
