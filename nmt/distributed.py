@@ -15,8 +15,12 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 from typing_extensions import TypeIs
 
+from nmt.running import end_with
+
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
+
+_LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torchrun, whose children its processes are
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,16 @@ def joined(device: torch.device) -> Generator[World]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World(device)
         return
+    if _LAUNCHED in os.environ:
+        end_with(os.getppid())  # all save together and end where torchrun was killed
     store, rank, size = next(iter(rendezvous("env://")))
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
     try:
         yield World(device, rank, size)
         # One that hangs up while another is still in the last exchange would fail it. (The process that keeps the store
         # may be gone first: then there is nothing to wait for.)
-        store.set(f"nmt/leaves/{rank}", "")
         with suppress(RuntimeError):
+            store.set(f"nmt/leaves/{rank}", "")
             store.wait([f"nmt/leaves/{other}" for other in range(size)], timedelta(minutes=1))
     finally:
         dist.destroy_process_group()

@@ -1,10 +1,12 @@
-"""Long work as a process: a training alone in its folder, and stopped by a signal only where it can go on."""
+"""Long work as a process: a training alone in its folder, stopped where it can go on; a child that ends with its parent."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,11 @@ from pathlib import Path
 from types import FrameType
 
 from nmt.errors import NmtError
+
+PARENT = "NMT_PARENT"
+"""In the environment of a child: number of the process that it is to end with."""
+
+_GLANCE = 0.5  # seconds between two looks at whether the parent lives
 
 
 class Interrupted(NmtError):  # noqa: N818 - nothing went wrong
@@ -73,3 +80,33 @@ def stop_signals(at_once: Callable[[], None] | None = None) -> Generator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment for a command of ours that is to end when this process does, however that ends."""
+    return {**os.environ, PARENT: str(os.getpid())}
+
+
+def follow_parent() -> None:
+    """Ends this process with the one that named itself by `child_environment`, if one did."""
+    parent = os.environ.pop(PARENT, "")  # it is not the parent of what this process starts
+    if parent.isdigit():
+        end_with(int(parent))
+
+
+def end_with(parent: int, number: int = signal.SIGTERM) -> None:
+    """Sends this process a signal soon after its parent is gone, also where that was killed and could tell nobody.
+
+    Looking at the parent's number works on every Unix, and whichever thread of the parent has started this process.
+
+    Args:
+        parent: number of the process that started this one.
+        number: the signal. A training that gets SIGTERM saves what it has done.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_GLANCE)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -36,6 +36,13 @@ from nmt_cli import (
 class _Group(TyperGroup):
     """Prints an NmtError as one line on stderr and exits with 1, or the code the error names."""
 
+    def main(self, *arguments: Any, **keywords: Any) -> Any:
+        """Begins as every command does, also one of a child."""
+        from nmt.running import follow_parent
+
+        follow_parent()
+        return super().main(*arguments, **keywords)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

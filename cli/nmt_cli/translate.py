@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, get_args
@@ -139,10 +139,11 @@ def _translate(
                 verification.keep(found)
                 _deliver(found, given, sink, meter)
         else:
-            for outcome in translated(tasks, given):
-                report.add(outcome.report)
-                verification.keep(outcome.translations)
-                _deliver(outcome.translations, given, sink, meter)
+            with closing(translated(tasks, given)) as outcomes:
+                for outcome in outcomes:
+                    report.add(outcome.report)
+                    verification.keep(outcome.translations)
+                    _deliver(outcome.translations, given, sink, meter)
         if prefixes is not None and next(prefixes, None) is not None:
             raise DataError(f"{sink.lines} lines but more prefixes")
     meter.close()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from nmt_cli.console import note
 
 if TYPE_CHECKING:
     from nmt.translation import Report, Translation
@@ -35,34 +39,115 @@ class Outcome:
     report: Report
 
 
-def translated(tasks: Iterable[Task], given: Mapping[str, Any]) -> Iterator[Outcome]:
+def translated(tasks: Iterable[Task], given: Mapping[str, Any]) -> Generator[Outcome]:
     """The outcomes in the order of the tasks, of which only a few more than there are workers are under way at a time.
 
     Args:
         tasks: read as they are needed.
         given: the options, from which each worker opens its own translator.
+
+    Raises:
+        NmtError: a worker was killed, and another one at the same lines.
     """
-    workers: int = given["workers"]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (dict(given),)) as pool:
-        waiting: deque[Future[Outcome]] = deque()
+    crew = _Crew(given)
+    try:
         for task in tasks:
-            waiting.append(pool.submit(_work, task))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            crew.give(task)
+            if len(crew.waiting) > 2 * given["workers"]:
+                yield crew.next()
+        while crew.waiting:
+            yield crew.next()
+    except BaseException:
+        crew.dismiss()
+        raise
+    crew.leave()
+
+
+class _Crew:
+    """The workers, and the tasks that are under way, oldest first."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.waiting: deque[tuple[Task, Future[Outcome]]] = deque()
+        self._given = given
+        self._others = set(multiprocessing.active_children())
+        self._lost: Task | None = None  # the oldest one when a worker was lost
+        self._pool = self._hire()
+
+    def give(self, task: Task) -> None:
+        self.waiting.append((task, self._submit(task)))
+
+    def next(self) -> Outcome:
+        """The outcome of the oldest task; what a worker had that was killed is done again, once."""
+        while True:
+            try:
+                outcome = self.waiting[0][1].result()
+            except BrokenProcessPool:
+                self._start_again()
+            else:
+                self.waiting.popleft()
+                return outcome
+
+    def leave(self) -> None:
+        """Ends the workers, which have nothing to do."""
+        self._pool.shutdown()
+
+    def dismiss(self) -> None:
+        """Ends the workers whatever they do."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - self._others:
+            process.kill()
+
+    def _hire(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._given["workers"], context, _begin, (dict(self._given), os.getpid()))
+
+    def _submit(self, task: Task) -> Future[Outcome]:
+        try:
+            return self._pool.submit(_work, task)
+        except BrokenProcessPool as error:  # told when its turn comes
+            future: Future[Outcome] = Future()
+            future.set_exception(error)
+            return future
+
+    def _start_again(self) -> None:
+        """Gives what is not done to new workers.
+
+        Raises:
+            NmtError: that was tried already for the oldest task.
+        """
+        from nmt.errors import NmtError
+
+        oldest = self.waiting[0][0]
+        if oldest is self._lost:
+            lines = f"lines {oldest.first + 1} to {oldest.first + len(oldest.lines)}"
+            raise NmtError(
+                f"worker processes were killed twice at {lines}; if memory ran out, take fewer --workers "
+                "or a smaller --batch-size"
+            ) from None
+        note("nmt: a worker process was killed; its lines are done again")
+        self._lost = oldest
+        self.dismiss()
+        self._pool = self._hire()
+        again = [(task, future if _is_done(future) else self._submit(task)) for task, future in self.waiting]
+        self.waiting = deque(again)
+
+
+def _is_done(future: Future[Outcome]) -> bool:
+    return future.done() and not isinstance(future.exception(), BrokenProcessPool)
 
 
 _own: list[Translator] = []  # of a worker process
 
 
-def _begin(given: Mapping[str, Any]) -> None:
+def _begin(given: Mapping[str, Any], parent: int) -> None:
+    from nmt.running import end_with
+
+    end_with(parent, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits ends the others
     import torch
 
     from nmt_cli.translate import open_from
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits ends the others
     torch.set_num_threads(1)
     _own.append(open_from(given))
 
