@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmt.batching import Batch, collate, plan_epoch, select
+from nmt.bpe_dropout import BpeDropout
 from nmt.config import DataConfig, Recipe
-from nmt.dataset import EncodedCorpus, Ints, Ragged
+from nmt.dataset import EncodedCorpus, Ints
 from nmt.errors import DataError
 from nmt.flops import training_flops
-from nmt.prepared import Prepared, TestSet
+from nmt.prepared import Prepared
 
 AUTOMATIC_ON_CPU = 4096  # tokens a batch; there memory is not what limits it
 
@@ -65,7 +66,7 @@ class BatchStream:
             raise DataError(f"no training pair has at most training.max_length = {recipe.training.max_length} tokens")
         wanted = recipe.training.batch_tokens
         self.batch_tokens = AUTOMATIC_ON_CPU if wanted == "auto" else wanted
-        self._text = prepared.training_text() if recipe.training.bpe_dropout else None
+        self._dropout = self._bpe_dropout() if recipe.training.bpe_dropout else None
         self._epoch: _Epoch | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._ahead: tuple[Place, Future[Drawn]] | None = None
@@ -92,8 +93,10 @@ class BatchStream:
     def epoch(self, number: int) -> _Epoch:
         """The corpus and the batches of an epoch."""
         if self._epoch is None or self._epoch.number != number:
-            corpus = self.prepared.train if self._text is None else self._encoded_anew(number, self._text)
-            rows = self.selection.rows if self._text is None else select(corpus, self.recipe.training.max_length).rows
+            corpus, rows = self.prepared.train, self.selection.rows
+            if self._dropout:
+                corpus = EncodedCorpus(*(side.epoch(number) for side in self._dropout))
+                rows = select(corpus, self.recipe.training.max_length).rows
             rows = mixed(rows, self._parts(), self.recipe.data, self.recipe.seed, number)
             plan = plan_epoch(corpus, rows, self.batch_tokens, self.recipe.seed, number)
             self._epoch = _Epoch(number, corpus, plan)
@@ -128,13 +131,13 @@ class BatchStream:
         flops = training_flops(self.recipe.model, vocabulary, batch)
         return Drawn(rows, batch.pinned() if self.pinned else batch, flops, after)
 
-    def _encoded_anew(self, epoch: int, text: TestSet) -> EncodedCorpus:
-        """The corpus in the subwords of one epoch, as its number and the seed draw them."""
-        probability, seed = self.recipe.training.bpe_dropout, self.recipe.seed * 1_000_003 + 2 * epoch
-        tokenizers = self.prepared.tokenizers
-        return EncodedCorpus(
-            Ragged.of(tokenizers.source.encode_with_dropout(text.source, probability, seed)),
-            Ragged.of(tokenizers.target.encode_with_dropout(text.target, probability, seed + 1)),
+    def _bpe_dropout(self) -> tuple[BpeDropout, BpeDropout]:
+        """What cuts the words of each side anew."""
+        tokenizers, corpus = self.prepared.tokenizers, self.prepared.train
+        probability, seed = self.recipe.training.bpe_dropout, self.recipe.seed
+        return (
+            BpeDropout(tokenizers.source, corpus.source, probability, f"{seed} source"),
+            BpeDropout(tokenizers.target, corpus.target, probability, f"{seed} target"),
         )
 
 

@@ -101,6 +101,26 @@ class Tokenizer:
         """Tokens as text."""
         return [self._processor.id_to_piece(token) for token in ids]
 
+    def score(self, token: int) -> float:
+        """Rank of a piece: of two merges that BPE can make, it makes the one of the higher score first."""
+        return float(self._processor.get_score(token))
+
+    def unmerged(self) -> set[int]:
+        """Tokens that BPE does not make by merging: special ones, bytes, and the symbols that are always one token."""
+        spelled = self._processor.encode(
+            [piece.replace(WORD_MARK, " ") for piece in self.pieces()],
+            out_type=str,
+            enable_sampling=True,
+            alpha=1.0,  # no merge at all
+            nbest_size=-1,
+        )
+        special = (self._processor.is_unknown, self._processor.is_control, self._processor.is_byte)
+        return {
+            token
+            for token, piece in enumerate(self.pieces())
+            if any(is_one(token) for is_one in special) or (len(piece) > 1 and piece in spelled[token])
+        }
+
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Token ids of each line, without special tokens; each unknown word is one."""
         found: list[list[int]] = self._processor.encode(list(lines))
@@ -109,13 +129,6 @@ class Tokenizer:
                 pieces = self._processor.encode(lines[row], out_type=str)
                 found[row] = [token for token, piece in zip(ids, pieces, strict=True) for _ in self._words(piece)]
         return found
-
-    def encode_with_dropout(self, lines: Sequence[str], probability: float, seed: int) -> list[list[int]]:
-        """Token ids of each line with merges left out at random: BPE-dropout (Provilkov et al. 2020)."""
-        sentencepiece.set_random_generator_seed(seed % 2**32)
-        return self._processor.encode(
-            list(lines), enable_sampling=True, alpha=probability, nbest_size=-1, num_threads=1
-        )
 
     def encode_pieces(self, lines: Sequence[str]) -> list[list[str]]:
         """Tokens of each line as they stand in it, unknown ones too.

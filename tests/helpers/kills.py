@@ -1,6 +1,6 @@
 """Kills trainings at random instants and goes on, until they end: do they end with the bytes of one left alone?
 
-As a script, `python tests/helpers/kills.py 500` kills so many times over the three families and prints the result as JSON.
+As a script, `python tests/helpers/kills.py 500` kills so many times over the families, and prints the result as JSON.
 """
 
 from __future__ import annotations
@@ -18,10 +18,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-FAMILIES: dict[str, dict[str, Any] | None] = {
-    "bottleneck": {"kind": "rnn", "attention": "none", "cell": "lstm", "layers": 2, "embedding": 16, "hidden": 16},
-    "attention": {"kind": "rnn", "embedding": 16, "hidden": 16, "word_dropout": 0.1},
-    "transformer": None,
+FAMILIES: dict[str, dict[str, Any]] = {
+    "bottleneck": {
+        "model": {"kind": "rnn", "attention": "none", "cell": "lstm", "layers": 2, "embedding": 16, "hidden": 16}
+    },
+    "attention": {"model": {"kind": "rnn", "embedding": 16, "hidden": 16, "word_dropout": 0.1}},
+    "transformer": {},
+    "chance": {  # all that draws
+        "model": {"kind": "rnn", "embedding": 16, "hidden": 16, "weighting": "gumbel", "word_dropout": 0.1},
+        "data": {"corpus": "phrasebook", "source": "de", "target": "en", "limit": 300},
+        "tokenizer": {"kind": "bpe", "vocabulary": 200},
+        "training": {"bpe_dropout": 0.2, "batch_tokens": 600},
+    },
 }
 
 
@@ -74,7 +82,9 @@ def _train(name: str, run: Path) -> None:
 
     torch.set_num_threads(1)
     training = {"updates": 24, "validate_every": 4, "log_every": 3, "accumulate": 2, "ema": 0.9}
-    recipe = make_recipe(FAMILIES[name], training=training)
+    changes = {**FAMILIES[name]}
+    changes["training"] = training | changes.get("training", {})
+    recipe = make_recipe(changes.pop("model", None), **changes)
     run.mkdir(exist_ok=True)
     Trainer(recipe, prepare(recipe), run, torch.device("cpu")).run()
 
