@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from nmt.errors import NmtError
+from nmt.owners import beating, lock, new_token, seized
 
 _LITTER = ".tmp-"
 
@@ -38,30 +39,79 @@ def home_folder() -> Path:
 
 
 @contextmanager
-def atomic_folder(final: Path, replace: bool = True) -> Generator[Path]:
+def atomic_folder(final: Path, keep: Callable[[Path], bool] = lambda _: False) -> Generator[Path]:
     """Yields an empty folder beside `final`; when the block ends it is fsynced and takes the name in one rename.
 
-    What has come to stand there meanwhile is replaced, or kept if `replace` is False: another process made the same.
+    Args:
+        final: the folder that is to be there whole or not at all.
+        keep: whether what has come to stand there meanwhile is as good, since another process made the same; else it is
+            replaced.
+
+    Raises:
+        NmtError: a file is in its place, or the disk is full.
     """
+    final = final.resolve() if final.is_symlink() else final
+    if final.exists() and not final.is_dir():
+        raise NmtError(f"{final}: is a file; a folder is to be written")
     final.parent.mkdir(parents=True, exist_ok=True)
-    draft = final.parent / f"{_LITTER}{final.name}-{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
+    draft, descriptor = _draft(final, _make_folder)
     try:
-        with explain_full_disk(final):
+        with explain_full_disk(final), beating(draft):
             yield draft
             for path in (*draft.rglob("*"), draft):
                 _sync(path)
-        if final.exists() and not replace:
-            shutil.rmtree(draft)
-            return
-        if final.exists():
-            shutil.rmtree(final)
-        draft.rename(final)
+        _put(draft, final, keep)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+    finally:
+        os.close(descriptor)
     _sync(final.parent)
+
+
+def _put(draft: Path, final: Path, keep: Callable[[Path], bool]) -> None:
+    """Gives a draft its name. Other processes may do the same at the same moment."""
+    aside = draft.with_name(f"{_LITTER}old-{new_token()}")
+    while True:
+        try:
+            draft.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+        if keep(final):
+            shutil.rmtree(draft)
+            return
+        with suppress(FileNotFoundError):
+            final.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _draft(final: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """A path beside another that bears the token of this owner, and its open descriptor, locked.
+
+    Between its making and the lock it may be taken for litter; then another one is made.
+    """
+    while True:
+        draft = final.parent / f"{_LITTER}{final.name}-{new_token()}"
+        descriptor = make(draft)
+        with suppress(OSError):
+            lock(descriptor)
+            if draft.stat().st_ino == os.fstat(descriptor).st_ino:
+                return draft, descriptor
+        os.close(descriptor)
+
+
+def _make_folder(path: Path) -> int:
+    while True:
+        path.mkdir()
+        with suppress(FileNotFoundError):  # taken for litter already
+            return os.open(path, os.O_RDONLY)
+
+
+def _make_file(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -80,15 +130,18 @@ def atomic_write(path: Path, data: bytes) -> None:
         with explain_full_disk(path):
             path.write_bytes(data)
         return
-    draft = path.parent / f"{_LITTER}{path.name}-{os.getpid()}"
+    with explain_full_disk(path):
+        draft, descriptor = _draft(path, _make_file)
     try:
         with explain_full_disk(path):
             draft.write_bytes(data)
-            _sync(draft)
+            os.fsync(descriptor)
         draft.rename(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
     _sync(path.parent)
 
 
@@ -110,14 +163,14 @@ def destination(path: Path) -> Path:
 
 
 def clear_litter(folder: Path) -> None:
-    """Removes what a killed process left half-written; what a living one writes at this moment stays."""
+    """Removes what a killed process left half-written; what a living one writes at this moment stays, wherever it runs."""
     for path in folder.glob(f"{_LITTER}*"):
-        if _is_alive(path.name.rpartition("-")[2]):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with seized(path) as dead:
+            if dead and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif dead:
+                with suppress(OSError):
+                    path.unlink()
 
 
 @contextmanager
@@ -134,19 +187,6 @@ def explain_full_disk(path: Path) -> Generator[None]:
                 f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact"
             ) from None
         raise
-
-
-def _is_alive(process: str) -> bool:
-    """Whether another process of that number runs here."""
-    if not process.isdigit() or int(process) == os.getpid():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is somebody else's
-        return True
-    return True
 
 
 def _sync(path: Path) -> None:

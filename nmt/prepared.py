@@ -120,12 +120,12 @@ class Prepared:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the corpus as prepared."""
-        return self.folder.name
+        """Identity of what is trained on and validated with, wherever it lies; test sets are no part of it."""
+        return str(self.report["fingerprint"])
 
     def testsets(self) -> list[str]:
         """Names of the test sets; `valid` is one of them."""
-        return [path.name.removesuffix(".source") for path in sorted((self.folder / "testsets").glob("*.source"))]
+        return sorted(self.report["testsets"])
 
     def testset(self, name: str) -> TestSet:
         """A test set as text.
@@ -134,6 +134,6 @@ class Prepared:
             DataError: there is none of that name.
         """
         folder = self.folder / "testsets"
-        if not (folder / f"{name}.source").exists():
+        if name not in self.testsets():
             raise DataError(f"no test set {name}; this corpus has {', '.join(self.testsets())}")
         return TestSet.read(name, folder / f"{name}.source", folder / f"{name}.target")

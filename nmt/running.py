@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from nmt.errors import NmtError
+from nmt.owners import Claim, claim
 
 PARENT = "NMT_PARENT"
 """In the environment of a child: number of the process that it is to end with."""
@@ -36,23 +36,13 @@ class Stop:
     number: int = 0
 
 
-@contextmanager
-def only_trainer(folder: Path) -> Generator[None]:
-    """Holds a run folder; the lock ends with the process, however it ends.
+def only_trainer(folder: Path) -> AbstractContextManager[Claim]:
+    """Holds a run folder; the hold ends with the process, however it ends.
 
     Raises:
         NmtError: another process trains there.
     """
-    with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise NmtError(f"{folder} is being trained by process {lock.read().strip()}") from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()} on {os.uname().nodename}")
-        lock.flush()
-        yield
+    return claim(folder / "lock", f"{folder} is being trained")
 
 
 @contextmanager

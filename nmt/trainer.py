@@ -26,6 +26,7 @@ from nmt.fine_tuning import freeze, initialise
 from nmt.flops import matrix_rate
 from nmt.models import build_model
 from nmt.optim import learning_rate
+from nmt.owners import Claim
 from nmt.prepared import Prepared
 from nmt.progress import Progress, Sums
 from nmt.run_folder import Entry, RunFolder, identity
@@ -106,6 +107,7 @@ class Trainer:
         self._matrix_rate = matrix_rate(arithmetic, device)
         self._unread: list[tuple[int, list[Ints], Outcome]] = []
         self._non_finite = 0
+        self._claim: Claim | None = None
 
     def run(self) -> Progress:
         """Trains to the end and writes the bundle.
@@ -114,10 +116,10 @@ class Trainer:
             Interrupted: a signal came; everything is saved.
         """
         self.run_folder.create()
-        alone: AbstractContextManager[object] = (
+        alone: AbstractContextManager[Claim | None] = (
             only_trainer(self.run_folder.path) if self.world.leads else nullcontext()
         )
-        with alone, stop_signals() as stop:
+        with alone as self._claim, stop_signals() as stop:
             try:
                 self._resume()
                 self._rehearse()
@@ -357,6 +359,8 @@ class Trainer:
             "recipe": identity(self.recipe),
             "validated": validated,
         }
+        if self._claim:
+            self._claim.check()
         store.save_checkpoint(self.folder, snapshot, state)
         if validated:
             self._mark_best()

@@ -50,7 +50,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     set_threads()
     with joined(place) as world:
         if world.leads:
-            prepare(settings, say=note)
+            prepare(settings, say=note, thorough=True)
         world.wait()
         prepared = prepare(settings)
         folder.mkdir(parents=True, exist_ok=True)

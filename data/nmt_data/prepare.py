@@ -16,6 +16,7 @@ from nmt.config import CorpusConfig, DataConfig, Recipe
 from nmt.dataset import read_corpus, write_corpus
 from nmt.errors import DataError
 from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint, home_folder, write_json
+from nmt.manifest import broken, write_manifest
 from nmt.prepared import Prepared, TestSet, Tokenizers
 from nmt.text import clean_line, write_lines
 from nmt.tokenizer import UNK, Tokenizer, language_tag
@@ -27,7 +28,7 @@ from nmt_data.reading import Split, Unreadable
 Pair = tuple[str, str]
 Say = Callable[[str], None]
 
-_FORMAT = 4  # of the prepared folder; raising it makes all of them anew
+_FORMAT = 5  # of the prepared folder; raising it makes all of them anew
 _CHUNK = 10_000
 _TOKENIZER_LINES = 2_000_000
 
@@ -41,31 +42,44 @@ class _Texts:
     report: dict[str, Any]
 
 
-def prepare(recipe: Recipe, say: Say = lambda _: None) -> Prepared:
-    """The prepared corpus of a recipe, made unless it lies under NMT_HOME already.
+def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -> Prepared:
+    """The prepared corpus of a recipe, made unless it lies under NMT_HOME already, whole.
+
+    Args:
+        recipe: whose corpora and tokenizer are wanted.
+        say: receives a line about each step.
+        thorough: look at every byte of large files too, as before a training.
 
     Raises:
         DataError: the corpus cannot be had or used.
     """
     parts = _parts(recipe)
-    folder = home_folder() / "corpora" / _fingerprint(recipe, parts)
-    if (folder / "report.json").exists():
+    key = _fingerprint(recipe, parts)
+    folder = home_folder() / "corpora" / key
+    reason = broken(folder, thorough)
+    if not reason:
         return Prepared(folder)
+    if folder.exists():
+        say(f"{folder} is damaged ({reason}); it is made again")
     start = perf_counter()
     clear_litter(folder.parent)
     say("reading " + ", ".join(f"{part.card.name} {part.direction}" for part in parts))
     texts = _read(recipe, parts)
+    if _fingerprint(recipe, _parts(recipe)) != key:
+        raise DataError(f"corpus {parts[0].card.name} was changed while it was read; start again")
     say(f"training the tokenizer on {len(texts.train)} pairs")
     tokenizers = _train_tokenizers(recipe, texts.train)
     say("encoding")
-    with atomic_folder(folder, replace=False) as draft:
+    with atomic_folder(folder, keep=lambda there: not broken(there, thorough)) as draft:
         _write(draft, texts, tokenizers)
         report = {
             **texts.report,
+            "fingerprint": _identity(draft, texts, tokenizers),
             "tokens": _token_report(draft, tokenizers),
             "seconds": round(perf_counter() - start, 1),
         }
         write_json(draft / "report.json", report)
+        write_manifest(draft)
     return Prepared(folder)
 
 
@@ -95,22 +109,46 @@ def _parts(recipe: Recipe) -> list[_Part]:
 
 
 def _fingerprint(recipe: Recipe, parts: Sequence[_Part]) -> str:
-    """Of all that the result depends on: settings, cards, and the bytes of local files."""
-    cards: list[dict[str, Any]] = []
-    for part in parts:
-        files = {path.name: file_sha256(path) for split in part.splits() for path in split.files}
-        if part.card.generator:
-            package = Path(__file__).parent / "synthetic"
-            files = {path.name: file_sha256(path) for path in sorted(package.rglob("*.py"))}
-        description = part.card.model_dump(mode="json", exclude={"folder", "tokenize"})
-        cards.append({"card": description, "files": files})
+    """Of all that the result depends on: settings, cards, and the bytes of local files; not of where these lie."""
+    cards = [
+        {"card": part.card.model_dump(mode="json", exclude={"folder"}), "files": _hashes(part), "to": part.direction}
+        for part in parts
+    ]
     mixing = {"weight", "temperature"}  # decide on what is drawn from the corpora, not on what they hold
-    data = recipe.data.model_dump(mode="json", exclude={*mixing, *(() if recipe.data.more else ("more", "tag_target"))})
+    data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more"})
     tokenizer = recipe.tokenizer.model_dump(mode="json")
-    if recipe.tokenizer.kind == "word":
-        tokenizer["unknown"] = "each"  # once it was one token for those in a row
-    more = {"more": cards[1:], "tags": recipe.data.tag_target} if recipe.data.more or recipe.data.tag_target else {}
-    return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, **cards[0], **more})
+    return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, "corpora": cards})
+
+
+def _hashes(part: _Part) -> dict[str, str]:
+    """What is read, by what it is read as: the files of each split in the order of the languages, or the generator."""
+    if part.card.generator:
+        package = Path(__file__).parent / "synthetic"
+        return {path.relative_to(package).as_posix(): file_sha256(path) for path in sorted(package.rglob("*.py"))}
+    return {
+        f"{split.name} {side}{path.suffix}": file_sha256(path)
+        for split in part.splits()
+        for side, path in enumerate(split.files)
+    }
+
+
+def _identity(folder: Path, texts: _Texts, tokenizers: Tokenizers) -> str:
+    """Of what is trained on and validated with, by content: test sets, titles and licences are no part of it."""
+    names = ("train.source", "train.target", "testsets/valid.source", "testsets/valid.target")
+    ids = hashlib.sha256()
+    for corpus in (read_corpus(folder / "train.arrow"), read_corpus(folder / "valid.arrow")):
+        for ragged in (corpus.source, corpus.target):
+            ids.update(ragged.values.data)
+            ids.update(ragged.offsets.data)
+    return fingerprint(
+        {
+            "text": [file_sha256(folder / name) for name in names],
+            "ids": ids.hexdigest(),
+            "vocabulary": tokenizers.fingerprints,
+            "parts": [part["pairs"] for part in texts.report["parts"]],
+            "tokenize": texts.report["tokenize"],
+        }
+    )
 
 
 def _read(recipe: Recipe, parts: Sequence[_Part]) -> _Texts:

@@ -24,6 +24,7 @@ from nmt.recipes import recipe_to_toml
 from nmt.running import Interrupted, only_trainer, stop_signals
 from nmt.trainer import Trainer
 from nmt.updater import Outcome
+from nmt_data.prepare import prepare
 from tiny import make_recipe
 
 CPU = torch.device("cpu")
@@ -153,12 +154,9 @@ def test_a_changed_recipe_is_refused_by_name_and_a_longer_one_goes_on(tmp_path: 
 
 def test_another_corpus_is_refused(tmp_path: Path, prepared: Prepared) -> None:
     folder = _run(tmp_path / "run", prepared)
-    other = tmp_path / "other"
-    other.mkdir()
-    for path in prepared.folder.iterdir():
-        (other / path.name).symlink_to(path)
+    other = prepare(make_recipe(data={"limit": 99}))
     with pytest.raises(CheckpointError, match="another corpus or tokenizer"):
-        Trainer(make_recipe(), Prepared(other), folder, CPU).run()
+        Trainer(make_recipe(), other, folder, CPU).run()
 
 
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path, prepared: Prepared) -> None:
@@ -167,6 +165,22 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path, prepare
     with only_trainer(folder), pytest.raises(NmtError, match=f"is being trained by process {os.getpid()}"):
         Trainer(make_recipe(), prepared, folder, CPU).run()
     Trainer(make_recipe(), prepared, folder, CPU).run()
+
+
+def test_a_training_that_was_taken_over_saves_nothing_more(tmp_path: Path, prepared: Prepared) -> None:
+    """Its machine slept for so long that another one went on: the folder is that one's."""
+
+    class Asleep(Trainer):
+        def _step(self, batches: Any, rate: float) -> Outcome:
+            if self.progress.step == 4:
+                (folder / "lock").write_text("7 on elsewhere 00000000-11111111")
+            return super()._step(batches, rate)
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(NmtError, match=r"is being trained by process 7 on elsewhere: .* took over"):
+        Asleep(make_recipe(), prepared, folder, CPU).run()
+    assert store.checkpoints(folder / "checkpoints")[-1].name == "step-00000003"
 
 
 def test_a_loss_that_is_not_finite_is_skipped_and_never_saved(tmp_path: Path, prepared: Prepared) -> None:

@@ -1,0 +1,57 @@
+"""What a folder was written with, file by file, so that what has gone missing or changed in it is noticed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nmt.files import file_sha256, fingerprint, write_json
+
+MANIFEST = "MANIFEST.json"
+LARGE = 64_000_000
+"""Bytes from which a file is hashed only where somebody asks for it; else its size is enough."""
+
+
+def write_manifest(folder: Path) -> None:
+    """Lists the files of a folder and of those in it, with sizes and hashes."""
+    files = {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    write_json(folder / MANIFEST, {"files": files, "fingerprint": fingerprint(files)})
+
+
+def broken(folder: Path, thorough: bool = False) -> str | None:
+    """What is wrong with a folder by its manifest, or None; files that it does not list do not matter.
+
+    Args:
+        folder: that `write_manifest` was called for.
+        thorough: hash large files too.
+    """
+    try:
+        content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files: dict[str, dict[str, Any]] = content["files"]
+        if content["fingerprint"] != fingerprint(files):
+            return f"{MANIFEST} was altered"
+        reasons = (_damage(folder / name, name, entry, thorough) for name, entry in files.items())
+        return next((reason for reason in reasons if reason), None)
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} cannot be read"
+
+
+def _damage(path: Path, name: str, entry: dict[str, Any], thorough: bool) -> str | None:
+    if not path.is_file():
+        return f"{name} is missing"
+    try:
+        size = path.stat().st_size
+        if size != entry["size"]:
+            return f"{name} has {size} bytes, expected {entry['size']}"
+        if (thorough or size < LARGE) and file_sha256(path) != entry["sha256"]:
+            return f"{name} was altered"
+    except OSError as error:
+        return f"{name}: {error.strerror}"
+    return None

@@ -1,0 +1,191 @@
+"""Who works on a file or folder, and whether they still live: in this process, another one, a container or another machine.
+
+Process numbers do not tell: containers count their own. On one machine a lock of the operating system tells, since it ends with
+its owner. Between machines, where locks may not reach, an owner touches what it owns every few seconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmt.errors import NmtError
+
+BEAT = 5.0
+"""Seconds between two signs of life."""
+SILENT = 60.0
+"""Seconds without one after which the owner on another machine counts as dead."""
+_TOKEN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{8}$")
+_OWNER = re.compile(r"(?P<process>\d+) on (?P<host>\S+) (?P<token>[0-9a-f]{8}-[0-9a-f]{8})$")
+
+
+def new_token() -> str:
+    """A name for an owner: digits of this machine since it was started, and random ones."""
+    return f"{_machine()}-{secrets.token_hex(4)}"
+
+
+def lock(descriptor: int) -> bool:
+    """Locks an open file or folder until it is closed; whether the file system has locks.
+
+    Raises:
+        BlockingIOError: it is locked already.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def seized(path: Path, silent: float = 10 * SILENT) -> Generator[bool]:
+    """Whether the owner of a file or folder, whose token its name ends with, is dead; if so, nobody else gets it in the block.
+
+    Args:
+        path: what may have been left behind.
+        silent: seconds without a sign of life after which an owner on another machine counts as dead.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _is_dead(path, descriptor, silent)
+    finally:
+        os.close(descriptor)
+
+
+def _is_dead(path: Path, descriptor: int, silent: float) -> bool:
+    try:
+        locked = lock(descriptor)
+    except BlockingIOError:
+        return False
+    token = _TOKEN.search(path.name)
+    return (locked and token is not None and token[1] == _machine()) or _silence(path) > silent
+
+
+@contextmanager
+def beating(path: Path) -> Generator[None]:
+    """Touches a file or folder again and again, as a sign of life."""
+    with _repeating(lambda: os.utime(path)):
+        yield
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A file that says whose the work is that it stands for."""
+
+    path: Path
+    what: str
+    token: str
+
+    def check(self) -> None:
+        """Raises NmtError if somebody else has taken the work over: this process was silent for too long."""
+        if self.token not in (owner := _read(self.path)):
+            raise NmtError(f"{self.what} {_by(owner)}: this process was still for too long, so that one took over")
+
+    def beat(self) -> None:
+        """Gives a sign of life."""
+        if self.token in _read(self.path):
+            os.utime(self.path)
+
+
+@contextmanager
+def claim(path: Path, what: str) -> Generator[Claim]:
+    """Holds work for this process alone, until the block or the process ends, however it ends.
+
+    Args:
+        path: a file that stands for the work; made if it is not there.
+        what: the beginning of the error, such as `runs/mine is being trained`.
+
+    Raises:
+        NmtError: somebody else has it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            locked = lock(descriptor)
+        except BlockingIOError:
+            raise NmtError(f"{what} {_by(_read(path))}") from None
+        owner = _OWNER.match(_read(path))
+        if owner and not (locked and owner["token"].startswith(_machine())) and (age := _silence(path)) < SILENT:
+            wait = f"it gave a sign of life {age:.0f} s ago; if it was killed, wait {SILENT - age:.0f} s"
+            raise NmtError(f"{what} {_by(owner[0])} ({wait})")
+        held = Claim(path, what, new_token())
+        _write(descriptor, f"{os.getpid()} on {platform.node() or 'unknown'} {held.token}")
+        try:
+            with _repeating(held.beat):
+                yield held
+        finally:
+            if held.token in _read(path):
+                _write(descriptor, "")
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _repeating(act: Callable[[], None]) -> Generator[None]:
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(BEAT):
+            with suppress(OSError):
+                act()
+
+    thread = threading.Thread(target=repeat, name="signs of life", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _machine() -> str:
+    """Eight digits for the running kernel, which the containers on it share."""
+    try:
+        identity = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        identity = platform.node()
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def _silence(path: Path) -> float:
+    """Seconds since the last sign of life, by the clock of the file system, which machines share; 0 if nobody can tell."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
+            return os.fstat(probe.fileno()).st_mtime - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _write(descriptor: int, text: str) -> None:
+    os.ftruncate(descriptor, os.pwrite(descriptor, text.encode(), 0))
+
+
+def _by(owner: str) -> str:
+    """The owner in an error; without its token, which tells people nothing."""
+    found = _OWNER.match(owner)
+    return (
+        f"by process {found['process']} on {found['host']}" if found else f"by process {owner or 'of another program'}"
+    )
