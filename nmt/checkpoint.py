@@ -208,7 +208,7 @@ def write_bundle(
     """Writes a self-contained model: weights, recipe, tokenizers and card; `origin` names the checkpoints, oldest first."""
     with atomic_folder(folder) as draft:
         _write(draft / WEIGHTS, save_tensors(_tensors(weights)))
-        (draft / "recipe.toml").write_text(recipe_to_toml(recipe), encoding="utf-8")
+        (draft / "recipe.toml").write_text(recipe_to_toml(recipe, folder), encoding="utf-8")
         tokenizers.save(draft)
         identity = {"checkpoint": origin[-1], "checkpoints": list(origin), "vocabulary": tokenizers.fingerprints}
         card = {"format": 1, **identity, **card}

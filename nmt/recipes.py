@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import re
@@ -23,6 +24,8 @@ from nmt.config import (
     TransformerConfig,
 )
 from nmt.errors import ConfigError
+from nmt.recipe_paths import found, is_there, told
+from nmt.toml import read_toml
 
 SectionType = TypeVar("SectionType", bound=Section)
 
@@ -30,19 +33,52 @@ SectionType = TypeVar("SectionType", bound=Section)
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe file (or a folder that holds `recipe.toml`) and applies `key.path=value` overrides.
 
+    Paths in the file are looked for beside it, then in the current folder; those of overrides the other way round.
+
     Raises:
-        ConfigError: naming the file, every wrong key and value, and the nearest known key.
+        ConfigError: naming the file or the override, every wrong key and value, and the nearest known key.
     """
-    path = path / "recipe.toml" if path.is_dir() else path
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such recipe{_suggest(path.name, _siblings(path))}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    path = path / "recipe.toml" if is_there(path) and path.is_dir() else path
+    if not is_there(path):
+        raise ConfigError(f"{path}: no such recipe{_suggest(path.name, _siblings(path))}")
+    beside, here = path.parent, Path()
+    values = found(read_toml(path), (beside, here))
+    changed = copy.deepcopy(values)
     for override in overrides:
-        _override(values, override)
-    return parse_recipe(values, str(path))
+        _override(changed, override)
+    changed = found(changed, (here, beside))
+    try:
+        return Recipe.model_validate(changed)
+    except ValidationError as error:
+        of_file = _errors(values)
+        origins = [path if _text(item) in of_file else _settings(item, overrides) for item in error.errors()]
+        lines = [f"{origin}: {_explain(item, Recipe)}" for origin, item in zip(origins, error.errors(), strict=True)]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _errors(values: dict[str, Any]) -> set[str]:
+    """What is wrong with a recipe."""
+    try:
+        Recipe.model_validate(values)
+    except ValidationError as error:
+        return set(map(_text, error.errors()))
+    return set()
+
+
+def _text(item: Any) -> str:
+    return f"{item['loc']}: {item['msg']}"
+
+
+def _settings(item: Any, overrides: Sequence[str]) -> str:
+    """The overrides that an error is about: of its key, of keys within or around it, else all."""
+    key = ".".join(_location(item))
+    names = {override: override.partition("=")[0].strip() for override in overrides}
+    own = [
+        override
+        for override, name in names.items()
+        if not key or f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
+    ]
+    return ", ".join(f"--set {override}" for override in own or overrides)
 
 
 def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
@@ -90,9 +126,10 @@ def explain(error: ValidationError, section: type[BaseModel], origin: str = "") 
     return "\n".join(origin + _explain(item, section) for item in error.errors())
 
 
-def recipe_to_toml(recipe: Recipe) -> str:
-    """The resolved recipe as TOML that runs again as it is."""
-    return "\n".join(_toml_lines(recipe.model_dump(exclude_none=True), ()))
+def recipe_to_toml(recipe: Recipe, folder: Path | None = None) -> str:
+    """The resolved recipe as TOML that runs again as it is; paths are told from the folder that it is saved in, if given."""
+    values = recipe.model_dump(exclude_none=True)
+    return "\n".join(_toml_lines(told(values, folder) if folder else values, ()))
 
 
 def recipe_schema() -> str:
@@ -134,8 +171,7 @@ def _fields(section: type[BaseModel], prefix: str) -> list[str]:
 
 def _explain(item: Any, section: type[BaseModel]) -> str:
     """One validation error as a sentence that names the key."""
-    # pydantic names the members of a union in the location: "constrained-int", say.
-    location = [str(part) for part in item["loc"] if str(part) not in FAMILIES and re.fullmatch(r"\w+", str(part))]
+    location = _location(item)
     key = ".".join(location)
     message = str(item["msg"]).removeprefix("Value error, ")
     match item["type"]:
@@ -152,6 +188,11 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
             return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{hint}"
         case _:
             return f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
+
+
+def _location(item: Any) -> list[str]:
+    """The names of sections and key; pydantic puts the members of a union between them, "constrained-int", say."""
+    return [str(part) for part in item["loc"] if str(part) not in FAMILIES and re.fullmatch(r"\w+", str(part))]
 
 
 def _quoted(item: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from statistics import fmean
@@ -53,7 +54,7 @@ def load_expectations(folder: Path) -> list[Expectation]:
     if not path.exists():
         return []
     try:
-        return _EXPECTATIONS.validate_json(path.read_bytes())
+        return _EXPECTATIONS.validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         raise ConfigError(explain(error, Expectation, f"{path}: ")) from None
 

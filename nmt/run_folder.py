@@ -56,7 +56,7 @@ class RunFolder:
         """Clears what a killed process left, and writes what a checkpoint is read with."""
         clear_litter(self.checkpoints)
         clear_litter(self.path)
-        atomic_write(self.path / "recipe.toml", recipe_to_toml(recipe).encode())
+        atomic_write(self.path / "recipe.toml", recipe_to_toml(recipe, self.path).encode())
         tokenizers.save(self.path)
 
     def drop_damaged(self, report: Callable[[Entry], None]) -> None:

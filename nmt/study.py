@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from nmt.errors import ConfigError
 from nmt.files import atomic_write, write_json
 from nmt.metrics import Bucket, Score
 from nmt.recipes import explain
+from nmt.toml import read_toml
 
 STUDY, RESULTS = "study.toml", "results"
 
@@ -59,9 +59,7 @@ def load_study(folder: Path) -> Study:
     """
     path = folder / STUDY
     try:
-        return Study.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        return Study.model_validate(read_toml(path))
     except ValidationError as error:
         raise ConfigError(explain(error, Study, f"{path}: ")) from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,7 +11,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from nmt.config import FileName, Section, Tokenization
 from nmt.errors import DataError
+from nmt.recipe_paths import is_card_path, is_there
 from nmt.recipes import explain
+from nmt.toml import read_toml
 
 _CARDS = Path(__file__).parent / "cards"
 
@@ -84,11 +85,12 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> Card:
     Raises:
         DataError: there is no such card, it is wrong, or it lacks a language.
     """
-    path = Path(name) if name.endswith(".toml") else _CARDS / f"{name}.toml"
-    if not path.exists():
-        if name.endswith(".toml"):
+    path = Path(name) if is_card_path(name) else _CARDS / f"{name}.toml"
+    if not is_there(path):
+        if is_card_path(name):
             raise DataError(
-                f"data.corpus: there is no {name} here; if a program makes it, `make RECIPE` runs that first"
+                f"data.corpus: there is no {name}, beside the recipe or here; "
+                "if a program makes it, `make RECIPE` runs that first"
             )
         close = difflib.get_close_matches(name, card_names(), n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
@@ -96,10 +98,8 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> Card:
             f"data.corpus: no card {name}{hint}; known: {', '.join(card_names())}, or the path of a .toml card"
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path, DataError)
         card = Card.model_validate({**values, "folder": path.parent if path.parent != _CARDS else None})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {error}") from None
     except ValidationError as error:
         raise DataError(explain(error, Card, f"{path}: ")) from None
     for key, language in zip(("source", "target"), languages or (), strict=False):

@@ -65,7 +65,7 @@ def gather(
         name=name,
         family=translator.recipe.model.family,
         card=translator.card,
-        recipe=recipe_to_toml(translator.recipe),
+        recipe=recipe_to_toml(translator.recipe, Path.cwd()),
         log=RunFolder(run).entries(),
         evaluations=evaluations,
         data=prepared.report,

@@ -264,7 +264,7 @@ def test_a_held_out_split_never_changes_and_never_leaks(tmp_path: Path) -> None:
 def test_a_wrong_card_or_language_is_named(card: str) -> None:
     with pytest.raises(DataError, match=r"no card multi30 \(did you mean multi30k\?\)"):
         load_card("multi30")
-    with pytest.raises(DataError, match=r"there is no runs/mine\.toml here; .*make RECIPE"):
+    with pytest.raises(DataError, match=r"there is no runs/mine\.toml, beside the recipe or here; .*make RECIPE"):
         load_card("runs/mine.toml")
     with pytest.raises(DataError, match=r"data\.source = 'fr': mine has de, en"):
         load_card(card, ("fr", "en"))

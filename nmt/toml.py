@@ -1,0 +1,38 @@
+"""TOML as people's editors save it: the one place that reads it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from nmt.errors import ConfigError, NmtError
+
+_LARGEST = 10_000_000
+
+
+def read_toml(path: Path, kind: type[NmtError] = ConfigError) -> dict[str, Any]:
+    """Reads a TOML file; a byte-order mark and line ends of any system do not matter.
+
+    Args:
+        path: of the file.
+        kind: of the error.
+
+    Raises:
+        NmtError: of that kind: the file cannot be read, is not UTF-8 or not TOML.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
+        raise kind(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > _LARGEST:
+        raise kind(f"{path}: larger than {_LARGEST // 1_000_000} MB, so not a file of settings")
+    try:
+        return tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n"))
+    except UnicodeDecodeError as error:
+        raise kind(f"{path}: byte {error.start + 1} is not valid UTF-8; save the file as UTF-8") from None
+    except RecursionError:
+        raise kind(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise kind(f"{path}: {error}") from None
