@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
@@ -75,6 +76,20 @@ def parse_metrics(names: Sequence[str]) -> list[MetricName]:
     return [metric for metric in known if metric in names or not names]
 
 
+def resampling_seed() -> int | None:
+    """The seed of bootstrap and randomisation: sacreBLEU's, which SACREBLEU_SEED changes; `none`: another each time.
+
+    Raises:
+        ConfigError: SACREBLEU_SEED is no whole number.
+    """
+    text = os.environ.get("SACREBLEU_SEED", "12345")
+    if text.lower() == "none":
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"SACREBLEU_SEED must be a whole number or none, got {text!r}")
+    return int(text)
+
+
 def score(
     hypotheses: Sequence[str],
     references: Sequence[str],
@@ -90,6 +105,7 @@ def score(
         DataError: the two sides differ in length (sacreBLEU alone would score the shorter), or are empty.
     """
     _check(hypotheses, references)
+    resampling_seed()
     return [_score_one(metric, hypotheses, references, tokenize, lowercase, resamples) for metric in metrics]
 
 

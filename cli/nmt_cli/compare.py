@@ -32,7 +32,7 @@ def compare(
     ],
     testset: TestsetOption = None,
     test: Annotated[
-        str, typer.Option("--test", help="bs: paired bootstrap, ar: approximate randomisation, none.")
+        str, typer.Option("--test", help="bs: paired bootstrap, ar: approximate randomisation (stricter), none.")
     ] = "bs",
     plot: Annotated[
         Path | None,
@@ -214,13 +214,15 @@ def _print_lengths(results: Mapping[str, Evaluation]) -> None:
 
 def _print_test(differences: Sequence[Difference], test: str) -> None:
     """Each system against the first, with the chance that they are alike."""
+    from nmt.significance import FEWEST
+
     rows = [
         [
             item.system,
             item.metric,
             f"{item.score:.2f}",
-            *(["", "", "baseline"] if item.p_value is None else [f"{item.difference:+.2f}", f"{item.p_value:.4f}"]),
-            *(["significant" if item.significant else "could be chance"] if item.p_value is not None else []),
+            *(["", ""] if item.p_value is None else [f"{item.difference:+.2f}", f"{item.p_value:.4f}"]),
+            _verdict(item),
         ]
         for item in differences
     ]
@@ -229,7 +231,18 @@ def _print_test(differences: Sequence[Difference], test: str) -> None:
     print_table(f"{names[test]} against {differences[0].system}", heads, rows)
     for signature in dict.fromkeys(f"{item.metric}: {item.signature}" for item in differences):
         typer.echo(f"  {signature}")
+    if any(item.p_value is not None and not item.equal and item.differing < FEWEST for item in differences):
+        typer.echo(f"  Where fewer than {FEWEST} lines differ, that could be chance whatever p is.")
     typer.echo()
+
+
+def _verdict(item: Difference) -> str:
+    """What the test says in words."""
+    if item.p_value is None:
+        return "baseline"
+    if item.equal:
+        return "equal"
+    return "significant" if item.significant else "could be chance"
 
 
 def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
