@@ -57,7 +57,7 @@ def evaluate(
     Args:
         system: a translator, or its lines for this test set.
         testset: sources and references, and how sacreBLEU splits their words.
-        lowercase: score lower-cased BLEU too.
+        lowercase: score lower-cased BLEU too, where the scores of the test set are of mixed case.
         metrics: wanted; TER takes its time over long translations that are all wrong.
         training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
 
@@ -67,12 +67,13 @@ def evaluate(
     start = perf_counter()
     hypotheses = system.translate(testset.source) if isinstance(system, Translator) else list(system)
     seconds = perf_counter() - start if isinstance(system, Translator) else 0.0
-    scores = score(hypotheses, testset.target, tokenize=testset.tokenize, metrics=metrics)
-    if lowercase:
-        scores += score(hypotheses, testset.target, tokenize=testset.tokenize, lowercase=True, metrics=("bleu",))
-    buckets = bleu_by_length(testset.source, hypotheses, testset.target, testset.tokenize)
+    tokenize, lower = testset.tokenize, testset.lowercase
+    scores = score(hypotheses, testset.target, tokenize=tokenize, lowercase=lower, metrics=metrics)
+    if lowercase and not lower:
+        scores += score(hypotheses, testset.target, tokenize=tokenize, lowercase=True, metrics=("bleu",))
+    buckets = bleu_by_length(testset.source, hypotheses, testset.target, tokenize, lower)
     by_difficulty = {
-        name: bleu_by(measure(testset.source, training), bounds, hypotheses, testset.target, testset.tokenize)
+        name: bleu_by(measure(testset.source, training), bounds, hypotheses, testset.target, tokenize, lower)
         for name, measure, bounds in (("rarity", rarity, RARITY_BUCKETS), ("novelty", novelty, NOVELTY_BUCKETS))
         if training
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class TestSet:
     target: list[str]
     tokenize: Tokenization = "13a"
     """How sacreBLEU splits its words."""
+    lowercase: bool = False
+    """Whether its scores are lower-cased ones, and its text is."""
 
     @classmethod
     def read(cls, name: str, source: Path, target: Path) -> TestSet:
@@ -136,4 +138,5 @@ class Prepared:
         folder = self.folder / "testsets"
         if name not in self.testsets():
             raise DataError(f"no test set {name}; this corpus has {', '.join(self.testsets())}")
-        return TestSet.read(name, folder / f"{name}.source", folder / f"{name}.target")
+        found = TestSet.read(name, folder / f"{name}.source", folder / f"{name}.target")
+        return replace(found, tokenize=self.report["tokenizations"][name], lowercase=self.report["lowercase"])

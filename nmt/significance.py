@@ -67,6 +67,7 @@ def paired_test(
     tokenize: Tokenization = "13a",
     samples: int = 0,
     bleu_alone: bool = False,
+    lowercase: bool = False,
 ) -> list[Difference]:
     """Each system against the first, in BLEU, chrF2 and TER, by metric.
 
@@ -77,6 +78,7 @@ def paired_test(
         tokenize: of BLEU.
         samples: resamples or trials; 0: sacreBLEU's default of 1,000 or 10,000.
         bleu_alone: leave out the two others, which take their time.
+        lowercase: lower-cased scores.
 
     Raises:
         DataError: a system has not as many lines as there are references, or there are none.
@@ -86,9 +88,9 @@ def paired_test(
             raise DataError(f"{name} has {len(lines)} translations for {len(references)} references")
     if not references:
         raise DataError("nothing to compare: the test set is empty")
-    metrics: dict[str, _Scorer] = {"BLEU": _Bleu(tokenize=tokenize, force=tokenize == "none")}
+    metrics: dict[str, _Scorer] = {"BLEU": _Bleu(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")}
     if not bleu_alone:
-        metrics |= {"chrF2": _Chrf(), "TER": _Ter()}
+        metrics |= {"chrF2": _Chrf(lowercase=lowercase), "TER": _Ter()}
     return [
         difference
         for name, metric in metrics.items()
@@ -197,10 +199,10 @@ def _weights(test: TestName, sentences: int, samples: int, seed: int | None) -> 
 
 
 def largest_differences(
-    one: Sequence[str], other: Sequence[str], references: Sequence[str], count: int
+    one: Sequence[str], other: Sequence[str], references: Sequence[str], count: int, lowercase: bool = False
 ) -> tuple[list[int], list[int]]:
     """Rows where the first translates better by most, and where the other does: by sentence chrF2."""
-    metric = CHRF()
+    metric = CHRF(lowercase=lowercase)
     gaps = [
         metric.sentence_score(mine, [reference]).score - metric.sentence_score(theirs, [reference]).score
         for mine, theirs, reference in zip(one, other, references, strict=True)

@@ -10,8 +10,8 @@ import torch
 
 from nmt.batching import collate, plan_epoch, select
 from nmt.checkpoint import LoadedModel
-from nmt.config import Recipe, SearchConfig
-from nmt.metrics import bleu, chrf
+from nmt.config import Recipe, SearchConfig, Tokenization
+from nmt.metrics import bleu, check_tokenization, chrf
 from nmt.prepared import Prepared
 from nmt.translator import Translator
 from nmt.updater import Updater
@@ -42,6 +42,8 @@ class Validator:
         self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
         self.updater, self.world, self.folder = updater, updater.world, folder
         testset, count = prepared.testset("valid"), recipe.training.validation_sentences
+        self.tokenize: Tokenization = testset.tokenize
+        check_tokenization(self.tokenize)
         self.source, self.target = testset.source[:count], testset.target[:count]
 
     def validate(self) -> Validation:
@@ -62,7 +64,7 @@ class Validator:
         return chrf(hypotheses, self.target) if self.config.metric == "chrf" else self._bleu(hypotheses)
 
     def _bleu(self, hypotheses: list[str]) -> float:
-        return bleu(hypotheses, self.target, self.prepared.report.get("tokenize", "13a"))
+        return bleu(hypotheses, self.target, self.tokenize)
 
     @torch.no_grad()
     def _loss(self) -> tuple[float, float]:

@@ -138,7 +138,7 @@ def _paired_tests(
     kind: TestName = "ar" if test == "ar" else "bs"
     for index, item in enumerate(testsets):
         hypotheses = {name: evaluations[index].hypotheses for name, evaluations in results.items()}
-        tests[item.name] = paired_test(hypotheses, item.target, kind, item.tokenize)
+        tests[item.name] = paired_test(hypotheses, item.target, kind, item.tokenize, lowercase=item.lowercase)
     return tests
 
 
@@ -252,7 +252,8 @@ def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None
     _print_rows("", testset.spread(_EXAMPLES), testset, results)
     if len(results) == 2:
         (one, first), (two, second) = results.items()
-        wins, losses = largest_differences(second.hypotheses, first.hypotheses, testset.target, _EXAMPLES)
+        both = second.hypotheses, first.hypotheses
+        wins, losses = largest_differences(*both, testset.target, _EXAMPLES, testset.lowercase)
         _print_rows(f"{two} is better than {one} by most", wins, testset, results)
         _print_rows(f"{two} is worse than {one} by most", losses, testset, results)
 

@@ -31,7 +31,8 @@ TokenizeOption = Annotated[
     str | None,
     typer.Option(
         "--tokenize",
-        help="sacreBLEU's tokenisation; none for text that is tokenised already. Default: the corpus's, mostly 13a.",
+        help="How BLEU splits words: one of sacreBLEU's ways, none for tokenised text. Default: as the corpus's card says, "
+        "else by the target language (zh, ja-mecab, ko-mecab, or 13a).",
         show_default=False,
     ),
 ]
@@ -96,7 +97,7 @@ def evaluate(
     translator = open_translator(
         model, device, latest, {"beam": beam}, batch_size=batch_size, options=Options(target_language=to)
     )
-    testsets = choose_testsets(translator.recipe, testset or [], tokenize)
+    testsets = choose_testsets(translator.recipe, testset or [], tokenize, to)
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
     given = read_lines(hypothesis) if hypothesis else None

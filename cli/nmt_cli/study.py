@@ -207,7 +207,8 @@ def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, f
     }
     if len(joined) < 2:
         return {}
-    found = paired_test(joined, testset.target * len(plan.seeds), tokenize=testset.tokenize, bleu_alone=True)
+    references = testset.target * len(plan.seeds)
+    found = paired_test(joined, references, tokenize=testset.tokenize, bleu_alone=True, lowercase=testset.lowercase)
     return {item.system: item.p_value for item in found}
 
 

@@ -14,40 +14,86 @@ if TYPE_CHECKING:
     from nmt.prepared import TestSet
 
 
-def choose_testsets(recipe: Recipe | None, names: Sequence[str], tokenize: str | None = None) -> list[TestSet]:
+def choose_testsets(
+    recipe: Recipe | None,
+    names: Sequence[str],
+    tokenize: str | None = None,
+    language: str | None = None,
+) -> list[TestSet]:
     """Test sets by name, or as SOURCE:REFERENCE files; without names all of the recipe's corpus but validation.
+
+    All are scored alike: words are split as the corpus says, and where the recipe lower-cases text, so are all test sets.
 
     Args:
         recipe: whose corpus is looked at first, then sacreBLEU's cache; None: only files can be named.
         names: as they were given.
-        tokenize: sacreBLEU's way to split words, for all of them; None: as the corpus says for its own, else 13a.
+        tokenize: sacreBLEU's way to split words, for all of them; None: as the corpus says, else by the target language.
+        language: to translate into; None: the recipe's first.
 
     Raises:
         ConfigError: a test set is named twice, or by its name without a recipe; there is none, or no such tokenisation.
         DataError: there is no such test set, or its files are wrong.
     """
     from nmt.errors import ConfigError
-    from nmt.metrics import parse_tokenization
+    from nmt.metrics import check_tokenization, parse_tokenization
     from nmt.prepared import TestSet
 
     scheme = parse_tokenization(tokenize) if tokenize else None
     files = {name: [Path(part) for part in name.split(":", 1)] for name in names if ":" in name}
     titles = names_apart([source.with_suffix("") for source, _ in files.values()], "-")
     found = {name: TestSet.read(title, *sides) for title, (name, sides) in zip(titles, files.items(), strict=True)}
+    found = {name: _scored(item, recipe, language, files[name][1]) for name, item in found.items()}
     others = [name for name in names if ":" not in name]
     if others or not names:
         if recipe is None:
             raise ConfigError(
                 "name a test set as SOURCE:REFERENCE: without a model there is no corpus to take one from"
             )
-        found |= _named(recipe, others)
+        found |= _named(recipe, others, language)
     if not found:
         raise ConfigError("this corpus has no test set: name valid, or SOURCE:REFERENCE files, with --testset")
-    chosen = [found[name] for name in names or found]
+    chosen = [replace(found[name], tokenize=scheme or found[name].tokenize) for name in names or found]
     titles = [item.name for item in chosen]
     if twice := next((title for title in titles if titles.count(title) > 1), None):
         raise ConfigError(f"two test sets are called {twice}: give each once, under a name of its own")
-    return [replace(item, tokenize=scheme) if scheme else item for item in chosen]
+    for item in chosen:
+        check_tokenization(item.tokenize)
+        if scheme is None:
+            say_tokenization(item)
+    return chosen
+
+
+def say_tokenization(testset: TestSet) -> None:
+    """Notes how words are split where that is not the usual way, and where the usual way takes sentences for words."""
+    from nmt.metrics import unsegmented
+
+    if testset.tokenize not in ("13a", "none"):
+        note(f"{testset.name}: BLEU splits words by {testset.tokenize}")
+    elif unsegmented(testset.target[:_LOOKED_AT]):
+        note(
+            f"warning: {testset.name}: its references have no spaces, and BLEU by {testset.tokenize} takes sentences for "
+            "words; choose char or flores200 (--tokenize, or tokenize in the card of the corpus)"
+        )
+
+
+def say_normalisation(testset: TestSet, recipe: Recipe) -> None:
+    """Notes where many references hold what the tokenizer rewrites, so that no translation can say it: a full-width comma."""
+    import unicodedata
+
+    lines = ["".join(line.split()) for line in testset.target[:_LOOKED_AT]]
+    changed = [line for line in lines if unicodedata.normalize("NFKC", line) != line]
+    if recipe.tokenizer.normalization == "nfkc" and len(changed) > _MANY * len(lines):
+        letters = sorted(
+            {letter for line in changed for letter in line if unicodedata.normalize("NFKC", letter) != letter}
+        )
+        note(
+            f"warning: {len(changed) / len(lines):.0%} of the references of {testset.name} hold letters that the tokenizer "
+            f'rewrites ({" ".join(letters[:_SHOWN])}), which costs BLEU; tokenizer.normalization = "identity" keeps them'
+        )
+
+
+_MANY, _SHOWN = 0.1, 5
+_LOOKED_AT = 200  # lines
 
 
 def names_apart(paths: Sequence[Path], joint: str) -> list[str]:
@@ -60,20 +106,49 @@ def names_apart(paths: Sequence[Path], joint: str) -> list[str]:
     return [joint.join(parts[-count:]) for parts in whole]
 
 
-def _named(recipe: Recipe, names: Sequence[str]) -> dict[str, TestSet]:
+def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[str, TestSet]:
     """Test sets of the recipe's corpus, or of sacreBLEU's cache for its languages; no names: the corpus's but validation."""
+    from nmt.metrics import default_tokenization
     from nmt.prepared import TestSet
-    from nmt_data.cards import load_card
     from nmt_data.prepare import prepare
     from nmt_data.sacrebleu_cache import cached_testset
 
     prepared = prepare(recipe, say=note)
-    own, scheme = prepared.testsets(), load_card(recipe.data.corpus).tokenize
+    own, target = prepared.testsets(), language or recipe.data.target
     found: dict[str, TestSet] = {}
     for name in names or [name for name in own if name != "valid"]:
-        files = None if name in own else cached_testset(name, recipe.data.source, recipe.data.target)
+        files = None if name in own else cached_testset(name, recipe.data.source, target)
         if files:
-            found[name] = TestSet.read(name.replace("/", "-"), *files)
+            read = TestSet.read(name.replace("/", "-"), *files)
+            found[name] = _lowered(replace(read, tokenize=default_tokenization(target)), recipe)
         else:
-            found[name] = replace(prepared.testset(name), tokenize=scheme)
+            found[name] = prepared.testset(name)
     return found
+
+
+def _scored(testset: TestSet, recipe: Recipe | None, language: str | None, reference: Path) -> TestSet:
+    """Files as the recipe's own test sets are scored; without a recipe by the suffix of the reference, if it is a language."""
+    from nmt.errors import DataError
+    from nmt.metrics import default_tokenization
+    from nmt_data.cards import load_card
+
+    if recipe is None:
+        return replace(testset, tokenize=default_tokenization(reference.suffix.removeprefix(".")))
+    target = language or recipe.data.target
+    corpus = next((part.corpus for part in recipe.data.more if part.target == target), recipe.data.corpus)
+    if target == recipe.data.target:
+        corpus = recipe.data.corpus
+    try:
+        scheme = load_card(corpus).tokenization(target)
+    except DataError as error:  # a model that came without its corpus
+        scheme = default_tokenization(target)
+        note(f"{error}; words are split by {scheme}, as {target} is")
+    return _lowered(replace(testset, tokenize=scheme), recipe)
+
+
+def _lowered(testset: TestSet, recipe: Recipe) -> TestSet:
+    """As the recipe's own test sets are: lower-cased on both sides where `data.lowercase` says so."""
+    if not recipe.data.lowercase:
+        return testset
+    source, target = ([line.lower() for line in side] for side in (testset.source, testset.target))
+    return replace(testset, source=source, target=target, lowercase=True)

@@ -42,12 +42,16 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     """Prepares and trains to the end; returns whether this process leads those that torchrun has started, if it has."""
     from nmt.device import choose_device, set_threads
     from nmt.distributed import joined
+    from nmt.metrics import check_tokenization
     from nmt.report.tensorboard import TensorBoardLog
     from nmt.trainer import Trainer
+    from nmt_cli.testsets import say_normalisation, say_tokenization
+    from nmt_data.cards import load_card
     from nmt_data.prepare import prepare
 
     place = choose_device(device)
     set_threads()
+    check_tokenization(load_card(settings.data.corpus).tokenization(settings.data.target))
     with joined(place) as world:
         if world.leads:
             prepare(settings, say=note, thorough=True)
@@ -57,6 +61,8 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
         if not world.leads:
             Trainer(settings, prepared, folder, place, budget=budget, world=world).run()
             return False
+        say_tokenization(prepared.testset("valid"))
+        say_normalisation(prepared.testset("valid"), settings)
         _warn_of_leaks(prepared.report["found_in_train"])
         note(f"{settings.name} -> {folder}")
         with TrainingDisplay() as display, closing(TensorBoardLog(folder / "tensorboard")) as board:

@@ -41,7 +41,14 @@ def tune_decoding(
     for beam, alpha in tries:
         translator.search = translator.search.model_copy(update={"beam": beam, "alpha": alpha})
         hypotheses = translator.translate(source)
-        found = score(hypotheses, target, tokenize=chosen.tokenize, metrics=("bleu",), resamples=1)[0]
+        found = score(
+            hypotheses,
+            target,
+            tokenize=chosen.tokenize,
+            lowercase=chosen.lowercase,
+            metrics=("bleu",),
+            resamples=1,
+        )[0]
         ratio = sum(len(line.split()) for line in hypotheses) / max(sum(len(line.split()) for line in target), 1)
         rows.append({"beam": beam, "alpha": alpha, "bleu": round(found.value, 2), "length_ratio": round(ratio, 3)})
         note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")

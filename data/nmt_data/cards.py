@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from nmt.config import FileName, Section, Tokenization
 from nmt.errors import DataError
+from nmt.metrics import default_tokenization
 from nmt.recipe_paths import is_card_path, is_there
 from nmt.recipes import explain
 from nmt.toml import read_toml
@@ -47,8 +48,9 @@ class Card(Section):
     licence: str
     citation: str = ""
     languages: tuple[str, ...]
-    tokenize: Tokenization = "13a"
-    """How sacreBLEU splits words of this corpus; `none` where the text is tokenised already."""
+    tokenize: Tokenization | None = None
+    """How sacreBLEU splits words of this corpus; `none` where the text is tokenised already. Default: as sacreBLEU's own
+    command does for the target language (zh, ja-mecab, ko-mecab, else 13a)."""
     splits: dict[FileName, str] = Field(default_factory=dict)
     """File of each split: `{language}` for one file a language, else .tsv, .jsonl or .parquet; any of them .gz or .xz."""
     columns: dict[str, str] = Field(default_factory=dict)
@@ -67,6 +69,10 @@ class Card(Section):
         if self.splits and "train" not in self.splits:
             raise ValueError("splits needs a train split")
         return self
+
+    def tokenization(self, target: str) -> Tokenization:
+        """How words of a language are split for scores: as the card says, else as sacreBLEU's own command does."""
+        return self.tokenize or default_tokenization(target)
 
     @property
     def synthetic(self) -> bool:

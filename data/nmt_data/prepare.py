@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from time import perf_counter
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nmt.config import CorpusConfig, DataConfig, Recipe
+from nmt.config import CorpusConfig, DataConfig, Recipe, Tokenization
 from nmt.dataset import read_corpus, write_corpus
 from nmt.errors import DataError
 from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint, home_folder, write_json
@@ -95,6 +95,10 @@ class _Part:
     def direction(self) -> str:
         return f"{self.source}-{self.target}"
 
+    @property
+    def tokenize(self) -> Tokenization:
+        return self.card.tokenization(self.target)
+
     def splits(self) -> list[Split]:
         names = list(self.card.splits) or (list(self.card.hub.splits) if self.card.hub else _GENERATED)
         return [Split(self.card, name, self.source, self.target) for name in names]
@@ -165,10 +169,12 @@ def _read(recipe: Recipe, parts: Sequence[_Part]) -> _Texts:
         found = [_tagged(testset, tag) for testset in (*reader.testsets(part), *held_out)]
         valids += [testset for testset in found if testset.name == "valid"]
         taken = {testset.name for testset in testsets}
-        testsets += [_named_apart(item, part, taken) for item in found if item.name != "valid"]
+        testsets += [
+            replace(_named_apart(item, part, taken), tokenize=part.tokenize) for item in found if item.name != "valid"
+        ]
     if not valids:
         raise DataError(f"corpus {parts[0].card.name} has no validation split; give it holdout.valid = 1000, say")
-    testsets = [_interleaved(valids), *testsets]
+    testsets = [replace(_interleaved(valids), tokenize=_validation_tokenization(parts)), *testsets]
     leaks = audit([pair for train in trains for pair in train], testsets)
     if recipe.data.cleaning.drop_leaked:
         kept = [without_leaks(train, testsets) for train in trains]
@@ -184,7 +190,9 @@ def _read(recipe: Recipe, parts: Sequence[_Part]) -> _Texts:
         "corpus": first.card.name,
         "licence": first.card.licence,
         "synthetic": first.card.synthetic,
-        "tokenize": first.card.tokenize,
+        "tokenize": testsets[0].tokenize,
+        "tokenizations": {testset.name: testset.tokenize for testset in testsets},
+        "lowercase": recipe.data.lowercase,
         "source": first.source,
         "target": first.target,
         "parts": [
@@ -248,6 +256,11 @@ def _interleaved(testsets: Sequence[TestSet]) -> TestSet:
     columns = [list(zip(testset.source, testset.target, strict=True)) for testset in testsets]
     pairs = [pair for row in zip_longest(*columns) for pair in row if pair is not None]
     return TestSet("valid", [source for source, _ in pairs], [target for _, target in pairs])
+
+
+def _validation_tokenization(parts: Sequence[_Part]) -> Tokenization:
+    """That of the first corpus, unless another has a target language of its own way, which splits the others' words too."""
+    return next((part for part in parts if part.tokenize not in ("13a", "none")), parts[0]).tokenize
 
 
 def _hold_out(train: list[Pair], card: Card) -> tuple[list[Pair], list[TestSet]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from itertools import product
-from typing import cast
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from sacrebleu.significance import PairedTest
 from nmt.errors import ConfigError, DataError
 from nmt.significance import FEWEST, Difference, TestName, paired_test
 
-WORDS = "the dog a cat that child sees eats has apple ball bread house street old new".split()
+WORDS = ("the", "dog", "a", "cat", "that", "child", "sees", "eats", "has", "apple", "ball", "bread", "house", "street")
 TESTS: tuple[TestName, ...] = ("bs", "ar")
 
 
@@ -36,7 +36,9 @@ def _score(metric: BLEU | CHRF | TER, lines: list[str], references: list[str]) -
     return float(metric.corpus_score(lines, [references]).score)
 
 
-def _reference(test: TestName, metric: BLEU | CHRF | TER, one: list[str], two: list[str], references: list[str]) -> float:
+def _reference(
+    test: TestName, metric: BLEU | CHRF | TER, one: list[str], two: list[str], references: list[str]
+) -> float:
     """The p-value by every draw there is, each scored by sacreBLEU from the text."""
     rows = range(len(references))
     observed = abs(_score(metric, two, references) - _score(metric, one, references))
@@ -89,16 +91,17 @@ def test_draws_are_sacrebleus(test: TestName) -> None:
     """Where no draw is exactly at the observed difference, p is what sacreBLEU says; elsewhere it is above."""
     references = _lines(37, 5)
     one, two = _worse(references, 0.2, 6), _worse(references, 0.3, 7)
-    systems = [("one", one), ("two", two)]
+    systems: list[tuple[str, Sequence[str]]] = [("one", one), ("two", two)]
     metrics = {"BLEU": BLEU(), "chrF2": CHRF(), "TER": TER()}
-    signatures, theirs = PairedTest(cast("list[tuple[str, list[str]]]", systems), metrics, [references], test, 500)()
+    signatures, theirs = PairedTest(systems, metrics, [references], test, 500)()
     ours = [item for item in paired_test(dict(systems), references, test, samples=500) if item.system == "two"]
     for item in ours:
         expected = theirs[item.metric][1]
         assert not isinstance(expected, str)
         assert item.score == pytest.approx(expected.score)
         assert item.signature == str(signatures[item.metric])
-        assert item.p_value is not None and expected.p_value is not None
+        assert item.p_value is not None
+        assert expected.p_value is not None
         if item.metric == "chrF2":  # of real numbers; of the other two, draws are tied at times
             assert item.p_value == pytest.approx(expected.p_value, abs=2 / 501)
         assert item.p_value >= expected.p_value - 2 / 501
