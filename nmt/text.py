@@ -13,6 +13,7 @@ from nmt.errors import DataError
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TAB_TOO = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SENTENCE_END, _SPACE = re.compile(r"[.!?…。！？][\"'”’»)]*\s+"), re.compile(r"\s+")
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -44,6 +45,20 @@ def has_control(text: str) -> bool:
 def clean_line(text: str) -> str:
     """The line with control characters and stray line separators turned into spaces, and outer white space gone."""
     return _TAB_TOO.sub(" ", text).strip()
+
+
+def visible(text: str) -> str:
+    r"""The text with what a terminal would obey, or cannot show, as escapes such as \\u001b; tabs and line breaks stay.
+
+    These are control characters, those that turn the direction of writing, and halves of surrogate pairs, which stand in
+    names of files that are not UTF-8. In a JSON string the escapes mean the same characters.
+    """
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def visible_line(text: str) -> str:
+    """The text as `visible` shows it, on one line: line breaks and tabs are escapes too."""
+    return visible(text).replace("\n", "\\u000a").replace("\t", "\\u0009")
 
 
 def split_long(text: str, fits: Callable[[str], bool]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nmt_cli.console import note, print_table
+from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, LatestOption, ModelArgument, ToOption
 
 if TYPE_CHECKING:
@@ -124,25 +124,25 @@ def _show(
         plot.mkdir(parents=True, exist_ok=True)
     for number, (source, target) in enumerate(lines, 1):
         if not source.split() or (target is not None and not target.split()):
-            typer.echo("")  # as many lines or pictures as there were
+            print_text("")  # as many lines or pictures as there were
             continue
         try:
             seen = attend(translator, source, target)
         except DataError as error:  # the model's own translation may be empty
             note(f"line {number}: {error}")
-            typer.echo("")
+            print_text("")
             continue
         weights = seen.chosen(layer, head, shifted)
         ends = [] if shifted else [END]
         columns, rows = [*seen.source, *ends], [*seen.target, *ends]
         if output == "pharaoh":
-            typer.echo(pharaoh(seen.links(layer, head, shifted)))
+            print_text(pharaoh(seen.links(layer, head, shifted)))
         elif output == "json":
-            typer.echo(json.dumps(_as_json(seen, layer, head, shifted), ensure_ascii=False))
+            print_text(json.dumps(_as_json(seen, layer, head, shifted), ensure_ascii=False))
         elif output == "entropy":
-            typer.echo(_entropy(seen))
+            print_text(_entropy(seen))
         else:
-            typer.echo(blocks(columns, rows, weights) + "\n")
+            print_text(blocks(columns, rows, weights) + "\n")
         if plot is not None:
             title = _title(translator, seen, seen.place(layer, shifted), head)
             for suffix in ("png", "svg"):
@@ -213,7 +213,7 @@ def _print_error_rates(
             {"links": name, **{key: round(100 * part, 2) for key, part in vars(score).items()}}
             for name, score in scores.items()
         ]
-        typer.echo(json.dumps(shares, indent=1))
+        print_text(json.dumps(shares, indent=1))
         return
     print_table(
         f"{translator.recipe.name}: alignment of {len(gold)} sentence pairs",

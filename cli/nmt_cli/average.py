@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nmt_cli.console import note
+from nmt_cli.console import note, print_text
 
 
 def average(
@@ -36,4 +36,4 @@ def average(
     names = [path.name for path in chosen]
     write_bundle(output, mean_of_checkpoints(chosen), names, recipe, tokenizers, {"name": recipe.name})
     note(f"mean of {names[0]} to {names[-1]}")
-    typer.echo(str(output))
+    print_text(str(output))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nmt_cli.console import note, print_table
+from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, JsonOption, ModelArgument, RecipeArgument, SetOption
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine, as JSON or a table.")
@@ -61,7 +61,7 @@ def decode(
     rows = bench_decoding(work, variants, rounds)
     if as_json:
         for row in rows:
-            typer.echo(json.dumps(row))
+            print_text(json.dumps(row))
         return
     print_table(f"{rows[0]['family']}, beam {beam}, batch {batch}, {rows[0]['device']}", *_table(rows))
 
@@ -94,7 +94,7 @@ def train(
         profile.write_text(profile_training(work), encoding="utf-8")
     if as_json:
         for row in rows:
-            typer.echo(json.dumps(row))
+            print_text(json.dumps(row))
         return
     columns = {
         "tokens_per_second": "tokens/s",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.console import note, print_table
+from nmt_cli.console import note, print_table, print_text
 from nmt_cli.evaluate import LowercaseOption, TestsetOption, TokenizeOption, bucket_name
 from nmt_cli.options import BeamOption, DeviceOption
+from nmt_cli.outputs import check_file
 
 if TYPE_CHECKING:
     from nmt.evaluation import Evaluation
@@ -56,6 +57,7 @@ def compare(
 
     if test not in ("bs", "ar", "none"):
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
+    _check_outputs(plot, save)
     set_threads()
     opened: dict[str, Translator | list[str]] = {
         name: read_lines(path) if path.is_file() else open_translator(path, device, False, {"beam": beam})
@@ -79,6 +81,16 @@ def compare(
         note(f"figures: {save}")
     _print_systems({labels[name]: translator for name, translator in translators.items()})
     _print_testsets(testsets, labelled, tests, test)
+
+
+def _check_outputs(plot: Path | None, save: Path | None) -> None:
+    """Refuses what could not be written after all the work."""
+    if plot:
+        from nmt.report.pictures import picture_format
+
+        picture_format(plot)
+    check_file("--plot", plot)
+    check_file("--save", save)
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
@@ -189,8 +201,8 @@ def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
         f"{testset.name}: {len(testset.source):,} sentences, 95 % bootstrap intervals", ["system", *heads], rows
     )
     for head, score in zip(heads, first.scores, strict=True):
-        typer.echo(f"  {head}: {score.signature}")
-    typer.echo()
+        print_text(f"  {head}: {score.signature}")
+    print_text()
     if len(results) > 1:
         _print_lengths(results)
 
@@ -230,10 +242,10 @@ def _print_test(differences: Sequence[Difference], test: str) -> None:
     heads = ["system", "metric", "score", "difference", "p", ""]
     print_table(f"{names[test]} against {differences[0].system}", heads, rows)
     for signature in dict.fromkeys(f"{item.metric}: {item.signature}" for item in differences):
-        typer.echo(f"  {signature}")
+        print_text(f"  {signature}")
     if any(item.p_value is not None and not item.equal and item.differing < FEWEST for item in differences):
-        typer.echo(f"  Where fewer than {FEWEST} lines differ, that could be chance whatever p is.")
-    typer.echo()
+        print_text(f"  Where fewer than {FEWEST} lines differ, that could be chance whatever p is.")
+    print_text()
 
 
 def _verdict(item: Difference) -> str:
@@ -261,13 +273,13 @@ def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None
 def _print_rows(title: str, rows: Sequence[int], testset: TestSet, results: Mapping[str, Evaluation]) -> None:
     width = max(len("reference"), *(len(name) for name in results))
     if title and rows:
-        typer.echo(f"{title}\n")
+        print_text(f"{title}\n")
     for row in rows:
         lines = {"source": testset.source[row], "reference": testset.target[row]}
         lines |= {name: result.hypotheses[row] for name, result in results.items()}
         for name, line in lines.items():
-            typer.echo(f"  {name:<{width}}  {line}")
-        typer.echo()
+            print_text(f"  {name:<{width}}  {line}")
+        print_text()
 
 
 def _plot(

@@ -2,40 +2,117 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
+
+
+def print_text(text: str = "", err: bool = False) -> None:
+    """Prints text of any origin on stdout, or on stderr; what a terminal would obey is made visible.
+
+    All that people see goes through here, or through a table.
+    """
+    from nmt.text import visible
+
+    typer.echo(visible(text), err=err)
 
 
 def note(text: str) -> None:
     """A line on stderr."""
-    typer.echo(text, err=True)
+    print_text(text, err=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: drawn on a terminal, else lines that stay whole however wide."""
+    """A table on stdout, text left and figures right. Nothing is cut, and nothing is read as markup.
+
+    In a pipe lines stay whole however wide. On a terminal text is wrapped. Columns for which there is no room then go into a
+    table of their own below, behind the first; what is too wide for that, a signature, stands in lines of its own there.
+    """
     from rich.console import Console
+    from rich.text import Text
 
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
-    console.print(make_table(title, columns, rows))
+    from nmt.text import visible_line
+
+    cells = [[visible_line(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
+    room = Console(file=sys.stdout).width if sys.stdout.isatty() else None
+    blocks = _blocks([_Column(column) for column in cells], room)
+    console = Console(file=sys.stdout, width=max(room or 0, *map(_width, blocks)))
+    console.print(Text(visible_line(title), style="italic"), soft_wrap=True)
+    for block in blocks:
+        if room is None or _width(block) <= room:
+            console.print(_table(block))
+            continue
+        first, *others = block
+        for other in others:
+            console.print(Text(other.cells[0]), soft_wrap=True)
+            for name, cell in zip(first.cells[1:], other.cells[1:], strict=True):
+                console.print(Text(f"  {name}: {cell}"), soft_wrap=True)
+        console.print()
 
 
-def make_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Text left, figures right; markup in the cells means nothing."""
+class _Column:
+    """Cells below a head: how wide they are, and how narrow they can be; figures are never wrapped."""
+
+    def __init__(self, cells: Sequence[str]) -> None:
+        from rich.cells import cell_len
+
+        self.cells = cells
+        self.text = not all(_FIGURE.match(cell) for cell in cells[1:])
+        self.width = max(map(cell_len, cells))
+        texts, figures = (cells, []) if self.text else (cells[:1], cells[1:])
+        word = max((cell_len(word) for cell in texts for word in cell.split()), default=0)
+        self.least = max(map(cell_len, figures), default=0)
+        self.least = max(self.least, word if word > _WHOLE else min(word, _FOLDED))
+
+    def wrapped(self, row: int) -> Text:
+        """A cell in lines that fit, broken between words and at hyphens."""
+        from rich.text import Text
+
+        return Text("\n".join(textwrap.wrap(self.cells[row], self.width)) or " ")
+
+
+_FOLDED, _WHOLE = 16, 60  # letters of a long name on a line, at least; of a word that is never broken
+_FIGURE = re.compile(r"[-+\[(]*[\d.]|$")
+_EDGES, _GAP = 2, 3  # of a table, and between its columns
+
+
+def _width(columns: Sequence[_Column]) -> int:
+    return sum(column.width for column in columns) + _EDGES + _GAP * (len(columns) - 1)
+
+
+def _blocks(columns: Sequence[_Column], room: int | None) -> list[list[_Column]]:
+    """The columns in as few tables as have room, each behind the first column, and narrowed to fit."""
+    first, *others = columns
+    blocks = [[first]]
+    for column in others:
+        taken = sum(item.least + _GAP for item in blocks[-1]) + column.least + _EDGES
+        if room is not None and taken > room and len(blocks[-1]) > 1:
+            blocks.append([first])
+        blocks[-1].append(column)
+    for block in blocks:
+        while room is not None and _width(block) > room and any(item.width > item.least for item in block):
+            max((item for item in block if item.width > item.least), key=lambda item: item.width).width -= 1
+    return blocks
+
+
+def _table(columns: Sequence[_Column]) -> Table:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        side: Literal["left", "right"] = "left" if index == 0 or column.text else "right"
+        table.add_column(column.wrapped(0), justify=side, width=column.width, overflow="fold")
+    for row in range(1, len(columns[0].cells)):
+        table.add_row(*(column.wrapped(row) for column in columns))
     return table
 
 
@@ -131,7 +208,9 @@ class TrainingDisplay:
         self._line(f"update {entry['step']}/{entry['updates']}  {figures}  {rate}  {clock(left)} left")
 
     def _line(self, text: str) -> None:
+        from nmt.text import visible
+
         if self._progress:
-            self._progress.console.print(text, markup=False, highlight=False)
+            self._progress.console.print(visible(text), markup=False, highlight=False, emoji=False)
         else:
             note(text)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nmt_cli.console import note, print_table
+from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import RecipeArgument, SetOption
 
 app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, and what an update saw.")
@@ -50,4 +50,4 @@ def show(
             tokenizer.decode([ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist()])[0]
             for tokenizer, ragged in ((tokenizers.source, corpus.source), (tokenizers.target, corpus.target))
         )
-        typer.echo(f"{row + 1}\t{source}\t{target}")
+        print_text(f"{row + 1}\t{source}\t{target}")

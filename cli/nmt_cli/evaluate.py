@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.console import note, print_table
+from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
+from nmt_cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from nmt.evaluation import Evaluation
@@ -93,6 +94,7 @@ def evaluate(
     from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
 
+    check_folder("--save", save)
     set_threads()
     translator = open_translator(
         model, device, latest, {"beam": beam}, batch_size=batch_size, options=Options(target_language=to)
@@ -114,19 +116,18 @@ def evaluate(
     if save:
         save_results(save, translator.card, results)
     if as_json:
-        typer.echo(json.dumps([result.as_dict() for result in results], indent=1))
+        print_text(json.dumps([result.as_dict() for result in results], indent=1))
         return
     print_scores(results)
 
 
 def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evaluation]) -> None:
     """Writes the translations of each test set, and `result.json`: scores with the provenance of the model."""
-    from nmt.files import write_json
-    from nmt.text import write_lines
+    from nmt.files import atomic_write, write_json
 
-    folder.mkdir(parents=True, exist_ok=True)
     for result in results:
-        write_lines(folder / f"{result.testset.name}.hypothesis", result.hypotheses)
+        text = "".join(f"{line}\n" for line in result.hypotheses)
+        atomic_write(folder / f"{result.testset.name}.hypothesis", text.encode())
     content = {**card, "evaluations": [result.as_dict() for result in results]}
     write_json(folder / "result.json", content)
 

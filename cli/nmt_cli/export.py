@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nmt_cli.console import note
+from nmt_cli.console import note, print_text
 from nmt_cli.options import LatestOption, ModelArgument
 from nmt_cli.testsets import choose_testsets
 
@@ -71,7 +71,7 @@ def _judge(result: Agreement) -> None:
     """Both engines decoded the same sentences in float32; they must agree."""
     from nmt.errors import NmtError
 
-    typer.echo(
+    print_text(
         f"{result.sentences} sentences: {result.identical} with the same tokens, "
         f"largest difference of log-probability {result.largest_difference:.2e}"
         + (f"; {result.cut} more ran into a length limit" if result.cut else "")

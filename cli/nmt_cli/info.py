@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from nmt_cli.console import print_text
 from nmt_cli.options import JsonOption, LatestOption, ModelArgument
 
 if TYPE_CHECKING:
@@ -35,10 +34,10 @@ def info(model: ModelArgument, as_json: JsonOption = False, latest: LatestOption
         "card": loaded.card,
     }
     if as_json:
-        typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        print_text(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     for line in _lines(facts):
-        typer.echo(line)
+        print_text(line)
 
 
 def _parameters_by_part(model: Model) -> dict[str, int]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from nmt import NmtError, __version__
+from nmt.text import visible
 from nmt_cli import (
     attend,
     average,
@@ -31,6 +34,7 @@ from nmt_cli import (
     translate,
     tune,
 )
+from nmt_cli.console import print_text
 
 
 class _Group(TyperGroup):
@@ -43,17 +47,33 @@ class _Group(TyperGroup):
         follow_parent()
         return super().main(*arguments, **keywords)
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _visible_usage_errors():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _visible_usage_errors():
+                return super().invoke(ctx)
         except NmtError as error:
-            for line in str(error).splitlines():
-                typer.echo(f"nmt: {line}", err=True)
+            for line in str(error).split("\n"):
+                print_text(f"nmt: {line}", err=True)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
         except BrokenPipeError:
             # The reader went away (`| head -1`): a quiet end. Nothing may be flushed to it at exit either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
+
+
+@contextmanager
+def _visible_usage_errors() -> Generator[None]:
+    """Typer's errors about words of the command line show what a terminal would obey as escapes."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            vars(error)["message"] = visible(message)
+        raise
 
 
 app = typer.Typer(
@@ -67,7 +87,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"nmt {__version__}")
+        print_text(f"nmt {__version__}")
         raise typer.Exit
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from nmt_cli.console import note, print_table
+from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import JsonOption, RecipeArgument, SetOption
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ def prepare(recipe: RecipeArgument, overrides: SetOption = None, as_json: JsonOp
 
     prepared = prepare_corpus(load_recipe(recipe, overrides or ()), say=note)
     if as_json:
-        typer.echo(json.dumps({**prepared.report, "folder": str(prepared.folder)}, indent=1, ensure_ascii=False))
+        print_text(json.dumps({**prepared.report, "folder": str(prepared.folder)}, indent=1, ensure_ascii=False))
         return
     print_report(prepared)
 
@@ -30,7 +28,7 @@ def print_report(prepared: Prepared) -> None:
     """The data report as tables."""
     report: dict[str, Any] = prepared.report
     kind = "synthetic corpus" if report["synthetic"] else "corpus"
-    typer.echo(f"{kind} {report['corpus']} {report['source']}-{report['target']} ({report['licence']})")
+    print_text(f"{kind} {report['corpus']} {report['source']}-{report['target']} ({report['licence']})")
     train = report["train"]
     rows = [["pairs read", f"{train['read']:,}"]]
     rows += [[f"dropped: {reason}", f"{count:,}"] for reason, count in train["dropped"].items() if count]
@@ -54,4 +52,4 @@ def print_report(prepared: Prepared) -> None:
     print_table(
         f"found in train, exact / normalised{dropped}", ["test set", "sentences", "source", "target", "both"], found
     )
-    typer.echo(str(prepared.folder))
+    print_text(str(prepared.folder))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nmt_cli.console import print_table
+from nmt_cli.console import print_table, print_text
 
 
 def recipes(
@@ -20,7 +20,7 @@ def recipes(
     from nmt.reproduction import state
 
     if schema:
-        typer.echo(recipe_schema())
+        print_text(recipe_schema())
         return
     paths = sorted(folder.glob("*/recipe.toml"))
     if not paths:

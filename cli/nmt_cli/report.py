@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nmt_cli.console import note
+from nmt_cli.console import note, print_text
 from nmt_cli.options import DeviceOption
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def report(
         note(f"translating with {name}")
         found.append(gather(run, name, prepared, translator, choose_testsets(translator.recipe, testsets)))
     atomic_write(output, render(found).encode())
-    typer.echo(str(output))
+    print_text(str(output))
 
 
 def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nmt_cli.console import note
+from nmt_cli.console import note, print_text
 from nmt_cli.options import BatchSizeOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
 
 
@@ -36,9 +36,9 @@ def score(
         per_token = item.log_probability / item.tokens
         if as_json:
             row = {"log_probability": item.log_probability, "per_token": per_token, "tokens": item.tokens}
-            typer.echo(json.dumps(row))
+            print_text(json.dumps(row))
         else:
-            typer.echo(f"{item.log_probability:.6f}\t{per_token:.6f}")
+            print_text(f"{item.log_probability:.6f}\t{per_token:.6f}")
     total, tokens = sum(item.log_probability for item in scores), sum(item.tokens for item in scores)
     if tokens:
         note(f"{len(scores)} lines, {tokens} tokens, log-probability {total:.3f}, {total / tokens:.4f} per token")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nmt_cli.console import note
+from nmt_cli.console import note, print_text
 from nmt_cli.options import LatestOption, ModelArgument
 
 
@@ -29,4 +29,4 @@ def shortlist(
     found = Shortlist.build(prepared.train, sizes, loaded.tokenizers.fingerprints, each, frequent)
     found.save(output)
     note(f"{each} candidates of each of {sizes[0]:,} source tokens, and {len(found.frequent)} of all")
-    typer.echo(str(output))
+    print_text(str(output))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.console import TrainingDisplay, clock, note
+from nmt_cli.console import TrainingDisplay, clock, note, print_text
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def train(
     settings = load_recipe(recipe, overrides or ())
     folder = run or Path("runs") / settings.name
     if train_run(settings, folder, device, budget):
-        typer.echo(str(folder / "model"))
+        print_text(str(folder / "model"))
 
 
 def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None) -> bool:

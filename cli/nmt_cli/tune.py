@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nmt_cli.console import note, print_table
+from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, JsonOption, LatestOption, ModelArgument
 
 
@@ -54,12 +54,12 @@ def tune_decoding(
         note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")
     best = max(rows, key=lambda row: row["bleu"])
     if as_json:
-        typer.echo(json.dumps({"best": best, "tried": rows}))
+        print_text(json.dumps({"best": best, "tried": rows}))
         return
     title = f"{chosen.name}, {len(source)} sentences, length penalty {translator.search.length_penalty}"
     cells = [[str(row[key]) for key in ("beam", "alpha", "bleu", "length_ratio")] for row in rows]
     print_table(title, ["beam", "alpha", "BLEU", "length ratio"], cells)
-    typer.echo(f"best: --beam {best['beam']} --alpha {best['alpha']} (in a recipe: search.beam, search.alpha)")
+    print_text(f"best: --beam {best['beam']} --alpha {best['alpha']} (in a recipe: search.beam, search.alpha)")
 
 
 def _numbers(text: str, kind: type[int] | type[float], option: str) -> list[Any]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from nmt.report.pictures import name_lines, placeholders
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
 _INK = "#010203"  # stands for the colour of the text around the figure
 
@@ -31,17 +33,15 @@ def curves(series: Mapping[str, Curve], x: str, y: str, dots: bool = False) -> s
     ):
         figure = Figure(figsize=(5.6, 3.2), layout="constrained")
         axes = figure.subplots()
-        for index, (name, points) in enumerate(series.items()):
+        for index, points in enumerate(series.values()):
             columns = [list(column) for column in zip(*points, strict=True)] or [[], []]
-            axes.plot(
-                *columns, color=COLOURS[index % len(COLOURS)], label=name, marker="o" if dots else None, markersize=4
-            )
+            axes.plot(*columns, color=COLOURS[index % len(COLOURS)], marker="o" if dots else None, markersize=4)
         axes.set(xlabel=x, ylabel=y)
         axes.grid(alpha=0.2, color=_INK)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         if len(series) > 1:
-            axes.legend(frameon=False)
+            name_lines(axes.legend(*placeholders(axes.get_lines()), frameon=False), list(series))
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(stream.getvalue())

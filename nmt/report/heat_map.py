@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from rich.cells import cell_len
 from torch import Tensor
 
+from nmt.report.pictures import plain, save_picture
+
 _SHADES = " \u2591\u2592\u2593\u2588"
 
 
@@ -18,9 +20,9 @@ def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequen
     axes = figure.subplots()
     image = axes.imshow(weights.numpy(), cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     axes.set_xticks(
-        range(len(source)), [_plain(word) for word in source], rotation=60, ha="left", rotation_mode="anchor"
+        range(len(source)), [plain(word) for word in source], rotation=60, ha="left", rotation_mode="anchor"
     )
-    axes.set_yticks(range(len(target)), [_plain(word) for word in target])
+    axes.set_yticks(range(len(target)), [plain(word) for word in target])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.set_xticks([place - 0.5 for place in range(1, len(source))], minor=True)
@@ -28,8 +30,8 @@ def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequen
     axes.grid(which="minor", color="0.9", linewidth=0.6)
     axes.tick_params(which="minor", length=0)
     figure.colorbar(image, ax=axes, label="attention", shrink=0.8)
-    axes.set_xlabel(title)
-    figure.savefig(path, dpi=150)
+    axes.set_xlabel(plain(title))
+    save_picture(figure, path)
 
 
 def blocks(source: Sequence[str], target: Sequence[str], weights: Tensor) -> str:
@@ -48,8 +50,3 @@ def blocks(source: Sequence[str], target: Sequence[str], weights: Tensor) -> str
 
 def _shade(weight: float) -> str:
     return _SHADES[min(len(_SHADES) - 1, round(weight * (len(_SHADES) - 1) + 0.25))]
-
-
-def _plain(word: str) -> str:
-    """Without what matplotlib would read as mathematics."""
-    return word.replace("$", r"\$")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nmt.metrics import Bucket
+from nmt.report.pictures import name_lines, placeholders, plain, save_picture
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
 _MARKERS = "osD^vP"
@@ -40,28 +41,30 @@ def plot_by_length(
     crowded, bands = len(systems) > 4, len(systems) if len(systems) <= len(_COLOURS) else 1
     figure = Figure(figsize=(9 if crowded else 7, 4.2), layout="constrained")
     axes = figure.subplots()
-    for index, (name, buckets) in enumerate(systems.items()):
+    for index, buckets in enumerate(systems.values()):
         shown = [bucket for bucket in buckets if bucket.sentences >= _FEWEST]
         centres = [(bucket.low + min(bucket.high, bucket.low + 20)) / 2 for bucket in shown]
         colour = _COLOURS[index % len(_COLOURS)]
         scores = [bucket.bleu for bucket in shown]
         line = _LINES[index // len(_COLOURS) % len(_LINES)]
         marker = _MARKERS[index % len(_MARKERS)]
-        axes.plot(centres, [score.value for score in scores], line, color=colour, marker=marker, label=name)
+        axes.plot(centres, [score.value for score in scores], line, color=colour, marker=marker)
         if index < bands:
             low, high = [score.low for score in scores], [score.high for score in scores]
             axes.fill_between(centres, low, high, color=colour, alpha=0.18)
     right, top = axes.get_xlim()[1], min(100.0, axes.get_ylim()[1] * 1.05)
-    label = _MEASURES[measure] + ("" if bands == len(systems) else f" of {next(iter(systems))}")
-    axes.set(xlabel="source length (words)", ylabel=label, ylim=(0, top), title=title)
+    label = _MEASURES[measure] + ("" if bands == len(systems) else f" of {plain(next(iter(systems)))}")
+    axes.set(xlabel="source length (words)", ylabel=label, ylim=(0, top), title=plain(title))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if trained is not None and right > trained + 1:
         axes.axvspan(trained + 0.5, right, color="0.5", alpha=0.1, linewidth=0)
         axes.text(trained + 1, 0.97 * top, "longer than any training sentence", fontsize=8, color="0.35", va="top")
         axes.set_xlim(right=right)
     axes.grid(alpha=0.25)
+    lines = placeholders(axes.get_lines())
     if crowded:
-        figure.legend(frameon=False, loc="outside right upper", fontsize=9)
+        legend = figure.legend(*lines, frameon=False, loc="outside right upper", fontsize=9)
     else:
-        axes.legend(frameon=False, loc="best")
-    figure.savefig(path, dpi=150)
+        legend = axes.legend(*lines, frameon=False, loc="best")
+    name_lines(legend, list(systems))
+    save_picture(figure, path)
