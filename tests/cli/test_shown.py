@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from command import run
 from nmt.errors import ConfigError
 from nmt.metrics import Bucket, Score
 from nmt.report.figures import curves
 from nmt.report.length_plot import plot_by_length
-from nmt.report.pictures import picture_format
+from nmt.report.pictures import picture_format, save_picture
 from nmt.text import visible, visible_line, write_lines
 from nmt_cli.console import print_table
 
@@ -150,7 +151,7 @@ def test_every_format_that_is_offered_can_be_written(tmp_path: Path) -> None:
     known = str(error.value).partition("one of ")[2].partition(", got")[0].split(", ")
     assert {"png", "svg", "pdf"} <= set(known)
     for suffix in (*known, "PNG"):
-        plot_by_length(tmp_path / "new" / f"out.{suffix}", "t", {"a": _buckets()})
+        save_picture(Figure(figsize=(1, 1)), tmp_path / "new" / f"out.{suffix}")
         assert (tmp_path / "new" / f"out.{suffix}").stat().st_size
 
 
