@@ -2,30 +2,70 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from nmt.config import Recipe
 from nmt.distributed import divided_like, whole
 from nmt.errors import CheckpointError
 from nmt.files import atomic_folder, file_sha256, write_json
+from nmt.memory import check_memory, memory_there, parameter_count
 from nmt.models import Model, build_model
 from nmt.prepared import Tokenizers
-from nmt.recipes import load_recipe, recipe_to_toml
+from nmt.recipes import explain, load_recipe, recipe_to_toml
+from nmt.tokenizer import LARGEST_MODEL
+from nmt.untrusted import SMALL, open_regular, read_object, read_regular
 
 WEIGHTS, STATE, PROGRESS, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "MANIFEST.json"
+CARD = "card.json"
+_PARTS = re.compile(r"(weights|state)\.safetensors|state\.json|card\.json|recipe\.toml|(joint|source|target)\.spm")
 _PREFIX = "step-"
 _TRAINED = "trained"  # weights of which the checkpoint holds a running mean
+
+
+class Listed(TypedDict):
+    """What a manifest says of a file."""
+
+    size: NonNegativeInt
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Card(BaseModel):
+    """Where a bundle comes from; what else a card holds is kept, and not relied on."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    name: str = ""
+    checkpoint: str = ""
+    checkpoints: list[str] = []
+    vocabulary: dict[str, str] = {}
+    parameters: int = 0
+    updates: int = 0
+    target_tokens: int = 0
+    seconds: int | float = 0
+    tokens_per_second: int | float = 0
+    validation: dict[str, int | float] = {}
+    synthetic: bool = False
+    longest_source_words: int | None = None
+    device: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +78,9 @@ class LoadedModel:
     path: Path
     card: dict[str, Any]
     """Provenance: scores, steps, fingerprints; empty for a checkpoint."""
+
+
+_MANIFEST_OF, _CARD_OF = TypeAdapter(dict[str, Listed]), TypeAdapter(Card)
 
 
 @dataclass(frozen=True)
@@ -84,7 +127,11 @@ def load_checkpoint(
         state.setdefault(name, {})[entry] = value
     for name, parameter in model.named_parameters():
         entries = state.get(name, {})
+        if any(value.shape not in (parameter.shape, ()) for value in entries.values()):
+            raise CheckpointError(f"{path}: holds optimizer state of {name} that is of another shape")
         if mean is not None:
+            if _TRAINED not in entries:
+                raise CheckpointError(f"{path}: holds no trained weights of {name}")
             mean[name].copy_(parameter.detach())
             parameter.detach().copy_(divided_like(entries.pop(_TRAINED), parameter))
         if not entries and parameter.requires_grad:
@@ -96,7 +143,7 @@ def load_checkpoint(
                 else divided_like(value.to(parameter.device), parameter)
                 for key, value in entries.items()
             }
-    return json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+    return read_object(path / PROGRESS)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -138,22 +185,15 @@ def copy_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: str) -> 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir() and not path.is_symlink())
 
 
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint or bundle by its manifest, or None."""
     try:
-        manifest: dict[str, dict[str, Any]] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        for name, entry in manifest.items():
-            if (path / name).stat().st_size != entry["size"]:
-                return f"{name} has {(path / name).stat().st_size} bytes, expected {entry['size']}"
-            if file_sha256(path / name) != entry["sha256"]:
-                return f"{name} was altered"
-    except FileNotFoundError as error:
-        return f"{Path(str(error.filename)).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST} cannot be read"
+        _check_hashes(path, _check_manifest(path))
+    except CheckpointError as error:
+        return str(error)
     return None
 
 
@@ -161,6 +201,64 @@ def verify(path: Path) -> None:
     """Raises CheckpointError if a checkpoint or bundle is not exactly what was written."""
     if reason := damage(path):
         raise CheckpointError(f"{path}: damaged: {reason}")
+
+
+@contextmanager
+def _damaged(path: Path) -> Generator[None]:
+    """Names the checkpoint or bundle that is damaged."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from None
+
+
+def _check_manifest(path: Path) -> dict[str, Listed]:
+    """The manifest of a folder whose parts are all listed, are regular files and have the sizes that it says.
+
+    Raises:
+        CheckpointError: the folder is not so; says why, without its name.
+    """
+    if not (path / MANIFEST).exists():
+        raise CheckpointError(f"{MANIFEST} is missing")
+    try:
+        manifest = _MANIFEST_OF.validate_python(read_object(path / MANIFEST))
+    except (CheckpointError, ValidationError):
+        raise CheckpointError(f"{MANIFEST} cannot be read") from None
+    for name in manifest:
+        if not _PARTS.fullmatch(name):
+            raise CheckpointError(f"{MANIFEST} lists {name[:80]!r}, which is no part of a checkpoint or model")
+    for name in (WEIGHTS, *(part.name for part in path.iterdir() if _PARTS.fullmatch(part.name))):
+        if name not in manifest:
+            raise CheckpointError(f"{MANIFEST} does not list {name}")
+    for name, entry in manifest.items():
+        with _part(path / name) as stream:
+            size = os.fstat(stream.fileno()).st_size
+        if size != entry["size"]:
+            raise CheckpointError(f"{name} has {size} bytes, expected {entry['size']}")
+        limit = memory_there() if name in (WEIGHTS, STATE) else LARGEST_MODEL if name.endswith(".spm") else SMALL
+        if size > limit:
+            raise CheckpointError(f"{name} has {size:,} bytes, more than the {limit:,} that can be read")
+    return manifest
+
+
+def _check_hashes(path: Path, manifest: dict[str, Listed]) -> None:
+    """Compares the files with their hashes, the smallest first."""
+    for name, entry in sorted(manifest.items(), key=lambda item: item[1]["size"]):
+        with _part(path / name) as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
+                raise CheckpointError(f"{name} was altered")
+
+
+@contextmanager
+def _part(path: Path) -> Generator[BufferedReader]:
+    """A part of a checkpoint or bundle, open for reading."""
+    try:
+        with open_regular(path) as stream:
+            yield stream
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.name} is missing") from None
+    except OSError as error:
+        raise CheckpointError(f"{path.name}: {error.strerror}") from None
 
 
 def rotate(folder: Path, keep: int, best: Path | None) -> None:
@@ -177,8 +275,8 @@ def rotate(folder: Path, keep: int, best: Path | None) -> None:
 
 def _is_validated(path: Path) -> bool:
     try:
-        return bool(json.loads((path / PROGRESS).read_text(encoding="utf-8")).get("validated", True))
-    except (OSError, ValueError):
+        return bool(read_object(path / PROGRESS).get("validated", True))
+    except CheckpointError:
         return True
 
 
@@ -190,11 +288,7 @@ def write_best(folder: Path, step: int, scores: Mapping[str, float]) -> None:
 
 def best_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that `best.json` names, if it is there."""
-    try:
-        name = json.loads((folder / "best.json").read_text(encoding="utf-8"))["checkpoint"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return folder / name if (folder / name).is_dir() else None
+    return next((path for path in checkpoints(folder) if path.name == _named(folder / "best.json")), None)
 
 
 def write_bundle(
@@ -212,7 +306,7 @@ def write_bundle(
         tokenizers.save(draft)
         identity = {"checkpoint": origin[-1], "checkpoints": list(origin), "vocabulary": tokenizers.fingerprints}
         card = {"format": 1, **identity, **card}
-        _write(draft / "card.json", json.dumps(card, indent=1, ensure_ascii=False).encode())
+        _write(draft / CARD, json.dumps(card, indent=1, ensure_ascii=False).encode())
         _write_manifest(draft)
 
 
@@ -223,20 +317,58 @@ def load_model(path: Path, latest: bool = False) -> LoadedModel:
         CheckpointError: nothing of the kind is there, or it is damaged or does not fit together.
     """
     place = locate(path, latest)
-    verify(place)
-    root = place if (place / "recipe.toml").exists() else place.parent.parent
-    recipe, tokenizers = load_recipe(root / "recipe.toml"), Tokenizers.load(root)
-    card: dict[str, Any] = {}
-    if (place / "card.json").exists():
-        card = json.loads((place / "card.json").read_text(encoding="utf-8"))
-        expected = card["vocabulary"]
-    else:
-        expected = json.loads((place / PROGRESS).read_text(encoding="utf-8"))["vocabulary"]
+    with _damaged(place):
+        manifest = _check_manifest(place)
+        _check_hashes(place, {name: entry for name, entry in manifest.items() if entry["size"] <= SMALL})
+    root = place if "recipe.toml" in manifest else place.parent.parent
+    recipe, tokenizers = read_recipe(root), Tokenizers.load(root)
+    sizes = tokenizers.sizes
+    with _damaged(place):
+        _check_size(recipe, sizes, manifest[WEIGHTS]["size"])
+        _check_hashes(place, {name: entry for name, entry in manifest.items() if entry["size"] > SMALL})
+    card = read_card(place) if CARD in manifest else {}
+    expected = card.get("vocabulary") if CARD in manifest else read_object(place / PROGRESS).get("vocabulary")
     if expected != tokenizers.fingerprints:
         raise CheckpointError(f"{root}: the tokenizer is not the one that {place.name} was trained with")
-    model = build_model(recipe.model, tokenizers.source.vocabulary_size, tokenizers.target.vocabulary_size)
+    model = build_model(recipe.model, *sizes)
     load_weights(place, model)
     return LoadedModel(model.eval(), tokenizers, recipe, place, card)
+
+
+def read_recipe(root: Path) -> Recipe:
+    """The recipe of a bundle or run.
+
+    Raises:
+        NmtError: it is missing, or is none.
+    """
+    path = root / "recipe.toml"
+    try:
+        read_regular(path)
+        return load_recipe(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    except RecursionError:
+        raise CheckpointError(f"{path}: nested too deeply") from None
+
+
+def read_card(place: Path) -> dict[str, Any]:
+    """The card of a bundle.
+
+    Raises:
+        CheckpointError: it is not one.
+    """
+    try:
+        return _CARD_OF.validate_python(read_object(place / CARD)).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise CheckpointError(explain(error, Card, f"{place / CARD}: ")) from None
+
+
+def _check_size(recipe: Recipe, sizes: tuple[int, int], weights: int) -> None:
+    """Refuses a model that the memory does not hold, and weights that are not of its size, before they are read."""
+    count = parameter_count(recipe.model, *sizes)
+    check_memory(f"the model has {count:,} parameters", 2 * 4 * count)
+    if not count <= weights <= 8 * count + SMALL:
+        raise CheckpointError(f"{WEIGHTS} has {weights:,} bytes, and the recipe's model {count:,} parameters")
 
 
 def locate(path: Path, latest: bool = False) -> Path:
@@ -253,18 +385,18 @@ def locate(path: Path, latest: bool = False) -> Path:
         return saved[-1]
     if saved:
         best = best_checkpoint(folder) or saved[-1]
-        return path / "model" if _bundled_checkpoint(path / "model") in (best.name, saved[-1].name) else best
+        return path / "model" if _named(path / "model" / CARD) in (best.name, saved[-1].name) else best
     if (path / WEIGHTS).exists():
         raise CheckpointError(f"{path}: damaged: {MANIFEST} is missing")
     state = "holds no bundle, run or checkpoint" if path.is_dir() else "no such folder"
     raise CheckpointError(f"{path}: {state}; MODEL is a bundle, a run folder or one checkpoint")
 
 
-def _bundled_checkpoint(bundle: Path) -> str | None:
-    """The checkpoint that a run's bundle was made from."""
+def _named(path: Path) -> object:
+    """The checkpoint that a file of JSON names."""
     try:
-        return json.loads((bundle / "card.json").read_text(encoding="utf-8"))["checkpoint"]
-    except (OSError, ValueError, KeyError):
+        return read_object(path).get("checkpoint")
+    except CheckpointError:
         return None
 
 
@@ -284,8 +416,13 @@ def _write_manifest(folder: Path) -> None:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_tensors(path.read_bytes())
+        tensors = load_tensors(read_regular(path, memory_there()))
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from None
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged: {error}") from None
+    except KeyError as error:
+        raise CheckpointError(f"{path}: damaged: numbers of type {error.args[0]}, which torch does not know") from None
+    except (SafetensorError, ValueError, RuntimeError, OverflowError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
+    if wrong := next((name for name, tensor in tensors.items() if not tensor.is_floating_point()), None):
+        raise CheckpointError(f"{path}: damaged: {wrong[:80]!r} holds {tensors[wrong].dtype}, not floating point")
+    return tensors

@@ -40,6 +40,11 @@ class Tokenizers:
         self.target.save(folder / "target.spm")
 
     @property
+    def sizes(self) -> tuple[int, int]:
+        """Tokens of each side."""
+        return self.source.vocabulary_size, self.target.vocabulary_size
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """Identity of each side."""
         return {"source": self.source.fingerprint, "target": self.target.fingerprint}

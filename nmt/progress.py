@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
 
 from nmt.device import Precision
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
 
 
 @dataclass
@@ -28,35 +32,35 @@ class Sums:
 class Progress:
     """All that the next update depends on, beside weights and optimizer state."""
 
-    step: int = 0
-    epoch: int = 0
-    position: int = 0
+    step: Count = 0
+    epoch: Count = 0
+    position: Count = 0
     """Batches of the epoch that were used."""
-    updates: int = 0
+    updates: Count = 0
     """Updates planned in all."""
     precision: Precision = "fp32"
     onednn: bool = False
     """See `nmt.device.Arithmetic`; what was chosen at the start is kept."""
     plateau_factor: float = 1.0
-    validations: int = 0
-    next_validation: int = 0
+    validations: Count = 0
+    next_validation: Count = 0
     """Update after which validation falls due."""
-    stale: int = 0
+    stale: Count = 0
     """Validations since the best."""
-    best_step: int = 0
+    best_step: Count = 0
     best_score: float = -math.inf
     """By `training.metric`; higher is better."""
     best_bleu: float = -1.0
     best_loss: float = math.inf
-    skipped: int = 0
+    skipped: Count = 0
     """Updates left out because of a loss or gradient that was not finite."""
-    batch_tokens: int = 0
+    batch_tokens: Count = 0
     """Target tokens per batch, found at the start where the recipe says `auto`; 0: not found yet."""
-    splits: int = 0
+    splits: Count = 0
     """Batches that did not fit into memory and were halved."""
     usual_loss: float = 0.0
     """Running mean of the loss per token."""
-    target_tokens: int = 0
+    target_tokens: Count = 0
     training_seconds: float = 0.0
     """Time in updates."""
     validation_seconds: float = 0.0
@@ -65,9 +69,13 @@ class Progress:
 
     @classmethod
     def restore(cls, values: dict[str, Any]) -> Progress:
-        """From the JSON of a checkpoint."""
+        """From the JSON of a checkpoint.
+
+        Raises:
+            ValidationError: something in it is of another kind.
+        """
         known = {item.name for item in dataclasses.fields(cls)}
-        return cls(
-            **{key: value for key, value in values.items() if key in known and key != "sums"},
-            sums=Sums(**values["sums"]),
-        )
+        return _PROGRESS.validate_python({key: value for key, value in values.items() if key in known})
+
+
+_PROGRESS = TypeAdapter(Progress)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import codecs
-import json
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from nmt.config import Section
 from nmt.errors import ConfigError
 from nmt.evaluation import Evaluation
 from nmt.recipes import explain
+from nmt.untrusted import read_object, read_regular
 
 EXPECTED = "expected.json"
 
@@ -54,7 +55,9 @@ def load_expectations(folder: Path) -> list[Expectation]:
     if not path.exists():
         return []
     try:
-        return _EXPECTATIONS.validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+        return _EXPECTATIONS.validate_json(read_regular(path).removeprefix(codecs.BOM_UTF8))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
         raise ConfigError(explain(error, Expectation, f"{path}: ")) from None
 
@@ -82,12 +85,38 @@ def state(folder: Path) -> str:
     seeds = f", {len(paths)} seeds" if len(paths) > 1 else ""
     if not expectations:
         return f"run here{seeds}"
-    runs = [json.loads(path.read_text(encoding="utf-8"))["evaluations"] for path in paths]
+    runs = [_evaluations(path) for path in paths]
     met = all(_meets(expectation, runs) for expectation in expectations)
     return ("reproduced here" if met else "run here, below what is expected") + seeds
 
 
-_EXPECTATIONS = TypeAdapter(list[Expectation])
+class _Recorded(TypedDict):
+    """What is needed of a saved score."""
+
+    signature: str
+    value: float
+
+
+class _Scored(TypedDict):
+    """What is needed of a saved evaluation."""
+
+    testset: str
+    scores: list[_Recorded]
+
+
+_EXPECTATIONS, _EVALUATIONS = TypeAdapter(list[Expectation]), TypeAdapter(list[_Scored])
+
+
+def _evaluations(path: Path) -> list[_Scored]:
+    """The scores that a `result.json` holds.
+
+    Raises:
+        NmtError: it is not one.
+    """
+    try:
+        return _EVALUATIONS.validate_python(read_object(path).get("evaluations"))
+    except ValidationError as error:
+        raise ConfigError(explain(error, Expectation, f"{path}: evaluations: ")) from None
 
 
 def _judge(expectation: Expectation, evaluations: list[Evaluation]) -> Verdict:
@@ -99,14 +128,14 @@ def _judge(expectation: Expectation, evaluations: list[Evaluation]) -> Verdict:
     raise ConfigError(f"{EXPECTED}: no score on {expectation.testset} has the signature {expectation.signature}")
 
 
-def _meets(expectation: Expectation, runs: list[list[dict[str, Any]]]) -> bool:
+def _meets(expectation: Expectation, runs: list[list[_Scored]]) -> bool:
     """Whether the mean over saved runs meets an expectation; each has to have that score."""
     scores = [_recorded(expectation, evaluations) for evaluations in runs]
     found = [score for score in scores if score is not None]
     return len(found) == len(runs) and fmean(found) >= expectation.mean - expectation.band
 
 
-def _recorded(expectation: Expectation, evaluations: list[dict[str, Any]]) -> float | None:
+def _recorded(expectation: Expectation, evaluations: list[_Scored]) -> float | None:
     """The saved score that an expectation is about."""
     for evaluation in evaluations:
         for score in evaluation["scores"]:

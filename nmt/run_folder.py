@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from nmt import checkpoint as store
 from nmt.config import Recipe
-from nmt.errors import ConfigError
+from nmt.errors import CheckpointError, ConfigError
 from nmt.files import atomic_write, clear_litter, fingerprint
 from nmt.prepared import Tokenizers
-from nmt.recipes import load_recipe, recipe_to_toml
+from nmt.recipes import recipe_to_toml
+from nmt.untrusted import open_regular, parse_object, read_regular
 
 Entry = dict[str, Any]
+_LONGEST_LOG = 2**28  # bytes
 
 # Changing these between two starts of a run changes nothing that was learnt so far.
 _HARMLESS = (
@@ -46,14 +49,26 @@ class RunFolder:
         """
         if not store.checkpoints(self.checkpoints):
             return
-        earlier, now = _flat(load_recipe(self.path / "recipe.toml")), _flat(recipe)
+        earlier, now = _flat(store.read_recipe(self.path)), _flat(recipe)
         changed = [key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key)]
         if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
             details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
             raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another --run folder")
 
     def begin(self, recipe: Recipe, tokenizers: Tokenizers) -> None:
-        """Clears what a killed process left, and writes what a checkpoint is read with."""
+        """Clears what a killed process left, and writes what a checkpoint is read with.
+
+        Raises:
+            CheckpointError: something else than a file has one of the names: what is written could go anywhere.
+        """
+        names = ("log.jsonl", "recipe.toml", "joint.spm", "source.spm", "target.spm", "checkpoints/best.json")
+        for path in (self.path / name for name in names):
+            try:
+                open_regular(path).close()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise CheckpointError(f"{path}: {error.strerror}") from None
         clear_litter(self.checkpoints)
         clear_litter(self.path)
         atomic_write(self.path / "recipe.toml", recipe_to_toml(recipe, self.path).encode())
@@ -75,16 +90,37 @@ class RunFolder:
 
     def entries(self) -> list[Entry]:
         """What was logged."""
-        return [json.loads(line) for line in self._lines()]
+        return [entry for _, entry in self._lines()]
 
     def trim_log(self, step: int) -> None:
-        """Drops what was logged after an update, and a line that was not finished."""
-        atomic_write(self.log, b"".join(line for line in self._lines() if json.loads(line)["step"] <= step))
+        """Drops what was logged after an update, and lines that are not whole."""
+        atomic_write(self.log, b"".join(line for line, entry in self._lines() if entry["step"] <= step))
 
-    def _lines(self) -> list[bytes]:
-        """Of the log, without one that is not finished."""
-        lines = self.log.read_bytes().splitlines(keepends=True) if self.log.exists() else []
-        return [line for line in lines if line.endswith(b"\n")]
+    def _lines(self) -> Iterator[tuple[bytes, Entry]]:
+        """Lines of the log and what they say, without those that are not whole."""
+        if not self.log.exists():
+            return
+        try:
+            lines = read_regular(self.log, _LONGEST_LOG).splitlines(keepends=True)
+        except OSError as error:
+            raise CheckpointError(f"{self.log}: {error.strerror}") from None
+        for line in lines:
+            with suppress(ValueError):
+                if line.endswith(b"\n"):
+                    yield line, _checked(parse_object(line))
+
+
+def _checked(entry: Entry) -> Entry:
+    """An entry of the log.
+
+    Raises:
+        ValueError: it is none: a kind, a step or a number is missing or something else.
+    """
+    numbers = [entry[key] for key in ("loss", "bleu", "learning_rate", "perplexity") if key in entry]
+    known = isinstance(entry.get("kind"), str) and type(entry.get("step")) is int
+    if not known or not all(type(number) in (int, float) for number in numbers):
+        raise ValueError("no entry of a log")
+    return entry
 
 
 def identity(recipe: Recipe) -> str:

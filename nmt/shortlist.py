@@ -25,6 +25,7 @@ from nmt.models.inference import ready_output
 from nmt.models.rows import searchable
 from nmt.search import Hypothesis
 from nmt.tokenizer import EOS
+from nmt.untrusted import open_regular
 
 # B sentences, S source positions, V vocabulary, N shortlisted tokens of a batch
 
@@ -88,20 +89,25 @@ class Shortlist:
         atomic_write(path, save({"table": self.table.int(), "frequent": self.frequent.int()}, dict(self.vocabulary)))
 
     @classmethod
-    def load(cls, path: Path, vocabulary: Mapping[str, str]) -> Shortlist:
-        """Reads a shortlist made for these tokenizers.
+    def load(cls, path: Path, vocabulary: Mapping[str, str], sizes: tuple[int, int]) -> Shortlist:
+        """Reads a shortlist made for these tokenizers, whose sizes are told too.
 
         Raises:
             CheckpointError: it is not there, damaged, or of other tokenizers.
         """
         try:
+            open_regular(path).close()
             with safe_open(path, "pt") as file:
                 found: dict[str, str] = file.metadata() or {}
                 table, frequent = file.get_tensor("table").long(), file.get_tensor("frequent").long()
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: cannot be read as a shortlist: {error}") from None
         if found != dict(vocabulary):
             raise CheckpointError(f"{path}: was made for other tokenizers than the model's")
+        ids = torch.cat([table.flatten(), frequent.flatten()])
+        whole = table.dim() == 2 and frequent.dim() == 1 and len(table) == sizes[0] and ids.numel() > 0
+        if not (whole and 0 <= int(ids.min()) <= int(ids.max()) < sizes[1]):
+            raise CheckpointError(f"{path}: cannot be read as a shortlist: its tables do not fit the model")
         return cls(table, frequent, found)
 
     def candidates(self, source: Tensor, size: int) -> tuple[Tensor, Tensor]:

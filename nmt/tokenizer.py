@@ -12,8 +12,11 @@ import sentencepiece
 
 from nmt.config import TokenizerConfig
 from nmt.errors import CheckpointError, DataError
+from nmt.untrusted import read_regular
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
+LARGEST_MODEL = 256_000_000
+"""Bytes that a `.spm` file may have; one of 32,000 pieces has a million."""
 WORD_MARK = "\u2581"  # begins a word
 _MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character": "char"}
 
@@ -73,10 +76,11 @@ class Tokenizer:
             CheckpointError: the file is missing, damaged, or has other special tokens.
         """
         try:
-            tokenizer = cls(path.read_bytes())
+            tokenizer = cls(read_regular(path, LARGEST_MODEL))
+            tokenizer.pieces()
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror}") from None
-        except RuntimeError:
+        except (RuntimeError, ValueError):  # a ValueError: pieces that are not UTF-8
             raise CheckpointError(f"{path}: not a SentencePiece model") from None
         processor = tokenizer._processor
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +11,7 @@ from time import perf_counter
 from typing import TypeVar
 
 import torch
+from pydantic import ValidationError
 
 import nmt
 from nmt import checkpoint as store
@@ -29,9 +29,11 @@ from nmt.optim import learning_rate
 from nmt.owners import Claim
 from nmt.prepared import Prepared
 from nmt.progress import Progress, Sums
+from nmt.recipes import explain
 from nmt.run_folder import Entry, RunFolder, identity
 from nmt.running import Interrupted, only_trainer, stop_signals
 from nmt.stream import BatchStream, Drawn, Place
+from nmt.untrusted import read_object
 from nmt.updater import Outcome, Updater
 from nmt.validation import Validation, Validator, exp
 
@@ -389,12 +391,16 @@ class Trainer:
             self.run_folder.trim_log(self.progress.step)
 
     def _restore(self, path: Path) -> None:
-        state = json.loads((path / store.PROGRESS).read_text(encoding="utf-8"))
-        if state["corpus"] != self.prepared.fingerprint or state["vocabulary"] != self.tokenizers.fingerprints:
+        state = read_object(path / store.PROGRESS)
+        expected = self.prepared.fingerprint, self.tokenizers.fingerprints
+        if (state.get("corpus"), state.get("vocabulary")) != expected:
             raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another --run folder")
+        planned = {} if self.budget is not None else {"updates": self.config.updates}
+        try:
+            self.progress = Progress.restore({**state, **planned})
+        except ValidationError as error:
+            raise CheckpointError(explain(error, Recipe, f"{path / store.PROGRESS}: ")) from None
         store.load_checkpoint(path, self.model, self.updater.optimizer, self._mean_weights)
-        planned = state["updates"] if self.budget is not None else self.config.updates
-        self.progress = Progress.restore({**state, "updates": planned})
         self.updater.arithmetic = Arithmetic(self.progress.precision, self.progress.onednn)
         if self.world.leads:
             self._mark_best()

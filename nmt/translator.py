@@ -260,7 +260,8 @@ class Translator:
             raise ConfigError(
                 "--shortlist goes with one model and plain search or sampling, without phrases or prefixes"
             )
-        shortlist = Shortlist.load(options.shortlist, loaded.tokenizers.fingerprints)
+        tokenizers = loaded.tokenizers
+        shortlist = Shortlist.load(options.shortlist, tokenizers.fingerprints, tokenizers.sizes)
         self.searched = narrowed = Shortlisted(self.model, loaded.model.output, shortlist, precision)
         return narrowed
 

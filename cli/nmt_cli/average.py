@@ -19,10 +19,9 @@ def average(
 ) -> None:
     """Average the weights of a run's last checkpoints into one model."""
     from nmt.averaging import mean_of_checkpoints
-    from nmt.checkpoint import checkpoints, verify, write_bundle
+    from nmt.checkpoint import checkpoints, read_recipe, verify, write_bundle
     from nmt.errors import CheckpointError, ConfigError
     from nmt.prepared import Tokenizers
-    from nmt.recipes import load_recipe
 
     if output.exists():
         raise ConfigError(f"{output} is there already; name a new folder")
@@ -32,7 +31,7 @@ def average(
     chosen = found[-last:]
     for path in chosen:
         verify(path)
-    recipe, tokenizers = load_recipe(run / "recipe.toml"), Tokenizers.load(run)
+    recipe, tokenizers = read_recipe(run), Tokenizers.load(run)
     names = [path.name for path in chosen]
     write_bundle(output, mean_of_checkpoints(chosen), names, recipe, tokenizers, {"name": recipe.name})
     note(f"mean of {names[0]} to {names[-1]}")
