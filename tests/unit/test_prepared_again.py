@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from nmt.config import Recipe
@@ -162,6 +162,11 @@ def _harm(path: Path, kind: str, place: float) -> None:
             path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
 
+def _is_whole_json(path: Path) -> bool:
+    """Whether a file is JSON but for white space around it, as before."""
+    return path.is_file() and path.read_bytes().strip().startswith(b"{") and path.read_bytes().strip().endswith(b"}")
+
+
 _FILES = [
     "train.arrow", "valid.arrow", "joint.spm", "train.source", "train.target", "report.json", "MANIFEST.json",
     "testsets/valid.source", "testsets/test.target",
@@ -183,6 +188,8 @@ def test_what_is_broken_is_made_again(
     first = prepare(recipe)
     before, fingerprint = _bytes(first.folder), first.fingerprint
     _harm(first.folder / name, kind, place)
+    if name == "MANIFEST.json" and kind in ("cut", "longer"):
+        assume(not _is_whole_json(first.folder / name))  # white space at its end means nothing
     said: list[str] = []
     again = prepare(recipe, said.append)
     assert "is damaged (" in said[0]
