@@ -51,7 +51,7 @@ def atomic_folder(final: Path, keep: Callable[[Path], bool] = lambda _: False) -
         NmtError: a file is in its place, or the disk is full.
     """
     final = final.resolve() if final.is_symlink() else final
-    if final.exists() and not final.is_dir():
+    if final.is_file():
         raise NmtError(f"{final}: is a file; a folder is to be written")
     final.parent.mkdir(parents=True, exist_ok=True)
     draft, descriptor = _draft(final, _make_folder)
