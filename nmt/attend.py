@@ -87,6 +87,9 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
     """
     if target is None:
         target = translator.translate([source])[0]
+    else:
+        translator.report.lines += 1
+        translator.report.source_cut += translator.is_cut(source)
     ids = [translator.encode(source), translator.encode_target(target)]
     pieces, tag = translator.source_pieces(source)
     written = translator.target_pieces(target)

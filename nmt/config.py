@@ -29,7 +29,7 @@ class CleaningConfig(Section):
     """Which training pairs are dropped; validation and test sets are never touched."""
 
     max_words: PositiveInt = 200
-    """Longest sentence kept, in whitespace-separated words (characters / 4 where a script has no spaces)."""
+    """Longest sentence kept, in words; of scripts without spaces two letters of Han or kana, or four others, are one."""
     max_ratio: Annotated[float, Field(ge=1)] = 6.0
     """Largest ratio between the two lengths in characters; pairs under 20 characters are not judged."""
     drop_identical: bool = False

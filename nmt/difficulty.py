@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from nmt.words import split_words
+
 RARITY_BUCKETS = ((0, 0), (1, 5), (6, 50), (51, 500), (501, 1_000_000_000))
 """Times that the rarest word stands in the training sources."""
 NOVELTY_BUCKETS = ((0, 25), (26, 50), (51, 75), (76, 100))
@@ -13,8 +15,8 @@ NOVELTY_BUCKETS = ((0, 25), (26, 50), (51, 75), (76, 100))
 
 def rarity(sources: Sequence[str], training: Iterable[str]) -> list[int]:
     """For each source, how often the rarest of its words stands in the training sources; letter case counts."""
-    counts = Counter(word for line in training for word in line.split())
-    return [min((counts[word] for word in source.split()), default=0) for source in sources]
+    counts = Counter(word for line in training for word in split_words(line))
+    return [min((counts[word] for word in split_words(source)), default=0) for source in sources]
 
 
 def novelty(sources: Sequence[str], training: Iterable[str]) -> list[int]:
@@ -25,7 +27,7 @@ def novelty(sources: Sequence[str], training: Iterable[str]) -> list[int]:
     wanted = {gram for source in sources for gram in _trigrams(source)}
     known: set[tuple[str, ...]] = set()
     for line in training:
-        words = line.split()
+        words = split_words(line)
         for size in (1, 2, 3):
             known.update(gram for gram in _grams(words, size) if gram in wanted)
     shares: list[int] = []
@@ -36,7 +38,7 @@ def novelty(sources: Sequence[str], training: Iterable[str]) -> list[int]:
 
 
 def _trigrams(text: str) -> Iterator[tuple[str, ...]]:
-    words = text.split()
+    words = split_words(text)
     return _grams(words, min(3, max(len(words), 1)))
 
 

@@ -11,6 +11,7 @@ from nmt.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
 from nmt.metrics import Bucket, MetricName, Score, bleu_by, bleu_by_length, score
 from nmt.prepared import TestSet
 from nmt.translator import Translator
+from nmt.words import count_words
 
 
 @dataclass(frozen=True)
@@ -81,4 +82,4 @@ def evaluate(
 
 
 def _words(lines: Sequence[str]) -> int:
-    return sum(len(line.split()) for line in lines)
+    return sum(map(count_words, lines))

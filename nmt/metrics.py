@@ -20,6 +20,7 @@ from sacrebleu.utils import SACREBLEU_DIR
 
 from nmt.config import Tokenization
 from nmt.errors import ConfigError, DataError
+from nmt.words import count_words
 
 MetricName = Literal["bleu", "chrf2", "ter"]
 
@@ -192,7 +193,7 @@ def bleu_by_length(
     lowercase: bool = False,
 ) -> list[Bucket]:
     """BLEU by source length in words; buckets without sentences are left out."""
-    lengths = [len(source.split()) for source in sources]
+    lengths = list(map(count_words, sources))
     return bleu_by(lengths, LENGTH_BUCKETS, hypotheses, references, tokenize, lowercase)
 
 

@@ -13,6 +13,7 @@ from nmt.dataset import EncodedCorpus, read_corpus
 from nmt.errors import DataError
 from nmt.text import read_lines
 from nmt.tokenizer import Tokenizer
+from nmt.words import count_words
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class TestSet:
     def spread(self, count: int) -> list[int]:
         """Rows to show: at most so many, from short sources to long ones; blank ones are left out."""
         filled = [row for row, line in enumerate(self.source) if line]
-        order = sorted(filled, key=lambda row: len(self.source[row].split()))
+        order = sorted(filled, key=lambda row: count_words(self.source[row]))
         count = min(count, len(order))
         return [order[(2 * index + 1) * len(order) // (2 * count)] for index in range(count)]
 

@@ -44,11 +44,13 @@ class Report:
     lines: int = 0
     blank: int = 0
     source_cut: int = 0
-    """Lines longer than the limit, of which only the beginning was translated."""
+    """Lines longer than the limit, of which only the beginning was read."""
     source_split: int = 0
     """Lines longer than the limit that were translated in parts."""
     target_cut: int = 0
     """Translations that were ended at the length limit."""
+    mended: int = 0
+    """Lines with control characters or stray line separators, which became spaces."""
     replaced: int = 0
     """Lines with bytes that are not UTF-8."""
 
@@ -62,8 +64,10 @@ class Report:
         lines: list[str] = []
         if self.replaced:
             lines.append(f"{self.replaced} lines held bytes that are not UTF-8; those were replaced")
+        if self.mended:
+            lines.append(f"{self.mended} lines held control characters or stray line separators, which became spaces")
         if self.source_cut:
-            lines.append(f"{self.source_cut} lines were longer than the limit; only their beginning was translated")
+            lines.append(f"{self.source_cut} lines were longer than the limit; only their beginning was read")
         if self.source_split:
             lines.append(f"{self.source_split} lines were longer than the limit and were translated in parts")
         if self.target_cut:

@@ -28,11 +28,13 @@ from nmt.rules import Forbidden, Prefix, Rule
 from nmt.sampling import sample
 from nmt.search import Hypothesis, beam_search, configured_rules, score_targets
 from nmt.shortlist import Shortlist, Shortlisted
-from nmt.text import clean_line, split_long
+from nmt.text import clean_line, has_control, split_long
 from nmt.tokenizer import BOS, EOS, PAD, UNK, WORD_MARK, language_tag
 from nmt.translation import Options, Report, TargetScore, Translation
+from nmt.words import lower
 
 _AUTOMATIC_BATCH = {"cpu": 4096, "cuda": 32_768}
+_CHARACTERS = 32  # for each token of the limit; a line of no more is tokenised at once
 
 
 class Engine(Protocol):
@@ -89,6 +91,7 @@ class Translator:
         self._shortlisted = self._narrowed(loaded, precision)
         self._tags = tuple(map(language_tag, loaded.recipe.data.target_languages))
         self._tag = self._language_tag()
+        self._bare = self.tokenizers.source.encode(self._tags) if self._tag else []  # tags of lines that say nothing
         self._rules = self._fixed_rules()
         if engine is not None and (others or self._rules or self.options.sampling or self.search.groups > 1):
             raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
@@ -184,7 +187,9 @@ class Translator:
         return [hypotheses[:count] for hypotheses in found]
 
     def score_targets(self, sources: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
-        """Log-probability of each target given its source, by forced decoding."""
+        """Log-probability of each target given its source, by forced decoding; sources that are cut are counted."""
+        self.report.lines += len(sources)
+        self.report.mended += sum(map(has_control, sources))
         source_ids = [self._cut(tokens) for tokens in self._tokens(sources)]
         target_ids = self.tokenizers.target.encode(self._cleaned(targets))
         scores: list[TargetScore] = [TargetScore(0.0, 0)] * len(sources)
@@ -196,8 +201,12 @@ class Translator:
         return scores
 
     def encode(self, line: str) -> list[int]:
-        """Source tokens of a line."""
-        return self._cut(self._tokens([line])[0])
+        """Source tokens of a line, as many as the limit allows."""
+        return self._tokens([line])[0][: self.options.max_source]
+
+    def is_cut(self, line: str) -> bool:
+        """Whether a line is longer than the limit, so that only its beginning is read."""
+        return len(self._tokens([line])[0]) > self.options.max_source
 
     def encode_target(self, line: str) -> list[int]:
         """Target tokens of a line."""
@@ -205,10 +214,10 @@ class Translator:
 
     def source_pieces(self, line: str) -> tuple[list[str], int]:
         """Source tokens of a line as they stand in it, and how many tokens come before them: a tag that it does not have."""
-        (cleaned,) = self._cleaned([self._tokenisable(line)])
-        tagged = self._tagged(cleaned)
-        tag = len(self.tokenizers.source.encode([self._tag])[0]) if tagged != cleaned else 0
-        return self.tokenizers.source.encode_pieces([tagged])[0][tag : self.options.max_source], tag
+        text = self._as_source(line)
+        added = text.startswith(self._tag) and not clean_line(line).startswith(self._tags)
+        tag = len(self.tokenizers.source.encode([self._tag])[0]) if added else 0
+        return self.tokenizers.source.encode_pieces([self._enough(text)])[0][tag : self.options.max_source], tag
 
     def target_pieces(self, line: str) -> list[str]:
         """Target tokens of a line as they stand in it."""
@@ -270,18 +279,28 @@ class Translator:
         return [tokens for tokens in self.tokenizers.target.encode(self._cleaned(text.split("\t"))) if tokens]
 
     def _tokens(self, lines: Sequence[str]) -> list[list[int]]:
-        return self._source_ids([self._tokenisable(line) for line in lines])
+        """Token ids of sources; where the model translates into several languages, behind the tag of the one wanted.
 
-    def _tokenisable(self, line: str) -> str:
-        """A giant line is cut before it is tokenised: no token of text is longer than its characters are many."""
-        return line[: self.options.max_source * 32]
+        They are all tokens of a line up to the limit, and at least one more where the line goes on.
+        """
+        found = self.tokenizers.source.encode([self._enough(self._as_source(line)) for line in lines])
+        return [[] if tokens in self._bare else tokens for tokens in found]
 
-    def _source_ids(self, lines: Sequence[str]) -> list[list[int]]:
-        """Token ids of sources; where the model translates into several languages, behind the tag of the one wanted."""
-        return self.tokenizers.source.encode([self._tagged(line) for line in self._cleaned(lines)])
+    def _enough(self, text: str) -> str:
+        """The beginning of a giant line, up to a space, that holds more tokens than the limit; another line as it is."""
+        width = _CHARACTERS * self.options.max_source
+        while width < len(text) and (end := text.find(" ", width)) >= 0:
+            if len(self.tokenizers.source.encode([text[:end]])[0]) > self.options.max_source:
+                return text[:end]
+            width = 4 * end
+        return text
 
-    def _tagged(self, line: str) -> str:
-        return f"{self._tag} {line}" if self._tag and line and not line.startswith(self._tags) else line
+    def _as_source(self, line: str) -> str:
+        """A source as the model knows it: cleaned, and behind the tag of the language wanted if it has none itself."""
+        text = clean_line(line)
+        tag = next((tag for tag in self._tags if text.startswith(tag)), "") if self._tag else ""
+        text = self._in_case(text[len(tag) :], self.recipe.data.source)
+        return f"{self._tag} {text}" if self._tag and text and not tag else tag + text
 
     def _language_tag(self) -> str:
         """What sources begin with if they do not say so themselves; empty for a model of one language."""
@@ -294,6 +313,7 @@ class Translator:
     def _encode_source(self, lines: Sequence[str]) -> tuple[list[list[int]], list[int], list[str]]:
         """Token ids of the lines, or of the parts of lines that are split, the line of each and its text."""
         self.report.lines += len(lines)
+        self.report.mended += sum(map(has_control, lines))
         ids: list[list[int]] = []
         owners: list[int] = []
         texts: list[str] = []
@@ -304,23 +324,26 @@ class Translator:
             if too_long and self.options.long_lines == "split":
                 self.report.source_split += 1
                 pieces = split_long(clean_line(line), self._fits)
-                parts = [self._cut(part) for part in self._source_ids(pieces)]
+                parts = self._tokens(pieces)
             ids += [self._cut(part) for part in parts]
             owners += [index] * len(parts)
             texts += pieces
         return ids, owners, texts
 
     def _fits(self, text: str) -> bool:
-        return len(self._source_ids([text])[0]) <= self.options.max_source
+        return len(self._tokens([text])[0]) <= self.options.max_source
 
     def _cut(self, tokens: list[int]) -> list[int]:
         self.report.source_cut += len(tokens) > self.options.max_source
         return tokens[: self.options.max_source]
 
     def _cleaned(self, lines: Sequence[str]) -> list[str]:
-        """Lines as the model knows text: without control characters, and lower-cased if it was trained so."""
-        cleaned = [clean_line(line) for line in lines]
-        return [line.lower() for line in cleaned] if self.recipe.data.lowercase else cleaned
+        """Target lines as the model knows text: without control characters, and lower-cased if it was trained so."""
+        language = self.options.target_language or self.recipe.data.target
+        return [self._in_case(clean_line(line), language) for line in lines]
+
+    def _in_case(self, text: str, language: str) -> str:
+        return lower(text, language) if self.recipe.data.lowercase else text
 
     def _ranked_by_coverage(self, ids: list[list[int]], found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
         """Adds the coverage penalty to the scores."""

@@ -149,6 +149,8 @@ def _show(
                 plot_attention(plot / f"{number}.{suffix}", title, columns, rows, weights)
     if plot is not None:
         note(f"heat maps in {plot}")
+    for line in translator.report.summary():
+        note(f"nmt: {line}")
 
 
 def _as_json(seen: Attention, layer: int | None, head: int | None, shifted: bool) -> dict[str, object]:
@@ -207,6 +209,8 @@ def _print_error_rates(
             both = zip((item.links(shifted=shifted) for item in seen), turned, strict=True)
             name = f"both models, {'shifted' if shifted else 'predicting'}, grow-diag"
             systems[name] = [grow_diagonal(one, two) for one, two in both]
+    for line in (*translator.report.summary(), *(other.report.summary() if other else ())):
+        note(f"nmt: {line}")
     scores = {name: score_links(links, gold) for name, links in systems.items()}
     if as_json:
         shares = [

@@ -43,6 +43,8 @@ def report(
         testsets = [item for item in prepared.testsets() if item != "valid"] or ["valid"]
         note(f"translating with {name}")
         found.append(gather(run, name, prepared, translator, choose_testsets(translator.recipe, testsets)))
+        for line in translator.report.summary():
+            note(f"{name}: {line}")
     atomic_write(output, render(found).encode())
     print_text(str(output))
 

@@ -40,5 +40,7 @@ def score(
         else:
             print_text(f"{item.log_probability:.6f}\t{per_token:.6f}")
     total, tokens = sum(item.log_probability for item in scores), sum(item.tokens for item in scores)
+    for line in translator.report.summary():
+        note(f"nmt: {line}")
     if tokens:
         note(f"{len(scores)} lines, {tokens} tokens, log-probability {total:.3f}, {total / tokens:.4f} per token")

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -25,17 +26,13 @@ _PATIENCE = 0.05
 
 @contextmanager
 def reading(file: Path | None) -> Generator[IO[bytes]]:
-    """A file, or stdin, in bytes."""
-    from nmt.errors import DataError
+    """A file, unpacked where it is packed, or stdin, in bytes."""
+    from nmt.text import open_text
 
-    if file is None:
+    if file is None or str(file) == "-":
         yield sys.stdin.buffer
         return
-    try:
-        stream = file.open("rb")
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from None
-    with stream:
+    with open_text(file) as stream:
         yield stream
 
 
@@ -43,22 +40,22 @@ def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW) -> Iterator[l
     """Lines in chunks, after the first `skip`: of a file as many as fit a window, of a pipe those that have come."""
     from nmt.text import split_lines
 
+    name = getattr(stream, "name", None)
+    where = str(name) if isinstance(name, str | Path) and name != "<stdin>" else "standard input"
     if _is_pipe(stream):
-        yield from _as_they_come(islice(split_lines(_raw_lines(stream.fileno())), skip, None), window)
+        yield from _as_they_come(islice(split_lines(_raw_lines(stream.fileno()), where), skip, None), window)
         return
-    lines = islice(split_lines(stream), skip, None)
+    lines = islice(split_lines(stream, where), skip, None)
     while chunk := list(islice(lines, window)):
         yield chunk
 
 
 def decode(lines: Iterable[bytes]) -> tuple[list[str], int]:
     """Text, and how many lines held bytes that are not UTF-8; those bytes are replaced, and the line stays."""
-    texts: list[str] = []
-    replaced = 0
-    for line in lines:
-        texts.append(line.decode("utf-8", errors="replace"))
-        replaced += "\ufffd" in texts[-1] and b"\xef\xbf\xbd" not in line
-    return texts, replaced
+    from nmt.text import decode_replacing
+
+    found = [decode_replacing(line) for line in lines]
+    return [text for text, _ in found], sum(replaced for _, replaced in found)
 
 
 class Sink:
@@ -120,7 +117,7 @@ class Meter:
     """Says on stderr how fast it goes and how long it will take: a live line on a terminal, else one a minute."""
 
     def __init__(self, stream: IO[bytes], every: float = 60.0) -> None:
-        self._size = os.fstat(stream.fileno()).st_size if _is_file(stream) else 0
+        self._size = os.fstat(stream.fileno()).st_size if _is_file(stream) and _is_plain(stream) else 0
         self._stream, self._every = stream, every
         self._start = self._last = perf_counter()
         self._lines = 0
@@ -182,6 +179,11 @@ def _is_file(stream: IO[bytes]) -> bool:
 
 def _is_pipe(stream: IO[bytes]) -> bool:
     return _mode(stream) != 0 and not _is_file(stream)
+
+
+def _is_plain(stream: IO[bytes]) -> bool:
+    """Whether its place is one in the file: what is unpacked has another."""
+    return isinstance(stream, BufferedReader)
 
 
 def _raw_lines(number: int) -> Iterator[bytes]:

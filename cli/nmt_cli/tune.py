@@ -29,6 +29,8 @@ def tune_decoding(
     """Translate the validation set with each beam and length penalty, and say which scores best."""
     from nmt.device import set_threads
     from nmt.metrics import score
+    from nmt.translation import Report
+    from nmt.words import count_words
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
 
@@ -49,9 +51,12 @@ def tune_decoding(
             metrics=("bleu",),
             resamples=1,
         )[0]
-        ratio = sum(len(line.split()) for line in hypotheses) / max(sum(len(line.split()) for line in target), 1)
+        ratio = sum(map(count_words, hypotheses)) / max(sum(map(count_words, target)), 1)
         rows.append({"beam": beam, "alpha": alpha, "bleu": round(found.value, 2), "length_ratio": round(ratio, 3)})
         note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")
+        for line in translator.report.summary():
+            note(f"nmt: {line}")
+        translator.report = Report()
     best = max(rows, key=lambda row: row["bleu"])
     if as_json:
         print_text(json.dumps({"best": best, "tried": rows}))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from nmt.prepared import TestSet
-from nmt_data.cleaning import normalise
+from nmt.words import normalise
 
 Pair = tuple[str, str]
 

@@ -20,9 +20,10 @@ from nmt.manifest import broken, write_manifest
 from nmt.prepared import Prepared, TestSet, Tokenizers
 from nmt.text import clean_line, write_lines
 from nmt.tokenizer import UNK, Tokenizer, language_tag
+from nmt.words import normalise
 from nmt_data.audit import audit, without_leaks
 from nmt_data.cards import Card, load_card
-from nmt_data.cleaning import Cleaner, normalise
+from nmt_data.cleaning import Cleaner
 from nmt_data.reading import Split, Unreadable
 
 Pair = tuple[str, str]

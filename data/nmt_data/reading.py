@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import lzma
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from nmt.errors import DataError
-from nmt.text import decode_strict, split_lines
+from nmt.text import decode_strict, file_lines
 from nmt_data.cards import Card, data_folder
 from nmt_data.synthetic.generate import generate
 
 Pair = tuple[str, str]
+
+_PACKED = (".gz", ".xz", ".bz2")
 
 
 @dataclass
@@ -64,7 +63,7 @@ class Split:
 
     def _read_table(self, path: Path, unreadable: Unreadable) -> Iterator[Pair]:
         columns = [self.card.columns.get(language, language) for language in (self.source, self.target)]
-        suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".xz")]
+        suffixes = [suffix for suffix in map(str.lower, path.suffixes) if suffix not in _PACKED]
         match suffixes[-1] if suffixes else "":
             case ".tsv":
                 return _read_tsv(path, columns, unreadable)
@@ -106,31 +105,16 @@ class Split:
 def _find(name: str, card: Card) -> Path | None:
     """A file beside the user's card, or under NMT_DATA; also compressed."""
     for folder in (card.folder, data_folder()):
-        for suffix in ("", ".gz", ".xz"):
+        for suffix in ("", *_PACKED):
             path = folder / (name + suffix) if folder else None
             if path and path.is_file():
                 return path
     return None
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file, unpacked where its name says that it is packed."""
-    try:
-        with _open(path) as stream:
-            yield from split_lines(stream)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or f'damaged archive ({error})'}") from None
-
-
-def _open(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb")
-
-
 def _read_parallel(source: Path, target: Path, unreadable: Unreadable) -> Iterator[Pair]:
     try:
-        for number, pair in enumerate(zip(_lines(source), _lines(target), strict=True), 1):
+        for number, pair in enumerate(zip(file_lines(source), file_lines(target), strict=True), 1):
             sides = [
                 _decode(side, f"{path}, line {number}", unreadable)
                 for side, path in zip(pair, (source, target), strict=True)
@@ -144,13 +128,13 @@ def _read_parallel(source: Path, target: Path, unreadable: Unreadable) -> Iterat
 
 
 def _unequal(source: Path, target: Path) -> str:
-    counts = [sum(1 for _ in _lines(path)) for path in (source, target)]
+    counts = [sum(1 for _ in file_lines(path)) for path in (source, target)]
     return f"{source} has {counts[0]} lines but {target} has {counts[1]}; the last line of both is {min(counts)}"
 
 
 def _read_tsv(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
     """Tab-separated without quoting; columns are numbers from 1, or names in a first line."""
-    lines = _lines(path)
+    lines = file_lines(path)
     if all(column.isdigit() for column in columns):
         places, first = [int(column) - 1 for column in columns], 1
         if min(places) < 0:
@@ -171,7 +155,7 @@ def _read_tsv(path: Path, columns: list[str], unreadable: Unreadable) -> Iterato
 
 
 def _read_jsonl(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(file_lines(path), 1):
         where = f"{path}, line {number}"
         text = _decode(line, where, unreadable)
         if text is None:

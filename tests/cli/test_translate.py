@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -102,11 +105,39 @@ def test_wrong_options_are_one_line(trained: Path, options: tuple[str, ...], mes
 def test_long_lines_are_cut_or_split_and_counted(trained: Path) -> None:
     long = (" ".join(LINES) + "\nx\n").encode()
     cut = run("translate", trained, "--max-source", "20", stdin=long)
-    assert "1 lines were longer than the limit; only their beginning was translated" in cut.stderr
+    assert "1 lines were longer than the limit; only their beginning was read" in cut.stderr
     split = run("translate", trained, "--max-source", "20", "--long-lines", "split", stdin=long)
     assert "1 lines were longer than the limit and were translated in parts" in split.stderr
     assert len(cut.stdout.splitlines()) == len(split.stdout.splitlines()) == 2
     assert len(split.stdout) > len(cut.stdout)
+
+
+def test_packed_text_is_read_and_utf16_refused(trained: Path, tmp_path: Path) -> None:
+    """A file of gzip, xz or bzip2 is translated as what it holds; a hyphen is standard input."""
+    expected = run("translate", trained, stdin=TEXT).stdout
+    for pack in (gzip.compress, lzma.compress, bz2.compress):
+        (tmp_path / "text").write_bytes(pack(TEXT))
+        assert run("translate", trained, tmp_path / "text").stdout == expected
+    assert run("translate", trained, "-", stdin=TEXT).stdout == expected
+    (tmp_path / "wide").write_text("Der Hund.\n", encoding="utf-16")
+    for arguments, stdin in (((tmp_path / "wide",), b""), ((), gzip.compress(TEXT))):
+        refused = run("translate", trained, *arguments, stdin=stdin)
+        assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (1, "", 1), refused.stderr
+
+
+def test_every_command_that_cuts_says_so(trained: Path, tmp_path: Path) -> None:
+    """A source above the limit of 1,024 tokens is counted once, whatever is made of it."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("Hund " * 1100 + "\nDer Hund schläft.\n")
+    target.write_text("The dog.\nThe dog sleeps.\n")
+    for arguments in (
+        ("score", trained, source, target),
+        ("attend", trained, source, "--target", target, "--format", "entropy"),
+        ("evaluate", trained, "--testset", f"{source}:{target}", "--beam", "1", "--metric", "bleu"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 0, result.output
+        assert "1 lines were longer than the limit; only their beginning was read" in result.stderr, arguments[0]
 
 
 @given(st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"")), min_size=1, max_size=8))

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nmt.errors import DataError
 from nmt.text import clean_line, decode_strict, has_control, read_lines, split_lines, split_long, write_lines
 
+PACKED = (
+    gzip.compress(b"a\n"),
+    lzma.compress(b"a\n"),
+    bz2.compress(b"a\n"),
+    b"\x28\xb5\x2f\xfd\x04",
+    b"PK\x03\x04\x14",
+)
+WIDE = ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
+
 
 @given(st.binary())
 def test_lines_are_split_on_line_feeds_alone(data: bytes) -> None:
-    """As many lines as line feeds, and one more if something stands after the last."""
-    lines = list(split_lines(io.BytesIO(data)))
+    """As many lines as line feeds, and one more if something stands after the last; what is no UTF-8 text is refused."""
+    try:
+        lines = list(split_lines(io.BytesIO(data)))
+    except DataError:
+        assume(False)
     assert len(lines) == data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
 
 
@@ -47,6 +63,73 @@ def test_files_are_read_as_written(tmp_path: Path) -> None:
     assert read_lines(tmp_path / "a") == ["ä", "", "b"]
     with pytest.raises(DataError, match="No such file"):
         read_lines(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("data", PACKED)
+def test_packed_files_are_read_or_refused(data: bytes, tmp_path: Path) -> None:
+    """By what they hold, not by their names; what comes through a pipe is refused, and so is a damaged one."""
+    path = tmp_path / "text"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"^standard input: is packed by \w+; unpack it first$"):
+        list(split_lines(io.BytesIO(data)))
+    if data in PACKED[:3]:
+        assert read_lines(path) == ["a"]
+        path.write_bytes(data[:-6])
+        with pytest.raises(DataError, match="damaged archive"):
+            read_lines(path)
+    else:
+        with pytest.raises(DataError, match=r"text: is packed by (zip|zstd); unpack it first$"):
+            read_lines(path)
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+def test_text_in_utf16_is_refused(encoding: str, tmp_path: Path) -> None:
+    """With a byte-order mark and without."""
+    path = tmp_path / "text"
+    path.write_bytes("Der Hund schläft.\nÜber uns\n".encode(encoding))
+    with pytest.raises(DataError, match=r"text: looks like UTF-16, not UTF-8; convert it: iconv"):
+        read_lines(path)
+
+
+def test_zeros_are_no_sign_of_utf16(tmp_path: Path) -> None:
+    """Many of them, one after each letter of a short word, or one at an end are characters as others are."""
+    for text in ("\0" * 1000 + "Hund", "a\0b\0", "Hund\0", "\0Hund", "\0"):
+        (tmp_path / "text").write_bytes(text.encode() + b"\nx\n")
+        assert read_lines(tmp_path / "text") == [clean_line(text), "x"]
+
+
+def test_carriage_returns_alone_are_no_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"a\rb\rc\r")
+    with pytest.raises(DataError, match=r"text: its lines end with carriage returns alone; convert it: tr "):
+        read_lines(tmp_path / "text")
+    (tmp_path / "text").write_bytes(b"a\rb\r\nc\r\n")
+    assert read_lines(tmp_path / "text") == ["a b", "c"]
+
+
+def test_half_a_character_is_replaced() -> None:
+    """A lone surrogate is no text: nothing could write it."""
+    assert clean_line("gut \ud83d") == "gut \ufffd"
+
+
+def _is_short(limit: int, text: str) -> bool:
+    return len(text) <= limit
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+def test_long_text_is_split_between_letters(before: int, after: int) -> None:
+    """Never between a letter and its marks, or within what a joiner holds together."""
+    for letter in ("कि", "n\u0303", "👩\u200d🔬", "สี่"):
+        text = "x" * before + letter + "x" * after
+        parts = split_long(text, partial(_is_short, len(letter)))
+        assert "".join(parts) == text
+        assert any(letter in part for part in parts), (letter, parts)
+
+
+def test_sentences_end_in_many_scripts() -> None:
+    """Where there is no space behind the sign, too."""
+    for text in ("我很好。你呢？他也好。", "यह घर है। वह नगर है।", "هل أنت هنا؟ نعم."):
+        first, *_ = split_long(text, partial(_is_short, len(text) - 1))
+        assert first[-1] in "。？।؟"
 
 
 @given(st.text(alphabet="ab .!?", max_size=60), st.integers(1, 12))

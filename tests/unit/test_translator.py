@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import nmt
-from nmt.checkpoint import load_model
+from nmt.checkpoint import LoadedModel, load_model
 from nmt.config import SamplingConfig, SearchConfig
 from nmt.errors import ConfigError, DataError
+from nmt.text import clean_line
 from nmt.translation import Options
 from nmt.translator import Translator
 from nmt_data.synthetic import phrasebook
@@ -105,6 +106,44 @@ def test_cuts_are_counted(trained: Path) -> None:
 def test_a_giant_line_is_cut_not_tokenised_whole(translator: Translator) -> None:
     assert len(translator.translate(["Hund " * 400_000])) == 1
     assert translator.report.source_cut >= 1
+
+
+FILLERS = (" ", "\t", "\0", "\u200b", "\u0301", "\u3000", "\u00a0", "漢", "Hund ", "schläft. ", "x")
+RUNS = st.lists(st.tuples(st.sampled_from(FILLERS), st.integers(1, 200)), max_size=4)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(RUNS, st.integers(1, 6))
+def test_a_line_is_cut_by_its_tokens(trained: Path, runs: list[tuple[str, int]], limit: int) -> None:
+    """Whatever stands before them, the first tokens of the whole line are read, and a line that has more is counted."""
+    line = "".join(text * count for text, count in runs)
+    translator = Translator(MODELS.setdefault(trained, load_model(trained)), options=Options(max_source=limit))
+    (whole,) = translator.tokenizers.source.encode([clean_line(line)])
+    assert translator.encode(line) == whole[:limit]
+    translator.score_targets([line], ["x"])
+    assert translator.report.source_cut == (len(whole) > limit)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(RUNS, st.integers(4, 9))
+def test_a_line_is_split_without_loss(trained: Path, runs: list[tuple[str, int]], limit: int) -> None:
+    """All parts together hold all that the line holds but spaces, and none is cut."""
+    line = "".join(text * count for text, count in runs)
+    options = Options(max_source=limit, long_lines="split")
+    translator = Translator(MODELS.setdefault(trained, load_model(trained)), options=options)
+    ids, _, texts = translator._encode_source([line])
+    assert "".join("".join(map(clean_line, texts)).split()) == "".join(clean_line(line).split())
+    assert [translator.tokenizers.source.encode([text])[0] for text in map(clean_line, texts)] == ids
+    assert translator.report.source_cut == 0
+
+
+MODELS: dict[Path, LoadedModel] = {}
+
+
+def test_a_sentence_behind_much_white_space_is_read(translator: Translator) -> None:
+    """As if it stood at the beginning of its line."""
+    for filler in (" ", "\t", "\0", "\u2028"):
+        assert translator.encode(filler * 40_000 + "Der Hund") == translator.encode("Der Hund"), repr(filler)
 
 
 def test_n_best_scores_are_forced_scores(translator: Translator) -> None:

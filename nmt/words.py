@@ -1,0 +1,83 @@
+"""Words, lengths and case in the scripts of the world: with spaces or without, with combining marks, with a Turkish i."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Scripts that are written without spaces: of Han and kana some two letters make a word, of the others some four.
+_DENSE = (
+    "\u3005-\u3007\u3031-\u3035\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U00020000-\U0003ffff"
+)
+_LOOSE = "\u0e01-\u0e5b\u0e81-\u0edf\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
+_DENSE_LETTER = re.compile(f"[{_DENSE}]")
+_UNSPACED = re.compile(f"[{_DENSE}{_LOOSE}]")
+_LONE_MARK = re.compile(
+    "(?<!\\S)[\u0300-\u036f\u3099\u309a]+"
+)  # of a spacing accent: it decomposes into a space and this
+_TURKIC = ("tr", "tur", "az", "aze", "azj")
+
+
+def count_words(text: str) -> int:
+    """Length in words: what white space separates; in scripts without spaces an estimate from the number of letters."""
+    if not _UNSPACED.search(text):
+        return len(text.split())
+    dense = len(_DENSE_LETTER.findall(text))
+    loose = sum(not is_mark(letter) for letter in _UNSPACED.findall(text)) - dense
+    spaced = [word for word in _UNSPACED.sub(" ", text).split() if any(map(str.isalnum, word))]
+    return len(spaced) + -(-dense // 2) + -(-loose // 4)
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a line, which white space separates; each letter of a script without spaces stands for itself."""
+    if not _UNSPACED.search(text):
+        return text.split()
+    apart = (f" {letter}" if _UNSPACED.match(letter) and not is_mark(letter) else letter for letter in text)
+    return "".join(apart).split()
+
+
+def count_letters(text: str) -> int:
+    """Length in characters as composed; one of Han or kana says as much as two of an alphabet."""
+    if text.isascii():
+        return len(text)
+    return len(unicodedata.normalize("NFC", text)) + len(_DENSE_LETTER.findall(text))
+
+
+def is_mark(letter: str) -> bool:
+    """Whether a character belongs to the one before it: a combining mark, a joiner or a variation selector."""
+    return unicodedata.category(letter)[0] == "M" or letter in "\u200c\u200d"
+
+
+def lower(text: str, language: str = "") -> str:
+    """The text in lower case; I and İ of Turkish and Azerbaijani become ı and i."""
+    return _with_turkic_i(text, language).lower()
+
+
+def normalise(text: str, language: str = "") -> str:
+    """Text without case, punctuation, symbols, compatibility forms and extra spaces: what makes two sentences the same.
+
+    Letters, digits and their marks stay: vowel signs of Hindi, Thai or Burmese, points of Arabic and Hebrew are letters too.
+    """
+    composed = unicodedata.normalize("NFKC", text)
+    folded = unicodedata.normalize("NFKC", _with_turkic_i(composed, language).casefold()).replace("i\u0307", "i")
+    return " ".join(_LONE_MARK.sub("", folded.translate(_SIGNS)).split()) or " ".join(folded.split())
+
+
+def _with_turkic_i(text: str, language: str) -> str:
+    if re.split("[-_]", language.lower())[0] not in _TURKIC:
+        return text
+    return text.replace("I\u0307", "i").replace("İ", "i").replace("I", "ı")
+
+
+class _Signs(dict[int, int | str | None]):
+    """What becomes of each character, found out when it is first met: signs become spaces, invisible ones nothing."""
+
+    def __missing__(self, code: int) -> int | str | None:
+        kind = unicodedata.category(chr(code))
+        invisible = kind == "Cf" or 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
+        self[code] = None if invisible else " " if kind[0] in "PS" or kind == "Cc" else code
+        return self[code]
+
+
+_SIGNS = _Signs()
