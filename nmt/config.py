@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
@@ -11,6 +12,19 @@ def _file_name(text: str) -> str:
     if not text.strip() or text.startswith(".") or set(text) & set("/:"):
         raise ValueError(f"names files, so it must not be empty, begin with a dot or hold / or :, got {text!r}")
     return text
+
+
+def _symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
+    for place, symbol in enumerate(symbols):
+        if not symbol or not symbol.isprintable() or re.search(r"[\s\u2581]", symbol):
+            raise ValueError(
+                f"symbols must be printable, without white space or \u2581 (a token ends there), got {symbol!r}"
+            )
+        if symbol in ("<pad>", "<unk>", "<s>", "</s>") or re.fullmatch("<0x[0-9A-F]{2}>", symbol):
+            raise ValueError(f"{symbol!r} is a special token already; text that holds it needs another name for it")
+        if symbol in symbols[:place]:
+            raise ValueError(f"{symbol!r} is there twice")
+    return symbols
 
 
 FileName = Annotated[str, AfterValidator(_file_name)]
@@ -99,8 +113,8 @@ class TokenizerConfig(Section):
     """Share of the characters of the training text that the vocabulary must cover."""
     normalization: Literal["nfkc", "identity"] = "nfkc"
     """Unicode normalisation; `identity` for text that is already tokenised and normalised."""
-    user_symbols: tuple[str, ...] = ()
-    """Strings that are always one token."""
+    user_symbols: Annotated[tuple[str, ...], AfterValidator(_symbols)] = ()
+    """Strings that are always one token; without white space, and none of the special tokens."""
 
 
 class RnnConfig(Section):

@@ -66,7 +66,7 @@ def evaluate(
         DataError: there are not as many translations as references.
     """
     start = perf_counter()
-    hypotheses = system.translate(testset.source) if isinstance(system, Translator) else list(system)
+    hypotheses = system.translate(testset.tagged) if isinstance(system, Translator) else list(system)
     seconds = perf_counter() - start if isinstance(system, Translator) else 0.0
     tokenize, lower = testset.tokenize, testset.lowercase
     scores = score(hypotheses, testset.target, tokenize=tokenize, lowercase=lower, metrics=metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 from nmt.config import Tokenization
 from nmt.dataset import EncodedCorpus, read_corpus
 from nmt.errors import DataError
-from nmt.text import read_lines
-from nmt.tokenizer import Tokenizer
+from nmt.text import read_lines, write_lines
+from nmt.tokenizer import Tokenizer, language_tag
 from nmt.words import count_words
 
 
@@ -64,6 +65,8 @@ class TestSet:
     """How sacreBLEU splits its words."""
     lowercase: bool = False
     """Whether its scores are lower-cased ones, and its text is."""
+    languages: Sequence[str] = ()
+    """Target language of each line, where a model is told it by a tag (`data.tag_target`)."""
 
     @classmethod
     def read(cls, name: str, source: Path, target: Path) -> TestSet:
@@ -75,6 +78,28 @@ class TestSet:
         pair = cls(name, read_lines(source), read_lines(target))
         pair.check(str(source), str(target))
         return pair
+
+    @property
+    def tagged(self) -> list[str]:
+        """Sources as such a model reads them, behind the tags of their target languages; blank ones stay blank."""
+        if not self.languages:
+            return self.source
+        both = zip(self.source, self.languages, strict=True)
+        return [f"{language_tag(language)} {line}" if line else "" for line, language in both]
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> TestSet:
+        """Reads what `write` has written."""
+        languages = folder / f"{name}.languages"
+        found = cls.read(name, folder / f"{name}.source", folder / f"{name}.target")
+        return replace(found, languages=read_lines(languages)) if languages.exists() else found
+
+    def write(self, folder: Path) -> None:
+        """Writes a file for each side, and one of the languages if there are any, named after the test set."""
+        write_lines(folder / f"{self.name}.source", self.source)
+        write_lines(folder / f"{self.name}.target", self.target)
+        if self.languages:
+            write_lines(folder / f"{self.name}.languages", self.languages)
 
     def check(self, source: str, target: str) -> None:
         """Refuses sides of unequal length, with both counts and the last line they share."""
@@ -124,7 +149,7 @@ class Prepared:
 
     def training_text(self) -> TestSet:
         """The text of the training pairs, row for row."""
-        return TestSet.read("train", self.folder / "train.source", self.folder / "train.target")
+        return TestSet.load(self.folder, "train")
 
     @property
     def fingerprint(self) -> str:
@@ -144,5 +169,5 @@ class Prepared:
         folder = self.folder / "testsets"
         if name not in self.testsets():
             raise DataError(f"no test set {name}; this corpus has {', '.join(self.testsets())}")
-        found = TestSet.read(name, folder / f"{name}.source", folder / f"{name}.target")
+        found = TestSet.load(folder, name)
         return replace(found, tokenize=self.report["tokenizations"][name], lowercase=self.report["lowercase"])

@@ -44,7 +44,7 @@ class Validator:
         testset, count = prepared.testset("valid"), recipe.training.validation_sentences
         self.tokenize: Tokenization = testset.tokenize
         check_tokenization(self.tokenize)
-        self.source, self.target = testset.source[:count], testset.target[:count]
+        self.source, self.target = testset.tagged[:count], testset.target[:count]
 
     def validate(self) -> Validation:
         """The figures of the model as it is; the same in all processes."""

@@ -63,7 +63,7 @@ def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
     """Sentences that both engines are to decode."""
     from nmt.text import read_lines
 
-    lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].source
+    lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].tagged
     return [line for line in lines if line.strip()][:count]
 
 

@@ -32,6 +32,7 @@ def print_report(prepared: Prepared) -> None:
     train = report["train"]
     rows = [["pairs read", f"{train['read']:,}"]]
     rows += [[f"dropped: {reason}", f"{count:,}"] for reason, count in train["dropped"].items() if count]
+    rows += [["held out", f"{train['held_out']:,}"]] if train["held_out"] else []
     rows += [[f"mended: {reason}", f"{count:,}"] for reason, count in train["mended"].items() if count]
     print_table("train", ["", ""], [*rows, ["pairs kept", f"{train['kept']:,}"]])
     columns = ["vocabulary", "tokens", "mean_length", "longest", "unknown"]

@@ -38,7 +38,7 @@ def tune_decoding(
     tries = list(product(_numbers(beams, int, "--beams"), _numbers(alphas, float, "--alphas")))
     translator = open_translator(model, device, latest, {"beam": tries[0][0], "alpha": tries[0][1]})
     chosen = choose_testsets(translator.recipe, [testset])[0]
-    source, target = chosen.source[:sentences], chosen.target[:sentences]
+    source, target = chosen.tagged[:sentences], chosen.target[:sentences]
     rows: list[dict[str, Any]] = []
     for beam, alpha in tries:
         translator.search = translator.search.model_copy(update={"beam": beam, "alpha": alpha})

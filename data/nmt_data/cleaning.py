@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from nmt.config import CleaningConfig
 from nmt.text import clean_line, has_control
 from nmt.words import count_letters, count_words, normalise
-
-Pair = tuple[str, str]
+from nmt_data.audit import Pair, Text, without_leaks
 
 _SHORT = 20  # characters under which the ratio of two lengths says nothing
 
@@ -34,6 +33,13 @@ class Cleaner:
             else:
                 yield source, target
 
+    def without(self, trains: Sequence[Text], testsets: Sequence[Text], reason: str) -> list[Text]:
+        """The training pairs of which no side stands in a test set; the others are dropped for this reason."""
+        kept = [without_leaks(train, testsets) for train in trains]
+        if gone := sum(len(train.pairs) for train in trains) - sum(len(train.pairs) for train in kept):
+            self.dropped[reason] = gone
+        return kept
+
     def _reason(self, pair: Pair, languages: tuple[str, str]) -> str | None:
         """Why a pair is dropped, or None."""
         source, target = pair
@@ -52,7 +58,7 @@ class Cleaner:
 
     def _is_repeated(self, pair: Pair, languages: tuple[str, str]) -> bool:
         normalised = self.config.duplicates == "normalised"
-        key = hash(tuple(map(normalise, pair, languages)) if normalised else pair)
+        key = hash((tuple(map(normalise, pair, languages)) if normalised else pair, languages))
         if key in self._seen:
             return True
         self._seen.add(key)

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, zip_longest
+from itertools import chain, count, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from nmt.batching import select
 from nmt.config import CorpusConfig, DataConfig, Recipe, Tokenization
 from nmt.dataset import read_corpus, write_corpus
 from nmt.errors import DataError
 from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint, home_folder, write_json
 from nmt.manifest import broken, write_manifest
 from nmt.prepared import Prepared, TestSet, Tokenizers
-from nmt.text import clean_line, write_lines
+from nmt.text import clean_line
 from nmt.tokenizer import UNK, Tokenizer, language_tag
-from nmt.words import normalise
-from nmt_data.audit import audit, without_leaks
+from nmt.words import count_words, lower
+from nmt_data.audit import Pair, Text, audit
 from nmt_data.cards import Card, load_card
 from nmt_data.cleaning import Cleaner
 from nmt_data.reading import Split, Unreadable
+from nmt_data.splits import check_testset, hold_out, interleaved, testset_of
 
-Pair = tuple[str, str]
 Say = Callable[[str], None]
 
-_FORMAT = 6  # of the prepared folder; raising it makes all of them anew
+_FORMAT = 7  # of the prepared folder; raising it makes all of them anew
 _CHUNK = 10_000
 _TOKENIZER_LINES = 2_000_000
 
@@ -38,7 +39,7 @@ _TOKENIZER_LINES = 2_000_000
 class _Texts:
     """A corpus as text, cleaned and split."""
 
-    train: list[Pair]
+    train: TestSet
     testsets: list[TestSet]
     report: dict[str, Any]
 
@@ -59,16 +60,16 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
     folder = home_folder() / "corpora" / key
     reason = broken(folder, thorough)
     if not reason:
-        return Prepared(folder)
+        return _checked(Prepared(folder), recipe, say)
     if folder.exists():
         say(f"{folder} is damaged ({reason}); it is made again")
     start = perf_counter()
     clear_litter(folder.parent)
     say("reading " + ", ".join(f"{part.card.name} {part.direction}" for part in parts))
-    texts = _read(recipe, parts)
+    texts = _read(recipe, parts, say)
     if _fingerprint(recipe, _parts(recipe)) != key:
         raise DataError(f"corpus {parts[0].card.name} was changed while it was read; start again")
-    say(f"training the tokenizer on {len(texts.train)} pairs")
+    say(f"training the tokenizer on {len(texts.train.source)} pairs")
     tokenizers = _train_tokenizers(recipe, texts.train)
     say("encoding")
     with atomic_folder(folder, keep=lambda there: not broken(there, thorough)) as draft:
@@ -81,7 +82,26 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
         }
         write_json(draft / "report.json", report)
         write_manifest(draft)
-    return Prepared(folder)
+    return _checked(Prepared(folder), recipe, say)
+
+
+def _checked(prepared: Prepared, recipe: Recipe, say: Say) -> Prepared:
+    """The corpus, if validation has pairs within the length limit.
+
+    Raises:
+        DataError: it has none.
+    """
+    limit, total = recipe.training.max_length, len(prepared.valid)
+    chosen = select(prepared.valid, limit)
+    if not len(chosen.rows):
+        raise DataError(
+            f"none of the {total} validation pairs has between 1 and training.max_length = {limit} tokens a side"
+        )
+    if chosen.too_long:
+        say(
+            f"{chosen.too_long} of {total} validation pairs are above training.max_length = {limit}: no part of its loss"
+        )
+    return prepared
 
 
 @dataclass(frozen=True)
@@ -91,6 +111,10 @@ class _Part:
     card: Card
     source: str
     target: str
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        return self.source, self.target
 
     @property
     def direction(self) -> str:
@@ -156,37 +180,32 @@ def _identity(folder: Path, texts: _Texts, tokenizers: Tokenizers) -> str:
     )
 
 
-def _read(recipe: Recipe, parts: Sequence[_Part]) -> _Texts:
+def _read(recipe: Recipe, parts: Sequence[_Part], say: Say) -> _Texts:
     unreadable = Unreadable(skip=recipe.data.on_bad_text == "skip")
     cleaner, reader = Cleaner(recipe.data.cleaning), _Reader(recipe, unreadable)
-    trains: list[list[Pair]] = []
-    testsets: list[TestSet] = []
-    valids: list[TestSet] = []
-    for part in parts:
-        train = list(cleaner.clean(reader.train(part)))
-        train, held_out = _hold_out(train, part.card)
-        tag = f"{language_tag(part.target)} " if recipe.data.tag_target else ""
-        trains.append([(tag + source, target) for source, target in train])
-        found = [_tagged(testset, tag) for testset in (*reader.testsets(part), *held_out)]
-        valids += [testset for testset in found if testset.name == "valid"]
-        taken = {testset.name for testset in testsets}
-        testsets += [
-            replace(_named_apart(item, part, taken), tokenize=part.tokenize) for item in found if item.name != "valid"
-        ]
-    if not valids:
+    trains: list[Text] = []
+    found: list[tuple[_Part, TestSet]] = []
+    held_out: list[Text] = []
+    for index, part in enumerate(parts):
+        train, own = Text(*part.languages, list(cleaner.clean(reader.train(part), part.languages))), list[TestSet]()
+        if part not in parts[:index]:  # a corpus that is listed again has the same test sets
+            train, own = hold_out(train, part.card)
+            held_out += [_as_text(part, testset) for testset in own]
+            found += [(part, testset) for testset in (*reader.testsets(part), *own)]
+        trains.append(train)
+    if not any(testset.name == "valid" for _, testset in found):
         raise DataError(f"corpus {parts[0].card.name} has no validation split; give it holdout.valid = 1000, say")
-    testsets = [replace(_interleaved(valids), tokenize=_validation_tokenization(parts)), *testsets]
-    leaks = audit([pair for train in trains for pair in train], testsets)
+    for part, testset in found:
+        check_testset(testset, part.card.name, say)
+    trains = cleaner.without(trains, held_out, "shares a side with a held-out pair")
+    testsets, texts = _named(found, recipe.data.tag_target)
+    leaks = audit(trains, texts)
     if recipe.data.cleaning.drop_leaked:
-        kept = [without_leaks(train, testsets) for train in trains]
-        cleaner.dropped["in a test set"] = sum(map(len, trains)) - sum(map(len, kept))
-        trains = kept
-    pairs = [pair for train in trains for pair in train]
-    if not pairs:
-        raise DataError(
-            f"corpus {parts[0].card.name}: no training pair is left after cleaning ({dict(cleaner.dropped)})"
-        )
-    first = parts[0]
+        trains = cleaner.without(trains, [text for part in texts.values() for text in part], "in a test set")
+    counts = reader.account(cleaner, sum(len(text.pairs) for text in held_out), sum(len(text.pairs) for text in trains))
+    if not counts["kept"]:
+        raise DataError(f"corpus {parts[0].card.name}: no training pair is left after cleaning ({counts['dropped']})")
+    first, pairs = parts[0], _joined(trains, recipe.data.tag_target)
     report = {
         "corpus": first.card.name,
         "licence": first.card.licence,
@@ -197,21 +216,51 @@ def _read(recipe: Recipe, parts: Sequence[_Part]) -> _Texts:
         "source": first.source,
         "target": first.target,
         "parts": [
-            {"corpus": part.card.name, "direction": part.direction, "pairs": len(train)}
-            for part, train in zip(parts, trains, strict=True)
+            {"corpus": part.card.name, "direction": part.direction, "pairs": len(text.pairs)}
+            for part, text in zip(parts, trains, strict=True)
         ],
-        "train": {
-            "read": reader.count + unreadable.lines,
-            "kept": len(pairs),
-            "longest_source_words": max(len(source.split()) for source, _ in pairs),
-            "dropped": {**({"not UTF-8": unreadable.lines} if unreadable.lines else {}), **cleaner.dropped},
-            "mended": dict(cleaner.mended),
-        },
+        "train": {**counts, "longest_source_words": max(map(count_words, pairs.source))},
         "testsets": {testset.name: len(testset.source) for testset in testsets},
         "found_in_train": [leak.as_dict() for leak in leaks],
         "leaks_dropped": recipe.data.cleaning.drop_leaked,
     }
     return _Texts(pairs, testsets, report)
+
+
+def _as_text(part: _Part, testset: TestSet) -> Text:
+    return Text(*part.languages, list(zip(testset.source, testset.target, strict=True)))
+
+
+def _named(found: Sequence[tuple[_Part, TestSet]], tagged: bool) -> tuple[list[TestSet], dict[str, list[Text]]]:
+    """The test sets of all corpora, validation first and made one, and the text of each by its name."""
+    valids: list[TestSet] = []
+    others: dict[str, TestSet] = {}
+    texts: dict[str, list[Text]] = {"valid": []}
+    for part, item in found:
+        languages = [part.target] * len(item.source) if tagged else []
+        testset = replace(item, tokenize=part.tokenize, languages=languages)
+        if testset.name == "valid":
+            valids.append(testset)
+            texts["valid"].append(_as_text(part, testset))
+        else:
+            name = _free_name(testset.name, part, others)
+            others[name] = replace(testset, name=name)
+            texts[name] = [_as_text(part, testset)]
+    valid = replace(interleaved(valids), tokenize=_validation_tokenization([part for part, _ in found]))
+    return [valid, *others.values()], texts
+
+
+def _free_name(name: str, part: _Part, taken: Container[str]) -> str:
+    """A name for a test set that no corpus before has used."""
+    longest = f"{name}.{part.card.name}.{part.direction}"
+    numbered = (f"{longest}.{number}" for number in count(2))
+    return next(item for item in chain((name, f"{name}.{part.direction}", longest), numbered) if item not in taken)
+
+
+def _joined(trains: Sequence[Text], tagged: bool) -> TestSet:
+    """The training pairs of all corpora, with the target language of each pair if sources are tagged."""
+    train = testset_of("train", [pair for text in trains for pair in text.pairs])
+    return replace(train, languages=[text.target for text in trains for _ in text.pairs]) if tagged else train
 
 
 @dataclass
@@ -227,7 +276,15 @@ class _Reader:
         split = next(split for split in part.splits() if split.name == "train")
         for source, target in islice(split.read(self.unreadable), self.recipe.data.limit):
             self.count += 1
-            yield self._case(source), self._case(target)
+            yield self._case(source, part.source), self._case(target, part.target)
+
+    def account(self, cleaner: Cleaner, held_out: int, kept: int) -> dict[str, Any]:
+        """What became of all training pairs that were read; none is unaccounted for."""
+        dropped = {**self.unreadable.counts(), **cleaner.dropped}
+        read = self.count + sum(self.unreadable.counts().values())
+        if read != kept + held_out + sum(dropped.values()):
+            raise AssertionError(f"{read} pairs read, but {kept} kept, {held_out} held out and dropped {dropped}")
+        return {"read": read, "kept": kept, "held_out": held_out, "dropped": dropped, "mended": dict(cleaner.mended)}
 
     def testsets(self, part: _Part) -> list[TestSet]:
         """Test sets as they are: no line is dropped, and bad text is always an error."""
@@ -235,28 +292,11 @@ class _Reader:
 
     def _testset(self, split: Split) -> TestSet:
         pairs = list(split.read(Unreadable()))
-        source, target = ([self._case(clean_line(pair[side])) for pair in pairs] for side in (0, 1))
-        return TestSet(split.name, source, target)
+        source = [self._case(clean_line(line), split.source) for line, _ in pairs]
+        return TestSet(split.name, source, [self._case(clean_line(line), split.target) for _, line in pairs])
 
-    def _case(self, text: str) -> str:
-        return text.lower() if self.recipe.data.lowercase else text
-
-
-def _tagged(testset: TestSet, tag: str) -> TestSet:
-    return TestSet(testset.name, [tag + source for source in testset.source], testset.target)
-
-
-def _named_apart(testset: TestSet, part: _Part, taken: set[str]) -> TestSet:
-    """The test set under a name that no corpus before has used."""
-    names = (testset.name, f"{testset.name}.{part.direction}", f"{testset.name}.{part.card.name}.{part.direction}")
-    return TestSet(next(name for name in names if name not in taken), testset.source, testset.target)
-
-
-def _interleaved(testsets: Sequence[TestSet]) -> TestSet:
-    """One test set with the lines of all, in turn, so that its beginning holds some of each."""
-    columns = [list(zip(testset.source, testset.target, strict=True)) for testset in testsets]
-    pairs = [pair for row in zip_longest(*columns) for pair in row if pair is not None]
-    return TestSet("valid", [source for source, _ in pairs], [target for _, target in pairs])
+    def _case(self, text: str, language: str) -> str:
+        return lower(text, language) if self.recipe.data.lowercase else text
 
 
 def _validation_tokenization(parts: Sequence[_Part]) -> Tokenization:
@@ -264,31 +304,13 @@ def _validation_tokenization(parts: Sequence[_Part]) -> Tokenization:
     return next((part for part in parts if part.tokenize not in ("13a", "none")), parts[0]).tokenize
 
 
-def _hold_out(train: list[Pair], card: Card) -> tuple[list[Pair], list[TestSet]]:
-    """Takes validation and test pairs out of train, by a hash of the source; what shares a side with them leaves train."""
-    wanted = {name: count for name, count in card.holdout.model_dump().items() if count}
-    if not wanted:
-        return train, []
-    if sum(wanted.values()) >= len(train):
-        raise DataError(f"corpus {card.name}: holdout wants {sum(wanted.values())} of only {len(train)} pairs")
-    order = sorted(range(len(train)), key=lambda row: hashlib.sha256(normalise(train[row][0]).encode()).digest())
-    testsets: list[TestSet] = []
-    start = 0
-    for name, count in wanted.items():
-        rows = sorted(order[start : start + count])
-        testsets.append(TestSet(name, [train[row][0] for row in rows], [train[row][1] for row in rows]))
-        start += count
-    rest = [train[row] for row in sorted(order[start:])]
-    return without_leaks(rest, testsets), testsets
-
-
-def _train_tokenizers(recipe: Recipe, train: Sequence[Pair]) -> Tokenizers:
-    step = max(1, len(train) // _TOKENIZER_LINES)
-    source, target = ([pair[side] for pair in train[::step]] for side in (0, 1))
+def _train_tokenizers(recipe: Recipe, train: TestSet) -> Tokenizers:
+    step = max(1, len(train.source) // _TOKENIZER_LINES)
+    source, target = train.tagged[::step], train.target[::step]
     config = recipe.tokenizer
     if recipe.data.tag_target:
-        tags = tuple(map(language_tag, recipe.data.target_languages))
-        config = config.model_copy(update={"user_symbols": (*config.user_symbols, *tags)})
+        tags = map(language_tag, recipe.data.target_languages)
+        config = config.model_copy(update={"user_symbols": tuple(dict.fromkeys((*config.user_symbols, *tags)))})
     if config.joint:
         joint = Tokenizer.train(source + target, config)
         return Tokenizers(joint, joint)
@@ -297,24 +319,20 @@ def _train_tokenizers(recipe: Recipe, train: Sequence[Pair]) -> Tokenizers:
 
 def _write(folder: Path, texts: _Texts, tokenizers: Tokenizers) -> None:
     tokenizers.save(folder)
-    write_lines(folder / "train.source", [source for source, _ in texts.train])
-    write_lines(folder / "train.target", [target for _, target in texts.train])
+    texts.train.write(folder)
     write_corpus(folder / "train.arrow", _encoded(texts.train, tokenizers))
     valid = next(testset for testset in texts.testsets if testset.name == "valid")
-    write_corpus(folder / "valid.arrow", _encoded(list(zip(valid.source, valid.target, strict=True)), tokenizers))
+    write_corpus(folder / "valid.arrow", _encoded(valid, tokenizers))
     (folder / "testsets").mkdir()
     for testset in texts.testsets:
-        write_lines(folder / "testsets" / f"{testset.name}.source", testset.source)
-        write_lines(folder / "testsets" / f"{testset.name}.target", testset.target)
+        testset.write(folder / "testsets")
 
 
-def _encoded(pairs: Sequence[Pair], tokenizers: Tokenizers) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
-    for start in range(0, len(pairs), _CHUNK):
-        chunk = pairs[start : start + _CHUNK]
-        yield (
-            tokenizers.source.encode([source for source, _ in chunk]),
-            tokenizers.target.encode([target for _, target in chunk]),
-        )
+def _encoded(text: TestSet, tokenizers: Tokenizers) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
+    source = text.tagged
+    for start in range(0, len(source), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        yield tokenizers.source.encode(source[rows]), tokenizers.target.encode(text.target[rows])
 
 
 def _token_report(folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ from nmt.errors import DataError
 from nmt.text import decode_strict, file_lines
 from nmt_data.cards import Card, data_folder
 from nmt_data.synthetic.generate import generate
+from nmt_data.tables import is_quoted, plain_rows, quoted_rows
 
 Pair = tuple[str, str]
 
@@ -20,11 +21,18 @@ _PACKED = (".gz", ".xz", ".bz2")
 
 @dataclass
 class Unreadable:
-    """Count of lines that were left out because they are not UTF-8."""
+    """Lines that give no pair: those that are no text, and blank ones between the rows of a table."""
 
     lines: int = 0
+    """Left out because they are not UTF-8."""
     skip: bool | None = None
     """Whether they are; None: they never may be, as of a test set."""
+    blank: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """How many there were of each kind, if any."""
+        kinds = {"not UTF-8": self.lines, "blank line of a table": self.blank}
+        return {kind: count for kind, count in kinds.items() if count}
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Split:
             return _read_parallel(files[0], files[1], unreadable)
         if files:
             return self._read_table(files[0], unreadable)
-        return self._read_hub()
+        return self._read_hub(unreadable)
 
     def _read_table(self, path: Path, unreadable: Unreadable) -> Iterator[Pair]:
         columns = [self.card.columns.get(language, language) for language in (self.source, self.target)]
@@ -70,13 +78,13 @@ class Split:
             case ".jsonl":
                 return _read_jsonl(path, columns, unreadable)
             case ".parquet":
-                return _read_parquet(path, columns)
+                return _read_parquet(path, columns, unreadable)
             case suffix:
                 raise DataError(
                     f"{path}: unknown kind of table {suffix!r}; use .tsv, .jsonl, .parquet or {{language}} files"
                 )
 
-    def _read_hub(self) -> Iterator[Pair]:
+    def _read_hub(self, unreadable: Unreadable) -> Iterator[Pair]:
         hub, wanted = self.card.hub, self.card.splits.get(self.name)
         place = f"NMT_DATA = {data_folder()}" if data_folder() else "NMT_DATA, which is not set"
         local = (
@@ -99,7 +107,8 @@ class Split:
                 f"({type(error).__name__}); to use local files instead, {local}"
             ) from None
         columns = [hub.columns.get(language, language) for language in (self.source, self.target)]
-        return (_cells(row, columns, f"{hub.dataset}, row {number}") for number, row in enumerate(rows, 1))
+        places = ((row, f"{hub.dataset}, row {number}") for number, row in enumerate(rows, 1))
+        return _texts(places, columns, unreadable)
 
 
 def _find(name: str, card: Card) -> Path | None:
@@ -133,42 +142,52 @@ def _unequal(source: Path, target: Path) -> str:
 
 
 def _read_tsv(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
-    """Tab-separated without quoting; columns are numbers from 1, or names in a first line."""
-    lines = file_lines(path)
-    if all(column.isdigit() for column in columns):
-        places, first = [int(column) - 1 for column in columns], 1
+    """Tab-separated, quoted where all of the file is as spreadsheets quote; columns are numbers from 1, or names."""
+    named = not all(column.isdecimal() for column in columns)
+    rows = quoted_rows(path) if is_quoted(path, named) else plain_rows(path)
+    if not named:
+        places = [int(column) - 1 for column in columns]
         if min(places) < 0:
             raise DataError(f"{path}: there is no column 0; columns of a .tsv are counted from 1")
     else:
-        header = decode_strict(next(lines, b""), f"{path}, line 1").split("\t")
+        _, cells = next(rows, (1, []))
+        header = [decode_strict(cell, f"{path}, line 1") for cell in cells]
         _check_columns(columns, header, path)
-        places, first = [header.index(column) for column in columns], 2
-    for number, line in enumerate(lines, first):
-        text = _decode(line, f"{path}, line {number}", unreadable)
-        if text is None:
-            unreadable.lines += 1
+        places = [header.index(column) for column in columns]
+    for number, cells in rows:
+        where = f"{path}, line {number}"
+        if len(cells) == 1 and not cells[0].strip():
+            unreadable.blank += 1
             continue
-        cells = text.split("\t")
         if len(cells) <= max(places):
-            raise DataError(f"{path}, line {number}: {len(cells)} columns, column {max(places) + 1} is missing")
-        yield cells[places[0]], cells[places[1]]
+            raise DataError(f"{where}: {len(cells)} columns, column {max(places) + 1} is missing")
+        if _decode(b"\t".join(cells), where, unreadable) is None:
+            unreadable.lines += 1
+        else:
+            yield cells[places[0]].decode("utf-8"), cells[places[1]].decode("utf-8")
 
 
 def _read_jsonl(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
+    return _texts(_json_rows(path, unreadable), columns, unreadable)
+
+
+def _json_rows(path: Path, unreadable: Unreadable) -> Iterator[tuple[Any, str]]:
+    """What each line holds, and where."""
     for number, line in enumerate(file_lines(path), 1):
         where = f"{path}, line {number}"
         text = _decode(line, where, unreadable)
         if text is None:
             unreadable.lines += 1
-            continue
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{where}: not JSON: {error}") from None
-        yield _cells(row, columns, where)
+        elif not text.strip():
+            unreadable.blank += 1
+        else:
+            try:
+                yield json.loads(text), where
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{where}: not JSON: {error}") from None
 
 
-def _read_parquet(path: Path, columns: list[str]) -> Iterator[Pair]:
+def _read_parquet(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -177,10 +196,35 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[Pair]:
         with pq.ParquetFile(path) as table:
             _check_columns(roots, table.schema_arrow.names, path)
             rows = (row for batch in table.iter_batches(columns=roots) for row in batch.to_pylist())
-            for number, row in enumerate(rows, 1):
-                yield _cells(row, columns, f"{path}, row {number}")
-    except (OSError, pa.ArrowInvalid) as error:
+            yield from _texts(
+                ((row, f"{path}, row {number}") for number, row in enumerate(rows, 1)), columns, unreadable
+            )
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _texts(rows: Iterable[tuple[Any, str]], columns: Sequence[str], unreadable: Unreadable) -> Iterator[Pair]:
+    """The text of two columns of each row, which comes with its place."""
+    for row, where in rows:
+        pair = _cell(row, columns[0], where), _cell(row, columns[1], where)
+        halves = [column for column, text in zip(columns, pair, strict=True) if not _can_be_written(text)]
+        if not halves:
+            yield pair
+        elif unreadable.skip:
+            unreadable.lines += 1
+        else:
+            raise DataError(
+                f"{where}: column {halves[0]} holds half of a surrogate pair, which is no text; mend it{_hint(unreadable)}"
+            )
+
+
+def _can_be_written(text: str) -> bool:
+    """Whether it holds no half of a surrogate pair, as JSON can."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_columns(wanted: Sequence[str], there: Sequence[str], path: Path) -> None:
@@ -195,13 +239,11 @@ def _decode(line: bytes, where: str, unreadable: Unreadable) -> str | None:
     except DataError as error:
         if unreadable.skip:
             return None
-        hint = "" if unreadable.skip is None else ", or set data.on_bad_text = 'skip' to leave such lines out"
-        raise DataError(f"{error}{hint}") from None
+        raise DataError(f"{error}{_hint(unreadable)}") from None
 
 
-def _cells(row: Any, columns: Sequence[str], where: str) -> Pair:
-    """The text of two columns of a row."""
-    return _cell(row, columns[0], where), _cell(row, columns[1], where)
+def _hint(unreadable: Unreadable) -> str:
+    return "" if unreadable.skip is None else ", or set data.on_bad_text = 'skip' to leave such lines out"
 
 
 def _cell(row: Any, column: str, where: str) -> str:

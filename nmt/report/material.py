@@ -87,7 +87,7 @@ def _attention(translator: Translator, evaluation: Evaluation) -> list[Attention
     layer = translator.aligning_layer(shifted=False)
     maps: list[AttentionMap] = []
     for row in evaluation.testset.spread(_SEEN):
-        source, target = evaluation.testset.source[row], evaluation.hypotheses[row]
+        source, target = evaluation.testset.tagged[row], evaluation.hypotheses[row]
         pieces, tag = translator.source_pieces(source)
         weights = translator.attention_maps(translator.encode(source), translator.encode_target(target)).mean(1)
         chosen = (weights.mean(0) if layer is None else weights[layer])[:, tag:]  # (T + 1, S + 1)

@@ -9,6 +9,7 @@ import pytest
 
 from nmt.errors import ConfigError
 from nmt.recipes import load_recipe, option_names, recipe_schema, recipe_to_toml
+from tiny import make_recipe
 
 MINIMAL = 'name = "x"\n[data]\ncorpus = "copy"\nsource = "input"\ntarget = "output"\n[model]\nkind = "rnn"\n'
 
@@ -89,3 +90,16 @@ def test_the_schema_is_json_with_every_section() -> None:
 def test_the_list_of_options_is_frozen() -> None:
     """A new option is a decision: it earns its place here, in a recipe and in a table."""
     assert "\n".join(option_names()) == Path(__file__).with_name("options.txt").read_text().strip()
+
+
+@pytest.mark.parametrize(
+    "symbol", ["", " ", "New York", "a\u00a0b", "a\u2581", "\0", "\u200b", "<s>", "</s>", "<unk>", "<pad>", "<0x41>"]
+)
+def test_user_symbols_that_can_be_no_token_are_refused(symbol: str) -> None:
+    """In one line that names the key; so is one that is there twice."""
+    for symbols in ([symbol], ["ok", symbol]):
+        with pytest.raises(ConfigError, match=r"tokenizer\.user_symbols: ") as error:
+            make_recipe(tokenizer={"user_symbols": symbols})
+        assert str(error.value).count("\n") <= 1
+    with pytest.raises(ConfigError, match=r"'<x>' is there twice"):
+        make_recipe(tokenizer={"user_symbols": ["<x>", "ok", "<x>"]})

@@ -22,9 +22,10 @@ from nmt.stream import mixed
 from nmt.trainer import Trainer
 from nmt.translation import Options
 from nmt.translator import Translator
-from nmt_data.audit import audit, without_leaks
+from nmt.words import normalise
+from nmt_data.audit import Text, audit, without_leaks
 from nmt_data.cards import card_names, load_card
-from nmt_data.cleaning import Cleaner, normalise
+from nmt_data.cleaning import Cleaner
 from nmt_data.prepare import prepare
 from nmt_data.reading import Split, Unreadable
 from tiny import make_recipe
@@ -235,11 +236,11 @@ def test_rows_to_show_are_spread_over_the_lengths_each_once() -> None:
 
 
 def test_planted_leaks_are_found_and_dropped_on_request(tmp_path: Path) -> None:
-    testset = TestSet("test", ["Guten Tag .", "Neu"], ["Good day.", "New"])
-    train = [("guten tag", "good day!"), ("Guten Tag .", "hello"), ("ganz", "else")]
-    leak = audit(train, [testset])[0]
+    testset = Text("de", "en", [("Guten Tag .", "Good day."), ("Neu", "New")])
+    train = Text("de", "en", [("guten tag", "good day!"), ("Guten Tag .", "hello"), ("ganz", "else")])
+    leak = audit([train], {"test": [testset]})[0]
     assert (leak.pairs_exact, leak.source_exact, leak.pairs_normalised, leak.target_normalised) == (0, 1, 1, 1)
-    assert without_leaks(train, [testset]) == [("ganz", "else")]
+    assert without_leaks(train, [testset]).pairs == [("ganz", "else")]
     _parallel(tmp_path, "train", PAIRS)
     _parallel(tmp_path, "valid", PAIRS[:5])
     card = _card(tmp_path, '[splits]\ntrain = "train.{language}"\nvalid = "valid.{language}"\n')
@@ -301,11 +302,12 @@ def test_several_corpora_become_one_with_tags(card: str, tmp_path: Path) -> None
     prepared = prepare(recipe)
     assert [part["pairs"] for part in prepared.report["parts"]] == [60, 15]
     text = prepared.training_text()
-    assert text.source[0] == "<2en> das ist Satz 0 hier"
-    assert text.source[60] == "<2fr> das ist Satz 0 hier"
+    assert text.source[0] == text.source[60] == "das ist Satz 0 hier"
+    assert (text.tagged[0], text.tagged[60]) == ("<2en> das ist Satz 0 hier", "<2fr> das ist Satz 0 hier")
+    assert len(prepared.tokenizers.source.encode(text.tagged[60:61])[0]) == prepared.train.source.lengths[60]
     assert text.target[60] == "ceci est la phrase 0 ici"
     valid = prepared.testset("valid")
-    assert [line[:5] for line in valid.source] == ["<2en>", "<2fr>"] * 4 + ["<2en>"]
+    assert valid.languages == ["en", "fr"] * 4 + ["en"]
     assert prepared.testsets() == ["test", "valid"]
     tokenizer = prepared.tokenizers.source
     assert "<2fr>" in tokenizer.encode_pieces(["<2fr> das"])[0][0]

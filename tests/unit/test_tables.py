@@ -1,0 +1,109 @@
+"""Tables as spreadsheets, data frames and people write them: quotes, blank lines, suffixes, halves of characters."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from nmt.errors import DataError
+from nmt_data.cards import load_card
+from nmt_data.reading import Split, Unreadable
+
+Pair = tuple[str, str]
+NUMBERS = '[columns]\nde = "1"\nen = "2"\n'
+
+
+def _pairs(folder: Path, name: str, columns: str = "", unreadable: Unreadable | None = None) -> list[Pair]:
+    path = folder / "card.toml"
+    head = 'name = "mine"\ntitle = "t"\nlicence = "mine"\nlanguages = ["de", "en"]\n'
+    path.write_text(f'{head}{columns}[splits]\ntrain = "{name}"\n')
+    return list(Split(load_card(str(path), ("de", "en")), "train", "de", "en").read(unreadable or Unreadable()))
+
+
+def _spreadsheet(path: Path, rows: Sequence[Pair], names: bool, everywhere: bool) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        quoting = csv.QUOTE_ALL if everywhere else csv.QUOTE_MINIMAL
+        csv.writer(stream, "excel-tab", quoting=quoting).writerows([("de", "en")] * names + list(rows))
+
+
+CELLS = st.text(alphabet='ab", \t\n!ä', min_size=1, max_size=8).filter(lambda text: bool(text.strip()))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6), st.booleans(), st.booleans())
+def test_what_a_spreadsheet_has_written_comes_back(
+    tmp_path: Path, rows: list[Pair], everywhere: bool, names: bool
+) -> None:
+    """Quotes, tabs and line breaks within cells too, with names of columns and without."""
+    assume(any(set('"\t\n') & set(cell) for row in rows for cell in row) or everywhere)
+    _spreadsheet(tmp_path / "t.tsv", rows, names, everywhere)
+    assert _pairs(tmp_path, "t.tsv", "" if names else NUMBERS) == rows
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['"Hallo", sagte er.\tHe said "hello".', '5" Rohr\t5" pipe', '"Hallo!\t"Hello!"', 'a "b" c\t"a" b', '""a""\tb'],
+)
+def test_quotes_of_the_text_stay(tmp_path: Path, line: str) -> None:
+    """One that no spreadsheet would write leaves all quotes of the file as they are."""
+    rows = [tuple(text.split("\t")) for text in (line, '"Ja!"\t"Yes!"', "nein\tno")]
+    (tmp_path / "t.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    assert _pairs(tmp_path, "t.tsv", NUMBERS) == rows
+
+
+def test_cells_with_commas_in_quotes_are_a_spreadsheets(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text('"ja, gern"\tyes please\nnein\t"no, thanks"\n')
+    assert _pairs(tmp_path, "t.tsv", NUMBERS) == [("ja, gern", "yes please"), ("nein", "no, thanks")]
+
+
+@pytest.mark.parametrize("name", ["T.TSV", "T.Jsonl", "T.TSV.GZ", "t.parquet.PARQUET"])
+def test_suffixes_may_be_upper_case(tmp_path: Path, name: str) -> None:
+    import gzip
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = b'{"de": "ja", "en": "yes"}\n' if name == "T.Jsonl" else b"de\ten\nja\tyes\n"
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("GZ") else text)
+    if name.endswith("PARQUET"):
+        pq.write_table(pa.table({"de": ["ja"], "en": ["yes"]}), tmp_path / name)
+    assert _pairs(tmp_path, name) == [("ja", "yes")]
+
+
+def test_blank_lines_of_a_table_are_no_rows(tmp_path: Path) -> None:
+    """They are counted, and rows with empty cells are rows."""
+    (tmp_path / "t.tsv").write_text("ja\tyes\n\n\t\nnein\tno\n  \r\n")
+    (tmp_path / "t.jsonl").write_text(
+        '{"de": "ja", "en": "yes"}\n\n{"de": "", "en": ""}\n{"de": "nein", "en": "no"}\n\n'
+    )
+    for name, columns in (("t.tsv", NUMBERS), ("t.jsonl", "")):
+        unreadable = Unreadable()
+        assert _pairs(tmp_path, name, columns, unreadable) == [("ja", "yes"), ("", ""), ("nein", "no")]
+        assert unreadable.counts() == {"blank line of a table": 2}
+
+
+@given(st.sampled_from(["\\ud83d", "\\ude00", "\\ude00\\ud83d", "a\\udfff b"]), st.sampled_from(["de", "en"]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_half_a_character_is_no_text(tmp_path: Path, half: str, side: str) -> None:
+    """In JSON it is named with its line, or skipped and counted; a whole emoji is text."""
+    row = json.dumps({"de": "ja", "en": "yes"}).replace(f'"{side}": "', f'"{side}": "{half}')
+    (tmp_path / "t.jsonl").write_text('{"de": "\\ud83d\\ude00", "en": "yes"}\n' + row + "\n")
+    with pytest.raises(
+        DataError, match=f"line 2: column {side} holds half of a surrogate pair, which is no text; mend it$"
+    ):
+        _pairs(tmp_path, "t.jsonl")
+    unreadable = Unreadable(skip=True)
+    assert _pairs(tmp_path, "t.jsonl", "", unreadable) == [("😀", "yes")]
+    assert unreadable.counts() == {"not UTF-8": 1}
+
+
+def test_json_that_is_nested_too_deep_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text("[" * 200_000 + "\n")
+    with pytest.raises(DataError, match="line 1: not JSON"):
+        _pairs(tmp_path, "t.jsonl")
