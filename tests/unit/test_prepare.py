@@ -351,6 +351,8 @@ def test_one_model_translates_into_several_languages(card: str, tmp_path: Path) 
     french = Translator(loaded, options=Options(target_language="fr"))
     assert french.translate([line])[0].startswith("ceci est la phrase")
     assert french.translate(["<2en> " + line])[0].startswith("this is sentence")
+    split = Translator(loaded, options=Options(target_language="fr", max_source=9, long_lines="split"))
+    assert "ceci" not in split.translate(["<2en> " + f"{line} " * 3])[0]
     (links,) = Translator(loaded, options=Options(align=True)).translate_n_best([line], 1)
     assert {source for source, _ in links[0].alignment or ()} <= set(range(5))
     with pytest.raises(ConfigError, match="translates into en, fr, not into nl"):
