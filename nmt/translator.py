@@ -298,9 +298,12 @@ class Translator:
     def _as_source(self, line: str) -> str:
         """A source as the model knows it: cleaned, and behind the tag of the language wanted if it has none itself."""
         text = clean_line(line)
-        tag = next((tag for tag in self._tags if text.startswith(tag)), "") if self._tag else ""
+        tag = self._own_tag(text)
         text = self._in_case(text[len(tag) :], self.recipe.data.source)
         return f"{self._tag} {text}" if self._tag and text and not tag else tag + text
+
+    def _own_tag(self, text: str) -> str:
+        return next((tag for tag in self._tags if text.startswith(tag)), "") if self._tag else ""
 
     def _language_tag(self) -> str:
         """What sources begin with if they do not say so themselves; empty for a model of one language."""
@@ -323,15 +326,19 @@ class Translator:
             parts, pieces = [tokens], [line]
             if too_long and self.options.long_lines == "split":
                 self.report.source_split += 1
-                pieces = split_long(clean_line(line), self._fits)
+                pieces = self._split(clean_line(line))
                 parts = self._tokens(pieces)
             ids += [self._cut(part) for part in parts]
             owners += [index] * len(parts)
             texts += pieces
         return ids, owners, texts
 
-    def _fits(self, text: str) -> bool:
-        return len(self._tokens([text])[0]) <= self.options.max_source
+    def _split(self, text: str) -> list[str]:
+        """The parts of a line that fit the limit, each behind the tag of the line if that has one."""
+        tag = self._own_tag(text)
+        before = f"{tag} " if tag else ""
+        parts = split_long(text[len(tag) :].strip(), lambda part: not self.is_cut(before + part))
+        return [before + part for part in parts]
 
     def _cut(self, tokens: list[int]) -> list[int]:
         self.report.source_cut += len(tokens) > self.options.max_source
