@@ -14,10 +14,13 @@ from typing import Any, Literal
 
 import torch
 
+from nmt.cpu import cpu_facts, has_fast_bf16, hold_libraries, instructions
 from nmt.errors import ConfigError
 
 Precision = Literal["fp32", "bf16"]
 SearchPrecision = Literal["fp32", "bf16", "int8"]
+
+hold_libraries()  # before the first product
 
 
 def choose_device(name: str) -> torch.device:
@@ -127,7 +130,7 @@ def describe(device: torch.device, threads: int | None = None) -> str:
         return torch.cuda.get_device_name(device)
     threads = threads or torch.get_num_threads()
     cpu = cpu_facts().get("model name") or platform.processor() or platform.machine()
-    return f"{cpu}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{cpu} ({instructions().name}), {threads} thread{'s' if threads > 1 else ''}"
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -158,17 +161,6 @@ def usable_cores() -> int:
         return cores
 
 
-@cache
-def cpu_facts() -> dict[str, str]:
-    """What the system says of its first processor: "model name", "vendor_id", "flags" (x86) or "Features" (ARM), ..."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().strip().split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
 def _matmul_settings() -> Any:
     """OneDNN's settings of products, which torch's types do not know; None in a torch that has none."""
     return getattr(torch.backends.mkldnn, "matmul", None)
@@ -176,24 +168,16 @@ def _matmul_settings() -> Any:
 
 @cache
 def onednn_is_faster() -> bool:
-    """Whether torch's switch to oneDNN, whose name promises bf16, pays in fp32 and is exact.
+    """Whether fp32 products go through oneDNN, by a switch of torch whose name promises bf16: wherever they stay exact.
 
-    It pays on AMD's CPUs. Decided by what the CPU is, never by a stopwatch: starts that choose differently end with
-    different weights.
+    On AMD's CPUs with AVX-512 oneDNN takes half of MKL's time, on others as long. Decided by what comes out, never by a
+    stopwatch: starts that choose differently end with different weights.
     """
     matmul = _matmul_settings()
-    if cpu_facts().get("vendor_id") != "AuthenticAMD" or not hasattr(matmul, "fp32_precision"):
+    if not hasattr(matmul, "fp32_precision"):
         return False
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
     with fast_products(True):
         error = float((left @ right - left.double() @ right.double()).abs().max())
     return error < 1e-4  # not so where bf16 has units of its own
-
-
-@cache
-def has_fast_bf16() -> bool:
-    """Whether the CPU multiplies in bf16 by itself; others emulate it slowly."""
-    facts = cpu_facts()
-    instructions = f"{facts.get('flags', '')} {facts.get('Features', '')}".split()
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(instructions)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
+from nmt.files import home_folder
 from nmt.models import Model
 from nmt.prepared import Prepared
 from nmt_data.prepare import prepare
@@ -19,6 +21,9 @@ from tiny import FAMILIES, make_model, make_recipe
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """NMT_HOME in a folder of the test session; one thread, so that parallel tests do not crowd each other."""
     folder = tmp_path_factory.mktemp("home")
+    with suppress(OSError):  # kernels are compiled once for all sessions, in the user's cache folder
+        (home_folder() / "kernels").mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "kernels").symlink_to(home_folder() / "kernels")
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NMT_HOME", str(folder))

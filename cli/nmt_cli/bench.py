@@ -58,7 +58,7 @@ def decode(
         variants.append(Variant("cell loop", "fp32"))
     if without_cache:
         variants.append(Variant("without cache", "fp32"))
-    rows = bench_decoding(work, variants, rounds)
+    rows = bench_decoding(work, variants, rounds, note)
     if as_json:
         for row in rows:
             print_text(json.dumps(row))

@@ -126,10 +126,10 @@ def _translate(
 ) -> Report:
     """Chunk by chunk, until the source ends."""
     from nmt.errors import DataError
-    from nmt.kernels import are_missing
+    from nmt.kernels import why_missing
 
-    if translator.device.type == "cpu" and translator.engine is None and are_missing():
-        note("nmt: no C compiler that works (cc, gcc or clang); with one, search on a CPU is faster")
+    if translator.device.type == "cpu" and translator.engine is None and (reason := why_missing()):
+        note(f"nmt: search is slower than it could be: {reason}")
     meter, report = Meter(source), translator.report
     with _prefixes(given["prefix"], sink.lines) as prefixes:
         tasks = verification.watch(_tasks(source, prefixes, sink.lines, given, report))

@@ -18,6 +18,7 @@ from nmt.bench.baselines import CellLoop, WithoutCache
 from nmt.bench.rounds import Outcome, interleave, ratio
 from nmt.checkpoint import load_model
 from nmt.config import SearchConfig
+from nmt.cpu import instructions
 from nmt.device import SearchPrecision, describe
 from nmt.export.ctranslate2 import CTranslate2Engine
 from nmt.kernels import kernels_for
@@ -107,15 +108,19 @@ class Latency(Decoder):
         return {"tokens": tokens, "milliseconds": times}
 
 
-def bench_decoding(work: Work, variants: list[Variant], rounds: int) -> list[dict[str, Any]]:
-    """One row a variant; ratios are medians over the rounds, of tokens per CPU second."""
+def bench_decoding(
+    work: Work, variants: list[Variant], rounds: int, say: Callable[[str], None] = lambda _: None
+) -> list[dict[str, Any]]:
+    """One row for each variant that this machine can run; ratios are medians over the rounds, of tokens per CPU second."""
     makers = {item.name: functools.partial(Decoder, work, item) for item in variants}
-    outcomes = interleave(makers, rounds, work.threads)
+    outcomes = interleave(makers, rounds, work.threads, say)
     singles: dict[str, Callable[[], Decoder]] = {
-        item.name: functools.partial(Latency, work, item) for item in variants if item.engine != "without cache"
+        item.name: functools.partial(Latency, work, item)
+        for item in variants
+        if item.engine != "without cache" and item.name in outcomes
     }
     latencies = interleave(singles, 2, work.threads)
-    return [_row(work, item, outcomes, latencies) for item in variants]
+    return [_row(work, item, outcomes, latencies) for item in variants if item.name in outcomes]
 
 
 def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: dict[str, Outcome]) -> dict[str, Any]:
@@ -127,6 +132,7 @@ def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: 
     row: dict[str, Any] = {
         "family": family.family,
         "device": describe(torch.device(work.device), work.threads),
+        "instructions": instructions().name,
         "threads": work.threads,
         "engine": variant.engine,
         "precision": variant.precision,

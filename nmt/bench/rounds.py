@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import torch
 
+from nmt.errors import NmtError
+
 
 class Contender(Protocol):
     """One way to do the work, ready to be timed."""
@@ -60,13 +62,19 @@ class Outcome:
         return statistics.median(item.tokens_per_cpu_second for item in self.rounds)
 
 
-def interleave(contenders: Mapping[str, Callable[[], Contender]], rounds: int, threads: int) -> dict[str, Outcome]:
-    """Times contenders against each other.
+def interleave(
+    contenders: Mapping[str, Callable[[], Contender]],
+    rounds: int,
+    threads: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Outcome]:
+    """Times contenders against each other; one that this machine cannot set up is left out.
 
     Args:
         contenders: functions that can be pickled and set one up inside its process.
         rounds: rounds that count, after one that does not.
         threads: of each process.
+        say: is told who is left out, and why.
     """
     context = multiprocessing.get_context("spawn")
     ends: dict[str, Connection] = {}
@@ -77,8 +85,14 @@ def interleave(contenders: Mapping[str, Callable[[], Contender]], rounds: int, t
         process.start()
         ends[name] = ours
         processes.append(process)
-    starts = {name: _answer(end) for name, end in ends.items()}
-    taken: dict[str, list[Round]] = {name: [] for name in contenders}
+    starts: dict[str, float] = {}
+    for name, end in list(ends.items()):
+        try:
+            starts[name] = _answer(end)
+        except NmtError as error:
+            say(f"{name} is left out: {error}")
+            del ends[name]
+    taken: dict[str, list[Round]] = {name: [] for name in ends}
     for _ in range(rounds + 1):
         for name, end in ends.items():
             end.send("run")

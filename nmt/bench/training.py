@@ -17,6 +17,7 @@ from nmt.batching import Batch, collate, padding_share
 from nmt.bench.rounds import Contender, interleave, ratio
 from nmt.bench.training_baselines import PlainTraining, plain_model
 from nmt.config import Recipe
+from nmt.cpu import instructions
 from nmt.device import Precision, choose_arithmetic, describe
 from nmt.flops import matrix_rate, training_flops
 from nmt.models import build_model
@@ -123,6 +124,7 @@ def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[
                 "engine": name.partition(" ")[0],
                 "family": shape.family,
                 "device": describe(device, work.threads),
+                "instructions": instructions().name,
                 "threads": work.threads,
                 "precision": precision,
                 "tokens_per_second": round(statistics.median(wall)),

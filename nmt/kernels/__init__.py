@@ -1,37 +1,26 @@
 """Compiled kernels of search and of the loss on a CPU, built once on the machine that runs them, if that has a C compiler.
 
-Without one, or with NMT_KERNELS=0, torch's operations do the same, more slowly. What is built lies in the user's cache
-folder, under a name that follows the sources, the compiler and the CPU.
+Without one, or with NMT_KERNELS=0, torch's operations do the same, more slowly. `nmt.kernels.build` makes and keeps them.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nmt.device import cpu_facts
-from nmt.files import fingerprint, home_folder
+from nmt.cpu import InstructionSet, instructions
+from nmt.kernels.build import NotBuilt, library
 from nmt.tokenizer import BOS, EOS, PAD
 
 # B sentences, K beam, R = B * K rows, V vocabulary, T positions so far, S source positions, D width
 
-_FOLDER = Path(__file__).parent
-_HEADER, _SOURCES = _FOLDER / "vectors.h", (_FOLDER / "decoding.c", _FOLDER / "loss.c")
 _DTYPES = (torch.float32, torch.bfloat16)
 LANES = 16
 """The width of a head is a multiple of it."""
-TILE = 32
-"""Outputs whose weights lie together in a product."""
 
 
 class Kernels:
@@ -52,16 +41,14 @@ class Kernels:
         self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
         self._entropy = library.nmt_cross_entropy
         self._entropy.argtypes = [pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
-        self.multiplies = hasattr(library, "nmt_multiply")
-        """Whether there are products in fp32, and below in integers; both want AVX-512."""
-        self.multiplies_integers = hasattr(library, "nmt_multiply_integers")
-        if self.multiplies:
-            self._multiply = library.nmt_multiply
-            self._multiply.argtypes = [pointer, number, number, pointer, pointer, number, number, pointer]
-            self._multiply.restype = None
-        if self.multiplies_integers:
-            self._integers = library.nmt_multiply_integers
-            self._integers.argtypes = [pointer, *[number] * 4, *[pointer] * 4, *[number] * 3, pointer]
+        self._multiply = library.nmt_multiply
+        self._multiply.argtypes = [pointer, *[number] * 3, pointer, pointer, number, number, pointer]
+        self._integers = library.nmt_multiply_integers
+        self._integers.argtypes = [pointer, *[number] * 4, *[pointer] * 4, *[number] * 3, pointer]
+        self.tile = int(library.nmt_tile())
+        """Outputs whose weights lie together in a product; it follows the width of the CPU's vectors."""
+        self.inner = int(library.nmt_inner())
+        """Inputs of an output that lie together in a product of integers."""
 
     def best_extensions(
         self, scores: Tensor, logits: Tensor, count: int, normalised: bool, at_limit: Tensor | None = None
@@ -148,18 +135,19 @@ class Kernels:
         return context, weights
 
     def multiply(self, states: Tensor, weight: Tensor, bias: Tensor, outputs: int, relu: bool) -> Tensor:
-        """Products (N, O) of rows with a matrix, plus a bias, in fp32.
+        """Products (N, O) of rows with a matrix, plus a bias, summed in fp32.
 
         Args:
-            states: x (N, I).
-            weight: W in tiles (ceil(O / TILE), I, TILE).
-            bias: b, as long as the tiles are.
-            outputs: how many there are without what fills the last tile.
+            states: x (N, I), in fp32 or bf16.
+            weight: W in tiles (ceil(O / tile), I, tile), in the type of the states.
+            bias: one for each output up to the end of the last tile, in fp32.
+            outputs: O
             relu: cut off at zero.
         """
         result = states.new_empty((len(states), outputs))
-        shape, places = states.shape, (weight.data_ptr(), bias.data_ptr())
-        self._multiply(states.data_ptr(), *shape, *places, outputs, relu, result.data_ptr())
+        shape = (_half(states), *states.shape)
+        places = (weight.data_ptr(), bias.data_ptr(), outputs, relu, result.data_ptr())
+        _check(self._multiply(states.data_ptr(), *shape, *places))
         return result
 
     def multiply_integers(
@@ -170,7 +158,7 @@ class Kernels:
         Args:
             states: x (N, I).
             zero: as of `quantise`.
-            weights: W in tiles (ceil(O / TILE), ceil(I / 4), TILE, 4), and for each output scale, sum and bias.
+            weights: W in tiles (ceil(O / tile), ceil(I / inner), tile, inner), and for each output scale, sum and bias.
             outputs: see `multiply`.
             relu: cut off at zero.
             dtype: of the results.
@@ -224,25 +212,36 @@ def kernels_for(tensor: Tensor) -> Kernels | None:
     return kernels() if tensor.device.type == "cpu" and tensor.dtype in _DTYPES else None
 
 
+def kernels(path: InstructionSet | None = None) -> Kernels | None:
+    """The kernels, built if they are not there yet; None where that cannot be.
+
+    Args:
+        path: the instructions that they use; those of `nmt.cpu.instructions` if left out.
+    """
+    return _made(path or instructions())[0]
+
+
+def why_missing() -> str | None:
+    """Why there are none though they are wanted; None: they are there, or switched off."""
+    return _made(instructions())[1]
+
+
 @cache
-def kernels() -> Kernels | None:
-    """The kernels, built if they are not there yet; None where that cannot be."""
-    if os.environ.get("NMT_KERNELS") == "0" or (compiler := _compiler()) is None:
-        return None
+def _made(path: InstructionSet) -> tuple[Kernels | None, str | None]:
     try:
-        built = Kernels(ctypes.CDLL(str(_built(compiler))))
-    except (OSError, subprocess.SubprocessError, AttributeError):
-        return None
-    return built if _is_right(built) else None
-
-
-def are_missing() -> bool:
-    """Whether they are wanted and could not be built: there is no C compiler, or none that works."""
-    return os.environ.get("NMT_KERNELS") != "0" and kernels() is None
+        file = library(path)
+        built = None if file is None else Kernels(ctypes.CDLL(str(file)))
+    except NotBuilt as error:
+        return None, str(error)
+    except (OSError, AttributeError) as error:
+        return None, f"the compiled kernels cannot be loaded ({error})"
+    if built is not None and not _is_right(built):
+        return None, "the compiled kernels compute wrong results here"
+    return built, None
 
 
 def _is_right(built: Kernels) -> bool:
-    """Whether probabilities, attention and cross entropy come out as torch has them."""
+    """Whether probabilities, attention, cross entropy and products come out as torch has them."""
     steps = torch.linspace(-3, 3, 192).sin().view(2, 1, 96)
     logits, query, keys, values = steps[1], steps[1, 0, :32], steps[:, 0, 32:64], steps[:, 0, 64:]
     best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
@@ -251,48 +250,9 @@ def _is_right(built: Kernels) -> bool:
     found = torch.allclose(best.float(), logits.log_softmax(1).max()) and torch.allclose(context, expected, atol=1e-5)
     negative = built.cross_entropy(logits, torch.zeros(1, dtype=torch.long), None, None)[0]
     found = found and torch.allclose(negative, -logits.log_softmax(1)[:, 0], atol=1e-5)
-    return found and (not built.multiplies or _multiplies_right(built))
-
-
-def _multiplies_right(built: Kernels) -> bool:
-    """Whether products do."""
-    states, weight = torch.linspace(-1, 1, 27).view(9, 3), torch.linspace(-3, 3, 96).view(3, TILE)
-    zeros = torch.zeros(TILE)
-    return torch.allclose(built.multiply(states, weight[None], zeros, TILE, relu=False), states @ weight, atol=1e-5)
-
-
-def _compiler() -> str | None:
-    names = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
-    return next((found for name in names if name and (found := shutil.which(name))), None)
-
-
-def _built(compiler: str) -> Path:
-    """The shared library; made beside its place and renamed, so that processes may build it at the same time."""
-    native = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-    command = [compiler, "-O3", native, "-ffp-contract=fast", "-shared", "-fPIC", "-w"]
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout  # noqa: S603
-    texts = [path.read_text(encoding="utf-8") for path in (_HEADER, *_SOURCES)]
-    name = fingerprint([*texts, command, version, _cpu()])
-    final = home_folder() / "kernels" / f"{name}.so"
-    if not final.exists():
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".tmp-") as folder:
-            draft = Path(folder) / final.name
-            work = ["-o", str(draft), *map(str, _SOURCES), "-lm"]
-            try:
-                subprocess.run([*command, "-fopenmp", *work], capture_output=True, check=True, timeout=120)  # noqa: S603
-            except subprocess.CalledProcessError:  # a compiler without OpenMP
-                subprocess.run([*command, *work], capture_output=True, check=True, timeout=120)  # noqa: S603
-            draft.rename(final)
-    return final
-
-
-def _cpu() -> str:
-    """What tells CPUs apart for which a compiler makes different code."""
-    facts = cpu_facts()
-    return (
-        "".join(facts.get(key, "") for key in ("model name", "flags", "Features", "CPU part")) or platform.processor()
-    )
+    states, weight = torch.linspace(-1, 1, 27).view(9, 3), torch.linspace(-3, 3, 3 * built.tile).view(3, built.tile)
+    product = built.multiply(states, weight[None], torch.zeros(built.tile), built.tile, relu=False)
+    return found and torch.allclose(product, states @ weight, atol=1e-5)
 
 
 def _half(tensor: Tensor) -> int:

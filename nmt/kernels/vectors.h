@@ -2,10 +2,16 @@
  *
  * Numbers in memory are float, or bfloat16 where `half` is set.
  */
+#pragma once
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Where registers are shorter a vector of 16 is passed in memory. GCC says so of each function, all of which are inlined. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"
+#endif
 
 enum { LANES = 16 };
 typedef float floats __attribute__((vector_size(64)));

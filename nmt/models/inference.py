@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.device import SearchPrecision, has_fast_bf16
-from nmt.errors import ConfigError
+from nmt.cpu import has_fast_bf16
+from nmt.device import SearchPrecision
 from nmt.kernels import LANES, Kernels, kernels
 from nmt.models.attending import AttendingDecoder, Look
-from nmt.models.linear import Int8Linear, PackedLinear, TiledLinear, can_be_quantised, packed, quantised
+from nmt.models.linear import Int8Linear, PackedLinear, TiledLinear, packed, quantised
 from nmt.models.recurrence import RnnMemory
 from nmt.models.scores import AdditiveScore
 from nmt.models.transformer import FeedForward
@@ -29,12 +29,7 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
     fp32 and bf16 are the type of all weights and states. int8 multiplies in integers: all linear layers, with states in fp32,
     where there are kernels to turn numbers into integers and back; else what repays that in torch's operations, logits and
     the encoder, and leaves the rest in bf16, or in fp32 where the CPU has no bf16.
-
-    Raises:
-        ConfigError: int8 was asked for, and this torch cannot multiply integers here.
     """
-    if precision == "int8" and not can_be_quantised():
-        raise ConfigError("this torch has no int8 products for this machine; use --precision fp32 or bf16")
     ready = copy.deepcopy(model).eval().requires_grad_(False).to(device)
     if next(ready.parameters()).dtype == torch.float64:  # the reference of the tests
         return ready
@@ -58,7 +53,7 @@ def ready_output(linear: nn.Linear, precision: SearchPrecision, device: torch.de
         return linear
     if device.type == "cpu" and precision == "int8":
         return quantised(linear, torch.float32)  # type: ignore[return-value]
-    half = precision != "fp32" and (device.type != "cpu" or has_fast_bf16())
+    half = precision == "bf16"
     linear = linear.to(torch.bfloat16 if half else torch.float32)
     return packed(linear) if device.type == "cpu" else linear  # type: ignore[return-value]
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.kernels import TILE, Kernels, kernels_for
+from nmt.kernels import Kernels, kernels_for
 
 # N rows, I inputs, O outputs of a linear layer
 
@@ -18,28 +18,24 @@ Activation = Literal["none", "relu"]
 
 
 def packed(linear: nn.Linear) -> nn.Module:
-    """The layer as it multiplies fastest here, in fp32 or bf16: by kernels, by oneDNN, or as it is."""
-    fast = kernels_for(linear.weight)
-    if fast is not None and fast.multiplies and linear.weight.dtype == torch.float32 and _tiles(linear):
+    """The layer as it multiplies fastest here, in fp32 or bf16: by the kernels, by oneDNN, or as it is."""
+    fast, dtype = kernels_for(linear.weight), linear.weight.dtype
+    by_onednn = _works(PackedLinear, dtype)
+    if fast is not None and _tiles(linear, fast) and (dtype == torch.float32 or not by_onednn):
         return TiledLinear(linear, fast)
-    return PackedLinear(linear) if _works(PackedLinear, tolerance=1e-5) else linear
+    return PackedLinear(linear) if by_onednn else linear
 
 
 def quantised(linear: nn.Linear, dtype: torch.dtype | None = None) -> nn.Module:
     """The layer in integers; `dtype` is of the results, that of the states if left out."""
     fast = kernels_for(linear.weight)
-    if fast is not None and fast.multiplies_integers and _tiles(linear):
+    if fast is not None and _tiles(linear, fast):
         return TiledInt8Linear(linear, fast, dtype)
-    return Int8Linear(linear, dtype)
-
-
-def can_be_quantised() -> bool:
-    """Whether integers are multiplied here, by kernels or by this torch, and rightly."""
-    return _works(quantised, tolerance=0.05)
+    return OneDnnInt8Linear(linear, dtype) if _is_exact(OneDnnInt8Linear) else Int8Linear(linear, dtype)
 
 
 class TiledLinear(nn.Module):
-    """A linear layer by the kernels, in fp32: a row's result does not depend on its batch, to the bit.
+    """A linear layer by the kernels, in fp32 or bf16: a row's result does not depend on its batch, to the bit.
 
     They take one thread, and no time to set up, which for few rows is most of what oneDNN takes.
     """
@@ -47,8 +43,8 @@ class TiledLinear(nn.Module):
     def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
         super().__init__()
         self.kernels, self.outputs = kernels, linear.out_features
-        self.weight = _in_tiles(linear.weight, 1).squeeze(-1)  # (O / 32, I, 32)
-        self.bias = _filled(_bias(linear))
+        self.weight = _in_tiles(linear.weight, kernels.tile, 1).squeeze(-1)  # (O / tile, I, tile)
+        self.bias = _filled(_bias(linear), kernels.tile)
         self.activation: Activation = "none"
 
     def forward(self, states: Tensor) -> Tensor:
@@ -81,7 +77,8 @@ class PackedLinear(nn.Module):
 class Int8Linear(nn.Module):
     """y = s_x s_w (x_int W_int) + b: weights scaled per output channel once, activations per row when they come.
 
-    Products and sums are exact in 32 bits, and a row has a scale of its own: its result does not depend on its batch.
+    Products and sums are exact, and a row has a scale of its own: its result does not depend on its batch. This class computes
+    in torch's operations alone, on any machine; its children do the same faster.
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype | None = None) -> None:
@@ -98,8 +95,7 @@ class Int8Linear(nn.Module):
 
     def lay_out(self, weight: Tensor) -> None:
         """Takes the integers (O, I) of the weights."""
-        self.weight = torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), None)
-        self.zero = torch.zeros(len(weight), dtype=torch.long)
+        self.weight = weight.double()
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
@@ -113,15 +109,29 @@ class Int8Linear(nn.Module):
         """(N, I) to (N, O)."""
         if (fast := kernels_for(rows)) is not None:
             integers, scales = fast.quantise(rows, self.middle)
-            return fast.rescale(self._product(integers), scales, self.bias, self.activation == "relu", dtype)
+            return fast.rescale(self.product(integers), scales, self.bias, self.activation == "relu", dtype)
         rows = rows.float()
         scale = rows.abs().amax(1, keepdim=True).clamp_(min=1e-12).div_(255 - self.middle)  # (N, 1)
-        product = self._product(rows.div(scale).round_().add_(self.middle).to(torch.uint8))
+        product = self.product(rows.div(scale).round_().add_(self.middle).to(torch.uint8))
         result = torch.addcmul(self.bias, product, scale, out=product).to(dtype)
         return result.relu_() if self.activation == "relu" else result
 
-    def _product(self, integers: Tensor) -> Tensor:
-        """Sums (N, O) of unsigned bytes times weights, scaled per output."""
+    def product(self, integers: Tensor) -> Tensor:
+        """Sums (N, O) of unsigned bytes (N, I) around the middle times weights, scaled per output."""
+        exact = F.linear(integers.double() - self.middle, self.weight)  # double precision holds integers of 53 bits
+        return exact.float() * self.scale
+
+
+class OneDnnInt8Linear(Int8Linear):
+    """The same, to the bit, by oneDNN; only where the CPU has instructions that do not saturate, see `_is_exact`."""
+
+    def lay_out(self, weight: Tensor) -> None:
+        """See `Int8Linear.lay_out`."""
+        self.weight = torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), None)
+        self.zero = torch.zeros(len(weight), dtype=torch.long)
+
+    def product(self, integers: Tensor) -> Tensor:
+        """See `Int8Linear.product`."""
         scales = (1.0, self.middle, self.weight, self.scale, self.zero)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             integers, *scales, None, 1.0, 0, torch.float32, "none", [], ""
@@ -133,13 +143,14 @@ class TiledInt8Linear(Int8Linear):
     """The same, to the bit, by the kernels of one thread: rounding, product and scaling in one pass."""
 
     def __init__(self, linear: nn.Linear, kernels: Kernels, dtype: torch.dtype | None = None) -> None:
-        super().__init__(linear, dtype)
         self.kernels = kernels
+        super().__init__(linear, dtype)
 
     def lay_out(self, weight: Tensor) -> None:
         """See `Int8Linear.lay_out`."""
-        tiles, sums = _in_tiles(weight, 4).to(torch.int8), _filled(weight.sum(1)).to(torch.int32)
-        self.weights = (tiles, _filled(self.scale), sums, _filled(self.bias))
+        tile = self.kernels.tile
+        tiles, sums = _in_tiles(weight, tile, self.kernels.inner).to(torch.int8), weight.sum(1).to(torch.int32)
+        self.weights = (tiles, *(_filled(part, tile) for part in (self.scale, sums, self.bias)))
 
     def multiplied(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """See `Int8Linear.multiplied`."""
@@ -147,21 +158,21 @@ class TiledInt8Linear(Int8Linear):
         return self.kernels.multiply_integers(rows, self.middle, self.weights, self.outputs, relu, dtype)
 
 
-def _tiles(linear: nn.Linear) -> bool:
+def _tiles(linear: nn.Linear, kernels: Kernels) -> bool:
     """Whether the kernels are for it: they take one thread, and as much work for one output as for a tile of them."""
-    return torch.get_num_threads() == 1 and linear.out_features >= TILE // 2
+    return torch.get_num_threads() == 1 and linear.out_features >= kernels.tile // 2
 
 
-def _in_tiles(weight: Tensor, inner: int) -> Tensor:
-    """Weights (O, I) as (O / TILE, I / inner, TILE, inner), filled up with zeros."""
+def _in_tiles(weight: Tensor, tile: int, inner: int) -> Tensor:
+    """Weights (O, I) as (O / tile, I / inner, tile, inner), filled up with zeros."""
     outputs, inputs = weight.shape
-    whole = F.pad(weight.detach(), (0, -inputs % inner, 0, -outputs % TILE))
-    return whole.unflatten(0, (-1, TILE)).unflatten(2, (-1, inner)).transpose(1, 2).contiguous()
+    whole = F.pad(weight.detach(), (0, -inputs % inner, 0, -outputs % tile))
+    return whole.unflatten(0, (-1, tile)).unflatten(2, (-1, inner)).transpose(1, 2).contiguous()
 
 
-def _filled(values: Tensor) -> Tensor:
-    """Of each output one, (O,), and zeros up to the end of the last tile."""
-    return F.pad(values.detach(), (0, -len(values) % TILE))
+def _filled(values: Tensor, tile: int) -> Tensor:
+    """One value for each output, (O,), and zeros up to the end of the last tile."""
+    return F.pad(values.detach(), (0, -len(values) % tile))
 
 
 def _bias(linear: nn.Linear) -> Tensor:
@@ -175,11 +186,24 @@ def _pack(weight: Tensor) -> Tensor:
 
 
 @cache
-def _works(kind: Callable[[nn.Linear], nn.Module], tolerance: float) -> bool:
-    """Whether the product, which is not part of torch's public interface, is there, and whether it is right."""
-    linear = nn.Linear(16, 24).requires_grad_(False)
-    states = torch.linspace(-1, 1, 48).view(3, 16)
+def _works(kind: Callable[[nn.Linear], nn.Module], dtype: torch.dtype) -> bool:
+    """Whether a product that is not part of torch's public interface is there for such numbers, and right."""
+    linear = nn.Linear(16, 24, dtype=dtype).requires_grad_(False)
+    states = torch.linspace(-1, 1, 48, dtype=dtype).view(3, 16)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
     try:
         return torch.allclose(kind(linear)(states), F.linear(states, linear.weight, linear.bias), atol=tolerance)
+    except (AttributeError, RuntimeError):
+        return False
+
+
+@cache
+def _is_exact(kind: Callable[[nn.Linear], Int8Linear]) -> bool:
+    """Whether products of the largest integers come out exactly: without VNNI oneDNN adds them in 16 bits, which saturate."""
+    linear = nn.Linear(16, 24, bias=False).requires_grad_(False)
+    linear.weight.copy_(torch.linspace(-1, 1, 24)[:, None].expand(24, 16))
+    states = torch.full((3, 16), 255, dtype=torch.uint8)
+    try:
+        return torch.equal(kind(linear).product(states), Int8Linear(linear).product(states))
     except (AttributeError, RuntimeError):
         return False

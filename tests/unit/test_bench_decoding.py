@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 
 from nmt.bench.baselines import CellLoop, WithoutCache
+from nmt.bench.rounds import interleave
 from nmt.config import SearchConfig
+from nmt.device import choose_device
 from nmt.errors import ConfigError
 from nmt.search import beam_search
 from tiny import make_batch, make_model
@@ -31,3 +36,12 @@ def test_decoding_without_a_cache_finds_the_same() -> None:
     source, lengths = make_batch([6, 4, 3])
     ours, theirs = (beam_search(item, source, lengths, CONFIG, 3) for item in (model, WithoutCache(model)))
     assert [[item.tokens for item in found] for found in ours] == [[item.tokens for item in found] for found in theirs]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_set_up_here_is_left_out() -> None:
+    """And said, with the reason."""
+    said: list[str] = []
+    impossible: Any = partial(choose_device, "abacus")
+    assert interleave({"abacus": impossible}, 1, 1, said.append) == {}
+    assert said == ["abacus is left out: --device must be auto, cpu, cuda or cuda:n, got abacus"]

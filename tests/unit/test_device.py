@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nmt import device
+from nmt import cpu, device
+from nmt.errors import ConfigError
 
 Facts = Callable[[dict[str, str]], None]
 
@@ -17,7 +18,8 @@ def facts(monkeypatch: pytest.MonkeyPatch) -> Facts:
     """Makes the processor another one."""
 
     def become(said: dict[str, str]) -> None:
-        monkeypatch.setattr(device, "cpu_facts", lambda: said)
+        monkeypatch.setattr(cpu, "cpu_facts", lambda: said)
+        monkeypatch.delenv("NMT_ISA", raising=False)
 
     return become
 
@@ -34,17 +36,30 @@ def facts(monkeypatch: pytest.MonkeyPatch) -> Facts:
 )
 def test_bf16_is_for_processors_that_have_it(facts: Facts, said: dict[str, str], fast: bool) -> None:
     facts(said)
-    assert device.has_fast_bf16.__wrapped__() is fast
+    assert cpu.has_fast_bf16.__wrapped__() is fast
 
 
-def test_onednn_is_for_amd_and_only_if_exact(facts: Facts) -> None:
-    for said in ({"vendor_id": "GenuineIntel"}, {}):
-        facts(said)
-        assert not device.onednn_is_faster.__wrapped__()
-    facts({"vendor_id": "AuthenticAMD"})
+def test_onednn_multiplies_only_if_exact() -> None:
+    """Whatever the vendor of the CPU."""
     left, right = torch.randn(64, 64), torch.randn(64, 64)
-    with device.fast_products(device.onednn_is_faster.__wrapped__()):
+    with device.fast_products(device.onednn_is_faster()):
         torch.testing.assert_close(left @ right, (left.double() @ right.double()).float(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_cpu_has_what_it_lists(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest set is used, unless NMT_ISA asks for less; what is not there is refused by name."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    facts({"flags": "sse2 avx2 fma"})
+    assert [path.name for path in cpu.paths()] == ["generic", "avx2"]
+    assert cpu.instructions.__wrapped__().name == "avx2"
+    monkeypatch.setenv("NMT_ISA", "generic")
+    assert cpu.instructions.__wrapped__().name == "generic"
+    monkeypatch.setenv("NMT_ISA", "avx512")
+    with pytest.raises(ConfigError, match="this CPU has generic, avx2"):
+        cpu.instructions.__wrapped__()
+    facts({})
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    assert [path.name for path in cpu.paths()] == ["generic"]
 
 
 def test_the_processor_is_described() -> None:

@@ -102,12 +102,19 @@ def test_faster_products_are_switched_back() -> None:
     assert torch.backends.mkldnn.matmul.fp32_precision == before  # type: ignore[attr-defined]  # as above
 
 
-def test_a_torch_without_integer_products_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nmt.models.linear._works", lambda *_, **__: False)
-    with pytest.raises(ConfigError, match="no int8 products"):
-        ready_for_search(make_model("transformer").float(), CPU, "int8")
-    plain = ready_for_search(make_model("transformer").float(), CPU, "fp32")  # nothing is packed, all the same
-    assert not any(isinstance(part, PackedLinear) for part in plain.modules())
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_every_precision_works_without_compiled_products(
+    precision: SearchPrecision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kernels, and a oneDNN that refuses: torch's own operations search."""
+    monkeypatch.setattr("nmt.kernels.kernels", lambda *_: None)
+    monkeypatch.setattr("nmt.models.inference.kernels", lambda *_: None)
+    monkeypatch.setattr("nmt.models.linear._works", lambda *_: False)
+    monkeypatch.setattr("nmt.models.linear._is_exact", lambda _: False)
+    ready = ready_for_search(make_model("transformer").float(), CPU, precision)
+    assert not any(isinstance(part, PackedLinear) for part in ready.modules())
+    source, lengths = make_batch([5, 3])
+    assert len(beam_search(ready, source, lengths, SearchConfig(beam=2))) == 2
 
 
 def test_an_ensemble_averages_probabilities() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import shutil
-from pathlib import Path
+from collections.abc import Iterator
+from operator import attrgetter
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nmt import kernels as module
 from nmt.config import RnnConfig, SearchConfig, TransformerConfig
+from nmt.cpu import paths
 from nmt.kernels import Kernels
 from nmt.models import Transformer, build_model, inference
 from nmt.models.inference import ready_for_search
@@ -25,12 +26,15 @@ CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
 
 
-@pytest.fixture(scope="module")
-def kernels() -> Kernels:
-    found = module.kernels()
+@pytest.fixture(scope="module", params=paths(), ids=attrgetter("name"), autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
+    """The kernels of each set of instructions that this CPU has; search takes them too."""
+    found = module.kernels(request.param)
     if found is None:
         pytest.skip("no C compiler")
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "instructions", lambda: request.param)
+        yield found
 
 
 @given(
@@ -287,31 +291,3 @@ def test_a_row_does_not_depend_on_its_batch(kernels: Kernels) -> None:
     for row in range(6):
         alone = kernels.best_extensions(scores[row : row + 1], logits[row : row + 1], 4, normalised=False)
         assert all(torch.equal(one[0], many[row]) for one, many in zip(alone, together, strict=True))
-
-
-@pytest.mark.parametrize(
-    "fault", ["switched off", "no compiler", "a compiler that fails", "a folder that cannot be written"]
-)
-def test_without_kernels_search_goes_on(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NMT_HOME", str(tmp_path / "home"))
-    match fault:
-        case "switched off":
-            monkeypatch.setenv("NMT_KERNELS", "0")
-        case "no compiler":
-            monkeypatch.setattr(shutil, "which", lambda _name: None)
-        case "a compiler that fails":
-            monkeypatch.setenv("CC", "false")
-        case _:
-            (tmp_path / "home").write_text("a file")
-    assert module.kernels.__wrapped__() is None
-
-
-def test_kernels_are_built_once(kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the cache folder, whole; the second process finds them."""
-    assert kernels
-    monkeypatch.setenv("NMT_HOME", str(tmp_path))
-    assert module.kernels.__wrapped__() is not None
-    (built,) = (tmp_path / "kernels").iterdir()
-    before = built.stat().st_mtime_ns
-    assert module.kernels.__wrapped__() is not None
-    assert built.stat().st_mtime_ns == before

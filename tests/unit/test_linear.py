@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from operator import attrgetter
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,18 +13,32 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nmt import kernels as module
+from nmt.cpu import paths
 from nmt.kernels import Kernels
-from nmt.models.linear import Int8Linear, PackedLinear, TiledInt8Linear, TiledLinear, packed, quantised
+from nmt.models import linear as layers
+from nmt.models.linear import (
+    Int8Linear,
+    OneDnnInt8Linear,
+    PackedLinear,
+    TiledInt8Linear,
+    TiledLinear,
+    packed,
+    quantised,
+)
 
 SHAPES = [(33, 17), (64, 32), (5, 100), (256, 600)]
+DTYPES = [torch.float32, torch.bfloat16]
 
 
-@pytest.fixture(scope="module")
-def kernels() -> Kernels:
-    found = module.kernels()
-    if found is None or not found.multiplies or not found.multiplies_integers:
-        pytest.skip("no C compiler, or a CPU without AVX-512")
-    return found
+@pytest.fixture(scope="module", params=paths(), ids=attrgetter("name"))
+def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
+    """The kernels of each set of instructions that this CPU has; all layers take them."""
+    found = module.kernels(request.param)
+    if found is None:
+        pytest.skip("no C compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "instructions", lambda: request.param)
+        yield found
 
 
 @given(rows=st.integers(1, 9), seed=st.integers(0, 100))
@@ -36,52 +54,94 @@ def test_int8_rows_do_not_depend_on_their_batch(rows: int, seed: int) -> None:
 
 
 def test_packed_and_int8_layers_are_close_to_the_layer() -> None:
+    """Whatever packs them on this machine."""
     torch.manual_seed(0)
     linear = nn.Linear(64, 48).requires_grad_(False)
     states = torch.randn(2, 3, 64)
-    torch.testing.assert_close(PackedLinear(linear)(states), linear(states))
-    assert (Int8Linear(linear)(states) - linear(states)).abs().max() < 0.05
+    torch.testing.assert_close(packed(linear)(states), linear(states), rtol=1e-4, atol=1e-5)
+    for layer in (quantised(linear), Int8Linear(linear)):
+        assert (layer(states) - linear(states)).abs().max() < 0.05
+    half = copy.deepcopy(linear).to(torch.bfloat16)
+    torch.testing.assert_close(packed(half)(states.to(torch.bfloat16)).float(), linear(states), rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
-def test_tiled_layers_multiply_each_row_by_itself(kernels: Kernels, inputs: int, outputs: int) -> None:
+def test_tiled_layers_multiply_each_row_by_itself(
+    kernels: Kernels, inputs: int, outputs: int, dtype: torch.dtype
+) -> None:
     """As the layer does, and to the bit the same in any batch."""
     torch.manual_seed(inputs)
-    linear = nn.Linear(inputs, outputs).requires_grad_(False)
+    rtol, atol = (1e-4, 1e-5) if dtype == torch.float32 else (2e-2, 2e-2)
+    linear = nn.Linear(inputs, outputs, dtype=dtype).requires_grad_(False)
     tiled = TiledLinear(linear, kernels)
-    states = torch.randn(2, 19, inputs)
+    states = torch.randn(2, 19, inputs).to(dtype)
     together = tiled(states)
-    torch.testing.assert_close(together, linear(states), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together, linear(states), rtol=rtol, atol=atol)
     for rows in range(1, 10):
         assert torch.equal(tiled(states[0, :rows]), together[0, :rows])
     tiled.activation = "relu"
     assert torch.equal(tiled(states), together.relu())
-    without = nn.Linear(inputs, outputs, bias=False).requires_grad_(False)
-    torch.testing.assert_close(TiledLinear(without, kernels)(states), without(states), rtol=1e-4, atol=1e-5)
+    without = nn.Linear(inputs, outputs, bias=False, dtype=dtype).requires_grad_(False)
+    torch.testing.assert_close(TiledLinear(without, kernels)(states), without(states), rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_tiled_integers_are_those_of_onednn(kernels: Kernels, inputs: int, outputs: int, dtype: torch.dtype) -> None:
-    """To the bit, whatever the zero, the activation and the types of numbers."""
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiled_integers_are_exact(kernels: Kernels, inputs: int, outputs: int, dtype: torch.dtype) -> None:
+    """Those of torch's operations and of oneDNN, whatever the zero, the activation and the types of numbers."""
     torch.manual_seed(inputs)
     linear = nn.Linear(inputs, outputs).requires_grad_(False)
-    pair = TiledInt8Linear(linear, kernels, torch.float32), Int8Linear(linear, torch.float32)
+    made = [TiledInt8Linear(linear, kernels, torch.float32), Int8Linear(linear, torch.float32)]
+    if layers._is_exact(OneDnnInt8Linear):
+        made.append(OneDnnInt8Linear(linear, torch.float32))
     for middle, activation in ((128, "none"), (0, "relu")):
-        for layer in pair:
+        for layer in made:
             layer.middle, layer.activation = middle, activation  # type: ignore[assignment]  # a literal
         for rows in (1, 7, 8, 21):
             states = torch.randn(rows, inputs).to(dtype)
             states = states if middle else states.relu()
-            tiled, plain = (layer(states) for layer in pair)
-            assert torch.equal(tiled, plain)
+            tiled, *others = (layer(states) for layer in made)
+            for (
+                other
+            ) in others:  # the same integers; scaling them may round otherwise where there is no fused multiply-add
+                torch.testing.assert_close(tiled, other, rtol=1e-6, atol=1e-6)
     assert TiledInt8Linear(linear, kernels)(states).dtype == dtype
 
 
-def test_layers_are_tiled_for_one_thread_alone(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OneDNN knows how to share a product among threads."""
-    assert kernels
+@pytest.mark.parametrize("middle", [128, 0])
+def test_the_largest_integers_do_not_saturate(kernels: Kernels, middle: int) -> None:
+    """Sums of 255 * 127 and of 255 * -127 over many inputs: 16 bits would not hold two of them."""
+    inputs, outputs = 1000, 40
+    linear = nn.Linear(inputs, outputs, bias=False).requires_grad_(False)
+    linear.weight.copy_(torch.ones(inputs) * torch.linspace(-3, 3, outputs)[:, None])
+    tiled, plain = TiledInt8Linear(linear, kernels), Int8Linear(linear)
+    tiled.middle = plain.middle = middle
+    for sign in (1, -1) if middle else (1,):
+        states = sign * torch.ones(9, inputs)
+        assert torch.equal(tiled(states), plain(states))
+        torch.testing.assert_close(tiled(states), linear(states), rtol=1e-2, atol=1e-3)
+
+
+def test_one_thread_multiplies_by_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several leave fp32 to oneDNN, which knows how to share a product; what it would saturate it does not get."""
+    if module.kernels() is None:
+        pytest.skip("no C compiler")
     linear = nn.Linear(16, 32).requires_grad_(False)
     assert [type(make(linear)) for make in (packed, quantised)] == [TiledLinear, TiledInt8Linear]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert [type(make(linear)) for make in (packed, quantised)] == [PackedLinear, Int8Linear]
+    for exact, kind in ((True, OneDnnInt8Linear), (False, Int8Linear)):
+        monkeypatch.setattr(layers, "_is_exact", lambda _, exact=exact: exact)
+        assert [type(make(linear)) for make in (packed, quantised)] == [PackedLinear, kind]
+
+
+def test_a_precision_without_products_of_its_own_is_multiplied_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither kernels nor oneDNN: the layer stays as it is, and integers are torch's."""
+    monkeypatch.setattr(layers, "kernels_for", lambda _: None)
+    monkeypatch.setattr(layers, "_works", lambda *_: False)
+    monkeypatch.setattr(layers, "_is_exact", lambda _: False)
+    torch.manual_seed(1)
+    linear = nn.Linear(16, 32).requires_grad_(False)
+    states = torch.randn(3, 16)
+    assert packed(linear) is linear
+    assert (quantised(linear)(states) - linear(states)).abs().max() < 0.05

@@ -1,0 +1,115 @@
+"""The CPU: what it is, and with which of its instructions our kernels, torch and CTranslate2 compute.
+
+NMT_ISA=avx2 (or another name of `paths`) makes all of them do with fewer than the CPU has, so that one machine shows what
+happens on another. It has to be set when the process starts.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from nmt.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class InstructionSet:
+    """Instructions that a compiler may use, each set with all that stand before it."""
+
+    name: str
+    needs: frozenset[str]
+    """What /proc/cpuinfo must list."""
+    options: tuple[str, ...]
+    """Of the C compiler."""
+    limits: Mapping[str, str] = field(hash=False)
+    """Variables that hold the libraries to it."""
+
+
+def _limits(onednn: str, torch: str, mkl: str, ctranslate2: str) -> dict[str, str]:
+    names = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "CT2_FORCE_CPU_ISA")
+    return dict(zip(names, (onednn, torch, mkl, ctranslate2), strict=True))
+
+
+_AVX2 = ("-mavx2", "-mfma")
+_AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
+_AVX512_FLAGS = {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"}
+_X86 = (
+    InstructionSet("generic", frozenset(), (), _limits("SSE41", "default", "SSE4_2", "GENERIC")),
+    InstructionSet("avx2", frozenset({"avx2", "fma"}), _AVX2, _limits("AVX2", "avx2", "AVX2", "AVX2")),
+    InstructionSet("avx512", frozenset(_AVX512_FLAGS), _AVX512, _limits("AVX512_CORE", "avx512", "AVX512", "AVX512")),
+    InstructionSet(
+        "avx512_vnni",
+        frozenset({*_AVX512_FLAGS, "avx512_vnni"}),
+        (*_AVX512, "-mavx512vnni"),
+        _limits("AVX512_CORE_VNNI", "avx512", "AVX512", "AVX512"),
+    ),
+    InstructionSet(
+        "avx512_bf16",
+        frozenset({*_AVX512_FLAGS, "avx512_vnni", "avx512_bf16"}),
+        (*_AVX512, "-mavx512vnni", "-mavx512bf16"),
+        _limits("AVX512_CORE_BF16", "avx512", "AVX512", "AVX512"),
+    ),
+)
+_ARM = (
+    InstructionSet("generic", frozenset(), (), {}),
+    InstructionSet("dot", frozenset({"asimddp"}), ("-march=armv8.2-a+dotprod",), {}),
+)
+_OTHER = (InstructionSet("generic", frozenset(), (), {}),)
+
+
+@cache
+def cpu_facts() -> dict[str, str]:
+    """What the system says of its first processor: "model name", "vendor_id", "flags" (x86) or "Features" (ARM), ..."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().strip().split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def paths() -> list[InstructionSet]:
+    """The sets of instructions that this CPU has, the plainest first."""
+    known = {"x86_64": _X86, "AMD64": _X86, "aarch64": _ARM, "arm64": _ARM}.get(platform.machine(), _OTHER)
+    there = _listed()
+    return [path for path in known if path.needs <= there]
+
+
+@cache
+def instructions() -> InstructionSet:
+    """The set that is used: the largest that the CPU has, or what NMT_ISA says.
+
+    Raises:
+        ConfigError: NMT_ISA names a set that is unknown here, or that the CPU does not have.
+    """
+    wanted, known = os.environ.get("NMT_ISA"), paths()
+    if not wanted:
+        return known[-1]
+    for path in known:
+        if path.name == wanted:
+            return path
+    raise ConfigError(f"NMT_ISA={wanted}: this CPU has {', '.join(path.name for path in known)}")
+
+
+def hold_libraries() -> None:
+    """Makes torch and CTranslate2 keep to what NMT_ISA says, unless their own variables say otherwise. Before they compute."""
+    if os.environ.get("NMT_ISA"):
+        for name, value in instructions().limits.items():
+            os.environ.setdefault(name, value)
+
+
+@cache
+def has_fast_bf16() -> bool:
+    """Whether the CPU multiplies in bf16 by itself; others emulate it slowly."""
+    if os.environ.get("NMT_ISA") and platform.machine() in ("x86_64", "AMD64"):
+        return instructions().name == "avx512_bf16"
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_listed())
+
+
+def _listed() -> set[str]:
+    facts = cpu_facts()
+    return set(f"{facts.get('flags', '')} {facts.get('Features', '')}".split())
