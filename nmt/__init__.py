@@ -3,7 +3,7 @@
 import nmt
 
 translator = nmt.load("runs/phrasebook-transformer")
-print(translator.translate(["Der Hund schläft."]))
+print(translator.translate("Der Hund schläft."))
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.dataset import EncodedCorpus, Ints
+from nmt.dataset import EncodedCorpus, Ints, Ragged
 from nmt.tokenizer import BOS, EOS, PAD
 
 _BUCKET_GROWTH = 1.1
@@ -144,3 +144,13 @@ def search_batches(lengths: list[int], tokens: int, beam: int, size: int | None 
         batches.append(order[start : start + count])
         start += count
     return batches
+
+
+def padded(ids: list[list[int]], before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (B, S) between the special tokens that are not negative, and their lengths (B,)."""
+    counts = [len(tokens) for tokens in ids]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    ragged = Ragged(np.array([token for tokens in ids for token in tokens], dtype=np.uint32), offsets)
+    extra = int(before >= 0) + int(after >= 0)
+    matrix = ragged.padded(np.arange(len(ids)), max(counts) + extra, before, after, PAD)
+    return torch.from_numpy(matrix), torch.from_numpy(ragged.lengths + extra)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import hashlib
 import json
 import os
@@ -389,7 +391,20 @@ def locate(path: Path, latest: bool = False) -> Path:
     if (path / WEIGHTS).exists():
         raise CheckpointError(f"{path}: damaged: {MANIFEST} is missing")
     state = "holds no bundle, run or checkpoint" if path.is_dir() else "no such folder"
-    raise CheckpointError(f"{path}: {state}; MODEL is a bundle, a run folder or one checkpoint")
+    raise CheckpointError(f"{path}: {state}{nearest_run(path)}; MODEL is a bundle, a run folder or one checkpoint")
+
+
+def nearest_run(path: Path) -> str:
+    """A question for a user who has named a folder that is none: whether a run or bundle of a similar name was meant."""
+    known: dict[str, Path] = {}
+    for place in (Path("runs"), path.parent):
+        with contextlib.suppress(OSError):  # a folder that is not there, or may not be read
+            runs = (
+                entry for entry in place.iterdir() if (entry / "checkpoints").is_dir() or (entry / MANIFEST).is_file()
+            )
+            known |= {entry.name: entry for entry in runs}
+    close = difflib.get_close_matches(path.name, list(known), n=1)
+    return f" (did you mean {known[close[0]]}?)" if close and known[close[0]] != path else ""
 
 
 def _named(path: Path) -> object:

@@ -48,7 +48,7 @@ def diverse_beam_search(
         logits, state = model.step(state, tokens.flatten())
         log_probabilities = log_softmax(logits)  # (R, V)
         at_limit = limits == length if length >= shortest else None
-        apply_rules(rules, log_probabilities, Extension(everyone, history, config.beam), at_limit)
+        apply_rules(rules, log_probabilities, Extension(everyone, history, config.beam, limits), at_limit)
         each = log_probabilities.unflatten(0, (-1, groups, width))  # (B, G, W, V)
         said = log_probabilities.new_zeros((len(source), each.shape[-1]))  # (B, V) times chosen by the groups before
         rows = torch.empty_like(tokens)

@@ -13,5 +13,9 @@ class DataError(NmtError):
     """A corpus, test set or line of text cannot be used as it is."""
 
 
+class TextError(DataError, TypeError):
+    """What was given as text is something else."""
+
+
 class CheckpointError(NmtError):
     """A checkpoint or bundle is missing, damaged, or belongs to another model, tokenizer or corpus."""

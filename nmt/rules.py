@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from nmt.lookahead import Lookahead
 from nmt.tokenizer import EOS
 
 # B sentences, K beam, R = B * K rows, V vocabulary, T positions so far
@@ -23,6 +24,8 @@ class Extension:
     history: Tensor
     """(R, T) tokens so far, without BOS."""
     beam: int
+    limits: Tensor | None = None
+    """Longest translation of each sentence of the whole batch in tokens, end of sentence counted."""
 
     @property
     def rows(self) -> list[int]:
@@ -74,19 +77,35 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Forbidden:
-    """Sequences of tokens that a translation never contains."""
+    """Phrases that a translation never contains, however its tokens spell them.
 
-    phrases: Sequence[Sequence[int]]
+    A word is forbidden where it ends, so that "child" leaves "children": what has said "child" may go on with "ren", and is
+    given up if the model would rather end the word there. In the last step before the limit, and with `strict` in every one,
+    it may not even say "child".
+    """
+
+    lookahead: Lookahead
+    strict: bool = False
+    begins: Sequence[Sequence[int]] = ()
+    """What the translation of each sentence of the batch must begin with, which may hold a phrase."""
 
     def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
         """See `Rule`."""
-        for phrase in self.phrases:
-            before = len(phrase) - 1
-            if extension.history.shape[1] < before:
-                continue
-            said = torch.tensor(phrase[:-1], device=log_probabilities.device)
-            matches = (extension.history[:, extension.history.shape[1] - before :] == said).all(1)
-            log_probabilities[matches, phrase[-1]] = -torch.inf
+        history, forced = extension.history, torch.zeros(len(extension.history), dtype=torch.long)
+        if any(self.begins):
+            forced = torch.tensor([len(self.begins[sentence]) for sentence in extension.rows])
+        states = self.lookahead.after(history, forced.to(history.device))
+        close = torch.full_like(states, self.strict, dtype=torch.bool)
+        if extension.limits is not None:
+            last = extension.limits[extension.sentences] <= history.shape[1] + 2
+            close |= last.repeat_interleave(extension.beam)
+        banned = self.lookahead.banned(states, close)
+        ends = banned.gather(1, log_probabilities.argmax(1, keepdim=True)) & self.lookahead.whole(states)[:, None]
+        log_probabilities.masked_fill_(banned | ends, -torch.inf)
+
+    def broken_by(self, tokens: Sequence[int], begin: int = 0) -> bool:
+        """Whether a translation says a phrase after its first tokens, `begin` in number."""
+        return bool(self.lookahead.phrases.found((self.lookahead.spelled[token] for token in tokens), begin))
 
 
 @dataclass(frozen=True)

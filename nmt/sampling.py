@@ -55,7 +55,7 @@ def sample(
         logits, state = model.step(state, tokens)
         log_probabilities = log_softmax(logits)  # (R, V)
         before = log_probabilities.clone()
-        apply_rules(rules, log_probabilities, Extension(everyone, history, count), limits == length)
+        apply_rules(rules, log_probabilities, Extension(everyone, history, count, limits), limits == length)
         weights = (
             truncated(log_probabilities / sampling.temperature, sampling).double().softmax(-1).cumsum(-1)
         )  # (R, V)

@@ -92,7 +92,7 @@ def beam_search(
             logits, state = model.step(state, tokens.flatten())
         at_limit = limits[sentences] == length if length >= shortest else None  # (B,)
         # 2. keep the best 2K of each sentence
-        extension = Extension(sentences, history, scores.shape[1])
+        extension = Extension(sentences, history, scores.shape[1], limits)
         values, origins, tokens = extend(scores, logits, candidates, rules, extension, at_limit)  # each (B, 2K)
         rows = origins + torch.arange(len(sentences), device=device)[:, None] * scores.shape[1]
         # 3. what ends within the first K is finished

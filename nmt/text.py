@@ -132,7 +132,12 @@ def clean_line(text: str) -> str:
 
     Half of a surrogate pair, which cannot be written, becomes the replacement character.
     """
-    return _SURROGATE.sub("\ufffd", _TAB_TOO.sub(" ", text)).strip()
+    return without_control(text).strip()
+
+
+def without_control(text: str) -> str:
+    """The line as `clean_line` gives it, with outer white space."""
+    return _SURROGATE.sub("\ufffd", _TAB_TOO.sub(" ", text))
 
 
 def visible(text: str) -> str:

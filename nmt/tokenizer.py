@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import sentencepiece
@@ -101,6 +102,23 @@ class Tokenizer:
         """All tokens as text, by id."""
         return [self._processor.id_to_piece(index) for index in range(self.vocabulary_size)]
 
+    @cached_property
+    def spelled(self) -> list[str | int]:
+        """What each token adds to a text, by id: characters (a space where a word begins), or one byte of a character."""
+        processor, found = self._processor, list[str | int]()
+        for token, piece in enumerate(self.pieces()):
+            if processor.is_byte(token):
+                found.append(int(piece[1:-1], 16))
+            elif processor.is_unknown(token):
+                found.append(str(processor.decode([BOS, token])))
+            else:
+                found.append("" if processor.is_control(token) else piece.replace(WORD_MARK, " "))
+        return found
+
+    def normalized(self, text: str) -> str:
+        """Text as the tokens spell it."""
+        return str(self._processor.normalize(text)).replace(WORD_MARK, " ").strip(" ")
+
     def id_to_pieces(self, ids: Sequence[int]) -> list[str]:
         """Tokens as text."""
         return [self._processor.id_to_piece(token) for token in ids]
@@ -148,8 +166,9 @@ class Tokenizer:
         return [" ".join(text.split("\n")) for text in texts]
 
     def decode_pieces(self, pieces: Sequence[Sequence[str]]) -> list[str]:
-        """Text of each sequence of tokens given as text."""
+        """Text of each sequence of tokens given as text; never holds a line break."""
         texts: list[str] = [self._processor.decode(list(sequence)) for sequence in pieces]
+        texts = [" ".join(text.split("\n")) for text in texts]
         return [text.replace(WORD_MARK, " ").removeprefix(" ") for text in texts]  # unknown words still have their mark
 
     def _words(self, piece: str) -> list[str]:

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
-import numpy as np
 import torch
 
-from nmt.alignment import align_words, coverage, word_numbers
-from nmt.batching import search_batches
+from nmt.alignment import coverage
+from nmt.batching import padded, search_batches
 from nmt.checkpoint import LoadedModel, load_model
 from nmt.config import SearchConfig
-from nmt.constrained import Phrases, constrained_beam_search
-from nmt.dataset import Ragged
+from nmt.constrained import NOTHING, constrained_beam_search
+from nmt.demands import Demands
 from nmt.device import SearchPrecision, choose_device, choose_search_precision, fast_products, onednn_is_faster
 from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
-from nmt.mbr import expected_utilities
 from nmt.models import Model
 from nmt.models.inference import ready_for_search
 from nmt.models.rows import searchable
-from nmt.rules import Forbidden, Prefix, Rule
+from nmt.recipes import parse_search
+from nmt.rules import Forbidden, Prefix
 from nmt.sampling import sample
 from nmt.search import Hypothesis, beam_search, configured_rules, score_targets
 from nmt.shortlist import Shortlist, Shortlisted
 from nmt.text import clean_line, has_control, split_long
-from nmt.tokenizer import BOS, EOS, PAD, UNK, WORD_MARK, language_tag
-from nmt.translation import Options, Report, TargetScore, Translation
+from nmt.tokenizer import BOS, EOS, UNK, language_tag
+from nmt.translation import Batch, Options, Report, Start, TargetScore, Translation, by_agreement, joined, text_lines
+from nmt.wording import Wording
 from nmt.words import lower
 
 _AUTOMATIC_BATCH = {"cpu": 4096, "cuda": 32_768}
 _CHARACTERS = 32  # for each token of the limit; a line of no more is tokenised at once
+_LEAST_WIDTH = 4  # of a beam when words are forbidden: the best hypotheses may all end in one of them
+_NO_START = Start()
 
 
 class Engine(Protocol):
@@ -92,20 +96,64 @@ class Translator:
         self._tags = tuple(map(language_tag, loaded.recipe.data.target_languages))
         self._tag = self._language_tag()
         self._bare = self.tokenizers.source.encode(self._tags) if self._tag else []  # tags of lines that say nothing
-        self._rules = self._fixed_rules()
-        if engine is not None and (others or self._rules or self.options.sampling or self.search.groups > 1):
+        self._rules = configured_rules(self.search)
+        self._demands = Demands(self.tokenizers.target, lambda line: self._cleaned([line])[0], self.options.word_starts)
+        self._forbidden = self._demands.forbidden(self.options.forbidden, self.device, self.report)
+        self._wording = Wording(self.tokenizers, self.options, self._forbidden)
+        ruled = bool(self._rules or self._forbidden)
+        if engine is not None and (others or ruled or self.options.sampling or self.search.groups > 1):
             raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
         if self.options.constrained and (engine is not None or self.options.sampling or self.search.groups > 1):
             raise ConfigError(
                 "phrases that must be said need a plain beam search, without sampling, groups or another engine"
             )
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
-        """One translation per line, in order; blank lines stay blank."""
-        return [best[0].text for best in self.translate_n_best(lines, 1)]
+    def __repr__(self) -> str:
+        data, models = self.recipe.data, len(self.model.models) if isinstance(self.model, Ensemble) else 1
+        kind = self.recipe.model.kind if models == 1 else f"{models} models"
+        size = f"{self.parameter_count:,} parameters"
+        languages, beam = f"{data.source}-{data.target}", f"beam {self.search.beam}"
+        return f"<Translator {self.recipe.name}: {languages}, {kind}, {size}, {beam}, {self.device}>"
+
+    @overload
+    def translate(  # type: ignore[overload-overlap]  # text is an iterable of text too; the first that fits is meant
+        self, lines: str, *, beam: int | None = None
+    ) -> str: ...
+    @overload
+    def translate(  # type: ignore[overload-overlap]  # as above
+        self, lines: str, *, n_best: int, beam: int | None = None
+    ) -> list[str]: ...
+    @overload
+    def translate(self, lines: Iterable[str], *, beam: int | None = None) -> list[str]: ...
+    @overload
+    def translate(self, lines: Iterable[str], *, n_best: int, beam: int | None = None) -> list[list[str]]: ...
+    def translate(
+        self, lines: str | Iterable[str], *, n_best: int | None = None, beam: int | None = None
+    ) -> str | list[str] | list[list[str]]:
+        """One translation per line, in order; of one sentence, one. Blank lines stay blank.
+
+        Args:
+            lines: one sentence, or several.
+            n_best: translations wanted of each, as a list, best first; just the best if left out.
+            beam: hypotheses per sentence; that of the translator if left out.
+
+        Raises:
+            TextError: the lines are not text.
+        """
+        found = self.translate_n_best(lines, 1 if n_best is None else n_best, beam=beam)
+        if n_best is None:
+            texts = [best[0].text for best in found]
+            return texts[0] if isinstance(lines, str) else texts
+        several = [[item.text for item in best] for best in found]
+        return several[0] if isinstance(lines, str) else several
 
     def translate_n_best(
-        self, lines: Sequence[str], count: int, prefixes: Sequence[str] | None = None, first: int = 0
+        self,
+        lines: str | Iterable[str],
+        count: int,
+        prefixes: Sequence[str] | None = None,
+        first: int = 0,
+        beam: int | None = None,
     ) -> list[list[Translation]]:
         """The `count` best translations per line, best first; a blank line has one, the empty one.
 
@@ -114,80 +162,112 @@ class Translator:
             count: translations wanted of each, at most the beam.
             prefixes: what each translation begins with; may be blank.
             first: number of the first line, for the draws of sampling.
+            beam: hypotheses per sentence; that of the translator if left out.
 
         Raises:
+            TextError: the lines are not text.
             DataError: more were asked for than the beam holds, or the prefixes are not as many as the lines.
         """
+        if beam is not None:
+            other = copy.copy(self)
+            other.search = parse_search(self.search, {"beam": beam})
+            return other.translate_n_best(lines, count, prefixes, first)
+        lines, prefixes = text_lines(lines), None if prefixes is None else text_lines(prefixes)
+        if count < 1:
+            raise DataError(f"at least 1 translation of each line must be asked for, got {count}")
         if count > self.search.beam:
             raise DataError(f"{count} best translations need a beam of {count} at least, got {self.search.beam}")
         if prefixes is not None and len(prefixes) != len(lines):
             raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
         if prefixes is not None and (self.engine is not None or self._shortlisted):
             raise ConfigError("prefixes go with our own search over the whole vocabulary alone")
-        phrases: list[list[list[int]]] = [[] for _ in lines]
+        required = [NOTHING] * len(lines)
         if self.options.constrained:
-            lines, required = zip(*(line.partition("\t")[::2] for line in lines), strict=True) if lines else ((), ())
-            phrases = [self._required(text) for text in required]
+            lines, phrases = zip(*(line.partition("\t")[::2] for line in lines), strict=True) if lines else ((), ())
+            required = [self._demands.required(text, self._forbidden, self.report) for text in phrases]
         ids, owners, texts = self._encode_source(lines)
-        starts = [[]] * len(lines) if prefixes is None else self.tokenizers.target.encode(self._cleaned(prefixes))
+        starts = [_NO_START] * len(lines) if prefixes is None else self._starts(prefixes)
         parts: list[list[Translation]] = [[] for _ in ids]
         filled = [index for index, tokens in enumerate(ids) if tokens]
         lengths = [len(ids[index]) + 1 for index in filled]
-        for batch in search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size):
-            rows = [filled[index] for index in batch]
+        for places in search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size):
+            rows = [filled[index] for index in places]
             fresh = [row == 0 or owners[row - 1] != owners[row] for row in rows]
-            begins = [starts[owners[row]] if new else [] for row, new in zip(rows, fresh, strict=True)]
-            wished = [phrases[owners[row]] if new else [] for row, new in zip(rows, fresh, strict=True)]
-            sources = [ids[row] for row in rows]
+            batch = Batch(
+                [ids[row] for row in rows],
+                [starts[owners[row]] if new else _NO_START for row, new in zip(rows, fresh, strict=True)],
+                [first + owners[row] for row in rows],
+                [required[owners[row]] if new else NOTHING for row, new in zip(rows, fresh, strict=True)],
+            )
             wanted = self.search.beam if self.options.mbr else count
-            hypotheses = self.search_batch(sources, wanted, begins, [first + owners[row] for row in rows], wished)
-            found = self._to_text(sources, hypotheses, [texts[row] for row in rows])
+            hypotheses = self._allowed(batch, self.search_batch(batch, wanted), wanted)
+            found = self._to_text(batch, hypotheses, [texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
-                parts[row] = self._by_agreement(translations)[:count] if self.options.mbr else translations
-        return _joined(parts, owners, len(lines))
+                parts[row] = by_agreement(translations, self.options.mbr)[:count] if self.options.mbr else translations
+        return joined(parts, owners, len(lines))
 
-    def search_batch(
-        self,
-        ids: list[list[int]],
-        count: int,
-        begins: Sequence[list[int]] = (),
-        numbers: Sequence[int] = (),
-        phrases: Sequence[Phrases] = (),
-    ) -> list[list[Hypothesis]]:
-        """Hypotheses of one batch of sentences given as token ids.
-
-        Args:
-            ids: source tokens of each sentence, at least one.
-            count: hypotheses wanted of each.
-            begins: what each translation begins with; nothing if left out.
-            numbers: of the sentences, for the draws of sampling.
-            phrases: token ids that each translation must contain.
-        """
+    def search_batch(self, batch: Batch, count: int, rule: Forbidden | None = None) -> list[list[Hypothesis]]:
+        """The `count` hypotheses of each sentence of a batch, best first; among many, where a rule narrows the choice."""
         wanted = self.search.beam if self.search.coverage_penalty else count
-        source, lengths = _pad(ids, before=-1, after=EOS)
+        asked = [row for row, required in enumerate(batch.required) if required.encoded]
+        if 0 < len(asked) < len(batch.ids):  # what stands beside a line in its batch changes nothing
+            free = [row for row in range(len(batch.ids)) if row not in asked]
+            parts = [zip(rows, self.search_batch(batch.only(rows), count, rule), strict=True) for rows in (asked, free)]
+            return [hypotheses for _, hypotheses in sorted(itertools.chain(*parts), key=lambda pair: pair[0])]
+        config, rules = self.search, [*self._rules, *([rule] if rule else [])]
+        if rule and not self.options.sampling:
+            config = config.model_copy(update={"beam": config.groups * max(config.beam // config.groups, _LEAST_WIDTH)})
+        source, lengths = padded(batch.ids, before=-1, after=EOS)
         source = source.to(self.device)
-        rules = [Prefix(begins, self._rules)] if any(begins) else self._rules
+        if any(begin.tokens for begin in batch.begins):
+            rules = [Prefix([begin.tokens for begin in batch.begins], rules)]
         if self.engine is not None:
-            found = self.engine.search(ids, self.search, wanted)
+            found = self.engine.search(batch.ids, config, wanted)
         elif self.options.sampling is not None:
-            numbers = numbers or range(len(ids))
-            found = sample(self.searched, source, lengths, self.search, self.options.sampling, numbers, rules)
-        elif any(phrases):
-            found = constrained_beam_search(self.searched, source, lengths, self.search, phrases, wanted, rules)
+            numbers = batch.numbers or range(len(batch.ids))
+            found = sample(self.searched, source, lengths, config, self.options.sampling, numbers, rules)
+        elif asked:
+            found = constrained_beam_search(self.searched, source, lengths, config, batch.required, wanted, rules)
         else:
-            search = diverse_beam_search if self.search.groups > 1 else beam_search
+            search = diverse_beam_search if config.groups > 1 else beam_search
             # For a few sentences at a time what it costs to set such a product up outweighs its speed.
-            many = self.tuned and self.device.type == "cpu" and len(ids) >= 8
+            many = self.tuned and self.device.type == "cpu" and len(batch.ids) >= 8
             with fast_products(many and onednn_is_faster()):
-                found = search(self.searched, source, lengths, self.search, wanted, rules)
+                found = search(self.searched, source, lengths, config, wanted, rules)
         if self._shortlisted:
             found = self._shortlisted.finished(found)
         if self.search.coverage_penalty:
-            found = self._ranked_by_coverage(ids, found)
+            found = self._ranked_by_coverage(batch.ids, found)
         return [hypotheses[:count] for hypotheses in found]
 
-    def score_targets(self, sources: Sequence[str], targets: Sequence[str]) -> list[TargetScore]:
+    def _allowed(self, batch: Batch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
+        """What was found, but where that says what is forbidden, what a search by the rule finds.
+
+        So the rule changes no other translation. If it leaves nothing to say, and in sampling, which cannot look ahead, no
+        word may even begin with a forbidden one.
+        """
+        sampled = self.options.sampling is not None
+        for strict in (True,) if sampled else (False, True):
+            if self._forbidden is None:
+                break
+            begins = [begin.tokens for begin in batch.begins] or [[]] * len(found)
+            broken = [
+                [self._forbidden.broken_by(item.tokens, len(begin)) for item in items]
+                for items, begin in zip(found, begins, strict=True)
+            ]
+            rows = [row for row, items in enumerate(broken) if any(items) or not items]
+            if rows:
+                rule = dataclasses.replace(self._forbidden, strict=strict, begins=[begins[row] for row in rows])
+                for row, again in zip(rows, self.search_batch(batch.only(rows), count, rule), strict=True):
+                    draws = [new if bad else old for new, bad, old in zip(again, broken[row], found[row], strict=False)]
+                    found[row] = draws if sampled else again
+        return found
+
+    def score_targets(self, sources: Iterable[str], targets: Iterable[str]) -> list[TargetScore]:
         """Log-probability of each target given its source, by forced decoding; sources that are cut are counted."""
+        sources, targets = text_lines(sources), text_lines(targets)
+        if len(sources) != len(targets):
+            raise DataError(f"{len(sources)} sources but {len(targets)} targets")
         self.report.lines += len(sources)
         self.report.mended += sum(map(has_control, sources))
         source_ids = [self._cut(tokens) for tokens in self._tokens(sources)]
@@ -229,8 +309,8 @@ class Translator:
         Raises:
             ConfigError: there is none to show.
         """
-        ids, lengths = _pad([source], before=-1, after=EOS)
-        inputs = _pad([target], before=BOS, after=-1)[0]
+        ids, lengths = padded([source], before=-1, after=EOS)
+        inputs = padded([target], before=BOS, after=-1)[0]
         with torch.inference_mode():
             maps = self._single.attention_maps(ids.to(self.device), lengths, inputs.to(self.device))
         return maps[0].float().cpu()
@@ -252,14 +332,6 @@ class Translator:
             raise ConfigError("attention is shown of one model, not of an ensemble")
         return self.model
 
-    def _fixed_rules(self) -> list[Rule]:
-        """The rules that hold for every line."""
-        rules = configured_rules(self.search)
-        if self.options.forbidden:
-            encoded = self.tokenizers.target.encode(self._cleaned(self.options.forbidden))
-            rules.append(Forbidden([tokens for tokens in encoded if tokens]))
-        return rules
-
     def _narrowed(self, loaded: LoadedModel, precision: SearchPrecision) -> Shortlisted | None:
         """The model among the tokens of a shortlist, if one is asked for."""
         options = self.options
@@ -274,9 +346,16 @@ class Translator:
         self.searched = narrowed = Shortlisted(self.model, loaded.model.output, shortlist, precision)
         return narrowed
 
-    def _required(self, text: str) -> list[list[int]]:
-        """Token ids of phrases between tabs."""
-        return [tokens for tokens in self.tokenizers.target.encode(self._cleaned(text.split("\t"))) if tokens]
+    def _starts(self, prefixes: Sequence[str]) -> list[Start]:
+        """What translations begin with; characters that the model does not know stand in their text as they are written."""
+        lines = self._cleaned(prefixes)
+        pairs = zip(
+            *(encode(lines) for encode in (self.tokenizers.target.encode, self.tokenizers.target.encode_pieces)),
+            strict=True,
+        )
+        starts = [Start(tokens, pieces if UNK in tokens else []) for tokens, pieces in pairs]
+        self.report.unknown_prefixes += sum(bool(start.pieces) for start in starts)
+        return starts
 
     def _tokens(self, lines: Sequence[str]) -> list[list[int]]:
         """Token ids of sources; where the model translates into several languages, behind the tag of the one wanted.
@@ -367,108 +446,44 @@ class Translator:
     def _attention(self, ids: list[list[int]], found: list[list[Hypothesis]]) -> Iterator[torch.Tensor]:
         """Attention (N, T, S) of the N hypotheses of each sentence, zero at padding."""
         for tokens, hypotheses in zip(ids, found, strict=True):
-            source, lengths = _pad([tokens] * len(hypotheses), before=-1, after=EOS)
-            target, sizes = _pad([item.tokens for item in hypotheses], before=BOS, after=-1)
+            source, lengths = padded([tokens] * len(hypotheses), before=-1, after=EOS)
+            target, sizes = padded([item.tokens for item in hypotheses], before=BOS, after=-1)
             with torch.inference_mode():
                 weights = self.model.attention(source.to(self.device), lengths, target.to(self.device))
             real = torch.arange(target.shape[1]) < sizes[:, None]
             yield weights.float().cpu() * real[:, :, None]
 
     def _force(self, source_ids: list[list[int]], target_ids: list[list[int]]) -> list[float]:
-        source, lengths = _pad(source_ids, before=-1, after=EOS)
-        inputs, outputs = _pad(target_ids, before=BOS, after=-1)[0], _pad(target_ids, before=-1, after=EOS)[0]
+        source, lengths = padded(source_ids, before=-1, after=EOS)
+        inputs, outputs = padded(target_ids, before=BOS, after=-1)[0], padded(target_ids, before=-1, after=EOS)[0]
         values = score_targets(
             self.model, source.to(self.device), lengths, inputs.to(self.device), outputs.to(self.device)
         )
         return values.double().sum(1).tolist()
 
-    def _to_text(
-        self, ids: list[list[int]], found: list[list[Hypothesis]], lines: list[str]
-    ) -> list[list[Translation]]:
+    def _to_text(self, batch: Batch, found: list[list[Hypothesis]], lines: list[str]) -> list[list[Translation]]:
         self.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
-        flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
-        texts = iter(self.tokenizers.target.decode([hypothesis.tokens for hypothesis in flat]))
-        translations = [
-            [
-                Translation(clean_line(next(texts)), item.log_probability, item.score, len(item.tokens) + 1)
-                for item in hypotheses
-            ]
-            for hypotheses in found
-        ]
+        for hypotheses, required in zip(found, batch.required, strict=True):
+            self.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)
+        translations = self._wording.texts(found, batch.begins)
         if self.options.needs_attention:
-            for index, weights in enumerate(self._attention(ids, found)):
+            for index, weights in enumerate(self._attention(batch.ids, found)):
                 pieces, tag = self.source_pieces(lines[index])
                 for rank, item in enumerate(found[index]):
                     seen = weights[rank, : len(item.tokens), tag : tag + len(pieces)]
-                    translations[index][rank] = self._linked(translations[index][rank], pieces, item, seen)
+                    said = translations[index][rank]
+                    translations[index][rank] = self._wording.linked(said, pieces, item, batch.begins[index], seen)
         return translations
-
-    def _by_agreement(self, drawn: list[Translation]) -> list[Translation]:
-        """Draws without repetition, the one that agrees most with all first; its score is the expected utility."""
-        utilities = expected_utilities([item.text for item in drawn], self.options.mbr or "chrf")
-        ranked = sorted(zip(drawn, utilities, strict=True), key=lambda pair: (-pair[1], -pair[0].log_probability))
-        best = {item.text: dataclasses.replace(item, score=value) for item, value in reversed(ranked)}
-        return list(best.values())[::-1]
-
-    def _linked(
-        self, translation: Translation, pieces: list[str], item: Hypothesis, weights: torch.Tensor
-    ) -> Translation:
-        """With links between words, or unknown words replaced, from the attention (T, S) of one hypothesis to the source."""
-        written, words = self.tokenizers.target.id_to_pieces(item.tokens), word_numbers(pieces)
-        unknown = [token == UNK for token in item.tokens]
-        text = translation.text
-        if self.options.replace_unknown and any(unknown) and pieces:
-            seen = [words[place] for place in weights.argmax(1).tolist()]
-            copied = self.tokenizers.source.decode_pieces(
-                [[piece for piece, word in zip(pieces, words, strict=True) if word == chosen] for chosen in seen]
-            )
-            said = [
-                f"{WORD_MARK}{word}{WORD_MARK}" if new else piece
-                for new, piece, word in zip(unknown, written, copied, strict=True)
-            ]
-            (text,) = self.tokenizers.target.decode_pieces([said])
-            text = clean_line(" ".join(text.split()))
-        links = None
-        if self.options.align:
-            links = align_words(weights, words, word_numbers(written, unknown)) if text else []
-        return dataclasses.replace(translation, text=text, alignment=links)
 
 
 def load(path: str | Path, device: str = "auto", **search: object) -> Translator:
-    """Loads a bundle, run folder or checkpoint: `nmt.load("runs/x", beam=1).translate(["Guten Tag."])`.
+    """Loads a bundle, run folder or checkpoint: `nmt.load("runs/x", beam=1).translate("Guten Tag.")`.
 
     Raises:
         CheckpointError: nothing usable is there.
+        ConfigError: a search setting is unknown or wrong.
     """
     loaded = load_model(Path(path))
     place = choose_device(device)
-    settings = SearchConfig.model_validate({**loaded.recipe.search.model_dump(), **search})
+    settings = parse_search(loaded.recipe.search, search)
     return Translator(loaded, place, settings, choose_search_precision("auto", place))
-
-
-def _joined(parts: list[list[Translation]], owners: list[int], lines: int) -> list[list[Translation]]:
-    """The translations of each line from those of its parts, rank by rank; a line without any has an empty one."""
-    results: list[list[Translation]] = [[] for _ in range(lines)]
-    for part, owner in zip(parts, owners, strict=True):
-        before = results[owner]
-        results[owner] = (
-            [_sum(one, two) for one, two in zip(before, part, strict=False)] if before and part else before or part
-        )
-    return [found or [Translation("", 0.0, 0.0, 0)] for found in results]
-
-
-def _sum(one: Translation, two: Translation) -> Translation:
-    """Two translations in a row; links between words are not kept across the seam."""
-    text = f"{one.text} {two.text}".strip()
-    total = one.log_probability + two.log_probability
-    return Translation(text, total, one.score + two.score, one.tokens + two.tokens)
-
-
-def _pad(ids: list[list[int]], before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, S) between the special tokens that are not negative, and their lengths (B,)."""
-    counts = [len(tokens) for tokens in ids]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    ragged = Ragged(np.array([token for tokens in ids for token in tokens], dtype=np.uint32), offsets)
-    extra = int(before >= 0) + int(after >= 0)
-    matrix = ragged.padded(np.arange(len(ids)), max(counts) + extra, before, after, PAD)
-    return torch.from_numpy(matrix), torch.from_numpy(ragged.lengths + extra)

@@ -9,23 +9,38 @@ import typer
 
 from nmt_cli.console import note, print_text
 
+_USUAL = 5  # checkpoints
+
 
 def average(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the model; must not exist.", show_default=False)
     ],
-    last: Annotated[int, typer.Option("--last", min=1, help="How many of the newest checkpoints.")] = 5,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            "--last",
+            min=1,
+            show_default=False,
+            help="How many of the newest checkpoints. Default: five, or as many as there are.",
+        ),
+    ] = None,
 ) -> None:
     """Average the weights of a run's last checkpoints into one model."""
     from nmt.averaging import mean_of_checkpoints
-    from nmt.checkpoint import checkpoints, read_recipe, verify, write_bundle
+    from nmt.checkpoint import checkpoints, nearest_run, read_recipe, verify, write_bundle
     from nmt.errors import CheckpointError, ConfigError
     from nmt.prepared import Tokenizers
 
     if output.exists():
         raise ConfigError(f"{output} is there already; name a new folder")
     found = checkpoints(run / "checkpoints")
+    if not found:
+        raise CheckpointError(
+            f"{run}: {'holds no checkpoints' if run.is_dir() else 'no such folder'}{nearest_run(run)}"
+        )
+    last = last or min(_USUAL, len(found))
     if len(found) < last:
         raise CheckpointError(f"{run} has {len(found)} checkpoints, --last asks for {last}; see training.keep")
     chosen = found[-last:]
@@ -34,5 +49,5 @@ def average(
     recipe, tokenizers = read_recipe(run), Tokenizers.load(run)
     names = [path.name for path in chosen]
     write_bundle(output, mean_of_checkpoints(chosen), names, recipe, tokenizers, {"name": recipe.name})
-    note(f"mean of {names[0]} to {names[-1]}")
+    note(f"mean of {len(names)} checkpoints, {names[0]} to {names[-1]}")
     print_text(str(output))

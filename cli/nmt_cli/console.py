@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -116,6 +117,9 @@ def _table(columns: Sequence[_Column]) -> Table:
     return table
 
 
+_BAR = 12  # characters
+
+
 def clock(seconds: float) -> str:
     """Seconds as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
@@ -123,11 +127,28 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+PREPARE_ANEW = "what was downloaded is kept, nothing half made; the same command reads the corpus from the beginning"
+
+
+@contextmanager
+def said_when_interrupted(text: str) -> Generator[None]:
+    """Says, when ^C ends the work, what goes on from where."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"\nnmt: interrupted; {text}")
+        raise
+
+
 class TrainingDisplay:
     """Shows training: a live line on a terminal, plain lines elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, regularisers: Sequence[str] = ()) -> None:
+        """With the names of what raises the loss in training alone."""
+        self._regularisers = regularisers
         self._bleu: float | None = None
+        self._loss: float | None = None
+        self._budget: float | None = None
         self._begun = (0, 0.0)  # update and seconds at which this process began: an earlier one may have been slower
         self._progress: Any = None
         self._task: Any = None
@@ -135,12 +156,10 @@ class TrainingDisplay:
     def __enter__(self) -> TrainingDisplay:
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn
 
-            columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
-            self._progress = Progress(
-                *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-            )
+            columns = (BarColumn(_BAR), TextColumn("{task.description}", markup=False))
+            self._progress = Progress(*columns, console=Console(stderr=True))
             self._progress.start()
             self._task = self._progress.add_task("", total=None)
         return self
@@ -163,6 +182,7 @@ class TrainingDisplay:
                     f"loss {entry['loss']:.3f}  perplexity {entry['perplexity']:.2f}  accuracy {entry['accuracy']:.1%}"
                 )
                 self._line(f"update {entry['step']}  validation  {figures}  BLEU {entry['bleu']:.2f} (greedy){mark}")
+                self._explain(entry["loss"])
             case "skipped":
                 self._line(f"update {entry['step']}  skipped: loss or gradient not finite")
             case "spike":
@@ -182,7 +202,9 @@ class TrainingDisplay:
                 pass
 
     def _start(self, entry: dict[str, Any]) -> None:
-        self._begun = (entry["step"], entry["seconds"])
+        self._begun, self._budget = (entry["step"], entry["seconds"]), entry["budget"]
+        if self._progress:
+            self._progress.update(self._task, description="starting")
         begun = f"going on from update {entry['step']}" if entry["step"] else "starting"
         plan = f"{clock(entry['budget'])} of training" if entry["budget"] else f"{entry['updates']} updates"
         sizes = f"{entry['parameters']:,} parameters, {entry['pairs']:,} pairs, {plan}"
@@ -194,18 +216,36 @@ class TrainingDisplay:
         self._line(batches + (f", {entry['too_long']} pairs left out as too long" if entry["too_long"] else ""))
 
     def _train(self, entry: dict[str, Any]) -> None:
-        speed = f"{entry['tokens_per_second']:,.0f} tok/s"
-        figures = f"loss {entry['loss']:.3f}  accuracy {entry['accuracy']:.1%}  {speed}"
+        self._loss = entry["loss"]
+        speed, accuracy = f"{entry['tokens_per_second']:,.0f} tok/s", f"accuracy {entry['accuracy']:.1%}"
+        loss, left = f"loss {entry['loss']:.3f}", f"{clock(self._left(entry))} left"
+        # Until the speed is known a budget says nothing of updates.
+        count = f"{entry['step']}" if self._budget else f"{entry['step']}/{entry['updates']}"
         if self._progress:
-            bleu = "" if self._bleu is None else f"  BLEU {self._bleu:.1f}"
-            self._progress.update(
-                self._task, completed=entry["step"], total=entry["updates"], description=figures + bleu
-            )
+            done, total = (entry["seconds"], self._budget) if self._budget else (entry["step"], entry["updates"])
+            bleu = [] if self._bleu is None else [f"BLEU {self._bleu:.1f}"]
+            parts = [count, left, loss, *bleu, accuracy, speed]
+            while len("  ".join(parts)) + _BAR + 1 > self._progress.console.width and len(parts) > 1:
+                parts.pop()  # the least wanted stand last
+            self._progress.update(self._task, completed=done, total=total, description="  ".join(parts))
             return
-        step, seconds = self._begun
-        left = (entry["seconds"] - seconds) / (entry["step"] - step) * (entry["updates"] - entry["step"])
         rate = f"lr {entry['learning_rate']:.1e}  norm {entry['gradient_norm']:.2f}"
-        self._line(f"update {entry['step']}/{entry['updates']}  {figures}  {rate}  {clock(left)} left")
+        self._line(f"update {count}  {loss}  {accuracy}  {speed}  {rate}  {left}")
+
+    def _left(self, entry: dict[str, Any]) -> float:
+        """Seconds to the end."""
+        if self._budget:
+            return max(0.0, self._budget - entry["seconds"])
+        step, seconds = self._begun
+        return (entry["seconds"] - seconds) / (entry["step"] - step) * (entry["updates"] - entry["step"])
+
+    def _explain(self, validation: float) -> None:
+        """Says once why the loss of training is above that of validation, where it is."""
+        if self._regularisers and self._loss is not None and self._loss > validation:
+            self._line(
+                f"  (training loss is higher than validation loss: {' and '.join(self._regularisers)} count in training alone)"
+            )
+            self._regularisers = ()
 
     def _line(self, text: str) -> None:
         from nmt.text import visible

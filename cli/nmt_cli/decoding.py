@@ -190,7 +190,15 @@ ForbidOption = Annotated[
         metavar="PHRASE",
         show_default=False,
         rich_help_panel=CONTENT,
-        help="Words never to be said. Repeatable.",
+        help="A word or phrase never to be said, however its pieces spell it; as it is written. Repeatable.",
+    ),
+]
+WordStartsOption = Annotated[
+    bool,
+    typer.Option(
+        "--word-starts",
+        rich_help_panel=CONTENT,
+        help="Phrases of --forbid and --constrained also stand for longer words that begin with them.",
     ),
 ]
 ShortlistOption = Annotated[

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from nmt import NmtError, __version__
 from nmt.text import visible
@@ -35,9 +34,10 @@ from nmt_cli import (
     tune,
 )
 from nmt_cli.console import print_text
+from nmt_cli.help import Verbs, add_examples
 
 
-class _Group(TyperGroup):
+class _Group(Verbs):
     """Prints an NmtError as one line on stderr and exits with 1, or the code the error names."""
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
@@ -81,6 +81,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Sequence-to-sequence translation, from raw text to a score that can be trusted.",
+    epilog="`nmt help VERB` says more about a verb, with an example.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -119,3 +120,4 @@ app.command("reproduce")(reproduce.reproduce)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.add_typer(tokenizer.app, name="tokenizer")
+add_examples(app)

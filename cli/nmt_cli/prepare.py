@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from nmt_cli.console import note, print_table, print_text
+from nmt_cli.console import PREPARE_ANEW, note, print_table, print_text, said_when_interrupted
 from nmt_cli.options import JsonOption, RecipeArgument, SetOption
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ def prepare(recipe: RecipeArgument, overrides: SetOption = None, as_json: JsonOp
     from nmt.recipes import load_recipe
     from nmt_data.prepare import prepare as prepare_corpus
 
-    prepared = prepare_corpus(load_recipe(recipe, overrides or ()), say=note)
+    settings = load_recipe(recipe, overrides or ())
+    with said_when_interrupted(PREPARE_ANEW):
+        prepared = prepare_corpus(settings, say=note)
     if as_json:
         print_text(json.dumps({**prepared.report, "folder": str(prepared.folder)}, indent=1, ensure_ascii=False))
         return

@@ -103,7 +103,13 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
             stream.seek(done.bytes)
             if done.lines:
                 note(f"nmt: going on after line {done.lines} of an interrupted run")
-            yield Sink(stream, record if job else None, job or "", done.lines)
+            sink = Sink(stream, record if job else None, job or "", done.lines)
+            try:
+                yield sink
+            except KeyboardInterrupt:
+                again = f"goes on after line {sink.lines}" if job and sink.lines else "begins anew"
+                note(f"\nnmt: interrupted after {sink.lines} lines, which lie in {draft}; the same command {again}")
+                raise
         draft.replace(output)
         record.unlink(missing_ok=True)
 

@@ -41,10 +41,12 @@ def encode(
     model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of tokens.")] = False
 ) -> None:
     """Text on stdin to tokens on stdout."""
+    from nmt.text import without_control
     from nmt.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(model)
-    for lines in _chunks():
+    for chunk in _chunks():
+        lines = [without_control(line) for line in chunk]
         sequences = tokenizer.encode(lines) if ids else tokenizer.encode_pieces(lines)
         _write([" ".join(map(str, sequence)) for sequence in sequences])
 
@@ -60,7 +62,8 @@ def decode(
     tokenizer = Tokenizer.load(model)
     for lines in _chunks():
         if not ids:
-            _write(tokenizer.decode_pieces([line.split() for line in lines]))
+            # A space alone stands between tokens: other white space is text.
+            _write(tokenizer.decode_pieces([[piece for piece in line.split(" ") if piece] for line in lines]))
             continue
         try:
             numbers = [[int(number) for number in line.split()] for line in lines]
@@ -72,11 +75,10 @@ def decode(
 
 
 def _chunks() -> Iterator[list[str]]:
-    from nmt.text import clean_line, decode_strict, split_lines
+    from nmt.text import decode_strict, split_lines
 
     lines = (
-        clean_line(decode_strict(line, f"stdin, line {number}"))
-        for number, line in enumerate(split_lines(sys.stdin.buffer), 1)
+        decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(sys.stdin.buffer), 1)
     )
     while chunk := list(islice(lines, 1000)):
         yield chunk

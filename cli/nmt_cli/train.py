@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.console import TrainingDisplay, clock, note, print_text
+from nmt_cli.console import PREPARE_ANEW, TrainingDisplay, clock, note, print_text, said_when_interrupted
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     check_tokenization(load_card(settings.data.corpus).tokenization(settings.data.target))
     with joined(place) as world:
         if world.leads:
-            prepare(settings, say=note, thorough=True)
+            with said_when_interrupted(PREPARE_ANEW):
+                prepare(settings, say=note, thorough=True)
         world.wait()
         prepared = prepare(settings)
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,10 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
         say_normalisation(prepared.testset("valid"), settings)
         _warn_of_leaks(prepared.report["found_in_train"])
         note(f"{settings.name} -> {folder}")
-        with TrainingDisplay() as display, closing(TensorBoardLog(folder / "tensorboard")) as board:
+        with (
+            TrainingDisplay(regularisers(settings)) as display,
+            closing(TensorBoardLog(folder / "tensorboard")) as board,
+        ):
 
             def report(entry: dict[str, Any]) -> None:
                 display.report(entry)
@@ -87,3 +91,11 @@ def _warn_of_leaks(leaks: list[dict[str, Any]]) -> None:
             note(
                 f"warning: {leak['pairs_normalised']} of {leak['sentences']} pairs of {leak['testset']} stand in train"
             )
+
+
+def regularisers(recipe: Recipe) -> list[str]:
+    """What raises the loss in training, and not in validation."""
+    model, training = recipe.model.model_dump(), recipe.training
+    names = [("label smoothing", training.label_smoothing), ("R-Drop", training.r_drop)]
+    names.append(("dropout", any(value for key, value in model.items() if key.endswith("dropout"))))
+    return [name for name, value in names if value]

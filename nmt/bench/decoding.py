@@ -23,7 +23,7 @@ from nmt.device import SearchPrecision, describe
 from nmt.export.ctranslate2 import CTranslate2Engine
 from nmt.kernels import kernels_for
 from nmt.search import Hypothesis
-from nmt.translation import Options
+from nmt.translation import Batch, Options
 from nmt.translator import Translator
 
 EngineName = Literal["nmt", "shortlist", "ctranslate2", "without cache", "cell loop"]
@@ -90,7 +90,7 @@ class Decoder:
 
     def search(self, ids: list[list[int]]) -> list[list[Hypothesis]]:
         """One batch, without text on either side."""
-        return self.translator.search_batch(ids, 1)
+        return self.translator.search_batch(Batch(ids), 1)
 
 
 class Latency(Decoder):

@@ -20,6 +20,7 @@ from nmt.files import atomic_folder
 from nmt.models.transformer import Transformer
 from nmt.search import Hypothesis, length_limits
 from nmt.tokenizer import BOS, EOS, UNK
+from nmt.translation import Batch
 from nmt.translator import Translator
 
 _POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
@@ -127,7 +128,7 @@ def compare_engines(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     differences: list[float] = []
     for batch in search_batches([len(tokens) for tokens in ids], 0, search.beam, 32):
         rows = [ids[index] for index in batch]
-        mine = [found[0] for found in ours.search_batch(rows, 1)]
+        mine = [found[0] for found in ours.search_batch(Batch(rows), 1)]
         both = [(one, two[0]) for one, two in zip(mine, theirs.search(rows, search), strict=True)]
         same = [one.tokens == two.tokens for one, two in both if not one.cut and not two.cut]
         identical, count, cut = identical + sum(same), count + len(same), cut + len(both) - len(same)

@@ -19,6 +19,7 @@ from nmt.export.agreement import Agreement
 from nmt.files import atomic_folder, write_json
 from nmt.models.transformer import DecoderLayer, EncoderLayer, Transformer
 from nmt.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from nmt.translation import Batch
 from nmt.translator import Translator
 
 _POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
@@ -88,7 +89,7 @@ def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     differences: list[float] = []
     for line in lines:
         encoded = tokenizer([line], return_tensors="pt")
-        mine = ours.search_batch([ours.encode(line)], 1)[0][0]
+        mine = ours.search_batch(Batch([ours.encode(line)]), 1)[0][0]
         said = [*mine.tokens, EOS]
         with torch.inference_mode():
             written = torch.tensor([[BOS, *said]])

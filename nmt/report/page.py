@@ -105,7 +105,8 @@ def _training(runs: Sequence[RunMaterial]) -> str:
             for run in runs
         }
         figures.append(f"<figure>{curves(series, 'updates', label)}<figcaption>{escape(label)}</figcaption></figure>")
-    return f'<div class="figures">{"".join(figures)}</div>'
+    why = "Label smoothing and dropout count in training loss alone, so it may lie above validation loss."
+    return f'<div class="figures">{"".join(figures)}</div><p class="fine">{why}</p>'
 
 
 def _lengths(runs: Sequence[RunMaterial]) -> str:

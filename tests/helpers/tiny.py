@@ -13,6 +13,22 @@ from nmt.recipes import parse_recipe
 from nmt.tokenizer import EOS, PAD
 
 VOCABULARY = 23
+SPELLED: list[str | int] = [
+    "",
+    " ⁇ ",
+    "",
+    "",
+    " a",
+    " b",
+    " ab",
+    "a",
+    "b",
+    "ba",
+    " ",
+    ".",
+    *(f" w{i}" for i in range(12, 23)),
+]
+"""What the tokens of a tiny vocabulary spell: some words in several ways."""
 LETTERS = Path(__file__).parents[1] / "data" / "letters.toml"
 
 FAMILIES: dict[str, ModelConfig] = {

@@ -2,45 +2,76 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis.strategies import integers, lists
 
 from nmt.config import SearchConfig
-from nmt.constrained import Progress, constrained_beam_search
+from nmt.constrained import Progress, Required, constrained_beam_search
+from nmt.phrases import Phrases
 from nmt.search import beam_search, score_targets
 from nmt.tokenizer import BOS, EOS
-from tiny import make_batch, make_model
+from tiny import SPELLED, make_batch, make_model
 
+TOKENS = {item: token for token, item in enumerate(SPELLED) if isinstance(item, str) and token > EOS}
 SEARCH = SearchConfig(beam=6, max_length_ratio=2.0, max_length_constant=6)
+
+
+def _required(*encoded: list[int]) -> Required:
+    """Phrases that these tokens spell."""
+    texts = ["".join(str(SPELLED[token]) for token in tokens).strip() for tokens in encoded]
+    return Required(Phrases(texts), encoded, SPELLED, TOKENS)
+
+
+def _says(tokens: list[int], phrase: list[int]) -> bool:
+    """Whether the text of tokens has that of others, at the edges of words."""
+    line, words = ("".join(str(SPELLED[token]) for token in part) for part in (tokens, phrase))
+    return re.search(rf"(?<!\w){re.escape(' '.join(words.split()))}(?!\w)", " ".join(line.split())) is not None
 
 
 def test_progress_follows_phrases() -> None:
     """A phrase that is broken off begins anew, also with the word that broke it off; what is whole stays."""
-    start = Progress([[4, 5, 6], [7]])
-    assert sorted(start.wanted()) == [4, 7]
-    half = start.after(4).after(5)
-    assert (half.met, half.wanted()) == (2, [6])
-    assert half.after(4).met == 1
-    assert half.after(9).met == 0
-    done = half.after(6).after(7)
-    assert done.whole
-    assert (done.met, done.wanted(), done.after(9).whole) == (4, [], True)
+    start = Progress(_required([12, 13, 14], [15]))
+    assert start.wanted() == {12, 15}
+    half = start.after(12).after(13)
+    assert (half.met, half.wanted()) == (2, {14})
+    assert half.after(12).met == 1
+    assert half.after(17).met == 0
+    done = half.after(14).after(15)
+    assert (done.met, done.wanted(), done.may_end, done.whole) == (4, set(), True, False)
+    assert done.after(17).whole
+    assert done.after(EOS).whole
+
+
+def test_a_phrase_may_be_spelled_in_other_pieces() -> None:
+    """What was begun in other pieces goes on in them; a longer word is not the phrase."""
+    start = Progress(_required([6]))  # "ab"
+    assert start.wanted() == {6}
+    other = start.after(4)  # " a"
+    assert 8 in other.wanted()  # "b"
+    assert other.after(8).after(11).whole
+    assert not start.after(6).after(7).whole  # "aba"
+    assert not start.after(6).after(7).may_end
+    assert start.after(6).after(11).whole  # "ab."
 
 
 @given(
     phrases=lists(lists(integers(4, 5), min_size=1, max_size=4), min_size=1, max_size=3),
-    tokens=lists(integers(4, 6), max_size=12),
+    tokens=lists(integers(4, 11), max_size=12),
 )
 def test_progress_knows_what_a_text_contains(phrases: list[list[int]], tokens: list[int]) -> None:
     """Also of phrases that overlap, repeat themselves or lie inside of each other."""
-    progress = Progress(phrases)
+    progress = Progress(_required(*phrases))
     for token in tokens:
         progress = progress.after(token)
         assert 0 <= progress.met <= sum(map(len, phrases))
-    text = f" {' '.join(map(str, tokens))} "
-    assert progress.said == {index for index, phrase in enumerate(phrases) if f" {' '.join(map(str, phrase))} " in text}
+        assert not progress.wanted() - set(range(4, 23))
+    expected = {index for index, phrase in enumerate(phrases) if _says(tokens, phrase)}
+    assert progress.after(EOS).said == expected
+    assert progress.may_end == (len(expected) == len(phrases))
 
 
 @pytest.mark.parametrize("name", ["additive", "transformer", "convolution", "bottleneck"])
@@ -48,12 +79,13 @@ def test_phrases_are_said(name: str) -> None:
     """Each sentence says its own, in whatever order; a score is that of forced decoding; more are said than asked for."""
     model = make_model(name)
     source, lengths = make_batch([6, 4, 5])
-    phrases = [[[9, 10], [11]], [], [[12, 12]]]
-    found = constrained_beam_search(model, source, lengths, SEARCH, phrases, best=2)
+    phrases = [[[13, 6], [12]], [], [[12, 12]]]
+    required = [_required(*some) for some in phrases]
+    found = constrained_beam_search(model, source, lengths, SEARCH, required, best=2)
     for row, (items, wanted) in enumerate(zip(found, phrases, strict=True)):
         best = items[0]
-        text = f" {' '.join(map(str, best.tokens))} "
-        assert all(f" {' '.join(map(str, phrase))} " in text for phrase in wanted)
+        assert all(_says(best.tokens, phrase) for phrase in wanted)
+        assert required[row].met_by(best.tokens)
         spoken = torch.tensor([[BOS, *best.tokens, EOS]])
         one = slice(row, row + 1)
         with torch.no_grad():
@@ -67,14 +99,14 @@ def test_without_phrases_it_is_a_beam_search(name: str) -> None:
     model = make_model(name)
     source, lengths = make_batch([6, 4, 5])
     plain = beam_search(model, source, lengths, SEARCH)
-    free = constrained_beam_search(model, source, lengths, SEARCH, [[], [], []])
+    free = constrained_beam_search(model, source, lengths, SEARCH, [_required()] * 3)
     assert all(one[0].score >= other[0].score - 1e-9 for one, other in zip(free, plain, strict=True))
 
 
 def test_a_batch_is_its_sentences() -> None:
     model = make_model("transformer")
     source, lengths = make_batch([6, 4, 5])
-    phrases = [[[9, 10]], [[11]], [[12], [13]]]
+    phrases = [_required([6, 13]), _required([11]), _required([12], [13])]
     together = constrained_beam_search(model, source, lengths, SEARCH, phrases)
     for row, length in enumerate(lengths.tolist()):
         one = source[row : row + 1, :length], lengths[row : row + 1]
@@ -87,6 +119,6 @@ def test_what_cannot_be_said_in_time_is_cut() -> None:
     model = make_model("additive")
     source, lengths = make_batch([3])
     short = SearchConfig(beam=4, max_length_ratio=0.0, max_length_constant=2)
-    ((best,),) = constrained_beam_search(model, source, lengths, short, [[[9, 10, 11, 12]]])
+    ((best,),) = constrained_beam_search(model, source, lengths, short, [_required([9, 13, 11, 12])])
     assert best.cut
     assert len(best.tokens) == 2

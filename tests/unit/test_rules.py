@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 import torch
 
-from nmt.config import SearchConfig
+from nmt.config import SamplingConfig, SearchConfig
+from nmt.constrained import Required, constrained_beam_search
+from nmt.diverse import diverse_beam_search
+from nmt.lookahead import Lookahead
+from nmt.phrases import Phrases
 from nmt.rules import Extension, Forbidden, MinimumLength, NoRepeatedNgram, Prefix, RepetitionPenalty, Rule
+from nmt.sampling import sample
 from nmt.search import Hypothesis, beam_search, configured_rules
 from nmt.tokenizer import EOS
-from tiny import make_batch, make_model
+from tiny import SPELLED, make_batch, make_model
 
+PREFIXES = [[4, 12, 4, 12], [9], []]
 NAMES = ["bottleneck", "additive", "transformer"]
 
 
 def _extension(history: list[list[int]], beam: int = 1) -> Extension:
     rows = torch.tensor(history, dtype=torch.long)
     return Extension(torch.arange(len(rows) // beam), rows, beam)
+
+
+def _forbidden(*phrases: str, begins: list[list[int]] | None = None) -> Forbidden:
+    return Forbidden(Lookahead(Phrases(phrases), SPELLED, torch.device("cpu")), begins=begins or ())
+
+
+def _says(tokens: list[int], phrase: str) -> bool:
+    line = " ".join("".join(str(SPELLED[token]) for token in tokens).split())
+    return re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", line) is not None
 
 
 def _search(name: str, rules: list[Rule], beam: int = 3, best: int = 3) -> list[list[Hypothesis]]:
@@ -57,13 +75,12 @@ def test_a_translation_begins_with_its_prefix_and_costs_its_price(name: str) -> 
 
 def test_no_rule_forbids_a_prefix() -> None:
     """It may hold what is forbidden, or repeat itself; from its end on the rules hold."""
-    rules = [Forbidden([[7]]), NoRepeatedNgram(2), MinimumLength(4), RepetitionPenalty(2.0)]
-    plain, ruled = (_search("transformer", [Prefix([[7, 8, 7, 8], [9], []], then)]) for then in ((), rules))
+    rules = [_forbidden("a", begins=PREFIXES), NoRepeatedNgram(2), MinimumLength(4), RepetitionPenalty(2.0)]
+    ruled = _search("transformer", [Prefix(PREFIXES, rules)])
     assert all(found for found in ruled)
     for item in ruled[0]:
-        assert item.tokens[:4] == [7, 8, 7, 8]
-        assert 7 not in item.tokens[4:]
-    assert ruled[0][0].log_probability <= plain[0][0].log_probability
+        assert item.tokens[:4] == [4, 12, 4, 12]
+        assert not _says(item.tokens[4:], "a")
 
 
 def test_a_prefix_is_kept_by_greedy_search() -> None:
@@ -78,13 +95,38 @@ def test_nothing_ends_before_the_minimum(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_forbidden_phrases_are_never_said(name: str) -> None:
-    free = max((found[0].tokens for found in _search(name, [])), key=len)
-    phrases = [free[:1], free[1:3]]
-    for found in _search(name, [Forbidden(phrases)]):
-        for item in found:
-            assert free[0] not in item.tokens
-            assert tuple(phrases[1]) not in _ngrams(item.tokens, 2)
+@pytest.mark.parametrize("phrases", [["a"], ["ab", "b"], ["a b", "w13"], ["ab."], ["aba", "w12 w12", "a."]])
+def test_forbidden_phrases_are_never_said(name: str, phrases: list[str]) -> None:
+    """In no pieces, by any search, not at the length limit either."""
+    rule = _forbidden(*phrases)
+    model = make_model(name)
+    source, lengths = make_batch([5, 4, 2])
+    config = SearchConfig(beam=4, groups=2, max_length_ratio=1.0, max_length_constant=4)
+    required = [Required(Phrases([]), [], SPELLED, {})] * 3
+    results = [
+        _search(name, [rule]),
+        diverse_beam_search(model, source, lengths, config, 4, [rule]),
+        constrained_beam_search(model, source, lengths, config, required, 4, [rule]),
+        sample(model, source, lengths, config, SamplingConfig(), range(3), [dataclasses.replace(rule, strict=True)]),
+    ]
+    for item in (item for found in results for items in found for item in items):
+        assert not any(_says(item.tokens, phrase) for phrase in phrases), item
+        assert not rule.broken_by(item.tokens)
+
+
+def test_longer_words_are_left() -> None:
+    """Where "a" is forbidden "ab" may be said, also as " a" and "b"; what the model would end there is given up."""
+    rule, history = _forbidden("a"), [[4], [4]]
+    log_probabilities = torch.full((2, 23), -9.0)
+    log_probabilities[0, 8] = log_probabilities[1, EOS] = -0.1
+    rule(log_probabilities, _extension(history))
+    assert log_probabilities[0].isfinite().nonzero().flatten().tolist() == [0, 2, 7, 8, 9]
+    assert log_probabilities[1].isneginf().all()
+    fresh = torch.full((1, 23), -1.0)
+    rule(fresh, _extension([[12]]))
+    assert bool(fresh.isfinite().all())
+    dataclasses.replace(rule, strict=True)(fresh, _extension([[12]]))
+    assert fresh.isneginf().nonzero()[:, 1].tolist() == [4]
 
 
 def test_said_tokens_cost_more() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from command import run
 from nmt.config import TokenizerConfig
 from nmt.errors import CheckpointError, DataError
 from nmt.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
@@ -40,6 +42,31 @@ TOKENIZER = Tokenizer.train(LINES, TokenizerConfig(kind="bpe", vocabulary=300, b
 
 def test_byte_fallback_spells_what_it_never_saw() -> None:
     assert TOKENIZER.decode(TOKENIZER.encode(["猫"])) == ["猫"]
+
+
+SPACES = "\u00a0\u2009\u202f\u3000\u200b"
+SPACED = Tokenizer.train(
+    [f"a{space}b {space}c {space} 猫{space}" for space in SPACES] * 9,
+    TokenizerConfig(kind="bpe", vocabulary=21, normalization="identity"),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(f"abc猫x {SPACES}", max_size=9), min_size=1, max_size=5), st.booleans())
+def test_what_is_encoded_is_decoded_by_the_command(tmp_path: Path, lines: list[str], ids: bool) -> None:
+    """White space of every kind is text, at the ends of a line too; SentencePiece makes one of plain spaces in a row."""
+    lines = [line.replace("x", "a") for line in lines] if ids else lines  # ids do not say what an unknown character was
+    SPACED.save(tmp_path / "spm")
+    options = ["--ids"] if ids else []
+    encoded = run(
+        "tokenizer", "encode", tmp_path / "spm", *options, stdin="".join(f"{line}\n" for line in lines).encode()
+    )
+    decoded = run("tokenizer", "decode", tmp_path / "spm", *options, stdin=encoded.stdout_bytes)
+    assert decoded.stdout.split("\n") == [re.sub(" +", " ", line).strip(" ") for line in lines] + [""]
+
+
+def test_tokens_that_are_bytes_make_no_line() -> None:
+    assert TOKENIZER.decode_pieces([["<0x0A>", "<0x41>", "\u2581Hund"]]) == ["A Hund"]
 
 
 def test_each_unknown_word_is_one_token() -> None:

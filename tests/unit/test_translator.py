@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from pydantic import ValidationError
 import nmt
 from nmt.checkpoint import LoadedModel, load_model
 from nmt.config import SamplingConfig, SearchConfig
-from nmt.errors import ConfigError, DataError
+from nmt.errors import ConfigError, DataError, TextError
 from nmt.text import clean_line
-from nmt.translation import Options
+from nmt.translation import Options, Translation
 from nmt.translator import Translator
 from nmt_data.synthetic import phrasebook
 
@@ -77,6 +79,93 @@ def test_no_pair_of_options_loses_a_line(trained: Path, prefixes: list[str] | No
         found = [best[0] for best in translator.translate_n_best(lines, 1, prefixes)]
         assert [item.tokens > 0 for item in found] == [True, False, True], (first, second)
     assert refused == 4
+
+
+ASKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "beam": ({"beam": 4}, {}),
+    "greedy": ({"beam": 1}, {}),
+    "groups": ({"beam": 4, "groups": 2}, {}),
+    "sampling": ({"beam": 3}, {"sampling": SamplingConfig(temperature=2.0)}),
+    "agreement": ({"beam": 6}, {"sampling": SamplingConfig(), "mbr": "chrf"}),
+    "constrained": ({"beam": 4}, {"constrained": True}),
+    "copies": ({"beam": 2}, {"replace_unknown": True}),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_forbidden_words_are_not_said_and_no_other_line_changes(trained: Path, name: str) -> None:
+    """By any search, in any of the best; a line that says none of them is the same to the bit, and all are in any batch."""
+    search, options = ASKED[name]
+    lines, loaded = [source for source, _ in phrasebook.split("test")[:8]], load_model(trained)
+    lines = [f"{line}\tvery" for line in lines[:3]] + lines[3:]
+    count = 1 if search["beam"] == 1 else 2
+
+    def found(phrases: list[str], size: int | None = None) -> list[list[Translation]]:
+        own = Options(forbidden=phrases, **options)
+        return Translator(loaded, search=SearchConfig(**search), options=own, batch_size=size).translate_n_best(
+            lines, count
+        )
+
+    free = found([])
+    words = Counter(re.findall(r"\w+", " ".join(items[0].text for items in free)))
+    phrases = [word for word, _ in words.most_common(9)][::4]
+    ruled = found(phrases)
+    changed = 0
+    for before, after in zip(free, ruled, strict=True):
+        assert not any(set(re.findall(r"\w+", item.text)) & set(phrases) for item in after)
+        assert after[0].tokens > 0
+        if not any(set(re.findall(r"\w+", item.text)) & set(phrases) for item in before):
+            assert after == before or name == "agreement"  # draws that are not shown have changed too
+        else:
+            changed += 1
+    assert changed
+    texts = [[[item.text for item in items] for items in some] for some in (ruled, found(phrases, 3))]
+    assert texts[0] == texts[1]
+
+
+def test_what_must_be_said_is_said_or_the_report_says_why_not(trained: Path) -> None:
+    """At the edges of words; unknown characters, forbidden phrases and too little room are counted, and named."""
+    loaded = load_model(trained)
+    options = Options(constrained=True, forbidden=["garden", "狗"])
+    search = SearchConfig(beam=4, max_length_ratio=3.0)
+    translator = Translator(loaded, search=search, options=options)
+    found = translator.translate(["Der Hund schläft.\tbird", "Ja.\t狗\tthe garden", "Nein.\t狗", "Ja."])
+    assert re.search(r"\bbird\b", found[0])
+    assert not any("\u2047" in text for text in found)
+    assert found[1] == found[3] == Translator(loaded, search=search).translate(["Ja."])[0]
+    report = translator.report
+    assert (report.left_out, report.contradictory, report.never, report.unmet) == (
+        ["狗", "狗"],
+        ["the garden"],
+        ["狗"],
+        0,
+    )
+    assert [line.rsplit(": ", 1)[-1] for line in report.summary()] == ["狗 (2 times)", "the garden", "狗"]
+    short = SearchConfig(beam=2, max_length_ratio=0.0, max_length_constant=1)
+    cut = Translator(loaded, search=short, options=options)
+    cut.translate(["Ja.\tbird tree house"])
+    assert "1 translations lack a phrase that they were to contain" in cut.report.summary()
+    with pytest.raises(ConfigError, match="is blank"):
+        Translator(loaded, options=Options(forbidden=["the", " "]))
+
+
+def test_word_starts_take_longer_words_too(trained: Path) -> None:
+    lines = [source for source, _ in phrasebook.split("test")[:12]]
+    free = Translator(load_model(trained)).translate(lines)
+    word = max(re.findall(r"\w+", " ".join(free)), key=len)
+    some = Translator(load_model(trained), options=Options(forbidden=[word[:3]], word_starts=True)).translate(lines)
+    assert not re.search(rf"\b{word[:3]}", " ".join(some))
+    assert re.search(rf"\b{word[:3]}", " ".join(free))
+
+
+def test_prefixes_stay_as_they_are_written(trained: Path) -> None:
+    """Characters that the model does not know too; that it did not know them is counted; copies do not take their place."""
+    for options in (Options(), Options(replace_unknown=True, align=True), Options(forbidden=["the 狗", "is"])):
+        translator = Translator(load_model(trained), options=options)
+        (best,) = translator.translate_n_best(["Der Hund schläft."], 1, ["the 狗 is"])
+        assert best[0].text.startswith("the 狗 is")
+        assert translator.report.unknown_prefixes == 1
+        assert "they stand in the translation as written" in " ".join(translator.report.summary())
 
 
 @pytest.mark.slow
@@ -167,4 +256,39 @@ def test_scores_do_not_depend_on_the_batch(translator: Translator) -> None:
 
 
 def test_the_python_api_is_three_words(trained: Path) -> None:
-    assert len(nmt.load(trained, device="cpu", beam=1).translate(["Der Hund schläft.", ""])) == 2
+    """A sentence for a sentence, a list for a list; beam and number of the best for each call; it says what it is."""
+    translator = nmt.load(trained, device="cpu", beam=1)
+    one = translator.translate("Der Hund schläft.")
+    assert isinstance(one, str)
+    assert translator.translate(["Der Hund schläft.", ""]) == [one, ""]
+    assert translator.translate(line for line in ("Der Hund schläft.", "")) == [one, ""]
+    assert translator.translate([]) == []
+    best = translator.translate("Der Hund schläft.", n_best=3, beam=4)
+    assert translator.translate(["", "Der Hund schläft."], n_best=3, beam=4) == [[""], best]
+    assert len(set(best)) == 3
+    assert best[0] == nmt.load(trained, device="cpu", beam=4).translate("Der Hund schläft.")
+    assert translator.search.beam == 1
+    assert repr(translator) == f"<Translator tiny: de-en, rnn, {translator.parameter_count:,} parameters, beam 1, cpu>"
+
+
+@pytest.mark.parametrize(
+    "given", [None, 3, b"Hund", {"Hund": 1}, {"Hund"}, ["Hund", None], [b"Hund"], Path("in.de"), [["Hund"]]]
+)
+def test_what_is_not_text_is_refused(translator: Translator, given: Any) -> None:
+    """In one line that names what it was."""
+    with pytest.raises(TextError, match="str") as caught:
+        translator.translate(given)
+    assert isinstance(caught.value, nmt.NmtError)
+    with pytest.raises(TextError):
+        translator.score_targets(given, ["x"])
+
+
+def test_wrong_numbers_and_settings_are_one_line(trained: Path, translator: Translator) -> None:
+    with pytest.raises(DataError, match="at least 1"):
+        translator.translate("Hund", n_best=0)
+    with pytest.raises(ConfigError, match="beam"):
+        translator.translate("Hund", beam=0)
+    with pytest.raises(ConfigError, match="baem"):
+        nmt.load(trained, baem=3)
+    with pytest.raises(DataError, match="2 sources but 1 target"):
+        translator.score_targets(["a", "b"], "c")

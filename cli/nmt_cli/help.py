@@ -1,0 +1,79 @@
+"""The help of the verbs: an example for each, and words instead of Python's types."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+EXAMPLES = {
+    "prepare": "nmt prepare recipes/phrasebook-attention",
+    "train": "nmt train recipes/phrasebook-attention --set training.updates=500",
+    "translate": "nmt translate runs/phrasebook-attention in.de -o out.en",
+    "evaluate": "nmt evaluate runs/phrasebook-attention --testset test",
+    "compare": "nmt compare runs/phrasebook-attention runs/phrasebook-transformer --testset test",
+    "attend": "nmt attend runs/phrasebook-attention --sentence 'Der Hund schläft.'",
+    "score": "nmt score runs/phrasebook-attention in.de out.en",
+    "tune-decoding": "nmt tune-decoding runs/phrasebook-attention --beams 1,5 --sentences 200",
+    "export": "nmt export runs/phrasebook-transformer --to ctranslate2 -o exported",
+    "shortlist": "nmt shortlist runs/phrasebook-attention -o de-en.list",
+    "average": "nmt average runs/phrasebook-transformer -o averaged",
+    "info": "nmt info runs/phrasebook-attention",
+    "report": "nmt report runs/phrasebook-attention -o report.html",
+    "study": "nmt study study.toml",
+    "recipes": "nmt recipes",
+    "reproduce": "nmt reproduce recipes/phrasebook-attention",
+    "bench decode": "nmt bench decode runs/phrasebook-attention in.de",
+    "bench train": "nmt bench train",
+    "data list": "nmt data list",
+    "data show": "nmt data show recipes/phrasebook-attention --step 100",
+    "tokenizer train": "nmt tokenizer train in.de -o de.spm --vocabulary 4000",
+    "tokenizer encode": "nmt tokenizer encode de.spm < in.de",
+    "tokenizer decode": "nmt tokenizer decode de.spm < pieces",
+}
+_WORDS = {"int": "N", "float": "X", "str": "TEXT", "path": "PATH", "file": "FILE", "dir": "FOLDER"}
+
+
+def _word(kind: str, _: object = None) -> str | None:
+    """What stands for a type of Python's in the help."""
+    return _WORDS.get(kind)
+
+
+class _PlainHelp:
+    """Shows what an option takes in a word, and nothing for a switch or an argument, whose name says it."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, as Typer shows them."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command that this is mixed into
+        for parameter in found:
+            if hasattr(parameter, "display_type") and "display_type" not in vars(parameter):
+                kind = (
+                    str(parameter.display_type(ctx)).strip("<>").split(" ")[0].removeprefix("list[").removesuffix("]")
+                )
+                parameter.display_type = partial(_word, kind if parameter.param_type_name == "option" else "")
+        return found
+
+
+class Verb(_PlainHelp, TyperCommand):
+    """A verb."""
+
+
+class Verbs(_PlainHelp, TyperGroup):
+    """Several verbs; `help VERB` is `VERB --help`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the words of the command line."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
+
+def add_examples(app: typer.Typer, *before: str) -> None:
+    """Gives each verb its example."""
+    for command in app.registered_commands:
+        name = command.name or (command.callback.__name__ if command.callback else "")
+        command.cls, command.epilog = Verb, f"Example: {EXAMPLES[' '.join([*before, name])]}"
+    for group in app.registered_groups:
+        if group.typer_instance:
+            group.typer_instance.info.cls = Verbs
+            add_examples(group.typer_instance, *before, str(group.name))
