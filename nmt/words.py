@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # Scripts that are written without spaces: of Han and kana some two letters make a word, of the others some four.
 _DENSE = (
@@ -35,6 +36,15 @@ def split_words(text: str) -> list[str]:
         return text.split()
     apart = (f" {letter}" if _UNSPACED.match(letter) and not is_mark(letter) else letter for letter in text)
     return "".join(apart).split()
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Words in a line: with a space between them, but for letters of scripts without spaces."""
+    line = ""
+    for word in words:
+        together = not line or (_UNSPACED.match(line[-1]) and _UNSPACED.match(word))
+        line += word if together else f" {word}"
+    return line
 
 
 def count_letters(text: str) -> int:

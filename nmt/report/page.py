@@ -12,6 +12,7 @@ from typing import Any
 from nmt import __version__
 from nmt.report.figures import curves
 from nmt.report.material import AttentionMap, Example, RunMaterial
+from nmt.words import join_words, split_words
 
 
 def render(runs: Sequence[RunMaterial]) -> str:
@@ -140,11 +141,11 @@ def _examples(examples: Sequence[Example]) -> str:
 
 def _marked(reference: str, hypothesis: str) -> tuple[str, str]:
     """Both as HTML, with the words in which they differ marked."""
-    left, right = reference.split(), hypothesis.split()
+    left, right = split_words(reference), split_words(hypothesis)
     sides: tuple[list[str], list[str]] = ([], [])
     for kind, start, end, other_start, other_end in difflib.SequenceMatcher(None, left, right, False).get_opcodes():
         for side, words, tag in ((0, left[start:end], "del"), (1, right[other_start:other_end], "ins")):
-            text = escape(" ".join(words))
+            text = escape(join_words(words))
             if text:
                 sides[side].append(text if kind == "equal" else f"<{tag}>{text}</{tag}>")
     return " ".join(sides[0]), " ".join(sides[1])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.words import count_letters, count_words, lower, normalise, split_words
+from nmt.words import count_letters, count_words, join_words, lower, normalise, split_words
 
 DIFFERENT = {
     "Devanagari": ("मेरा घर", "मेरी घर", "मेरे घर"),
@@ -119,3 +119,9 @@ def test_a_letter_is_as_long_in_any_form() -> None:
     for text in ("Trường đại học", "학교에 갔다", "naïve"):
         assert count_letters(unicodedata.normalize("NFD", text)) == len(unicodedata.normalize("NFC", text))
     assert count_letters("我爱你") == 6
+
+
+@pytest.mark.parametrize("text", ["Der Hund schläft.", "我爱你", "ที่นี่ดี", "我爱 Berlin sehr", ""])
+def test_words_join_to_their_line(text: str) -> None:
+    """With the spaces that it had, and no others."""
+    assert join_words(split_words(text)) == text
