@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 def _file_name(text: str) -> str:
@@ -29,6 +29,13 @@ def _symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
 
 FileName = Annotated[str, AfterValidator(_file_name)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+# Bounds far above what anybody trains: beyond them numbers overflow, or a computer counts for ever.
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Width = Annotated[int, Field(gt=0, le=1_000_000)]
+Layers = Annotated[int, Field(gt=0, le=1000)]
+Length = Annotated[int, Field(ge=0, le=100_000)]
+Factor = Annotated[float, Field(gt=0, le=1_000_000)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
 Tokenization = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"]
 """sacreBLEU's ways to split words; `none` is for text that is tokenised already."""
 
@@ -36,15 +43,15 @@ Tokenization = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-meca
 class Section(BaseModel):
     """A frozen part of a recipe that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class CleaningConfig(Section):
     """Which training pairs are dropped; validation and test sets are never touched."""
 
-    max_words: PositiveInt = 200
+    max_words: Count = 200
     """Longest sentence kept, in words; of scripts without spaces two letters of Han or kana, or four others, are one."""
-    max_ratio: Annotated[float, Field(ge=1)] = 6.0
+    max_ratio: Annotated[float, Field(ge=1, le=1_000_000_000)] = 6.0
     """Largest ratio between the two lengths in characters; pairs under 20 characters are not judged."""
     drop_identical: bool = False
     """Drop pairs whose two sides are the same text."""
@@ -63,7 +70,7 @@ class CorpusConfig(Section):
     """Language (column) to translate from."""
     target: str
     """Language (column) to translate into."""
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Factor = 1.0
     """Times that its share of the training pairs is multiplied by."""
 
 
@@ -80,12 +87,12 @@ class DataConfig(Section):
     """Lower-case both sides before anything else; scores are then lower-cased scores."""
     on_bad_text: Literal["error", "skip"] = "error"
     """What to do with a training line that is not valid UTF-8."""
-    limit: PositiveInt | None = None
+    limit: Count | None = None
     """Use only the first so many training pairs."""
     cleaning: CleaningConfig = CleaningConfig()
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Factor = 1.0
     """Of this corpus, where there are `more`: times that its share of the training pairs is multiplied by."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0.1, le=1_000_000)] = 1.0
     """Corpora are drawn from in proportion to size^(1 / temperature); above 1 small ones are seen more often."""
     tag_target: bool = False
     """Each source begins with `<2xx>`, the language to translate into (Johnson et al. 2017): one model, several targets."""
@@ -103,13 +110,13 @@ class TokenizerConfig(Section):
 
     kind: Literal["unigram", "bpe", "word", "character"] = "unigram"
     """Subwords (unigram language model or byte-pair encoding), whole words, or characters."""
-    vocabulary: PositiveInt = 8000
+    vocabulary: Annotated[int, Field(gt=0, le=10_000_000)] = 8000
     """Number of tokens, the four special ones included; for words and characters an upper bound."""
     joint: bool = True
     """One vocabulary for both languages."""
     byte_fallback: bool = False
     """Spell unknown characters as bytes instead of <unk>."""
-    character_coverage: Annotated[float, Field(gt=0, le=1)] = 1.0
+    character_coverage: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """Share of the characters of the training text that the vocabulary must cover."""
     normalization: Literal["nfkc", "identity"] = "nfkc"
     """Unicode normalisation; `identity` for text that is already tokenised and normalised."""
@@ -126,9 +133,9 @@ class RnnConfig(Section):
     weighting: Literal["softmax", "sparsemax", "local_monotonic", "local_predictive", "hard", "gumbel"] = "softmax"
     """From scores to weights: over the whole source, sparse (Martins and Astudillo 2016), in a window (Luong et al. 2015), or
     one position alone, learnt by REINFORCE (Xu et al. 2015) or by the straight-through Gumbel-softmax (Jang et al. 2017)."""
-    window: PositiveInt = 10
+    window: Width = 10
     """Source positions that local attention sees on either side."""
-    heads: PositiveInt = 4
+    heads: Width = 4
     """Of multi_head attention; must divide the widths."""
     query: Literal["previous", "current"] = "previous"
     """The state that looks at the source: of the last position (Bahdanau et al. 2015), or of this (Luong et al. 2015)."""
@@ -140,11 +147,11 @@ class RnnConfig(Section):
     """Additive scores know the attention that each position has had (See et al. 2017)."""
     cell: Literal["gru", "lstm"] = "gru"
     """Recurrent unit."""
-    embedding: PositiveInt = 256
+    embedding: Width = 256
     """Width of the token embeddings."""
-    hidden: PositiveInt = 256
+    hidden: Width = 256
     """Width of the decoder state, and of the encoder state in each direction."""
-    layers: PositiveInt = 1
+    layers: Layers = 1
     """Recurrent layers in the encoder and in the decoder."""
     bidirectional: bool = True
     """Read the source in both directions."""
@@ -209,15 +216,15 @@ class TransformerConfig(Section):
     """Transformer encoder-decoder (Vaswani et al. 2017)."""
 
     kind: Literal["transformer"] = "transformer"
-    width: PositiveInt = 256
+    width: Width = 256
     """Width of the residual stream (d_model)."""
-    feed_forward: PositiveInt = 1024
+    feed_forward: Width = 1024
     """Inner width of the feed-forward layers (d_ff)."""
-    heads: PositiveInt = 4
+    heads: Width = 4
     """Attention heads; must divide the width."""
-    encoder_layers: PositiveInt = 3
+    encoder_layers: Layers = 3
     """Layers of the encoder."""
-    decoder_layers: PositiveInt = 3
+    decoder_layers: Layers = 3
     """Layers of the decoder."""
     norm: Literal["pre", "post"] = "pre"
     """LayerNorm before each sublayer (Xiong et al. 2020) or after it, as in the first paper."""
@@ -263,17 +270,17 @@ class ConvolutionConfig(Section):
     """Convolutional sequence to sequence (Gehring et al. 2017)."""
 
     kind: Literal["convolution"] = "convolution"
-    embedding: PositiveInt = 256
+    embedding: Width = 256
     """Width of the token embeddings, and of what attention compares."""
-    hidden: PositiveInt = 256
+    hidden: Width = 256
     """Width of the layers."""
-    encoder_layers: PositiveInt = 4
+    encoder_layers: Layers = 4
     """Gated convolutions of the encoder; each widens what a position sees by `kernel - 1`."""
-    decoder_layers: PositiveInt = 3
+    decoder_layers: Layers = 3
     """Gated convolutions of the decoder, each with attention."""
-    kernel: PositiveInt = 3
+    kernel: Width = 3
     """Positions that a convolution sees; odd."""
-    positions: PositiveInt = 256
+    positions: Width = 256
     """Positions with an embedding of their own; those beyond share the last."""
     tie: Literal["none", "output", "all"] = "output"
     """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
@@ -300,39 +307,39 @@ ModelConfig = Annotated[RnnConfig | TransformerConfig | ConvolutionConfig, Field
 class TrainingConfig(Section):
     """How the model is trained. What is left out takes the default of the family, and stands in the resolved recipe."""
 
-    updates: PositiveInt = 10_000
+    updates: Count = 10_000
     """Optimizer updates; `--budget` replaces this number by what fits into the time."""
-    batch_tokens: PositiveInt | Literal["auto"] = 4096
+    batch_tokens: Count | Literal["auto"] = 4096
     """Target tokens per batch, padding not counted; auto: what fits into a GPU's memory, 4096 on a CPU."""
-    accumulate: PositiveInt = 1
+    accumulate: Annotated[int, Field(gt=0, le=10_000)] = 1
     """Batches per update; gradients are weighted by tokens."""
-    max_length: PositiveInt = 200
+    max_length: Count = 200
     """Longest training sentence in tokens on either side; longer pairs are left out and counted."""
     optimizer: Literal["adam", "muon"] = "adam"
     """Muon moves the matrices inside of the model, at the rate of Adam, which moves the rest (Jordan et al. 2024)."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    learning_rate: Factor = 2e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "inverse_square_root", "trapezoid", "plateau", "constant"] = "cosine"
     """Course of the learning rate after warm-up; a trapezoid falls linearly to zero over the last fifth."""
-    warmup: Annotated[int, Field(ge=0)] | None = None
+    warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
     """Updates of linear warm-up; by family: 200, for Transformers 800 (of `cosine` and `trapezoid` at most a tenth of all)."""
-    plateau_patience: PositiveInt = 2
+    plateau_patience: Count = 2
     """Validations without improvement before `plateau` halves the learning rate."""
     adam_betas: tuple[Probability, Probability] = (0.9, 0.98)
     """Decay of the two moments of Adam."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Weight = 0.0
     """Decoupled weight decay (AdamW) on matrices; 0 is Adam."""
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    clip: Factor = 1.0
     """Largest norm of the gradient."""
     label_smoothing: Probability = 0.1
     """Share of the probability spread over the vocabulary (Szegedy et al. 2016)."""
     bpe_dropout: Probability = 0.0
     """Chance of leaving a merge out, drawn anew each epoch on both sides (Provilkov et al. 2020); `bpe` only."""
-    r_drop: Annotated[float, Field(ge=0)] = 0.0
+    r_drop: Weight = 0.0
     """Weight of the divergence between two passes with different dropout (Liang et al. 2021); doubles the work."""
     ema: Probability = 0.0
     """Decay of a running mean of the weights, which then is what is validated and translates; 0: none. 0.999, say."""
-    average: PositiveInt = 1
+    average: Width = 1
     """The model is the mean of that many last checkpoints; 1: the best checkpoint."""
     initialise: str | None = None
     """A bundle, run or checkpoint whose weights training starts from; embeddings go by piece if tokenizers differ."""
@@ -346,51 +353,51 @@ class TrainingConfig(Section):
     """Several processes divide weights, gradients and moments among them (FSDP2), for models too large for one device."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of matrix products; auto: bf16 where the device is fast at it."""
-    validate_every: PositiveInt = 500
+    validate_every: Count = 500
     """Updates between validations; each writes a checkpoint."""
-    validation_sentences: PositiveInt = 1000
+    validation_sentences: Count = 1000
     """Validation sentences that are translated (greedily) for the score; the loss uses all of them."""
     metric: Literal["bleu", "chrf", "loss"] = "bleu"
     """What decides on the best checkpoint, on patience and on `plateau`.
 
     By BLEU or chrF2, and without `--budget`, the recipe's own search decides in the end between the best and the last.
     """
-    patience: PositiveInt | None = None
+    patience: Count | None = None
     """Stop after so many validations without a better score."""
-    keep: PositiveInt = 3
+    keep: Width = 3
     """Newest checkpoints kept, beside the best."""
-    log_every: PositiveInt = 50
+    log_every: Count = 50
     """Updates between log lines."""
 
 
 class SearchConfig(Section):
     """How translations are searched for."""
 
-    beam: PositiveInt = 5
+    beam: Annotated[int, Field(gt=0, le=10_000)] = 5
     """Hypotheses kept per sentence; 1 is greedy search."""
     length_penalty: Literal["none", "average", "gnmt"] = "average"
     """Divide the score by length^alpha, or by ((5 + length) / 6)^alpha (Wu et al. 2016, equation 14)."""
-    alpha: Annotated[float, Field(ge=0)] = 1.0
+    alpha: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Exponent of the length penalty."""
-    max_length_ratio: Annotated[float, Field(ge=0)] = 2.0
+    max_length_ratio: Weight = 2.0
     """Longest translation in tokens: this times the source length plus `max_length_constant`."""
-    max_length_constant: Annotated[int, Field(ge=0)] = 10
+    max_length_constant: Length = 10
     """See `max_length_ratio`."""
-    min_length: Annotated[int, Field(ge=0)] = 0
+    min_length: Length = 0
     """Shortest translation in tokens."""
-    no_repeat_ngram: Annotated[int, Field(ge=0)] = 0
+    no_repeat_ngram: Length = 0
     """No n-gram of this size twice in a translation (Paulus et al. 2018); 0 allows all."""
-    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    repetition_penalty: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Multiplies the log-probability of tokens said before (Keskar et al. 2019); 1 leaves it."""
-    coverage_penalty: Annotated[float, Field(ge=0)] = 0.0
+    coverage_penalty: Weight = 0.0
     """Weight of the coverage penalty when finished hypotheses are ranked (Wu et al. 2016, equation 14)."""
-    groups: PositiveInt = 1
+    groups: Width = 1
     """Groups of the beam that avoid each other's words (diverse beam search, Vijayakumar et al. 2018); must divide it."""
-    diversity: Annotated[float, Field(ge=0)] = 0.5
+    diversity: Weight = 0.5
     """What a word costs for each earlier group that has just chosen it."""
     stopping: Literal["exact", "count"] = "exact"
     """A sentence is done when no better hypothesis can still come, or when as many as the beam is wide have ended."""
-    batch_tokens: PositiveInt | Literal["auto"] = "auto"
+    batch_tokens: Count | Literal["auto"] = "auto"
     """Source tokens times beam in one batch, padding counted; auto: 4,096 on a CPU, 32,768 on a GPU."""
 
     @model_validator(mode="after")
@@ -403,9 +410,9 @@ class SearchConfig(Section):
 class SamplingConfig(Section):
     """How translations are drawn instead of searched for."""
 
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0.0001, le=1000)] = 1.0
     """Divides log-probabilities: below 1 sharper, above 1 flatter."""
-    top_k: Annotated[int, Field(ge=0)] = 0
+    top_k: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """Draw from the k most probable tokens; 0 from all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Draw from the most probable tokens that together hold this probability."""

@@ -1,5 +1,10 @@
 """Errors that are the user's to mend. The command line prints them as one line and exits with 1; a bug keeps its traceback."""
 
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
 
 class NmtError(Exception):
     """Base of every error that a user can mend; its text is one clear line (or a short list of lines)."""
@@ -19,3 +24,17 @@ class TextError(DataError, TypeError):
 
 class CheckpointError(NmtError):
     """A checkpoint or bundle is missing, damaged, or belongs to another model, tokenizer or corpus."""
+
+
+@contextmanager
+def explain_memory() -> Generator[None]:
+    """Turns memory that is used up into one line."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch's are a RuntimeError
+        text = str(error).splitlines()[0] if str(error) else ""
+        if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+            raise NmtError(
+                f"memory is used up ({text or 'MemoryError'}); use smaller batches, beams or models"
+            ) from None
+        raise

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import torch
 
-from nmt.config import ModelConfig, Recipe
+from nmt.batching import Batch
+from nmt.config import ModelConfig, Recipe, SearchConfig
+from nmt.device import choose_precision
 from nmt.errors import ConfigError
 from nmt.models import build_model
 
 _LAYERS = ("layers", "encoder_layers", "decoder_layers")
+# States that a layer keeps of each position for the backward pass: in fp32 the sum is 0.7 to 0.95 of what a batch took.
+_KEPT = {"rnn": 16, "transformer": 8, "convolution": 8}
 _FEW = 8  # layers that torch is told of at once
 _CONTAINERS = (  # limit, use, and how much of that use is files that can be read again: control groups 2 and 1
     ("memory.max", "memory.current", "inactive_file"),
@@ -82,6 +86,42 @@ def check_training(recipe: Recipe, sizes: tuple[int, int], device: torch.device,
     check_memory(
         f"training {count:,} parameters (model, tokenizer.vocabulary)", 4 * copies * count // processes, device
     )
+
+
+def check_least(recipe: Recipe, device: torch.device) -> None:
+    """Refuses before a corpus is prepared what no vocabulary can save; see `check_training`."""
+    tokenizer = recipe.tokenizer
+    size = 1 if tokenizer.kind in ("word", "character") else tokenizer.vocabulary
+    if not recipe.training.shard:
+        check_training(recipe, (size, size), device)
+
+
+def check_batch(recipe: Recipe, batch: Batch) -> None:
+    """Refuses a batch on the CPU, where what does not fit ends the process, by what its layers keep at the least.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    model, positions = recipe.model, batch.source.numel() + batch.target_input.numel()
+    width = model.width if model.kind == "transformer" else model.hidden
+    layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in _LAYERS)
+    states = _KEPT[model.kind] * positions * width * layers
+    if model.kind == "rnn" and model.attention == "additive":
+        states += 2 * batch.target_input.numel() * batch.source.shape[1] * width  # of each pair of positions
+    size = 2 if choose_precision(recipe.training.precision, torch.device("cpu")) == "bf16" else 4
+    needed = size * states * (2 if recipe.training.r_drop else 1)
+    check_memory(f"training.batch_tokens: the largest batch has {positions:,} positions", needed)
+
+
+def check_search(search: SearchConfig, vocabulary: int, device: torch.device) -> None:
+    """Refuses a beam whose scores do not fit into memory for a sentence of one word.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    longest = search.max_length_ratio + search.max_length_constant
+    needed = search.beam * (3 * 4 * vocabulary + 2 * 8 * int(longest))
+    check_memory(f"search.beam = {search.beam} (and search.max_length_constant)", needed, device)
 
 
 def _of_machine() -> int:

@@ -24,6 +24,7 @@ from nmt.distributed import World, whole
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.fine_tuning import freeze, initialise
 from nmt.flops import matrix_rate
+from nmt.memory import check_batch, check_training
 from nmt.models import build_model
 from nmt.optim import learning_rate
 from nmt.owners import Claim
@@ -45,6 +46,7 @@ _SPIKE = 2.0  # a loss so many times the running mean names its batch; those of 
 _UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
 _PROBED_UPDATES = 20
 _VALIDATIONS_IN_BUDGET = 8
+_LARGE_BATCH = 100_000  # tokens from which it is looked whether a batch fits into a computer's memory
 _UNREAD = {"cpu": 1, "cuda": 16}  # updates whose figures may wait on the device
 
 
@@ -73,7 +75,7 @@ class Trainer:
             world: the processes that train together; None: this one alone.
 
         Raises:
-            ConfigError: the budget does not go with the schedule, or the run belongs to another recipe.
+            ConfigError: the budget does not go with the schedule, the run belongs to another recipe, or memory is too small.
             DataError: no training pair fits the length limit.
         """
         if budget is not None and recipe.training.schedule not in ("cosine", "trapezoid"):
@@ -87,9 +89,9 @@ class Trainer:
         self.device, self.report, self.budget = device, report, budget
         self.world = world or World(device)
         self.tokenizers = prepared.tokenizers
+        check_training(recipe, self.tokenizers.sizes, device, self.world.size if recipe.training.shard else 1)
         torch.manual_seed(recipe.seed)
-        sizes = self.tokenizers.source.vocabulary_size, self.tokenizers.target.vocabulary_size
-        self.model = build_model(recipe.model, *sizes)
+        self.model = build_model(recipe.model, *self.tokenizers.sizes)
         self.model.recompute = self.config.recompute
         if self.config.initialise and not store.checkpoints(self.folder):
             initialise(self.model, self.tokenizers, Path(self.config.initialise))
@@ -161,6 +163,8 @@ class Trainer:
         stream.set_batch_tokens(progress.batch_tokens or stream.batch_tokens)
         if self.device.type == "cuda" and not automatic:
             progress.splits += self.updater.rehearse(stream.largest())
+        if self.device.type == "cpu" and stream.batch_tokens > _LARGE_BATCH:
+            check_batch(self.recipe, stream.largest())
 
     def _largest_that_fits(self, first: int = 1024, last: int = 524_288) -> int:
         """Tokens per batch, a doubling below the first that did not fit: half of the memory stays for what is to come."""
@@ -273,8 +277,7 @@ class Trainer:
         if weights is None and not (self.updater.shards or self.config.compile):
             return measure()
         trained = self.model
-        sizes = self.tokenizers.source.vocabulary_size, self.tokenizers.target.vocabulary_size
-        self.updater.model = build_model(self.recipe.model, *sizes).to(self.device)
+        self.updater.model = build_model(self.recipe.model, *self.tokenizers.sizes).to(self.device)
         try:
             weights = weights or dict(trained.named_parameters())
             store.copy_weights({name: whole(part) for name, part in weights.items()}, self.updater.model, "validation")

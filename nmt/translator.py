@@ -21,6 +21,7 @@ from nmt.device import SearchPrecision, choose_device, choose_search_precision, 
 from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
+from nmt.memory import check_search
 from nmt.models import Model
 from nmt.models.inference import ready_for_search
 from nmt.models.rows import searchable
@@ -89,6 +90,7 @@ class Translator:
         self.tokenizers = loaded.tokenizers
         self.recipe, self.card = loaded.recipe, loaded.card
         self.search = search or loaded.recipe.search
+        check_search(self.search, self.tokenizers.target.vocabulary_size, self.device)
         self.options = options or Options()
         self.batch_size, self.engine = batch_size, engine
         self.report = Report()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from nmt import NmtError, __version__
+from nmt.errors import explain_memory
 from nmt.text import visible
 from nmt_cli import (
     attend,
@@ -53,7 +54,7 @@ class _Group(Verbs):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _visible_usage_errors():
+            with _visible_usage_errors(), explain_memory():
                 return super().invoke(ctx)
         except NmtError as error:
             for line in str(error).split("\n"):

@@ -42,6 +42,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     """Prepares and trains to the end; returns whether this process leads those that torchrun has started, if it has."""
     from nmt.device import choose_device, set_threads
     from nmt.distributed import joined
+    from nmt.memory import check_least
     from nmt.metrics import check_tokenization
     from nmt.report.tensorboard import TensorBoardLog
     from nmt.trainer import Trainer
@@ -51,6 +52,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
 
     place = choose_device(device)
     set_threads()
+    check_least(settings, place)
     check_tokenization(load_card(settings.data.corpus).tokenization(settings.data.target))
     with joined(place) as world:
         if world.leads:

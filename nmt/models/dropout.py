@@ -49,7 +49,7 @@ class _BitDropout(torch.autograd.Function):
         """The states, thinned out."""
         count = states.numel()
         bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        threshold = round(probability * 65536) - 32768
+        threshold = min(round(probability * 65536), 65535) - 32768
         kept = bits.view(torch.int16)[:count].view(states.shape).ge(threshold)
         mask = kept.to(states.dtype).mul_(65536 / (65536 - (threshold + 32768)))
         ctx.save_for_backward(mask)
