@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nmt.errors import DataError
+from nmt.untrusted import open_regular
 
 Ints = npt.NDArray[np.int64]
 
@@ -84,13 +85,17 @@ def read_corpus(path: Path) -> EncodedCorpus:
         DataError: the file is missing or damaged.
     """
     try:
+        open_regular(path).close()
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-    except (OSError, pa.ArrowInvalid) as error:
+        batch.validate(full=True)  # what lies outside of the file would be read as memory
+        if batch.schema.types != [pa.large_list(pa.uint32())] * 2:
+            raise ValueError("its columns have another type")
+        source, target = (
+            Ragged(column.values.to_numpy(zero_copy_only=True), column.offsets.to_numpy(zero_copy_only=True))
+            for column in (batch.column("source"), batch.column("target"))
+        )
+    except (OSError, pa.ArrowInvalid, LookupError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not an encoded corpus ({error}); run nmt prepare again") from None
-    source, target = (
-        Ragged(column.values.to_numpy(zero_copy_only=True), column.offsets.to_numpy(zero_copy_only=True))
-        for column in (batch.column("source"), batch.column("target"))
-    )
     return EncodedCorpus(source, target)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from nmt.files import file_sha256, fingerprint, write_json
+from nmt.untrusted import parse_object, read_regular
 
 MANIFEST = "MANIFEST.json"
 LARGE = 64_000_000
@@ -31,7 +31,7 @@ def broken(folder: Path, thorough: bool = False) -> str | None:
         thorough: hash large files too.
     """
     try:
-        content: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = parse_object(read_regular(folder / MANIFEST))
         files: dict[str, dict[str, Any]] = content["files"]
         if content["fingerprint"] != fingerprint(files):
             return f"{MANIFEST} was altered"

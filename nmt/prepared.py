@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from nmt.dataset import EncodedCorpus, read_corpus
 from nmt.errors import DataError
 from nmt.text import read_lines, write_lines
 from nmt.tokenizer import Tokenizer, language_tag
+from nmt.untrusted import read_object
 from nmt.words import count_words
 
 
@@ -130,7 +130,7 @@ class Prepared:
     @cached_property
     def report(self) -> dict[str, Any]:
         """What was read, dropped and found."""
-        return json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
+        return read_object(self.folder / "report.json")
 
     @cached_property
     def tokenizers(self) -> Tokenizers:

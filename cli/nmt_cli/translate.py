@@ -229,6 +229,7 @@ def _job(given: Mapping[str, Any], file: Path) -> str:
     """What decides on the output: the options, the weights and the files that are read as they are now."""
     from nmt.checkpoint import MANIFEST, locate
     from nmt.errors import DataError
+    from nmt.untrusted import read_object
 
     try:
         states = [path.stat() for path in (file, given["prefix"], given["shortlist"]) if path is not None]
@@ -238,7 +239,7 @@ def _job(given: Mapping[str, Any], file: Path) -> str:
         (name, str(value)) for name, value in given.items() if name not in ("output", "workers", "verify")
     )
     models = (given["model"], *(given["ensemble"] or ()))
-    weights = [(locate(path, given["latest"]) / MANIFEST).read_bytes() for path in models]
+    weights = [json.dumps(read_object(locate(path, given["latest"]) / MANIFEST)).encode() for path in models]
     return job_of(settings, weights, [(state.st_size, state.st_mtime_ns) for state in states])
 
 

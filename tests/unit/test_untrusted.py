@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors.torch import save
 
 from command import run
 from nmt import checkpoint as store
-from nmt.errors import CheckpointError, NmtError
+from nmt.errors import CheckpointError, DataError, NmtError
 from nmt.files import file_sha256
 from nmt.prepared import Prepared
 from nmt.run_folder import RunFolder
@@ -237,3 +238,39 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
     assert read_regular(tmp_path / "file", 5) == b"12345"
     with pytest.raises(OSError, match="more than 4 bytes"):
         read_regular(tmp_path / "file", 4)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "empty", "nested", "pipe", "device", "folder", "gone"])
+def test_a_harmed_corpus_is_refused_or_read(prepared: Prepared, tmp_path: Path, harm: str) -> None:
+    """Arrow files, tokenizers and the report of a prepared folder."""
+    for name in ("train.arrow", "joint.spm", "report.json"):
+        copy = shutil.copytree(prepared.folder, tmp_path / name)
+        HARMS[harm](copy / name)
+
+        def read(copy: Path = copy) -> object:
+            found = Prepared(copy)
+            return found.report, found.tokenizers, found.train
+
+        assert _refused_or_read(read), name
+
+
+def test_an_arrow_file_of_another_shape_is_refused(tmp_path: Path) -> None:
+    """Other columns, other types, sentences that lie outside of the file."""
+    import pyarrow as pa
+
+    from nmt.dataset import read_corpus
+
+    whole = pa.array([[1, 2]], pa.large_list(pa.uint32()))
+    sides: list[dict[str, Any]] = [
+        {"source": pa.array([1])},
+        {"source": pa.array([[1]]), "target": pa.array([["x"]])},
+        {"source": whole, "target": whole},
+    ]
+    for columns in sides:
+        batch = pa.record_batch(list(columns.values()), names=list(columns))
+        with pa.OSFile(str(tmp_path / "file"), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        data = (tmp_path / "file").read_bytes()
+        (tmp_path / "file").write_bytes(data.replace(struct.pack("<qq", 0, 2), struct.pack("<qq", 0, 90)))
+        with pytest.raises(DataError, match="not an encoded corpus"):
+            read_corpus(tmp_path / "file")
