@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.dataset import EncodedCorpus, Ints, Ragged
+from nmt.device import draws
 from nmt.tokenizer import BOS, EOS, PAD
 
 _BUCKET_GROWTH = 1.1
@@ -94,7 +95,7 @@ def plan_epoch(corpus: EncodedCorpus, rows: Ints, tokens: int, seed: int, epoch:
     shuffle that breaks ties anew each epoch; then the batches are shuffled. A batch holds at most `tokens` target tokens,
     EOS counted, and at least one sentence.
     """
-    generator = np.random.default_rng((seed, epoch))
+    generator = draws(seed, epoch)
     rows = generator.permutation(rows)
     source, target = corpus.source.lengths[rows], corpus.target.lengths[rows] + 1
     bucket = np.floor(np.log(target) / np.log(_BUCKET_GROWTH)).astype(np.int64)

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from nmt.cpu import cpu_facts, has_fast_bf16, hold_libraries, instructions
@@ -117,6 +118,16 @@ def set_threads() -> None:
     """One thread per core that this process may use, unless OMP_NUM_THREADS says how many."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(usable_cores())
+
+
+def seed_all(seed: int) -> None:
+    """Seeds torch's generators with any integer."""
+    torch.manual_seed(seed % 2**64)
+
+
+def draws(seed: int, *numbers: int) -> np.random.Generator:
+    """A generator of numpy whose draws depend on a seed, which may be any integer, and on some numbers from 0 on."""
+    return np.random.default_rng((seed % 2**128, *numbers))
 
 
 def seed_update(seed: int, update: int, rank: int = 0) -> None:

@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator
+import tempfile
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from nmt.errors import NmtError
 from nmt.owners import beating, lock, new_token, seized
 
 _LITTER = ".tmp-"
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+NAME_A_HOME = "set NMT_HOME to a folder that can be written"
 
 
 def fingerprint(value: Any) -> str:
@@ -31,11 +35,18 @@ def file_sha256(path: Path) -> str:
 
 
 def home_folder() -> Path:
-    """Where prepared corpora and what else is made once are kept: NMT_HOME, or the user's cache folder."""
-    if value := os.environ.get("NMT_HOME"):
-        return Path(value).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "nmt"
+    """Where prepared corpora and what else is made once are kept: NMT_HOME, or the user's cache folder.
+
+    Raises:
+        NmtError: the user has no home, as in some containers, and none is named.
+    """
+    value, cache = os.environ.get("NMT_HOME"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if value:
+            return Path(value).expanduser()
+        return (Path(cache) if cache else Path.home() / ".cache") / "nmt"
+    except RuntimeError:
+        raise NmtError(f"no home folder is known here; {NAME_A_HOME}") from None
 
 
 @contextmanager
@@ -116,7 +127,10 @@ def _make_file(path: Path) -> int:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON-like value, indented, as `atomic_write` does."""
-    atomic_write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    atomic_write(
+        path, text.encode(errors="backslashreplace")
+    )  # a name may hold other bytes: \\udcff means that in JSON too
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -157,9 +171,65 @@ def destination(path: Path) -> Path:
         raise NmtError(f"{path}: is a folder; a file is to be written")
     if path.exists() and not path.is_file():
         return path
-    path = path.resolve()
+    path = _resolved(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
+    """Makes sure that a file or folder can be written at a path, before the work whose result it is to hold.
+
+    Nothing is left behind, and no folder is made.
+
+    Args:
+        path: where the result will lie.
+        folder: whether it is a folder.
+        hint: what to do if it cannot.
+
+    Raises:
+        NmtError: it cannot be written, and why.
+    """
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        if path.is_dir() and not folder:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        place = _resolved(path)
+        with tempfile.TemporaryFile(dir=place if place.is_dir() else _nearest(place.parent), prefix=_LITTER) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise NmtError(f"{path}: cannot be written ({error.strerror}){hint and f'; {hint}'}") from None
+
+
+def refuse_overwriting(output: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuses an output that is one of the files that the work reads.
+
+    Raises:
+        NmtError: it is.
+    """
+    for path in inputs:
+        if path and output.is_file() and path.exists() and output.samefile(path):
+            raise NmtError(f"{output}: is read by this command, so it cannot be its output; name another file")
+
+
+def explain(error: OSError) -> str:
+    """One line about what the operating system has refused, naming the file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.errno in _FULL:
+        reason = f"no room to write ({reason})"
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    return ": ".join([*names[:1], reason])
+
+
+def _resolved(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # `Path.resolve` raises at links that go round in circles
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
 def clear_litter(folder: Path) -> None:
@@ -175,17 +245,19 @@ def clear_litter(folder: Path) -> None:
 
 @contextmanager
 def explain_full_disk(path: Path) -> Generator[None]:
-    """Turns a full disk into one line that says how much room is left."""
+    """Turns a full disk into one line that says how much room is left; what names a draft names the file it was to be."""
     try:
         yield
     except Exception as error:
         # safetensors reports the operating system's error in its text only.
         number = getattr(error, "errno", None)
-        if number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "os error 28" in str(error).lower():
-            free = shutil.disk_usage(path.parent).free
+        if number in _FULL or "os error 28" in str(error).lower():
+            free = shutil.disk_usage(_nearest(path.parent)).free
             raise NmtError(
                 f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact"
             ) from None
+        if isinstance(error, OSError) and isinstance(error.filename, str) and _LITTER in error.filename:
+            raise NmtError(f"{path}: {explain(OSError(error.errno, error.strerror))}") from None
         raise
 
 

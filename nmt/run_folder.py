@@ -11,14 +11,17 @@ from typing import Any
 
 from nmt import checkpoint as store
 from nmt.config import Recipe
-from nmt.errors import CheckpointError, ConfigError
-from nmt.files import atomic_write, clear_litter, fingerprint
+from nmt.errors import CheckpointError, ConfigError, NmtError
+from nmt.files import atomic_write, clear_litter, explain_full_disk, fingerprint
 from nmt.prepared import Tokenizers
-from nmt.recipes import recipe_to_toml
+from nmt.recipes import load_recipe, recipe_to_toml
 from nmt.untrusted import open_regular, parse_object, read_regular
 
 Entry = dict[str, Any]
 _LONGEST_LOG = 2**28  # bytes
+
+RECIPE = "recipe.toml"
+_NAMES = (RECIPE, "log.jsonl", "joint.spm", "source.spm", "target.spm", "checkpoints", "model")
 
 # Changing these between two starts of a run changes nothing that was learnt so far.
 _HARMLESS = (
@@ -40,6 +43,31 @@ class RunFolder:
     def create(self) -> None:
         """Makes the folder if it is not there."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+
+    def check_owner(self) -> None:
+        """Refuses a folder in which files of the user's bear the names of ours: they would be lost.
+
+        Raises:
+            ConfigError: naming the file.
+        """
+        begun = _is_ours(self.path / RECIPE) or len(self.entries()) > 0
+        taken = [] if begun else [name for name in _NAMES if _holds_something(self.path / name)]
+        if taken:
+            raise ConfigError(
+                f"{self.path / taken[0]} is there, but no run of nmt: training would replace it; "
+                f"use another --run folder, such as {self.path / 'run'}"
+            )
+
+    def check_there(self) -> None:
+        """Refuses to go on where somebody has removed the folder: what is written from now on would be no whole run.
+
+        Raises:
+            NmtError: it is gone.
+        """
+        if not self.checkpoints.is_dir():
+            raise NmtError(
+                f"{self.path} is gone: its folder or its checkpoints were removed while it was being trained"
+            )
 
     def check_recipe(self, recipe: Recipe) -> None:
         """Refuses to go on with a recipe that would have learnt otherwise.
@@ -71,7 +99,7 @@ class RunFolder:
                 raise CheckpointError(f"{path}: {error.strerror}") from None
         clear_litter(self.checkpoints)
         clear_litter(self.path)
-        atomic_write(self.path / "recipe.toml", recipe_to_toml(recipe, self.path).encode())
+        atomic_write(self.path / RECIPE, recipe_to_toml(recipe, self.path).encode())
         tokenizers.save(self.path)
 
     def drop_damaged(self, report: Callable[[Entry], None]) -> None:
@@ -85,7 +113,8 @@ class RunFolder:
 
     def append(self, entry: Entry) -> None:
         """Adds a line to the log."""
-        with self.log.open("a", encoding="utf-8") as log:
+        self.check_there()
+        with explain_full_disk(self.log), self.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
 
     def entries(self) -> list[Entry]:
@@ -126,6 +155,18 @@ def _checked(entry: Entry) -> Entry:
 def identity(recipe: Recipe) -> str:
     """Fingerprint of all in a recipe that decides on what is learnt."""
     return fingerprint({key: value for key, value in _flat(recipe).items() if not key.startswith(_HARMLESS)})
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a recipe is as a training writes it: a start of it that was killed at once leaves nothing else."""
+    try:
+        return path.read_bytes() == recipe_to_toml(load_recipe(path), path.parent).encode()
+    except (OSError, ConfigError):
+        return False
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nmt.config import SamplingConfig, SearchConfig
+from nmt.device import draws
 from nmt.extensions import apply_rules
 from nmt.models.seq2seq import Seq2Seq, log_softmax
 from nmt.rules import Extension, Rule
@@ -90,9 +91,7 @@ def truncated(log_probabilities: Tensor, sampling: SamplingConfig) -> Tensor:
 
 def _uniform(seed: int, numbers: Sequence[int], count: int, longest: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Numbers in [0, 1), a row per sample; the first T of a row are the same for any T."""
-    rows = [
-        np.random.default_rng((seed, number, index)).random(longest) for number in numbers for index in range(count)
-    ]
+    rows = [draws(seed, number, index).random(longest) for number in numbers for index in range(count)]
     return np.stack(rows)
 
 

@@ -11,6 +11,7 @@ from nmt.batching import Batch, collate, plan_epoch, select
 from nmt.bpe_dropout import BpeDropout
 from nmt.config import DataConfig, Recipe
 from nmt.dataset import EncodedCorpus, Ints
+from nmt.device import draws
 from nmt.errors import DataError
 from nmt.flops import training_flops
 from nmt.prepared import Prepared
@@ -158,7 +159,7 @@ def mixed(rows: Ints, parts: list[int], data: DataConfig, seed: int, epoch: int)
     sizes = np.array([len(group) for group in groups])
     shares = weights * sizes ** (1 / data.temperature)
     counts = np.round(len(rows) * shares / shares.sum()).astype(int)
-    generator = np.random.default_rng((seed, epoch, len(parts)))
+    generator = draws(seed, epoch, len(parts))
     drawn: list[Ints] = []
     for group, count in zip(groups, counts, strict=True):
         passes, rest = divmod(int(count), max(len(group), 1))

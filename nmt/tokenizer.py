@@ -13,6 +13,7 @@ import sentencepiece
 
 from nmt.config import TokenizerConfig
 from nmt.errors import CheckpointError, DataError
+from nmt.files import atomic_write
 from nmt.untrusted import read_regular
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -91,7 +92,7 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Writes the `.spm` file."""
-        path.write_bytes(self.model)
+        atomic_write(path, self.model)
 
     @property
     def fingerprint(self) -> str:
@@ -179,4 +180,8 @@ class Tokenizer:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).rsplit("] ", 1)[-1].strip() or str(error)
+    """What SentencePiece says, in words that lead to a key of ours."""
+    if "sentences_.empty()" in str(error):
+        return "there is none; every line is empty"
+    said = str(error).rsplit("] ", 1)[-1].strip() or str(error)
+    return re.sub("Increase vocab_size or .*", "Raise it, or lower tokenizer.character_coverage.", said)

@@ -19,7 +19,7 @@ from nmt.averaging import mean_of_checkpoints
 from nmt.batching import Batch, padding_share
 from nmt.config import Recipe
 from nmt.dataset import Ints
-from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory
+from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory, seed_all
 from nmt.distributed import World, whole
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.fine_tuning import freeze, initialise
@@ -90,7 +90,7 @@ class Trainer:
         self.world = world or World(device)
         self.tokenizers = prepared.tokenizers
         check_training(recipe, self.tokenizers.sizes, device, self.world.size if recipe.training.shard else 1)
-        torch.manual_seed(recipe.seed)
+        seed_all(recipe.seed)
         self.model = build_model(recipe.model, *self.tokenizers.sizes)
         self.model.recompute = self.config.recompute
         if self.config.initialise and not store.checkpoints(self.folder):
@@ -364,6 +364,7 @@ class Trainer:
             "recipe": identity(self.recipe),
             "validated": validated,
         }
+        self.run_folder.check_there()
         if self._claim:
             self._claim.check()
         store.save_checkpoint(self.folder, snapshot, state)

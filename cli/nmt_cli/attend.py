@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +63,7 @@ def attend(
     """Show what a model attends to: heat maps, word links, entropy, and alignment error rate against gold links."""
     from nmt.device import set_threads
     from nmt.errors import ConfigError
+    from nmt.files import check_output
     from nmt.translation import Options
     from nmt_cli.models import open_translator
 
@@ -71,6 +71,9 @@ def attend(
         raise ConfigError(f"--format must be blocks, pharaoh, json or entropy, got {output}")
     if gold is not None and pairs is None and target is None:
         raise ConfigError("--gold needs the sentences that were linked: --pairs FILE, or FILE and --target FILE")
+    if plot is not None:
+        plot.mkdir(parents=True, exist_ok=True)
+        check_output(plot, folder=True)
     set_threads()
     translator = open_translator(model, device, latest, {}, options=Options(target_language=to))
     lines = _read(file, target, pairs)
@@ -100,10 +103,23 @@ def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterato
             raise ConfigError("--target needs FILE, the sources")
         pair = TestSet.read("attend", file, target)
         yield from zip(pair.source, pair.target, strict=True)
-    elif file is not None:
-        yield from ((line, None) for line in read_lines(file))
     else:
-        yield from ((line.decode("utf-8", "replace").rstrip("\r\n"), None) for line in sys.stdin.buffer)
+        yield from ((line, None) for line in _lines(file))
+
+
+def _lines(file: Path | None) -> Iterator[str]:
+    """Lines of a file or of standard input, read as `nmt translate` reads them."""
+    from nmt.text import clean_line
+    from nmt_cli.streams import chunks, decode, reading
+
+    replaced = 0
+    with reading(file) as stream:
+        for chunk in chunks(stream):
+            texts, bad = decode(chunk)
+            replaced += bad
+            yield from map(clean_line, texts)
+    if replaced:
+        note(f"nmt: {replaced} lines held bytes that are not UTF-8; they were replaced")
 
 
 def _show(
@@ -120,8 +136,6 @@ def _show(
     from nmt.errors import DataError
     from nmt.report.heat_map import blocks, plot_attention
 
-    if plot is not None:
-        plot.mkdir(parents=True, exist_ok=True)
     for number, (source, target) in enumerate(lines, 1):
         if not source.split() or (target is not None and not target.split()):
             print_text("")  # as many lines or pictures as there were

@@ -31,10 +31,12 @@ def average(
     from nmt.averaging import mean_of_checkpoints
     from nmt.checkpoint import checkpoints, nearest_run, read_recipe, verify, write_bundle
     from nmt.errors import CheckpointError, ConfigError
+    from nmt.files import check_output
     from nmt.prepared import Tokenizers
 
     if output.exists():
         raise ConfigError(f"{output} is there already; name a new folder")
+    check_output(output, folder=True)
     found = checkpoints(run / "checkpoints")
     if not found:
         raise CheckpointError(

@@ -83,15 +83,18 @@ def train(
     """Training: our update in fp32 and bf16, against torch's own modules as most people use them, on the same batches."""
     from nmt.bench.training import CONTENDERS, Work, bench_training, profile_training
     from nmt.device import choose_device
+    from nmt.files import atomic_write, check_output
     from nmt.recipes import load_recipe
     from nmt_data.prepare import prepare
 
+    if profile:
+        check_output(profile)
     settings = load_recipe(recipe, overrides or ())
     work = Work(settings, prepare(settings, say=note), str(choose_device(device)), threads, updates)
     # There is no convolutional model in torch to be compared with.
     rows = bench_training(work, CONTENDERS[:2] if settings.model.kind == "convolution" else CONTENDERS, rounds)
     if profile:
-        profile.write_text(profile_training(work), encoding="utf-8")
+        atomic_write(profile, profile_training(work).encode())
     if as_json:
         for row in rows:
             print_text(json.dumps(row))

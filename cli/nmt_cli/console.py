@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from nmt_cli.standard import silence
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
@@ -27,8 +29,11 @@ def print_text(text: str = "", err: bool = False) -> None:
 
 
 def note(text: str) -> None:
-    """A line on stderr."""
-    print_text(text, err=True)
+    """A line on stderr; where that cannot be written, the work goes on without its notes."""
+    try:
+        print_text(text, err=True)
+    except OSError:
+        silence(2)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -41,6 +41,7 @@ def export(
     from nmt.errors import ConfigError
     from nmt.export.ctranslate2 import compare_engines, export_ctranslate2
     from nmt.export.huggingface import compare_with_marian, export_huggingface
+    from nmt.files import check_output
 
     if to not in ("ctranslate2", "huggingface"):
         raise ConfigError(f"--to must be ctranslate2 or huggingface, got {to}")
@@ -48,6 +49,7 @@ def export(
         raise ConfigError("--quantization is for --to ctranslate2")
     if output.exists():
         raise ConfigError(f"{output}: is there already; name a new folder")
+    check_output(output, folder=True)
     loaded = load_model(model, latest)
     if verify:
         lines = _lines(loaded, verify, text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -34,19 +34,54 @@ from nmt_cli import (
     translate,
     tune,
 )
-from nmt_cli.console import print_text
+from nmt_cli.console import note, print_text
 from nmt_cli.help import Verbs, add_examples
+from nmt_cli.standard import binary_output, flush_output, prepare_streams
+
+_MAKE_FILES = (
+    "average",
+    "export",
+    "prepare",
+    "report",
+    "reproduce",
+    "shortlist",
+    "study",
+    "tokenizer",
+    "train",
+    "translate",
+)
+"""What these print beside the files that they make can be done without; `tokenizer` and `translate` look for themselves."""
 
 
 class _Group(Verbs):
-    """Prints an NmtError as one line on stderr and exits with 1, or the code the error names."""
+    """Prints what is the user's to mend as one line on stderr and exits with 1, or the code the error names."""
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
-        """Begins as every command does, also one of a child."""
+        """Begins and ends as every command does."""
         from nmt.running import follow_parent
 
+        before, threading.excepthook = threading.excepthook, _explain_in_thread
+        prepare_streams()
         follow_parent()
-        return super().main(*arguments, **keywords)
+        try:
+            return super().main(*arguments, **keywords)
+        except BrokenPipeError:  # the reader went away (`| head -1`): a quiet end
+            sys.exit(1)
+        except OSError as error:
+            from nmt.files import explain
+
+            note(f"nmt: {explain(error)}")
+            sys.exit(1)
+        finally:
+            flush_output()
+            threading.excepthook = before
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb; one that only prints is refused where nothing can be printed."""
+        found = super().resolve_command(ctx, args)
+        if found[0] not in _MAKE_FILES:
+            binary_output()
+        return found
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with _visible_usage_errors():
@@ -58,12 +93,18 @@ class _Group(Verbs):
                 return super().invoke(ctx)
         except NmtError as error:
             for line in str(error).split("\n"):
-                print_text(f"nmt: {line}", err=True)
+                note(f"nmt: {line}")
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
-        except BrokenPipeError:
-            # The reader went away (`| head -1`): a quiet end. Nothing may be flushed to it at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
+
+
+def _explain_in_thread(found: threading.ExceptHookArgs) -> None:
+    """A line for what the operating system refused a thread, such as TensorBoard's; the main one is told when it asks."""
+    from nmt.files import explain
+
+    if isinstance(found.exc_value, OSError):
+        note(f"nmt: {explain(found.exc_value)}")
+    else:
+        threading.__excepthook__(found)
 
 
 @contextmanager

@@ -27,13 +27,14 @@ def report(
 ) -> None:
     """Write one self-contained HTML page: scores, curves, BLEU by length, translations, attention, data, provenance."""
     from nmt.device import set_threads
-    from nmt.files import atomic_write
+    from nmt.files import atomic_write, check_output
     from nmt.report.material import gather
     from nmt.report.page import render
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets, names_apart
     from nmt_data.prepare import prepare
 
+    check_output(output)
     set_threads()
     translators = [open_translator(run, device, False, {}) for run in runs]
     _check(runs, translators)

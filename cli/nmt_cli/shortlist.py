@@ -20,9 +20,11 @@ def shortlist(
 ) -> None:
     """Make a vocabulary shortlist from a model's training corpus, for `nmt translate --shortlist`: faster search on CPU."""
     from nmt.checkpoint import load_model
+    from nmt.files import check_output
     from nmt.shortlist import Shortlist
     from nmt_data.prepare import prepare
 
+    check_output(output)
     loaded = load_model(model, latest)
     prepared = prepare(loaded.recipe, say=note)
     sizes = loaded.tokenizers.source.vocabulary_size, loaded.tokenizers.target.vocabulary_size

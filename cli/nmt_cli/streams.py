@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import IO, Any
 
 from nmt_cli.console import clock, note
+from nmt_cli.standard import binary_input, binary_output
 
 WINDOW = 2048
 _PATIENCE = 0.05
@@ -30,7 +31,7 @@ def reading(file: Path | None) -> Generator[IO[bytes]]:
     from nmt.text import open_text
 
     if file is None or str(file) == "-":
-        yield sys.stdin.buffer
+        yield binary_input()
         return
     with open_text(file) as stream:
         yield stream
@@ -86,7 +87,7 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
         job: names model, settings and input; None if the input cannot be read again.
     """
     if output is None:
-        yield Sink(sys.stdout.buffer, None, "", 0)
+        yield Sink(binary_output(), None, "", 0)
         return
     from nmt.files import destination, explain_full_disk
 

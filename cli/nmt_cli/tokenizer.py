@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nmt_cli.console import note
+from nmt_cli.standard import binary_input, binary_output
 
 app = typer.Typer(no_args_is_help=True, help="Train a tokenizer, and turn text into tokens and back.")
 
@@ -26,11 +26,14 @@ def train(
     byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Spell unknown characters as bytes.")] = False,
 ) -> None:
     """Train a tokenizer on text files."""
+    from nmt.files import check_output, refuse_overwriting
     from nmt.recipes import parse_tokenizer
     from nmt.text import read_lines
     from nmt.tokenizer import Tokenizer
 
     config = parse_tokenizer({"kind": kind, "vocabulary": vocabulary, "byte_fallback": byte_fallback})
+    refuse_overwriting(output, files)
+    check_output(output)
     tokenizer = Tokenizer.train((line for file in files for line in read_lines(file)), config)
     tokenizer.save(output)
     note(f"{output}: {tokenizer.vocabulary_size} tokens")
@@ -78,12 +81,13 @@ def _chunks() -> Iterator[list[str]]:
     from nmt.text import decode_strict, split_lines
 
     lines = (
-        decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(sys.stdin.buffer), 1)
+        decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(binary_input()), 1)
     )
     while chunk := list(islice(lines, 1000)):
         yield chunk
 
 
 def _write(lines: list[str]) -> None:
-    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
-    sys.stdout.buffer.flush()
+    output = binary_output()
+    output.write("".join(f"{line}\n" for line in lines).encode())
+    output.flush()

@@ -42,14 +42,18 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     """Prepares and trains to the end; returns whether this process leads those that torchrun has started, if it has."""
     from nmt.device import choose_device, set_threads
     from nmt.distributed import joined
+    from nmt.files import check_output
     from nmt.memory import check_least
     from nmt.metrics import check_tokenization
     from nmt.report.tensorboard import TensorBoardLog
+    from nmt.run_folder import RunFolder
     from nmt.trainer import Trainer
     from nmt_cli.testsets import say_normalisation, say_tokenization
     from nmt_data.cards import load_card
     from nmt_data.prepare import prepare
 
+    RunFolder(folder).check_owner()
+    check_output(folder, folder=True)
     place = choose_device(device)
     set_threads()
     check_least(settings, place)

@@ -15,6 +15,7 @@ from nmt_cli import decoding as options
 from nmt_cli.console import note
 from nmt_cli.models import open_translator
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, LatestOption, ModelArgument, ToOption
+from nmt_cli.standard import binary_output
 from nmt_cli.streams import WINDOW, Meter, Sink, chunks, decode, job_of, reading, writing
 from nmt_cli.workers import Task, translated
 
@@ -76,7 +77,13 @@ def translate(
     """Translate text, line by line."""
     given = dict(locals())  # not the record that Typer keeps of the options: in older releases its paths are text
     from nmt.device import set_threads
+    from nmt.files import check_output, refuse_overwriting
 
+    if output:
+        refuse_overwriting(output, (file, prefix, shortlist))
+        check_output(output)
+    else:
+        binary_output()
     set_threads()
     translator = open_from(given)
     job = _job(given, file) if file and file.is_file() else None  # a pipe cannot be read again

@@ -16,7 +16,16 @@ from nmt.batching import select
 from nmt.config import CorpusConfig, DataConfig, Recipe, Tokenization
 from nmt.dataset import read_corpus, write_corpus
 from nmt.errors import DataError
-from nmt.files import atomic_folder, clear_litter, file_sha256, fingerprint, home_folder, write_json
+from nmt.files import (
+    NAME_A_HOME,
+    atomic_folder,
+    check_output,
+    clear_litter,
+    file_sha256,
+    fingerprint,
+    home_folder,
+    write_json,
+)
 from nmt.manifest import broken, write_manifest
 from nmt.prepared import Prepared, TestSet, Tokenizers
 from nmt.text import clean_line
@@ -63,6 +72,7 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
         return _checked(Prepared(folder), recipe, say)
     if folder.exists():
         say(f"{folder} is damaged ({reason}); it is made again")
+    check_output(folder, folder=True, hint=NAME_A_HOME)
     start = perf_counter()
     clear_litter(folder.parent)
     say("reading " + ", ".join(f"{part.card.name} {part.direction}" for part in parts))
