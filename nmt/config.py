@@ -446,7 +446,7 @@ class Recipe(Section):
         )
         if not (isinstance(model, dict) and isinstance(training, dict)):
             return values
-        defaults = FAMILY_TRAINING.get(model.get("kind", ""), {})
+        defaults = FAMILY_TRAINING.get(str(model.get("kind")), {})
         return {**values, "training": {**defaults, **training}}
 
     @model_validator(mode="after")

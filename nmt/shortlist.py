@@ -73,6 +73,7 @@ class Shortlist:
             )  # over the source words of a target word
             counts = np.bincount(place, share, len(keys))
             probability = counts / np.bincount(keys // sizes[1], counts, sizes[0])[keys // sizes[1]]
+        each = min(each, sizes[1])
         order = np.lexsort((-probability, keys // sizes[1]))
         owners = (keys // sizes[1])[order]
         rank = np.arange(len(owners)) - np.searchsorted(owners, owners)

@@ -64,7 +64,7 @@ class Tokenizer:
                 max_sentence_length=16_384,
                 minloglevel=2,
             )
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise DataError(
                 f"tokenizer.vocabulary = {config.vocabulary} does not fit this text: {_reason(error)}"
             ) from None

@@ -30,11 +30,14 @@ def show(
     overrides: SetOption = None,
 ) -> None:
     """Print the sentence pairs of one update: row, source and target as the model saw them."""
+    from nmt.errors import ConfigError
     from nmt.recipes import load_recipe
     from nmt.stream import BatchStream, Place
     from nmt_data.prepare import prepare
 
     settings = load_recipe(recipe, overrides or ())
+    if step > (updates := settings.training.updates):
+        raise ConfigError(f"--step {step}: the recipe makes {updates} updates; for more, --set training.updates={step}")
     prepared = prepare(settings, say=note)
     with closing(BatchStream(settings, prepared)) as stream:
         place, wanted = Place(), []

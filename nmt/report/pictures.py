@@ -16,6 +16,8 @@ from nmt.text import visible_line
 
 _NEED_MORE = {"pgf", "raw", "rgba"}  # LaTeX, or a program that is told the size
 
+_LARGEST = 16_000  # pixels of a side; the attention of a thousand words would need 10 GB of memory
+
 
 def picture_format(path: Path) -> str:
     """The format that a file's suffix chooses.
@@ -35,7 +37,8 @@ def picture_format(path: Path) -> str:
 def save_picture(figure: Figure, path: Path) -> None:
     """Writes a figure in the format of the file's suffix, whole or not at all."""
     stream = io.BytesIO()
-    figure.savefig(stream, format=picture_format(path), dpi=150)
+    fitting = _LARGEST / float(max(figure.get_size_inches()))
+    figure.savefig(stream, format=picture_format(path), dpi=min(150, fitting))
     atomic_write(path, stream.getvalue())
 
 

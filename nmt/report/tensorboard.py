@@ -9,7 +9,10 @@ from typing import Any
 
 
 class TensorBoardLog:
-    """Writes each figure of each log entry; does nothing without TensorBoard (`pip install 'nmt[tensorboard]'`)."""
+    """Writes each figure of each log entry; does nothing without TensorBoard (`pip install 'nmt[tensorboard]'`).
+
+    Nor does it where the name of the folder is not UTF-8, which TensorBoard wants.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -17,7 +20,7 @@ class TensorBoardLog:
 
     def report(self, entry: dict[str, Any]) -> None:
         """Adds one log entry. What an earlier start wrote beyond its checkpoint is superseded."""
-        if find_spec("tensorboard") is None:
+        if find_spec("tensorboard") is None or not _is_utf8(self._folder):
             return
         if entry["kind"] == "start":
             with warnings.catch_warnings():
@@ -34,3 +37,11 @@ class TensorBoardLog:
         """Writes what is still in memory."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
