@@ -62,18 +62,10 @@ def attend(
 ) -> None:
     """Show what a model attends to: heat maps, word links, entropy, and alignment error rate against gold links."""
     from nmt.device import set_threads
-    from nmt.errors import ConfigError
-    from nmt.files import check_output
     from nmt.translation import Options
     from nmt_cli.models import open_translator
 
-    if output not in ("blocks", "pharaoh", "json", "entropy"):
-        raise ConfigError(f"--format must be blocks, pharaoh, json or entropy, got {output}")
-    if gold is not None and pairs is None and target is None:
-        raise ConfigError("--gold needs the sentences that were linked: --pairs FILE, or FILE and --target FILE")
-    if plot is not None:
-        plot.mkdir(parents=True, exist_ok=True)
-        check_output(plot, folder=True)
+    _check(output, plot, gold is not None and pairs is None and target is None)
     set_threads()
     translator = open_translator(model, device, latest, {}, options=Options(target_language=to))
     lines = _read(file, target, pairs)
@@ -82,6 +74,20 @@ def attend(
         _print_error_rates(translator, other, list(lines), gold, layer, head, output == "json")
         return
     _show(translator, lines, output, plot, layer, head, shifted)
+
+
+def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
+    """Refuses what cannot be done before the model is read."""
+    from nmt.errors import ConfigError
+    from nmt.files import check_output
+
+    if output not in ("blocks", "pharaoh", "json", "entropy"):
+        raise ConfigError(f"--format must be blocks, pharaoh, json or entropy, got {output}")
+    if bare_gold:
+        raise ConfigError("--gold needs the sentences that were linked: --pairs FILE, or FILE and --target FILE")
+    if plot is not None:
+        plot.mkdir(parents=True, exist_ok=True)
+        check_output(plot, folder=True)
 
 
 def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterator[Pair]:

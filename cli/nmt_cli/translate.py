@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -77,13 +77,8 @@ def translate(
     """Translate text, line by line."""
     given = dict(locals())  # not the record that Typer keeps of the options: in older releases its paths are text
     from nmt.device import set_threads
-    from nmt.files import check_output, refuse_overwriting
 
-    if output:
-        refuse_overwriting(output, (file, prefix, shortlist))
-        check_output(output)
-    else:
-        binary_output()
+    _check_output(output, (file, prefix, shortlist))
     set_threads()
     translator = open_from(given)
     job = _job(given, file) if file and file.is_file() else None  # a pipe cannot be read again
@@ -92,6 +87,17 @@ def translate(
         report = _translate(translator, given, source, sink, verification)
     for line in (*report.summary(), *verification.summary(given)):
         note(f"nmt: {line}")
+
+
+def _check_output(output: Path | None, inputs: Sequence[Path | None]) -> None:
+    """Refuses, before the model is read, what cannot be written or what the output would overwrite."""
+    from nmt.files import check_output, refuse_overwriting
+
+    if output:
+        refuse_overwriting(output, inputs)
+        check_output(output)
+    else:
+        binary_output()
 
 
 class Verification:

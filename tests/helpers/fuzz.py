@@ -15,7 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,50 +29,13 @@ from nmt.recipes import option_names, recipe_to_toml
 from nmt_cli.main import app
 from tiny import LETTERS, make_recipe
 
-_NUMBERS = ["-1", "0", "1", "2", "7", "1000000007", "18446744073709551616", "-9223372036854775809"]
-_NUMBERS += ["0.5", "-0.0", "1e308", "1e-320", "nan", "inf", "-inf", "1e3", "x"]
-_WORDS = ["x", "en", "de", "bleu", "json", "int8", "cpu", "-", "--", "%s", "{}", "[bold]", "..", "~nobody/x", "", " "]
-_WORDS += ["\t", "é狗", "\udcff", "a" * 5000, "x\ny", "\x1b[31m", "\u2028", "\ufeff", "1=2", "a.b.c=1", "=", "/"]
-_PATHS = [
-    "text",
-    "target",
-    "empty",
-    "bytes",
-    "nothing",
-    "folder",
-    "run",
-    "run/model",
-    "x.spm",
-    "recipe.toml",
-    "card.toml",
-]
-_PATHS += [
-    "run/log.jsonl",
-    "text/below",
-    "/dev/null",
-    "/proc/self/mem",
-    "",
-    "n" * 300,
-    "new/folder/file",
-    "circle",
-    ".",
-]
-_PATHS += ["\udcff", "\udcff/x"]
-_VALUES = [
-    "true",
-    "[]",
-    '""',
-    '"x"',
-    "{}",
-    "[1, 2]",
-    '["*", "x"]',
-    '"\\u0000"',
-    '"auto"',
-    "1979-05-27",
-    "'a/b'",
-    *_NUMBERS,
-]
-_SOUND = ["true", "1", "2", "8", "0.1", "0.5", "'identity'", "'all'", "'none'", "'dot'", "'lstm'", "'chrf'", "'muon'"]
+_NUMBERS = "-1 0 1 2 7 1000000007 18446744073709551616 -9223372036854775809 0.5 -0.0 1e308 1e-320 nan inf -inf 1e3 x"
+_WORDS = "x en de bleu json int8 cpu - -- %s {} [bold] .. ~nobody/x 1=2 a.b.c=1 = / é狗 \udcff \x1b[31m \ufeff \u2060"
+_PATHS = """text target empty bytes nothing folder run run/model x.spm recipe.toml card.toml run/log.jsonl text/below
+/dev/null /proc/self/mem new/folder/file circle . \udcff \udcff/x"""
+_VALUES = """true [] "" "x" {} [1,2] ["*","x"] "\\u0000" "auto" 1979-05-27 'a/b'"""
+_SOUND = "true 1 2 8 0.1 0.5 'identity' 'all' 'none' 'dot' 'lstm' 'chrf' 'muon'"
+_ODD = ["", " ", "\t", "a" * 5000, "x\ny", "\u2028"]
 _TAMED = {
     "--beam",
     "--n-best",
@@ -84,8 +47,9 @@ _TAMED = {
     "--budget",
 }
 """Options whose size is a matter of memory or time: they are drawn small."""
-_SLOW = {"study", "bench", "reproduce", "report"}  # each starts trainings or processes of its own
-_SECONDS = 60
+_NEVER = {"study", "bench", "reproduce", "report"}  # each starts trainings or processes of its own
+_SLOW = {"train", "prepare", "evaluate", "compare", "tune-decoding", "shortlist", "data"}
+_SECONDS = 60  # of computing
 
 
 @dataclass(frozen=True)
@@ -107,9 +71,9 @@ class _TooLongError(BaseException):
 
 
 def fuzz(runs: int, trained: Path, folder: Path, seed: int = 1, slow: bool = True) -> Iterator[Fault]:
-    """The faults of so many commands, which work in a folder of their own; `slow`: trainings are among them."""
+    """The faults of so many commands, which work in a folder of their own; `slow`: with verbs that take their time."""
     generator = random.Random(seed)
-    verbs = [verb for verb in _verbs() if slow or verb[0] not in (["train"], ["prepare"])]
+    verbs = [verb for verb in _verbs() if slow or verb[0][0] not in _SLOW]
     verbs += [verb for verb in verbs if verb[0][0] in ("train", "translate", "evaluate", "attend")] * 2
     for number in range(runs):
         place = folder / str(number // 20)
@@ -146,7 +110,7 @@ def _furnish(place: Path, trained: Path) -> None:
 
 
 @contextmanager
-def _inside(place: Path) -> Iterator[None]:
+def _inside(place: Path) -> Generator[None]:
     before = Path.cwd()
     os.chdir(place)
     try:
@@ -159,7 +123,7 @@ def _verbs() -> list[tuple[list[str], Any]]:
     """Every verb, with its parameters as the command line has them."""
     found: list[tuple[list[str], Any]] = []
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        if name not in _SLOW:
+        if name not in _NEVER:
             inner = getattr(command, "commands", None)
             found += [([name, sub], part) for sub, part in inner.items()] if inner else [([name], command)]
     return found
@@ -188,7 +152,7 @@ def _arguments(generator: random.Random, parameter: Any) -> list[str]:
     count = 1 if parameter.nargs == 1 else generator.randint(1, 3)
     if not parameter.required and generator.random() < 0.4:
         return []
-    return [generator.choice(usual if generator.random() < 0.85 else _PATHS) for _ in range(count)]
+    return [generator.choice(usual if generator.random() < 0.85 else _PATHS.split()) for _ in range(count)]
 
 
 def _option(generator: random.Random, parameter: Any, hint: str) -> list[str]:
@@ -198,13 +162,15 @@ def _option(generator: random.Random, parameter: Any, hint: str) -> list[str]:
     if flag == "--set" and generator.random() < 0.9:
         key = generator.choice([*option_names(), "model.layers", "data.more", "x.y"])
         key = "model." + key.rpartition(".")[2] if key.startswith("model[") else key
-        return [flag, f"{key}={generator.choice(_VALUES if generator.random() < 0.6 else _SOUND)}"]
+        values = generator.choice([_VALUES, _NUMBERS, _SOUND, _SOUND])
+        return [flag, f"{key}={generator.choice(values.split())}"]
     if flag in _TAMED:
         return [flag, str(generator.randint(-1, 4))]
     if "int" in hint or "float" in hint:
-        return [flag, generator.choice(_NUMBERS if generator.random() < 0.4 else ["0", "1", "2", "3"])]
+        return [flag, generator.choice(_NUMBERS.split() if generator.random() < 0.4 else ["0", "1", "2", "3"])]
+    words = [*_WORDS.split(), *_ODD]
     told = re.findall(r"[\w-]+", str(parameter.help))  # among which are the words that it takes
-    return [flag, generator.choice(_PATHS if "Path" in hint else told if generator.random() < 0.6 else _WORDS)]
+    return [flag, generator.choice(_PATHS.split() if "Path" in hint else told if generator.random() < 0.6 else words)]
 
 
 def _spoil(generator: random.Random) -> None:
@@ -216,7 +182,7 @@ def _spoil(generator: random.Random) -> None:
         row = generator.randrange(len(lines))
         match generator.randrange(4):
             case 0:
-                lines[row] = lines[row].partition(b"=")[0] + b"= " + generator.choice(_VALUES).encode()
+                lines[row] = lines[row].partition(b"=")[0] + b"= " + generator.choice(_VALUES.split()).encode()
             case 1:
                 lines[row : row + 1] = []
             case 2:
@@ -231,15 +197,15 @@ def _try(arguments: list[str]) -> Fault | None:
     def late(_: int, __: FrameType | None) -> None:
         raise _TooLongError
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(_SECONDS)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, _SECONDS)
     try:
         result = CliRunner().invoke(app, arguments, input=b"der Hund\n\nx\n")
     except _TooLongError:
         return Fault(arguments, traceback.format_exc() + "\ntoo long")
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
     if result.exception is None or isinstance(result.exception, SystemExit):
         return None if "Traceback" not in result.output else Fault(arguments, result.output)
     return Fault(arguments, "".join(traceback.format_exception(result.exception)))
