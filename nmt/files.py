@@ -194,8 +194,10 @@ def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             return
-        if path.is_dir() and not folder:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if folder and path.is_file():
+            raise NmtError(f"{path}: is a file; a folder is to be written")
+        if not folder and path.is_dir():
+            raise NmtError(f"{path}: is a folder; a file is to be written")
         place = _resolved(path)
         with tempfile.TemporaryFile(dir=place if place.is_dir() else _nearest(place.parent), prefix=_LITTER) as probe:
             probe.write(bytes(4096))
