@@ -80,9 +80,7 @@ def decode(
 def _chunks() -> Iterator[list[str]]:
     from nmt.text import decode_strict, split_lines
 
-    lines = (
-        decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(binary_input()), 1)
-    )
+    lines = (decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(binary_input()), 1))
     while chunk := list(islice(lines, 1000)):
         yield chunk
 
