@@ -76,10 +76,7 @@ def translate(
 ) -> None:
     """Translate text, line by line."""
     given = dict(locals())  # not the record that Typer keeps of the options: in older releases its paths are text
-    from nmt.device import set_threads
-
-    _check_output(output, (file, prefix, shortlist))
-    set_threads()
+    _begin(output, (file, prefix, shortlist))
     translator = open_from(given)
     job = _job(given, file) if file and file.is_file() else None  # a pipe cannot be read again
     with reading(file) as source, writing(output, job) as sink:
@@ -89,8 +86,9 @@ def translate(
         note(f"nmt: {line}")
 
 
-def _check_output(output: Path | None, inputs: Sequence[Path | None]) -> None:
-    """Refuses, before the model is read, what cannot be written or what the output would overwrite."""
+def _begin(output: Path | None, inputs: Sequence[Path | None]) -> None:
+    """Refuses, before the model is read, what cannot be written or what the output would overwrite; sets the threads."""
+    from nmt.device import set_threads
     from nmt.files import check_output, refuse_overwriting
 
     if output:
@@ -98,6 +96,7 @@ def _check_output(output: Path | None, inputs: Sequence[Path | None]) -> None:
         check_output(output)
     else:
         binary_output()
+    set_threads()
 
 
 class Verification:
