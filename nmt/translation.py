@@ -14,6 +14,7 @@ from nmt.config import SamplingConfig
 from nmt.constrained import Required
 from nmt.errors import TextError
 from nmt.mbr import Utility, expected_utilities
+from nmt.metrics import default_tokenization
 
 LongLines = Literal["cut", "split"]
 
@@ -210,9 +211,9 @@ def _sum(one: Translation, two: Translation) -> Translation:
     return Translation(text, total, one.score + two.score, one.tokens + two.tokens)
 
 
-def by_agreement(drawn: list[Translation], utility: Utility) -> list[Translation]:
+def by_agreement(drawn: list[Translation], utility: Utility, language: str) -> list[Translation]:
     """Draws without repetition, the one that agrees most with all first; its score is the expected utility."""
-    utilities = expected_utilities([item.text for item in drawn], utility)
+    utilities = expected_utilities([item.text for item in drawn], utility, default_tokenization(language))
     ranked = sorted(zip(drawn, utilities, strict=True), key=lambda pair: (-pair[1], -pair[0].log_probability))
     best = {item.text: dataclasses.replace(item, score=value) for item, value in reversed(ranked)}
     return list(best.values())[::-1]

@@ -22,6 +22,7 @@ from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
 from nmt.memory import check_search
+from nmt.metrics import check_tokenization, default_tokenization
 from nmt.models import Model
 from nmt.models.inference import ready_for_search
 from nmt.models.rows import searchable
@@ -98,6 +99,9 @@ class Translator:
         self._tags = tuple(map(language_tag, loaded.recipe.data.target_languages))
         self._tag = self._language_tag()
         self._bare = self.tokenizers.source.encode(self._tags) if self._tag else []  # tags of lines that say nothing
+        self._language = self.options.target_language or self.recipe.data.target
+        if self.options.mbr == "bleu":
+            check_tokenization(default_tokenization(self._language))
         self._rules = configured_rules(self.search)
         self._demands = Demands(self.tokenizers.target, lambda line: self._cleaned([line])[0], self.options.word_starts)
         self._forbidden = self._demands.forbidden(self.options.forbidden, self.device, self.report)
@@ -192,6 +196,7 @@ class Translator:
         parts: list[list[Translation]] = [[] for _ in ids]
         filled = [index for index, tokens in enumerate(ids) if tokens]
         lengths = [len(ids[index]) + 1 for index in filled]
+        mbr = self.options.mbr
         for places in search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size):
             rows = [filled[index] for index in places]
             fresh = [row == 0 or owners[row - 1] != owners[row] for row in rows]
@@ -201,11 +206,11 @@ class Translator:
                 [first + owners[row] for row in rows],
                 [required[owners[row]] if new else NOTHING for row, new in zip(rows, fresh, strict=True)],
             )
-            wanted = self.search.beam if self.options.mbr else count
+            wanted = self.search.beam if mbr else count
             hypotheses = self._allowed(batch, self.search_batch(batch, wanted), wanted)
             found = self._to_text(batch, hypotheses, [texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
-                parts[row] = by_agreement(translations, self.options.mbr)[:count] if self.options.mbr else translations
+                parts[row] = by_agreement(translations, mbr, self._language)[:count] if mbr else translations
         return joined(parts, owners, len(lines))
 
     def search_batch(self, batch: Batch, count: int, rule: Forbidden | None = None) -> list[list[Hypothesis]]:

@@ -14,6 +14,7 @@ from nmt_cli.options import BeamOption, DeviceOption
 from nmt_cli.outputs import check_file
 
 if TYPE_CHECKING:
+    from nmt.config import Recipe
     from nmt.evaluation import Evaluation
     from nmt.prepared import TestSet
     from nmt.significance import Difference, TestName
@@ -64,8 +65,7 @@ def compare(
         for name, path in _names(systems).items()
     }
     translators = {name: system for name, system in opened.items() if not isinstance(system, list)}
-    recipe = next(iter(translators.values())).recipe if translators else None
-    testsets = choose_testsets(recipe, testset or [], tokenize)
+    testsets = choose_testsets(_first_recipe(translators), testset or [], tokenize)
     if len(testsets) != 1 and len(translators) < len(opened):
         raise ConfigError(
             "files of translations belong to one test set: name it with --testset SOURCE:REFERENCE or NAME"
@@ -81,6 +81,16 @@ def compare(
         note(f"figures: {save}")
     _print_systems({labels[name]: translator for name, translator in translators.items()})
     _print_testsets(testsets, labelled, tests, test)
+
+
+def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
+    """That of the first model, whose corpus and case are those of all."""
+    recipes = [translator.recipe for translator in translators.values()]
+    if len({recipe.data.lowercase for recipe in recipes}) > 1:
+        note(
+            "warning: some systems lower-case text (data.lowercase) and some do not: all are scored as the first model is"
+        )
+    return recipes[0] if recipes else None
 
 
 def _check_outputs(plot: Path | None, save: Path | None) -> None:

@@ -68,7 +68,8 @@ def say_tokenization(testset: TestSet) -> None:
     from nmt.metrics import unsegmented
 
     if testset.tokenize not in ("13a", "none"):
-        note(f"{testset.name}: BLEU splits words by {testset.tokenize}")
+        alone = "; TER does not, and takes sentences for words" if unsegmented(testset.target[:_LOOKED_AT]) else ""
+        note(f"{testset.name}: BLEU splits words by {testset.tokenize}{alone}")
     elif unsegmented(testset.target[:_LOOKED_AT]):
         note(
             f"warning: {testset.name}: its references have no spaces, and BLEU by {testset.tokenize} takes sentences for "

@@ -108,7 +108,7 @@ def test_a_chinese_target_is_validated_by_words_of_chinese(tmp_path: Path) -> No
     (tmp_path / "recipe.toml").write_text(recipe_to_toml(recipe))
     done = run("train", tmp_path / "recipe.toml", "--run", tmp_path / "run", "--device", "cpu")
     assert done.exit_code == 0, done.stderr
-    assert "valid: BLEU splits words by zh" in done.stderr
+    assert "valid: BLEU splits words by zh; TER does not" in done.stderr
     assert "40% of the references of valid hold letters that the tokenizer rewrites (， ？)" in done.stderr
     (tmp_path / "hypothesis").write_text("".join(f"{line}\n" for line in CHINESE * 4), encoding="utf-8")
     shown = run("evaluate", tmp_path / "run", "-t", "test", "--hypothesis", tmp_path / "hypothesis", "--json")

@@ -25,6 +25,13 @@ def test_expected_utility_is_the_mean_over_all_draws() -> None:
     assert max(zip(expected_utilities(SAMPLES, "bleu"), SAMPLES, strict=True))[1] == "a dog runs"
 
 
+def test_bleu_of_draws_splits_words_as_the_language_needs() -> None:
+    """Chinese draws that share letters agree; by 13a each is one word, and no two do."""
+    draws = ["我们今天买书", "我们今天买花", "她要茶和面包"]
+    assert expected_utilities(draws, "bleu", "zh")[0] > expected_utilities(draws, "bleu", "zh")[2]
+    assert len(set(expected_utilities(draws, "bleu"))) == 1
+
+
 def test_translations_are_ranked_by_agreement(trained: Path) -> None:
     """Best first, none twice, the same for any batch; a single draw is itself."""
     loaded = load_model(trained)
