@@ -74,13 +74,15 @@ def compare(
     labels = _labels(list(opened))
     labelled = {labels[name]: found for name, found in results.items()}
     tests = _paired_tests(testsets, labelled, test)
-    if plot:
-        _plot(plot, testsets[-1].name, list(translators.values()), labelled)
-    if save:
-        write_json(save, _as_json(translators, results, tests))
-        note(f"figures: {save}")
-    _print_systems({labels[name]: translator for name, translator in translators.items()})
-    _print_testsets(testsets, labelled, tests, test)
+    try:
+        if plot:
+            _plot(plot, testsets[-1].name, list(translators.values()), labelled)
+        if save:
+            write_json(save, _as_json(translators, results, tests))
+            note(f"figures: {save}")
+    finally:  # what cannot be saved is shown all the same
+        _print_systems({labels[name]: translator for name, translator in translators.items()})
+        _print_testsets(testsets, labelled, tests, test)
 
 
 def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:

@@ -113,12 +113,18 @@ def evaluate(
             item.scores.append(comet_score(comet, item.testset.source, item.hypotheses, item.testset.target))
     for line in translator.report.summary():
         note(f"nmt: {line}")
-    if save:
-        save_results(save, translator.card, results)
+    try:
+        if save:
+            save_results(save, translator.card, results)
+    finally:  # what cannot be saved is shown all the same
+        _show(results, as_json)
+
+
+def _show(results: Sequence[Evaluation], as_json: bool) -> None:
     if as_json:
         print_text(json.dumps([result.as_dict() for result in results], indent=1))
-        return
-    print_scores(results)
+    else:
+        print_scores(results)
 
 
 def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evaluation]) -> None:

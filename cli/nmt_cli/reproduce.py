@@ -55,8 +55,10 @@ def reproduce(
     evaluations = [evaluate(translator, testset) for testset in choose_testsets(settings, [])]
     for line in translator.report.summary():
         note(f"nmt: {line}")
-    save_results(folder / "results", translator.card, evaluations)
-    print_scores(evaluations)
+    try:
+        save_results(folder / "results", translator.card, evaluations)
+    finally:  # what cannot be saved is shown all the same
+        print_scores(evaluations)
     verdicts = judge(expectations, evaluations)
     _print_verdicts(verdicts)
     note(f"translations and figures: {folder / 'results'}")

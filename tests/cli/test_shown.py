@@ -177,6 +177,16 @@ def test_results_that_cannot_be_written_are_refused_before_the_work(tmp_path: Pa
     assert (refused.exit_code, "cannot be written (" in refused.stderr) == (1, True)
 
 
+def test_what_cannot_be_saved_is_shown(tmp_path: Path) -> None:
+    """The disk fills after the work has begun; a device is one that always is full."""
+    for name in ("a", "ref"):
+        write_lines(tmp_path / name, ["the cat sat on the mat"])
+    done = run("compare", tmp_path / "a", "-t", f"{tmp_path / 'ref'}:{tmp_path / 'ref'}", "--save", "/dev/full")
+    assert done.exit_code == 1
+    assert "no room to write" in done.stderr
+    assert "100.0 [100.0, 100.0]" in done.stdout
+
+
 def test_a_full_disk_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
