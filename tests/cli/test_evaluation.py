@@ -70,6 +70,19 @@ def test_paired_tests_are_sacrebleus(files: dict[str, Path], tmp_path: Path, tes
     assert "two is better than one by most" in shown.stdout
 
 
+@pytest.mark.parametrize("test", ["bs", "ar"])
+def test_equal_systems_have_no_verdict(files: dict[str, Path], tmp_path: Path, test: str) -> None:
+    """Nor is one that differs in a line more than chance, which is said."""
+    lines = read_lines(files["one"])
+    write_lines(tmp_path / "same", lines)
+    write_lines(tmp_path / "almost", [*lines[:-1], "x"])
+    systems = (files["one"], tmp_path / "same", tmp_path / "almost")
+    shown = run("compare", *systems, "-t", f"{files['source']}:{files['reference']}", "--test", test)
+    verdicts = re.findall(r"^ (same|almost) +\w+ .* (equal|significant|could be chance) *$", shown.stdout, re.M)
+    assert verdicts == [("same", "equal"), ("almost", "could be chance")] * 3
+    assert "Where fewer than 6 lines differ, that could be chance whatever p is." in shown.stdout
+
+
 @pytest.mark.parametrize("tokenize", ["none", "13a"])
 def test_a_score_is_sacrebleus(files: dict[str, Path], tmp_path: Path, tokenize: str) -> None:
     """Of a file of translations, with the tokenisation asked for."""
