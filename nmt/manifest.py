@@ -13,28 +13,31 @@ LARGE = 64_000_000
 """Bytes from which a file is hashed only where somebody asks for it; else its size is enough."""
 
 
-def write_manifest(folder: Path) -> None:
-    """Lists the files of a folder and of those in it, with sizes and hashes."""
+def write_manifest(folder: Path, origin: str = "") -> None:
+    """Lists the files of a folder and of those in it, with sizes and hashes; `origin` is the fingerprint of what made them."""
     files = {
         path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    write_json(folder / MANIFEST, {"files": files, "fingerprint": fingerprint(files)})
+    write_json(folder / MANIFEST, {"files": files, "origin": origin, "fingerprint": fingerprint([files, origin])})
 
 
-def broken(folder: Path, thorough: bool = False) -> str | None:
+def broken(folder: Path, thorough: bool = False, origin: str = "") -> str | None:
     """What is wrong with a folder by its manifest, or None; files that it does not list do not matter.
 
     Args:
         folder: that `write_manifest` was called for.
         thorough: hash large files too.
+        origin: the fingerprint of what should have made them.
     """
     try:
         content = parse_object(read_regular(folder / MANIFEST))
         files: dict[str, dict[str, Any]] = content["files"]
-        if content["fingerprint"] != fingerprint(files):
+        if content["fingerprint"] != fingerprint([files, content["origin"]]):
             return f"{MANIFEST} was altered"
+        if content["origin"] != origin:
+            return "something else made it"
         reasons = (_damage(folder / name, name, entry, thorough) for name, entry in files.items())
         return next((reason for reason in reasons if reason), None)
     except FileNotFoundError:

@@ -49,10 +49,13 @@ def only_trainer(folder: Path) -> AbstractContextManager[Claim]:
 def stop_signals(at_once: Callable[[], None] | None = None) -> Generator[Stop]:
     """Notes SIGINT, SIGTERM and SIGUSR1; the second of a kind ends the process at once, after `at_once` if it is given.
 
-    Launchers send one of another kind after ^C, and the update is to end all the same.
+    Launchers send one of another kind after ^C, and the update is to end all the same. A terminal that is closed sends SIGHUP,
+    which counts too where it is not ignored (`nohup`).
     """
     stop = Stop()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
 
     def note(number: int, _: FrameType | None) -> None:
         stop.number = number

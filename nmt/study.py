@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from nmt.config import Section
 from nmt.errors import ConfigError
@@ -39,7 +39,7 @@ class Study(Section):
     hypotheses: tuple[str, ...] = ()
     """What is expected; written down before the run."""
     systems: tuple[System, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = (1,)
+    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
     testset: str
     """The one that is drawn and tested for significance."""
     also: tuple[str, ...] = ()
@@ -47,8 +47,22 @@ class Study(Section):
     measure: Literal["bleu", "accuracy"] = "bleu"
     """Drawn against length: BLEU, or the share of positions with the right token."""
     pairs: str | None = None
-    """Sentences `source ||| target` with gold links, under NMT_DATA, for the alignment error rate."""
+    """Sentences `source ||| target` with gold links, beside `study.toml` or under NMT_DATA, for the alignment error rate."""
     gold: str | None = None
+
+    @model_validator(mode="after")
+    def _runs_are_told_apart(self) -> Self:
+        names = [run_name(system, seed).lower() for system in self.systems for seed in self.seeds]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(
+                f"two runs would be called {twice}: give each system a name of its own, and each seed once"
+            )
+        return self
+
+
+def run_name(system: System, seed: int) -> str:
+    """Name of the folder of a run."""
+    return f"{system.name.replace(' ', '-').replace('/', '-')}-{seed}"
 
 
 def load_study(folder: Path) -> Study:

@@ -404,6 +404,10 @@ class Trainer:
             self.progress = Progress.restore({**state, **planned})
         except ValidationError as error:
             raise CheckpointError(explain(error, Recipe, f"{path / store.PROGRESS}: ")) from None
+        if self.budget is None and self.progress.step > self.config.updates:
+            raise ConfigError(
+                f"{path}: trained further than training.updates = {self.config.updates}; use another --run folder"
+            )
         store.load_checkpoint(path, self.model, self.updater.optimizer, self._mean_weights)
         self.updater.arithmetic = Arithmetic(self.progress.precision, self.progress.onednn)
         if self.world.leads:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from time import sleep
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -18,8 +20,12 @@ from nmt_cli.console import note, print_table
 from nmt_cli.options import SetOption
 
 if TYPE_CHECKING:
+    from nmt.config import Recipe
     from nmt.prepared import TestSet
     from nmt.study import Row, Run, Study, System
+
+_ALIGNMENT = "alignment.json"
+_PATIENCE = 60  # seconds to wait for a training that is about to end
 
 
 def study(
@@ -44,25 +50,30 @@ def study(
 ) -> None:
     """Train and score every system of a study (what is done already is kept), then write table, CSV, JSON and picture."""
     from nmt.device import usable_cores
+    from nmt.owners import claim
     from nmt.report.length_plot import plot_by_length
-    from nmt.study import averaged, load_study, summarise, write_results
+    from nmt.study import averaged, load_study, run_name, summarise, write_results
 
     plan = load_study(folder)
     plan = plan.model_copy(update={"seeds": plan.seeds[:seeds]}) if seeds else plan
     place = runs or Path("runs") / folder.resolve().name
     results = output or place
     results.mkdir(parents=True, exist_ok=True)
-    testset = _prepare(folder, plan, overrides or [])
-    chosen = [(system, seed) for system in plan.systems for seed in plan.seeds]
+    place.mkdir(parents=True, exist_ok=True)
     cores = usable_cores()
     workers = jobs or cores
     commands = Commands(max(1, cores // workers))
-    with ThreadPoolExecutor(workers) as pool:
-        work = [
-            pool.submit(_run, commands, folder, plan, system, seed, place, overrides or []) for system, seed in chosen
+    with claim(place / "lock", f"{place} is being worked on"):
+        materials = {system.name: _prepare(folder, plan, system, overrides or []) for system in plan.systems}
+        chosen = [(system, seed) for system in plan.systems for seed in plan.seeds]
+        tasks = [
+            Task(folder, plan, system, seed, place / run_name(system, seed), overrides or []) for system, seed in chosen
         ]
-        commands.follow(work)
-    found = [_read(place, plan, system, seed, testset) for system, seed in chosen]
+        with ThreadPoolExecutor(workers) as pool:
+            work = [pool.submit(_run, commands, task, materials[task.system.name]) for task in tasks]
+            commands.follow(work)
+    testset = materials[plan.systems[-1].name].testsets[0]
+    found = [_read(task, testset) for task in tasks]
     rows = summarise(plan, found, _p_values(plan, found, testset))
     write_results(results, plan, found, rows)
     for suffix in ("png", "svg"):
@@ -70,11 +81,73 @@ def study(
     _print(plan, rows)
 
 
+@dataclass(frozen=True)
+class Task:
+    """One system with one seed, and where its run lies."""
+
+    folder: Path
+    plan: Study
+    system: System
+    seed: int
+    run: Path
+    overrides: Sequence[str]
+
+    @property
+    def recipe(self) -> Path:
+        """File of the recipe that is changed."""
+        return self.folder / self.system.recipe
+
+    @property
+    def changes(self) -> list[str]:
+        """What is changed in the recipe."""
+        return [
+            f"name={json.dumps(self.system.name, ensure_ascii=False)}",
+            f"seed={self.seed}",
+            *self.system.set,
+            *self.overrides,
+        ]
+
+    @property
+    def results(self) -> Path:
+        """Folder of translations and scores."""
+        return self.run / "results"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a system is trained on and scored with, beside its recipe."""
+
+    corpus: str
+    """Fingerprint."""
+    testsets: list[TestSet]
+    gold: list[Path]
+    """Sentences and their links, if alignments are scored."""
+
+    def origin(self, recipe: Recipe) -> str:
+        """Fingerprint of all that makes a result."""
+        import sacrebleu
+
+        import nmt
+        from nmt.files import file_sha256, fingerprint
+
+        return fingerprint(
+            {
+                "recipe": recipe.model_dump(mode="json"),
+                "corpus": self.corpus,
+                "testsets": [vars(testset) for testset in self.testsets],
+                "gold": [file_sha256(path) for path in self.gold],
+                "versions": [nmt.__version__, sacrebleu.__version__],
+            }
+        )
+
+
 class Commands:
     """The commands of a study, several at a time, each in a process group of its own: a signal reaches it through us alone."""
 
     def __init__(self, threads: int) -> None:
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        from nmt.running import child_environment
+
+        self._environment = {**child_environment(), "OMP_NUM_THREADS": str(threads)}
         self._running: set[subprocess.Popen[str]] = set()
         self._lock, self._stopped = Lock(), False
 
@@ -95,6 +168,24 @@ class Commands:
             last = (run / "study.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
             raise NmtError(f"nmt {arguments[0]} failed in {run}: {' '.join(last)}")
         return output
+
+    def wait_for(self, run: Path) -> None:
+        """Waits until nobody trains in a run: one whose study was killed saves before it ends.
+
+        Raises:
+            NmtError: somebody does for a minute.
+        """
+        from nmt.errors import NmtError
+        from nmt.running import only_trainer
+
+        for seconds in range(_PATIENCE, -1, -1):
+            try:
+                with only_trainer(run):
+                    return
+            except NmtError:
+                if self._stopped or not seconds:
+                    raise
+                sleep(1)
 
     def follow(self, work: Sequence[Future[None]]) -> None:
         """Waits for all the work. A signal that asks to stop is passed on, and nothing else begins; a second one kills.
@@ -141,47 +232,66 @@ class Commands:
             process.kill()
 
 
-def _prepare(folder: Path, plan: Study, overrides: Sequence[str]) -> TestSet:
-    """Checks every recipe and prepares every corpus before the first training; the test set."""
+def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]) -> Material:
+    """Checks the recipe of a system and prepares its corpus, before the first training."""
     from nmt.recipes import load_recipe
     from nmt_cli.testsets import choose_testsets
+    from nmt_data.prepare import prepare
 
-    recipes = [load_recipe(folder / system.recipe, [*system.set, *overrides]) for system in plan.systems]
-    testset, *_ = [choose_testsets(recipe, [plan.testset])[0] for recipe in recipes]
-    return testset
+    recipe = load_recipe(folder / system.recipe, [*system.set, *overrides])
+    corpus = prepare(recipe, say=note).fingerprint
+    gold = [_gold_file(folder, name) for name in (plan.pairs, plan.gold) if name and plan.pairs and plan.gold]
+    return Material(corpus, choose_testsets(recipe, list(dict.fromkeys([plan.testset, *plan.also]))), gold)
 
 
-def _run(
-    commands: Commands, folder: Path, plan: Study, system: System, seed: int, place: Path, overrides: Sequence[str]
-) -> None:
-    """Trains and scores one system with one seed, in processes of their own, unless that is done."""
+def _gold_file(folder: Path, name: str) -> Path:
+    """A file beside the study, or under NMT_DATA.
+
+    Raises:
+        DataError: it is at neither place.
+    """
+    from nmt.errors import DataError
+    from nmt_data.cards import data_folder
+
+    places = [place / name for place in (folder, data_folder()) if place]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise DataError(f"{name}: neither beside the study nor under NMT_DATA")
+    return found
+
+
+def _run(commands: Commands, task: Task, material: Material) -> None:
+    """Trains and scores, in processes of their own, unless the very same was done before; old results go first."""
+    from nmt.manifest import broken, write_manifest
     from nmt.recipes import load_recipe
 
-    run = _folder(place, system, seed)
-    run.mkdir(parents=True, exist_ok=True)
-    changes = [f"name={system.name}", f"seed={seed}", *system.set, *overrides]
-    wanted = load_recipe(folder / system.recipe, changes)
-    if (run / "results" / "result.json").exists() and load_recipe(run / "recipe.toml") == wanted:
+    run, results = task.run, task.results
+    origin = material.origin(load_recipe(task.recipe, task.changes))
+    if not broken(results, thorough=True, origin=origin):
         return
-    settings = [item for change in changes for item in ("--set", change)]
-    commands.call(run, "train", str(folder / system.recipe), "--run", str(run), *settings)
-    if plan.gold and plan.pairs:
-        data = Path(os.environ.get("NMT_DATA", ""))
-        gold = ["--pairs", str(data / plan.pairs), "--gold", str(data / plan.gold), "--format", "json"]
-        (run / "alignment.json").write_text(commands.call(run, "attend", str(run), *gold))
-    testsets = [item for name in (plan.testset, *plan.also) for item in ("--testset", name)]
-    commands.call(run, "evaluate", str(run), *testsets, "--metric", "bleu", "--save", str(run / "results"))
-    note(f"done: {system.name}, seed {seed}")
+    shutil.rmtree(results, ignore_errors=True)
+    run.mkdir(parents=True, exist_ok=True)
+    settings = [item for change in task.changes for item in ("--set", change)]
+    commands.wait_for(run)
+    commands.call(run, "train", str(task.recipe), "--run", str(run), *settings)
+    testsets = [item for name in (task.plan.testset, *task.plan.also) for item in ("--testset", name)]
+    commands.call(run, "evaluate", str(run), *testsets, "--metric", "bleu", "--save", str(results))
+    if material.gold:
+        pairs, gold = map(str, material.gold)
+        links = commands.call(run, "attend", str(run), "--pairs", pairs, "--gold", gold, "--format", "json")
+        (results / _ALIGNMENT).write_text(links, encoding="utf-8")
+    write_manifest(results, origin)
+    note(f"done: {task.system.name}, seed {task.seed}")
 
 
-def _read(place: Path, plan: Study, system: System, seed: int, testset: TestSet) -> Run:
+def _read(task: Task, testset: TestSet) -> Run:
     from nmt.metrics import Bucket, Score, accuracy_by_length
     from nmt.study import Run
     from nmt.text import read_lines
 
-    run = _folder(place, system, seed)
-    result: dict[str, Any] = json.loads((run / "results" / "result.json").read_text(encoding="utf-8"))
-    lines = read_lines(run / "results" / f"{plan.testset}.hypothesis")
+    plan, results = task.plan, task.results
+    result: dict[str, Any] = json.loads((results / "result.json").read_text(encoding="utf-8"))
+    lines = read_lines(results / f"{plan.testset}.hypothesis")
     if plan.measure == "accuracy":
         buckets = accuracy_by_length(testset.source, lines, testset.target)
     else:
@@ -191,10 +301,10 @@ def _read(place: Path, plan: Study, system: System, seed: int, testset: TestSet)
             for item in evaluation["by_length"]
         ]
     rate = None
-    if (run / "alignment.json").exists():
-        rates = json.loads((run / "alignment.json").read_text(encoding="utf-8"))
+    if (results / _ALIGNMENT).exists():
+        rates = json.loads((results / _ALIGNMENT).read_text(encoding="utf-8"))
         rate = min(item["error_rate"] for item in rates if item["links"] != "diagonal")
-    return Run(system.name, seed, result, lines, buckets, rate)
+    return Run(task.system.name, task.seed, result, lines, buckets, rate)
 
 
 def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, float | None]:
@@ -210,10 +320,6 @@ def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, f
     references = testset.target * len(plan.seeds)
     found = paired_test(joined, references, tokenize=testset.tokenize, bleu_alone=True, lowercase=testset.lowercase)
     return {item.system: item.p_value for item in found}
-
-
-def _folder(place: Path, system: System, seed: int) -> Path:
-    return place / f"{system.name.replace(' ', '-').replace('/', '-')}-{seed}"
 
 
 def _print(plan: Study, rows: Sequence[Row]) -> None:

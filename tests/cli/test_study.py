@@ -7,15 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from command import run
+from nmt.errors import ConfigError, NmtError
 from nmt.metrics import accuracy_by_length
+from nmt.owners import claim
 from nmt.recipes import recipe_to_toml
 from nmt.running import only_trainer
 from nmt.study import load_study
+from nmt.text import write_lines
+from nmt_cli.study import Commands
+from nmt_cli.testsets import choose_testsets
 from tiny import make_recipe
 
 STUDY = """
@@ -86,9 +93,197 @@ def test_a_study_that_is_stopped_stops_its_trainings(tmp_path: Path, home: Path,
     else:
         assert process.returncode == -signal.SIGTERM, errors
         time.sleep(1)  # the training dies beside the study
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == [first.name]
+    assert [path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [first.name]
     with only_trainer(first):  # nobody trains there any more
         pass
+
+
+class _Lab:
+    """Trains and scores in no time: a run's translations are those of the recipe that it was trained and asked with."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.stop_at = ""
+
+    def call(self, folder: Path, verb: str, *arguments: str) -> str:
+        """In the place of `Commands.call`."""
+        from nmt.recipes import load_recipe, recipe_to_toml
+
+        self.calls.append(f"{verb} {folder.name}")
+        if verb == self.stop_at:
+            raise NmtError("stopped on the way")
+        options = list(pairwise(arguments))
+        if verb == "train":
+            recipe = load_recipe(Path(arguments[0]), [value for key, value in options if key == "--set"])
+            (folder / "recipe.toml").write_text(recipe_to_toml(recipe))
+        if verb != "evaluate":
+            return '[{"error_rate": 5.0, "links": "layer 1"}]'
+        recipe = load_recipe(folder)
+        testsets = choose_testsets(recipe, [value for key, value in options if key == "--testset"])
+        said = f"{recipe.training.updates} {recipe.search.beam}"
+        score = {"metric": "BLEU", "value": float(recipe.training.updates), "low": 0.0, "high": 0.0, "signature": ""}
+        evaluations = [
+            {"testset": item.name, "sentences": len(item.source), "scores": [score], "by_length": []}
+            for item in testsets
+        ]
+        folder = Path(dict(options)["--save"])
+        folder.mkdir()
+        content = {"parameters": 1, "seconds": 1, "updates": 1, "said": said, "evaluations": evaluations}
+        (folder / "result.json").write_text(json.dumps(content))
+        for item in testsets:
+            write_lines(folder / f"{item.name}.hypothesis", [said] * len(item.source))
+        return ""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Lab:
+    """A study of one system on a corpus of its own, and what stands for its trainings."""
+    made = _Lab()
+    monkeypatch.setattr(Commands, "call", made.call)
+    monkeypatch.setattr("nmt.report.length_plot.plot_by_length", lambda *_, **__: None)
+    for name in ("train", "valid", "test", "other"):
+        for language in ("input", "output"):
+            (tmp_path / f"{name}.{language}").write_text("".join(f"{name} a {index}\n" for index in range(9)))
+    splits = "".join(f'{name} = "{name}.{{language}}"\n' for name in ("train", "valid", "test", "other"))
+    head = f'name = "m"\ntitle = "m"\nlicence = "{tmp_path}"\nlanguages = ["input", "output"]\n'
+    (tmp_path / "card.toml").write_text(f"{head}[splits]\n{splits}")
+    recipe = make_recipe(data={"corpus": "card.toml", "source": "input", "target": "output"})
+    (tmp_path / "recipe.toml").write_text(recipe_to_toml(recipe))
+    (tmp_path / "study.toml").write_text(
+        'title = "One"\ntestset = "test"\nmeasure = "accuracy"\n[[systems]]\nname = "5"\n'
+    )
+    return made
+
+
+def _study(folder: Path, *settings: str) -> dict[str, Any]:
+    """What a study reports of its one run, and whether it could."""
+    options = [part for setting in settings for part in ("--set", setting)]
+    result = run("study", folder, "--runs", folder / "runs", "--jobs", "1", *options)
+    if result.exit_code:
+        return {"said": result.output}
+    (found,) = json.loads((folder / "runs" / "results.json").read_text())["runs"]
+    return dict(found)
+
+
+def test_a_result_is_kept_for_all_that_made_it_and_for_nothing_else(lab: _Lab, tmp_path: Path) -> None:
+    """Asked again nothing is done; another length, search, test set or text of it is scored anew."""
+    assert _study(tmp_path)["said"] == "6 5"
+    assert lab.calls == ["train 5-1", "evaluate 5-1"]
+    assert _study(tmp_path)["said"] == "6 5"
+    assert len(lab.calls) == 2
+    assert _study(tmp_path, "training.updates=9")["said"] == "9 5"
+    assert _study(tmp_path, "training.updates=9", "search.beam=2")["said"] == "9 2"
+    assert len(lab.calls) == 6
+    with (tmp_path / "study.toml").open("r+") as study:
+        text = study.read()
+        study.seek(0)
+        study.write(text.replace("measure", 'also = ["other"]\nmeasure'))
+    names = [item["testset"] for item in _study(tmp_path)["evaluations"]]
+    assert names == ["test", "other"]
+    (tmp_path / "test.output").write_text("".join(f"other {index}\n" for index in range(9)))
+    count = len(lab.calls)
+    _study(tmp_path)
+    assert len(lab.calls) == count + 2
+    for name in ("result.json", "test.hypothesis"):
+        path = tmp_path / "runs" / "5-1" / "results" / name
+        path.write_text(path.read_text().replace("6", "7"))
+        count = len(lab.calls)
+        assert _study(tmp_path)["said"] == "6 5"
+        assert len(lab.calls) == count + 2
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+@pytest.mark.parametrize("setting", ["training.updates=9", "search.beam=2"])
+def test_a_study_that_was_stopped_on_the_way_reports_no_old_score(
+    lab: _Lab, tmp_path: Path, verb: str, setting: str
+) -> None:
+    """Neither when it is stopped nor when it is asked again: before, in or after the training."""
+    assert _study(tmp_path)["said"] == "6 5"
+    lab.stop_at = verb
+    assert "stopped on the way" in _study(tmp_path, setting)["said"]
+    assert "stopped on the way" in _study(tmp_path, setting)["said"]
+    lab.stop_at = ""
+    expected = "9 5" if "updates" in setting else "6 2"
+    assert _study(tmp_path, setting)["said"] == expected
+
+
+def test_gold_links_are_looked_for_beside_the_study_and_are_part_of_a_result(lab: _Lab, tmp_path: Path) -> None:
+    """Then under NMT_DATA; at neither place is one line, before anything is trained."""
+    text = 'pairs = "pairs"\ngold = "gold"\n' + (tmp_path / "study.toml").read_text()
+    (tmp_path / "study.toml").write_text(text)
+    assert "pairs: neither beside the study nor under NMT_DATA" in _study(tmp_path)["said"]
+    assert lab.calls == []
+    for content in ("1-1\n", "1-2\n"):
+        for name in ("pairs", "gold"):
+            (tmp_path / name).write_text(content)
+        assert _study(tmp_path)["alignment_error_rate"] == 5.0
+    assert lab.calls == ["train 5-1", "evaluate 5-1", "attend 5-1"] * 2
+
+
+def test_a_second_study_of_the_same_runs_is_refused(lab: _Lab, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with claim(tmp_path / "runs" / "lock", "it"):
+        assert "runs is being worked on by process" in _study(tmp_path)["said"]
+    assert lab.calls == []
+
+
+def test_a_study_waits_for_a_training_that_is_about_to_end(
+    lab: _Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a study which was killed: it saves first. One that does not end is named."""
+    monkeypatch.setattr("nmt_cli.study.sleep", lambda _: held.__exit__(None, None, None))
+    (tmp_path / "runs" / "5-1").mkdir(parents=True)
+    held = only_trainer(tmp_path / "runs" / "5-1")
+    held.__enter__()
+    assert _study(tmp_path)["said"] == "6 5"
+    monkeypatch.setattr("nmt_cli.study.sleep", lambda _: None)
+    with only_trainer(tmp_path / "runs" / "5-1"):
+        assert "5-1 is being trained by process" in _study(tmp_path, "seed=2")["said"]
+
+
+@pytest.mark.slow
+def test_trainings_end_with_a_study_that_is_killed_and_the_same_command_goes_on(tmp_path: Path, home: Path) -> None:
+    """Nobody trains on, what was done is saved, and the study is asked again at once."""
+    recipe = make_recipe({"kind": "rnn", "embedding": 16, "hidden": 16}, data={"corpus": "reverse", "limit": 500})
+    (tmp_path / "recipe.toml").write_text(recipe_to_toml(recipe))
+    (tmp_path / "study.toml").write_text(STUDY)
+    command = [sys.executable, "-m", "nmt_cli", "study", tmp_path, "--runs", tmp_path / "runs", "--jobs", "1"]
+    settings = ["--set", "training.updates=1000000", "--set", "training.log_every=1"]
+    first = tmp_path / "runs" / "fixed-vector-1"
+    for number in (1, 2):
+        process = subprocess.Popen([*map(str, command), *settings], stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            log = (first / "study.log").read_text() if (first / "study.log").exists() else ""
+            if log.count("tok/s") and log.count("starting: ") + log.count("going on from update") == number:
+                break
+            time.sleep(0.1)
+        process.kill()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode != 0, errors
+    deadline = time.monotonic() + 60
+    while "taken" not in _holder(first) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    log = (first / "study.log").read_text()
+    assert log.count("stopped by SIGTERM after update") == 2
+    assert "going on from update" in log
+
+
+def _holder(folder: Path) -> str:
+    try:
+        with only_trainer(folder):
+            return "taken"
+    except NmtError as error:
+        return str(error)
+
+
+def test_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Two systems, or two seeds, would train in one folder."""
+    for seeds, names in (([1], ["a b", "A-b"]), ([1, 2, 1], ["a"]), ([], ["a"])):
+        systems = "".join(f'[[systems]]\nname = "{name}"\n' for name in names)
+        (tmp_path / "study.toml").write_text(f'title = "x"\ntestset = "test"\nseeds = {seeds}\n{systems}')
+        with pytest.raises(ConfigError, match=r"two runs would be called a|seeds: "):
+            load_study(tmp_path)
 
 
 def test_a_study_that_is_wrong_is_refused(tmp_path: Path) -> None:
