@@ -122,6 +122,9 @@ class TokenizerConfig(Section):
     """Unicode normalisation; `identity` for text that is already tokenised and normalised."""
     user_symbols: Annotated[tuple[str, ...], AfterValidator(_symbols)] = ()
     """Strings that are always one token; without white space, and none of the special tokens."""
+    model: str | None = None
+    """A bundle, run or checkpoint whose tokenizer is taken, with its settings, instead of training one. Left out, it is the
+    model of `training.initialise`, if there is one; `new` trains one all the same."""
 
 
 class RnnConfig(Section):
@@ -342,7 +345,8 @@ class TrainingConfig(Section):
     average: Width = 1
     """The model is the mean of that many last checkpoints; 1: the best checkpoint."""
     initialise: str | None = None
-    """A bundle, run or checkpoint whose weights training starts from; embeddings go by piece if tokenizers differ."""
+    """A bundle, run or checkpoint whose weights training starts from, and whose tokenizer is kept (see `tokenizer.model`);
+    embeddings go by piece if tokenizers differ."""
     freeze: tuple[str, ...] = ()
     """Modules or parameters that are not trained, by name or pattern, such as `source_embedding` or `encoder*`."""
     recompute: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,7 +18,16 @@ from nmt.tokenizer import Tokenizer
 _OF_PIECES = re.compile(r"(?P<side>source|target)_embedding(\.table)?\.weight|output\.(weight|bias)")
 
 
-def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> None:
+@dataclass(frozen=True)
+class Carried:
+    """How many pieces of each side's vocabulary a model has taken over with their rows, and of how many."""
+
+    path: str
+    source: tuple[int, int]
+    target: tuple[int, int]
+
+
+def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> Carried:
     """Copies the weights of a bundle, run or checkpoint into a fresh model.
 
     Where tokenizers differ, rows of embeddings and of the output layer go by piece, and pieces that are new keep their fresh
@@ -37,6 +47,11 @@ def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> None:
             if name not in weights:
                 raise CheckpointError(f"{path}: has no {name}, so it cannot start this model: use its model section")
             _copy(name, parameter, weights[name].to(parameter), sides, parent)
+    return Carried(
+        str(path),
+        (len(sides["source"][0]), tokenizers.source.vocabulary_size),
+        (len(sides["target"][0]), tokenizers.target.vocabulary_size),
+    )
 
 
 def freeze(model: Model, patterns: tuple[str, ...]) -> None:

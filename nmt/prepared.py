@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nmt.config import Tokenization
+from nmt.config import Recipe, Tokenization
 from nmt.dataset import EncodedCorpus, read_corpus
-from nmt.errors import DataError
+from nmt.errors import ConfigError, DataError
+from nmt.recipe_paths import NEW, model_root, taken_tokenizer
 from nmt.text import read_lines, write_lines
 from nmt.tokenizer import Tokenizer, language_tag
 from nmt.untrusted import read_object
@@ -40,6 +41,32 @@ class Tokenizers:
             return
         self.source.save(folder / "source.spm")
         self.target.save(folder / "target.spm")
+
+    @classmethod
+    def taken(cls, recipe: Recipe) -> Tokenizers | None:
+        """Those of the model whose tokenizer a recipe takes; None where it trains its own.
+
+        Raises:
+            CheckpointError: there is no such model.
+            ConfigError: they do not fit the recipe.
+        """
+        model = taken_tokenizer(recipe.model_dump())
+        if model is None:
+            return None
+        found = cls.load(model_root(Path(model)))
+        way_out = f"; tokenizer.model = '{NEW}' trains another"
+        if recipe.model.tie == "all" and found.source is not found.target:
+            raise ConfigError(f"model.tie = 'all' needs one vocabulary, and {model} has two{way_out}")
+        tags = [language_tag(language) for language in recipe.data.target_languages] if recipe.data.tag_target else []
+        if unknown := next((tag for tag in tags if tag not in found.source.pieces()), None):
+            raise ConfigError(f"data.tag_target: the tokenizer of {model} has no {unknown}{way_out}")
+        return found
+
+    @property
+    def description(self) -> str:
+        """For people: pieces of each side."""
+        sides = [self.source] if self.source is self.target else [self.source, self.target]
+        return " and ".join(f"{side.vocabulary_size:,}" for side in sides) + " pieces"
 
     @property
     def sizes(self) -> tuple[int, int]:

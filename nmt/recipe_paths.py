@@ -1,4 +1,4 @@
-"""Paths in a recipe: of corpus cards, and of the model to start from. A relative one is looked for beside the recipe first."""
+"""Paths in a recipe: of corpus cards, and of models to start from. A relative one is looked for beside the recipe first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
+
+NEW = "new"
+"""In the place of a model whose tokenizer is taken: one is trained."""
 
 
 def is_card_path(corpus: str) -> bool:
@@ -41,7 +44,10 @@ def found(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The values of a recipe as it is saved in a folder: what lies near is named from there, so that both can move together."""
+    """The values of a recipe as it is saved in a folder: what lies near is named from there, so that both can move together.
+
+    A tokenizer that was taken from another model lies in that folder too.
+    """
     here = folder.resolve()
 
     def tell(path: str) -> str:
@@ -49,7 +55,20 @@ def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             return path
         return os.path.relpath(path, here)
 
-    return _mapped(values, tell)
+    told = _mapped(values, tell)
+    tokenizer = _section(told.get("tokenizer"))
+    return {**told, "tokenizer": {**tokenizer, "model": "."}} if tokenizer.get("model", NEW) != NEW else told
+
+
+def model_root(path: Path) -> Path:
+    """The folder that holds recipe and tokenizers of a bundle, a run or a checkpoint in a run."""
+    return next((root for root in (path, path.parent.parent) if is_there(root / "recipe.toml")), path)
+
+
+def taken_tokenizer(values: dict[str, Any]) -> str | None:
+    """The model whose tokenizer a recipe takes, or None where it trains one."""
+    chosen = _section(values.get("tokenizer")).get("model") or _section(values.get("training")).get("initialise")
+    return chosen if isinstance(chosen, str) and chosen != NEW else None
 
 
 def _with_home(path: str) -> str:
@@ -62,7 +81,7 @@ def _with_home(path: str) -> str:
 
 def _mapped(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """The values with every path changed; what is no path where one should be stays, and is refused elsewhere."""
-    data, training = (dict(_section(values.get(key))) for key in ("data", "training"))
+    data, training, tokenizer = (dict(_section(values.get(key))) for key in ("data", "training", "tokenizer"))
     _change(data, "corpus", lambda corpus: change(corpus) if is_card_path(corpus) else corpus)
     if isinstance(more := data.get("more"), (list, tuple)):
         data["more"] = [
@@ -70,7 +89,8 @@ def _mapped(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, A
             for item in cast(Sequence[Any], more)
         ]
     _change(training, "initialise", change)
-    sections = {"data": data, "training": training}
+    _change(tokenizer, "model", lambda model: model if model == NEW else change(model))
+    sections = {"data": data, "training": training, "tokenizer": tokenizer}
     return {**values, **{key: section for key, section in sections.items() if isinstance(values.get(key), dict)}}
 
 

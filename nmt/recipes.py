@@ -24,7 +24,7 @@ from nmt.config import (
     TransformerConfig,
 )
 from nmt.errors import ConfigError
-from nmt.recipe_paths import found, is_there, told
+from nmt.recipe_paths import found, is_there, model_root, taken_tokenizer, told
 from nmt.toml import read_toml
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -46,7 +46,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     changed = copy.deepcopy(values)
     for override in overrides:
         _override(changed, override)
-    changed = found(changed, (here, beside))
+    values, changed = _with_tokenizer(values), _with_tokenizer(found(changed, (here, beside)))
     try:
         return Recipe.model_validate(changed)
     except ValidationError as error:
@@ -54,6 +54,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         origins = [path if _text(item) in of_file else _settings(item, overrides) for item in error.errors()]
         lines = [f"{origin}: {_explain(item, Recipe)}" for origin, item in zip(origins, error.errors(), strict=True)]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _with_tokenizer(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with the tokenizer settings of the model whose tokenizer is taken, if one is and it is there."""
+    model = taken_tokenizer(values)
+    path = model_root(Path(model or "")) / "recipe.toml"
+    if model is None or not is_there(path):
+        return values
+    return {**values, "tokenizer": {**read_toml(path).get("tokenizer", {}), "model": model}}
 
 
 def _errors(values: dict[str, Any]) -> set[str]:

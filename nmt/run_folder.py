@@ -26,6 +26,7 @@ _NAMES = (RECIPE, "log.jsonl", "joint.spm", "source.spm", "target.spm", "checkpo
 # Changing these between two starts of a run changes nothing that was learnt so far.
 _HARMLESS = (
     "search.",
+    "tokenizer.model",  # its pieces are compared
     "training.updates",
     "training.keep",
     "training.average",

@@ -22,7 +22,7 @@ from nmt.dataset import Ints
 from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory, seed_all
 from nmt.distributed import World, whole
 from nmt.errors import CheckpointError, ConfigError, NmtError
-from nmt.fine_tuning import freeze, initialise
+from nmt.fine_tuning import Carried, freeze, initialise
 from nmt.flops import matrix_rate
 from nmt.memory import check_batch, check_training
 from nmt.models import build_model
@@ -93,8 +93,9 @@ class Trainer:
         seed_all(recipe.seed)
         self.model = build_model(recipe.model, *self.tokenizers.sizes)
         self.model.recompute = self.config.recompute
+        self._carried: Carried | None = None
         if self.config.initialise and not store.checkpoints(self.folder):
-            initialise(self.model, self.tokenizers, Path(self.config.initialise))
+            self._carried = initialise(self.model, self.tokenizers, Path(self.config.initialise))
         freeze(self.model, self.config.freeze)
         self._place_model()
         arithmetic = choose_arithmetic(self.config.precision, device)
@@ -434,6 +435,9 @@ class Trainer:
                 "padding": padding_share(epoch.corpus, epoch.plan),
             }
         )
+
+        if self._carried:
+            self._emit({"kind": "initialised", "step": 0, **dataclasses.asdict(self._carried)})
 
     def _chosen(self) -> list[Path]:
         """The checkpoints that the model is made of: the last ones for `training.average`, else the best or the last.

@@ -178,6 +178,8 @@ class TrainingDisplay:
         match entry["kind"]:
             case "start":
                 self._start(entry)
+            case "initialised":
+                self._initialised(entry)
             case "train":
                 self._train(entry)
             case "validation":
@@ -219,6 +221,18 @@ class TrainingDisplay:
         batches = f"{entry['batches_per_epoch']} batches of {entry['batch_tokens']} tokens an epoch"
         batches += f", {entry['padding']:.1%} padding"
         self._line(batches + (f", {entry['too_long']} pairs left out as too long" if entry["too_long"] else ""))
+
+    def _initialised(self, entry: dict[str, Any]) -> None:
+        counts = [("source ", *entry["source"]), ("target ", *entry["target"])]
+        if entry["source"] == entry["target"]:
+            counts = [("", *entry["source"])]
+        carried = ", ".join(
+            f"all {total:,} {side}pieces"
+            if count == total
+            else f"{count:,} of {total:,} {side}pieces (the others are new)"
+            for side, count, total in counts
+        )
+        self._line(f"begins with the weights of {entry['path']} and the embeddings of {carried}")
 
     def _train(self, entry: dict[str, Any]) -> None:
         self._loss = entry["loss"]

@@ -28,6 +28,7 @@ from nmt.files import (
 )
 from nmt.manifest import broken, write_manifest
 from nmt.prepared import Prepared, TestSet, Tokenizers
+from nmt.recipe_paths import taken_tokenizer
 from nmt.text import clean_line
 from nmt.tokenizer import UNK, Tokenizer, language_tag
 from nmt.words import count_words, lower
@@ -64,8 +65,8 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
     Raises:
         DataError: the corpus cannot be had or used.
     """
-    parts = _parts(recipe)
-    key = _fingerprint(recipe, parts)
+    parts, taken = _parts(recipe), Tokenizers.taken(recipe)
+    key = _fingerprint(recipe, parts, taken)
     folder = home_folder() / "corpora" / key
     reason = broken(folder, thorough)
     if not reason:
@@ -77,10 +78,13 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
     clear_litter(folder.parent)
     say("reading " + ", ".join(f"{part.card.name} {part.direction}" for part in parts))
     texts = _read(recipe, parts, say)
-    if _fingerprint(recipe, _parts(recipe)) != key:
+    if _fingerprint(recipe, _parts(recipe), taken) != key:
         raise DataError(f"corpus {parts[0].card.name} was changed while it was read; start again")
-    say(f"training the tokenizer on {len(texts.train.source)} pairs")
-    tokenizers = _train_tokenizers(recipe, texts.train)
+    if taken:
+        say(f"taking the tokenizer of {taken_tokenizer(recipe.model_dump())}: {taken.description}")
+    else:
+        say(f"training the tokenizer on {len(texts.train.source)} pairs")
+    tokenizers = taken or _train_tokenizers(recipe, texts.train)
     say("encoding")
     with atomic_folder(folder, keep=lambda there: not broken(there, thorough)) as draft:
         _write(draft, texts, tokenizers)
@@ -147,7 +151,7 @@ def _parts(recipe: Recipe) -> list[_Part]:
     return [_Part(load_card(item.corpus, (item.source, item.target)), item.source, item.target) for item in wanted]
 
 
-def _fingerprint(recipe: Recipe, parts: Sequence[_Part]) -> str:
+def _fingerprint(recipe: Recipe, parts: Sequence[_Part], taken: Tokenizers | None) -> str:
     """Of all that the result depends on: settings, cards, and the bytes of local files; not of where these lie."""
     cards = [
         {"card": part.card.model_dump(mode="json", exclude={"folder"}), "files": _hashes(part), "to": part.direction}
@@ -155,7 +159,9 @@ def _fingerprint(recipe: Recipe, parts: Sequence[_Part]) -> str:
     ]
     mixing = {"weight", "temperature"}  # decide on what is drawn from the corpora, not on what they hold
     data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more"})
-    tokenizer = recipe.tokenizer.model_dump(mode="json")
+    tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"model"})
+    if taken:
+        tokenizer = {"taken": [hashlib.sha256(side.model).hexdigest() for side in (taken.source, taken.target)]}
     return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, "corpora": cards})
 
 

@@ -65,7 +65,7 @@ def gather(
         name=name,
         family=translator.recipe.model.family,
         card=translator.card,
-        recipe=recipe_to_toml(translator.recipe, Path.cwd()),
+        recipe=recipe_to_toml(translator.recipe, run),
         log=RunFolder(run).entries(),
         evaluations=evaluations,
         data=prepared.report,
