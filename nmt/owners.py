@@ -49,6 +49,21 @@ def lock(descriptor: int) -> bool:
     return True
 
 
+def hold(path: Path, descriptor: int, error: str) -> None:
+    """Locks an open file until it is closed.
+
+    Raises:
+        NmtError: with that text: another process has it, or has just renamed it.
+    """
+    try:
+        lock(descriptor)
+        is_there = path.stat().st_ino == os.fstat(descriptor).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        is_there = False
+    if not is_there:
+        raise NmtError(error)
+
+
 @contextmanager
 def seized(path: Path, silent: float = 10 * SILENT) -> Generator[bool]:
     """Whether the owner of a file or folder, whose token its name ends with, is dead; if so, nobody else gets it in the block.

@@ -85,11 +85,15 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
     Args:
         output: the file; None is stdout.
         job: names model, settings and input; None if the input cannot be read again.
+
+    Raises:
+        NmtError: another process is writing the file.
     """
     if output is None:
         yield Sink(binary_output(), None, "", 0)
         return
     from nmt.files import destination, explain_full_disk
+    from nmt.owners import hold
 
     output = destination(output)
     if output.exists() and not output.is_file():
@@ -97,20 +101,21 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
             yield Sink(stream, None, "", 0)
         return
     draft, record = output.with_name(output.name + ".part"), output.with_name(output.name + ".part.json")
-    done = _done(record, draft, job)
-    with explain_full_disk(output):
-        with draft.open("r+b" if done.lines else "wb") as stream:
-            stream.truncate(done.bytes)
-            stream.seek(done.bytes)
-            if done.lines:
-                note(f"nmt: going on after line {done.lines} of an interrupted run")
-            sink = Sink(stream, record if job else None, job or "", done.lines)
-            try:
-                yield sink
-            except KeyboardInterrupt:
-                again = f"goes on after line {sink.lines}" if job and sink.lines else "begins anew"
-                note(f"\nnmt: interrupted after {sink.lines} lines, which lie in {draft}; the same command {again}")
-                raise
+    with explain_full_disk(output), draft.open("ab") as stream:
+        hold(draft, stream.fileno(), f"{output} is being written by another process")
+        done = _done(record, draft, job)
+        stream.truncate(done.bytes)
+        stream.seek(done.bytes)
+        if done.lines:
+            note(f"nmt: going on after line {done.lines} of an interrupted run")
+        sink = Sink(stream, record if job else None, job or "", done.lines)
+        try:
+            yield sink
+        except KeyboardInterrupt:
+            again = f"goes on after line {sink.lines}" if job and sink.lines else "begins anew"
+            note(f"\nnmt: interrupted after {sink.lines} lines, which lie in {draft}; the same command {again}")
+            raise
+        stream.flush()
         draft.replace(output)
         record.unlink(missing_ok=True)
 

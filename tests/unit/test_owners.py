@@ -18,6 +18,7 @@ from nmt import owners
 from nmt.errors import NmtError
 from nmt.files import atomic_folder, atomic_write, clear_litter
 from nmt.owners import SILENT, claim
+from nmt_cli.streams import writing
 
 _WRITES = """
 import sys
@@ -180,6 +181,21 @@ def test_many_that_write_one_place_leave_it_whole(tmp_path: Path) -> None:
     assert errors == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "y"]
     assert len({(tmp_path / "x" / part).read_text() for part in ("a", "b")}) == 1
+
+
+def test_two_do_not_write_one_output(tmp_path: Path) -> None:
+    """The second is refused, and what the first has written stays; afterwards the way is free."""
+    with writing(tmp_path / "out", "a") as sink:
+        sink.write(b"first\n", 1)
+        for job in ("a", "b"):
+            with pytest.raises(NmtError, match="out is being written by another process"):
+                writing(tmp_path / "out", job).__enter__()
+        sink.write(b"second\n", 1)
+    assert (tmp_path / "out").read_bytes() == b"first\nsecond\n"
+    with writing(tmp_path / "out", "b") as sink:
+        sink.write(b"third\n", 1)
+    assert (tmp_path / "out").read_bytes() == b"third\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_links_to_folders_stay_and_files_are_not_replaced(tmp_path: Path) -> None:
