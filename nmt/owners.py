@@ -108,7 +108,9 @@ class Claim:
     token: str
 
     def check(self) -> None:
-        """Raises NmtError if somebody else has taken the work over: this process was silent for too long."""
+        """Raises NmtError if the folder is gone, or somebody else has taken it over: this process was silent for too long."""
+        if not self.path.exists():
+            raise NmtError(f"{self.path.parent} was moved or removed while it was worked in")
         if self.token not in (owner := _read(self.path)):
             raise NmtError(f"{self.what} {_by(owner)}: this process was still for too long, so that one took over")
 

@@ -61,9 +61,11 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     with joined(place) as world:
         if world.leads:
             with said_when_interrupted(PREPARE_ANEW):
-                prepare(settings, say=note, thorough=True)
-        world.wait()
-        prepared = prepare(settings)
+                prepared = prepare(settings, say=note, thorough=True)
+            world.wait()
+        else:
+            world.wait()
+            prepared = prepare(settings)
         folder.mkdir(parents=True, exist_ok=True)
         if not world.leads:
             Trainer(settings, prepared, folder, place, budget=budget, world=world).run()

@@ -145,6 +145,10 @@ def test_who_was_silent_for_too_long_does_not_write_over_the_next(tmp_path: Path
         with pytest.raises(NmtError, match=r"x is done by process 7 on elsewhere: .* took over"):
             held.check()
         held.beat()
+        (tmp_path / "lock").rename(tmp_path / "other")
+        with pytest.raises(NmtError, match="was moved or removed while it was worked in"):
+            held.check()
+        (tmp_path / "other").rename(tmp_path / "lock")
     assert (tmp_path / "lock").read_text() == "7 on elsewhere 00000000-11111111"
 
 
