@@ -62,7 +62,8 @@ def _with_tokenizer(values: dict[str, Any]) -> dict[str, Any]:
     path = model_root(Path(model or "")) / "recipe.toml"
     if model is None or not is_there(path):
         return values
-    return {**values, "tokenizer": {**read_toml(path).get("tokenizer", {}), "model": model}}
+    settings = read_toml(path).get("tokenizer")
+    return {**values, "tokenizer": {**(settings if isinstance(settings, dict) else {}), "model": model}}
 
 
 def _errors(values: dict[str, Any]) -> set[str]:

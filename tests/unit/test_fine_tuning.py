@@ -111,6 +111,9 @@ def test_tokenizers_that_do_not_fit_are_one_line(parent: Path, recipe: Path, tmp
         prepare(load_recipe(recipe, ["tokenizer.model=none"]))
     with pytest.raises(ConfigError, match=r"has no <2output>; tokenizer\.model = 'new' trains another"):
         prepare(load_recipe(recipe, [f"tokenizer.model={parent}", "data.tag_target=true"]))
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "recipe.toml").write_text("tokenizer = 5")
+    assert load_recipe(recipe, ["tokenizer.model=odd"]).tokenizer.model == str(tmp_path / "odd")
     split = tmp_path / "split"
     split.mkdir()
     for side in ("source", "target"):
