@@ -122,8 +122,7 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         watched(MultiHeadAttention, "forward")
-        watched(Kernels, "attend_past")
-        watched(Kernels, "attend_source")
+        watched(Kernels, "transformer_step")
         assert run("translate", tmp_path / "model", tmp_path / "text", "--device", "cpu").exit_code == 0
     assert max(len(names) - 1 for names in stacks) <= 7, max(stacks, key=len)
 

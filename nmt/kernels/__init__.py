@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nmt.cpu import InstructionSet, instructions
 from nmt.kernels.build import NotBuilt, library
+from nmt.kernels.layout import Decoder, Matrix, Sources, places
 from nmt.tokenizer import BOS, EOS, PAD
 
 # B sentences, K beam, R = B * K rows, V vocabulary, T positions so far, S source positions, D width
@@ -30,10 +31,6 @@ class Kernels:
         number, pointer, real = ctypes.c_long, ctypes.c_void_p, ctypes.c_float
         self._best = library.nmt_best_extensions
         self._best.argtypes = [pointer, number, number, pointer, *[number] * 4, pointer, *[number] * 3, *[pointer] * 3]
-        self._past = library.nmt_attend_past
-        self._past.argtypes = [pointer, pointer, *[number] * 4, real, number, pointer]
-        self._source = library.nmt_attend_source
-        self._source.argtypes = [*[pointer] * 4, *[number] * 5, real, number, pointer]
         self._additive = library.nmt_attend_additive
         self._additive.argtypes = [*[pointer] * 5, *[number] * 6, pointer, pointer]
         self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
@@ -42,13 +39,18 @@ class Kernels:
         self._entropy = library.nmt_cross_entropy
         self._entropy.argtypes = [pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
         self._multiply = library.nmt_multiply
-        self._multiply.argtypes = [pointer, *[number] * 3, pointer, pointer, number, number, pointer]
-        self._integers = library.nmt_multiply_integers
-        self._integers.argtypes = [pointer, *[number] * 4, *[pointer] * 4, *[number] * 3, pointer]
+        self._multiply.argtypes = [ctypes.POINTER(Matrix), pointer, number, number, number, number, pointer]
+        self._step, self._room = library.nmt_transformer_step, library.nmt_transformer_room
+        structures = ctypes.POINTER(Decoder), ctypes.POINTER(Sources)
+        self._step.argtypes = [*structures, pointer, number, *[pointer] * 8, *[number] * 3, *[pointer] * 2]
+        self._step.restype = None
+        self._room.argtypes, self._room.restype = [ctypes.POINTER(Decoder), *[number] * 3], number
         self.tile = int(library.nmt_tile())
         """Outputs whose weights lie together in a product; it follows the width of the CPU's vectors."""
+        self.half_inner = int(library.nmt_half_inner())
+        """Inputs of an output that lie together in a product of bf16."""
         self.inner = int(library.nmt_inner())
-        """Inputs of an output that lie together in a product of integers."""
+        """The same of integers."""
 
     def best_extensions(
         self, scores: Tensor, logits: Tensor, count: int, normalised: bool, at_limit: Tensor | None = None
@@ -77,43 +79,6 @@ class Kernels:
         )
         return values, origins, tokens
 
-    def attend_past(self, steps: Sequence[Tensor], past: Tensor, heads: int, scale: float) -> Tensor:
-        """Attention (R, D) of the newest position of each row to its past.
-
-        Args:
-            steps: query, key and value of each position, (rows of that step, 3 * D).
-            past: (R, T) int32, the row of each step that is a row's own.
-            heads: of the attention.
-            scale: of the products.
-        """
-        newest = steps[-1]
-        (rows, length), width = past.shape, newest.shape[1] // 3
-        places = (ctypes.c_void_p * length)(*[step.data_ptr() for step in steps])
-        context = newest.new_empty((rows, width))
-        shape = (rows, length, width, heads, scale, _half(newest))
-        _check(self._past(places, past.data_ptr(), *shape, context.data_ptr()))
-        return context
-
-    def attend_source(
-        self, queries: Tensor, memory: Tensor, owners: Tensor, lengths: Tensor, heads: int, scale: float
-    ) -> Tensor:
-        """Attention (R, D) of each row to the source of its sentence.
-
-        Args:
-            queries: (R, D)
-            memory: keys and values (sentences, S, 2 * D).
-            owners: (B,) the place of each sentence in the memory.
-            lengths: (sentences,) positions that count.
-            heads: of the attention.
-            scale: of the products.
-        """
-        rows, width = queries.shape
-        context = torch.empty_like(queries)
-        places = (queries.data_ptr(), memory.data_ptr(), owners.data_ptr(), lengths.data_ptr())
-        shape = (len(owners), rows // len(owners), memory.shape[1], width, heads, scale, _half(queries))
-        _check(self._source(*places, *shape, context.data_ptr()))
-        return context
-
     def attend_additive(
         self, queries: Tensor, keys: Tensor, combine: Tensor, values: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -134,40 +99,68 @@ class Kernels:
         _check(self._additive(*places, *shape, weights.data_ptr(), context.data_ptr()))
         return context, weights
 
-    def multiply(self, states: Tensor, weight: Tensor, bias: Tensor, outputs: int, relu: bool) -> Tensor:
-        """Products (N, O) of rows with a matrix, plus a bias, summed in fp32.
+    def multiply(self, layer: Matrix, states: Tensor, dtype: torch.dtype) -> Tensor:
+        """Products (N, O) of rows with the matrix of a linear layer, plus its bias.
 
         Args:
-            states: x (N, I), in fp32 or bf16.
-            weight: W in tiles (ceil(O / tile), I, tile), in the type of the states.
-            bias: one for each output up to the end of the last tile, in fp32.
-            outputs: O
-            relu: cut off at zero.
+            layer: from `nmt.models.linear`.
+            states: (N, I), in fp32 or bf16.
+            dtype: of the results. Sums are in fp32, or exact for weights in integers.
         """
-        result = states.new_empty((len(states), outputs))
-        shape = (_half(states), *states.shape)
-        places = (weight.data_ptr(), bias.data_ptr(), outputs, relu, result.data_ptr())
-        _check(self._multiply(states.data_ptr(), *shape, *places))
+        result = torch.empty((len(states), layer.outputs), dtype=dtype)
+        shape = (_half(states), len(states), _half(result), torch.get_num_threads(), result.data_ptr())
+        _check(self._multiply(layer, states.data_ptr(), *shape))
         return result
 
-    def multiply_integers(
-        self, states: Tensor, zero: int, weights: Sequence[Tensor], outputs: int, relu: bool, dtype: torch.dtype
-    ) -> Tensor:
-        """The same in integers, from and to fp32 or bf16; rows are rounded as by `quantise`.
+    def transformer_step(
+        self,
+        decoder: Decoder,
+        sources: Sources,
+        owners: Tensor,
+        tokens: Tensor,
+        added: Tensor | None,
+        turns: Tensor | None,
+        steps: Sequence[Tensor],
+        before: Tensor,
+        origins: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states (R, D) after the last token of each row, and its past (R, T) with this position.
 
         Args:
-            states: x (N, I).
-            zero: as of `quantise`.
-            weights: W in tiles (ceil(O / tile), ceil(I / inner), tile, inner), and for each output scale, sum and bias.
-            outputs: see `multiply`.
-            relu: cut off at zero.
-            dtype: of the results.
+            decoder: all layers.
+            sources: what they attend to.
+            owners: (B,) the place of each sentence among the sources.
+            tokens: (R,)
+            added: (D,) what this position adds to embeddings, if positions are added.
+            turns: (K,) cosines and sines of this position, if positions are rotary.
+            steps: of each position keys and values (layers, rows of that step, 2 * D); the last one is filled.
+            before: (rows before, T - 1) int32, which row of each step was a row's own.
+            origins: (R,) the row that each row goes on from.
         """
-        result = torch.empty((len(states), outputs), dtype=dtype)
-        places = [part.data_ptr() for part in weights]
-        shape = (_half(states), *states.shape, zero)
-        _check(self._integers(states.data_ptr(), *shape, *places, outputs, relu, _half(result), result.data_ptr()))
-        return result
+        rows, length, threads = len(tokens), len(steps), torch.get_num_threads()
+        hidden, past = torch.empty((rows, decoder.width)), torch.empty((rows, length), dtype=torch.int32)
+        room = torch.empty(self._room(decoder, rows, max(length, sources.longest), threads))
+        counts = (ctypes.c_long * length)(*[step.shape[1] for step in steps])
+        extras = [None if part is None else part.data_ptr() for part in (added, turns)]
+        self._step(
+            decoder,
+            sources,
+            owners.data_ptr(),
+            rows // len(owners),
+            tokens.data_ptr(),
+            *extras,
+            places(steps),
+            counts,
+            before.data_ptr(),
+            origins.data_ptr(),
+            past.data_ptr(),
+            length,
+            rows,
+            threads,
+            room.data_ptr(),
+            hidden.data_ptr(),
+        )
+        return hidden, past
 
     def cross_entropy(
         self, logits: Tensor, targets: Tensor, weight: float | None, columns: Tensor | None
@@ -242,17 +235,19 @@ def _made(path: InstructionSet) -> tuple[Kernels | None, str | None]:
 
 def _is_right(built: Kernels) -> bool:
     """Whether probabilities, attention, cross entropy and products come out as torch has them."""
-    steps = torch.linspace(-3, 3, 192).sin().view(2, 1, 96)
-    logits, query, keys, values = steps[1], steps[1, 0, :32], steps[:, 0, 32:64], steps[:, 0, 64:]
+    logits = torch.linspace(-3, 3, 96).sin()[None]
     best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
-    context = built.attend_past(list(steps), torch.zeros((1, 2), dtype=torch.int32), 1, 1.0)
-    expected = (keys @ query).softmax(0) @ values
-    found = torch.allclose(best.float(), logits.log_softmax(1).max()) and torch.allclose(context, expected, atol=1e-5)
+    keys, values = torch.linspace(0.1, 3, 64).view(1, 2, 32), torch.linspace(-1, 1, 32).view(1, 2, 16)
+    additive = (torch.ones(1, 32), keys, torch.ones(32), values, torch.ones((1, 2), dtype=torch.bool))
+    expected = (-2 / (1 + keys)).sum(-1).softmax(-1) @ values[0]
+    found = torch.allclose(best.float(), logits.log_softmax(1).max())
+    found = found and torch.allclose(built.attend_additive(*additive)[0], expected, atol=1e-5)
     negative = built.cross_entropy(logits, torch.zeros(1, dtype=torch.long), None, None)[0]
     found = found and torch.allclose(negative, -logits.log_softmax(1)[:, 0], atol=1e-5)
     states, weight = torch.linspace(-1, 1, 27).view(9, 3), torch.linspace(-3, 3, 3 * built.tile).view(3, built.tile)
-    product = built.multiply(states, weight[None], torch.zeros(built.tile), built.tile, relu=False)
-    return found and torch.allclose(product, states @ weight, atol=1e-5)
+    bias = torch.zeros(built.tile)
+    layer = Matrix(3, built.tile, 0, 0, 0, weight.data_ptr(), bias.data_ptr())
+    return found and torch.allclose(built.multiply(layer, states, torch.float32), states @ weight, atol=1e-5)
 
 
 def _half(tensor: Tensor) -> int:

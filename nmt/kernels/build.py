@@ -20,8 +20,8 @@ from nmt.cpu import InstructionSet
 from nmt.files import file_sha256, fingerprint, home_folder
 
 _FOLDER = Path(__file__).parent
-_HEADER = _FOLDER / "vectors.h"
-_SOURCES = tuple(_FOLDER / name for name in ("decoding.c", "products.c", "loss.c"))
+_HEADERS = tuple(_FOLDER / name for name in ("vectors.h", "products.h"))
+_SOURCES = tuple(_FOLDER / name for name in ("decoding.c", "products.c", "transformer.c", "loss.c"))
 _LIBRARY, _HASH, _LITTER = "kernels.so", "sha256", ".tmp-"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _HOUR = 3600
@@ -41,7 +41,7 @@ def library(path: InstructionSet) -> Path | None:
         return None
     compiler = _compiler()
     command = [compiler, "-O3", *path.options, "-ffp-contract=fast", "-shared", "-fPIC", "-w", "-Wno-psabi"]
-    texts = [file.read_text(encoding="utf-8") for file in (_HEADER, *_SOURCES)]
+    texts = [file.read_text(encoding="utf-8") for file in (*_HEADERS, *_SOURCES)]
     name = f"{path.name}-{fingerprint([*texts, command, _version(compiler)])}"
     for place in _places():
         with suppress(OSError):

@@ -79,6 +79,27 @@ static inline float sum(floats values) {
     return (four[0] + four[1]) + (four[2] + four[3]);
 }
 
+#if defined(__clang__) || __GNUC__ >= 12
+#define CHOSEN(one, two, ...) __builtin_shufflevector(one, two, __VA_ARGS__)
+#else
+#define CHOSEN(one, two, ...) __builtin_shuffle(one, two, (ints8){__VA_ARGS__})
+#endif
+
+/* The sums of four vectors, in fewer steps than one after the other. */
+static inline floats4 sums(floats one, floats two, floats three, floats four) {
+    floats8 parts[4][2];
+    memcpy(parts[0], &one, sizeof one), memcpy(parts[1], &two, sizeof two);
+    memcpy(parts[2], &three, sizeof three), memcpy(parts[3], &four, sizeof four);
+    floats8 a = parts[0][0] + parts[0][1], b = parts[1][0] + parts[1][1];
+    floats8 c = parts[2][0] + parts[2][1], d = parts[3][0] + parts[3][1];
+    floats8 ab = CHOSEN(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + CHOSEN(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+    floats8 cd = CHOSEN(c, d, 0, 8, 1, 9, 4, 12, 5, 13) + CHOSEN(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
+    floats8 all_four = CHOSEN(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) + CHOSEN(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+    floats4 halves_[2];
+    memcpy(halves_, &all_four, sizeof halves_);
+    return halves_[0] + halves_[1];
+}
+
 static inline float largest(floats values) {
     floats8 parts[2];
     memcpy(parts, &values, sizeof parts);

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.kernels import Kernels, kernels_for
+from nmt.kernels.layout import Matrix
 
 # N rows, I inputs, O outputs of a linear layer
 
@@ -19,11 +20,10 @@ Activation = Literal["none", "relu"]
 
 def packed(linear: nn.Linear) -> nn.Module:
     """The layer as it multiplies fastest here, in fp32 or bf16: by the kernels, by oneDNN, or as it is."""
-    fast, dtype = kernels_for(linear.weight), linear.weight.dtype
-    by_onednn = _works(PackedLinear, dtype)
-    if fast is not None and _tiles(linear, fast) and (dtype == torch.float32 or not by_onednn):
+    fast = kernels_for(linear.weight)
+    if fast is not None and _tiles(linear, fast):
         return TiledLinear(linear, fast)
-    return PackedLinear(linear) if by_onednn else linear
+    return PackedLinear(linear) if _works(PackedLinear, linear.weight.dtype) else linear
 
 
 def quantised(linear: nn.Linear, dtype: torch.dtype | None = None) -> nn.Module:
@@ -37,21 +37,27 @@ def quantised(linear: nn.Linear, dtype: torch.dtype | None = None) -> nn.Module:
 class TiledLinear(nn.Module):
     """A linear layer by the kernels, in fp32 or bf16: a row's result does not depend on its batch, to the bit.
 
-    They take one thread, and no time to set up, which for few rows is most of what oneDNN takes.
+    They take no time to set up, which for few rows is most of what oneDNN takes.
     """
 
     def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
         super().__init__()
-        self.kernels, self.outputs = kernels, linear.out_features
-        self.weight = _in_tiles(linear.weight, kernels.tile, 1).squeeze(-1)  # (O / tile, I, tile)
+        self.kernels, self.inputs, self.outputs = kernels, linear.in_features, linear.out_features
+        inner = kernels.half_inner if linear.weight.dtype == torch.bfloat16 else 1
+        self.weight = _in_tiles(linear.weight, kernels.tile, inner)  # (O / tile, I / inner, tile, inner)
         self.bias = _filled(_bias(linear), kernels.tile)
         self.activation: Activation = "none"
+
+    def matrix(self) -> Matrix:
+        """The layer as the kernels read it, as long as it lives."""
+        half = self.weight.dtype == torch.bfloat16
+        shape = (self.inputs, self.outputs, int(half), int(self.activation == "relu"), 0)
+        return Matrix(*shape, self.weight.data_ptr(), self.bias.data_ptr())
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         rows = states.flatten(0, -2).contiguous()
-        result = self.kernels.multiply(rows, self.weight, self.bias, self.outputs, self.activation == "relu")
-        return result.view(*states.shape[:-1], self.outputs)
+        return self.kernels.multiply(self.matrix(), rows, states.dtype).view(*states.shape[:-1], self.outputs)
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -140,27 +146,31 @@ class OneDnnInt8Linear(Int8Linear):
 
 
 class TiledInt8Linear(Int8Linear):
-    """The same, to the bit, by the kernels of one thread: rounding, product and scaling in one pass."""
+    """The same, to the bit, by the kernels: rounding, product and scaling in one pass."""
 
     def __init__(self, linear: nn.Linear, kernels: Kernels, dtype: torch.dtype | None = None) -> None:
-        self.kernels = kernels
+        self.kernels, self.inputs = kernels, linear.in_features
         super().__init__(linear, dtype)
 
     def lay_out(self, weight: Tensor) -> None:
         """See `Int8Linear.lay_out`."""
         tile = self.kernels.tile
         tiles, sums = _in_tiles(weight, tile, self.kernels.inner).to(torch.int8), weight.sum(1).to(torch.int32)
-        self.weights = (tiles, *(_filled(part, tile) for part in (self.scale, sums, self.bias)))
+        self.weights = (tiles, *(_filled(part, tile) for part in (self.bias, self.scale, sums)))
+
+    def matrix(self) -> Matrix:
+        """See `TiledLinear.matrix`."""
+        shape = (self.inputs, self.outputs, 2, int(self.activation == "relu"), self.middle)
+        return Matrix(*shape, *[part.data_ptr() for part in self.weights])
 
     def multiplied(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """See `Int8Linear.multiplied`."""
-        relu = self.activation == "relu"
-        return self.kernels.multiply_integers(rows, self.middle, self.weights, self.outputs, relu, dtype)
+        return self.kernels.multiply(self.matrix(), rows, dtype)
 
 
 def _tiles(linear: nn.Linear, kernels: Kernels) -> bool:
-    """Whether the kernels are for it: they take one thread, and as much work for one output as for a tile of them."""
-    return torch.get_num_threads() == 1 and linear.out_features >= kernels.tile // 2
+    """Whether the kernels are for it: they take as much work for one output as for a tile of them."""
+    return linear.out_features >= kernels.tile // 2
 
 
 def _in_tiles(weight: Tensor, tile: int, inner: int) -> Tensor:

@@ -5,6 +5,7 @@
 #include "../../nmt/kernels/decoding.c"
 #include "../../nmt/kernels/loss.c"
 #include "../../nmt/kernels/products.c"
+#include "../../nmt/kernels/transformer.c"
 #include <stdio.h>
 
 static uint64_t chance;
@@ -44,17 +45,19 @@ static void close_to(double found, double expected, double tolerance, const char
 static void check_numbers(long rows, long inputs, long outputs, int half) {
     double *x, *w;
     void *states = numbers(rows * inputs, half, 1, &x), *plain = numbers(outputs * inputs, half, 1, &w);
-    long whole = (outputs + TILE - 1) / TILE * TILE;
-    char *tiles = calloc(whole * inputs + 1, half ? 2 : 4);
+    long whole = (outputs + TILE - 1) / TILE * TILE, inner = half ? HALF_INNER : 1, wide = (inputs + inner - 1) / inner * inner;
+    char *tiles = calloc(whole * wide + 1, half ? 2 : 4);
     float *bias = calloc(whole + 1, sizeof *bias);
     for (long o = 0; o < outputs; o++) {
         bias[o] = number();
         for (long i = 0; i < inputs; i++)
-            store_one(tiles, (o / TILE * inputs + i) * TILE + o % TILE, load_one(plain, o * inputs + i, half), half);
+            store_one(tiles, (o / TILE * (wide / inner) + i / inner) * TILE * inner + o % TILE * inner + i % inner,
+                      load_one(plain, o * inputs + i, half), half);
     }
     void *out = room(rows * outputs * (half ? 2 : 4));
-    int relu = draw() % 2;
-    if (nmt_multiply(states, half, rows, inputs, tiles, bias, outputs, relu, out)) exit(3);
+    int relu = draw() % 2, threads = between(1, 3);
+    matrix layer = {inputs, outputs, half ? HALVES : FLOATS, relu, 0, tiles, bias, NULL, NULL};
+    if (nmt_multiply(&layer, states, half, rows, half, threads, out)) exit(3);
     for (long k = 0; k < 200; k++) {
         long r = between(0, rows - 1), o = between(0, outputs - 1);
         double sum = bias[o];
@@ -87,55 +90,14 @@ static void check_integers(long rows, long width, long outputs, int half, int ex
     uint8_t *bytes = room(rows * width);
     float *own = room(rows * sizeof *own), *out = room(rows * outputs * sizeof *out);
     nmt_quantise(states, rows, width, zero, half, bytes, own);
-    if (nmt_multiply_integers(states, half, rows, width, zero, tiles, scales, sums, bias, outputs, 0, 0, out)) exit(3);
+    matrix layer = {width, outputs, INTEGERS, 0, zero, (char *)tiles, bias, scales, sums};
+    if (nmt_multiply(&layer, states, half, rows, 0, between(1, 3), out)) exit(3);
     for (long k = 0; k < 200; k++) {
         long r = between(0, rows - 1), o = between(0, outputs - 1), sum = 0;
         for (long i = 0; i < width; i++) sum += (bytes[r * width + i] - zero) * w[o * width + i];
         close_to(out[r * outputs + o], (double)sum * scales[o] * own[r] + bias[o], 1e-5, "product of integers");
     }
     free(states), free(x), free(tiles), free(w), free(scales), free(bias), free(sums), free(bytes), free(own), free(out);
-}
-
-/* softmax(q K^T scale) V of one head in double precision. */
-static void attended(const double *query, double *const *keys, long length, long size, double scale, double *out) {
-    double *weights = room(length * sizeof *weights), highest = -1e300, total = 0;
-    for (long t = 0; t < length; t++) {
-        weights[t] = 0;
-        for (long i = 0; i < size; i++) weights[t] += query[i] * scale * keys[t][i];
-        highest = weights[t] > highest ? weights[t] : highest;
-    }
-    for (long t = 0; t < length; t++) total += weights[t] = exp(weights[t] - highest);
-    for (long i = 0; i < size; i++) {
-        out[i] = 0;
-        for (long t = 0; t < length; t++) out[i] += weights[t] / total * keys[2 * length + t][i];
-    }
-    free(weights);
-}
-
-static void check_past(long rows, long length, long heads, long size, int half) {
-    long width = heads * size, step_rows = rows + 2;
-    const char **steps = room(length * sizeof *steps);
-    double **exact = room(length * sizeof *exact);
-    int32_t *past = room(rows * length * sizeof *past);
-    for (long t = 0; t < length; t++) {
-        steps[t] = numbers(step_rows * 3 * width, half, 2, &exact[t]);
-        for (long r = 0; r < rows; r++) past[r * length + t] = t + 1 < length ? between(0, step_rows - 1) : r;
-    }
-    void *out = room(rows * width * (half ? 2 : 4));
-    if (nmt_attend_past(steps, past, rows, length, width, heads, 0.3f, half, out)) exit(3);
-    double **keys = room(3 * length * sizeof *keys), *expected = room(size * sizeof *expected);
-    for (long k = 0; k < 20; k++) {
-        long r = between(0, rows - 1), h = between(0, heads - 1);
-        for (long t = 0; t < length; t++) {
-            keys[t] = exact[t] + (past[r * length + t] * 3 + 1) * width + h * size;
-            keys[2 * length + t] = keys[t] + width;
-        }
-        attended(exact[length - 1] + r * 3 * width + h * size, keys, length, size, 0.3, expected);
-        for (long i = 0; i < size; i++)
-            close_to(load_one(out, r * width + h * size + i, half), expected[i], half ? 2e-2 : 1e-4, "attention");
-    }
-    for (long t = 0; t < length; t++) free((void *)steps[t]), free(exact[t]);
-    free(steps), free(exact), free(past), free(out), free(keys), free(expected);
 }
 
 static void check_extensions(long sentences, long beam, long size, long count, int half) {
@@ -177,13 +139,98 @@ static void check_loss(long count, long size, long passes, int half) {
     free(exact), free(rows), free(targets), free(found), free(columns), free(right);
 }
 
+static matrix random_layer(long inputs, long outputs, int kind, int zero) {
+    long whole = (outputs + TILE - 1) / TILE * TILE, padded = (inputs + INNER - 1) / INNER * INNER;
+    char *weight = calloc(whole * padded, kind == FLOATS ? 4 : kind == HALVES ? 2 : 1);
+    float *bias = calloc(whole, sizeof *bias), *scales = calloc(whole, sizeof *scales);
+    int32_t *sums_ = calloc(whole, sizeof *sums_);
+    for (long i = 0; i < whole; i++) scales[i] = 0.01f, bias[i] = number() / 10;
+    for (long i = 0; i < whole * inputs; i++)
+        if (kind == INTEGERS)
+            weight[i] = 0; /* what they sum up to would have to be known: checked above */
+        else
+            store_one(weight, i, number() / sqrtf(inputs), kind == HALVES);
+    return (matrix){inputs, outputs, kind, 0, zero, weight, bias, scales, sums_};
+}
+
+static norm random_norm(long width, int kind) {
+    float *weight = room(width * sizeof *weight), *bias = room(width * sizeof *bias);
+    for (long i = 0; i < width; i++) weight[i] = 1 + number() / 4, bias[i] = number() / 4;
+    return (norm){kind, 1e-5f, weight, bias};
+}
+
+static void free_layer(matrix layer) {
+    free((void *)layer.weight), free((void *)layer.bias), free((void *)layer.scales), free((void *)layer.sums);
+}
+static void free_norm(norm one) { free((void *)one.weight), free((void *)one.bias); }
+
+/* A row's states do not depend on the rows beside it, on the threads, or on the order of the past's rows. */
+static void check_step(long sentences, long beam, long heads, long size, long layers, long positions) {
+    long width = heads * size, feed = LANES * between(1, 8), rows = sentences * beam, longest = between(1, 40);
+    long padded = (longest + LANES - 1) / LANES * LANES;
+    decoder model = {width, heads, feed, layers, draw() % 2, 1, draw() % 2, draw() % 2, draw() % 2, 0.3f, 0.3f, 1, NULL, {0}, NULL};
+    decoder_layer *all_layers = room(layers * sizeof *all_layers);
+    float *table = room(50 * width * sizeof *table), *turns = room(size * sizeof *turns);
+    for (long i = 0; i < 50 * width; i++) table[i] = number();
+    for (long i = 0; i < size; i++) turns[i] = number();
+    const float **keys = room(layers * sizeof *keys), **values = room(layers * sizeof *values);
+    int64_t *lengths = room(sentences * 8), *owners = room(sentences * 8);
+    for (long s = 0; s < sentences; s++) lengths[s] = between(1, longest), owners[s] = s;
+    for (long number_ = 0; number_ < layers; number_++) {
+        int kind = between(0, 2), norms = between(1, 2);
+        all_layers[number_] = (decoder_layer){
+            random_layer(width, 3 * width, kind, 128), random_layer(width, width, kind, 128), random_layer(width, width, kind, 128),
+            random_layer(width, width, kind, 128), random_layer(width, feed, kind, 128), random_layer(feed, width, kind, 128),
+            random_norm(width, norms), random_norm(width, norms), random_norm(width, norms)};
+        float *some = room(sentences * width * padded * sizeof *some), *more = room(sentences * longest * 2 * width * sizeof *more);
+        for (long i = 0; i < sentences * width * padded; i++) some[i] = number();
+        for (long i = 0; i < sentences * longest * 2 * width; i++) more[i] = number();
+        keys[number_] = some, values[number_] = more;
+    }
+    model.table = table, model.layer = all_layers, model.last = random_norm(width, LAYER_NORM);
+    sources source = {longest, padded, lengths, keys, values};
+    float **steps = room(positions * sizeof *steps), **alone = room(positions * sizeof *alone);
+    int64_t *counts = room(positions * 8), *ones = room(positions * 8);
+    int32_t *past = room(rows * positions * 4), *before_ = room(rows * positions * 4), *single = room(positions * 4), *single_before = room(positions * 4);
+    int64_t *tokens = room(rows * 8), *origins = room(rows * 8), zero = 0;
+    float *out = room(rows * width * 4), *lone = room(width * 4);
+    long watched = between(0, sentences - 1);
+    for (long t = 0; t < positions; t++) {
+        counts[t] = rows, ones[t] = 1;
+        steps[t] = room(layers * rows * 2 * width * 4), alone[t] = room(layers * 2 * width * 4);
+        for (long r = 0; r < rows; r++) tokens[r] = between(0, 49), origins[r] = r / beam * beam; /* all go on from the first */
+        long row = watched * beam;
+        for (int turn = 0; turn < 2; turn++) {
+            long many = turn ? 1 : rows, threads = turn ? 1 : between(1, 3), extent = t + 1 > longest ? t + 1 : longest;
+            float *space = room(nmt_transformer_room(&model, many, extent, threads) * sizeof *space);
+            if (turn)
+                nmt_transformer_step(&model, &source, owners + watched, 1, tokens + row, NULL, turns, alone, ones, single_before, &zero, single, t + 1, 1, 1, space, lone);
+            else
+                nmt_transformer_step(&model, &source, owners, beam, tokens, NULL, turns, steps, counts, before_, origins, past, t + 1, rows, threads, space, out);
+            free(space);
+        }
+        for (long i = 0; i < width; i++) close_to(lone[i], out[row * width + i], 0, "row by itself");
+        memcpy(before_, past, rows * (t + 1) * 4), memcpy(single_before, single, (t + 1) * 4);
+    }
+    for (long t = 0; t < positions; t++) free(steps[t]), free(alone[t]);
+    for (long k = 0; k < layers; k++) {
+        decoder_layer *one = all_layers + k;
+        free_layer(one->projection), free_layer(one->self_output), free_layer(one->query), free_layer(one->cross_output);
+        free_layer(one->inner), free_layer(one->outer), free_norm(one->self_norm), free_norm(one->cross_norm), free_norm(one->feed_norm);
+        free((void *)keys[k]), free((void *)values[k]);
+    }
+    free_norm(model.last), free(all_layers), free(table), free(turns), free(keys), free(values), free(lengths), free(owners);
+    free(steps), free(alone), free(counts), free(ones), free(past), free(before_), free(single), free(single_before);
+    free(tokens), free(origins), free(out), free(lone);
+}
+
 int main(int count, char **words) {
     chance = count > 1 ? strtoull(words[1], NULL, 10) : 1;
     for (long round = count > 2 ? atol(words[2]) : 10; round > 0; round--) {
         int half = draw() % 2, large = round % 5 == 0;
         check_numbers(between(1, large ? 700 : 40), between(1, large ? 1024 : 200), between(1, large ? 3000 : 90), half);
         check_integers(between(1, 40), between(1, 1024), between(1, 300), half, draw() % 2);
-        check_past(between(1, 20), between(1, 70), between(1, 4), LANES * between(1, 4), half);
+        check_step(between(1, 4), between(1, 5), between(1, 4), LANES * between(1, 5), between(1, 3), between(1, 20));
         check_extensions(between(1, 4), between(1, 8), between(5, large ? 50000 : 400), between(1, 16), half);
         check_loss(between(1, 9), between(1, large ? 50000 : 700), between(1, 2), half);
     }

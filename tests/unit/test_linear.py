@@ -123,16 +123,27 @@ def test_the_largest_integers_do_not_saturate(kernels: Kernels, middle: int) -> 
         torch.testing.assert_close(tiled(states), linear(states), rtol=1e-2, atol=1e-3)
 
 
-def test_one_thread_multiplies_by_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several leave fp32 to oneDNN, which knows how to share a product; what it would saturate it does not get."""
-    if module.kernels() is None:
-        pytest.skip("no C compiler")
+def test_layers_are_multiplied_by_the_kernels_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else by oneDNN; what that would saturate it does not get."""
     linear = nn.Linear(16, 32).requires_grad_(False)
-    assert [type(make(linear)) for make in (packed, quantised)] == [TiledLinear, TiledInt8Linear]
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    if module.kernels() is not None:
+        assert [type(make(linear)) for make in (packed, quantised)] == [TiledLinear, TiledInt8Linear]
+    monkeypatch.setattr(layers, "kernels_for", lambda _: None)
     for exact, kind in ((True, OneDnnInt8Linear), (False, Int8Linear)):
         monkeypatch.setattr(layers, "_is_exact", lambda _, exact=exact: exact)
         assert [type(make(linear)) for make in (packed, quantised)] == [PackedLinear, kind]
+
+
+def test_threads_share_a_product_and_change_nothing(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, also where a thread has nothing to do."""
+    torch.manual_seed(1)
+    linear, states = nn.Linear(256, 600).requires_grad_(False), torch.randn(9, 256)
+    for layer in (TiledLinear(linear, kernels), TiledInt8Linear(linear, kernels)):
+        alone = layer(states)
+        for threads in (2, 3, 40):
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            assert torch.equal(layer(states), alone)
+        monkeypatch.undo()
 
 
 def test_a_precision_without_products_of_its_own_is_multiplied_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

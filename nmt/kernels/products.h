@@ -1,0 +1,360 @@
+/* Products of rows with matrices, in numbers and in integers: what the exported functions and the steps of search share.
+ *
+ * Weights lie in tiles of so many outputs, one input (or a few) after the other. Some rows at a time meet a tile in registers. Each
+ * output is one sum over the inputs, in their order: a row's result does not depend on its batch, to the bit.
+ */
+#pragma once
+#include "vectors.h"
+#if defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
+#endif
+
+/* NATIVE numbers fill a register, PARTS registers a tile; ROWS times PARTS sums and what meets them fit into all registers. */
+#if defined(__AVX512F__)
+enum { NATIVE = 16, PARTS = 2, ROWS = 8 };
+#elif defined(__AVX2__)
+enum { NATIVE = 8, PARTS = 2, ROWS = 6 };
+#elif defined(__aarch64__)
+enum { NATIVE = 4, PARTS = 4, ROWS = 6 };
+#else
+enum { NATIVE = 4, PARTS = 2, ROWS = 6 };
+#endif
+enum { TILE = NATIVE * PARTS, CACHED = 1 << 18 }; /* bytes of weights that stay in the cache while all rows pass */
+typedef float native __attribute__((vector_size(4 * NATIVE)));
+typedef int32_t native_ints __attribute__((vector_size(4 * NATIVE)));
+typedef uint32_t native_words __attribute__((vector_size(4 * NATIVE)));
+typedef uint16_t native_halves __attribute__((vector_size(2 * NATIVE)));
+typedef struct { native sums[ROWS][PARTS]; } block;
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE native load_native(const void *from, long place, int half) {
+    native values;
+    if (half) {
+        native_halves bits;
+        memcpy(&bits, (const uint16_t *)from + place, sizeof bits);
+        native_words wide = __builtin_convertvector(bits, native_words) << 16;
+        memcpy(&values, &wide, sizeof values);
+    } else {
+        memcpy(&values, (const float *)from + place, sizeof values);
+    }
+    return values;
+}
+
+/* One call for each count of rows, so that each has registers of its own. */
+#define EACH_COUNT(multiply, count, ...) \
+    switch (count) { \
+        case 1: multiply(1, __VA_ARGS__); break; \
+        case 2: multiply(2, __VA_ARGS__); break; \
+        case 3: multiply(3, __VA_ARGS__); break; \
+        case 4: multiply(4, __VA_ARGS__); break; \
+        case 5: multiply(5, __VA_ARGS__); break; \
+        case 6: multiply(6, __VA_ARGS__); break; \
+        case 7: multiply(ROWS < 7 ? ROWS : 7, __VA_ARGS__); break; \
+        default: multiply(ROWS, __VA_ARGS__); \
+    }
+
+/* Writes what a block has found of a tile's outputs, or of those that are left. */
+INLINE void store_block(const block *found, long rows, long outputs, long output, int relu, int half, void *out, long first) {
+    long left = outputs - output < TILE ? outputs - output : TILE;
+    for (long row = 0; row < rows; row++) {
+        float values[TILE];
+        memcpy(values, found->sums[row], sizeof values);
+        for (long i = 0; relu && i < TILE; i++) values[i] = values[i] > 0 ? values[i] : 0;
+        long place = (first + row) * outputs + output;
+        if (half)
+            for (long i = 0; i < left; i++) store_one(out, place + i, values[i], 1);
+        else if (left == TILE)
+            memcpy((float *)out + place, values, sizeof values);
+        else
+            memcpy((float *)out + place, values, sizeof(float) * left);
+    }
+}
+
+INLINE void multiply_numbers(long count, const float *rows, long inputs, const char *tile, int half, const float *bias,
+                             block *found) {
+    native sums[ROWS][PARTS];
+#pragma GCC unroll 8
+    for (long row = 0; row < count; row++)
+#pragma GCC unroll 4
+        for (long part = 0; part < PARTS; part++) sums[row][part] = (native){0};
+    for (long i = 0; i < inputs; i++) {
+        native weights[PARTS];
+#pragma GCC unroll 4
+        for (long part = 0; part < PARTS; part++) weights[part] = load_native(tile, i * TILE + part * NATIVE, half);
+#pragma GCC unroll 8
+        for (long row = 0; row < count; row++) {
+            float state = rows[row * inputs + i];
+#pragma GCC unroll 4
+            for (long part = 0; part < PARTS; part++) sums[row][part] += state * weights[part];
+        }
+    }
+#pragma GCC unroll 8
+    for (long row = 0; row < count; row++)
+#pragma GCC unroll 4
+        for (long part = 0; part < PARTS; part++)
+            found->sums[row][part] = sums[row][part] + load_native(bias, part * NATIVE, 0);
+}
+
+#if defined(__AVX512BF16__)
+enum { HALF_INNER = 2 }; /* inputs of an output that lie together in a product of bfloat16: the CPU multiplies pairs */
+INLINE void multiply_halves(long count, const uint16_t *rows, long inputs, const char *tile, const float *bias, block *found) {
+    native sums[ROWS][PARTS];
+#pragma GCC unroll 8
+    for (long row = 0; row < count; row++)
+#pragma GCC unroll 4
+        for (long part = 0; part < PARTS; part++) sums[row][part] = (native){0};
+    for (long i = 0; i < inputs; i += 2) {
+        __m512bh weights[PARTS];
+#pragma GCC unroll 4
+        for (long part = 0; part < PARTS; part++)
+            weights[part] = (__m512bh)_mm512_loadu_si512(tile + 2 * (i * TILE + part * NATIVE * 2));
+#pragma GCC unroll 8
+        for (long row = 0; row < count; row++) {
+            int32_t pair;
+            memcpy(&pair, rows + row * inputs + i, sizeof pair);
+            __m512bh states = (__m512bh)_mm512_set1_epi32(pair);
+#pragma GCC unroll 4
+            for (long part = 0; part < PARTS; part++)
+                sums[row][part] = (native)_mm512_dpbf16_ps((__m512)sums[row][part], states, weights[part]);
+        }
+    }
+#pragma GCC unroll 8
+    for (long row = 0; row < count; row++)
+#pragma GCC unroll 4
+        for (long part = 0; part < PARTS; part++) found->sums[row][part] = sums[row][part] + load_native(bias, part * NATIVE, 0);
+}
+#else
+enum { HALF_INNER = 1 }; /* bfloat16 is what is stored: half the memory; what is multiplied is float */
+#endif
+
+/* A linear layer, with its weights in tiles. Where there are no more outputs, weights and what belongs to outputs are zero. */
+enum { FLOATS = 0, HALVES = 1, INTEGERS = 2 };
+typedef struct {
+    long inputs, outputs;
+    int32_t kind;         /* of the weights: float, bfloat16 or signed bytes */
+    int32_t relu;         /* whether what is negative becomes zero */
+    int32_t zero;         /* of the states' bytes: 128, or 0 where no state is negative */
+    const char *weight;   /* (ceil(outputs / TILE), ceil(inputs / inner), TILE, inner); see `inner_of` */
+    const float *bias;
+    const float *scales;  /* of bytes: of each output the scale and the sum of its weights */
+    const int32_t *sums;
+} matrix;
+
+/* A row of numbers as integers and a scale: x = scale * (integer - zero), to the nearest. Returns the scale. */
+static inline float quantise(const void *states, long first, long width, int zero, int half, uint8_t *integers) {
+    long whole = width / LANES * LANES;
+    floats extent = all(0);
+    for (long i = 0; i < whole; i += LANES) {
+        floats values = load(states, first + i, half);
+        extent = larger(extent, larger(values, -values));
+    }
+    float highest = largest(extent);
+    for (long i = whole; i < width; i++) highest = fmaxf(highest, fabsf(load_one(states, first + i, half)));
+    highest = highest > 1e-10f ? highest : 1e-10f;
+    float inverse = (255 - zero) / highest;
+    for (long i = 0; i < whole; i += LANES) {
+        ints nearest = (ints)(load(states, first + i, half) * inverse + 12582912.0f) - (0x4b400000 - zero);
+        bytes found = __builtin_convertvector(nearest, bytes);
+        memcpy(integers + i, &found, sizeof found);
+    }
+    for (long i = whole; i < width; i++)
+        integers[i] = (uint8_t)(nearbyintf(load_one(states, first + i, half) * inverse) + zero);
+    return highest / (255 - zero);
+}
+
+/* Integers as an instruction takes them: INNER inputs of an output lie together. Sums are exact on every path, with 32 bits: nothing
+ * saturates in between. SHIFT is what is taken from unsigned bytes to make the states that are multiplied. */
+#if defined(__AVX512VNNI__)
+enum { INNER = 4 };
+typedef uint8_t state_integer; /* unsigned bytes times signed ones, four to a sum */
+typedef __m512i some_weights;
+INLINE some_weights load_weights(const int8_t *from) { return _mm512_loadu_si512(from); }
+INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
+    return (native_ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(states), weights);
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+enum { INNER = 4 };
+typedef int8_t state_integer; /* signed bytes, four to a sum */
+typedef int8x16_t some_weights;
+INLINE some_weights load_weights(const int8_t *from) { return vld1q_s8(from); }
+INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
+    return (native_ints)vdotq_s32((int32x4_t)sum, vreinterpretq_s8_s32(vdupq_n_s32(states)), weights);
+}
+#elif defined(__SSE2__)
+enum { INNER = 2 };
+typedef int16_t state_integer; /* 16 bits times 16 bits, two to a sum: 255 * 127 * 2 is far from what would saturate */
+#if defined(__AVX512BW__)
+typedef __m512i some_weights;
+INLINE some_weights load_weights(const int8_t *from) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)from)); }
+INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
+    return sum + (native_ints)_mm512_madd_epi16(_mm512_set1_epi32(states), weights);
+}
+#elif defined(__AVX2__)
+typedef __m256i some_weights;
+INLINE some_weights load_weights(const int8_t *from) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)from)); }
+INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
+    return sum + (native_ints)_mm256_madd_epi16(_mm256_set1_epi32(states), weights);
+}
+#else
+typedef __m128i some_weights;
+INLINE some_weights load_weights(const int8_t *from) {
+    __m128i bytes_ = _mm_loadl_epi64((const __m128i *)from);
+    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes_, bytes_), 8);
+}
+INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
+    return sum + (native_ints)_mm_madd_epi16(_mm_set1_epi32(states), weights);
+}
+#endif
+#else
+enum { INNER = 1 };
+typedef int32_t state_integer;
+typedef native_ints some_weights;
+INLINE some_weights load_weights(const int8_t *from) {
+    typedef int8_t small __attribute__((vector_size(NATIVE)));
+    small bytes_;
+    memcpy(&bytes_, from, sizeof bytes_);
+    return __builtin_convertvector(bytes_, native_ints);
+}
+INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) { return sum + states * weights; }
+#endif
+
+INLINE void multiply_integers(long count, const state_integer *rows, long inputs, const int8_t *tile, block *found) {
+    native_ints sums[ROWS][PARTS];
+#pragma GCC unroll 8
+    for (long row = 0; row < count; row++)
+#pragma GCC unroll 4
+        for (long part = 0; part < PARTS; part++) sums[row][part] = (native_ints){0};
+    for (long i = 0; i < inputs; i += INNER) {
+        some_weights weights[PARTS];
+#pragma GCC unroll 4
+        for (long part = 0; part < PARTS; part++) weights[part] = load_weights(tile + i * TILE + part * NATIVE * INNER);
+#pragma GCC unroll 8
+        for (long row = 0; row < count; row++) {
+            int32_t states;
+            memcpy(&states, rows + row * inputs + i, sizeof states);
+#pragma GCC unroll 4
+            for (long part = 0; part < PARTS; part++) sums[row][part] = add_products(sums[row][part], states, weights[part]);
+        }
+    }
+#pragma GCC unroll 8
+    for (long row = 0; row < count; row++) memcpy(found->sums[row], sums[row], sizeof sums[row]);
+}
+
+/* Bytes around a zero as the states that are multiplied. */
+static inline void convert(const uint8_t *bytes, long width, int zero, state_integer *states) {
+#if defined(__AVX512VNNI__)
+    (void)zero;
+    memcpy(states, bytes, width);
+#elif defined(__ARM_FEATURE_DOTPROD)
+    (void)zero;
+    for (long i = 0; i < width; i++) states[i] = (int8_t)(bytes[i] ^ 128);
+#else
+    for (long i = 0; i < width; i++) states[i] = (state_integer)(bytes[i] - zero);
+#endif
+}
+
+/* The zero of these states. */
+static inline int converted_zero(int zero) {
+#if defined(__AVX512VNNI__)
+    return zero;
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return zero - 128;
+#else
+    return (void)zero, 0;
+#endif
+}
+
+/* Inputs of an output whose weights lie together. */
+static inline long inner_of(const matrix *layer) {
+    return layer->kind == FLOATS ? 1 : layer->kind == HALVES ? HALF_INNER : INNER;
+}
+
+/* Inputs up to the next multiple of these. */
+static inline long whole_inputs(const matrix *layer) {
+    long inner = inner_of(layer);
+    return (layer->inputs + inner - 1) / inner * inner;
+}
+
+/* Whether states are multiplied as the floats that they are. */
+static inline int takes_floats(const matrix *layer) { return layer->kind == FLOATS || (layer->kind == HALVES && HALF_INNER == 1); }
+
+/* Rows as they are multiplied: as integers with a scale for each row, in `own`, or as pairs of bfloat16, or as float. They need as
+ * much room as in float; bytes: room for the inputs. */
+static void prepare(const matrix *layer, const void *states, int half, long rows, void *prepared, float *own, uint8_t *bytes_) {
+    long width = layer->inputs, whole = whole_inputs(layer);
+    for (long row = 0; row < rows; row++) {
+        long first = row * width;
+        if (layer->kind == INTEGERS) {
+            state_integer *to = (state_integer *)prepared + row * whole;
+            own[row] = half ? quantise(states, first, width, layer->zero, 1, bytes_) : quantise(states, first, width, layer->zero, 0, bytes_);
+            convert(bytes_, width, layer->zero, to);
+            for (long i = width; i < whole; i++) to[i] = 0;
+        } else if (takes_floats(layer)) {
+            for (long i = 0; i < width; i++) ((float *)prepared)[first + i] = load_one(states, first + i, half);
+        } else {
+            long i = 0;
+            for (; i + LANES <= width; i += LANES) store(prepared, row * whole + i, load(states, first + i, half), 1);
+            for (; i < width; i++) store_one(prepared, row * whole + i, load_one(states, first + i, half), 1);
+            for (; i < whole; i++) ((uint16_t *)prepared)[row * whole + i] = 0;
+        }
+    }
+}
+
+/* What a block of integers stands for: scaled by output and by row, plus the bias. */
+INLINE void rescale_block(const matrix *layer, const float *own, long count, long output, block *found) {
+    int middle = converted_zero(layer->zero);
+    for (long part = 0; part < PARTS; part++) {
+        long place = output + part * NATIVE;
+        native scale = load_native(layer->scales, place, 0), bias = load_native(layer->bias, place, 0);
+        native_ints all_weights;
+        memcpy(&all_weights, layer->sums + place, sizeof all_weights);
+        for (long row = 0; row < count; row++) {
+            native_ints product;
+            memcpy(&product, &found->sums[row][part], sizeof product);
+            native value = __builtin_convertvector(product - middle * all_weights, native);
+            found->sums[row][part] = value * scale * own[row] + bias;
+        }
+    }
+}
+
+/* Outputs whose weights stay in the cache while all rows pass. */
+static inline long group_of(const matrix *layer) {
+    long tiles = CACHED / (whole_inputs(layer) * (layer->kind == FLOATS ? 4 : layer->kind == HALVES ? 2 : 1) * TILE + 1);
+    return TILE * (tiles > 1 ? tiles : 1);
+}
+
+/* Outputs `from` to `to` (multiples of TILE, or the end) of prepared rows; out: (rows, outputs) in float, or bfloat16. */
+static void multiply_all(const matrix *layer, const void *prepared, const float *own, long rows, long from, long to, int half_out,
+                         void *out) {
+    long inputs = whole_inputs(layer), outputs = layer->outputs, step = group_of(layer);
+    for (long group = from; group < to; group += step)
+        for (long first = 0; first < rows; first += ROWS)
+            for (long output = group; output < to && output < group + step; output += TILE) {
+                long count = rows - first < ROWS ? rows - first : ROWS, place = output * inputs, start = first * inputs;
+                const float *bias = layer->bias + output;
+                block found;
+                if (layer->kind == INTEGERS) {
+                    EACH_COUNT(multiply_integers, count, (const state_integer *)prepared + start, inputs,
+                               (const int8_t *)layer->weight + place, &found)
+                    rescale_block(layer, own + first, count, output, &found);
+                } else if (layer->kind == FLOATS) {
+                    EACH_COUNT(multiply_numbers, count, (const float *)prepared + start, inputs, layer->weight + 4 * place, 0, bias, &found)
+                } else {
+#if defined(__AVX512BF16__)
+                    EACH_COUNT(multiply_halves, count, (const uint16_t *)prepared + start, inputs, layer->weight + 2 * place, bias, &found)
+#else
+                    EACH_COUNT(multiply_numbers, count, (const float *)prepared + start, inputs, layer->weight + 2 * place, 1, bias, &found)
+#endif
+                }
+                store_block(&found, count, outputs, output, layer->relu, half_out, out, first);
+            }
+}
+
+/* Shares tiles among threads: the first output of each part. */
+static inline long part_of(long outputs, long index, long count) {
+    long tiles = (outputs + TILE - 1) / TILE, first = tiles * index / count * TILE;
+    return first < outputs ? first : outputs;
+}
