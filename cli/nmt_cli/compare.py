@@ -11,7 +11,6 @@ import typer
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.evaluate import LowercaseOption, TestsetOption, TokenizeOption, bucket_name
 from nmt_cli.options import BeamOption, DeviceOption
-from nmt_cli.outputs import check_file
 
 if TYPE_CHECKING:
     from nmt.config import Recipe
@@ -97,12 +96,15 @@ def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
 
 def _check_outputs(plot: Path | None, save: Path | None) -> None:
     """Refuses what could not be written after all the work."""
+    from nmt.files import check_output
+
     if plot:
         from nmt.report.pictures import picture_format
 
         picture_format(plot)
-    check_file("--plot", plot)
-    check_file("--save", save)
+    for path in (plot, save):
+        if path:
+            check_output(path)
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:

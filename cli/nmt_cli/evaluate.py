@@ -11,7 +11,6 @@ import typer
 
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
-from nmt_cli.outputs import check_folder
 
 if TYPE_CHECKING:
     from nmt.evaluation import Evaluation
@@ -87,6 +86,7 @@ def evaluate(
     from nmt.device import set_threads
     from nmt.errors import DataError
     from nmt.evaluation import evaluate as evaluate_system
+    from nmt.files import check_output
     from nmt.metrics import parse_metrics
     from nmt.text import read_lines
     from nmt.translation import Options
@@ -94,7 +94,8 @@ def evaluate(
     from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
 
-    check_folder("--save", save)
+    if save:
+        check_output(save, folder=True)
     set_threads()
     translator = open_translator(
         model, device, latest, {"beam": beam}, batch_size=batch_size, options=Options(target_language=to)
@@ -102,12 +103,10 @@ def evaluate(
     testsets = choose_testsets(translator.recipe, testset or [], tokenize, to)
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
-    given = read_lines(hypothesis) if hypothesis else None
+    system = read_lines(hypothesis) if hypothesis else translator
     metrics = parse_metrics(metric or [])
     training = prepare(translator.recipe).training_text().source if difficulty else ()
-    results = [
-        evaluate_system(translator if given is None else given, item, lowercase, training, metrics) for item in testsets
-    ]
+    results = [evaluate_system(system, item, lowercase, training, metrics) for item in testsets]
     if comet:
         for item in results:
             item.scores.append(comet_score(comet, item.testset.source, item.hypotheses, item.testset.target))
