@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nmt.cpu import InstructionSet
+from nmt.errors import NmtError
 from nmt.files import file_sha256, fingerprint, home_folder
 
 _FOLDER = Path(__file__).parent
@@ -70,7 +71,7 @@ def _version(compiler: str) -> str:
 
 def _places() -> Iterator[Path]:
     """Where libraries may lie, best first."""
-    with suppress(OSError, RuntimeError):  # no home to be had
+    with suppress(NmtError):  # no home to be had
         yield home_folder() / "kernels"
     yield Path(tempfile.gettempdir()) / f"nmt-{os.getuid()}" / "kernels"
 

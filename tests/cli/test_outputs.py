@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from command import NMT, environment, run
 from nmt import NmtError
 from nmt.files import check_output, explain, home_folder, write_json
+from nmt.kernels import build
 from nmt.recipes import recipe_to_toml
 from nmt_cli.main import app
 from tiny import make_recipe
@@ -118,6 +120,8 @@ def test_without_a_home_a_line_names_what_to_set(tmp_path: Path, monkeypatch: py
     monkeypatch.delenv("NMT_HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert "set NMT_HOME" in run("prepare", tmp_path / "recipe.toml").stderr
+    (kernels,) = build._places()  # a temporary one; to translate no home is needed
+    assert kernels.is_relative_to(tempfile.gettempdir())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert home_folder() == tmp_path / "nmt"
 
