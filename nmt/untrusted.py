@@ -38,9 +38,9 @@ def read_regular(path: Path, limit: int = SMALL) -> bytes:
         OSError: it is something else, cannot be read, or has more bytes than the limit.
     """
     with open_regular(path) as stream:
-        fits = os.fstat(stream.fileno()).st_size <= limit
-        data = stream.read(limit + 1) if fits else b""
-    if not fits or len(data) > limit:
+        size = os.fstat(stream.fileno()).st_size
+        data = stream.read(size) if size <= limit else b""  # which takes no more memory than the file has bytes
+    if size > limit:
         raise OSError(errno.EINVAL, f"has more than {limit:,} bytes, so it is not what its name says", str(path))
     return data
 
