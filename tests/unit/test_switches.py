@@ -362,6 +362,7 @@ def test_a_spike_names_its_batch(tmp_path: Path, prepared: Prepared) -> None:
     """A loss far above the running mean is reported with the pairs of its batch."""
     reports: list[dict[str, Any]] = []
     trainer = Trainer(make_recipe(), prepared, tmp_path, CPU, reports.append)
+    trainer.run_folder.create()
     for step, loss in [*((step, 2.0) for step in range(1001, 1300)), (1300, 2.5), (1301, 6.0)]:
         trainer._watch_for_spikes(step, [np.array([4, 7, 4])], loss)
     spikes = [entry for entry in reports if entry["kind"] == "spike"]
