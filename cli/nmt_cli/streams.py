@@ -213,14 +213,14 @@ def _raw_lines(number: int) -> Iterator[bytes]:
 
 def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
     """Chunks of a pipe: what a reader of its own has collected when no more comes for a moment, or the window is full."""
-    waiting: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=2 * window)
+    waiting: queue.Queue[bytes | Exception | None] = queue.Queue(maxsize=2 * window)
 
     def read() -> None:
         try:
             for line in lines:
                 waiting.put(line)
             waiting.put(None)
-        except OSError as error:  # told to the thread that waits
+        except Exception as error:  # noqa: BLE001 - told to the thread that waits, which would wait for ever
             waiting.put(error)
 
     threading.Thread(target=read, daemon=True).start()
@@ -232,7 +232,7 @@ def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
                 line = waiting.get(timeout=_PATIENCE if chunk else None)
             except queue.Empty:
                 break
-            if isinstance(line, OSError):
+            if isinstance(line, Exception):
                 raise line
             if line is None:
                 open_ = False
