@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from nmt.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
+from nmt.errors import DataError
 from nmt.metrics import Bucket, MetricName, Score, bleu_by, bleu_by_length, score
 from nmt.prepared import TestSet
 from nmt.translator import Translator
@@ -63,8 +64,10 @@ def evaluate(
         training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
 
     Raises:
-        DataError: there are not as many translations as references.
+        DataError: there are not as many translations as references, or all references are blank.
     """
+    if testset.target and not any(line.strip() for line in testset.target):
+        raise DataError(f"nothing to score: all references of {testset.name} are blank")
     start = perf_counter()
     hypotheses = system.translate(testset.tagged) if isinstance(system, Translator) else list(system)
     seconds = perf_counter() - start if isinstance(system, Translator) else 0.0

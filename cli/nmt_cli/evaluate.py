@@ -151,8 +151,8 @@ def print_scores(results: Sequence[Evaluation]) -> None:
 
 
 def _interval(score: Score) -> str:
-    """Blank where there is none."""
-    return f"[{score.low:.2f}, {score.high:.2f}]" if score.low < score.high else ""
+    """Of width zero where all resamples score alike; blank for COMET, which has none."""
+    return "" if score.metric == "comet" else f"[{score.low:.2f}, {score.high:.2f}]"
 
 
 _DIFFICULTIES = {

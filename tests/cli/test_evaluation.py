@@ -345,3 +345,16 @@ def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -
     assert "gave no score: no such model" in failed.output
     missing = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", tmp_path / "nothing")
     assert "--comet takes the path of comet-score" in missing.output
+
+
+def test_every_score_has_an_interval(trained: Path, tmp_path: Path) -> None:
+    """Also where all resamples score alike; blank references are refused, for each error rate over them is zero."""
+    (tmp_path / "in").write_text("Der Hund.\n", encoding="utf-8")
+    (tmp_path / "right").write_text("The dog.\n", encoding="utf-8")
+    (tmp_path / "blank").write_text(" \n", encoding="utf-8")
+    arguments = ("evaluate", trained, "--hypothesis", tmp_path / "right", "--testset")
+    table = run(*arguments, f"{tmp_path / 'in'}:{tmp_path / 'right'}").stdout
+    assert "[100.00, 100.00]" in table
+    assert "[0.00, 0.00]" in table
+    refused = run(*arguments, f"{tmp_path / 'in'}:{tmp_path / 'blank'}")
+    assert (refused.exit_code, "are blank" in refused.stderr) == (1, True)
