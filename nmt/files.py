@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,25 @@ from nmt.errors import NmtError
 from nmt.owners import beating, lock, new_token, seized
 
 _LITTER = ".tmp-"
+_PARTS = frozenset(
+    [
+        "MANIFEST.json",
+        "card.json",
+        "joint.spm",
+        "log.jsonl",
+        "recipe.toml",
+        "report.json",
+        "source.spm",
+        "state.json",
+        "state.safetensors",
+        "target.spm",
+        "train.arrow",
+        "train.source",
+        "train.target",
+        "valid.arrow",
+        "weights.safetensors",
+    ]
+)
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 NAME_A_HOME = "set NMT_HOME to a folder that can be written"
@@ -199,21 +219,35 @@ def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
         if not folder and path.is_dir():
             raise NmtError(f"{path}: is a folder; a file is to be written")
         place = _resolved(path)
+        if _is_part(place):
+            raise NmtError(f"{path}: is part of a model, a run or a corpus; name another file")
         with tempfile.TemporaryFile(dir=place if place.is_dir() else _nearest(place.parent), prefix=_LITTER) as probe:
             probe.write(bytes(4096))
     except OSError as error:
         raise NmtError(f"{path}: cannot be written ({error.strerror}){hint and f'; {hint}'}") from None
 
 
+def _is_part(path: Path) -> bool:
+    """Whether a file is one of those that a model, a checkpoint, a prepared corpus or a run is made of."""
+    made = (path.parent / "MANIFEST.json").exists() or (path.parent / "checkpoints").is_dir()
+    return made and path.name in _PARTS and path.is_file()
+
+
+def drafts(output: Path) -> tuple[Path, Path]:
+    """Where lines lie until an output is whole, and the record of how far it is."""
+    return output.parent / f"{output.name}.part", output.parent / f"{output.name}.part.json"
+
+
 def refuse_overwriting(output: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuses an output that is one of the files that the work reads.
+    """Refuses an output if it, or what is written on the way to it, is one of the files that the work reads.
 
     Raises:
         NmtError: it is.
     """
-    for path in inputs:
-        if path and output.is_file() and path.exists() and output.samefile(path):
-            raise NmtError(f"{output}: is read by this command, so it cannot be its output; name another file")
+    written = (output, *drafts(_resolved(output)))
+    for path, file in product(filter(None, inputs), written):
+        if file.is_file() and path.exists() and file.samefile(path):
+            raise NmtError(f"{file}: is read by this command, so it cannot be its output; name another file")
 
 
 def explain(error: OSError) -> str:

@@ -92,7 +92,7 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
     if output is None:
         yield Sink(binary_output(), None, "", 0)
         return
-    from nmt.files import destination, explain_full_disk
+    from nmt.files import destination, drafts, explain_full_disk
     from nmt.owners import hold
 
     output = destination(output)
@@ -100,7 +100,7 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
         with explain_full_disk(output), output.open("wb") as stream:
             yield Sink(stream, None, "", 0)
         return
-    draft, record = output.with_name(output.name + ".part"), output.with_name(output.name + ".part.json")
+    draft, record = drafts(output)
     with explain_full_disk(output), draft.open("ab") as stream:
         hold(draft, stream.fileno(), f"{output} is being written by another process")
         done = _done(record, draft, job)

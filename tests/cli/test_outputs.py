@@ -103,6 +103,30 @@ def test_what_is_read_is_not_overwritten(trained: Path, tmp_path: Path) -> None:
     assert text.read_text() == "eins zwei\n" * 9
 
 
+@pytest.mark.parametrize("ending", [".part", ".part.json"])
+def test_what_is_read_is_no_draft_of_the_output(trained: Path, tmp_path: Path, ending: str) -> None:
+    """It was emptied, and then renamed to the output."""
+    text = tmp_path / f"out{ending}"
+    text.write_text("eins zwei\n")
+    result = run("translate", trained, text, "--output", tmp_path / "out")
+    assert (result.exit_code, "is read by this command" in result.stderr) == (1, True)
+    assert text.read_text() == "eins zwei\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["model/weights.safetensors", "model/MANIFEST.json", "recipe.toml", "log.jsonl"])
+def test_parts_of_a_model_are_no_output(tmp_path: Path, name: str) -> None:
+    """What else lies in its folder may be written."""
+    for place in (tmp_path / "model" / "MANIFEST.json", tmp_path / "checkpoints" / "best.json", tmp_path / name):
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
+    with pytest.raises(NmtError, match="is part of a model"):
+        check_output(tmp_path / name)
+    other = (tmp_path / name).with_name("out.en")
+    other.touch()
+    check_output(other)
+
+
 def test_without_a_home_a_line_names_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No HOME and no entry in passwd; or a folder that cannot be written, before anything is read."""
     (tmp_path / "recipe.toml").write_text(recipe_to_toml(make_recipe(data={"limit": 7})))
