@@ -213,8 +213,9 @@ def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
         if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            return
-        if folder and path.is_file():
+            if not folder:
+                return
+        if folder and path.exists() and not path.is_dir():
             raise NmtError(f"{path}: is a file; a folder is to be written")
         if not folder and path.is_dir():
             raise NmtError(f"{path}: is a folder; a file is to be written")

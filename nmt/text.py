@@ -54,13 +54,16 @@ def split_lines(stream: IO[bytes] | Iterable[bytes], where: str = "standard inpu
     r"""Lines of a binary stream without their `\n`, one trailing `\r` and, on the first, a byte-order mark.
 
     Raises:
-        DataError: it cannot be read, is a damaged archive, or begins as no UTF-8 text does: packed, or in UTF-16.
+        DataError: it cannot be read, is a damaged archive, begins as no UTF-8 text does (packed, or in UTF-16), or its
+            lines end with carriage returns alone.
     """
     try:
         for number, line in enumerate(stream):
             text = line.removesuffix(b"\n").removesuffix(b"\r")
             if number == 0:
                 _refuse_other_formats(line, where)
+                if not line.endswith(b"\n"):
+                    _refuse_returns(line, where)
             yield text.removeprefix(_BOM) if number == 0 else text
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{where}: {getattr(error, 'strerror', None) or f'damaged archive ({error})'}") from None
@@ -77,8 +80,8 @@ def file_lines(path: Path) -> Iterator[bytes]:
         for line in split_lines(stream, str(path)):
             count += 1
             yield line
-    if count == 1 and b"\r" in line.strip(b"\r"):
-        raise DataError(f"{path}: its lines end with carriage returns alone; convert it: tr '\\r' '\\n' < {path.name}")
+    if count == 1:
+        _refuse_returns(line, str(path))
 
 
 def _packing(start: bytes) -> str | None:
@@ -93,6 +96,12 @@ def _refuse_other_formats(first: bytes, where: str) -> None:
         raise DataError(f"{where}: is packed by {kind}; unpack it first")
     if first.startswith(_UTF16) or _looks_like_utf16(first[:1000]):
         raise DataError(f"{where}: looks like UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+
+
+def _refuse_returns(only: bytes, where: str) -> None:
+    """Refuses text whose only line holds others, ended by carriage returns alone."""
+    if b"\r" in only.strip(b"\r"):
+        raise DataError(f"{where}: its lines end with carriage returns alone; convert it: tr '\\r' '\\n'")
 
 
 def _looks_like_utf16(start: bytes) -> bool:

@@ -204,7 +204,7 @@ def _raw_lines(number: int) -> Iterator[bytes]:
     while data := os.read(number, 1 << 16):
         *lines, rest = data.split(b"\n")
         for line in lines:
-            yield b"".join([*parts, line])
+            yield b"".join([*parts, line, b"\n"])
             parts = []
         parts.append(rest)
     if last := b"".join(parts):

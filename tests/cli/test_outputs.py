@@ -91,6 +91,13 @@ def test_a_full_disk_shows_before_the_work(tmp_path: Path, monkeypatch: pytest.M
         check_output(tmp_path / "new" / "file")
 
 
+def test_a_device_is_no_folder() -> None:
+    """It is refused before the work, and may stand in the place of a file."""
+    check_output(Path(os.devnull))
+    with pytest.raises(NmtError, match="is a file; a folder is to be written"):
+        check_output(Path(os.devnull), folder=True)
+
+
 def test_what_is_read_is_not_overwritten(trained: Path, tmp_path: Path) -> None:
     """By whatever path it is named."""
     text = tmp_path / "text"

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from nmt.errors import DataError
 from nmt.text import clean_line, decode_strict, has_control, read_lines, split_lines, split_long, write_lines
+from nmt_cli.streams import chunks
 
 PACKED = (
     gzip.compress(b"a\n", mtime=0),
@@ -104,6 +106,10 @@ def test_carriage_returns_alone_are_no_line_ends(tmp_path: Path) -> None:
         read_lines(tmp_path / "text")
     (tmp_path / "text").write_bytes(b"a\rb\r\nc\r\n")
     assert read_lines(tmp_path / "text") == ["a b", "c"]
+    with pytest.raises(DataError, match="standard input: its lines end with carriage returns alone"):
+        next(split_lines([b"a\rb\rc\r"]))
+    assert list(split_lines([b"a\r\n", b"b\rc"])) == [b"a", b"b\rc"]
+    assert list(split_lines([b"a\r"])) == [b"a"]
 
 
 def test_half_a_character_is_replaced() -> None:
@@ -142,3 +148,13 @@ def test_long_text_is_split_without_loss(text: str, limit: int) -> None:
 
 def test_long_text_is_split_between_sentences_first() -> None:
     assert split_long("One two. Three four five.", lambda part: len(part) <= 16) == ["One two.", "Three four five."]
+
+
+@pytest.mark.parametrize("data", [gzip.compress(b"Hund\n"), b"Hund\rKatze\r"])
+def test_what_a_pipe_may_not_hold_is_told_to_its_reader(data: bytes) -> None:
+    """Another thread reads it; the one that waits hears of it and does not wait on."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream, pytest.raises(DataError, match="standard input: "):
+        list(chunks(stream))
