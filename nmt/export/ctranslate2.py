@@ -35,7 +35,7 @@ def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | No
         quantization: `int8`, `bfloat16`, `float16` and so on; None keeps float32.
 
     Raises:
-        ConfigError: another family, or CTranslate2 is not installed.
+        ConfigError: another family, a quantization that is not known there, or CTranslate2 is not installed.
     """
     library = _library()
     model = loaded.model
@@ -44,7 +44,10 @@ def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | No
         raise ConfigError(f"CTranslate2 runs Transformers only, and {loaded.path} is not one (model.kind = {kind!r})")
     spec = _specification(library, model, loaded)
     spec.validate()
-    spec.optimize(quantization=quantization)
+    try:
+        spec.optimize(quantization=quantization)
+    except ValueError as error:
+        raise ConfigError(f"--quantization: {error}") from None
     with atomic_folder(folder) as draft:
         spec.save(str(draft))
         loaded.tokenizers.save(draft)

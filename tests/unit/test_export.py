@@ -126,3 +126,10 @@ def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
 def test_a_type_that_it_does_not_have_is_refused(transformer: LoadedModel) -> None:
     with pytest.raises(ConfigError, match=r"CTranslate2 has no float8 on this CPU, only .*float32"):
         CTranslate2Engine(transformer, "float8")
+
+
+def test_an_unknown_quantization_is_refused(transformer: LoadedModel, tmp_path: Path) -> None:
+    """By name, with those that there are; nothing is written."""
+    with pytest.raises(ConfigError, match="--quantization: x is not a valid"):
+        export_ctranslate2(transformer, tmp_path / "folder", "x")
+    assert not (tmp_path / "folder").exists()
