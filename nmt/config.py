@@ -35,7 +35,7 @@ Width = Annotated[int, Field(gt=0, le=1_000_000)]
 Layers = Annotated[int, Field(gt=0, le=1000)]
 Length = Annotated[int, Field(ge=0, le=100_000)]
 Factor = Annotated[float, Field(gt=0, le=1_000_000)]
-Weight = Annotated[float, Field(ge=0, le=1000)]
+Weight = Annotated[float, Field(ge=0, le=1_000_000_000)]
 Tokenization = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"]
 """sacreBLEU's ways to split words; `none` is for text that is tokenised already."""
 

@@ -186,7 +186,7 @@ _MODELS: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.sampled_from(_MODELS), st.sampled_from(_HARD), st.data())
 def test_any_number_trains_or_is_refused(
     prepared: Prepared, model: dict[str, Any], number: Any, data: st.DataObject

@@ -50,7 +50,7 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
     seed=st.integers(0, 999),
     half=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_extensions_are_the_best_of_all(
     kernels: Kernels, sentences: int, beam: int, vocabulary: int, count: int, seed: int, half: bool
 ) -> None:
@@ -242,7 +242,7 @@ def test_what_the_kernels_do_not_know_is_searched_without_them() -> None:
     seed=st.integers(0, 999),
     half=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_cross_entropy_is_that_of_torch(
     kernels: Kernels, tokens: int, vocabulary: int, weight: float | None, seed: int, half: bool
 ) -> None:
