@@ -195,6 +195,7 @@ class Translator:
         starts = [_NO_START] * len(lines) if prefixes is None else self._starts(prefixes)
         parts: list[list[Translation]] = [[] for _ in ids]
         filled = [index for index, tokens in enumerate(ids) if tokens]
+        self.report.unmet += sum(required[owners[row]] is not NOTHING for row, tokens in enumerate(ids) if not tokens)
         lengths = [len(ids[index]) + 1 for index in filled]
         mbr = self.options.mbr
         for places in search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size):

@@ -279,3 +279,10 @@ def test_without_a_compiler_translations_are_the_same_and_a_line_says_so(
     assert results[0].stdout == results[1].stdout
     assert b"no C compiler" in results[1].stderr
     assert b"no C compiler" not in results[0].stderr
+
+
+def test_a_phrase_of_a_blank_line_is_missed(trained: Path) -> None:
+    """A blank line stays blank, and what it was to say is counted."""
+    result = run("translate", trained, "--constrained", stdin=b"\tdog\n \n")
+    assert result.stdout == "\n\n"
+    assert "1 translations lack a phrase" in result.stderr
