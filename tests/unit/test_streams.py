@@ -11,7 +11,11 @@ from nmt.errors import DataError
 from nmt_cli.streams import chunks
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(b"text\n"), "text\n".encode("utf-16"), b"PK\x03\x04\n"])
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(b"text\n"), "text\n".encode("utf-16"), b"PK\x03\x04\n"],
+    ids=["gzip", "utf-16", "zip"],
+)
 def test_a_pipe_that_is_not_text_is_refused(packed: bytes) -> None:
     """The reader of a pipe is a thread: where it ended with this alone, the command waited for ever."""
     reading, writing = os.pipe()

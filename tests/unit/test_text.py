@@ -150,7 +150,7 @@ def test_long_text_is_split_between_sentences_first() -> None:
     assert split_long("One two. Three four five.", lambda part: len(part) <= 16) == ["One two.", "Three four five."]
 
 
-@pytest.mark.parametrize("data", [gzip.compress(b"Hund\n"), b"Hund\rKatze\r"])
+@pytest.mark.parametrize("data", [gzip.compress(b"Hund\n"), b"Hund\rKatze\r"], ids=["gzip", "returns"])
 def test_what_a_pipe_may_not_hold_is_told_to_its_reader(data: bytes) -> None:
     """Another thread reads it; the one that waits hears of it and does not wait on."""
     reader, writer = os.pipe()
