@@ -16,7 +16,7 @@ RECIPES := $(filter-out $(STUDIES),$(patsubst recipes/%/recipe.toml,%,$(wildcard
 # Which seeds of a study, for example: make score-functions SEEDS=1
 SEEDS ?= 3
 
-.PHONY: help setup demo test test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding three-ways $(RECIPES) $(STUDIES)
+.PHONY: help setup demo test test-thorough test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding three-ways $(RECIPES) $(STUDIES)
 
 help: ## list the targets
 	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
@@ -84,7 +84,10 @@ three-ways: setup ## speed and memory of the three ways to read a sequence, agai
 	@OMP_NUM_THREADS=1 $(BIN)/python recipes/three-ways/measure.py recipes/three-ways
 
 test: setup ## run the whole test suite (under 8 minutes on 2 cores)
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 -m 'not thorough'
+
+test-thorough: setup ## run the tests that take minutes each: random kills of each family, compiled steps
+	@$(BIN)/python -m pytest -n 2 -m thorough
 
 test-fast: setup ## run the fast tests only (about a minute)
 	@$(BIN)/python -m pytest -n 2 -m 'not slow'

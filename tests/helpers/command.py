@@ -21,15 +21,21 @@ def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
 
 
 def start(*arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    """The command as a process that ^C reaches, also where the tests run in the background of a shell that ignores it."""
+    """The command as a process that ^C and a closed terminal end, also where the shell of the tests ignores these."""
     return subprocess.Popen(
         [*NMT, *arguments],
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=subprocess.PIPE,
         env=environment(),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs beside it
+        preexec_fn=heed_signals,  # noqa: PLW1509 - no thread runs beside it
     )
+
+
+def heed_signals() -> None:
+    """Ends a process by ^C and by the end of its terminal, also where a shell or nohup has these ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_kills(family: str, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill -9, eleven times a family, in updates, validations and in the middle of saving."""

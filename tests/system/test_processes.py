@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from command import environment, run, start
+from command import environment, heed_signals, run, start
 from nmt.recipes import recipe_to_toml
 from tiny import make_recipe
 
@@ -61,7 +61,12 @@ def _children(process: int) -> list[int]:
 @pytest.mark.parametrize("end", ENDS)
 def test_a_child_ends_with_the_parent_that_it_follows(end: int) -> None:
     """Also one in a session of its own, which neither the terminal nor the parent's group reaches."""
-    with subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, env=environment()) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT],
+        stdout=subprocess.PIPE,
+        env=environment(),
+        preexec_fn=heed_signals,  # noqa: PLW1509 - as in `start`
+    ) as parent:
         assert parent.stdout
         child = int(parent.stdout.readline())
         assert _lives(child)

@@ -38,7 +38,7 @@ def test_a_run_that_has_begun_is_gone_on_with(tmp_path: Path, prepared: Prepared
     folder = RunFolder(tmp_path)
     folder.create()
     folder.check_owner()
-    (tmp_path / "recipe.toml").write_text(recipe_to_toml(make_recipe()))
+    (tmp_path / "recipe.toml").write_text(recipe_to_toml(make_recipe(), tmp_path))
     prepared.tokenizers.save(tmp_path)
     folder.check_owner()
     folder.log.write_bytes(

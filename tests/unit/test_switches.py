@@ -171,7 +171,9 @@ def test_the_running_mean_is_its_recurrence() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
-@pytest.mark.parametrize("name", ["additive", "convolution", "transformer"])
+@pytest.mark.parametrize(
+    "name", ["convolution", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("additive", "transformer"))]
+)
 def test_compiled_is_plain(name: str) -> None:
     """The same states and gradients for any shapes."""
     plain, compiled = make_model(name), make_model(name)
