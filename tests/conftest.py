@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import torch
 
+from nmt import kernels as compiled
+from nmt.cpu import paths
+from nmt.errors import NmtError
 from nmt.files import home_folder
+from nmt.kernels import Kernels
 from nmt.models import Model
 from nmt.prepared import Prepared
 from nmt_data.prepare import prepare
@@ -21,7 +26,7 @@ from tiny import FAMILIES, make_model, make_recipe
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """NMT_HOME in a folder of the test session; one thread, so that parallel tests do not crowd each other."""
     folder = tmp_path_factory.mktemp("home")
-    with suppress(OSError):  # kernels are compiled once for all sessions, in the user's cache folder
+    with suppress(OSError, NmtError):  # kernels are compiled once for all sessions, in the user's cache folder
         (home_folder() / "kernels").mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "kernels").symlink_to(home_folder() / "kernels")
     torch.set_num_threads(1)
@@ -67,6 +72,17 @@ def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     Trainer(recipe, prepare(recipe), folder, torch.device("cpu")).run()
     return folder
+
+
+@pytest.fixture(scope="module", params=paths(), ids=attrgetter("name"))
+def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
+    """The kernels of each set of instructions that this CPU has; search takes them too."""
+    found = compiled.kernels(request.param)
+    if found is None:
+        pytest.skip("no C compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "instructions", lambda: request.param)
+        yield found
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -22,6 +23,18 @@ from nmt.tokenizer import BOS, EOS, PAD
 _DTYPES = (torch.float32, torch.bfloat16)
 LANES = 16
 """The width of a head is a multiple of it."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What the rows of a step go on from."""
+
+    steps: Sequence[Tensor]
+    """Of each position keys and values (layers, rows of that step, 2 * D); the last one is to be filled."""
+    past: Tensor
+    """(rows before, T - 1) int32, which row of each step was a row's own."""
+    origins: Tensor
+    """(R,) the row that each row goes on from."""
 
 
 class Kernels:
@@ -120,9 +133,7 @@ class Kernels:
         tokens: Tensor,
         added: Tensor | None,
         turns: Tensor | None,
-        steps: Sequence[Tensor],
-        before: Tensor,
-        origins: Tensor,
+        history: History,
     ) -> tuple[Tensor, Tensor]:
         """Hidden states (R, D) after the last token of each row, and its past (R, T) with this position.
 
@@ -133,11 +144,10 @@ class Kernels:
             tokens: (R,)
             added: (D,) what this position adds to embeddings, if positions are added.
             turns: (K,) cosines and sines of this position, if positions are rotary.
-            steps: of each position keys and values (layers, rows of that step, 2 * D); the last one is filled.
-            before: (rows before, T - 1) int32, which row of each step was a row's own.
-            origins: (R,) the row that each row goes on from.
+            history: what the rows go on from.
         """
-        rows, length, threads = len(tokens), len(steps), torch.get_num_threads()
+        steps, rows, threads = history.steps, len(tokens), torch.get_num_threads()
+        length = len(steps)
         hidden, past = torch.empty((rows, decoder.width)), torch.empty((rows, length), dtype=torch.int32)
         room = torch.empty(self._room(decoder, rows, max(length, sources.longest), threads))
         counts = (ctypes.c_long * length)(*[step.shape[1] for step in steps])
@@ -151,8 +161,8 @@ class Kernels:
             *extras,
             places(steps),
             counts,
-            before.data_ptr(),
-            origins.data_ptr(),
+            history.past.data_ptr(),
+            history.origins.data_ptr(),
             past.data_ptr(),
             length,
             rows,

@@ -38,15 +38,15 @@ int nmt_multiply(const matrix *layer, const void *states, int half, long rows, i
     int as_they_are = takes_floats(layer) && !half;
     void *prepared = as_they_are ? NULL : malloc(sizeof(float) * (rows * whole_inputs(layer) + 1));
     float *own = malloc(sizeof(float) * (rows + 1));
-    uint8_t *bytes_ = malloc(layer->inputs + 1);
-    int failed = (!as_they_are && !prepared) || !own || !bytes_;
-    if (!failed && !as_they_are) prepare(layer, states, half, rows, prepared, own, bytes_);
+    uint8_t *room = malloc(layer->inputs + 1);
+    int failed = (!as_they_are && !prepared) || !own || !room;
+    if (!failed && !as_they_are) prepare(layer, states, half, rows, prepared, own, room);
     if (rows * layer->inputs * layer->outputs < 100000) threads = 1; /* sharing takes longer than the work */
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (long part = 0; part < threads; part++) {
         long from = part_of(layer->outputs, part, threads), to = part_of(layer->outputs, part + 1, threads);
         if (!failed) multiply_all(layer, as_they_are ? states : prepared, own, rows, from, to, half_out, out);
     }
-    free(prepared), free(own), free(bytes_);
+    free(prepared), free(own), free(room);
     return failed;
 }

@@ -201,8 +201,8 @@ INLINE native_ints add_products(native_ints sum, int32_t states, some_weights we
 #else
 typedef __m128i some_weights;
 INLINE some_weights load_weights(const int8_t *from) {
-    __m128i bytes_ = _mm_loadl_epi64((const __m128i *)from);
-    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes_, bytes_), 8);
+    __m128i narrow = _mm_loadl_epi64((const __m128i *)from);
+    return _mm_srai_epi16(_mm_unpacklo_epi8(narrow, narrow), 8);
 }
 INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
     return sum + (native_ints)_mm_madd_epi16(_mm_set1_epi32(states), weights);
@@ -214,9 +214,9 @@ typedef int32_t state_integer;
 typedef native_ints some_weights;
 INLINE some_weights load_weights(const int8_t *from) {
     typedef int8_t small __attribute__((vector_size(NATIVE)));
-    small bytes_;
-    memcpy(&bytes_, from, sizeof bytes_);
-    return __builtin_convertvector(bytes_, native_ints);
+    small narrow;
+    memcpy(&narrow, from, sizeof narrow);
+    return __builtin_convertvector(narrow, native_ints);
 }
 INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) { return sum + states * weights; }
 #endif
@@ -282,15 +282,15 @@ static inline long whole_inputs(const matrix *layer) {
 static inline int takes_floats(const matrix *layer) { return layer->kind == FLOATS || (layer->kind == HALVES && HALF_INNER == 1); }
 
 /* Rows as they are multiplied: as integers with a scale for each row, in `own`, or as pairs of bfloat16, or as float. They need as
- * much room as in float; bytes: room for the inputs. */
-static void prepare(const matrix *layer, const void *states, int half, long rows, void *prepared, float *own, uint8_t *bytes_) {
+ * much room as in float; room: bytes for the inputs. */
+static void prepare(const matrix *layer, const void *states, int half, long rows, void *prepared, float *own, uint8_t *room) {
     long width = layer->inputs, whole = whole_inputs(layer);
     for (long row = 0; row < rows; row++) {
         long first = row * width;
         if (layer->kind == INTEGERS) {
             state_integer *to = (state_integer *)prepared + row * whole;
-            own[row] = half ? quantise(states, first, width, layer->zero, 1, bytes_) : quantise(states, first, width, layer->zero, 0, bytes_);
-            convert(bytes_, width, layer->zero, to);
+            own[row] = half ? quantise(states, first, width, layer->zero, 1, room) : quantise(states, first, width, layer->zero, 0, room);
+            convert(room, width, layer->zero, to);
             for (long i = width; i < whole; i++) to[i] = 0;
         } else if (takes_floats(layer)) {
             for (long i = 0; i < width; i++) ((float *)prepared)[first + i] = load_one(states, first + i, half);

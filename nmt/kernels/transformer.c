@@ -198,9 +198,9 @@ static void activate(const decoder *model, float *states, long count) {
 
 /* The rows `first` to `first + rows`; see `nmt_transformer_step`. */
 static void step_rows(const decoder *model, const sources *source, const int64_t *owners, long beam, const int64_t *tokens,
-                      const float *added, const float *turns, float *const *steps, const int64_t *step_rows_of, const int32_t *past,
+                      const float *added, const float *turns, float *const *steps, const int64_t *row_counts, const int32_t *past,
                       long length, long first, long rows, workroom *room, float *out) {
-    long width = model->width, newest = step_rows_of[length - 1];
+    long width = model->width, newest = row_counts[length - 1];
     for (long row = 0; row < rows; row++) {
         const float *word = model->table + tokens[first + row] * width;
         for (long i = 0; i < width; i += LANES) {
@@ -216,7 +216,7 @@ static void step_rows(const decoder *model, const sources *source, const int64_t
             if (model->rotary) rotate(model, turns, query), rotate(model, turns, query + width);
             memcpy(kept, query + width, sizeof(float) * 2 * width);
             const int32_t *own = past + (first + row) * length;
-            for (long t = 0; t < length; t++) room->keys[t] = steps[t] + (number * step_rows_of[t] + own[t]) * 2 * width;
+            for (long t = 0; t < length; t++) room->keys[t] = steps[t] + (number * row_counts[t] + own[t]) * 2 * width;
             attend_to_past(model, query, room->keys, length, room->weights, room->context + row * width);
         }
         apply(&layer->self_output, room->context, rows, room->wide, room);
@@ -264,14 +264,14 @@ static void furnish(const decoder *model, long rows, long longest, float *from, 
  *
  * owners: (rows / beam) which of the sources is a sentence's; tokens: (rows); added: (D) what this position adds to embeddings, or
  * NULL; turns: see `rotate`; steps: of each position the keys and values (layers, rows of that step, 2 D), the newest to be filled;
- * step_rows: (T) rows of each step; before: (rows before, T - 1) which row of each step was a row's own, and origins: (rows) which
+ * row_counts: (T) rows of each step; earlier: (rows before, T - 1) which row of each step was a row's own, and origins: (rows) which
  * row each one goes on from; past: (rows, T), to be filled with theirs; room: see `nmt_transformer_room`.
  */
 void nmt_transformer_step(const decoder *model, const sources *source, const int64_t *owners, long beam, const int64_t *tokens,
-                          const float *added, const float *turns, float *const *steps, const int64_t *step_rows_, const int32_t *before_,
+                          const float *added, const float *turns, float *const *steps, const int64_t *row_counts, const int32_t *earlier,
                           const int64_t *origins, int32_t *past, long length, long rows, int threads, float *room, float *out) {
     for (long row = 0; row < rows; row++) {
-        if (length > 1) memcpy(past + row * length, before_ + origins[row] * (length - 1), sizeof *past * (length - 1));
+        if (length > 1) memcpy(past + row * length, earlier + origins[row] * (length - 1), sizeof *past * (length - 1));
         past[row * length + length - 1] = row;
     }
     long share = (rows + threads - 1) / threads, longest = length > source->longest ? length : source->longest;
@@ -281,6 +281,6 @@ void nmt_transformer_step(const decoder *model, const sources *source, const int
         workroom own;
         furnish(model, share, longest, room + part * room_of(model, share, longest), &own);
         if (count > 0)
-            step_rows(model, source, owners, beam, tokens, added, turns, steps, step_rows_, past, length, first, count, &own, out);
+            step_rows(model, source, owners, beam, tokens, added, turns, steps, row_counts, past, length, first, count, &own, out);
     }
 }

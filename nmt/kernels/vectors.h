@@ -95,9 +95,9 @@ static inline floats4 sums(floats one, floats two, floats three, floats four) {
     floats8 ab = CHOSEN(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + CHOSEN(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
     floats8 cd = CHOSEN(c, d, 0, 8, 1, 9, 4, 12, 5, 13) + CHOSEN(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
     floats8 all_four = CHOSEN(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) + CHOSEN(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
-    floats4 halves_[2];
-    memcpy(halves_, &all_four, sizeof halves_);
-    return halves_[0] + halves_[1];
+    floats4 ends[2];
+    memcpy(ends, &all_four, sizeof ends);
+    return ends[0] + ends[1];
 }
 
 static inline float largest(floats values) {

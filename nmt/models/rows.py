@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.kernels import LANES, Kernels, kernels_for
+from nmt.kernels import LANES, History, Kernels, kernels_for
 from nmt.kernels.layout import Decoder, Layer, Matrix, Norm, Sources, norm_of, places
 from nmt.models.linear import TiledInt8Linear, TiledLinear
 from nmt.models.seq2seq import Seq2Seq, sentences_of
@@ -81,7 +81,7 @@ class Rows:
         steps.append(torch.empty((config.decoder_layers, len(tokens), 2 * config.width)))
         given = (self._decoder, state.sources.table, state.owners, tokens.contiguous())
         hidden, past = self.kernels.transformer_step(
-            *given, self._added(position), self._turns(position), steps, state.past, state.origins
+            *given, self._added(position), self._turns(position), History(steps, state.past, state.origins)
         )
         logits = self.model.output(hidden)  # (R, V)
         return logits, replace(state, past=past, origins=torch.arange(len(tokens)))

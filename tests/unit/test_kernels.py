@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from operator import attrgetter
 from typing import Any, get_args
 
 import pytest
@@ -14,9 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from nmt import kernels as module
 from nmt.config import RnnConfig, SearchConfig, TransformerConfig
-from nmt.cpu import paths
 from nmt.device import SearchPrecision
 from nmt.kernels import Kernels
 from nmt.models import Transformer, build_model, inference
@@ -29,17 +25,6 @@ from nmt.tokenizer import BOS, EOS, PAD
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
-
-
-@pytest.fixture(scope="module", params=paths(), ids=attrgetter("name"), autouse=True)
-def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
-    """The kernels of each set of instructions that this CPU has; search takes them too."""
-    found = module.kernels(request.param)
-    if found is None:
-        pytest.skip("no C compiler")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "instructions", lambda: request.param)
-        yield found
 
 
 @given(

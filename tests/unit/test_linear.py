@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from operator import attrgetter
 
 import pytest
 import torch
@@ -13,7 +11,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nmt import kernels as module
-from nmt.cpu import paths
 from nmt.kernels import Kernels
 from nmt.models import linear as layers
 from nmt.models.linear import (
@@ -28,17 +25,6 @@ from nmt.models.linear import (
 
 SHAPES = [(33, 17), (64, 32), (5, 100), (256, 600)]
 DTYPES = [torch.float32, torch.bfloat16]
-
-
-@pytest.fixture(scope="module", params=paths(), ids=attrgetter("name"))
-def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
-    """The kernels of each set of instructions that this CPU has; all layers take them."""
-    found = module.kernels(request.param)
-    if found is None:
-        pytest.skip("no C compiler")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "instructions", lambda: request.param)
-        yield found
 
 
 @given(rows=st.integers(1, 9), seed=st.integers(0, 100))
