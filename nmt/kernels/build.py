@@ -41,7 +41,7 @@ def library(path: InstructionSet) -> Path | None:
     if os.environ.get("NMT_KERNELS") == "0":
         return None
     compiler = _compiler()
-    command = [compiler, "-O3", *path.options, "-ffp-contract=fast", "-shared", "-fPIC", "-w", "-Wno-psabi"]
+    command = [compiler, "-O3", *path.options, "-ffp-contract=fast", "-shared", "-fPIC", "-w"]
     texts = [file.read_text(encoding="utf-8") for file in (*_HEADERS, *_SOURCES)]
     name = f"{path.name}-{fingerprint([*texts, command, _version(compiler)])}"
     for place in _places():

@@ -5,7 +5,7 @@
  */
 #include "vectors.h"
 
-enum { BLOCK = 64 };
+enum { BLOCK = 4 * LANES };
 
 /* The maximum of each block of a row, and of the row. */
 static inline float maxima_of(const void *row, long size, int half, float *maxima) {

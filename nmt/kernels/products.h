@@ -11,37 +11,18 @@
 #include <arm_neon.h>
 #endif
 
-/* NATIVE numbers fill a register, PARTS registers a tile; ROWS times PARTS sums and what meets them fit into all registers. */
+/* PARTS registers are a tile; ROWS times PARTS sums and what meets them fit into all registers. */
 #if defined(__AVX512F__)
-enum { NATIVE = 16, PARTS = 2, ROWS = 8 };
-#elif defined(__AVX2__)
-enum { NATIVE = 8, PARTS = 2, ROWS = 6 };
+enum { PARTS = 2, ROWS = 8 };
 #elif defined(__aarch64__)
-enum { NATIVE = 4, PARTS = 4, ROWS = 6 };
+enum { PARTS = 4, ROWS = 6 };
 #else
-enum { NATIVE = 4, PARTS = 2, ROWS = 6 };
+enum { PARTS = 2, ROWS = 6 };
 #endif
-enum { TILE = NATIVE * PARTS, CACHED = 1 << 18 }; /* bytes of weights that stay in the cache while all rows pass */
-typedef float native __attribute__((vector_size(4 * NATIVE)));
-typedef int32_t native_ints __attribute__((vector_size(4 * NATIVE)));
-typedef uint32_t native_words __attribute__((vector_size(4 * NATIVE)));
-typedef uint16_t native_halves __attribute__((vector_size(2 * NATIVE)));
-typedef struct { native sums[ROWS][PARTS]; } block;
+enum { TILE = LANES * PARTS, CACHED = 1 << 18 }; /* bytes of weights that stay in the cache while all rows pass */
+typedef struct { floats sums[ROWS][PARTS]; } block;
 
 #define INLINE static inline __attribute__((always_inline))
-
-INLINE native load_native(const void *from, long place, int half) {
-    native values;
-    if (half) {
-        native_halves bits;
-        memcpy(&bits, (const uint16_t *)from + place, sizeof bits);
-        native_words wide = __builtin_convertvector(bits, native_words) << 16;
-        memcpy(&values, &wide, sizeof values);
-    } else {
-        memcpy(&values, (const float *)from + place, sizeof values);
-    }
-    return values;
-}
 
 /* One call for each count of rows, so that each has registers of its own. */
 #define EACH_COUNT(multiply, count, ...) \
@@ -75,15 +56,15 @@ INLINE void store_block(const block *found, long rows, long outputs, long output
 
 INLINE void multiply_numbers(long count, const float *rows, long inputs, const char *tile, int half, const float *bias,
                              block *found) {
-    native sums[ROWS][PARTS];
+    floats sums[ROWS][PARTS];
 #pragma GCC unroll 8
     for (long row = 0; row < count; row++)
 #pragma GCC unroll 4
-        for (long part = 0; part < PARTS; part++) sums[row][part] = (native){0};
+        for (long part = 0; part < PARTS; part++) sums[row][part] = (floats){0};
     for (long i = 0; i < inputs; i++) {
-        native weights[PARTS];
+        floats weights[PARTS];
 #pragma GCC unroll 4
-        for (long part = 0; part < PARTS; part++) weights[part] = load_native(tile, i * TILE + part * NATIVE, half);
+        for (long part = 0; part < PARTS; part++) weights[part] = load(tile, i * TILE + part * LANES, half);
 #pragma GCC unroll 8
         for (long row = 0; row < count; row++) {
             float state = rows[row * inputs + i];
@@ -95,22 +76,22 @@ INLINE void multiply_numbers(long count, const float *rows, long inputs, const c
     for (long row = 0; row < count; row++)
 #pragma GCC unroll 4
         for (long part = 0; part < PARTS; part++)
-            found->sums[row][part] = sums[row][part] + load_native(bias, part * NATIVE, 0);
+            found->sums[row][part] = sums[row][part] + load(bias, part * LANES, 0);
 }
 
 #if defined(__AVX512BF16__)
 enum { HALF_INNER = 2 }; /* inputs of an output that lie together in a product of bfloat16: the CPU multiplies pairs */
 INLINE void multiply_halves(long count, const uint16_t *rows, long inputs, const char *tile, const float *bias, block *found) {
-    native sums[ROWS][PARTS];
+    floats sums[ROWS][PARTS];
 #pragma GCC unroll 8
     for (long row = 0; row < count; row++)
 #pragma GCC unroll 4
-        for (long part = 0; part < PARTS; part++) sums[row][part] = (native){0};
+        for (long part = 0; part < PARTS; part++) sums[row][part] = (floats){0};
     for (long i = 0; i < inputs; i += 2) {
         __m512bh weights[PARTS];
 #pragma GCC unroll 4
         for (long part = 0; part < PARTS; part++)
-            weights[part] = (__m512bh)_mm512_loadu_si512(tile + 2 * (i * TILE + part * NATIVE * 2));
+            weights[part] = (__m512bh)_mm512_loadu_si512(tile + 2 * (i * TILE + part * LANES * 2));
 #pragma GCC unroll 8
         for (long row = 0; row < count; row++) {
             int32_t pair;
@@ -118,13 +99,13 @@ INLINE void multiply_halves(long count, const uint16_t *rows, long inputs, const
             __m512bh states = (__m512bh)_mm512_set1_epi32(pair);
 #pragma GCC unroll 4
             for (long part = 0; part < PARTS; part++)
-                sums[row][part] = (native)_mm512_dpbf16_ps((__m512)sums[row][part], states, weights[part]);
+                sums[row][part] = (floats)_mm512_dpbf16_ps((__m512)sums[row][part], states, weights[part]);
         }
     }
 #pragma GCC unroll 8
     for (long row = 0; row < count; row++)
 #pragma GCC unroll 4
-        for (long part = 0; part < PARTS; part++) found->sums[row][part] = sums[row][part] + load_native(bias, part * NATIVE, 0);
+        for (long part = 0; part < PARTS; part++) found->sums[row][part] = sums[row][part] + load(bias, part * LANES, 0);
 }
 #else
 enum { HALF_INNER = 1 }; /* bfloat16 is what is stored: half the memory; what is multiplied is float */
@@ -172,16 +153,16 @@ enum { INNER = 4 };
 typedef uint8_t state_integer; /* unsigned bytes times signed ones, four to a sum */
 typedef __m512i some_weights;
 INLINE some_weights load_weights(const int8_t *from) { return _mm512_loadu_si512(from); }
-INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
-    return (native_ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(states), weights);
+INLINE ints add_products(ints sum, int32_t states, some_weights weights) {
+    return (ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(states), weights);
 }
 #elif defined(__ARM_FEATURE_DOTPROD)
 enum { INNER = 4 };
 typedef int8_t state_integer; /* signed bytes, four to a sum */
 typedef int8x16_t some_weights;
 INLINE some_weights load_weights(const int8_t *from) { return vld1q_s8(from); }
-INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
-    return (native_ints)vdotq_s32((int32x4_t)sum, vreinterpretq_s8_s32(vdupq_n_s32(states)), weights);
+INLINE ints add_products(ints sum, int32_t states, some_weights weights) {
+    return (ints)vdotq_s32((int32x4_t)sum, vreinterpretq_s8_s32(vdupq_n_s32(states)), weights);
 }
 #elif defined(__SSE2__)
 enum { INNER = 2 };
@@ -189,14 +170,14 @@ typedef int16_t state_integer; /* 16 bits times 16 bits, two to a sum: 255 * 127
 #if defined(__AVX512BW__)
 typedef __m512i some_weights;
 INLINE some_weights load_weights(const int8_t *from) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)from)); }
-INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
-    return sum + (native_ints)_mm512_madd_epi16(_mm512_set1_epi32(states), weights);
+INLINE ints add_products(ints sum, int32_t states, some_weights weights) {
+    return sum + (ints)_mm512_madd_epi16(_mm512_set1_epi32(states), weights);
 }
 #elif defined(__AVX2__)
 typedef __m256i some_weights;
 INLINE some_weights load_weights(const int8_t *from) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)from)); }
-INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
-    return sum + (native_ints)_mm256_madd_epi16(_mm256_set1_epi32(states), weights);
+INLINE ints add_products(ints sum, int32_t states, some_weights weights) {
+    return sum + (ints)_mm256_madd_epi16(_mm256_set1_epi32(states), weights);
 }
 #else
 typedef __m128i some_weights;
@@ -204,33 +185,33 @@ INLINE some_weights load_weights(const int8_t *from) {
     __m128i narrow = _mm_loadl_epi64((const __m128i *)from);
     return _mm_srai_epi16(_mm_unpacklo_epi8(narrow, narrow), 8);
 }
-INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) {
-    return sum + (native_ints)_mm_madd_epi16(_mm_set1_epi32(states), weights);
+INLINE ints add_products(ints sum, int32_t states, some_weights weights) {
+    return sum + (ints)_mm_madd_epi16(_mm_set1_epi32(states), weights);
 }
 #endif
 #else
 enum { INNER = 1 };
 typedef int32_t state_integer;
-typedef native_ints some_weights;
+typedef ints some_weights;
 INLINE some_weights load_weights(const int8_t *from) {
-    typedef int8_t small __attribute__((vector_size(NATIVE)));
+    typedef int8_t small __attribute__((vector_size(LANES)));
     small narrow;
     memcpy(&narrow, from, sizeof narrow);
-    return __builtin_convertvector(narrow, native_ints);
+    return __builtin_convertvector(narrow, ints);
 }
-INLINE native_ints add_products(native_ints sum, int32_t states, some_weights weights) { return sum + states * weights; }
+INLINE ints add_products(ints sum, int32_t states, some_weights weights) { return sum + states * weights; }
 #endif
 
 INLINE void multiply_integers(long count, const state_integer *rows, long inputs, const int8_t *tile, block *found) {
-    native_ints sums[ROWS][PARTS];
+    ints sums[ROWS][PARTS];
 #pragma GCC unroll 8
     for (long row = 0; row < count; row++)
 #pragma GCC unroll 4
-        for (long part = 0; part < PARTS; part++) sums[row][part] = (native_ints){0};
+        for (long part = 0; part < PARTS; part++) sums[row][part] = (ints){0};
     for (long i = 0; i < inputs; i += INNER) {
         some_weights weights[PARTS];
 #pragma GCC unroll 4
-        for (long part = 0; part < PARTS; part++) weights[part] = load_weights(tile + i * TILE + part * NATIVE * INNER);
+        for (long part = 0; part < PARTS; part++) weights[part] = load_weights(tile + i * TILE + part * LANES * INNER);
 #pragma GCC unroll 8
         for (long row = 0; row < count; row++) {
             int32_t states;
@@ -307,14 +288,14 @@ static void prepare(const matrix *layer, const void *states, int half, long rows
 INLINE void rescale_block(const matrix *layer, const float *own, long count, long output, block *found) {
     int middle = converted_zero(layer->zero);
     for (long part = 0; part < PARTS; part++) {
-        long place = output + part * NATIVE;
-        native scale = load_native(layer->scales, place, 0), bias = load_native(layer->bias, place, 0);
-        native_ints all_weights;
+        long place = output + part * LANES;
+        floats scale = load(layer->scales, place, 0), bias = load(layer->bias, place, 0);
+        ints all_weights;
         memcpy(&all_weights, layer->sums + place, sizeof all_weights);
         for (long row = 0; row < count; row++) {
-            native_ints product;
+            ints product;
             memcpy(&product, &found->sums[row][part], sizeof product);
-            native value = __builtin_convertvector(product - middle * all_weights, native);
+            floats value = __builtin_convertvector(product - middle * all_weights, floats);
             found->sums[row][part] = value * scale * own[row] + bias;
         }
     }

@@ -1,6 +1,6 @@
-/* Vectors of 16 numbers: those of GCC and Clang, which any CPU has in some width.
+/* Vectors as wide as the registers of the instructions that are compiled for: those of GCC and Clang.
  *
- * Numbers in memory are float, or bfloat16 where `half` is set.
+ * Numbers in memory are float, or bfloat16 where `half` is set. What is laid out in whole vectors is so in 16 numbers, for any width.
  */
 #pragma once
 #include <math.h>
@@ -8,21 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where registers are shorter a vector of 16 is passed in memory. GCC says so of each function, all of which are inlined. */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wpsabi"
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
 #endif
-
-enum { LANES = 16 };
-typedef float floats __attribute__((vector_size(64)));
-typedef float floats8 __attribute__((vector_size(32)));
+typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef float floats4 __attribute__((vector_size(16)));
-typedef int32_t ints __attribute__((vector_size(64)));
-typedef int32_t ints8 __attribute__((vector_size(32)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints4 __attribute__((vector_size(16)));
-typedef uint32_t words __attribute__((vector_size(64)));
-typedef uint16_t halves __attribute__((vector_size(32)));
-typedef uint8_t bytes __attribute__((vector_size(16)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+typedef uint8_t bytes __attribute__((vector_size(LANES)));
 
 static inline floats all(float value) { return value - (floats){0}; }
 
@@ -69,46 +68,45 @@ static inline floats larger(floats one, floats two) {
     return (floats)(((ints)one & mask) | ((ints)two & ~mask));
 }
 
-static inline float sum(floats values) {
-    floats8 parts[2];
+/* The sum of each four numbers that stand a quarter apart. */
+static inline floats4 folded(floats values) {
+    floats4 parts[LANES / 4];
     memcpy(parts, &values, sizeof parts);
-    floats8 eight = parts[0] + parts[1];
-    floats4 quarters[2];
-    memcpy(quarters, &eight, sizeof quarters);
-    floats4 four = quarters[0] + quarters[1];
+#if LANES == 16
+    return (parts[0] + parts[2]) + (parts[1] + parts[3]);
+#elif LANES == 8
+    return parts[0] + parts[1];
+#else
+    return parts[0];
+#endif
+}
+
+static inline float sum(floats values) {
+    floats4 four = folded(values);
     return (four[0] + four[1]) + (four[2] + four[3]);
 }
 
 #if defined(__clang__) || __GNUC__ >= 12
 #define CHOSEN(one, two, ...) __builtin_shufflevector(one, two, __VA_ARGS__)
 #else
-#define CHOSEN(one, two, ...) __builtin_shuffle(one, two, (ints8){__VA_ARGS__})
+#define CHOSEN(one, two, ...) __builtin_shuffle(one, two, (ints4){__VA_ARGS__})
 #endif
 
 /* The sums of four vectors, in fewer steps than one after the other. */
 static inline floats4 sums(floats one, floats two, floats three, floats four) {
-    floats8 parts[4][2];
-    memcpy(parts[0], &one, sizeof one), memcpy(parts[1], &two, sizeof two);
-    memcpy(parts[2], &three, sizeof three), memcpy(parts[3], &four, sizeof four);
-    floats8 a = parts[0][0] + parts[0][1], b = parts[1][0] + parts[1][1];
-    floats8 c = parts[2][0] + parts[2][1], d = parts[3][0] + parts[3][1];
-    floats8 ab = CHOSEN(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + CHOSEN(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
-    floats8 cd = CHOSEN(c, d, 0, 8, 1, 9, 4, 12, 5, 13) + CHOSEN(c, d, 2, 10, 3, 11, 6, 14, 7, 15);
-    floats8 all_four = CHOSEN(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) + CHOSEN(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
-    floats4 ends[2];
-    memcpy(ends, &all_four, sizeof ends);
-    return ends[0] + ends[1];
+    floats4 a = folded(one), b = folded(two), c = folded(three), d = folded(four);
+    floats4 ab = CHOSEN(a, b, 0, 4, 1, 5) + CHOSEN(a, b, 2, 6, 3, 7), cd = CHOSEN(c, d, 0, 4, 1, 5) + CHOSEN(c, d, 2, 6, 3, 7);
+    return CHOSEN(ab, cd, 0, 1, 4, 5) + CHOSEN(ab, cd, 2, 3, 6, 7);
 }
 
 static inline float largest(floats values) {
-    floats8 parts[2];
+    floats4 parts[LANES / 4], four;
     memcpy(parts, &values, sizeof parts);
-    ints8 mask8 = parts[0] > parts[1];
-    floats8 eight = (floats8)(((ints8)parts[0] & mask8) | ((ints8)parts[1] & ~mask8));
-    floats4 quarters[2];
-    memcpy(quarters, &eight, sizeof quarters);
-    ints4 mask4 = quarters[0] > quarters[1];
-    floats4 four = (floats4)(((ints4)quarters[0] & mask4) | ((ints4)quarters[1] & ~mask4));
+    four = parts[0];
+    for (int i = 1; i < LANES / 4; i++) {
+        ints4 mask = four > parts[i];
+        four = (floats4)(((ints4)four & mask) | ((ints4)parts[i] & ~mask));
+    }
     float one = four[0] > four[1] ? four[0] : four[1], two = four[2] > four[3] ? four[2] : four[3];
     return one > two ? one : two;
 }

@@ -12,7 +12,7 @@ import pytest
 from nmt.cpu import InstructionSet, instructions, paths
 
 CHECK = Path(__file__).parents[1] / "kernels" / "check.c"
-STRICT = ["-g", "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror", "-Wno-psabi"]
+STRICT = ["-g", "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 ARM, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 
