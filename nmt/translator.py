@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, overload
 
 import torch
 
-from nmt.alignment import coverage
+from nmt.attended import attention_of, ranked_by_coverage
 from nmt.batching import padded, search_batches
 from nmt.checkpoint import LoadedModel, load_model
 from nmt.config import SearchConfig
@@ -21,6 +21,7 @@ from nmt.device import SearchPrecision, choose_device, choose_search_precision, 
 from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
+from nmt.fast.search.device import device_search, takes
 from nmt.memory import check_search
 from nmt.metrics import check_tokenization, default_tokenization
 from nmt.models import Model
@@ -88,6 +89,7 @@ class Translator:
         self.model = Ensemble(models) if others else models[0]
         self.searched = searchable(self.model)
         self.tuned = True  # products may take the way that is fastest here
+        self.device_search = device_search(self.model, self.device, batch_size)
         self.tokenizers = loaded.tokenizers
         self.recipe, self.card = loaded.recipe, loaded.card
         self.search = search or loaded.recipe.search
@@ -198,7 +200,7 @@ class Translator:
         self.report.unmet += sum(required[owners[row]] is not NOTHING for row, tokens in enumerate(ids) if not tokens)
         lengths = [len(ids[index]) + 1 for index in filled]
         mbr = self.options.mbr
-        for places in search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size):
+        for places in self._batches(lengths, prefixed=prefixes is not None):
             rows = [filled[index] for index in places]
             fresh = [row == 0 or owners[row - 1] != owners[row] for row in rows]
             batch = Batch(
@@ -225,13 +227,16 @@ class Translator:
         config, rules = self.search, [*self._rules, *([rule] if rule else [])]
         if rule and not self.options.sampling:
             config = config.model_copy(update={"beam": config.groups * max(config.beam // config.groups, _LEAST_WIDTH)})
+        begins = [begin.tokens for begin in batch.begins]
+        engine = self.engine or (None if rule or any(begins) or asked else self._on_device)
+        if engine is not None:
+            found = engine.search(batch.ids, config, wanted)
+            return self._finally(batch, found, count)
         source, lengths = padded(batch.ids, before=-1, after=EOS)
         source = source.to(self.device)
-        if any(begin.tokens for begin in batch.begins):
-            rules = [Prefix([begin.tokens for begin in batch.begins], rules)]
-        if self.engine is not None:
-            found = self.engine.search(batch.ids, config, wanted)
-        elif self.options.sampling is not None:
+        if any(begins):
+            rules = [Prefix(begins, rules)]
+        if self.options.sampling is not None:
             numbers = batch.numbers or range(len(batch.ids))
             found = sample(self.searched, source, lengths, config, self.options.sampling, numbers, rules)
         elif asked:
@@ -242,10 +247,15 @@ class Translator:
             many = self.tuned and self.device.type == "cpu" and len(batch.ids) >= 8
             with fast_products(many and onednn_is_faster()):
                 found = search(self.searched, source, lengths, config, wanted, rules)
+        return self._finally(batch, found, count)
+
+    def _finally(self, batch: Batch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
+        """The `count` best of what was found, by all that decides on it."""
         if self._shortlisted:
             found = self._shortlisted.finished(found)
         if self.search.coverage_penalty:
-            found = self._ranked_by_coverage(batch.ids, found)
+            seen = attention_of(self.model, self.device, batch.ids, found)
+            found = ranked_by_coverage(found, seen, batch.ids, self.search.coverage_penalty)
         return [hypotheses[:count] for hypotheses in found]
 
     def _allowed(self, batch: Batch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
@@ -326,6 +336,21 @@ class Translator:
     def aligning_layer(self, shifted: bool) -> int | None:
         """See `EncoderDecoder.aligning_layer`."""
         return self._single.aligning_layer(shifted)
+
+    @property
+    def _on_device(self) -> Engine | None:
+        """The search that never leaves the device, where that is all that is asked for."""
+        search = self.device_search
+        if search is None or self.searched is not self.model or self.options.sampling or not takes(self.search):
+            return None
+        return search
+
+    def _batches(self, lengths: list[int], prefixed: bool) -> list[list[int]]:
+        """Sentences that are searched together; a device takes all of them, and makes its own batches."""
+        ruled = prefixed or self.options.constrained or self._forbidden is not None
+        if self._on_device is not None and not ruled and lengths:
+            return [list(range(len(lengths)))]
+        return search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size)
 
     @property
     def _batch_tokens(self) -> int:
@@ -439,28 +464,6 @@ class Translator:
     def _in_case(self, text: str, language: str) -> str:
         return lower(text, language) if self.recipe.data.lowercase else text
 
-    def _ranked_by_coverage(self, ids: list[list[int]], found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
-        """Adds the coverage penalty to the scores."""
-        for index, (weights, hypotheses) in enumerate(zip(self._attention(ids, found), found, strict=True)):
-            lengths = torch.full((len(hypotheses),), len(ids[index]) + 1)
-            values = (self.search.coverage_penalty * coverage(weights, lengths)).tolist()
-            scored = [
-                dataclasses.replace(item, score=item.score + value)
-                for item, value in zip(hypotheses, values, strict=True)
-            ]
-            found[index] = sorted(scored, key=lambda item: -item.score)
-        return found
-
-    def _attention(self, ids: list[list[int]], found: list[list[Hypothesis]]) -> Iterator[torch.Tensor]:
-        """Attention (N, T, S) of the N hypotheses of each sentence, zero at padding."""
-        for tokens, hypotheses in zip(ids, found, strict=True):
-            source, lengths = padded([tokens] * len(hypotheses), before=-1, after=EOS)
-            target, sizes = padded([item.tokens for item in hypotheses], before=BOS, after=-1)
-            with torch.inference_mode():
-                weights = self.model.attention(source.to(self.device), lengths, target.to(self.device))
-            real = torch.arange(target.shape[1]) < sizes[:, None]
-            yield weights.float().cpu() * real[:, :, None]
-
     def _force(self, source_ids: list[list[int]], target_ids: list[list[int]]) -> list[float]:
         source, lengths = padded(source_ids, before=-1, after=EOS)
         inputs, outputs = padded(target_ids, before=BOS, after=-1)[0], padded(target_ids, before=-1, after=EOS)[0]
@@ -475,7 +478,7 @@ class Translator:
             self.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)
         translations = self._wording.texts(found, batch.begins)
         if self.options.needs_attention:
-            for index, weights in enumerate(self._attention(batch.ids, found)):
+            for index, weights in enumerate(attention_of(self.model, self.device, batch.ids, found)):
                 pieces, tag = self.source_pieces(lines[index])
                 for rank, item in enumerate(found[index]):
                     seen = weights[rank, : len(item.tokens), tag : tag + len(pieces)]

@@ -142,7 +142,7 @@ class CurrentStateDecoder(AttendingDecoder):
         states, hidden = run(self.rnn, inputs, carry.hidden)  # (R, 1, H)
         query = states.unflatten(0, (sentences, -1)).squeeze(2)  # (B, beam, H)
         covered = None if carry.coverage is None else carry.coverage.unflatten(0, (sentences, -1))
-        look = self.look(query, memory, bias, torch.tensor([carry.position], device=query.device), covered)
+        look = self.look(query, memory, bias, torch.full((1,), carry.position, device=query.device), covered)
         contexts = look.context.flatten(0, 1)[:, None]  # (R, 1, C)
         coverage = None if carry.coverage is None else carry.coverage + look.weights.flatten(0, 1)
         fed = None

@@ -191,9 +191,9 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         embedded = self.target_embedding(tokens[:, None], state.position)  # (R, 1, E)
         states = self.target_input(embedded)
         windows: list[Tensor] = []
-        for layer, before in zip(self._decoder, state.windows, strict=True):
+        for layer, before in zip(self.decoder, state.windows, strict=True):
             windows.append(torch.cat([before, states], 1)[:, 1:])
-            states = self._step_layer(layer, states, before, embedded, state)
+            states = self.step_layer(layer, states, before, embedded, state)
         logits = self.output(self.target_output(states)).squeeze(1)  # (R, V)
         return logits, replace(state, windows=tuple(windows), position=state.position + 1)
 
@@ -211,12 +211,12 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         states = self.target_input(embedded)  # (B, T, H)
         weights: list[Tensor] = []
         before = states.new_zeros((len(states), self.config.kernel - 1, self.config.hidden))
-        for layer in self._decoder:
+        for layer in self.decoder:
             states, attended = layer(states, before, embedded, memory)
             weights.append(attended)
         return self.dropout(self.target_output(states)), weights
 
-    def _step_layer(
+    def step_layer(
         self, layer: DecoderLayer, states: Tensor, before: Tensor, embedded: Tensor, state: ConvolutionState
     ) -> Tensor:
         """One position of R rows: the hypotheses of a sentence share its memory, as positions of a target do."""
@@ -235,7 +235,8 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         return [layer for layer in self.encoder_layers if isinstance(layer, GatedConvolution)]
 
     @property
-    def _decoder(self) -> list[DecoderLayer]:
+    def decoder(self) -> list[DecoderLayer]:
+        """The decoder's layers, as what they are."""
         return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
 
     def _initialise(self) -> None:

@@ -243,7 +243,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         """See `EncoderDecoder.forward`."""
         memory = self.encode(source, lengths)
         embedded = self._embed(self.target_embedding, target)  # (B, T, E)
-        decoded = self.decoder(embedded, memory, self._first(memory))
+        decoded = self.decoder(embedded, memory, self.first(memory))
         self.drawn = torch.cat(list(decoded.drawn), 1) if decoded.drawn else None
         return self.readout(embedded, decoded)
 
@@ -255,12 +255,12 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         if self.fixed_vector is not None:
             raise ConfigError("a model with one fixed vector between encoder and decoder has no attention to show")
         memory = self.encode(source, lengths)
-        decoded = self.decoder(self._embed(self.target_embedding, target), memory, self._first(memory))
+        decoded = self.decoder(self._embed(self.target_embedding, target), memory, self.first(memory))
         return torch.cat(list(decoded.weights), 1)[:, None, None]
 
     def start(self, memory: RnnMemory, beam: int) -> RnnState:
         """See `Seq2Seq.start`."""
-        return RnnState(memory, self._first(memory).repeated(beam), beam)
+        return RnnState(memory, self.first(memory).repeated(beam), beam)
 
     def step(self, state: RnnState, tokens: Tensor) -> tuple[Tensor, RnnState]:
         """See `Seq2Seq.step`."""
@@ -289,7 +289,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
     def _parts(self) -> int:
         return 2 if self.config.cell == "lstm" else 1
 
-    def _first(self, memory: RnnMemory) -> Carry:
+    def first(self, memory: RnnMemory) -> Carry:
         """s_0 = tanh(W summary) for each layer (Bahdanau et al. 2015, appendix A.2.2), each (L, B, H)."""
         flat = torch.tanh(self.bridge(memory.summary))  # (B, parts * L * H)
         if self.config.bridge == "zero":

@@ -1,0 +1,5 @@
+"""Beam search that stays on a GPU: `device.py` runs it, `beams.py` holds the hypotheses, `steps.py` says what decodes them.
+
+Every step is the same operations on memory that stays in place, so that CUDA graphs repeat them. It finds what the plain loop,
+`nmt.search`, finds.
+"""

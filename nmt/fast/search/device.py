@@ -1,0 +1,131 @@
+"""Beam search that stays on its device: the host sends sentences, starts steps and reads one array at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmt.batching import padded, search_batches
+from nmt.config import SearchConfig
+from nmt.fast.search.beams import Beams, Room
+from nmt.fast.search.graphs import Repeated
+from nmt.fast.search.steps import Steps, steps_for
+from nmt.memory import memory_there
+from nmt.models.seq2seq import Seq2Seq
+from nmt.search import Hypothesis, length_limits
+from nmt.tokenizer import EOS
+
+# P sentences, N slots, K beam
+
+_SLOTS = (64, 128, 256, 512, 1024)
+_BLOCK = 8  # steps between two looks at whether all is done
+_ENCODED = 65_536  # padded source tokens that are encoded at once
+_SHARE = 0.5  # of the memory that is there
+
+
+class DeviceSearch:
+    """Searches with one decoder. What was allocated, and the graph captured in it, serves again while it is large enough."""
+
+    def __init__(self, steps: Steps, device: torch.device, slots: int | None = None) -> None:
+        """See `device_search`."""
+        self.steps, self.device, self.slots = steps, device, slots
+        self.running: Running | None = None
+        """What was made for the last search."""
+
+    @torch.inference_mode()
+    def search(self, ids: Sequence[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
+        """The `best` hypotheses of each sentence of source tokens, best first; see `nmt.search.beam_search`."""
+        lengths = [len(tokens) + 1 for tokens in ids]
+        order = sorted(range(len(ids)), key=lambda place: -lengths[place])
+        found: list[list[Hypothesis]] = [[] for _ in ids]
+        start = 0
+        while start < len(order):
+            sizes = torch.tensor([lengths[place] for place in order[start:]])
+            room = self._room(sizes, config)
+            part = order[start : start + room.sentences]
+            running = self._prepared(room, config, best)
+            for place, hypotheses in zip(part, running.search([ids[place] for place in part]), strict=True):
+                found[place] = hypotheses
+            start += len(part)
+        return found
+
+    def _room(self, lengths: Tensor, config: SearchConfig) -> Room:
+        """Room for as many of the sentences, longest first, as the memory holds."""
+        target = _rounded(int(length_limits(lengths[:1], config)))
+        slots = self.slots or next((size for size in _SLOTS if size >= len(lengths)), _SLOTS[-1])
+        free = _SHARE * memory_there(self.device)
+        count = len(lengths)
+        while True:
+            source, tokens = _rounded(int(lengths[0])), int(lengths[:count].sum())
+            room = Room(slots, config.beam, count, tokens, source, target)
+            if (
+                self.steps.bytes(room) + 16 * room.target * config.beam * (count + 3 * slots) <= free
+                or count == 1 == slots
+            ):
+                return room
+            if count > 4 * slots:
+                count //= 2
+            else:
+                slots, count = max(1, slots // 2), max(1, min(count, 8 * slots))
+
+    def _prepared(self, room: Room, config: SearchConfig, best: int) -> Running:
+        running = self.running
+        if running is None or not running.serves(room, config, best):
+            self.running = running = None  # its memory first
+            self.running = running = Running(self.steps, room, config, best, self.device)
+        return running
+
+
+class Running:
+    """The search in one room."""
+
+    def __init__(self, steps: Steps, room: Room, config: SearchConfig, best: int, device: torch.device) -> None:
+        self.steps, self.room, self.device = steps, room, device
+        steps.reserve(room)
+        self.beams = Beams(room, device, config, best)
+        self.block = Repeated(self.steps_of_a_block, device)
+
+    def serves(self, room: Room, config: SearchConfig, best: int) -> bool:
+        """Whether it can search for others too."""
+        return self.room.holds(room) and (self.beams.config, self.beams.best) == (config, best)
+
+    def search(self, ids: Sequence[list[int]]) -> list[list[Hypothesis]]:
+        """The hypotheses of sentences, which come longest first."""
+        lengths = torch.tensor([len(tokens) + 1 for tokens in ids])
+        offsets = (lengths.cumsum(0) - lengths).tolist()
+        for batch in search_batches(lengths.tolist(), _ENCODED, 1):
+            source, sizes = padded([ids[row] for row in batch], before=-1, after=EOS)
+            self.steps.load(batch[0], offsets[batch[0]], source.to(self.device), sizes)
+        self.beams.begin(lengths)
+        self.block.until_zero(self.beams.remaining)
+        return self.beams.queue.hypotheses(len(ids), self.beams.best)
+
+    def steps_of_a_block(self) -> None:
+        """Some steps of all rows."""
+        for _ in range(_BLOCK):
+            self.beams.advance(self.steps.step(self.beams))
+
+
+def device_search(model: Seq2Seq[Any, Any], device: torch.device, slots: int | None = None) -> DeviceSearch | None:
+    """The search of a model on its GPU; None: the device is none, or the family has no such search.
+
+    Args:
+        model: on the device, ready for search.
+        device: where it is.
+        slots: sentences that are searched at the same time; as many as are worth while if left out.
+    """
+    steps = steps_for(model) if device.type == "cuda" else None
+    return None if steps is None else DeviceSearch(steps, device, slots)
+
+
+def takes(config: SearchConfig) -> bool:
+    """Whether there is such a search by these settings; groups and rules that look at what was said want the plain loop."""
+    return config.groups == 1 and config.no_repeat_ngram == 0 and config.repetition_penalty == 1
+
+
+def _rounded(length: int) -> int:
+    """Up to a number of which there are few, so that what is made for one length serves others."""
+    return max(32, 1 << (length - 1).bit_length()) if length <= 64 else -(-length // 64) * 64
