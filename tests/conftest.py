@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -83,6 +84,22 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "instructions", lambda: request.param)
         yield found
+
+
+@pytest.fixture(scope="session")
+def interpreter() -> None:
+    """Triton's kernels run on tensors of the CPU, by its interpreter, which is chosen before they are imported."""
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("Triton is not installed")
+    if torch.cuda.is_available():
+        pytest.skip("with a GPU the kernels are compiled for it")
+    assert os.environ["TRITON_INTERPRET"] == "1"
+
+
+def pytest_configure() -> None:
+    """Without a GPU kernels are interpreted; Triton asks for it when it is imported."""
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,33 @@
+"""Kernels in Triton, which comes with torch's CUDA build and is optional. This file says whether they can be used.
+
+Only files of this folder import triton, and only `nmt.fast` imports them, inside its functions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+import torch
+from torch import Tensor
+
+_OLDEST = (8, 0)  # the compute capability that has bf16
+
+
+def usable(tensor: Tensor) -> bool:
+    """Whether the kernels can take a tensor: it is on a GPU, and nothing is missing."""
+    return tensor.is_cuda and missing() is None
+
+
+@torch.compiler.assume_constant_result
+def missing() -> str | None:
+    """Why the kernels cannot be used on this machine, as a clause for a message; None if they can."""
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed (pip install triton)"
+    compilers = [os.environ.get("CC"), "cc", "gcc", "clang"]
+    if not any(name and shutil.which(name) for name in compilers):
+        return "Triton finds no C compiler (set CC, or install gcc)"
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < _OLDEST:
+        return "the GPU is older than Triton's kernels ask for (compute capability 8.0)"
+    return None
