@@ -54,6 +54,11 @@ class Batch:
         )
         return Batch(source, lengths, inputs, outputs, self.tokens, rows)
 
+    @property
+    def target_lengths(self) -> Tensor:
+        """(B,) target tokens of each sentence, EOS counted."""
+        return self.target_output.ne(PAD).sum(1)
+
     @staticmethod
     def nothing() -> Batch:
         """A batch whose loss and gradients are zero, for a process that has no sentence."""
@@ -70,6 +75,21 @@ class Batch:
         width = int(outputs.ne(PAD).sum(1).max())
         inputs = self.target_input[rows, :width]
         return Batch.of(self.source[rows, : int(lengths.max())], lengths, inputs, outputs[:, :width])
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How long the sentences of some batches are; EOS counted."""
+
+    lengths: Tensor
+    """(B,) of the sources."""
+    target_lengths: Tensor
+    """(B,)"""
+
+    @property
+    def tokens(self) -> int:
+        """Target tokens."""
+        return int(self.target_lengths.sum())
 
 
 @dataclass(frozen=True)

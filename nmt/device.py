@@ -132,7 +132,12 @@ def draws(seed: int, *numbers: int) -> np.random.Generator:
 
 def seed_update(seed: int, update: int, rank: int = 0) -> None:
     """Seeds the generators of one update of one process, so that there is no generator state to save."""
-    torch.manual_seed((seed * 1_000_003 + update + rank * 7_368_787_001) % 2**63)
+    torch.manual_seed(update_seed(seed, update, rank))
+
+
+def update_seed(seed: int, update: int, rank: int = 0) -> int:
+    """The number that decides on the dropout of one update of one process."""
+    return (seed * 1_000_003 + update + rank * 7_368_787_001) % 2**63
 
 
 def describe(device: torch.device, threads: int | None = None) -> str:

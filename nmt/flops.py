@@ -7,13 +7,12 @@ from time import perf_counter
 
 import torch
 
-from nmt.batching import Batch
+from nmt.batching import Batch, Sizes
 from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
 from nmt.device import Arithmetic, fast_products
-from nmt.tokenizer import PAD
 
 
-def training_flops(config: ModelConfig, vocabulary: int, batch: Batch) -> float:
+def training_flops(config: ModelConfig, vocabulary: int, batch: Batch | Sizes) -> float:
     """Operations of the matrix products of an update: a backward pass takes two for each of the forward pass.
 
     Padding is not counted, a multiplication and an addition are two; `vocabulary` is the target's.
@@ -45,7 +44,7 @@ def matrix_rate(arithmetic: Arithmetic, device: torch.device) -> float:
     return 2 * size**3 / best
 
 
-def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch) -> float:
+def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> float:
     sources, targets = float(batch.lengths.sum()), float(batch.tokens)
     gates = {"gru": 3, "lstm": 4}[config.cell] * config.hidden
     ways = 2 if config.bidirectional else 1
@@ -60,7 +59,7 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch) -> float:
     decoder += readout * (config.hidden + config.embedding + context) + config.embedding * vocabulary
     if not attends:
         return sources * encoder + targets * decoder
-    looks = float((batch.lengths * batch.target_output.ne(PAD).sum(1)).sum())
+    looks = float((batch.lengths * batch.target_lengths).sum())
     if config.attention in ("additive", "bilinear", "multi_head"):
         encoder += width * config.hidden  # keys
     if config.attention in ("additive", "multi_head"):
@@ -72,9 +71,9 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch) -> float:
     return sources * encoder + targets * decoder + looks * (config.hidden + width)
 
 
-def _transformer_products(config: TransformerConfig, vocabulary: int, batch: Batch) -> float:
+def _transformer_products(config: TransformerConfig, vocabulary: int, batch: Batch | Sizes) -> float:
     width, inner = config.width, 2 * config.width * config.feed_forward
-    lengths, outputs = batch.lengths.double(), batch.target_output.ne(PAD).sum(1).double()
+    lengths, outputs = batch.lengths.double(), batch.target_lengths.double()
     source = config.encoder_layers * (4 * width**2 + inner) + config.decoder_layers * 2 * width**2
     target = config.decoder_layers * (6 * width**2 + inner) + width * vocabulary
     looks = float(config.encoder_layers * lengths.square().sum())
@@ -82,11 +81,11 @@ def _transformer_products(config: TransformerConfig, vocabulary: int, batch: Bat
     return float(lengths.sum()) * source + float(outputs.sum()) * target + 2 * width * looks
 
 
-def _convolution_products(config: ConvolutionConfig, vocabulary: int, batch: Batch) -> float:
+def _convolution_products(config: ConvolutionConfig, vocabulary: int, batch: Batch | Sizes) -> float:
     bridges = 2 * config.embedding * config.hidden
     layer = 2 * config.kernel * config.hidden**2
     source = bridges + config.encoder_layers * layer
     target = bridges + config.decoder_layers * (layer + bridges) + config.embedding * vocabulary
-    looks = float((batch.lengths * batch.target_output.ne(PAD).sum(1)).sum())
+    looks = float((batch.lengths * batch.target_lengths).sum())
     looks *= 2 * config.embedding * config.decoder_layers
     return float(batch.lengths.sum()) * source + float(batch.tokens) * target + looks

@@ -16,21 +16,23 @@ from pydantic import ValidationError
 import nmt
 from nmt import checkpoint as store
 from nmt.averaging import mean_of_checkpoints
-from nmt.batching import Batch, padding_share
+from nmt.batching import Batch
 from nmt.config import Recipe
 from nmt.dataset import Ints
 from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory, seed_all
 from nmt.distributed import World, whole
 from nmt.errors import CheckpointError, ConfigError, NmtError
+from nmt.fast.packing import Packed
 from nmt.fine_tuning import Carried, freeze, initialise
 from nmt.flops import matrix_rate
-from nmt.memory import check_batch, check_training
+from nmt.memory import check_training
 from nmt.models import build_model
 from nmt.optim import learning_rate
 from nmt.owners import Claim
 from nmt.prepared import Prepared
 from nmt.progress import Progress, Sums
 from nmt.recipes import explain
+from nmt.rehearsal import rehearse
 from nmt.run_folder import Entry, RunFolder, identity
 from nmt.running import Interrupted, only_trainer, stop_signals
 from nmt.stream import BatchStream, Drawn, Place
@@ -46,7 +48,6 @@ _SPIKE = 2.0  # a loss so many times the running mean names its batch; those of 
 _UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
 _PROBED_UPDATES = 20
 _VALIDATIONS_IN_BUDGET = 8
-_LARGE_BATCH = 100_000  # tokens from which it is looked whether a batch fits into a computer's memory
 _UNREAD = {"cpu": 1, "cuda": 16}  # updates whose figures may wait on the device
 
 
@@ -127,8 +128,8 @@ class Trainer:
         with alone as self._claim, stop_signals() as stop:
             try:
                 self._resume()
-                self._rehearse()
-                self._announce()
+                plain = rehearse(self.recipe, self.stream, self.updater, self.progress)
+                self._announce(plain)
                 while self.progress.step < self.progress.updates and not self._out_of_patience:
                     self._update()
                     if number := int(self.world.largest(stop.number)):
@@ -151,31 +152,6 @@ class Trainer:
             self.model.to(self.device)
         if self.config.compile:
             self.model.compile_steps()
-
-    def _rehearse(self) -> None:
-        """On a GPU the largest batch comes first: what does not fit into memory shows now, not after hours.
-
-        With `batch_tokens = "auto"` batches are doubled as long as the largest fits in one piece.
-        """
-        progress, stream = self.progress, self.stream
-        automatic = self.config.batch_tokens == "auto"
-        if automatic and not progress.batch_tokens:
-            progress.batch_tokens = stream.batch_tokens if self.device.type == "cpu" else self._largest_that_fits()
-        stream.set_batch_tokens(progress.batch_tokens or stream.batch_tokens)
-        if self.device.type == "cuda" and not automatic:
-            progress.splits += self.updater.rehearse(stream.largest())
-        if self.device.type == "cpu" and stream.batch_tokens > _LARGE_BATCH:
-            check_batch(self.recipe, stream.largest())
-
-    def _largest_that_fits(self, first: int = 1024, last: int = 524_288) -> int:
-        """Tokens per batch, a doubling below the first that did not fit: half of the memory stays for what is to come."""
-        tokens = first
-        while tokens < last:
-            self.stream.set_batch_tokens(2 * tokens)
-            if self.world.largest(self.updater.rehearse(self.stream.largest())):
-                break
-            tokens *= 2
-        return max(first, tokens // 2)
 
     def _update(self) -> None:
         """One optimizer update, and what falls due after it."""
@@ -200,7 +176,7 @@ class Trainer:
         if validates or progress.step in (progress.next_validation, progress.updates):
             self._validate()
 
-    def _step(self, batches: list[Batch], rate: float) -> Outcome:
+    def _step(self, batches: list[Batch | Packed], rate: float) -> Outcome:
         return self.updater.update(self.progress.step, batches, rate)
 
     def _next_batch(self) -> Drawn:
@@ -414,8 +390,10 @@ class Trainer:
         if self.world.leads:
             self._mark_best()
 
-    def _announce(self) -> None:
+    def _announce(self, plain: str | None) -> None:
+        """Says what is trained and how; `plain`: why updates are plain ones, if so."""
         epoch = self.stream.epoch(self.progress.epoch)
+        update = {"update": "one CUDA graph" if plain is None else f"plain: {plain}"}
         self._emit(
             {
                 "kind": "start",
@@ -432,7 +410,8 @@ class Trainer:
                 "too_long": self.stream.selection.too_long,
                 "batches_per_epoch": len(epoch.plan),
                 "batch_tokens": self.stream.batch_tokens,
-                "padding": padding_share(epoch.corpus, epoch.plan),
+                "padding": self.stream.padding(epoch),
+                **(update if self.device.type == "cuda" else {}),
             }
         )
 

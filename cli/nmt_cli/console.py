@@ -221,6 +221,8 @@ class TrainingDisplay:
         batches = f"{entry['batches_per_epoch']} batches of {entry['batch_tokens']} tokens an epoch"
         batches += f", {entry['padding']:.1%} padding"
         self._line(batches + (f", {entry['too_long']} pairs left out as too long" if entry["too_long"] else ""))
+        if update := entry.get("update"):
+            self._line(f"an update is {update}" if ":" not in update else f"updates are {update}")
 
     def _initialised(self, entry: dict[str, Any]) -> None:
         counts = [("source ", *entry["source"]), ("target ", *entry["target"])]

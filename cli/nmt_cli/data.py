@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nmt_cli.console import note, print_table, print_text
-from nmt_cli.options import RecipeArgument, SetOption
+from nmt_cli.options import DeviceOption, RecipeArgument, SetOption
 
 app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, and what an update saw.")
 
@@ -27,10 +27,19 @@ def list_cards() -> None:
 def show(
     recipe: RecipeArgument,
     step: Annotated[int, typer.Option("--step", min=1, help="Which update.")],
+    device: DeviceOption = "auto",
     overrides: SetOption = None,
 ) -> None:
-    """Print the sentence pairs of one update: row, source and target as the model saw them."""
+    """Print the sentence pairs of one update: row, source and target as the model saw them.
+
+    A GPU takes other sentences together than a CPU: say where the recipe was trained.
+    """
+    import torch
+
+    from nmt.device import choose_device
+    from nmt.distributed import World
     from nmt.errors import ConfigError
+    from nmt.fast.update import why_plain
     from nmt.recipes import load_recipe
     from nmt.stream import BatchStream, Place
     from nmt_data.prepare import prepare
@@ -40,6 +49,9 @@ def show(
         raise ConfigError(f"--step {step}: the recipe makes {updates} updates; for more, --set training.updates={step}")
     prepared = prepare(settings, say=note)
     with closing(BatchStream(settings, prepared)) as stream:
+        where = torch.device("cuda") if device.startswith("cuda") else choose_device(device)
+        if why_plain(settings, where, World(where)) is None:
+            stream.pack(None)
         place, wanted = Place(), []
         for drawn in range(step * settings.training.accumulate):
             rows, place = stream.rows(place)

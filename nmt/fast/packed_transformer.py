@@ -1,0 +1,210 @@
+"""The Transformer on packed rows: what `nmt.models.transformer` computes of padded sentences, with the same parameters.
+
+States are (rows, D): nothing is padded, no head is transposed. Keys and values of the source are one product for all layers
+of the decoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.fast.attention import Rotation, packed_attention, rotation
+from nmt.fast.packing import Packed, Windows
+from nmt.fast.seeds import Seeds
+from nmt.models.attention import SelfAttention
+from nmt.models.dropout import drop
+from nmt.models.positions import LEARNED, Embedding, sinusoids
+from nmt.models.transformer import DecoderLayer, EncoderLayer, FeedForward, Residual, Transformer
+
+# S source rows, N target rows, D width, H heads, K width of a head, L layers of the decoder
+
+Sublayer = tuple[Residual, Callable[[Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Where the rows of one side stand."""
+
+    places: Tensor
+    """(rows,) in their sentence."""
+    windows: Windows
+    rotary: Rotation | None
+
+
+class PackedTransformer:
+    """Runs a Transformer on packed rows with given weights, which may be copies in another precision."""
+
+    def __init__(self, model: Transformer, weights: Mapping[Tensor, Tensor], seeds: Seeds, longest: int) -> None:
+        """For weights that stand for the parameters of a model, and sentences of at most `longest` tokens, EOS counted."""
+        self.model, self.config, self.seeds = model, model.config, seeds
+        self._weights = weights
+        example = self.of(model.output.weight)
+        self.dtype, device = example.dtype, example.device
+        config = self.config
+        self._sinusoids = sinusoids(longest, config.width).float().to(device, self.dtype)
+        places = torch.arange(longest, device=device)
+        self._angles = (
+            rotation(places, config.width // config.heads, self.dtype) if config.positions == "rotary" else None
+        )
+        slopes = 2 ** (-8 * torch.arange(1, config.heads + 1, dtype=torch.float64) / config.heads)
+        self._slopes = (
+            slopes.to(device, torch.promote_types(self.dtype, torch.float32)) if config.positions == "alibi" else None
+        )
+
+    def of(self, parameter: Tensor) -> Tensor:
+        """What stands for a parameter."""
+        return self._weights[parameter]
+
+    def hidden(self, batch: Packed) -> Tensor:
+        """Hidden states (N, D) of the target, ready for the output projection; those of empty rows mean nothing."""
+        model = self.model
+        source_states, target_states = self._embedded(batch)
+        source = self._side(batch.source[1], batch.encoder)
+        encoder = [layer for layer in model.encoder_layers if isinstance(layer, EncoderLayer)]
+        memory = self._through(
+            source_states, [part for layer in encoder for part in self._encoding(layer, source)], model.encoder_norm
+        )
+        target = self._side(batch.target[2], batch.decoder)
+        parts: list[Sublayer] = []
+        for layer, keys, values in zip(model.decoder, *self._memory(memory), strict=True):
+            parts += self._decoding(layer, target, keys, values, batch.cross)
+        return self._through(target_states, parts, model.decoder_norm)
+
+    def _embedded(self, batch: Packed) -> tuple[Tensor, Tensor]:
+        """States (S, D) and (N, D) that the two stacks begin with; one look-up where they share a table."""
+        source, target = self.model.source_embedding, self.model.target_embedding
+        if source.table is not target.table:
+            return self._embed(source, *batch.source[:2]), self._embed(target, batch.target[0], batch.target[2])
+        tokens = torch.cat([batch.source[0], batch.target[0]])
+        rows = len(batch.source[0])
+        if source.learned is not None:  # each side has its own
+            embedded = self._words(target, tokens)
+            return self._placed(source, embedded[:rows], batch.source[1]), self._placed(
+                target, embedded[rows:], batch.target[2]
+            )
+        states = self._placed(target, self._words(target, tokens), torch.cat([batch.source[1], batch.target[2]]))
+        return states[:rows], states[rows:]
+
+    def _embed(self, embedding: Embedding, tokens: Tensor, places: Tensor) -> Tensor:
+        return self._placed(embedding, self._words(embedding, tokens), places)
+
+    def _words(self, embedding: Embedding, tokens: Tensor) -> Tensor:
+        """Embeddings of tokens, some of them zeroed as wholes."""
+        embedded = F.embedding(tokens, self.of(embedding.table.weight))
+        if embedding.word_dropout:
+            embedded = embedded * F.dropout(embedded.new_ones((len(embedded), 1)), embedding.word_dropout)
+        return embedded
+
+    def _placed(self, embedding: Embedding, embedded: Tensor, places: Tensor) -> Tensor:
+        """See `Embedding.forward`."""
+        gain = math.sqrt(embedding.table.embedding_dim)
+        if embedding.learned is not None:
+            added = F.embedding(places.clamp(max=LEARNED - 1), self.of(embedding.learned.weight))
+            scaled = torch.add(added, embedded, alpha=gain)
+        elif embedding.sinusoidal:
+            scaled = torch.add(self._sinusoids.index_select(0, places), embedded, alpha=gain)
+        else:
+            scaled = embedded * gain
+        return drop(scaled, embedding.dropout.probability)
+
+    def _side(self, places: Tensor, windows: Windows) -> _Side:
+        rotary = None
+        if self._angles is not None:
+            cosine, sine = self._angles
+            rotary = cosine.index_select(0, places), sine.index_select(0, places)
+        return _Side(places, windows, rotary)
+
+    def _memory(self, states: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Keys and values (S, D) of the source for each layer of the decoder, by one product."""
+        maps = [layer.cross_attention.memory for layer in self.model.decoder]
+        weight = torch.cat([self.of(part.weight) for part in maps])  # (L * 2 D, D)
+        bias = torch.cat([self.of(part.bias) for part in maps])
+        parts = F.linear(states, weight, bias).chunk(2 * len(maps), 1)
+        return parts[::2], parts[1::2]
+
+    def _encoding(self, layer: EncoderLayer, side: _Side) -> list[Sublayer]:
+        return [
+            (layer.self_residual, lambda states: self._to_itself(layer.self_attention, states, side, causal=False)),
+            (layer.feed_forward_residual, lambda states: self._fed(layer.feed_forward, states)),
+        ]
+
+    def _decoding(
+        self, layer: DecoderLayer, side: _Side, keys: Tensor, values: Tensor, windows: Windows
+    ) -> list[Sublayer]:
+        return [
+            (layer.self_residual, lambda states: self._to_itself(layer.self_attention, states, side, causal=True)),
+            (layer.cross_residual, lambda states: self._to_source(layer, states, keys, values, windows)),
+            (layer.feed_forward_residual, lambda states: self._fed(layer.feed_forward, states)),
+        ]
+
+    def _to_itself(self, attention: SelfAttention, states: Tensor, side: _Side, causal: bool) -> Tensor:
+        """Self-attention of states (rows, D)."""
+        contexts = packed_attention(
+            self._linear(attention.projection, states),
+            None,
+            None,
+            side.windows.starts,
+            side.windows.counts,
+            heads=attention.heads,
+            causal=causal,
+            dropout=attention.dropout,
+            seed=self.seeds.next() if attention.dropout else None,
+            slopes=self._slopes,
+            rotary=side.rotary,
+            scaling=attention.scale,
+        )
+        return self._linear(attention.output, contexts)
+
+    def _to_source(self, layer: DecoderLayer, states: Tensor, keys: Tensor, values: Tensor, windows: Windows) -> Tensor:
+        """Attention of states (N, D) to the source."""
+        attention = layer.cross_attention
+        contexts = packed_attention(
+            self._linear(attention.query, states),
+            keys,
+            values,
+            windows.starts,
+            windows.counts,
+            windows.query_starts,
+            windows.query_counts,
+            heads=attention.heads,
+            dropout=attention.dropout,
+            seed=self.seeds.next() if attention.dropout else None,
+            scaling=attention.scale,
+        )
+        return self._linear(attention.output, contexts)
+
+    def _fed(self, layer: FeedForward, states: Tensor) -> Tensor:
+        """See `FeedForward`."""
+        inner = layer.activation(self._linear(layer.inner, states))
+        return self._linear(layer.outer, drop(inner, layer.dropout.probability))
+
+    def _linear(self, layer: nn.Linear, states: Tensor) -> Tensor:
+        return F.linear(states, self.of(layer.weight), self.of(layer.bias))
+
+    def _through(self, states: Tensor, sublayers: Sequence[Sublayer], last: nn.Module) -> Tensor:
+        """States (rows, D) through the sublayers of a stack, and through its last norm."""
+        pre = self.config.norm == "pre"
+        following = [residual.norm for residual, _ in sublayers[1:]] + [last]
+        read = self._normed(sublayers[0][0].norm, states) if pre else states
+        for (residual, function), norm in zip(sublayers, following, strict=True):
+            total = drop(function(read), residual.dropout.probability)
+            if residual.residual:
+                total = states + total
+            read = self._normed(norm if pre else residual.norm, total)
+            states = total if pre else read
+        return read
+
+    def _normed(self, norm: nn.Module, states: Tensor) -> Tensor:
+        match norm:
+            case nn.LayerNorm():
+                return F.layer_norm(states, (states.shape[1],), self.of(norm.weight), self.of(norm.bias), norm.eps)
+            case nn.RMSNorm():
+                return F.rms_norm(states, (states.shape[1],), self.of(norm.weight), norm.eps)
+            case _:
+                raise TypeError(norm)

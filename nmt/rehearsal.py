@@ -1,0 +1,66 @@
+"""What a training finds out before its first update: which kind of update it makes, and how much fits into memory."""
+
+from __future__ import annotations
+
+import torch
+
+from nmt.config import Recipe
+from nmt.fast.update import StaticUpdate, why_plain
+from nmt.memory import check_batch
+from nmt.progress import Progress
+from nmt.stream import BatchStream
+from nmt.updater import Updater
+
+_LARGE_BATCH = 100_000  # tokens from which it is looked whether a batch fits into a computer's memory
+
+
+def rehearse(recipe: Recipe, stream: BatchStream, updater: Updater, progress: Progress) -> str | None:
+    """Settles the kind of update and the size of batches, and keeps them in the progress; says why updates are plain, if so.
+
+    On a GPU the largest batch comes first: what does not fit into memory shows now, not after hours. With
+    `batch_tokens = "auto"` batches are doubled as long as the largest fits in one piece.
+    """
+    device, automatic = updater.device, recipe.training.batch_tokens == "auto"
+    if automatic and not progress.batch_tokens:
+        fits = stream.batch_tokens if device.type == "cpu" else _largest_that_fits(stream, updater)
+        progress.batch_tokens = fits
+    stream.set_batch_tokens(progress.batch_tokens or stream.batch_tokens)
+    reason = why_plain(recipe, device, updater.world)
+    if progress.step == 0:
+        progress.packed = reason is None
+    if progress.packed:
+        reason = _pack(recipe, stream, updater, reason)
+    elif reason is None:
+        reason = "this training began with padded batches"
+    if device.type == "cuda" and not automatic and not updater.static:
+        progress.splits += updater.rehearse(stream.largest())
+    if device.type == "cpu" and stream.batch_tokens > _LARGE_BATCH:
+        check_batch(recipe, stream.largest())
+    return reason
+
+
+def _pack(recipe: Recipe, stream: BatchStream, updater: Updater, reason: str | None) -> str | None:
+    """Packs batches, and makes static updates of them if nothing is against it, memory included; else says why not."""
+    if reason is not None:
+        stream.pack(None)  # the same sentences in the same batches, padded
+        return reason
+    updater.static = StaticUpdate(updater, stream.pack(updater.device), recipe.training.max_length + 1)
+    try:
+        updater.static.prepare()
+    except torch.OutOfMemoryError:
+        updater.static = None
+        stream.pack(None)
+        torch.cuda.empty_cache()
+        return "memory is too small for a batch in one piece"
+    return None
+
+
+def _largest_that_fits(stream: BatchStream, updater: Updater, first: int = 1024, last: int = 524_288) -> int:
+    """Tokens per batch, a doubling below the first that did not fit: half of the memory stays for what is to come."""
+    tokens = first
+    while tokens < last:
+        stream.set_batch_tokens(2 * tokens)
+        if updater.world.largest(updater.rehearse(stream.largest())):
+            break
+        tokens *= 2
+    return max(first, tokens // 2)

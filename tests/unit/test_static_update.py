@@ -1,0 +1,159 @@
+"""The static update computes what the plain one does, and is the same every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nmt.batching import collate
+from nmt.config import TrainingConfig
+from nmt.dataset import EncodedCorpus, Ints, Ragged
+from nmt.device import Arithmetic
+from nmt.distributed import World
+from nmt.fast import update as static
+from nmt.fast.packing import Packed, Shelf, capacity_for, plan_packed
+from nmt.fast.update import StaticUpdate, why_plain
+from nmt.models import Model, build_model
+from nmt.prepared import Prepared
+from nmt.trainer import Trainer
+from nmt.updater import Updater
+from tiny import FAMILIES, VOCABULARY, make_recipe
+
+CPU = torch.device("cpu")
+TRANSFORMERS = [name for name in FAMILIES if name.startswith("transformer")]
+
+
+def make_batches(tokens: int = 64) -> tuple[EncodedCorpus, list[Ints], list[Packed]]:
+    """A small corpus, the rows of its batches, and the batches packed."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, 9, size=(2, 60))
+    sides = [Ragged.of([generator.integers(4, VOCABULARY, size=n).tolist() for n in side]) for side in lengths]
+    corpus = EncodedCorpus(*sides)
+    capacity = capacity_for(corpus.source.lengths + 1, corpus.target.lengths + 1, tokens)
+    plan = plan_packed(corpus, np.arange(len(corpus)), capacity, 1, 0)
+    return corpus, plan, Shelf(corpus, capacity, CPU).lay_out(plan)
+
+
+def make_updater(name: str, dtype: torch.dtype, dropout: float = 0.0, **training: object) -> Updater:
+    """An updater of a tiny random model."""
+    torch.manual_seed(7)
+    config = FAMILIES[name].model_copy(update={"dropout": dropout})
+    model: Model = build_model(config, VOCABULARY, VOCABULARY).to(dtype).train()
+    return Updater(model, TrainingConfig.model_validate(training), CPU, Arithmetic("fp32", onednn=False))
+
+
+def made_static(updater: Updater, batches: list[Packed]) -> Updater:
+    """The same updater, ready for packed batches."""
+    updater.static = StaticUpdate(updater, batches[0].capacity, 20)
+    return updater
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_static_updates_are_plain_updates(name: str, optimizer: str) -> None:
+    """Loss, norm and weights, in float64; Muon's plain update rounds the learning rate to fp32."""
+    corpus, plan, batches = make_batches()
+    packed = made_static(make_updater(name, torch.float64, optimizer=optimizer), batches)
+    plain = make_updater(name, torch.float64, optimizer=optimizer)
+    bound = 1e-9 if optimizer == "adam" else 1e-6
+    for number, (rows, batch) in enumerate(zip(plan, batches, strict=True), 1):
+        found = packed.update(number, [batch], 1e-3)
+        wanted = plain.update(number, [collate(corpus, rows)], 1e-3)
+        assert found.tokens == wanted.tokens
+        torch.testing.assert_close(found.figures, wanted.figures, rtol=bound, atol=bound)
+    for one, other in zip(packed.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_bf16_weights_lose_little(name: str) -> None:
+    """The loss of packed rows in bf16 is that of fp32 within the rounding of bf16; the masters stay fp32."""
+    _, _, batches = make_batches()
+    exact, half = (make_updater(name, torch.float32) for _ in range(2))
+    half.arithmetic = Arithmetic("bf16", onednn=False)
+    for updater in (exact, half):
+        made_static(updater, batches)
+    for number, batch in enumerate(batches[:4], 1):
+        losses = [updater.update(number, [batch], 1e-3).figures[0].item() for updater in (exact, half)]
+        assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert {parameter.dtype for parameter in half.model.parameters()} == {torch.float32}
+
+
+def test_twenty_updates_are_the_same_to_the_bit_every_time() -> None:
+    """With every kind of dropout."""
+    _, _, batches = make_batches()
+    runs: list[list[torch.Tensor]] = []
+    for _ in range(2):
+        updater = made_static(make_updater("transformer", torch.float32, dropout=0.3), batches)
+        figures = [updater.update(n, [batches[n % len(batches)]], 1e-3).figures for n in range(1, 21)]
+        runs.append([*figures, *(parameter.detach() for parameter in updater.model.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
+
+
+def test_an_update_that_is_not_finite_or_has_no_token_changes_nothing() -> None:
+    _, _, batches = make_batches()
+    updater = made_static(make_updater("transformer", torch.float32), batches)
+    updater.update(1, [batches[0]], 1e-3)
+    before = [parameter.detach().clone() for parameter in updater.model.parameters()]
+    moments = [value.clone() for state in updater.optimizer.state.values() for value in state.values()]
+    empty = batches[0].on(torch.zeros_like(batches[0].numbers))
+    assert updater.update(2, [empty], 1e-3).figures[4] == 0
+    after = [value for state in updater.optimizer.state.values() for value in state.values()]
+    for one, other in zip([*before, *moments], [*updater.model.parameters(), *after], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_only_what_a_graph_can_do_is_static() -> None:
+    """Everything else makes plain updates, and says why."""
+    cuda = torch.device("cuda")
+    recipe = make_recipe()
+    assert why_plain(recipe, cuda, World(cuda)) is None
+    assert why_plain(recipe, CPU, World(CPU))
+    assert why_plain(recipe, cuda, World(cuda, 0, 2))
+    for key, value in {"accumulate": 2, "r_drop": 1.0, "recompute": True, "compile": True}.items():
+        reason = why_plain(make_recipe(training={key: value}), cuda, World(cuda))
+        assert reason is not None
+        assert key in reason
+
+
+def trained(recipe_updates: int, prepared: Prepared, folder: Path, steps: int) -> Trainer:
+    """Trains for some updates of a recipe that plans more."""
+    recipe = make_recipe(
+        {"dropout": 0.2, "attention_dropout": 0.1},
+        training={"updates": recipe_updates, "validate_every": 5, "schedule": "constant", "ema": 0.9},
+    )
+    if steps != recipe_updates:
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"updates": steps})})
+    trainer = Trainer(recipe, prepared, folder, CPU)
+    trainer.run()
+    return trainer
+
+
+def test_a_training_goes_on_to_the_bit(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty updates in one start and in two: the same weights, from the same sentences."""
+    monkeypatch.setattr(static, "_DEVICES", {"cpu"})
+    whole = trained(20, prepared, tmp_path / "whole", 20)
+    trained(20, prepared, tmp_path / "parts", 10)
+    parts = trained(20, prepared, tmp_path / "parts", 20)
+    assert whole.updater.static is not None
+    assert whole.progress.packed
+    for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_training_goes_on_with_the_same_sentences_where_it_cannot_be_static(
+    tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training of packed batches that goes on elsewhere keeps its batches, padded."""
+    with monkeypatch.context() as patch:
+        patch.setattr(static, "_DEVICES", {"cpu"})
+        packed = trained(20, prepared, tmp_path, 10)
+    plain = trained(20, prepared, tmp_path, 20)
+    assert plain.updater.static is None
+    assert plain.progress.packed
+    assert [rows.tolist() for rows in plain.stream.epoch(0).plan] == [
+        rows.tolist() for rows in packed.stream.epoch(0).plan
+    ]
