@@ -39,8 +39,8 @@ class Progress:
     updates: Count = 0
     """Updates planned in all."""
     precision: Precision = "fp32"
-    packed: bool = False
-    """Whether batches are those of `nmt.fast.packing`; what was chosen at the start is kept."""
+    static: bool = False
+    """Whether batches are those of `nmt.fast.layouts`; what was chosen at the start is kept."""
     onednn: bool = False
     """See `nmt.device.Arithmetic`; what was chosen at the start is kept."""
     plateau_factor: float = 1.0

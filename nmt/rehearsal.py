@@ -27,9 +27,9 @@ def rehearse(recipe: Recipe, stream: BatchStream, updater: Updater, progress: Pr
     stream.set_batch_tokens(progress.batch_tokens or stream.batch_tokens)
     reason = why_plain(recipe, device, updater.world)
     if progress.step == 0:
-        progress.packed = reason is None
-    if progress.packed:
-        reason = _pack(recipe, stream, updater, reason)
+        progress.static = reason is None
+    if progress.static:
+        reason = _lay_out(recipe, stream, updater, reason)
     elif reason is None:
         reason = "this training began with padded batches"
     if device.type == "cuda" and not automatic and not updater.static:
@@ -39,17 +39,18 @@ def rehearse(recipe: Recipe, stream: BatchStream, updater: Updater, progress: Pr
     return reason
 
 
-def _pack(recipe: Recipe, stream: BatchStream, updater: Updater, reason: str | None) -> str | None:
-    """Packs batches, and makes static updates of them if nothing is against it, memory included; else says why not."""
+def _lay_out(recipe: Recipe, stream: BatchStream, updater: Updater, reason: str | None) -> str | None:
+    """Makes static updates if nothing is against it, memory included; else says what is, and batches keep their sentences."""
+    layout = stream.lay_out(None if reason else updater.device)
     if reason is not None:
-        stream.pack(None)  # the same sentences in the same batches, padded
         return reason
-    updater.static = StaticUpdate(updater, stream.pack(updater.device), recipe.training.max_length + 1)
+    updater.static = StaticUpdate(updater, recipe.training.max_length + 1)
     try:
-        updater.static.prepare()
+        for batch in layout.empty(updater.device):
+            updater.static.prepare(batch)
     except torch.OutOfMemoryError:
         updater.static = None
-        stream.pack(None)
+        stream.lay_out(None)
         torch.cuda.empty_cache()
         return "memory is too small for a batch in one piece"
     return None

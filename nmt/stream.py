@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from nmt.config import DataConfig, Recipe
 from nmt.dataset import EncodedCorpus, Ints
 from nmt.device import draws
 from nmt.errors import DataError
-from nmt.fast.packing import Capacity, Packed, Shelf, capacity_for, empty_share, plan_packed
+from nmt.fast.layouts import Layout, StaticBatch, layout_for
 from nmt.flops import training_flops
 from nmt.prepared import Prepared
 
@@ -36,7 +37,7 @@ class Drawn:
 
     rows: Ints
     """Of all processes."""
-    batch: Batch | Packed
+    batch: Batch | StaticBatch
     """This process's part."""
     flops: float
     """Operations that this process's part asks for."""
@@ -58,7 +59,7 @@ class _Shelved:
 
     epoch: int
     first: int
-    batches: list[Packed]
+    batches: Sequence[StaticBatch]
     flops_per_token: float
     """Operations that they ask for, over their target tokens."""
 
@@ -82,8 +83,7 @@ class BatchStream:
         self.batch_tokens = AUTOMATIC_ON_CPU if wanted == "auto" else wanted
         self._dropout = self._bpe_dropout() if recipe.training.bpe_dropout else None
         self._epoch: _Epoch | None = None
-        self._capacity: Capacity | None = None
-        self._shelf: Shelf | None = None
+        self._layout: Layout | None = None
         self._shelved: _Shelved | None = None
         self._device: torch.device | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
@@ -116,8 +116,8 @@ class BatchStream:
                 corpus = EncodedCorpus(*(side.epoch(number) for side in self._dropout))
                 rows = select(corpus, self.recipe.training.max_length).rows
             rows = mixed(rows, self._parts(), self.recipe.data, self.recipe.seed, number)
-            if self._capacity:
-                plan = plan_packed(corpus, rows, self._capacity, self.recipe.seed, number)
+            if self._layout:
+                plan = self._layout.plan(corpus, rows, self.recipe.seed, number)
             else:
                 plan = plan_epoch(corpus, rows, self.batch_tokens, self.recipe.seed, number)
             self._epoch = _Epoch(number, corpus, plan)
@@ -125,26 +125,25 @@ class BatchStream:
 
     def set_batch_tokens(self, tokens: int) -> None:
         """Plans the epochs anew in batches of another size, which are padded."""
-        self.batch_tokens, self._epoch, self._capacity, self._device = tokens, None, None, None
+        self.batch_tokens, self._epoch, self._layout, self._device = tokens, None, None, None
 
-    def pack(self, device: torch.device | None) -> Capacity:
-        """Plans the epochs anew in packed batches, laid out on a device; None: the same sentences, padded."""
-        self._capacity = None
-        self._epoch = None
+    def lay_out(self, device: torch.device | None) -> Layout:
+        """Plans the epochs anew in batches of few shapes, laid out on a device; None: the same sentences, padded."""
+        self._layout = self._epoch = None
         epoch = self.epoch(0)
         rows = np.concatenate(epoch.plan)
         source, target = (side.lengths[rows] + 1 for side in (epoch.corpus.source, epoch.corpus.target))
-        capacity = capacity_for(source, target, self.batch_tokens)
         if self._dropout:  # which makes other sentences the longest in other epochs
             longest = self.recipe.training.max_length + 1
-            capacity = Capacity(max(capacity.source, longest), max(capacity.target, longest))
-        self._capacity, self._device, self._epoch = capacity, device, None
-        return capacity
+            source, target = (np.append(side, longest) for side in (source, target))
+        self._layout = layout_for(self.recipe.model, source, target, self.batch_tokens)
+        self._device, self._epoch = device, None
+        return self._layout
 
     def padding(self, epoch: _Epoch) -> float:
         """Share of the positions of an epoch's batches that hold nothing, both sides together."""
-        if self._capacity and self._device:
-            return sum(empty_share(epoch.corpus, epoch.plan, self._capacity)) / 2
+        if self._layout and self._device:
+            return self._layout.padding(epoch.corpus, epoch.plan)
         return padding_share(epoch.corpus, epoch.plan)
 
     def largest(self) -> Batch:
@@ -164,8 +163,8 @@ class BatchStream:
 
     def _draw(self, place: Place) -> Drawn:
         rows, after = self.rows(place)
-        if self._capacity and self._device:
-            return self._draw_packed(rows, after, self._capacity, self._device)
+        if self._layout and self._device:
+            return self._draw_laid_out(rows, after, self._layout, self._device)
         mine = rows[self.rank :: self.world]
         if not len(mine):
             return Drawn(rows, Batch.nothing(), 0.0, after)
@@ -174,27 +173,20 @@ class BatchStream:
         flops = training_flops(self.recipe.model, vocabulary, batch)
         return Drawn(rows, batch.pinned() if self.pinned else batch, flops, after)
 
-    def _draw_packed(self, rows: Ints, after: Place, capacity: Capacity, device: torch.device) -> Drawn:
+    def _draw_laid_out(self, rows: Ints, after: Place, layout: Layout, device: torch.device) -> Drawn:
         """The batch of these rows, which is that before a place."""
         epoch, position = self.epoch(after.epoch), after.position - 1
-        if self._shelf is None or self._shelf.corpus is not epoch.corpus or self._shelf.capacity != capacity:
-            self._shelf = Shelf(epoch.corpus, capacity, device)
-        first = position - position % self._shelf.room
+        first = position - position % layout.room
         shelved = self._shelved
         if shelved is None or (shelved.epoch, shelved.first) != (epoch.number, first):
-            self._shelved = shelved = self._lay_out(self._shelf, epoch, first)
+            plan = epoch.plan[first : first + layout.room]
+            sizes = _sizes(epoch.corpus, np.concatenate(plan))
+            vocabulary = self.prepared.tokenizers.target.vocabulary_size
+            flops = training_flops(self.recipe.model, vocabulary, sizes) / sizes.tokens
+            shelved = _Shelved(epoch.number, first, layout.lay_out(epoch.corpus, plan, device), flops)
+            self._shelved = shelved
         batch = shelved.batches[position - first]
         return Drawn(rows, batch, shelved.flops_per_token * batch.tokens, after)
-
-    def _lay_out(self, shelf: Shelf, epoch: _Epoch, first: int) -> _Shelved:
-        plan = epoch.plan[first : first + shelf.room]
-        rows = np.concatenate(plan)
-        lengths, target_lengths = (
-            torch.from_numpy(side.lengths[rows] + 1) for side in (epoch.corpus.source, epoch.corpus.target)
-        )
-        sizes = Sizes(lengths, target_lengths)
-        flops = training_flops(self.recipe.model, self.prepared.tokenizers.target.vocabulary_size, sizes)
-        return _Shelved(epoch.number, first, shelf.lay_out(plan), flops / sizes.tokens)
 
     def _bpe_dropout(self) -> tuple[BpeDropout, BpeDropout]:
         """What cuts the words of each side anew."""
@@ -204,6 +196,10 @@ class BatchStream:
             BpeDropout(tokenizers.source, corpus.source, probability, f"{seed} source"),
             BpeDropout(tokenizers.target, corpus.target, probability, f"{seed} target"),
         )
+
+
+def _sizes(corpus: EncodedCorpus, rows: Ints) -> Sizes:
+    return Sizes(*(torch.from_numpy(side.lengths[rows] + 1) for side in (corpus.source, corpus.target)))
 
 
 def mixed(rows: Ints, parts: list[int], data: DataConfig, seed: int, epoch: int) -> Ints:

@@ -22,7 +22,7 @@ from nmt.dataset import Ints
 from nmt.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory, seed_all
 from nmt.distributed import World, whole
 from nmt.errors import CheckpointError, ConfigError, NmtError
-from nmt.fast.packing import Packed
+from nmt.fast.layouts import StaticBatch
 from nmt.fine_tuning import Carried, freeze, initialise
 from nmt.flops import matrix_rate
 from nmt.memory import check_training
@@ -176,7 +176,7 @@ class Trainer:
         if validates or progress.step in (progress.next_validation, progress.updates):
             self._validate()
 
-    def _step(self, batches: list[Batch | Packed], rate: float) -> Outcome:
+    def _step(self, batches: list[Batch | StaticBatch], rate: float) -> Outcome:
         return self.updater.update(self.progress.step, batches, rate)
 
     def _next_batch(self) -> Drawn:

@@ -13,7 +13,7 @@ from nmt.batching import Batch
 from nmt.config import TrainingConfig
 from nmt.device import Arithmetic, autocast, fast_products, seed_update
 from nmt.distributed import World, whole
-from nmt.fast.packing import Packed
+from nmt.fast.layouts import StaticBatch
 from nmt.fast.update import StaticUpdate
 from nmt.loss import Loss, consistent_cross_entropy, rewarded, smoothed_cross_entropy
 from nmt.models import Model
@@ -50,29 +50,27 @@ class Updater:
         self.shards = config.shard and self.world.size > 1
         self.mean = RunningMean(model, config.ema) if config.ema else None
         self.static: StaticUpdate | None = None
-        """Makes the updates of packed batches; see `nmt.fast.update`."""
+        """Makes the updates of batches that were laid out for it; see `nmt.fast.update`."""
 
-    def update(self, number: int, batches: Sequence[Batch | Packed], rate: float) -> Outcome:
+    def update(self, number: int, batches: Sequence[Batch | StaticBatch], rate: float) -> Outcome:
         """Makes the update of that number, which seeds its dropout, at a learning rate.
 
-        In a world of several processes the batches are this one's part, and all make the update together. A packed batch
-        is one by itself.
+        In a world of several processes the batches are this one's part, and all make the update together. What was laid out
+        for a static update is an update by itself.
         """
         padded = [batch for batch in batches if isinstance(batch, Batch)]
-        outcome = self._padded(number, padded, rate) if padded else self._packed(number, batches, rate)
+        outcome = self._plain(number, padded, rate) if padded else self._static(number, batches, rate)
         if self.mean:
             self.mean.update(number)
         return outcome
 
-    def _packed(self, number: int, batches: Sequence[Batch | Packed], rate: float) -> Outcome:
-        """A static update."""
+    def _static(self, number: int, batches: Sequence[Batch | StaticBatch], rate: float) -> Outcome:
         (batch,) = batches
-        if self.static is None or not isinstance(batch, Packed):
-            raise TypeError("a packed batch is for a static update")
+        if self.static is None or isinstance(batch, Batch):
+            raise TypeError("a batch that was laid out is for a static update")
         return Outcome(batch.tokens, 0, self.static.update(number, batch, rate))
 
-    def _padded(self, number: int, batches: Sequence[Batch], rate: float) -> Outcome:
-        """A plain update."""
+    def _plain(self, number: int, batches: Sequence[Batch], rate: float) -> Outcome:
         tokens = self.world.total(sum(batch.tokens for batch in batches))
         sums, splits = self._gradients(number, batches, tokens)
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]

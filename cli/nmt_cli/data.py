@@ -51,7 +51,7 @@ def show(
     with closing(BatchStream(settings, prepared)) as stream:
         where = torch.device("cuda") if device.startswith("cuda") else choose_device(device)
         if why_plain(settings, where, World(where)) is None:
-            stream.pack(None)
+            stream.lay_out(None)
         place, wanted = Place(), []
         for drawn in range(step * settings.training.accumulate):
             rows, place = stream.rows(place)

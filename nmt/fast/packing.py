@@ -76,6 +76,11 @@ class Packed:
         return self.numbers[SOURCE * self.capacity.source : -1].view(TARGET, -1)
 
     @property
+    def wanted(self) -> Tensor:
+        """(N,) target, PAD where a row is empty."""
+        return self.target[1]
+
+    @property
     def count(self) -> Tensor:
         """(1,) target tokens."""
         return self.numbers[-1:]
@@ -146,17 +151,48 @@ def empty_share(corpus: EncodedCorpus, batches: Sequence[Ints], capacity: Capaci
     return 1 - source / (capacity.source * len(batches)), 1 - target / (capacity.target * len(batches))
 
 
-class Shelf:
-    """A corpus on a device, and batches of it that were laid out there together."""
+class Packing:
+    """How the batches of a training are packed."""
 
-    def __init__(self, corpus: EncodedCorpus, capacity: Capacity, device: torch.device) -> None:
-        self.corpus, self.capacity, self.device = corpus, capacity, device
-        self.source, self.target = (_on(side, device) for side in (corpus.source, corpus.target))
+    def __init__(self, capacity: Capacity) -> None:
+        self.capacity = capacity
+        self._shelf: Shelf | None = None
+
+    @classmethod
+    def of(cls, source: Ints, target: Ints, tokens: int) -> Packing:
+        """See `capacity_for`."""
+        return cls(capacity_for(source, target, tokens))
 
     @property
     def room(self) -> int:
         """Batches to lay out at once."""
         return max(1, _SHELF // self.capacity.target)
+
+    def plan(self, corpus: EncodedCorpus, rows: Ints, seed: int, epoch: int) -> list[Ints]:
+        """See `plan_packed`."""
+        return plan_packed(corpus, rows, self.capacity, seed, epoch)
+
+    def padding(self, corpus: EncodedCorpus, batches: Sequence[Ints]) -> float:
+        """Share of the rows of these batches that are empty, both sides together."""
+        return sum(empty_share(corpus, batches, self.capacity)) / 2
+
+    def empty(self, device: torch.device) -> list[Packed]:
+        """A batch without a sentence."""
+        return [Packed(torch.zeros(self.capacity.numbers, dtype=torch.int32, device=device), self.capacity, 0)]
+
+    def lay_out(self, corpus: EncodedCorpus, batches: Sequence[Ints], device: torch.device) -> list[Packed]:
+        """The batches of these rows of the corpus, on a device."""
+        if self._shelf is None or self._shelf.corpus is not corpus:
+            self._shelf = Shelf(corpus, self.capacity, device)
+        return self._shelf.lay_out(batches)
+
+
+class Shelf:
+    """A corpus on a device, where batches of it are laid out."""
+
+    def __init__(self, corpus: EncodedCorpus, capacity: Capacity, device: torch.device) -> None:
+        self.corpus, self.capacity, self.device = corpus, capacity, device
+        self.source, self.target = (_on(side, device) for side in (corpus.source, corpus.target))
 
     def lay_out(self, batches: Sequence[Ints]) -> list[Packed]:
         """The batches of these rows of the corpus; the host waits for nothing."""

@@ -14,7 +14,7 @@ from nmt.dataset import EncodedCorpus, Ints, Ragged
 from nmt.device import Arithmetic
 from nmt.distributed import World
 from nmt.fast import update as static
-from nmt.fast.packing import Packed, Shelf, capacity_for, plan_packed
+from nmt.fast.layouts import StaticBatch, layout_for
 from nmt.fast.update import StaticUpdate, why_plain
 from nmt.models import Model, build_model
 from nmt.prepared import Prepared
@@ -24,17 +24,18 @@ from tiny import FAMILIES, VOCABULARY, make_recipe
 
 CPU = torch.device("cpu")
 TRANSFORMERS = [name for name in FAMILIES if name.startswith("transformer")]
+STATIC = [name for name in FAMILIES if name != "hard"]
 
 
-def make_batches(tokens: int = 64) -> tuple[EncodedCorpus, list[Ints], list[Packed]]:
-    """A small corpus, the rows of its batches, and the batches packed."""
+def make_batches(name: str = "transformer", tokens: int = 64) -> tuple[EncodedCorpus, list[Ints], list[StaticBatch]]:
+    """A small corpus, the rows of its batches, and the batches laid out for a model."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 9, size=(2, 60))
     sides = [Ragged.of([generator.integers(4, VOCABULARY, size=n).tolist() for n in side]) for side in lengths]
     corpus = EncodedCorpus(*sides)
-    capacity = capacity_for(corpus.source.lengths + 1, corpus.target.lengths + 1, tokens)
-    plan = plan_packed(corpus, np.arange(len(corpus)), capacity, 1, 0)
-    return corpus, plan, Shelf(corpus, capacity, CPU).lay_out(plan)
+    layout = layout_for(FAMILIES[name], corpus.source.lengths + 1, corpus.target.lengths + 1, tokens)
+    plan = layout.plan(corpus, np.arange(len(corpus)), 1, 0)
+    return corpus, plan, list(layout.lay_out(corpus, plan, CPU))
 
 
 def make_updater(name: str, dtype: torch.dtype, dropout: float = 0.0, **training: object) -> Updater:
@@ -45,17 +46,17 @@ def make_updater(name: str, dtype: torch.dtype, dropout: float = 0.0, **training
     return Updater(model, TrainingConfig.model_validate(training), CPU, Arithmetic("fp32", onednn=False))
 
 
-def made_static(updater: Updater, batches: list[Packed]) -> Updater:
+def made_static(updater: Updater, batches: list[StaticBatch]) -> Updater:
     """The same updater, ready for packed batches."""
-    updater.static = StaticUpdate(updater, batches[0].capacity, 20)
+    updater.static = StaticUpdate(updater, 20)
     return updater
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-@pytest.mark.parametrize("name", TRANSFORMERS)
+@pytest.mark.parametrize("name", STATIC)
 def test_static_updates_are_plain_updates(name: str, optimizer: str) -> None:
     """Loss, norm and weights, in float64; Muon's plain update rounds the learning rate to fp32."""
-    corpus, plan, batches = make_batches()
+    corpus, plan, batches = make_batches(name)
     packed = made_static(make_updater(name, torch.float64, optimizer=optimizer), batches)
     plain = make_updater(name, torch.float64, optimizer=optimizer)
     bound = 1e-9 if optimizer == "adam" else 1e-6
@@ -139,7 +140,7 @@ def test_a_training_goes_on_to_the_bit(tmp_path: Path, prepared: Prepared, monke
     trained(20, prepared, tmp_path / "parts", 10)
     parts = trained(20, prepared, tmp_path / "parts", 20)
     assert whole.updater.static is not None
-    assert whole.progress.packed
+    assert whole.progress.static
     for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         assert torch.equal(one, other)
 
@@ -153,7 +154,7 @@ def test_a_training_goes_on_with_the_same_sentences_where_it_cannot_be_static(
         packed = trained(20, prepared, tmp_path, 10)
     plain = trained(20, prepared, tmp_path, 20)
     assert plain.updater.static is None
-    assert plain.progress.packed
+    assert plain.progress.static
     assert [rows.tolist() for rows in plain.stream.epoch(0).plan] == [
         rows.tolist() for rows in packed.stream.epoch(0).plan
     ]
