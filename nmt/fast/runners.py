@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nmt.device import Precision, autocast
 from nmt.fast.layouts import StaticBatch
+from nmt.fast.lists import copy_all
 from nmt.fast.packed_transformer import PackedTransformer
 from nmt.fast.packing import Packed
 from nmt.fast.rounding import Rounded
@@ -56,7 +57,7 @@ class PackedRunner:
     def refresh(self) -> None:
         """Copies the parameters into half precision."""
         if self._copies:
-            torch._foreach_copy_([copy.detach() for copy in self._copies], self._masters)
+            copy_all([copy.detach() for copy in self._copies], self._masters)
 
     def hidden(self, batch: StaticBatch) -> Tensor:
         """See `Runner`."""
@@ -74,7 +75,8 @@ class PaddedRunner:
     """Any model, as it is, on padded batches."""
 
     def __init__(self, model: Model, precision: Precision, device: torch.device) -> None:
-        self.model, self.precision, self.device = model, precision, device
+        self.model, self.device = model, device
+        self.precision: Precision = precision
         self.leaves: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def refresh(self) -> None:

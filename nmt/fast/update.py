@@ -7,7 +7,8 @@
 
 What changes from update to update lies in tensors: the batch, the learning rate, the seed of dropout. The parameters and the
 state of the optimizer are those of the plain update (`nmt.updater`): the two can follow each other, and checkpoints are the
-same. `why_plain` says when the plain one is needed.
+same. `why_plain` says when the plain one is needed. A stream of
+batches and an updater agree on it by `nmt.rehearsal.rehearse`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from nmt.config import Recipe
 from nmt.device import fast_products, seed_update, update_seed
 from nmt.distributed import World
 from nmt.fast.layouts import StaticBatch
+from nmt.fast.lists import copy_all
 from nmt.fast.loss import packed_cross_entropy
 from nmt.fast.runners import runner_for
 from nmt.fast.seeds import Seeds
@@ -136,7 +138,7 @@ class StaticUpdate:
         Unless something is not finite, or there was no token.
         """
         used = [index for index, gradient in enumerate(gradients) if gradient is not None]
-        torch._foreach_copy_([self._gradients[index] for index in used], [g for g in gradients if g is not None])
+        copy_all([self._gradients[index] for index in used], [part for part in gradients if part is not None])
         share = tokens.to(self._flat.dtype).reciprocal()
         norm = torch.linalg.vector_norm(self._flat) * share
         total = loss.total.detach()

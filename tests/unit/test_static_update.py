@@ -133,6 +133,7 @@ def trained(recipe_updates: int, prepared: Prepared, folder: Path, steps: int) -
     return trainer
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_to_the_bit(tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty updates in one start and in two: the same weights, from the same sentences."""
     monkeypatch.setattr(static, "_DEVICES", {"cpu"})
@@ -145,6 +146,7 @@ def test_a_training_goes_on_to_the_bit(tmp_path: Path, prepared: Prepared, monke
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_the_same_sentences_where_it_cannot_be_static(
     tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
