@@ -38,7 +38,7 @@ def decode(
     as_json: JsonOption = False,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Decoding: our search in each precision, on a CPU against CTranslate2 (Transformers) or a loop over cells (RNNs)."""
+    """Decoding: our search in each precision, against CTranslate2 (Transformers) or, on a CPU, a loop over cells (RNNs)."""
     from nmt.bench.decoding import Variant, Work, bench_decoding
     from nmt.checkpoint import load_model
     from nmt.device import choose_device
@@ -51,9 +51,11 @@ def decode(
     variants = [Variant("nmt", precision) for precision in precisions]
     if shortlist:
         variants += [Variant("shortlist", precision) for precision in precisions]
-    on_cpu, shape = place.type == "cpu", loaded.recipe.model  # where the yardsticks compute
-    if on_cpu and shape.kind == "transformer" and _has_ctranslate2():
-        variants += [Variant("ctranslate2", "float32"), Variant("ctranslate2", "int8")]
+    on_cpu, shape = place.type == "cpu", loaded.recipe.model
+    if not on_cpu:
+        variants.append(Variant("text", "bf16"))
+    if shape.kind == "transformer" and _has_ctranslate2():
+        variants += [Variant("ctranslate2", name) for name in (("float32", "int8") if on_cpu else ("float16",))]
     if on_cpu and shape.kind == "rnn" and shape.attention != "none":
         variants.append(Variant("cell loop", "fp32"))
     if without_cache:
@@ -80,8 +82,9 @@ def train(
     as_json: JsonOption = False,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Training: our update in fp32 and bf16, against torch's own modules as most people use them, on the same batches."""
-    from nmt.bench.training import CONTENDERS, Work, bench_training, profile_training
+    """Training: our update in fp32 and bf16, against torch's own modules, plain and on CUDA compiled, on the same batches."""
+    from nmt.bench.profiles import profile_training
+    from nmt.bench.training import Work, bench_training, contenders
     from nmt.device import choose_device
     from nmt.files import atomic_write, check_output
     from nmt.recipes import load_recipe
@@ -90,11 +93,12 @@ def train(
     if profile:
         check_output(profile)
     settings = load_recipe(recipe, overrides or ())
-    work = Work(settings, prepare(settings, say=note), str(choose_device(device)), threads, updates)
-    # There is no convolutional model in torch to be compared with.
-    rows = bench_training(work, CONTENDERS[:2] if settings.model.kind == "convolution" else CONTENDERS, rounds)
+    place = choose_device(device)
+    work = Work(settings, prepare(settings, say=note), str(place), threads, updates)
+    names = contenders(settings, place)
+    rows = bench_training(work, names, rounds, note)
     if profile:
-        atomic_write(profile, profile_training(work).encode())
+        atomic_write(profile, profile_training(work, [name for name in names if name.startswith("nmt")]).encode())
     if as_json:
         for row in rows:
             print_text(json.dumps(row))
@@ -104,6 +108,7 @@ def train(
         "tokens_per_cpu_second": "tokens/cpu-s",
         "ratio": "x baseline",
         "ratio_by_the_clock": "by the clock",
+        "ratio_to_compiled": "x compiled",
         "utilisation": "utilisation",
         "peak_memory_mb": "MB",
         "loss": "loss",
@@ -120,6 +125,7 @@ def _table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
         "tokens_per_second": "tokens/s",
         "tokens_per_cpu_second": "tokens/cpu-s",
         "ratio_to_ctranslate2_float32": "x CT2 float32",
+        "ratio_to_ctranslate2_float16": "x CT2 float16",
         "ratio_to_ctranslate2_int8": "x CT2 int8",
         "ratio_to_cell_loop": "x cell loop",
         "identical_share": "identical",

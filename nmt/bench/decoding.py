@@ -1,4 +1,7 @@
-"""Decoding speed: our search in each precision, CTranslate2 on the same weights, and the loops people write by hand."""
+"""Decoding speed: our search in each precision, CTranslate2 on the same weights, and the loops people write by hand.
+
+From token ids to token ids, apart from the variant `text`, which reads and writes lines.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,16 @@ from nmt.checkpoint import load_model
 from nmt.config import SearchConfig
 from nmt.cpu import instructions
 from nmt.device import SearchPrecision, describe
+from nmt.errors import NmtError
 from nmt.export.ctranslate2 import CTranslate2Engine
 from nmt.kernels import kernels_for
 from nmt.search import Hypothesis
 from nmt.translation import Batch, Options
 from nmt.translator import Translator
 
-EngineName = Literal["nmt", "shortlist", "ctranslate2", "without cache", "cell loop"]
-_OURS = ("nmt", "shortlist")
+EngineName = Literal["nmt", "text", "shortlist", "ctranslate2", "without cache", "cell loop"]
+_OURS = ("nmt", "text", "shortlist")
+_SIZES = (64, 128, 256, 512, 1024)  # batches among which CTranslate2 has its best on a GPU
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,13 @@ class Decoder:
         device = torch.device(work.device)
         self.work, self.variant = work, variant
         precision: SearchPrecision = variant.precision if variant.engine in _OURS else "fp32"  # type: ignore[assignment]
-        engine = CTranslate2Engine(loaded, variant.precision, work.threads) if variant.engine == "ctranslate2" else None
+        self.engine = (
+            CTranslate2Engine(loaded, variant.precision, work.threads, device)
+            if variant.engine == "ctranslate2"
+            else None
+        )
         options = Options(shortlist=work.shortlist if variant.engine == "shortlist" else None)
-        self.translator = Translator(loaded, device, work.search, precision, work.batch, options, engine=engine)
+        self.translator = Translator(loaded, device, work.search, precision, work.batch, options, engine=self.engine)
         if variant.engine == "without cache":
             self.translator.searched = WithoutCache(loaded.model.to(device))
         if variant.engine == "cell loop":
@@ -93,6 +102,47 @@ class Decoder:
         return self.translator.search_batch(Batch(ids), 1)
 
 
+class Text(Decoder):
+    """A contender that is given lines and gives lines."""
+
+    def run(self) -> dict[str, Any]:
+        """Translates all lines; the tokens are those of what came out the first time."""
+        lines = self.translator.translate(self.work.lines)
+        if not hasattr(self, "made"):
+            self.made = [tokens for tokens in self.translator.tokenizers.target.encode(lines) if tokens]
+        return {"tokens": sum(len(item) + 1 for item in self.made), "hypotheses": [], "sentences": len(self.made)}
+
+
+class Bulk(Decoder):
+    """CTranslate2 on a GPU: it is given all sentences at once, in batches of the size that it is fastest with."""
+
+    def __init__(self, work: Work, variant: Variant) -> None:
+        super().__init__(work, variant)
+        self.ids = [tokens for batch in self.batches for tokens in batch]
+        part, times = self.ids[:: max(1, len(self.ids) // 2048)], dict[float, int]()
+        for size in (_SIZES[0], *_SIZES):  # the first once more, since the library warms up
+            start = perf_counter()
+            self._search(part, size)
+            times[perf_counter() - start] = size
+        self.size = times[min(times)]
+
+    def run(self) -> dict[str, Any]:
+        """Searches all sentences."""
+        tokens = [hypotheses[0].tokens for hypotheses in self._search(self.ids, self.size)]
+        return {"tokens": sum(len(item) + 1 for item in tokens), "hypotheses": tokens, "sentences": len(tokens)}
+
+    def _search(self, ids: list[list[int]], size: int) -> list[list[Hypothesis]]:
+        return self.engine.search(ids, self.work.search, 1, size) if self.engine else []
+
+
+def decoder(work: Work, variant: Variant) -> Decoder:
+    """The contender of a variant."""
+    if variant.engine == "text":
+        return Text(work, variant)
+    on_gpu = torch.device(work.device).type == "cuda"
+    return Bulk(work, variant) if on_gpu and variant.engine == "ctranslate2" else Decoder(work, variant)
+
+
 class Latency(Decoder):
     """A contender that is given single sentences, one after the other."""
 
@@ -109,25 +159,46 @@ class Latency(Decoder):
 
 
 def bench_decoding(
-    work: Work, variants: list[Variant], rounds: int, say: Callable[[str], None] = lambda _: None
+    work: Work,
+    variants: list[Variant],
+    rounds: int,
+    say: Callable[[str], None] = lambda _: None,
+    so_far: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+    excused: type[Exception] = NmtError,
 ) -> list[dict[str, Any]]:
-    """One row for each variant that this machine can run; ratios are medians over the rounds, of tokens per CPU second."""
-    makers = {item.name: functools.partial(Decoder, work, item) for item in variants}
-    outcomes = interleave(makers, rounds, work.threads, say)
+    """One row for each variant that this machine can run; ratios are medians over the rounds.
+
+    They are of tokens per CPU second, on CUDA by the clock.
+
+    Args:
+        work: what is translated.
+        variants: who translates it.
+        rounds: that count.
+        say: is told who is left out, and why.
+        so_far: is given the rows as they are after each round, without latencies.
+        excused: see `interleave`.
+    """
+
+    def rows(outcomes: dict[str, Outcome], latencies: dict[str, Outcome]) -> list[dict[str, Any]]:
+        return [_row(work, item, outcomes, latencies) for item in variants if item.name in outcomes]
+
+    makers = {item.name: functools.partial(decoder, work, item) for item in variants}
+    outcomes = interleave(makers, rounds, work.threads, say, lambda known: so_far(rows(known, {})), excused)
     singles: dict[str, Callable[[], Decoder]] = {
         item.name: functools.partial(Latency, work, item)
         for item in variants
-        if item.engine != "without cache" and item.name in outcomes
+        if item.engine not in ("without cache", "text") and item.name in outcomes
     }
-    latencies = interleave(singles, 2, work.threads)
-    return [_row(work, item, outcomes, latencies) for item in variants if item.name in outcomes]
+    return rows(outcomes, interleave(singles, 2, work.threads, say, excused=excused))
 
 
 def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: dict[str, Outcome]) -> dict[str, Any]:
     ours = outcomes[variant.name]
     family = load_model(work.model).recipe.model
     times = sorted(
-        time for item in latencies.get(variant.name, Outcome([], 0, 0)).rounds for time in item.result["milliseconds"]
+        time
+        for item in latencies.get(variant.name, Outcome([], 0, 0, 0)).rounds
+        for time in item.result["milliseconds"]
     )
     row: dict[str, Any] = {
         "family": family.family,
@@ -143,12 +214,14 @@ def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: 
         "tokens_per_second": round(_median([r.tokens_per_second for r in ours.rounds]), 1),
         "tokens_per_cpu_second": round(ours.median, 1),
     }
+    on_gpu = torch.device(work.device).type == "cuda"
     for reference, key in (
         ("ctranslate2 float32", "ratio_to_ctranslate2_float32"),
+        ("ctranslate2 float16", "ratio_to_ctranslate2_float16"),
         ("ctranslate2 int8", "ratio_to_ctranslate2_int8"),
         ("cell loop fp32", "ratio_to_cell_loop"),
     ):
-        found = ratio(ours, outcomes[reference]) if reference in outcomes else None
+        found = ratio(ours, outcomes[reference], clock=on_gpu) if reference in outcomes else None
         row[key] = round(found[0], 3) if found else None
         row[f"{key}_range"] = [round(found[1], 3), round(found[2], 3)] if found else None
     row["identical_share"] = _identical(ours, outcomes)
@@ -156,6 +229,7 @@ def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: 
     row["latency_p95_ms"] = round(times[len(times) * 95 // 100], 2) if times else None
     row["peak_memory_mb"] = round(ours.peak_memory_mb)
     row["start_seconds"] = round(ours.start_seconds, 2)
+    row["first_seconds"] = round(ours.first_seconds, 2)
     row["foreign_load"] = round(max(item.foreign_load for item in ours.rounds), 3)
     return row
 
@@ -163,7 +237,7 @@ def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: 
 def _identical(ours: Outcome, outcomes: dict[str, Outcome]) -> float | None:
     """Share of sentences that are the same as the reference's: CTranslate2 in float32, else our own in fp32."""
     reference = outcomes.get("ctranslate2 float32") or outcomes.get("cell loop fp32") or outcomes.get("nmt fp32")
-    if reference is None:
+    if reference is None or not ours.rounds[0].result["hypotheses"]:
         return None
     pairs = list(zip(ours.rounds[0].result["hypotheses"], reference.rounds[0].result["hypotheses"], strict=True))
     return round(sum(one == two for one, two in pairs) / max(len(pairs), 1), 4)

@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import resource
 import statistics
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from operator import attrgetter
 from pathlib import Path
 from time import perf_counter, process_time
@@ -54,7 +56,10 @@ class Outcome:
 
     rounds: list[Round]
     start_seconds: float
+    """To set it up."""
     peak_memory_mb: float
+    first_seconds: float
+    """Of the round that does not count, in which things are compiled and captured."""
 
     @property
     def median(self) -> float:
@@ -67,6 +72,8 @@ def interleave(
     rounds: int,
     threads: int,
     say: Callable[[str], None] = lambda _: None,
+    so_far: Callable[[dict[str, Outcome]], None] | None = None,
+    excused: type[Exception] = NmtError,
 ) -> dict[str, Outcome]:
     """Times contenders against each other; one that this machine cannot set up is left out.
 
@@ -75,36 +82,58 @@ def interleave(
         rounds: rounds that count, after one that does not.
         threads: of each process.
         say: is told who is left out, and why.
+        so_far: is given what is known after each round that counts.
+        excused: errors for which a contender is left out, whenever they happen; others end the whole.
     """
-    context = multiprocessing.get_context("spawn")
-    ends: dict[str, Connection] = {}
-    processes: list[Any] = []
-    for name, make in contenders.items():
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, make, threads), daemon=True)
-        process.start()
-        ends[name] = ours
-        processes.append(process)
+    ends, processes = _started(contenders, threads)
     starts: dict[str, float] = {}
-    for name, end in list(ends.items()):
-        try:
-            starts[name] = _answer(end)
-        except NmtError as error:
-            say(f"{name} is left out: {error}")
-            del ends[name]
     taken: dict[str, list[Round]] = {name: [] for name in ends}
-    for _ in range(rounds + 1):
-        for name, end in ends.items():
-            end.send("run")
-            taken[name].append(_answer(end))
+    memory: dict[str, float] = {}
+
+    def ask(name: str, order: str) -> Any:
+        """What a process answers; None if it is left out."""
+        try:
+            if order:
+                ends[name].send(order)
+            return _answer(ends[name])
+        except (EOFError, ConnectionError):
+            say(f"{name} is left out: its process died")
+        except excused as error:
+            say(f"{name} is left out: {error}")
+        del ends[name]
+        return None
+
+    for name in list(ends):
+        starts[name] = ask(name, "")
     outcomes: dict[str, Outcome] = {}
-    for name, end in ends.items():
-        end.send("memory")
-        outcomes[name] = Outcome(taken[name][1:], starts[name], _answer(end))
+    for number in range(rounds + 1):
+        for name in list(ends):
+            if found := ask(name, "run"):
+                taken[name].append(found)
+                memory[name] = ask(name, "memory") or 0.0
+        outcomes = {name: Outcome(taken[name][1:], starts[name], memory[name], taken[name][0].seconds) for name in ends}
+        if so_far and number:
+            so_far(outcomes)
+    for end in ends.values():
         end.send("end")
     for process in processes:
         process.join()
     return outcomes
+
+
+def _started(
+    contenders: Mapping[str, Callable[[], Contender]], threads: int
+) -> tuple[dict[str, Connection], list[BaseProcess]]:
+    """A process for each contender, and our end of the pipe to it."""
+    context = multiprocessing.get_context("spawn")
+    ends: dict[str, Connection] = {}
+    processes: list[BaseProcess] = []
+    for name, make in contenders.items():
+        ends[name], theirs = context.Pipe()
+        processes.append(context.Process(target=_serve, args=(theirs, make, threads), daemon=True))
+        processes[-1].start()
+        theirs.close()
+    return ends, processes
 
 
 def ratio(ours: Outcome, theirs: Outcome, clock: bool = False) -> tuple[float, float, float]:
@@ -135,8 +164,11 @@ def _serve(end: Connection, make: Callable[[], Contender], threads: int) -> None
                 end.send(_timed(contender))
     except (EOFError, BrokenPipeError):  # nobody waits any more
         return
-    except Exception as error:  # noqa: BLE001  # crosses to the process that waits, which raises it
+    except NmtError as error:
         end.send(error)
+    except Exception as error:  # noqa: BLE001  # crosses to the process that waits, which raises it
+        traceback.print_exc()
+        end.send(RuntimeError(f"{type(error).__name__}: {error}"))  # others cannot all be sent
 
 
 def _timed(contender: Contender) -> Round:

@@ -1,33 +1,47 @@
-"""Training speed: our update in each precision against torch's modules as most people use them, on the same batches."""
+"""Training speed: our update in each precision against torch's modules as most people use them, on the same sentences.
+
+On a CPU batches are made ahead. On a GPU every contender draws them while it trains, so that the way from the corpus to the
+card counts, and shapes are as new as in a training.
+"""
 
 from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from nmt.batching import Batch, collate, padding_share
-from nmt.bench.rounds import Contender, interleave, ratio
+from nmt.bench.rounds import Contender, Outcome, interleave, ratio
 from nmt.bench.training_baselines import PlainTraining, plain_model
 from nmt.config import Recipe
 from nmt.cpu import instructions
 from nmt.device import Precision, choose_arithmetic, describe
+from nmt.errors import NmtError
 from nmt.flops import matrix_rate, training_flops
 from nmt.models import build_model
 from nmt.prepared import Prepared
-from nmt.stream import BatchStream
+from nmt.stream import BatchStream, Place
 from nmt.updater import Updater
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
-Name = Literal["nmt fp32", "nmt bf16", "baseline"]
-CONTENDERS: tuple[Name, ...] = ("nmt fp32", "nmt bf16", "baseline")
+Name = Literal["nmt fp32", "nmt bf16", "baseline", "compiled baseline"]
+
+
+def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
+    """Who is compared where: torch has no convolutional model, and a loop over positions is not to be compiled."""
+    names: list[Name] = ["nmt fp32", "nmt bf16"]
+    if recipe.model.kind != "convolution":
+        names.append("baseline")
+    if device.type == "cuda" and recipe.model.kind == "transformer":
+        names.append("compiled baseline")
+    return tuple(names)
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,17 @@ class Work:
             epoch = stream.epoch(0)
         return [collate(epoch.corpus, rows) for rows in islice(epoch.plan, self.updates)]
 
+    def supply(self, device: torch.device) -> Iterator[Batch]:
+        """Batches without end: on CPU the first ones of an epoch again and again, made ahead, else as a training draws them."""
+        if device.type == "cpu":
+            yield from cycle(self.batches())
+        place = Place()
+        with closing(BatchStream(self.recipe, self.prepared, pinned=True)) as stream:
+            while True:
+                drawn = stream.draw(place)
+                place = drawn.after
+                yield drawn.batch.to(device)
+
     def padding(self) -> float:
         """Share of padding in an epoch."""
         with closing(BatchStream(self.recipe, self.prepared)) as stream:
@@ -60,17 +85,18 @@ class Work:
 
 
 class Trainee:
-    """A contender: makes the updates of a round, always the same batches."""
+    """A contender: makes the updates of a round."""
 
     def __init__(self, work: Work, name: Name) -> None:
-        self.device, self.number = torch.device(work.device), 0
-        self.batches = [batch.to(self.device) for batch in work.batches()]
+        self.work, self.device, self.number = work, torch.device(work.device), 0
+        self.batches = work.supply(self.device)
         torch.manual_seed(work.recipe.seed)
         model, training = build_model(work.recipe.model, *work.vocabularies), work.recipe.training
         self.rate = training.learning_rate / 4
-        if name == "baseline":
+        if name.endswith("baseline"):
             plain = plain_model(work.recipe.model, *work.vocabularies, like=model).to(self.device).train()
-            self.plain = PlainTraining(plain, training.label_smoothing, self.rate, training.adam_betas)
+            compiled = name.startswith("compiled")
+            self.plain = PlainTraining(plain, training.label_smoothing, self.rate, training.adam_betas, compiled)
             self.update = self.plain.update
         else:
             precision: Precision = "bf16" if name == "nmt bf16" else "fp32"
@@ -82,11 +108,14 @@ class Trainee:
             self.update = self._update
 
     def run(self) -> dict[str, Any]:
-        """One update for each batch; returns tokens and the losses per token, for which the device is waited for once."""
-        losses = torch.stack([self.update(batch) for batch in self.batches]).tolist()
+        """The updates of a round; returns tokens and the losses per token, for which the device is waited for once."""
+        tokens, losses = 0, list[Tensor]()
+        for batch in islice(self.batches, self.work.updates):
+            losses.append(self.update(batch))
+            tokens += batch.tokens
         return {
-            "tokens": sum(batch.tokens for batch in self.batches),
-            "losses": losses,
+            "tokens": tokens,
+            "losses": torch.stack(losses).tolist(),
             "memory_mb": torch.cuda.max_memory_allocated() / 1e6 if self.device.type == "cuda" else 0,
         }
 
@@ -96,65 +125,90 @@ class Trainee:
         return outcome.figures[0] / outcome.tokens
 
 
-def bench_training(work: Work, names: Sequence[Name], rounds: int) -> list[dict[str, Any]]:
+def bench_training(
+    work: Work,
+    names: Sequence[Name],
+    rounds: int,
+    say: Callable[[str], None] = lambda _: None,
+    so_far: Callable[[list[dict[str, Any]]], None] = lambda _: None,
+    excused: type[Exception] = NmtError,
+) -> list[dict[str, Any]]:
     """One row a contender; ratios are medians over the rounds, of target tokens per CPU second, and by the clock.
 
     On CUDA all are by the clock, and the baseline is in bf16.
+
+    Args:
+        work: what is trained.
+        names: of the contenders.
+        rounds: that count.
+        say: is told who is left out, and why.
+        so_far: is given the rows as they are after each round.
+        excused: see `interleave`.
     """
+    measured = _Measured.of(work)
     makers: dict[str, Callable[[], Contender]] = {name: functools.partial(Trainee, work, name) for name in names}
-    outcomes = interleave(makers, rounds, work.threads)
-    batches = work.batches()
-    shape = work.recipe.model
-    tokens = sum(batch.tokens for batch in batches)
-    flops = sum(training_flops(shape, work.vocabularies[1], batch) for batch in batches) / tokens
-    device, threads = torch.device(work.device), torch.get_num_threads()
-    torch.set_num_threads(work.threads)
-    peaks = {name: matrix_rate(choose_arithmetic(name, device), device) for name in PRECISIONS}
-    torch.set_num_threads(threads)
-    padding, on_gpu = work.padding(), device.type == "cuda"
-    rows: list[dict[str, Any]] = []
-    for name in names:
-        own, plain = outcomes[name], outcomes.get("baseline")
-        half = name == "nmt bf16" or (name == "baseline" and on_gpu)
+    outcomes = interleave(makers, rounds, work.threads, say, lambda known: so_far(measured.rows(known, names)), excused)
+    return measured.rows(outcomes, names)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What rows say beside the speed."""
+
+    work: Work
+    flops: float
+    """Operations a target token."""
+    peaks: dict[Precision, float]
+    """Operations a second of large products."""
+    padding: float
+
+    @classmethod
+    def of(cls, work: Work) -> _Measured:
+        batches, device = work.batches(), torch.device(work.device)
+        tokens = sum(batch.tokens for batch in batches)
+        flops = sum(training_flops(work.recipe.model, work.vocabularies[1], batch) for batch in batches) / tokens
+        threads = torch.get_num_threads()
+        torch.set_num_threads(work.threads)
+        peaks: dict[Precision, float] = {
+            name: matrix_rate(choose_arithmetic(name, device), device) for name in PRECISIONS
+        }
+        torch.set_num_threads(threads)
+        return cls(work, flops, peaks, work.padding())
+
+    def rows(self, outcomes: dict[str, Outcome], names: Sequence[Name]) -> list[dict[str, Any]]:
+        """One for each contender that was not left out."""
+        return [self._row(name, outcomes) for name in names if name in outcomes]
+
+    def _row(self, name: Name, outcomes: dict[str, Outcome]) -> dict[str, Any]:
+        work, own, plain = self.work, outcomes[name], outcomes.get("baseline")
+        device = torch.device(work.device)
+        on_gpu = device.type == "cuda"
+        half = name == "nmt bf16" or (name.endswith("baseline") and on_gpu)
         precision: Precision = "bf16" if half else "fp32"
         compared = ratio(own, plain, clock=on_gpu) if plain else None
-        wall = [item.tokens_per_second for item in own.rounds]
-        rows.append(
-            {
-                "engine": name.partition(" ")[0],
-                "family": shape.family,
-                "device": describe(device, work.threads),
-                "instructions": instructions().name,
-                "threads": work.threads,
-                "precision": precision,
-                "tokens_per_second": round(statistics.median(wall)),
-                "tokens_per_cpu_second": round(own.median),
-                "baseline_tokens_per_cpu_second": round(plain.median) if plain else None,
-                "ratio": round(compared[0], 3) if compared else None,
-                "ratio_range": [round(compared[1], 3), round(compared[2], 3)] if compared else None,
-                "ratio_by_the_clock": round(ratio(own, plain, clock=True)[0], 3) if plain else None,
-                "flops_per_token": round(flops),
-                "utilisation": round(statistics.median(wall) * flops / peaks[precision], 3),
-                "matrix_gflops": round(peaks[precision] / 1e9),
-                "padding": round(padding, 4),
-                "peak_memory_mb": round(max(own.peak_memory_mb, own.rounds[-1].result["memory_mb"])),
-                "start_seconds": round(own.start_seconds, 2),
-                "loss": round(statistics.fmean(own.rounds[-1].result["losses"]), 4),
-                "foreign_load": round(max(item.foreign_load for item in own.rounds), 3),
-            }
-        )
-    return rows
-
-
-def profile_training(work: Work) -> str:
-    """Where the time of our updates goes, by torch's operation: a table for each precision."""
-    tables: list[str] = []
-    for name in ("nmt fp32", "nmt bf16"):
-        trainee = Trainee(work, name)
-        trainee.run()
-        with torch.profiler.profile(acc_events=True) as profiler:
-            trainee.run()
-        by = f"self_{trainee.device.type}_time_total"
-        table = profiler.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=40)
-        tables.append(f"{name}, {len(trainee.batches)} updates, {describe(trainee.device)}\n{table}")
-    return "\n\n".join(tables) + "\n"
+        compiled = outcomes.get("compiled baseline")
+        speed = statistics.median(item.tokens_per_second for item in own.rounds)
+        return {
+            "engine": name.removeprefix("nmt ") if name.endswith("baseline") else "nmt",
+            "family": work.recipe.model.family,
+            "device": describe(device, work.threads),
+            "instructions": instructions().name,
+            "threads": work.threads,
+            "precision": precision,
+            "tokens_per_second": round(speed),
+            "tokens_per_cpu_second": round(own.median),
+            "baseline_tokens_per_cpu_second": round(plain.median) if plain else None,
+            "ratio": round(compared[0], 3) if compared else None,
+            "ratio_range": [round(compared[1], 3), round(compared[2], 3)] if compared else None,
+            "ratio_by_the_clock": round(ratio(own, plain, clock=True)[0], 3) if plain else None,
+            "ratio_to_compiled": round(ratio(own, compiled, clock=True)[0], 3) if compiled else None,
+            "flops_per_token": round(self.flops),
+            "utilisation": round(speed * self.flops / self.peaks[precision], 3),
+            "matrix_gflops": round(self.peaks[precision] / 1e9),
+            "padding": round(self.padding, 4),
+            "peak_memory_mb": round(max(own.peak_memory_mb, own.rounds[-1].result["memory_mb"])),
+            "start_seconds": round(own.start_seconds, 2),
+            "first_seconds": round(own.first_seconds, 2),
+            "loss": round(statistics.fmean(own.rounds[-1].result["losses"]), 4),
+            "foreign_load": round(max(item.foreign_load for item in own.rounds), 3),
+        }

@@ -21,7 +21,7 @@ from nmt.tokenizer import PAD
 
 
 class TorchTransformer(nn.Module):
-    """`nn.Transformer` between embeddings and a linear layer, with the masks of its tutorial."""
+    """`nn.Transformer` between embeddings and a linear layer, with the masks of its tutorial, both boolean."""
 
     def __init__(self, config: TransformerConfig, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class TorchTransformer(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, T, V)."""
         source, target = batch.source, batch.target_input
-        causal = nn.Transformer.generate_square_subsequent_mask(target.shape[1], device=target.device)
+        causal = torch.ones(target.shape[1], target.shape[1], dtype=torch.bool, device=target.device).triu(1)
         states = self.transformer(
             self._embed(self.source, source),
             self._embed(self.target, target),
@@ -137,23 +137,39 @@ class CellLoopSeq2Seq(nn.Module):
 
 
 class PlainTraining:
-    """Forward, `F.cross_entropy`, backward, clipping and AdamW with torch's defaults; on CUDA under autocast in bf16."""
+    """Forward, `F.cross_entropy`, backward, clipping and AdamW with torch's defaults; on CUDA under autocast in bf16.
 
-    def __init__(self, model: nn.Module, smoothing: float, learning_rate: float, betas: tuple[float, float]) -> None:
+    Compiled, model and loss are one function of `torch.compile`, once for all shapes, and AdamW is torch's fused one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        smoothing: float,
+        learning_rate: float,
+        betas: tuple[float, float],
+        compiled: bool = False,
+    ) -> None:
         self.model, self.smoothing = model, smoothing
-        self.optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas, eps=1e-9, weight_decay=0.0)
+        self.loss = torch.compile(self._loss, dynamic=True) if compiled else self._loss
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), learning_rate, betas, eps=1e-9, weight_decay=0.0, fused=compiled or None
+        )
 
     def update(self, batch: Batch) -> Tensor:
         """One update; returns the loss per token, on the device."""
-        labels = batch.target_output.flatten()
-        with autocast(labels.device, "bf16" if labels.is_cuda else "fp32"):
-            logits = self.model(batch).flatten(0, 1)
-            loss = F.cross_entropy(logits, labels, ignore_index=PAD, label_smoothing=self.smoothing)
+        device = batch.target_output.device
+        with autocast(device, "bf16" if device.type == "cuda" else "fp32"):
+            loss = self.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         return loss.detach()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        logits, labels = self.model(batch).flatten(0, 1), batch.target_output.flatten()
+        return F.cross_entropy(logits, labels, ignore_index=PAD, label_smoothing=self.smoothing)
 
 
 def plain_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: int, like: Model) -> nn.Module:

@@ -56,26 +56,47 @@ def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | No
 class CTranslate2Engine:
     """Beam search by CTranslate2, over the same token ids as our own."""
 
-    def __init__(self, loaded: LoadedModel, compute_type: str = "float32", threads: int = 0) -> None:
-        """Exports the model into a temporary folder and loads it there; `threads` 0 leaves their number to the library.
+    def __init__(
+        self, loaded: LoadedModel, compute_type: str = "float32", threads: int = 0, device: torch.device | None = None
+    ) -> None:
+        """Exports the model into a temporary folder and loads it there.
+
+        Args:
+            loaded: a Transformer.
+            compute_type: `float32`, `float16`, `int8` and so on.
+            threads: of the CPU; 0 leaves their number to the library.
+            device: where it computes; the CPU if left out.
 
         Raises:
-            ConfigError: it cannot be exported, or CTranslate2 does not compute in this type here.
+            ConfigError: it cannot be exported, or CTranslate2 does not compute in this type here, or not on this device.
         """
-        library = _library()
-        if compute_type not in (known := library.get_supported_compute_types("cpu")):
-            raise ConfigError(f"CTranslate2 has no {compute_type} on this CPU, only {', '.join(sorted(known))}")
+        library, place = _library(), device or torch.device("cpu")
+        try:
+            known = library.get_supported_compute_types(place.type, place.index or 0)
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(f"CTranslate2 does not compute on {place}: {error}") from None
+        if compute_type not in known:
+            where = "this CPU" if place.type == "cpu" else str(place)
+            raise ConfigError(f"CTranslate2 has no {compute_type} on {where}, only {', '.join(sorted(known))}")
         with tempfile.TemporaryDirectory() as folder:
             export_ctranslate2(loaded, Path(folder) / "model")
             self.translator: Any = library.Translator(
-                str(Path(folder) / "model"), device="cpu", compute_type=compute_type, intra_threads=threads
+                str(Path(folder) / "model"),
+                device=place.type,
+                device_index=place.index or 0,
+                compute_type=compute_type,
+                intra_threads=threads,
             )
         self.source_pieces = loaded.tokenizers.source.pieces()
         self.target_pieces = loaded.tokenizers.target.pieces()
         self.target_ids = {piece: index for index, piece in enumerate(self.target_pieces)}
 
-    def search(self, ids: list[list[int]], config: SearchConfig, best: int = 1) -> list[list[Hypothesis]]:
-        """The `best` hypotheses of each sentence of one batch; the stopping rule is CTranslate2's own.
+    def search(
+        self, ids: list[list[int]], config: SearchConfig, best: int = 1, size: int = 0
+    ) -> list[list[Hypothesis]]:
+        """The `best` hypotheses of each sentence; the stopping rule is CTranslate2's own.
+
+        They are one batch, or batches of `size` sentences that CTranslate2 makes itself.
 
         Raises:
             ConfigError: the search settings have no counterpart there.
@@ -92,7 +113,7 @@ class CTranslate2Engine:
             max_decoding_length=int(length_limits(lengths, config).max()) - 1,
             max_input_length=0,
             return_scores=True,
-            max_batch_size=0,
+            max_batch_size=size,
             return_end_token=True,
         )
         return [

@@ -1,0 +1,62 @@
+"""The three calls, each under ten minutes: what the card can do and training; decoding; a recipe to its end and all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nmt.bench.gpu.checks import check_all, check_kernels
+from nmt.bench.gpu.context import Context
+from nmt.bench.gpu.decodings import decode_beam, decode_changes, decode_greedy, train_model
+from nmt.bench.gpu.probes import probe
+from nmt.bench.gpu.recipes import train_recipe
+from nmt.bench.gpu.running import Step
+from nmt.bench.gpu.trainings import (
+    compile_yardsticks,
+    profile,
+    train_base,
+    train_big,
+    train_rnn,
+    train_tiny,
+    train_tiny_wide,
+)
+
+STEPS: dict[str, Callable[[Context], None]] = {
+    "probe": probe,
+    "compile": compile_yardsticks,
+    "kernels": check_kernels,
+    "base": train_base,
+    "tiny": train_tiny,
+    "rnn": train_rnn,
+    "tiny-25k": train_tiny_wide,
+    "big": train_big,
+    "profile": profile,
+    "train": train_model,
+    "beam-5": decode_beam,
+    "greedy": decode_greedy,
+    "changes": decode_changes,
+    "recipe": train_recipe,
+    "tests": check_all,
+}
+CALLS: dict[str, tuple[Step, ...]] = {
+    "A": (
+        Step("probe", limit=90, least=20),
+        Step("compile", limit=120, least=60, beside=True, alone=False),
+        Step("kernels", limit=120, least=30, alone=False),
+        Step("base", limit=110, least=45),
+        Step("tiny", limit=80, least=40),
+        Step("rnn", limit=80, least=40),
+        Step("profile", limit=75, least=30),
+        Step("tiny-25k", limit=60, least=35),
+        Step("big", limit=90, least=50),
+    ),
+    "B": (
+        Step("train", limit=150, least=90),
+        Step("beam-5", limit=200, least=60),
+        Step("greedy", limit=120, least=45),
+        Step("changes", limit=60, least=30),
+    ),
+    "C": (
+        Step("recipe", limit=330, least=120),
+        Step("tests", limit=240, least=40, alone=False),
+    ),
+}

@@ -1,0 +1,49 @@
+"""The tests that are marked `gpu`, each reported as it ends."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+
+from nmt.bench.gpu.context import Context
+
+_KERNELS = "kernel or triton or graph or packed or static"
+_OUTCOME = re.compile(r"\] (PASSED|FAILED|ERROR|SKIPPED) (\S+::.+)$|^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)\b")
+
+
+def check_kernels(context: Context) -> None:
+    """The kernels against float64, and graphs against plain updates."""
+    _check(context, ["-k", _KERNELS])
+
+
+def check_all(context: Context) -> None:
+    """Every test of the GPU."""
+    _check(context, [])
+
+
+def _check(context: Context, chosen: list[str]) -> None:
+    files = sorted(str(path) for path in Path("tests").rglob("test_*.py") if "mark.gpu" in path.read_text("utf-8"))
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-n", "1" if context.quick else "4", *chosen, *files]
+    command += ["-p", "no:cacheprovider", "-W", "default", "--tb=short", "--color=no"]  # other releases warn otherwise
+    counts = {"PASSED": 0, "FAILED": 0, "ERROR": 0, "SKIPPED": 0}
+    start = monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own tests
+        for line in process.stdout or ():
+            sys.stdout.write(line)
+            if found := outcome(line):
+                counts[found[0]] += 1
+                if found[0] in ("FAILED", "ERROR"):
+                    context.write(f"{found[0].lower()} {found[1].rpartition('/')[2]}", monotonic() - start, "s")
+                context.write("tests passed", counts["PASSED"], f"of {sum(counts.values())}")
+    context.write("tests that failed", counts["FAILED"] + counts["ERROR"], f"of {sum(counts.values())}")
+
+
+def outcome(line: str) -> tuple[str, str] | None:
+    """How a test ended, and its name, if a line of pytest says it for the first time."""
+    found = _OUTCOME.search(line.strip())
+    if found is None or line.startswith(("FAILED", "ERROR")):  # those are its summary
+        return None
+    return (found[1], found[2]) if found[1] else (found[4], found[3])

@@ -1,0 +1,94 @@
+"""What every step is given: where it computes, where its figures go, the recipe and its prepared corpus."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from nmt.bench.gpu.ledger import Ledger
+from nmt.config import Recipe
+from nmt.errors import NmtError
+from nmt.prepared import Prepared
+from nmt.recipes import load_recipe
+
+NMT = [sys.executable, "-m", "nmt_cli"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """One step's surroundings."""
+
+    step: str
+    device: torch.device
+    quick: bool
+    """Everything small, to see that it runs; its figures mean nothing."""
+    out: Path
+    """What is kept."""
+    work: Path
+    """What the steps of a call share, and nobody keeps."""
+    recipe_path: Path
+
+    def write(self, figure: str, value: float | str | None, unit: str, more: Mapping[str, Any] | None = None) -> None:
+        """Adds a figure to the call's file."""
+        Ledger(self.out / "figures.jsonl", self.step).write(figure, value, unit, more)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether figures are about a card."""
+        return self.device.type == "cuda"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe whose corpus is used."""
+        return load_recipe(self.recipe_path)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """Its corpus, made by the command unless it is there; all steps of a call ask once."""
+        known = self.work / "prepared.json"
+        if not known.exists():
+            shown = run_command([*NMT, "prepare", str(self.recipe_path), "--json"])
+            known.write_text(shown, encoding="utf-8")
+        return Prepared(Path(json.loads(known.read_text(encoding="utf-8"))["folder"]))
+
+
+def run_command(command: list[str]) -> str:
+    """What a command prints; its messages go where ours go.
+
+    Raises:
+        NmtError: it failed.
+    """
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603  # our own commands
+    if done.returncode:
+        raise NmtError(f"exit code {done.returncode} of {' '.join(command)}")
+    return done.stdout.decode()
+
+
+def seconds_of(device: torch.device, run: Callable[[], object], repeats: int = 10, warm: int = 3) -> float:
+    """Median seconds of one call of `run`, by the device's clock where it has one."""
+    for _ in range(warm):
+        run()
+    times: list[float] = []
+    for _ in range(repeats):
+        if device.type == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            run()
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end) / 1e3)
+        else:
+            before = perf_counter()
+            run()
+            times.append(perf_counter() - before)
+    return statistics.median(times)

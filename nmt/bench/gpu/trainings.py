@@ -1,0 +1,106 @@
+"""Speed of training, rounds interleaved with the yardsticks; and where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nmt.bench.gpu.context import Context
+from nmt.bench.profiles import profile_contender
+from nmt.bench.training import Name, Trainee, Work, bench_training
+from nmt.config import ModelConfig, Recipe, RnnConfig, TransformerConfig
+
+BASE = TransformerConfig(width=512, feed_forward=2048, heads=8, encoder_layers=6, decoder_layers=6)
+BIG = TransformerConfig(width=1024, feed_forward=4096, heads=16, encoder_layers=6, decoder_layers=6, dropout=0.3)
+TINY = TransformerConfig(width=256, feed_forward=1024, heads=4, encoder_layers=3, decoder_layers=3)
+RNN = RnnConfig(cell="lstm", hidden=512, embedding=256)
+OURS: tuple[Name, ...] = ("nmt bf16",)
+YARDSTICKS: tuple[Name, ...] = ("baseline", "compiled baseline")
+
+
+def train_base(context: Context) -> None:
+    """25,000 tokens a batch, an epoch of Multi30k a round."""
+    _train(context, BASE, 25_000, 17, (*OURS, *YARDSTICKS))
+
+
+def train_tiny(context: Context) -> None:
+    """4,096 tokens a batch."""
+    _train(context, TINY, 4_096, 100, (*OURS, *YARDSTICKS))
+
+
+def train_tiny_wide(context: Context) -> None:
+    """25,000 tokens a batch."""
+    _train(context, TINY, 25_000, 34, (*OURS, *YARDSTICKS))
+
+
+def train_rnn(context: Context) -> None:
+    """4,096 tokens a batch; the yardstick is the loop over positions."""
+    _train(context, RNN, 4_096, 30, (*OURS, "baseline"))
+
+
+def train_big(context: Context) -> None:
+    """25,000 tokens a batch; all contenders together must fit into the memory of one card."""
+    _train(context, BIG, 25_000, 8, (*OURS, "compiled baseline"))
+
+
+def compile_yardsticks(context: Context) -> None:
+    """Compiles the yardsticks ahead, so that their own processes find it done."""
+    for model in (BASE, TINY, BIG):
+        Trainee(_work(context, model, 4_096, 2), "compiled baseline").run()
+
+
+def profile(context: Context) -> None:
+    """Kernels, their number, and the share of time in which the card computes."""
+    for title, model, tokens, updates in (
+        ("base", BASE, 25_000, 8),
+        ("tiny", TINY, 4_096, 20),
+        ("rnn", RNN, 4_096, 8),
+    ):
+        for name in OURS:
+            found = profile_contender(_work(context, model, tokens, updates), name)
+            label = f"{title} {name}"
+            context.write(f"{label} kernels", found.kernels, "an update")
+            context.write(f"{label} busy", found.busy, "of the time")
+            context.write(f"{label} update", found.milliseconds, "ms")
+            with (context.out / "profile.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{title}, {found.title}\n{found.table}\n\n")
+
+
+def _work(context: Context, model: ModelConfig, tokens: int, updates: int) -> Work:
+    recipe = _recipe(
+        context.recipe, _small(model) if context.quick else model, min(tokens, 512) if context.quick else tokens
+    )
+    return Work(recipe, context.prepared, str(context.device), 2, 2 if context.quick else updates)
+
+
+def _train(context: Context, model: ModelConfig, tokens: int, updates: int, names: Sequence[Name]) -> None:
+    work = _work(context, model, tokens, updates)
+    names = [name for name in names if context.on_gpu or name != "compiled baseline"]
+
+    def so_far(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            label = row["engine"] if row["engine"] != "nmt" else f"nmt {row['precision']}"
+            context.write(f"{label} speed", row["tokens_per_second"], "tokens/s", row)
+            context.write(f"{label} share of the matrix rate", row["utilisation"], "")
+            for key, yardstick in (("ratio_by_the_clock", "baseline"), ("ratio_to_compiled", "compiled baseline")):
+                if row[key] is not None and row["engine"] == "nmt":
+                    context.write(f"{label} to the {yardstick}", row[key], "times")
+
+    def left_out(words: str) -> None:
+        context.write("left out", words[:300], "")
+
+    bench_training(work, names, 1 if context.quick else 3, left_out, so_far, Exception)
+
+
+def _recipe(recipe: Recipe, model: ModelConfig, tokens: int) -> Recipe:
+    """The recipe with another model and other batches."""
+    training = recipe.training.model_copy(update={"batch_tokens": tokens, "learning_rate": 1e-3})
+    return recipe.model_copy(update={"model": model, "training": training})
+
+
+def _small(model: ModelConfig) -> ModelConfig:
+    if isinstance(model, RnnConfig):
+        return model.model_copy(update={"hidden": 16, "embedding": 12})
+    return model.model_copy(
+        update={"width": 16, "feed_forward": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+    )

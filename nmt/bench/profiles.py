@@ -1,0 +1,52 @@
+"""Where the time of an update goes: torch's profile, the kernels of a GPU, and the share of time in which it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+from nmt.bench.training import Name, Trainee, Work
+from nmt.device import describe
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One contender's."""
+
+    title: str
+    table: str
+    """By torch's operation and kernel, those that take longest first."""
+    kernels: float
+    """That an update starts on the GPU; copies and fills are counted too."""
+    busy: float
+    """Share of the time, without a profiler, in which one of them ran."""
+    milliseconds: float
+    """An update, without a profiler."""
+
+
+def profile_contender(work: Work, name: Name) -> Profile:
+    """Profiles one round."""
+    trainee = Trainee(work, name)
+    trainee.run()
+    start = perf_counter()
+    trainee.run()
+    seconds = perf_counter() - start
+    with torch.profiler.profile(acc_events=True) as profiler:
+        trainee.run()
+    device = trainee.device
+    by = f"self_{device.type}_time_total"
+    table = profiler.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=60)
+    events = profiler.events() or ()
+    ran = [event for event in events if event.device_type.name == "CUDA" and not event.is_user_annotation]
+    computed = sum(event.self_device_time_total for event in ran) / 1e6
+    title = f"{name}, {work.updates} updates, {describe(device)}"
+    return Profile(title, table, len(ran) / work.updates, computed / seconds, 1e3 * seconds / work.updates)
+
+
+def profile_training(work: Work, names: Sequence[Name]) -> str:
+    """A table for each contender."""
+    found = (profile_contender(work, name) for name in names)
+    return "\n\n".join(f"{item.title}\n{item.table}" for item in found) + "\n"
