@@ -22,7 +22,10 @@ def decode(
     model: ModelArgument,
     text: Annotated[Path, typer.Option("--text", help="What is translated, one segment a line.", show_default=False)],
     beam: Annotated[int, typer.Option("--beam", min=1, help="Hypotheses per sentence.")] = 5,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Sentences per batch.")] = 32,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=1, help="Sentences per batch. Default: 32; on CUDA, as many as are worth while."),
+    ] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Times the text is repeated, for a longer round.")] = 1,
     rounds: RoundsOption = 5,
     threads: ThreadsOption = 1,
@@ -46,14 +49,15 @@ def decode(
 
     loaded, place = load_model(model), choose_device(device)
     search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})
-    work = Work(model, read_lines(text) * repeat, search, batch, threads, str(place), shortlist)
+    size = batch or (32 if place.type == "cpu" else None)
+    work = Work(model, read_lines(text) * repeat, search, size, threads, str(place), shortlist)
     precisions = ("fp32", "bf16", "int8") if place.type == "cpu" else ("fp32", "bf16")
     variants = [Variant("nmt", precision) for precision in precisions]
     if shortlist:
         variants += [Variant("shortlist", precision) for precision in precisions]
     on_cpu, shape = place.type == "cpu", loaded.recipe.model
     if not on_cpu:
-        variants.append(Variant("text", "bf16"))
+        variants += [Variant("text", "bf16"), Variant("loop", "bf16")]
     if shape.kind == "transformer" and _has_ctranslate2():
         variants += [Variant("ctranslate2", name) for name in (("float32", "int8") if on_cpu else ("float16",))]
     if on_cpu and shape.kind == "rnn" and shape.attention != "none":
@@ -65,7 +69,7 @@ def decode(
         for row in rows:
             print_text(json.dumps(row))
         return
-    print_table(f"{rows[0]['family']}, beam {beam}, batch {batch}, {rows[0]['device']}", *_table(rows))
+    print_table(f"{rows[0]['family']}, beam {beam}, batch {size or 'automatic'}, {rows[0]['device']}", *_table(rows))
 
 
 @app.command("train")

@@ -1,6 +1,7 @@
 """Decoding speed: our search in each precision, CTranslate2 on the same weights, and the loops people write by hand.
 
-From token ids to token ids, apart from the variant `text`, which reads and writes lines.
+From token ids to token ids, apart from the variant `text`, which reads and writes lines. `loop` is our search step by step, as
+it runs for rules and constraints, where the search that stays on a GPU would be taken.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from nmt.search import Hypothesis
 from nmt.translation import Batch, Options
 from nmt.translator import Translator
 
-EngineName = Literal["nmt", "text", "shortlist", "ctranslate2", "without cache", "cell loop"]
-_OURS = ("nmt", "text", "shortlist")
+EngineName = Literal["nmt", "text", "loop", "shortlist", "ctranslate2", "without cache", "cell loop"]
+_OURS = ("nmt", "text", "loop", "shortlist")
+_BATCH_TOKENS = 32_768  # source tokens times beam, where the number of sentences is left to us
 _SIZES = (64, 128, 256, 512, 1024)  # batches among which CTranslate2 has its best on a GPU
 
 
@@ -56,7 +58,8 @@ class Work:
     model: Path
     lines: list[str]
     search: SearchConfig
-    batch: int
+    batch: int | None
+    """Sentences; none: as many as are worth while."""
     threads: int
     device: str
     shortlist: Path | None = None
@@ -85,17 +88,22 @@ class Decoder:
         if variant.engine == "cell loop":
             self.translator.searched = CellLoop(loaded.model)
         self.translator.tuned = variant.engine in _OURS
+        if variant.engine == "loop":
+            self.translator.device_search = None
         ids = [tokens for tokens in loaded.tokenizers.source.encode(work.lines) if tokens]
-        self.batches = [
-            [ids[index] for index in batch]
-            for batch in search_batches([len(tokens) + 1 for tokens in ids], 0, work.search.beam, work.batch)
-        ]
+        self.batches = [[ids[index] for index in batch] for batch in self._batches([len(tokens) + 1 for tokens in ids])]
 
     def run(self) -> dict[str, Any]:
         """Searches every batch; returns tokens, the hypotheses and the latency of single sentences."""
         found = [hypotheses[0] for batch in self.batches for hypotheses in self.search(batch)]
         tokens = [item.tokens for item in found]
         return {"tokens": sum(len(item) + 1 for item in tokens), "hypotheses": tokens, "sentences": len(tokens)}
+
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        """Sentences of like length; or all, for a search that makes its own batches of them."""
+        if self.variant.engine in _OURS and self.translator.device_search is not None:
+            return [list(range(len(lengths)))]
+        return search_batches(lengths, _BATCH_TOKENS, self.work.search.beam, self.work.batch)
 
     def search(self, ids: list[list[int]]) -> list[list[Hypothesis]]:
         """One batch, without text on either side."""

@@ -116,6 +116,7 @@ def test_probes_run_on_a_cpu(tmp_path: Path) -> None:
     assert {"device", "copy", "bf16 square 8192", "eager launch", "read one number"} <= figures.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize(("call", "left_out"), [("A", {"compile", "big", "tiny-25k"}), ("B", set()), ("C", {"tests"})])
 def test_every_call_runs_small_on_a_cpu(call: str, left_out: set[str], tmp_path: Path, home: Path) -> None:

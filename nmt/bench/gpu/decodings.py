@@ -50,12 +50,12 @@ def train_model(context: Context) -> None:
 
 def decode_beam(context: Context) -> None:
     """Beam 5."""
-    _decode(context, 5, 128, 2)
+    _decode(context, 5, 2)
 
 
 def decode_greedy(context: Context) -> None:
     """Beam 1."""
-    _decode(context, 1, 512, 2)
+    _decode(context, 1, 2)
 
 
 def decode_changes(context: Context) -> None:
@@ -79,11 +79,11 @@ def _lines(context: Context) -> list[str]:
     return context.prepared.training_text().source[: 60 if context.quick else _LINES]
 
 
-def _decode(context: Context, beam: int, batch: int, rounds: int) -> None:
+def _decode(context: Context, beam: int, rounds: int) -> None:
     loaded = load_model(_run(context))
     search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})
-    work = Work(_run(context), _lines(context), search, batch, 2, str(context.device))
-    variants = [Variant("nmt", "bf16"), Variant("text", "bf16")]
+    work = Work(_run(context), _lines(context), search, None, 2, str(context.device))
+    variants = [Variant("nmt", "bf16"), Variant("text", "bf16"), Variant("loop", "bf16")]
     variants.append(Variant("ctranslate2", "float16" if context.on_gpu else "float32"))
 
     def so_far(rows: list[dict[str, Any]]) -> None:
