@@ -24,14 +24,18 @@ from nmt.config import Recipe
 from nmt.cpu import instructions
 from nmt.device import Precision, choose_arithmetic, describe
 from nmt.errors import NmtError
+from nmt.fast.layouts import StaticBatch
 from nmt.flops import matrix_rate, training_flops
 from nmt.models import build_model
 from nmt.prepared import Prepared
+from nmt.progress import Progress
+from nmt.rehearsal import rehearse
 from nmt.stream import BatchStream, Place
 from nmt.updater import Updater
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
-Name = Literal["nmt fp32", "nmt bf16", "baseline", "compiled baseline"]
+Name = Literal["nmt fp32", "nmt bf16", "nmt bf16 plain", "baseline", "compiled baseline"]
+"""`plain`: by updates of padded batches, call by call, where a GPU makes others; see `nmt.fast.update`."""
 
 
 def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
@@ -39,8 +43,10 @@ def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
     names: list[Name] = ["nmt fp32", "nmt bf16"]
     if recipe.model.kind != "convolution":
         names.append("baseline")
-    if device.type == "cuda" and recipe.model.kind == "transformer":
-        names.append("compiled baseline")
+    if device.type == "cuda":
+        names.insert(2, "nmt bf16 plain")
+        if recipe.model.kind == "transformer":
+            names.append("compiled baseline")
     return tuple(names)
 
 
@@ -61,16 +67,15 @@ class Work:
             epoch = stream.epoch(0)
         return [collate(epoch.corpus, rows) for rows in islice(epoch.plan, self.updates)]
 
-    def supply(self, device: torch.device) -> Iterator[Batch]:
+    def supply(self, device: torch.device, stream: BatchStream) -> Iterator[Batch | StaticBatch]:
         """Batches without end: on CPU the first ones of an epoch again and again, made ahead, else as a training draws them."""
         if device.type == "cpu":
             yield from cycle(self.batches())
         place = Place()
-        with closing(BatchStream(self.recipe, self.prepared, pinned=True)) as stream:
-            while True:
-                drawn = stream.draw(place)
-                place = drawn.after
-                yield drawn.batch.to(device)
+        while True:
+            drawn = stream.draw(place)
+            place, batch = drawn.after, drawn.batch
+            yield batch.to(device) if isinstance(batch, Batch) else batch
 
     def padding(self) -> float:
         """Share of padding in an epoch."""
@@ -89,7 +94,8 @@ class Trainee:
 
     def __init__(self, work: Work, name: Name) -> None:
         self.work, self.device, self.number = work, torch.device(work.device), 0
-        self.batches = work.supply(self.device)
+        stream = BatchStream(work.recipe, work.prepared, pinned=self.device.type == "cuda")
+        self.batches = work.supply(self.device, stream)
         torch.manual_seed(work.recipe.seed)
         model, training = build_model(work.recipe.model, *work.vocabularies), work.recipe.training
         self.rate = training.learning_rate / 4
@@ -97,15 +103,17 @@ class Trainee:
             plain = plain_model(work.recipe.model, *work.vocabularies, like=model).to(self.device).train()
             compiled = name.startswith("compiled")
             self.plain = PlainTraining(plain, training.label_smoothing, self.rate, training.adam_betas, compiled)
-            self.update = self.plain.update
+            self.update = self._plain_update
         else:
-            precision: Precision = "bf16" if name == "nmt bf16" else "fp32"
+            precision: Precision = "fp32" if name == "nmt fp32" else "bf16"
             arithmetic = choose_arithmetic(precision, self.device)
             model = model.to(self.device).train()
             if training.compile:
                 model.compile_steps()
             self.updater = Updater(model, training, self.device, arithmetic)
             self.update = self._update
+            if self.device.type == "cuda" and name != "nmt bf16 plain":
+                rehearse(work.recipe, stream, self.updater, Progress())
 
     def run(self) -> dict[str, Any]:
         """The updates of a round; returns tokens and the losses per token, for which the device is waited for once."""
@@ -119,7 +127,12 @@ class Trainee:
             "memory_mb": torch.cuda.max_memory_allocated() / 1e6 if self.device.type == "cuda" else 0,
         }
 
-    def _update(self, batch: Batch) -> Tensor:
+    def _plain_update(self, batch: Batch | StaticBatch) -> Tensor:
+        if not isinstance(batch, Batch):
+            raise TypeError("torch's modules read padded batches")
+        return self.plain.update(batch)
+
+    def _update(self, batch: Batch | StaticBatch) -> Tensor:
         self.number += 1
         outcome = self.updater.update(self.number, [batch], self.rate)
         return outcome.figures[0] / outcome.tokens
@@ -183,13 +196,13 @@ class _Measured:
         work, own, plain = self.work, outcomes[name], outcomes.get("baseline")
         device = torch.device(work.device)
         on_gpu = device.type == "cuda"
-        half = name == "nmt bf16" or (name.endswith("baseline") and on_gpu)
+        half = name.startswith("nmt bf16") or (name.endswith("baseline") and on_gpu)
         precision: Precision = "bf16" if half else "fp32"
         compared = ratio(own, plain, clock=on_gpu) if plain else None
         compiled = outcomes.get("compiled baseline")
         speed = statistics.median(item.tokens_per_second for item in own.rounds)
         return {
-            "engine": name.removeprefix("nmt ") if name.endswith("baseline") else "nmt",
+            "engine": "nmt plain" if name.endswith("plain") else name if name.endswith("baseline") else "nmt",
             "family": work.recipe.model.family,
             "device": describe(device, work.threads),
             "instructions": instructions().name,

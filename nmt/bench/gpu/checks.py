@@ -10,23 +10,29 @@ from time import monotonic
 
 from nmt.bench.gpu.context import Context
 
-_KERNELS = "kernel or triton or graph or packed or static"
+_PLAIN = "test_gpu.py"  # what was there before there were kernels and graphs
 _OUTCOME = re.compile(r"\] (PASSED|FAILED|ERROR|SKIPPED) (\S+::.+)$|^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)\b")
 
 
 def check_kernels(context: Context) -> None:
-    """The kernels against float64, and graphs against plain updates."""
-    _check(context, ["-k", _KERNELS])
+    """The kernels against float64, graphs against the same work without them, search against the plain loop."""
+    _check(context, [path for path in _marked() if not path.endswith(_PLAIN)])
 
 
 def check_all(context: Context) -> None:
     """Every test of the GPU."""
-    _check(context, [])
+    _check(context, _marked())
 
 
-def _check(context: Context, chosen: list[str]) -> None:
-    files = sorted(str(path) for path in Path("tests").rglob("test_*.py") if "mark.gpu" in path.read_text("utf-8"))
-    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-n", "1" if context.quick else "4", *chosen, *files]
+def _marked() -> list[str]:
+    """Files with tests of the GPU."""
+    return sorted(
+        str(path) for path in Path("tests").rglob("test_*.py") if "pytest.mark.gpu" in path.read_text("utf-8")
+    )
+
+
+def _check(context: Context, files: list[str]) -> None:
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-n", "1" if context.quick else "8", *files]
     command += ["-p", "no:cacheprovider", "-W", "default", "--tb=short", "--color=no"]  # other releases warn otherwise
     counts = {"PASSED": 0, "FAILED": 0, "ERROR": 0, "SKIPPED": 0}
     start = monotonic()
