@@ -11,7 +11,9 @@ from nmt.bench.gpu.probes import probe
 from nmt.bench.gpu.recipes import train_recipe
 from nmt.bench.gpu.running import Step
 from nmt.bench.gpu.trainings import (
-    compile_yardsticks,
+    compile_base,
+    compile_big,
+    compile_tiny,
     profile,
     train_base,
     train_big,
@@ -22,7 +24,9 @@ from nmt.bench.gpu.trainings import (
 
 STEPS: dict[str, Callable[[Context], None]] = {
     "probe": probe,
-    "compile": compile_yardsticks,
+    "compile-base": compile_base,
+    "compile-tiny": compile_tiny,
+    "compile-big": compile_big,
     "kernels": check_kernels,
     "base": train_base,
     "tiny": train_tiny,
@@ -40,7 +44,9 @@ STEPS: dict[str, Callable[[Context], None]] = {
 CALLS: dict[str, tuple[Step, ...]] = {
     "A": (
         Step("probe", limit=90, least=20),
-        Step("compile", limit=120, least=60, beside=True, alone=False),
+        Step("compile-base", limit=150, least=60, beside=True, alone=False),
+        Step("compile-tiny", limit=120, least=60, beside=True, alone=False),
+        Step("compile-big", limit=150, least=60, beside=True, alone=False),
         Step("kernels", limit=120, least=30, alone=False),
         Step("base", limit=110, least=45),
         Step("tiny", limit=80, least=40),

@@ -60,7 +60,7 @@ def decode_greedy(context: Context) -> None:
 
 def decode_changes(context: Context) -> None:
     """Lines whose translation changes with what is translated beside them; in bf16 some do."""
-    loaded, lines = load_model(_run(context)), _lines(context)[: 200 if context.quick else 4000]
+    loaded, lines = load_model(_run(context)), _lines(context)[: 8 if context.quick else 4000]
     search = loaded.recipe.search.model_copy(update={"beam": 5})
     order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(1)).tolist()
     precisions: tuple[SearchPrecision, ...] = ("fp32", "bf16")
@@ -76,7 +76,7 @@ def _run(context: Context) -> Path:
 
 
 def _lines(context: Context) -> list[str]:
-    return context.prepared.training_text().source[: 60 if context.quick else _LINES]
+    return context.prepared.training_text().source[: 8 if context.quick else _LINES]
 
 
 def _decode(context: Context, beam: int, rounds: int) -> None:
