@@ -17,6 +17,7 @@ import torch
 
 from nmt.cpu import cpu_facts, has_fast_bf16, hold_libraries, instructions
 from nmt.errors import ConfigError
+from nmt.kernels import kernels
 
 Precision = Literal["fp32", "bf16"]
 SearchPrecision = Literal["fp32", "bf16", "int8"]
@@ -61,11 +62,14 @@ class Arithmetic:
     precision: Precision
     onednn: bool
     """On CPU: fp32 products through oneDNN instead of MKL."""
+    packed: bool = False
+    """On CPU: without padding, by the kernels of training, where a model is one that they know; see `nmt.models.packed`."""
 
 
 def choose_arithmetic(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Arithmetic:
     """The precision asked for, and what is faster on this device without being less exact."""
-    return Arithmetic(choose_precision(name, device), device.type == "cpu" and onednn_is_faster())
+    on_cpu = device.type == "cpu"
+    return Arithmetic(choose_precision(name, device), on_cpu and onednn_is_faster(), on_cpu and kernels() is not None)
 
 
 def choose_search_precision(name: str, device: torch.device) -> SearchPrecision:

@@ -42,6 +42,7 @@ class Progress:
     static: bool = False
     """Whether batches are those of `nmt.fast.layouts`; what was chosen at the start is kept."""
     onednn: bool = False
+    packed: bool = False
     """See `nmt.device.Arithmetic`; what was chosen at the start is kept."""
     plateau_factor: float = 1.0
     validations: Count = 0

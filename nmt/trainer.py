@@ -109,6 +109,7 @@ class Trainer:
             next_validation=self.config.validate_every if budget is None else _UNPLANNED,
             precision=arithmetic.precision,
             onednn=arithmetic.onednn,
+            packed=arithmetic.packed,
         )
         self._matrix_rate = matrix_rate(arithmetic, device)
         self._unread: list[tuple[int, list[Ints], Outcome]] = []
@@ -386,7 +387,7 @@ class Trainer:
                 f"{path}: trained further than training.updates = {self.config.updates}; use another --run folder"
             )
         store.load_checkpoint(path, self.model, self.updater.optimizer, self._mean_weights)
-        self.updater.arithmetic = Arithmetic(self.progress.precision, self.progress.onednn)
+        self.updater.arithmetic = Arithmetic(self.progress.precision, self.progress.onednn, self.progress.packed)
         if self.world.leads:
             self._mark_best()
 

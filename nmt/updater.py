@@ -17,6 +17,7 @@ from nmt.fast.layouts import StaticBatch
 from nmt.fast.update import StaticUpdate
 from nmt.loss import Loss, consistent_cross_entropy, rewarded, smoothed_cross_entropy
 from nmt.models import Model
+from nmt.models.packed import packed_transformer
 from nmt.optim import make_optimizer
 
 
@@ -92,7 +93,7 @@ class Updater:
         if twice:
             source, lengths, target = source.repeat(2, 1), lengths.repeat(2), target.repeat(2, 1)
         with autocast(self.device, self.arithmetic.precision):
-            hidden = self.model(source, lengths, target)
+            hidden = self._forward(source, lengths, target)
         half = self.arithmetic.precision == "bf16" and torch.is_grad_enabled()
         hidden = hidden.to(torch.bfloat16 if half else torch.promote_types(hidden.dtype, torch.float32))
         if twice:
@@ -103,6 +104,13 @@ class Updater:
         loss = smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, batch.rows)
         drawn = self.model.drawn
         return loss if drawn is None else rewarded(loss, drawn.flatten().index_select(0, batch.rows))
+
+    def _forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Hidden states by the model, or by what takes its place in training on a CPU."""
+        whole_model = not self.shards and not self.config.compile
+        if self.arithmetic.packed and whole_model and self.model.training and torch.is_grad_enabled():
+            return (packed_transformer(self.model) or self.model)(source, lengths, target)
+        return self.model(source, lengths, target)
 
     def rehearse(self, batch: Batch) -> int:
         """Makes the gradients of a batch and throws them away; returns how often it had to be halved to fit into memory."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from nmt.cpu import InstructionSet, instructions
 from nmt.kernels.build import NotBuilt, library
 from nmt.kernels.layout import Decoder, Matrix, Sources, places
+from nmt.kernels.training import TrainingKernels
 from nmt.tokenizer import BOS, EOS, PAD
 
 # B sentences, K beam, R = B * K rows, V vocabulary, T positions so far, S source positions, D width
@@ -58,6 +59,7 @@ class Kernels:
         self._step.argtypes = [*structures, pointer, number, *[pointer] * 8, *[number] * 3, *[pointer] * 2]
         self._step.restype = None
         self._room.argtypes, self._room.restype = [ctypes.POINTER(Decoder), *[number] * 3], number
+        self.training = TrainingKernels(library)
         self.tile = int(library.nmt_tile())
         """Outputs whose weights lie together in a product; it follows the width of the CPU's vectors."""
         self.half_inner = int(library.nmt_half_inner())

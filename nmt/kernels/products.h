@@ -22,8 +22,6 @@ enum { PARTS = 2, ROWS = 6 };
 enum { TILE = LANES * PARTS, CACHED = 1 << 18 }; /* bytes of weights that stay in the cache while all rows pass */
 typedef struct { floats sums[ROWS][PARTS]; } block;
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* One call for each count of rows, so that each has registers of its own. */
 #define EACH_COUNT(multiply, count, ...) \
     switch (count) { \

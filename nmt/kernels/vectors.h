@@ -23,6 +23,8 @@ typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 typedef uint8_t bytes __attribute__((vector_size(LANES)));
 
+#define INLINE static inline __attribute__((always_inline))
+
 static inline floats all(float value) { return value - (floats){0}; }
 
 static inline floats load(const void *from, long place, int half) {

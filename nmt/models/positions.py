@@ -38,13 +38,17 @@ class Embedding(nn.Module):
             places = torch.arange(first, first + count, device=tokens.device).clamp_(max=LEARNED - 1)
             scaled = scaled + self.learned(places)
         elif self.sinusoidal:
-            if first + count > len(self.positions):
-                self.positions = sinusoids(2 * (first + count), self.table.embedding_dim).to(self.table.weight)
-            scaled = scaled + self.positions[first : first + count]
+            scaled = scaled + self.sinusoids(first + count)[first:]
         return self.dropout(scaled)
 
     if TYPE_CHECKING:
         __call__ = forward
+
+    def sinusoids(self, count: int) -> Tensor:
+        """Of the first positions (count, D)."""
+        if count > len(self.positions):
+            self.positions = sinusoids(2 * count, self.table.embedding_dim).to(self.table.weight)
+        return self.positions[:count]
 
     def added(self, count: int) -> Tensor:
         """What is added at the first positions (count, D); zeros where positions are not added."""

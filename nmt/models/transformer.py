@@ -308,6 +308,11 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         return self.recompute and self.training
 
     @property
+    def encoder(self) -> list[EncoderLayer]:
+        """The encoder's layers, as what they are."""
+        return [layer for layer in self.encoder_layers if isinstance(layer, EncoderLayer)]
+
+    @property
     def decoder(self) -> list[DecoderLayer]:
         """The decoder's layers, as what they are."""
         return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]

@@ -2,9 +2,11 @@
  *
  * A program of its own, so that sanitizers see every access, and an emulator runs it for a CPU that is not here.
  */
+#include "../../nmt/kernels/attention.c"
 #include "../../nmt/kernels/decoding.c"
 #include "../../nmt/kernels/loss.c"
 #include "../../nmt/kernels/products.c"
+#include "../../nmt/kernels/training.c"
 #include "../../nmt/kernels/transformer.c"
 #include <stdio.h>
 
@@ -224,6 +226,107 @@ static void check_step(long sentences, long beam, long heads, long size, long la
     free(tokens), free(origins), free(out), free(lone);
 }
 
+/* Attention of sentences of unlike length to others, and its gradients: against sums, and those of differences. */
+static void check_attention(long sentences, long heads, long size, int half, int causal) {
+    long width = heads * size, t = 0, s = 0, weights_ = 0;
+    int64_t *here = room((sentences + 1) * 8), *there = room((sentences + 1) * 8), *places = room(sentences * 8);
+    for (long b = 0; b < sentences; b++) {
+        long some = between(1, 40), others = causal ? some : between(1, 40);
+        here[b] = t, there[b] = s, places[b] = weights_;
+        t += some, s += others, weights_ += heads * some * whole(others);
+    }
+    here[sentences] = t, there[sentences] = s;
+    double *q, *k, *o;
+    void *queries = numbers(t * width, half, 1, &q), *keys = numbers(s * 2 * width, half, 1, &k), *slopes = numbers(t * width, half, 1, &o);
+    float *bias = calloc(width, 4), *weights = room(weights_ * 4), *sums = calloc(SHARES * 3 * width, 4);
+    attention one = {sentences, heads, size, half, causal, 0.3f, draw() % 2 ? 0.25f : 0, draw(), here, there, places, width, 2 * width,
+                     queries, keys, (char *)keys + width * (half ? 2 : 4), bias, bias, bias, weights};
+    int bytes = half ? 2 : 4, threads = between(1, 3);
+    void *context = room(t * width * bytes), *d_queries = room(t * width * bytes), *d_keys = room(s * 2 * width * bytes);
+    if (nmt_attend(&one, context, threads)) exit(3);
+    if (nmt_attend_back(&one, slopes, d_queries, d_keys, (char *)d_keys + width * bytes, sums, threads)) exit(3);
+    double tolerance = half ? 3e-2 : 1e-4;
+    for (long b = 0; b < sentences; b++) {
+        long head = between(0, heads - 1), row = between(0, here[b + 1] - here[b] - 1), count = there[b + 1] - there[b];
+        long padded = whole(count), place = places[b] + (head * (here[b + 1] - here[b]) + row) * padded, seen = causal ? row + 1 : count;
+        double score[64], total = 0, mixed = 0, slope[64], mean = 0, by_query = 0;
+        for (long i = 0; i < seen; i++) {
+            score[i] = slope[i] = 0;
+            for (long c = 0; c < size; c++) {
+                score[i] += 0.3f * q[(here[b] + row) * width + head * size + c] * k[(there[b] + i) * 2 * width + head * size + c];
+                slope[i] += o[(here[b] + row) * width + head * size + c] * k[(there[b] + i) * 2 * width + width + head * size + c];
+            }
+            total += score[i] = exp(score[i]);
+        }
+        for (long i = 0; i < seen; i++) {
+            floats kept = thin(all(1), place + i - (place + i) % LANES, dropout_of(one.key, one.rate));
+            double p = score[i] / total, share = kept[(place + i) % LANES];
+            close_to(weights[place + i], p, 1e-4, "weight");
+            mixed += p * share * k[(there[b] + i) * 2 * width + width + head * size];
+            mean += p * share * slope[i];
+        }
+        for (long i = 0; i < seen; i++) {
+            floats kept = thin(all(1), place + i - (place + i) % LANES, dropout_of(one.key, one.rate));
+            double p = score[i] / total, share = kept[(place + i) % LANES];
+            by_query += 0.3f * p * (share * slope[i] - mean) * k[(there[b] + i) * 2 * width + head * size];
+        }
+        close_to(load_one(context, (here[b] + row) * width + head * size, half), mixed, tolerance, "context");
+        close_to(load_one(d_queries, (here[b] + row) * width + head * size, half), by_query, tolerance, "gradient of a query");
+    }
+    free(here), free(there), free(places), free(queries), free(keys), free(slopes), free(q), free(k), free(o), free(bias);
+    free(weights), free(sums), free(context), free(d_queries), free(d_keys);
+}
+
+/* What stands between two products, and its gradients. */
+static void check_training(long rows, long width, int half) {
+    double *x, *u, *g;
+    float *stream = numbers(rows * width, 0, 1, &x), *total = room(rows * width * 4), *normed = room(rows * width * 4), *d_stream = room(rows * width * 4);
+    void *update = numbers(rows * width, half, 1, &u), *slopes = numbers(rows * width, half, 1, &g), *read = room(rows * width * 4), *d_update = room(rows * width * 4);
+    float *measures = room(rows * 8), *sums = calloc(nmt_blocks(rows) * 3 * width, 4), *ones = room(width * 4), *zeros = calloc(width, 4);
+    for (long i = 0; i < width; i++) ones[i] = 1;
+    normalisation by = {draw() % 2, 1e-5f, ones, zeros};
+    float rate = draw() % 2 ? 0.5f : 0;
+    uint64_t key = draw();
+    int threads = between(1, 3);
+    nmt_residual(stream, update, zeros, half, rows, width, key, rate, &by, total, normed, read, measures, threads);
+    nmt_residual_back(slopes, NULL, NULL, half, rows, width, key, rate, &by, total, measures, d_stream, d_update, sums, threads);
+    long row = between(0, rows - 1);
+    double mean = 0, square = 0, sum_ = 0, along = 0;
+    for (long i = 0; i < width; i++) mean += by.centred ? total[row * width + i] / (double)width : 0;
+    for (long i = 0; i < width; i++) square += (total[row * width + i] - mean) * (total[row * width + i] - mean) / width;
+    double scale = 1 / sqrt(square + 1e-5);
+    for (long i = 0; i < width; i++) {
+        double own = (total[row * width + i] - mean) * scale;
+        sum_ += by.centred ? g[row * width + i] / width : 0, along += g[row * width + i] * own / width;
+        close_to(normed[row * width + i], own, 1e-3, "norm");
+    }
+    for (long i = 0; i < width; i++) {
+        long place = row * width + i;
+        double own = (total[place] - mean) * scale, kept = rate > 0 ? thin(all(1), place - i % LANES, dropout_of(key, rate))[i % LANES] : 1;
+        close_to(total[place], x[place] + kept * u[place], 1e-5, "sum");
+        close_to(d_stream[place], (g[place] - sum_ - own * along) * scale, 2e-3, "gradient of the stream");
+        close_to(load_one(d_update, place, half), kept * d_stream[place], 2e-2, "gradient of an update");
+    }
+    nmt_activate(update, zeros, half, rows, width, key, rate, threads);
+    nmt_activate_back(update, slopes, half, rows, width, rate, d_update, sums, threads);
+    for (long i = 0; i < width; i++) {
+        long place = row * width + i;
+        double kept = rate > 0 ? thin(all(1), place - i % LANES, dropout_of(key, rate))[i % LANES] : 1;
+        close_to(load_one(update, place, half), u[place] > 0 ? kept * u[place] : 0, 1e-2, "activation");
+        close_to(load_one(d_update, place, half), u[place] > 0 ? kept * g[place] : 0, 1e-2, "gradient of an activation");
+    }
+    int64_t *tokens = room(rows * 8);
+    for (long r = 0; r < rows; r++) tokens[r] = between(0, rows - 1);
+    memset(d_stream, 0, rows * width * 4);
+    nmt_embed(stream, tokens, NULL, tokens, rows, width, 2, key, 0, total, threads);
+    nmt_embed_back(total, tokens, rows, width, 2, key, 0, d_stream, threads);
+    double found = 0;
+    for (long r = 0; r < rows; r++) found += tokens[r] == tokens[row] ? 4 * x[tokens[r] * width] : 0;
+    close_to(d_stream[tokens[row] * width], found, 1e-4, "gradient of an embedding");
+    free(stream), free(total), free(normed), free(d_stream), free(update), free(slopes), free(read), free(d_update), free(measures);
+    free(sums), free(ones), free(zeros), free(tokens), free(x), free(u), free(g);
+}
+
 int main(int count, char **words) {
     chance = count > 1 ? strtoull(words[1], NULL, 10) : 1;
     for (long round = count > 2 ? atol(words[2]) : 10; round > 0; round--) {
@@ -232,6 +335,8 @@ int main(int count, char **words) {
         check_integers(between(1, 40), between(1, 1024), between(1, 300), half, draw() % 2);
         check_step(between(1, 4), between(1, 5), between(1, 4), LANES * between(1, 5), between(1, 3), between(1, 20));
         check_extensions(between(1, 4), between(1, 8), between(5, large ? 50000 : 400), between(1, 16), half);
+        check_attention(between(1, 9), between(1, 4), LANES * between(1, 5), half, draw() % 2);
+        check_training(between(1, large ? 700 : 20), LANES * between(1, 20), half);
         check_loss(between(1, 9), between(1, large ? 50000 : 700), between(1, 2), half);
     }
     check_extensions(2, 3, 1, 4, 0);

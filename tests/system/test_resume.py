@@ -19,6 +19,7 @@ import torch
 from nmt import checkpoint as store
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.files import file_sha256
+from nmt.kernels import kernels
 from nmt.prepared import Prepared
 from nmt.recipes import recipe_to_toml
 from nmt.running import Interrupted, only_trainer, stop_signals
@@ -29,6 +30,7 @@ from tiny import make_recipe
 
 CPU = torch.device("cpu")
 RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
+PACKED = {"kind": "transformer", "width": 32, "feed_forward": 64, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 BOTTLENECK = {"kind": "rnn", "attention": "none", "cell": "lstm", "layers": 2, "embedding": 16, "hidden": 16}
 
 
@@ -59,8 +61,8 @@ def _weights(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     ("model", "training"),
-    [(None, {}), (RNN, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
-    ids=["transformer", "attention", "bottleneck", "muon"],
+    [(None, {}), (PACKED, {}), (RNN, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
+    ids=["transformer", "packed", "attention", "bottleneck", "muon"],
 )
 @pytest.mark.parametrize("step", [1, 2, 4, 5])
 def test_interrupted_and_resumed_is_uninterrupted(
@@ -82,6 +84,19 @@ def test_interrupted_and_resumed_is_uninterrupted(
     _run(folder, prepared, model, **training)
     assert _weights(folder) == _weights(whole)
     assert _trace(folder) == _trace(whole)
+
+
+def test_a_training_begun_without_kernels_goes_on_without_them(tmp_path: Path, prepared: Prepared) -> None:
+    """Though they are there by then: the same weights, to the bit, as if they were not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nmt.device.kernels", lambda: None)
+        whole = _run(tmp_path / "whole", prepared, PACKED)
+        folder = _run(tmp_path / "later", prepared, PACKED, updates=3, schedule="constant")
+        plain = _run(tmp_path / "plain", prepared, PACKED, schedule="constant")
+    _run(folder, prepared, PACKED, schedule="constant")
+    assert _weights(folder) == _weights(plain)
+    with_kernels = _run(tmp_path / "kernels", prepared, PACKED)
+    assert (_weights(with_kernels) == _weights(whole)) == (kernels() is None)
 
 
 def test_signals_of_different_kinds_are_one_wish_to_stop() -> None:
