@@ -107,9 +107,7 @@ class Trainer:
         self.progress = Progress(
             updates=self.config.updates if budget is None else _UNPLANNED,
             next_validation=self.config.validate_every if budget is None else _UNPLANNED,
-            precision=arithmetic.precision,
-            onednn=arithmetic.onednn,
-            packed=arithmetic.packed,
+            **dataclasses.asdict(arithmetic),
         )
         self._matrix_rate = matrix_rate(arithmetic, device)
         self._unread: list[tuple[int, list[Ints], Outcome]] = []
