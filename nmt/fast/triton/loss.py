@@ -67,8 +67,8 @@ def _parts(LOGITS, TARGETS, ROWS, vocabulary, smoothing, ignored, WRITE: tl.cons
         best = higher
         chosen += tl.where(columns == target, z, 0.0)
         mean += tl.where(inside, z, 0.0)
-    top = tl.max(best, 0)
-    total = tl.where(real, tl.sum(sums * tl.exp(best - top), 0), 1.0)
+    top = tl.where(real, tl.max(best, 0), 0.0)
+    total = tl.where(real, tl.sum(sums * tl.exp(tl.minimum(best - top, 0.0)), 0), 1.0)
     if WRITE:
         for first in range(0, vocabulary, BLOCK):
             columns = first + tl.arange(0, BLOCK)

@@ -1,0 +1,52 @@
+"""Dropout, residual sum and norm in one pass, and the activation, are what torch makes of them one after another."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nmt.fast.norm import activated, residual_norm
+from packs import error
+
+SEED = torch.tensor([99])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+@pytest.mark.parametrize(("rows", "width"), [(1, 16), (70, 48), (3, 2050)], ids=["row", "rows", "wide"])
+@pytest.mark.usefixtures("interpreter")
+def test_norm_kernel_equals_torch(rows: int, width: int, norm: str, dropout: float) -> None:
+    """Forward and backward in fp32 beside float64, whichever of the two results is used."""
+    from nmt.fast.triton.norm import residual_norm as kernel
+
+    torch.manual_seed(4)
+    shapes = [(rows, width)] * 2 + [(width,)] * 2
+    exact = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    inputs = [part.detach().float().requires_grad_() for part in exact]
+    gradients = torch.randn(2, rows, width, dtype=torch.float64)
+    if norm == "rms":
+        exact[3] = inputs[3] = None
+    wanted = residual_norm(*exact, dropout=dropout, seed=SEED)
+    found = kernel(*inputs, SEED, 1e-5, dropout)
+    assert max(map(error, found, wanted)) < 1e-5
+    for used in (slice(0, 2), slice(1, 2)):
+        places = [place for place, part in enumerate(exact) if part is not None]
+        mine = torch.autograd.grad(found[used], [inputs[i] for i in places], list(gradients.float()[used]), True)
+        reference = torch.autograd.grad(wanted[used], [exact[i] for i in places], list(gradients[used]), True)
+        assert max(map(error, mine, reference)) < 1e-5
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.usefixtures("interpreter")
+def test_activation_kernel_equals_torch(activation: str, dropout: float) -> None:
+    """Forward and backward in fp32 beside float64."""
+    from nmt.fast.triton.norm import activated as kernel
+
+    exact = torch.randn(37, 100, dtype=torch.float64, requires_grad=True)
+    inputs, gradient = exact.detach().float().requires_grad_(), torch.randn(37, 100, dtype=torch.float64)
+    found, wanted = kernel(inputs, SEED, activation == "gelu", dropout), activated(exact, activation, dropout, SEED)
+    found.backward(gradient.float())
+    wanted.backward(gradient)
+    assert error(found, wanted) < 1e-5
+    assert error(inputs.grad, exact.grad) < 1e-5
