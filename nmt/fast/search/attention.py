@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nmt.fast.search.beams import Beams
 from nmt.fast.search.sources import padded_places, taken
+from nmt.fast.triton import usable
 
 # N slots, beam, R = N * beam rows, T longest translation, S longest source, D width, H heads, K width of a head
 
@@ -56,6 +57,11 @@ def attend_past(
         turns: of rotary positions, if queries and keys are turned.
         slopes: (H,) what a position of distance costs, with ALiBi.
     """
+    if usable(projected):
+        from nmt.fast.triton.ancestry import past_attention
+
+        angles = None if turns is None else (turns.cosine, turns.sine)
+        return past_attention(projected, keys, values, beams.ancestry, beams.positions, heads, scale, angles, slopes)
     beam = beams.room.beam
     rows, longest = keys.shape[:2]
     at = beams.positions.repeat_interleave(beam, output_size=rows)  # (R,)
@@ -85,6 +91,11 @@ def attend_source(query: Tensor, sources: Tensor, beams: Beams, heads: int, scal
         heads: into which D is divided.
         scale: of products of queries and keys.
     """
+    if usable(query):
+        from nmt.fast.triton.ancestry import source_attention
+
+        queue = beams.queue
+        return source_attention(query, sources, beams.owners, queue.offsets, queue.lengths, heads, scale)
     places, real = padded_places(beams)
     key, value = taken(sources, places).unflatten(2, (2, heads, -1)).unbind(2)  # (N, S, H, K)
     rows = query.unflatten(1, (heads, -1)).unflatten(0, (-1, beams.room.beam))  # (N, beam, H, K)

@@ -12,12 +12,13 @@ import shutil
 import torch
 from torch import Tensor
 
+_DTYPES = (torch.float32, torch.bfloat16)
 _OLDEST = (8, 0)  # the compute capability that has bf16
 
 
 def usable(tensor: Tensor) -> bool:
-    """Whether the kernels can take a tensor: it is on a GPU, and nothing is missing."""
-    return tensor.is_cuda and missing() is None
+    """Whether the kernels can take a tensor: it is on a GPU, in fp32 or bf16, and nothing is missing."""
+    return tensor.is_cuda and tensor.dtype in _DTYPES and missing() is None
 
 
 @torch.compiler.assume_constant_result

@@ -1,4 +1,4 @@
-"""Residual connections: dropout, sum and norm in one pass each way; the activation of the feed-forward network with its dropout."""
+"""Residual connections: dropout, sum and norm in one pass each way; and the activation with its dropout."""
 
 # pyright: basic
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -172,10 +172,7 @@ def _activate(STATES, SEED, OUT, count, kept_scale, GELU: tl.constexpr, THRESHOL
     places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = places < count
     x = tl.load(STATES + places, inside, 0.0).to(tl.float32)
-    if GELU:
-        x = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
-    else:
-        x = tl.maximum(x, 0.0)
+    x = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476)) if GELU else tl.maximum(x, 0.0)
     if THRESHOLD > 0:
         first, second = keys_of(SEED)
         x = tl.where(kept(first, second, places.to(tl.uint32), THRESHOLD), x * kept_scale, 0.0)
