@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from nmt.config import TrainingConfig
 from nmt.cpu import has_fast_bf16
+
+if TYPE_CHECKING:
+    from nmt.fast.muon import Stacks
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -45,6 +48,15 @@ class Muon(torch.optim.Optimizer):
         self._adam = adam
         self.state = adam.state
         self.param_groups.extend(adam.param_groups)
+        self._stacks: Stacks | None = None
+        if all(matrix.is_cuda for matrix in matrices):
+            self.stack()
+
+    def stack(self) -> None:
+        """From now on takes few operations for all matrices, as a GPU asks for; see `nmt.fast.muon`."""
+        from nmt.fast.muon import Stacks
+
+        self._stacks = Stacks(self.param_groups[0]["params"])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]  # the closure is never given
@@ -52,6 +64,11 @@ class Muon(torch.optim.Optimizer):
         self._adam.found_inf = self.found_inf  # type: ignore[attr-defined]
         self._adam.step(closure)
         own = self.param_groups[0]
+        if self._stacks is not None:
+            kept = 1.0 if self.found_inf is None else 1 - self.found_inf
+            rate = own["lr"] * torch.as_tensor(kept, device=own["params"][0].device)
+            self._stacks.step(self.state, self.momentum, rate, own["weight_decay"], self.found_inf)
+            return
         alike: dict[torch.Size, list[nn.Parameter]] = {}
         for parameter in own["params"]:
             if parameter.grad is not None:
@@ -85,12 +102,17 @@ def orthogonal(matrices: Tensor) -> Tensor:
     rows, columns = matrices.shape[1:]
     half = matrices.dtype == torch.float32 and (matrices.is_cuda or has_fast_bf16())
     dtype = torch.bfloat16 if half else matrices.dtype
-    found = (matrices.mT if rows > columns else matrices).to(dtype)
-    found = found / found.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    found = iterated((matrices.mT if rows > columns else matrices).to(dtype))
+    return (found.mT if rows > columns else found).to(matrices.dtype)
+
+
+def iterated(matrices: Tensor) -> Tensor:
+    """The steps of `orthogonal` for matrices (N, rows, columns) in their precision; zeros in further columns change nothing."""
+    found = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(5):
         gram = found @ found.mT
         found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=-4.775, alpha=2.0315), found, beta=3.4445)
-    return (found.mT if rows > columns else found).to(matrices.dtype)
+    return found
 
 
 def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_factor: float = 1.0) -> float:

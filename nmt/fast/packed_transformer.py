@@ -1,7 +1,7 @@
 """The Transformer on packed rows: what `nmt.models.transformer` computes of padded sentences, with the same parameters.
 
 States are (rows, D): nothing is padded, no head is transposed. Keys and values of the source are one product for all layers
-of the decoder.
+of the decoder. A norm is taken together with the dropout and the sum before it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.fast.attention import Rotation, packed_attention, rotation
+from nmt.fast.norm import activated, residual_norm
 from nmt.fast.packing import Packed, Windows
 from nmt.fast.seeds import Seeds
 from nmt.models.attention import SelfAttention
@@ -181,8 +182,10 @@ class PackedTransformer:
 
     def _fed(self, layer: FeedForward, states: Tensor) -> Tensor:
         """See `FeedForward`."""
-        inner = layer.activation(self._linear(layer.inner, states))
-        return self._linear(layer.outer, drop(inner, layer.dropout.probability))
+        inner = self._linear(layer.inner, states)
+        seed = self.seeds.next() if layer.dropout.probability else None
+        inner = activated(inner, self.config.activation, layer.dropout.probability, seed)
+        return self._linear(layer.outer, inner)
 
     def _linear(self, layer: nn.Linear, states: Tensor) -> Tensor:
         return F.linear(states, self.of(layer.weight), self.of(layer.bias))
@@ -193,18 +196,30 @@ class PackedTransformer:
         following = [residual.norm for residual, _ in sublayers[1:]] + [last]
         read = self._normed(sublayers[0][0].norm, states) if pre else states
         for (residual, function), norm in zip(sublayers, following, strict=True):
-            total = drop(function(read), residual.dropout.probability)
-            if residual.residual:
-                total = states + total
-            read = self._normed(norm if pre else residual.norm, total)
+            update = function(read)
+            before = states if residual.residual else torch.zeros_like(update)
+            total, read = self._joined(before, update, norm if pre else residual.norm, residual.dropout.probability)
             states = total if pre else read
         return read
 
+    def _joined(self, states: Tensor, update: Tensor, norm: nn.Module, dropout: float) -> tuple[Tensor, Tensor]:
+        """States with an update of which some numbers are dropped, and the norm of both."""
+        weight, bias, epsilon = self._parts(norm)
+        seed = self.seeds.next() if dropout else None
+        return residual_norm(states, update, weight, bias, epsilon=epsilon, dropout=dropout, seed=seed)
+
     def _normed(self, norm: nn.Module, states: Tensor) -> Tensor:
+        weight, bias, epsilon = self._parts(norm)
+        if bias is None:
+            return F.rms_norm(states, (states.shape[1],), weight, epsilon)
+        return F.layer_norm(states, (states.shape[1],), weight, bias, epsilon)
+
+    def _parts(self, norm: nn.Module) -> tuple[Tensor, Tensor | None, float]:
+        """Weight, bias and epsilon of a norm; an RMS norm has no bias."""
         match norm:
             case nn.LayerNorm():
-                return F.layer_norm(states, (states.shape[1],), self.of(norm.weight), self.of(norm.bias), norm.eps)
-            case nn.RMSNorm():
-                return F.rms_norm(states, (states.shape[1],), self.of(norm.weight), norm.eps)
+                return self.of(norm.weight), self.of(norm.bias), norm.eps
+            case nn.RMSNorm(eps=float(epsilon)):
+                return self.of(norm.weight), None, epsilon
             case _:
                 raise TypeError(norm)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from nmt.config import TrainingConfig
 from nmt.errors import ConfigError
@@ -121,3 +122,28 @@ def test_an_update_that_is_not_finite_is_none_with_muon_too() -> None:
 def test_muon_needs_whole_matrices() -> None:
     with pytest.raises(ConfigError, match=r"training\.shard divides"):
         make_recipe(training={"optimizer": "muon", "shard": True})
+
+
+@pytest.mark.parametrize("finite", [True, False])
+def test_matrices_are_moved_together_as_one_by_one(finite: bool) -> None:
+    """In float64: tall, wide and square matrices of one shorter side; weight decay, momentum and what is left out."""
+    torch.manual_seed(3)
+    shapes = [(6, 6), (18, 6), (6, 24), (6, 6), (24, 6), (5, 9)]
+    starts = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    found: list[list[torch.Tensor]] = []
+    for stacked in (False, True):
+        parameters = [nn.Parameter(start.clone()) for start in starts]
+        adam = torch.optim.AdamW([nn.Parameter(torch.zeros(1, dtype=torch.float64))], fused=True)
+        muon = Muon(parameters, adam, weight_decay=0.1)
+        if stacked:
+            muon.stack()
+        for number in range(3):
+            generator = torch.Generator().manual_seed(number)
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            muon.param_groups[0]["lr"] = 0.01
+            muon.found_inf = torch.tensor(0.0 if finite or number != 1 else 1.0)
+            muon.step()
+        found.append([*parameters, *(muon.state[parameter]["momentum"] for parameter in parameters)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)

@@ -13,6 +13,7 @@ from nmt.config import TrainingConfig
 from nmt.dataset import EncodedCorpus, Ints, Ragged
 from nmt.device import Arithmetic
 from nmt.distributed import World
+from nmt.fast import attention, loss, norm, runners
 from nmt.fast import update as static
 from nmt.fast.layouts import StaticBatch, layout_for
 from nmt.fast.update import StaticUpdate, why_plain
@@ -46,8 +47,8 @@ def make_updater(name: str, dtype: torch.dtype, dropout: float = 0.0, **training
     return Updater(model, TrainingConfig.model_validate(training), CPU, Arithmetic("fp32", onednn=False))
 
 
-def made_static(updater: Updater, batches: list[StaticBatch]) -> Updater:
-    """The same updater, ready for packed batches."""
+def made_static(updater: Updater) -> Updater:
+    """The same updater, ready for batches that are laid out."""
     updater.static = StaticUpdate(updater, 20)
     return updater
 
@@ -57,7 +58,7 @@ def made_static(updater: Updater, batches: list[StaticBatch]) -> Updater:
 def test_static_updates_are_plain_updates(name: str, optimizer: str) -> None:
     """Loss, norm and weights, in float64; Muon's plain update rounds the learning rate to fp32."""
     corpus, plan, batches = make_batches(name)
-    packed = made_static(make_updater(name, torch.float64, optimizer=optimizer), batches)
+    packed = made_static(make_updater(name, torch.float64, optimizer=optimizer))
     plain = make_updater(name, torch.float64, optimizer=optimizer)
     bound = 1e-9 if optimizer == "adam" else 1e-6
     for number, (rows, batch) in enumerate(zip(plan, batches, strict=True), 1):
@@ -76,11 +77,40 @@ def test_bf16_weights_lose_little(name: str) -> None:
     exact, half = (make_updater(name, torch.float32) for _ in range(2))
     half.arithmetic = Arithmetic("bf16", onednn=False)
     for updater in (exact, half):
-        made_static(updater, batches)
+        made_static(updater)
     for number, batch in enumerate(batches[:4], 1):
         losses = [updater.update(number, [batch], 1e-3).figures[0].item() for updater in (exact, half)]
         assert losses[0] == pytest.approx(losses[1], rel=0.01)
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["transformer", "transformer-rotary", "transformer-alibi", "transformer-post"])
+@pytest.mark.usefixtures("interpreter")
+def test_with_kernels_an_update_is_the_plain_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention, norms and loss by kernels: figures of the first update, in fp32."""
+    corpus, plan, batches = make_batches(name, tokens=16)
+    for module in (attention, loss, norm):
+        monkeypatch.setattr(module, "usable", lambda _: True)
+    found = made_static(make_updater(name, torch.float32)).update(1, [batches[0]], 1e-3)
+    wanted = make_updater(name, torch.float32).update(1, [collate(corpus, plan[0])], 1e-3)
+    torch.testing.assert_close(found.figures, wanted.figures, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["additive", "additive-lstm", "bilinear", "dot", "scaled-dot"])
+@pytest.mark.usefixtures("interpreter")
+def test_recurrences_in_few_kernels_are_the_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradient norm of the first update, in fp32, beside those of the model's own loop."""
+    corpus, plan, batches = make_batches(name, tokens=16)
+    with monkeypatch.context() as patch:
+        patch.setattr(runners, "usable", lambda _: True)
+        fast = made_static(make_updater(name, torch.float32))
+    assert isinstance(fast.static, StaticUpdate)
+    assert isinstance(fast.static.runner, runners.RecurrentRunner)
+    found = fast.update(1, [batches[0]], 1e-3)
+    wanted = make_updater(name, torch.float32).update(1, [collate(corpus, plan[0])], 1e-3)
+    torch.testing.assert_close(found.figures, wanted.figures, rtol=1e-4, atol=1e-4)
 
 
 def test_twenty_updates_are_the_same_to_the_bit_every_time() -> None:
@@ -88,7 +118,7 @@ def test_twenty_updates_are_the_same_to_the_bit_every_time() -> None:
     _, _, batches = make_batches()
     runs: list[list[torch.Tensor]] = []
     for _ in range(2):
-        updater = made_static(make_updater("transformer", torch.float32, dropout=0.3), batches)
+        updater = made_static(make_updater("transformer", torch.float32, dropout=0.3))
         figures = [updater.update(n, [batches[n % len(batches)]], 1e-3).figures for n in range(1, 21)]
         runs.append([*figures, *(parameter.detach() for parameter in updater.model.parameters())])
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
@@ -96,7 +126,7 @@ def test_twenty_updates_are_the_same_to_the_bit_every_time() -> None:
 
 def test_an_update_that_is_not_finite_or_has_no_token_changes_nothing() -> None:
     _, _, batches = make_batches()
-    updater = made_static(make_updater("transformer", torch.float32), batches)
+    updater = made_static(make_updater("transformer", torch.float32))
     updater.update(1, [batches[0]], 1e-3)
     before = [parameter.detach().clone() for parameter in updater.model.parameters()]
     moments = [value.clone() for state in updater.optimizer.state.values() for value in state.values()]

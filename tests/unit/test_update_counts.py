@@ -1,0 +1,74 @@
+"""What a static update asks of a GPU: counted on fake tensors at full size, where our kernels count as one operation each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from counting import Counting, counted, fake
+from nmt.config import TrainingConfig, TransformerConfig
+from nmt.device import Arithmetic
+from nmt.fast import attention, loss, norm, packed_transformer
+from nmt.fast.packing import Capacity, Packed
+from nmt.fast.update import StaticUpdate
+from nmt.models import build_model
+from nmt.optim import Muon
+from nmt.updater import Updater
+
+pytest.importorskip("triton")
+
+CPU = torch.device("cpu")
+TINY = TransformerConfig()
+BASE = TransformerConfig(width=512, feed_forward=2048, heads=8, encoder_layers=6, decoder_layers=6)
+VOCABULARY = 8000
+
+
+def dropout(states: Tensor, probability: float) -> Tensor:
+    """As on CUDA: one operation."""
+    return torch.native_dropout(states, probability, True)[0] if probability else states
+
+
+def counted_update(
+    monkeypatch: pytest.MonkeyPatch, config: TransformerConfig, rows: int, **training: object
+) -> Counting:
+    """The second update of a model, as on a GPU."""
+    for module in (attention, loss, norm):
+        monkeypatch.setattr(module, "usable", lambda _: True)
+    monkeypatch.setattr(packed_transformer, "drop", dropout)
+    with fake():
+        model = build_model(config, VOCABULARY, VOCABULARY).train()
+        updater = Updater(model, TrainingConfig.model_validate(training), CPU, Arithmetic("bf16", onednn=False))
+        if isinstance(updater.optimizer, Muon):
+            updater.optimizer.stack()
+        static = StaticUpdate(updater, 201)
+        capacity = Capacity(rows, rows)
+        batch = Packed(torch.zeros(capacity.numbers, dtype=torch.int32), capacity, rows)
+        static._work(batch)
+        return counted(lambda: static._work(batch))
+
+
+@pytest.mark.parametrize(("config", "rows", "most"), [(TINY, 4096, 330), (BASE, 24576, 600)])
+def test_an_update_takes_few_operations(
+    monkeypatch: pytest.MonkeyPatch, config: TransformerConfig, rows: int, most: int
+) -> None:
+    """Views apart; what one call hands to the device in several kernels counts once. The host waits for none."""
+    found = counted_update(monkeypatch, config, rows)
+    assert found.count <= most, found.table()
+    assert found.waits == 0
+
+
+def test_muon_adds_few_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrices of like size are made orthogonal together."""
+    plain, muon = (counted_update(monkeypatch, TINY, 4096, optimizer=name) for name in ("adam", "muon"))
+    assert muon.count - plain.count <= 80, muon.table()
+
+
+def test_an_update_moves_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base Transformer with 24,576 rows on each side; hardly an activation is cast or copied."""
+    rows = 24576
+    found = counted_update(monkeypatch, BASE, rows)
+    inside = 2 * 2 * rows * VOCABULARY  # of the loss: logits are written by the product and read by the visit
+    assert found.moved + inside <= 50e9, found.table()
+    assert found.casts(at_least=rows * BASE.width) <= 4, found.table()
+    assert found.copies(at_least=rows * BASE.width) <= 20, found.table()
