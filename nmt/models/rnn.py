@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from nmt.config import RnnConfig
 from nmt.errors import ConfigError
+from nmt.fast.recurrence import Source, attending_recurrence
+from nmt.fast.triton import usable
 from nmt.models.attending import AttendingDecoder, CurrentStateDecoder, Look
 from nmt.models.dropout import Dropout, drop_words
 from nmt.models.recurrence import Carry, Decoded, Hidden, RnnMemory, RnnState, recurrent, run
-from nmt.models.scores import ScoreName
+from nmt.models.scores import AdditiveScore, BilinearScore, CoverageScore, DotScore, ScoreName
 from nmt.models.seq2seq import EncoderDecoder, padding_mask, sentences_of
+from nmt.models.weighting import Softmax
 
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, L layers, V vocabulary
 # C width of the encoder's states (2H when it reads both ways), G gates of the recurrent unit (GRU 3, LSTM 4)
@@ -137,6 +140,8 @@ class AttentionDecoder(AttendingDecoder):
 
     def forward(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Decoded:
         """Decodes embedded tokens (R, T, E), position by position."""
+        if usable(embedded) and (source := self._source(embedded, memory, carry)) is not None:
+            return self._by_kernels(embedded, source, carry)
         bottom = tuple(part[0] for part in carry.hidden)  # each (R, H)
         bias, coverage, last = memory.bias, carry.coverage, carry.position + embedded.shape[1]
         places = torch.arange(carry.position, last, device=embedded.device).split(1)
@@ -148,12 +153,8 @@ class AttentionDecoder(AttendingDecoder):
                 coverage = coverage + look.weights.flatten(0, 1)
             states.append(bottom[0])
             looks.append(look)
-        top = torch.stack(states, 1)  # (R, T, H)
-        after = tuple(part[None] for part in bottom)
-        if self.upper is not None:
-            top, above = run(self.upper, self.dropout(top), tuple(part[1:] for part in carry.hidden))
-            after = tuple(torch.cat(parts) for parts in zip(after, above, strict=True))
         contexts = torch.stack([look.context.flatten(0, 1) for look in looks], 1)  # (R, T, C)
+        top, after = self._above(torch.stack(states, 1), bottom, carry)
         drawn = [look.drawn for look in looks if look.drawn is not None]
         return Decoded(top, contexts, Carry(after, last, coverage), [look.weights for look in looks], drawn)
 
@@ -169,6 +170,49 @@ class AttentionDecoder(AttendingDecoder):
         covered = None if coverage is None else coverage.unflatten(0, (sentences, -1))
         look = self.look(query, memory, bias, place, covered)
         return look, self._advance(gates + self.context(look.context.flatten(0, 1)), state)
+
+    def _above(self, states: Tensor, bottom: Hidden, carry: Carry) -> tuple[Tensor, Hidden]:
+        """Top states (R, T, H) over those of the lowest layer, and the last states of all layers."""
+        after = tuple(part[None] for part in bottom)
+        if self.upper is None:
+            return states, after
+        top, above = run(self.upper, self.dropout(states), tuple(part[1:] for part in carry.hidden))
+        return top, tuple(torch.cat(parts) for parts in zip(after, above, strict=True))
+
+    def _source(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Source | None:
+        """What the kernels look at; None: they do not have this score or weighting, or cannot go back from a beam."""
+        apart = torch.is_grad_enabled() and len(embedded) != len(memory.values)
+        if apart or carry.coverage is not None or not isinstance(self.weighting, Softmax):
+            return None
+        lengths = memory.mask.sum(1)
+        match self.score:
+            case CoverageScore():
+                return None
+            case AdditiveScore(combine=combine):
+                return Source(memory.keys, memory.values, lengths, combine.weight[0])
+            case DotScore(scale=scale):
+                return Source(memory.keys, memory.values, lengths, None, scale)
+            case BilinearScore():
+                return Source(memory.keys, memory.values, lengths, None)
+            case _:
+                return None
+
+    def _by_kernels(self, embedded: Tensor, source: Source, carry: Carry) -> Decoded:
+        """As `forward`, by a few kernels for each position; see `nmt.fast.recurrence`."""
+        attended = attending_recurrence(
+            self.input(embedded).transpose(0, 1).contiguous(),
+            tuple(part[0] for part in carry.hidden),
+            source,
+            (self.recurrent.weight, self.recurrent.bias),
+            self.context.weight,
+            self.score.query.weight if isinstance(self.score, AdditiveScore) else None,
+        )
+        top, after = self._above(attended.states.transpose(0, 1), attended.last, carry)
+        sentences = len(source.values)
+        weights = [part.unflatten(0, (sentences, -1)) for part in attended.weights]  # (B, beam, S) each
+        return Decoded(
+            top, attended.contexts.transpose(0, 1), Carry(after, carry.position + embedded.shape[1]), weights
+        )
 
     def _advance(self, gates: Tensor, state: Hidden) -> Hidden:
         """One step of the recurrent unit from its input gates (R, G * H)."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from nmt.config import SearchConfig
+from nmt.config import RnnConfig, SearchConfig
 from nmt.fast.attention import packed_attention
 from nmt.fast.loss import packed_cross_entropy
 from nmt.fast.norm import activated, residual_norm
 from nmt.fast.search.attention import Turns, attend_past, attend_source
 from nmt.fast.search.beams import Beams, Room
 from nmt.fast.triton import missing
+from nmt.models.recurrence import Carry, RnnMemory
+from nmt.models.rnn import AttentionDecoder
 from packs import error, spans
 
 pytestmark = pytest.mark.gpu
@@ -147,6 +151,29 @@ def test_attention_of_search(beam: int, places: str, dtype: torch.dtype, most: f
     )
     outs = [attend_source(query.to(kind), sources.to(kind), beams, heads, 0.125) for kind in (dtype, torch.float64)]
     assert worst(outs[:1], outs[1:]) < most
+
+
+@pytest.mark.parametrize(("dtype", "most"), PRECISIONS, ids=IDS)
+@pytest.mark.parametrize("score", ["additive", "scaled_dot"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_attention_decoder(cell: Any, score: Any, dtype: torch.dtype, most: float) -> None:
+    """Forward and backward, beside the loop."""
+    lengths = torch.tensor([33, 1, 7, 64, 20], device="cuda")
+    mask = torch.arange(64, device="cuda") < lengths[:, None]
+    wanted = exact((5, 9, 32), (5, 64, 128), *[(1, 5, 128)] * (2 if cell == "lstm" else 1))
+    results = []
+    for kind in (dtype, torch.float64):
+        torch.manual_seed(2)
+        decoder = AttentionDecoder(RnnConfig(hidden=128, embedding=32, cell=cell), 128, score).cuda().to(torch.bfloat16)
+        decoder, inputs = decoder.to(kind), to(kind, wanted)
+        memory = RnnMemory(inputs[1][:, 0], inputs[1], decoder.keys(inputs[1]), mask)
+        decoded = decoder(inputs[0], memory, Carry(tuple(inputs[2:])))
+        outs = [decoded.states, decoded.contexts]
+        factors = exact(*[tuple(out.shape) for out in outs])
+        total = sum((out * factor.detach().to(kind)).sum() for out, factor in zip(outs, factors, strict=True))
+        results.append((outs, list(torch.autograd.grad(total, [*inputs, *decoder.parameters()]))))
+    assert worst(results[0][0], results[1][0]) < most
+    assert worst(results[0][1], results[1][1]) < 5 * most
 
 
 def test_a_replayed_graph_draws_anew() -> None:

@@ -13,7 +13,7 @@ SEED = torch.tensor([99])
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("norm", ["layer", "rms"])
-@pytest.mark.parametrize(("rows", "width"), [(1, 16), (70, 48), (3, 2050)], ids=["row", "rows", "wide"])
+@pytest.mark.parametrize(("rows", "width"), [(1, 16), (37, 48), (3, 2050)], ids=["row", "rows", "wide"])
 @pytest.mark.usefixtures("interpreter")
 def test_norm_kernel_equals_torch(rows: int, width: int, norm: str, dropout: float) -> None:
     """Forward and backward in fp32 beside float64, whichever of the two results is used."""

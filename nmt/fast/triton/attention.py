@@ -194,13 +194,13 @@ def _backward_keys(
     _put(D_V, d_stride, keys, inside, head, d_v * kept_scale, D, DB)
 
 
-def blocks(width: int, dtype: torch.dtype) -> dict[str, int]:
-    """Rows and keys of a tile, warps and stages, by the width of a head; measured by registers and spills."""
+def blocks(width: int, dtype: torch.dtype, of_keys: bool = False) -> dict[str, int]:
+    """Rows and keys of a tile, warps and stages, by the width of a head: what fits into registers (`of_keys` takes most)."""
     wide = width > 64
     if dtype == torch.float32:
         size = 16 if wide else 32
         return {"BM": size, "BN": size, "num_warps": 8, "num_stages": 1}
-    return {"BM": 64, "BN": 64, "num_warps": 8 if wide else 4, "num_stages": 2}
+    return {"BM": 32 if wide and of_keys else 64, "BN": 64, "num_warps": 8 if wide else 4, "num_stages": 2}
 
 
 def _options(queries: Tensor, heads: int, causal: bool, dropout: float, slopes: Tensor | None) -> dict[str, object]:
@@ -243,6 +243,7 @@ def _backwards(
         queries, keys, values, out, gradient, log, delta, d_queries, starts, counts, slopes, seed,
         rows, *strides, d_queries.stride(0), *factors, **options,
     )  # fmt: skip
+    options |= blocks(queries.shape[1] // heads, queries.dtype, of_keys=True)
     _backward_keys[(triton.cdiv(count, options["BN"]), heads)](
         queries, keys, values, gradient, log, delta, d_keys, d_values, starts, counts, query_starts, query_counts,
         slopes, seed, rows, count, *strides, d_keys.stride(0), *factors, **options,

@@ -13,8 +13,8 @@ from torch import Tensor
 from nmt.fast.dropout import scale, threshold
 from nmt.fast.triton.random import kept, keys_of
 
-_PROGRAMS = 512  # that share the rows of a backward pass; each has sums of its own for the weights
-_TILE = 2048  # numbers at once
+_PROGRAMS = 1024  # that share the rows of a backward pass; each has sums of its own for the weights
+_TILE = 1024  # numbers at once
 
 # N rows, D width
 

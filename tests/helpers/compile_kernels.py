@@ -1,0 +1,109 @@
+"""Compiles the Triton kernels for an H100 where there is none; prints of each its name, registers and bytes of stack.
+
+A kernel that needs a stack spills: it keeps in memory what registers should hold. To be run as a script, in a process without
+Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from nmt.fast.triton import ancestry, attention, cells, look, loss, norm
+
+INTEGERS = {
+    *("n_rows", "n_keys", "vocabulary", "ignored", "width", "count", "beam", "longest", "depth", "times", "sentences"),
+    *("q_stride", "k_stride", "v_stride", "d_stride", "query_stride", "d_query_stride"),
+    *("recurrent_stride", "d_gates_stride", "d_recurrent_stride"),
+}
+LONGS = {"SEED", "ANCESTRY", "POSITIONS", "OWNERS", "OFFSETS", "LENGTHS"}
+SHORTS = {"START", "COUNT", "Q_START", "Q_COUNT", "TARGETS"}
+EXACT = {"LOG", "DELTA", "ROWS", "SLOPES", "D_WEIGHT", "D_BIAS", "WEIGHTS", "D_SCORES", "D_VECTOR"}
+EXACT |= {"CELL", "NEW_CELL", "D_CELL", "D_OLD_CELL"}
+MASK = 2**24 // 10  # a threshold of dropout
+
+Kernel = tuple[Any, dict[str, Any]]
+
+
+def every(dtype: torch.dtype) -> Iterator[Kernel]:
+    """Kernels with the constants that they are called with, of common sizes."""
+    exact = "ieee" if dtype == torch.float32 else "tf32"
+    for width in (32, 64, 128):
+        shape = {"D": width, "DB": width, "CAUSAL": True, "ALIBI": width == 64, "THRESHOLD": MASK, "PRECISION": exact}
+        for kernel in (attention._forward, attention._backward_queries, attention._backward_keys):
+            yield kernel, {**shape, **attention.blocks(width, dtype, kernel is attention._backward_keys)}
+        turned = {"TURNS": width == 64, "ALIBI": width == 32}
+        yield ancestry._past, {"K": width, "KB": width, "TB": 16, **turned, "num_warps": 1}
+        block = 16 if dtype == torch.float32 else 32
+        yield ancestry._source, {"K": width, "KB": width, "BB": 16, "SB": block, "PRECISION": exact, "num_warps": 2}
+    yield loss._whole, {"WRITE": True, "BLOCK": 8192, "num_warps": 16}
+    yield loss._whole, {"WRITE": True, "BLOCK": 16384, "num_warps": 16}
+    yield loss._parts, {"WRITE": True, "BLOCK": 8192, "num_warps": 16}
+    for width in (256, 512, 1024, 2048):
+        options = norm._options(torch.empty(1, width), 0.1, False)
+        yield norm._forward, options
+        yield norm._backward, {**options, "MORE": True}
+    for kernel in (norm._activate, norm._activate_backward):
+        yield kernel, {"GELU": True, "THRESHOLD": MASK, "BLOCK": norm._TILE}
+    for additive in (True, False):
+        yield look._look, {"ADDITIVE": additive, **look._BLOCKS}
+        yield look._look_backward, {"ADDITIVE": additive, **look._BLOCKS}
+    yield look._additive_keys, {"SB": 16, "AB": 64}
+    for kernel in (cells._lstm, cells._lstm_backward, cells._gru, cells._gru_backward):
+        yield kernel, {"BLOCK": cells._BLOCK}
+
+
+def compiled(kernel: Any, constants: dict[str, Any], dtype: torch.dtype) -> tuple[int, int]:
+    """Registers and bytes of stack of a kernel for numbers of a type."""
+    constants = dict(constants)
+    options = {name: constants.pop(name) for name in ("num_warps", "num_stages") if name in constants}
+    if not constants.get("ALIBI", True):
+        constants["SLOPES"] = None
+    if not constants.get("TURNS", True):
+        constants["COSINE"] = constants["SINE"] = None
+    if not constants.get("ADDITIVE", True):
+        constants["VECTOR"] = None
+    signature = {name: _type(name, constants, dtype) for name in kernel.arg_names}
+    even = {
+        (place,): [["tt.divisibility", 16]]
+        for place, (name, kind) in enumerate(signature.items())
+        if kind.startswith("*") or name.endswith("stride") or name in ("width", "depth", "vocabulary")
+    }
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=even)
+    binary = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(binary.asm["cubin"])
+        told = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"REG:(\d+)", told)[1]), int(re.search(r"STACK:(\d+)", told)[1])
+
+
+def _type(name: str, constants: dict[str, Any], dtype: torch.dtype) -> str:
+    """As Triton spells the type of an argument."""
+    if name in constants:
+        return "constexpr"
+    if name in INTEGERS:
+        return "i32"
+    if name.islower():
+        return "fp32"
+    kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}[dtype]
+    return "*" + ("i64" if name in LONGS else "i32" if name in SHORTS else "fp32" if name in EXACT else kind)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or ("bfloat16", "float32"):
+        for number, (kernel, constants) in enumerate(every(getattr(torch, name))):
+            registers, stack = compiled(kernel, constants, getattr(torch, name))
+            module = kernel.fn.__module__.rpartition(".")[2]
+            print(f"{name} {number} {module}.{kernel.fn.__name__} {registers} {stack}", flush=True)  # noqa: T201
