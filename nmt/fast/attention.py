@@ -57,17 +57,17 @@ def packed_attention(
         queries, keys, values = _rotated(queries, keys, values, heads, rotary)
     if query_starts is None or query_counts is None:
         query_starts, query_counts = key_starts, key_counts
-    if scaling is None:
-        scaling = (queries.shape[1] // (3 if keys is None else 1) // heads) ** -0.5
+    width = queries.shape[1] // (3 if keys is None else 1) // heads
+    factor = width**-0.5 if scaling is None else scaling
     rows = key_starts, key_counts, query_starts, query_counts
     if usable(queries):
         from nmt.fast.triton.attention import attention
 
         contexts: Tensor = attention(
-            queries, keys, values, *rows, slopes, seed, heads, causal, dropout if seed is not None else 0.0, scaling
+            queries, keys, values, *rows, slopes, seed, heads, causal, dropout if seed is not None else 0.0, factor
         )[0]
         return contexts
-    return plain_attention(queries, keys, values, *rows, heads, causal, dropout, seed, slopes, scaling)
+    return plain_attention(queries, keys, values, *rows, heads, causal, dropout, seed, slopes, factor)
 
 
 def rotation(positions: Tensor, width: int, dtype: torch.dtype) -> Rotation:

@@ -13,6 +13,7 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "helpers/compile_kernels.py"
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])

@@ -4,7 +4,7 @@ A row's past lies in the caches of several rows of its slot: a table, the ancest
 neither keys nor values are moved or gathered.
 """
 
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations

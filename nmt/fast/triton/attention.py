@@ -4,7 +4,7 @@ The scores never leave the chip (Dao et al. 2022, FlashAttention). Sentences are
 them, and reads from the first key of its first sentence to the last key of its last one.
 """
 
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What recurrent units do number by number, once their products are made: LSTM and GRU, and the way back."""
 
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Residual connections: dropout, sum and norm in one pass each way; and the activation with its dropout."""
 
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations

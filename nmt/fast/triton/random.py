@@ -1,6 +1,6 @@
 """The masks of `nmt.fast.dropout`, inside kernels."""
 
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations
