@@ -1,5 +1,8 @@
 """Each kernel on the GPU, in both precisions, beside float64."""
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+# Inputs are lists, of which a call takes as many as it has, and every one of them has a gradient.
+
 from __future__ import annotations
 
 from typing import Any

@@ -28,8 +28,10 @@ INTEGERS = {
 }
 LONGS = {"SEED", "ANCESTRY", "POSITIONS", "OWNERS", "OFFSETS", "LENGTHS"}
 SHORTS = {"START", "COUNT", "Q_START", "Q_COUNT", "TARGETS"}
-EXACT = {"LOG", "DELTA", "ROWS", "SLOPES", "D_WEIGHT", "D_BIAS", "WEIGHTS", "D_SCORES", "D_VECTOR"}
-EXACT |= {"CELL", "NEW_CELL", "D_CELL", "D_OLD_CELL"}
+EXACT = {
+    *("LOG", "DELTA", "ROWS", "SLOPES", "D_WEIGHT", "D_BIAS", "WEIGHTS", "D_SCORES", "D_VECTOR"),
+    *("CELL", "NEW_CELL", "D_CELL", "D_OLD_CELL"),
+}
 MASK = 2**24 // 10  # a threshold of dropout
 
 Kernel = tuple[Any, dict[str, Any]]
@@ -86,7 +88,8 @@ def compiled(kernel: Any, constants: dict[str, Any], dtype: torch.dtype) -> tupl
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(binary.asm["cubin"])
         told = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True, check=True).stdout
-    return int(re.search(r"REG:(\d+)", told)[1]), int(re.search(r"STACK:(\d+)", told)[1])
+    registers, stack = (int(re.findall(rf"{name}:(\d+)", told)[0]) for name in ("REG", "STACK"))
+    return registers, stack
 
 
 def _type(name: str, constants: dict[str, Any], dtype: torch.dtype) -> str:

@@ -1,5 +1,8 @@
 """The kernels of search on a device attend to what its plain functions attend to."""
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+# Inputs are lists, of which a call takes as many as it has, and every one of them has a gradient.
+
 from __future__ import annotations
 
 import pytest

@@ -1,5 +1,8 @@
 """The attention decoder in few kernels for each position is its loop."""
 
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+# Inputs are lists, of which a call takes as many as it has, and every one of them has a gradient.
+
 from __future__ import annotations
 
 from typing import Literal

@@ -3,7 +3,7 @@
 One program does a row, and keeps what stands between in the rows of its results.
 """
 
-# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nmt.fast.triton.cells import tanh
 
 # R rows, B sentences, S source positions, T target positions, A width of queries and keys, C width of values
 
-_BLOCKS = {"SB": 32, "AB": 64, "CB": 64, "num_warps": 4}
+_BLOCKS = {"SB": 32, "AB": 128, "CB": 128, "num_warps": 8}
 
 
 @triton.jit
