@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 
 _DTYPES = (torch.float32, torch.bfloat16)
-_OLDEST = (8, 0)  # the compute capability that has bf16
+_OLDEST = 8  # compute capability that has bf16
+
+
+_TRITON = importlib.util.find_spec("triton") is not None
+_COMPILER = any(name and shutil.which(name) for name in (os.environ.get("CC"), "cc", "gcc", "clang"))
 
 
 def usable(tensor: Tensor) -> bool:
@@ -21,14 +25,12 @@ def usable(tensor: Tensor) -> bool:
     return tensor.is_cuda and tensor.dtype in _DTYPES and missing() is None
 
 
-@torch.compiler.assume_constant_result
 def missing() -> str | None:
     """Why the kernels cannot be used on this machine, as a clause for a message; None if they can."""
-    if importlib.util.find_spec("triton") is None:
+    if not _TRITON:
         return "Triton is not installed (pip install triton)"
-    compilers = [os.environ.get("CC"), "cc", "gcc", "clang"]
-    if not any(name and shutil.which(name) for name in compilers):
+    if not _COMPILER:
         return "Triton finds no C compiler (set CC, or install gcc)"
-    if torch.cuda.is_available() and torch.cuda.get_device_capability() < _OLDEST:
+    if torch.cuda.is_available() and torch.cuda.get_device_properties(0).major < _OLDEST:
         return "the GPU is older than Triton's kernels ask for (compute capability 8.0)"
     return None
