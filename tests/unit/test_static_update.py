@@ -13,11 +13,11 @@ from nmt.config import TrainingConfig
 from nmt.dataset import EncodedCorpus, Ints, Ragged
 from nmt.device import Arithmetic
 from nmt.distributed import World
-from nmt.fast import attention, loss, norm, runners
+from nmt.fast import attention, loss, norm
 from nmt.fast import update as static
 from nmt.fast.layouts import StaticBatch, layout_for
 from nmt.fast.update import StaticUpdate, why_plain
-from nmt.models import Model, build_model
+from nmt.models import Model, build_model, rnn
 from nmt.prepared import Prepared
 from nmt.trainer import Trainer
 from nmt.updater import Updater
@@ -104,11 +104,8 @@ def test_recurrences_in_few_kernels_are_the_loop(name: str, monkeypatch: pytest.
     """Loss and gradient norm of the first update, in fp32, beside those of the model's own loop."""
     corpus, plan, batches = make_batches(name, tokens=16)
     with monkeypatch.context() as patch:
-        patch.setattr(runners, "usable", lambda _: True)
-        fast = made_static(make_updater(name, torch.float32))
-    assert isinstance(fast.static, StaticUpdate)
-    assert isinstance(fast.static.runner, runners.RecurrentRunner)
-    found = fast.update(1, [batches[0]], 1e-3)
+        patch.setattr(rnn, "usable", lambda _: True)
+        found = made_static(make_updater(name, torch.float32)).update(1, [batches[0]], 1e-3)
     wanted = make_updater(name, torch.float32).update(1, [collate(corpus, plan[0])], 1e-3)
     torch.testing.assert_close(found.figures, wanted.figures, rtol=1e-4, atol=1e-4)
 
