@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nmt.checkpoint import read_weights
 from nmt.errors import CheckpointError
+from nmt.fast.lists import mix_all
 
 
 class RunningMean:
@@ -26,8 +27,7 @@ class RunningMean:
     def update(self, number: int) -> None:
         """Moves the mean towards the weights after the update of that number."""
         decay = min(self.decay, (1 + number) / (10 + number))
-        for mean, parameter in zip(self.weights.values(), self.model.parameters(), strict=True):
-            mean.lerp_(parameter, 1 - decay)
+        mix_all(list(self.weights.values()), list(self.model.parameters()), 1 - decay)
 
 
 def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:

@@ -55,6 +55,21 @@ def test_a_replayed_update_is_the_update(name: str, precision: Precision) -> Non
         torch.testing.assert_close(found, wanted, rtol=2e-2 if precision == "bf16" else 1e-3, atol=1e-2)
 
 
+@pytest.mark.parametrize("name", ["transformer", "additive", "convolution"])
+def test_the_host_waits_for_nothing(name: str) -> None:
+    """Once the graphs are there, torch would raise an error where an update synchronises."""
+    batches, updater = batches_for(name), updater_of(name, "bf16", True)
+    for number, batch in enumerate(batches, 1):
+        updater.update(number, [batch], 1e-3)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for number, batch in enumerate(batches, 1):
+            updater.update(number, [batch], 1e-3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_a_captured_update_learns(precision: Precision, optimizer: str) -> None:

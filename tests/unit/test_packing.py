@@ -9,6 +9,7 @@ import torch
 from nmt.batching import collate
 from nmt.dataset import EncodedCorpus, Ragged
 from nmt.fast.packing import Capacity, Shelf, capacity_for, empty_share, plan_packed
+from nmt.fast.rounding import Rounding, Shape
 from nmt.tokenizer import PAD
 
 CPU = torch.device("cpu")
@@ -98,3 +99,36 @@ def test_batches_that_are_laid_out_together_do_not_touch() -> None:
     shelf = Shelf(corpus, capacity, CPU)
     for rows, packed in zip(plan, shelf.lay_out(plan), strict=True):
         assert torch.equal(shelf.lay_out([rows])[0].numbers, packed.numbers)
+
+
+def test_recurrences_get_few_shapes() -> None:
+    """At most eleven in three epochs, every sentence once in each, and not many more positions than tokens."""
+    corpus = make_corpus(8_000)
+    layout = Rounding.of(corpus.source.lengths + 1, corpus.target.lengths + 1, 4096)
+    shapes: set[Shape] = set()
+    for epoch in range(3):
+        plan = layout.plan(corpus, np.arange(len(corpus)), 1, epoch)
+        assert sorted(np.concatenate(plan).tolist()) == list(range(len(corpus)))
+        shapes |= {layout.shape_of(corpus, rows) for rows in plan}
+        assert layout.padding(corpus, plan) < 0.3
+        assert all(int((corpus.target.lengths[rows] + 1).sum()) <= 4096 for rows in plan)
+    assert len(shapes) <= 11
+
+
+def test_rounded_batches_are_padded_batches_with_empty_rows() -> None:
+    """Token for token."""
+    corpus = make_corpus(300)
+    layout = Rounding.of(corpus.source.lengths + 1, corpus.target.lengths + 1, 256)
+    plan = layout.plan(corpus, np.arange(len(corpus)), 1, 0)
+    for rows, batch in zip(plan, layout.lay_out(corpus, plan, CPU), strict=True):
+        padded, shape = collate(corpus, rows), batch.capacity
+        count, (source, target) = len(rows), (padded.source.shape[1], padded.target_input.shape[1])
+        assert torch.equal(batch.source[:count, :source].long(), padded.source)
+        assert torch.equal(batch.lengths[:count].long(), padded.lengths)
+        assert torch.equal(batch.target_input[:count, :target].long(), padded.target_input)
+        wanted = batch.wanted.view(-1, shape.target)
+        assert torch.equal(wanted[:count, :target].long(), padded.target_output)
+        assert not wanted[:, target:].any()
+        assert not wanted[count:].any()
+        assert batch.lengths[count:].eq(1).all()
+        assert int(batch.count) == batch.tokens == padded.tokens

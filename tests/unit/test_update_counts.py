@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
 
 from counting import Counting, counted, fake
-from nmt.config import TrainingConfig, TransformerConfig
+from nmt.config import RnnConfig, TrainingConfig, TransformerConfig
 from nmt.device import Arithmetic
-from nmt.fast import attention, loss, norm, packed_transformer
+from nmt.fast import attention, loss, norm, packed_transformer, runners
 from nmt.fast.packing import Capacity, Packed
+from nmt.fast.rounding import Rounded, Shape
 from nmt.fast.update import StaticUpdate
 from nmt.models import build_model
 from nmt.optim import Muon
 from nmt.updater import Updater
 
 pytest.importorskip("triton")
+
+from nmt.fast.triton import cells, look  # only where Triton is
 
 CPU = torch.device("cpu")
 TINY = TransformerConfig()
@@ -56,6 +62,38 @@ def test_an_update_takes_few_operations(
     found = counted_update(monkeypatch, config, rows)
     assert found.count <= most, found.table()
     assert found.waits == 0
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_position_of_the_attention_rnn_takes_few_operations(
+    monkeypatch: pytest.MonkeyPatch, cell: Literal["gru", "lstm"]
+) -> None:
+    """Forward and backward together: products, looks at the source, and steps of the recurrent unit."""
+    ours = 0
+
+    def kernel(*_: object, **__: object) -> None:
+        nonlocal ours
+        ours += 1
+
+    for module, names in {
+        cells: ("gru", "gru_backward", "lstm", "lstm_backward"),
+        look: ("look", "look_backward"),
+    }.items():
+        for name in names:
+            monkeypatch.setattr(module, name, kernel)
+    monkeypatch.setattr(look, "additive_keys", lambda _, keys, vector, __: (keys, vector))
+    monkeypatch.setattr(runners, "usable", lambda _: True)
+    counts: list[int] = []
+    for length in (10, 20):
+        ours = 0
+        shape = Shape(64, 15, length)
+        with fake():
+            model = build_model(RnnConfig(cell=cell), VOCABULARY, VOCABULARY).train()
+            updater = Updater(model, TrainingConfig(), CPU, Arithmetic("bf16", onednn=False))
+            static = StaticUpdate(updater, 201)
+            batch = Rounded(torch.zeros(shape.numbers, dtype=torch.int32), shape, 1)
+            counts.append(counted(functools.partial(static._work, batch)).count + ours)
+    assert counts[1] - counts[0] <= 10 * 10
 
 
 def test_muon_adds_few_operations(monkeypatch: pytest.MonkeyPatch) -> None:
