@@ -18,6 +18,7 @@ def residual_norm(
     update: Tensor,
     weight: Tensor,
     bias: Tensor | None,
+    shift: Tensor | None = None,
     *,
     epsilon: float = 1e-5,
     dropout: float = 0.0,
@@ -30,8 +31,9 @@ def residual_norm(
     Args:
         states: (N, D)
         update: (N, D) from the sublayer.
-        weight: (D,) of the norm.
-        bias: (D,) of a layer norm (Ba et al. 2016); None: it is an RMS norm (Zhang and Sennrich 2019).
+        weight: (D,) of the norm, in this precision or in fp32.
+        bias: (D,) of a layer norm (Ba et al. 2016), as the weight; None: it is an RMS norm (Zhang and Sennrich 2019).
+        shift: (D,) what is still to be added to the update, the bias of the product that made it; as the weight.
         epsilon: of the norm.
         dropout: of the update.
         seed: one int64, which decides on the dropout; None: there is none.
@@ -39,12 +41,19 @@ def residual_norm(
     if usable(states):
         from nmt.fast.triton.norm import residual_norm as kernel
 
-        total, normed = kernel(states, update, weight, bias, seed, epsilon, 0.0 if seed is None else dropout)
+        total, normed = kernel(states, update, weight, bias, shift, seed, epsilon, 0.0 if seed is None else dropout)
         return total, normed
+    if shift is not None:
+        update = update + shift.to(update.dtype)
     total = states + dropped(update, seed, dropout)
+    return total, plain_norm(total, weight, bias, epsilon)
+
+
+def plain_norm(states: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """The norm of states (N, D), in their precision; see `residual_norm`."""
     if bias is None:
-        return total, F.rms_norm(total, total.shape[1:], weight, epsilon)
-    return total, F.layer_norm(total, total.shape[1:], weight, bias, epsilon)
+        return F.rms_norm(states, states.shape[1:], weight.to(states.dtype), epsilon)
+    return F.layer_norm(states, states.shape[1:], weight.to(states.dtype), bias.to(states.dtype), epsilon)
 
 
 def activated(

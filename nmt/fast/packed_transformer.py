@@ -15,17 +15,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.fast.attention import Rotation, packed_attention, rotation
-from nmt.fast.norm import activated, residual_norm
+from nmt.fast.norm import activated, plain_norm, residual_norm
 from nmt.fast.packing import Packed, Windows
 from nmt.fast.seeds import Seeds
-from nmt.models.attention import SelfAttention
+from nmt.models.attention import CrossAttention, MultiHeadAttention, SelfAttention
 from nmt.models.dropout import drop
 from nmt.models.positions import LEARNED, Embedding, sinusoids
 from nmt.models.transformer import DecoderLayer, EncoderLayer, FeedForward, Residual, Transformer
 
 # S source rows, N target rows, D width, H heads, K width of a head, L layers of the decoder
 
-Sublayer = tuple[Residual, Callable[[Tensor], Tensor]]
+
+@dataclass(frozen=True)
+class _Sublayer:
+    """One residual connection."""
+
+    residual: Residual
+    inner: Callable[[Tensor], Tensor]
+    """All but the last product."""
+    outer: nn.Linear
+    """The last product, whose bias is added with the residual sum."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class PackedTransformer:
             source_states, [part for layer in encoder for part in self._encoding(layer, source)], model.encoder_norm
         )
         target = self._side(batch.target[2], batch.decoder)
-        parts: list[Sublayer] = []
+        parts: list[_Sublayer] = []
         for layer, keys, values in zip(model.decoder, *self._memory(memory), strict=True):
             parts += self._decoding(layer, target, keys, values, batch.cross)
         return self._through(target_states, parts, model.decoder_norm)
@@ -129,24 +138,32 @@ class PackedTransformer:
         parts = F.linear(states, weight, bias).chunk(2 * len(maps), 1)
         return parts[::2], parts[1::2]
 
-    def _encoding(self, layer: EncoderLayer, side: _Side) -> list[Sublayer]:
+    def _encoding(self, layer: EncoderLayer, side: _Side) -> list[_Sublayer]:
+        attention, fed = layer.self_attention, layer.feed_forward
         return [
-            (layer.self_residual, lambda states: self._to_itself(layer.self_attention, states, side, causal=False)),
-            (layer.feed_forward_residual, lambda states: self._fed(layer.feed_forward, states)),
+            _Sublayer(
+                layer.self_residual, lambda read: self._to_itself(attention, read, side, causal=False), attention.output
+            ),
+            _Sublayer(layer.feed_forward_residual, lambda read: self._fed(fed, read), fed.outer),
         ]
 
     def _decoding(
         self, layer: DecoderLayer, side: _Side, keys: Tensor, values: Tensor, windows: Windows
-    ) -> list[Sublayer]:
+    ) -> list[_Sublayer]:
+        attention, cross, fed = layer.self_attention, layer.cross_attention, layer.feed_forward
         return [
-            (layer.self_residual, lambda states: self._to_itself(layer.self_attention, states, side, causal=True)),
-            (layer.cross_residual, lambda states: self._to_source(layer, states, keys, values, windows)),
-            (layer.feed_forward_residual, lambda states: self._fed(layer.feed_forward, states)),
+            _Sublayer(
+                layer.self_residual, lambda read: self._to_itself(attention, read, side, causal=True), attention.output
+            ),
+            _Sublayer(
+                layer.cross_residual, lambda read: self._to_source(cross, read, keys, values, windows), cross.output
+            ),
+            _Sublayer(layer.feed_forward_residual, lambda read: self._fed(fed, read), fed.outer),
         ]
 
     def _to_itself(self, attention: SelfAttention, states: Tensor, side: _Side, causal: bool) -> Tensor:
-        """Self-attention of states (rows, D)."""
-        contexts = packed_attention(
+        """Contexts of states (rows, D) that attend to each other."""
+        return packed_attention(
             self._linear(attention.projection, states),
             None,
             None,
@@ -160,12 +177,12 @@ class PackedTransformer:
             rotary=side.rotary,
             scaling=attention.scale,
         )
-        return self._linear(attention.output, contexts)
 
-    def _to_source(self, layer: DecoderLayer, states: Tensor, keys: Tensor, values: Tensor, windows: Windows) -> Tensor:
-        """Attention of states (N, D) to the source."""
-        attention = layer.cross_attention
-        contexts = packed_attention(
+    def _to_source(
+        self, attention: CrossAttention, states: Tensor, keys: Tensor, values: Tensor, windows: Windows
+    ) -> Tensor:
+        """Contexts of states (N, D) that attend to the source."""
+        return packed_attention(
             self._linear(attention.query, states),
             keys,
             values,
@@ -178,41 +195,38 @@ class PackedTransformer:
             seed=self.seeds.next() if attention.dropout else None,
             scaling=attention.scale,
         )
-        return self._linear(attention.output, contexts)
 
     def _fed(self, layer: FeedForward, states: Tensor) -> Tensor:
-        """See `FeedForward`."""
+        """What the last product of a feed-forward network takes."""
         inner = self._linear(layer.inner, states)
         seed = self.seeds.next() if layer.dropout.probability else None
-        inner = activated(inner, self.config.activation, layer.dropout.probability, seed)
-        return self._linear(layer.outer, inner)
+        return activated(inner, self.config.activation, layer.dropout.probability, seed)
 
     def _linear(self, layer: nn.Linear, states: Tensor) -> Tensor:
         return F.linear(states, self.of(layer.weight), self.of(layer.bias))
 
-    def _through(self, states: Tensor, sublayers: Sequence[Sublayer], last: nn.Module) -> Tensor:
+    def _through(self, states: Tensor, sublayers: Sequence[_Sublayer], last: nn.Module) -> Tensor:
         """States (rows, D) through the sublayers of a stack, and through its last norm."""
         pre = self.config.norm == "pre"
-        following = [residual.norm for residual, _ in sublayers[1:]] + [last]
-        read = self._normed(sublayers[0][0].norm, states) if pre else states
-        for (residual, function), norm in zip(sublayers, following, strict=True):
-            update = function(read)
-            before = states if residual.residual else torch.zeros_like(update)
-            total, read = self._joined(before, update, norm if pre else residual.norm, residual.dropout.probability)
+        following = [sublayer.residual.norm for sublayer in sublayers[1:]] + [last]
+        read = plain_norm(states, *self._parts(sublayers[0].residual.norm)) if pre else states
+        for sublayer, norm in zip(sublayers, following, strict=True):
+            residual, outer = sublayer.residual, sublayer.outer
+            update = F.linear(sublayer.inner(read), self.of(outer.weight))
+            weight, bias, epsilon = self._parts(norm if pre else residual.norm)
+            dropout = residual.dropout.probability
+            total, read = residual_norm(
+                states if residual.residual else torch.zeros_like(update),
+                update,
+                weight,
+                bias,
+                self.of(outer.bias),
+                epsilon=epsilon,
+                dropout=dropout,
+                seed=self.seeds.next() if dropout else None,
+            )
             states = total if pre else read
         return read
-
-    def _joined(self, states: Tensor, update: Tensor, norm: nn.Module, dropout: float) -> tuple[Tensor, Tensor]:
-        """States with an update of which some numbers are dropped, and the norm of both."""
-        weight, bias, epsilon = self._parts(norm)
-        seed = self.seeds.next() if dropout else None
-        return residual_norm(states, update, weight, bias, epsilon=epsilon, dropout=dropout, seed=seed)
-
-    def _normed(self, norm: nn.Module, states: Tensor) -> Tensor:
-        weight, bias, epsilon = self._parts(norm)
-        if bias is None:
-            return F.rms_norm(states, (states.shape[1],), weight, epsilon)
-        return F.layer_norm(states, (states.shape[1],), weight, bias, epsilon)
 
     def _parts(self, norm: nn.Module) -> tuple[Tensor, Tensor | None, float]:
         """Weight, bias and epsilon of a norm; an RMS norm has no bias."""
@@ -223,3 +237,11 @@ class PackedTransformer:
                 return self.of(norm.weight), None, epsilon
             case _:
                 raise TypeError(norm)
+
+
+def kept_exact(model: Transformer) -> set[Tensor]:
+    """Parameters that are read in their own precision, whatever that of the states: of norms and of residual sums."""
+    linears = [attention.output for attention in model.modules() if isinstance(attention, MultiHeadAttention)]
+    linears += [layer.outer for layer in model.modules() if isinstance(layer, FeedForward)]
+    norms = (module for module in model.modules() if isinstance(module, nn.LayerNorm | nn.RMSNorm))
+    return {linear.bias for linear in linears} | {part for norm in norms for part in norm.parameters()}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nmt.device import Precision, autocast
 from nmt.fast.layouts import StaticBatch
 from nmt.fast.lists import copy_all
-from nmt.fast.packed_transformer import PackedTransformer
+from nmt.fast.packed_transformer import PackedTransformer, kept_exact
 from nmt.fast.packing import Packed
 from nmt.fast.rounding import Rounded
 from nmt.fast.seeds import Seeds
@@ -43,14 +43,14 @@ class PackedRunner:
 
     def __init__(self, model: Transformer, precision: Precision, seeds: Seeds, longest: int) -> None:
         """For sentences of at most `longest` tokens, EOS counted."""
-        half = precision == "bf16"
-        parameters = list(model.parameters())
-        self._copies = [
-            parameter.detach().to(torch.bfloat16).requires_grad_(parameter.requires_grad)
-            for parameter in (parameters if half else ())
-        ]
-        self._masters = [parameter.detach() for parameter in parameters if half]
-        weights = dict[Tensor, Tensor](zip(parameters, self._copies or parameters, strict=True))
+        parameters, exact = list(model.parameters()), kept_exact(model)
+        self._masters = [one.detach() for one in parameters if precision == "bf16" and one not in exact]
+        weights: dict[Tensor, Tensor] = {parameter: parameter for parameter in parameters}
+        self._copies: list[Tensor] = []
+        for parameter in parameters if precision == "bf16" else ():
+            if parameter not in exact:
+                weights[parameter] = parameter.detach().to(torch.bfloat16).requires_grad_(parameter.requires_grad)
+                self._copies.append(weights[parameter])
         self.leaves = [weights[parameter] for parameter in parameters if parameter.requires_grad]
         self.packed = PackedTransformer(model, weights, seeds, longest)
 

@@ -94,16 +94,17 @@ def test_packed_loss(vocabulary: int, dtype: torch.dtype, most: float) -> None:
 @pytest.mark.parametrize("rms", [False, True])
 def test_residual_norm(rms: bool, width: int, dtype: torch.dtype, most: float) -> None:
     """Forward and backward, with dropout."""
-    wanted = exact((3000, width), (3000, width), (width,), (width,))
+    wanted = exact((3000, width), (3000, width), (width,), (width,), (width,))
     found, seed = to(dtype, wanted), torch.tensor([2**40 + 3], device="cuda")
-    count = 3 if rms else 4
+    count = 4 if rms else 5
     outs = [
-        residual_norm(*inputs[:3], None if rms else inputs[3], dropout=0.1, seed=seed) for inputs in (found, wanted)
+        residual_norm(*inputs[:2], inputs[-2], None if rms else inputs[2], inputs[-1], dropout=0.1, seed=seed)
+        for inputs in (found, wanted)
     ]
     assert worst(list(outs[0]), list(outs[1])) < most
     gradients = exact((3000, width), (3000, width))
     mine, reference = (
-        torch.autograd.grad(out, inputs[:count], [part.to(out[0].dtype) for part in gradients])
+        torch.autograd.grad(out, [*inputs[:2], *inputs[5 - count + 2 :]], [part.to(out[0].dtype) for part in gradients])
         for out, inputs in zip(outs, (found, wanted), strict=True)
     )
     assert worst(list(mine), list(reference)) < most

@@ -52,7 +52,7 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
     yield loss._whole, {"WRITE": True, "BLOCK": 16384, "num_warps": 16}
     yield loss._parts, {"WRITE": True, "BLOCK": 8192, "num_warps": 16}
     for width in (256, 512, 1024, 2048):
-        options = norm._options(torch.empty(1, width), 0.1, False)
+        options = norm._options(torch.empty(1, width), 0.1, False, True)
         yield norm._forward, options
         yield norm._backward, {**options, "MORE": True}
     for kernel in (norm._activate, norm._activate_backward):

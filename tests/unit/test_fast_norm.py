@@ -30,8 +30,11 @@ def test_norm_kernel_equals_torch(rows: int, width: int, norm: str, dropout: flo
     if norm == "rms":
         exact, inputs = exact[:3], inputs[:3]
     rest = [None] * (4 - len(exact))
-    wanted = residual_norm(*exact, *rest, dropout=dropout, seed=SEED)
-    found = kernel(*inputs, *rest, SEED, 1e-5, dropout)
+    shifts = [] if rows == 1 else [torch.randn(width, dtype=torch.float64, requires_grad=True)]
+    narrow = [part.detach().float().requires_grad_() for part in shifts]
+    wanted = residual_norm(*exact, *rest, *(shifts or [None]), dropout=dropout, seed=SEED)
+    found = kernel(*inputs, *rest, *(narrow or [None]), SEED, 1e-5, dropout)
+    exact, inputs = exact + shifts, inputs + narrow
     assert max(map(error, found, wanted)) < 1e-5
     for used in (slice(0, 2), slice(1, 2)):
         mine = torch.autograd.grad(found[used], inputs, list(gradients.float()[used]), True)

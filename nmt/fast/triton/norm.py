@@ -29,15 +29,17 @@ def _moments(x, inside, width, epsilon, RMS: tl.constexpr):
 
 @triton.jit
 def _forward(
-    STATES, UPDATE, WEIGHT, BIAS, SEED, TOTAL, NORMED, n_rows, width, epsilon, kept_scale,
-    THRESHOLD: tl.constexpr, RMS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    STATES, UPDATE, WEIGHT, BIAS, SHIFT, SEED, TOTAL, NORMED, n_rows, width, epsilon, kept_scale,
+    THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A tile of rows: TOTAL = STATES + dropout(UPDATE), and its norm."""
+    """A tile of rows: TOTAL = STATES + dropout(UPDATE + SHIFT), and its norm."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, BLOCK)
     inside = (rows < n_rows)[:, None] & (columns < width)[None, :]
     places = rows[:, None] * width + columns[None, :]
     update = tl.load(UPDATE + places, inside, 0.0).to(tl.float32)
+    if SHIFTED:
+        update += tl.load(SHIFT + columns, columns < width, 0.0).to(tl.float32)[None, :]
     if THRESHOLD > 0:
         first, second = keys_of(SEED)
         update = tl.where(kept(first, second, places.to(tl.uint32), THRESHOLD), update * kept_scale, 0.0)
@@ -52,15 +54,17 @@ def _forward(
 
 @triton.jit
 def _backward(
-    TOTAL, WEIGHT, SEED, D_TOTAL, D_NORMED, D_STATES, D_UPDATE, D_WEIGHT, D_BIAS,
+    TOTAL, WEIGHT, SEED, D_TOTAL, D_NORMED, D_STATES, D_UPDATE, D_WEIGHT, D_BIAS, D_SHIFT,
     n_rows, width, epsilon, kept_scale,
-    THRESHOLD: tl.constexpr, RMS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, MORE: tl.constexpr,
+    THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    MORE: tl.constexpr,
 ):  # fmt: skip
     """Tiles of rows, one program's share; MORE: TOTAL has a gradient from elsewhere too."""
     columns = tl.arange(0, BLOCK)
     weight = tl.load(WEIGHT + columns, columns < width, 0.0).to(tl.float32)[None, :]
     d_weight = tl.zeros([ROWS, BLOCK], tl.float32)
     d_bias = tl.zeros([ROWS, BLOCK], tl.float32)
+    d_shift = tl.zeros([ROWS, BLOCK], tl.float32)
     if THRESHOLD > 0:
         first, second = keys_of(SEED)
     for start in range(tl.program_id(0) * ROWS, n_rows, tl.num_programs(0) * ROWS):
@@ -83,72 +87,79 @@ def _backward(
         if THRESHOLD > 0:
             change = tl.where(kept(first, second, places.to(tl.uint32), THRESHOLD), change * kept_scale, 0.0)
             tl.store(D_UPDATE + places, change.to(D_UPDATE.dtype.element_ty), inside)
+        if SHIFTED:
+            d_shift += tl.where(inside, change, 0.0)
     share = tl.program_id(0) * width + columns
     tl.store(D_WEIGHT + share, tl.sum(d_weight, 0), columns < width)
     if not RMS:
         tl.store(D_BIAS + share, tl.sum(d_bias, 0), columns < width)
+    if SHIFTED:
+        tl.store(D_SHIFT + share, tl.sum(d_shift, 0), columns < width)
 
 
-def _options(states: Tensor, dropout: float, rms: bool) -> dict[str, int]:
+def _options(states: Tensor, dropout: float, rms: bool, shifted: bool) -> dict[str, int]:
     block = triton.next_power_of_2(states.shape[1])
     rows = max(1, _TILE // block)
     warps = max(4, min(32, block * rows // 512))
-    return {"THRESHOLD": threshold(dropout), "RMS": rms, "ROWS": rows, "BLOCK": block, "num_warps": warps}
+    kind = {"THRESHOLD": threshold(dropout), "RMS": rms, "SHIFTED": shifted}
+    return {**kind, "ROWS": rows, "BLOCK": block, "num_warps": warps}
 
 
 @torch.library.custom_op("nmt::residual_norm", mutates_args=())
 def residual_norm(
-    states: Tensor, update: Tensor, weight: Tensor, bias: Tensor | None, seed: Tensor | None,
+    states: Tensor, update: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None, seed: Tensor | None,
     epsilon: float, dropout: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Sum and its norm, each (N, D), see `nmt.fast.norm.residual_norm`."""
     states, update = states.contiguous(), update.contiguous()
     total, normed = torch.empty_like(states), torch.empty_like(states)
-    options = _options(states, dropout, bias is None)
+    options = _options(states, dropout, bias is None, shift is not None)
     _forward[(triton.cdiv(len(states), options["ROWS"]),)](
-        states, update, weight, bias, seed, total, normed, *states.shape, epsilon, scale(dropout), **options
+        states, update, weight, bias, shift, seed, total, normed, *states.shape, epsilon, scale(dropout), **options
     )
     return total, normed
 
 
 @residual_norm.register_fake
-def _(states, update, weight, bias, seed, epsilon, dropout):
+def _(states, update, weight, bias, shift, seed, epsilon, dropout):
     return states.new_empty(states.shape), states.new_empty(states.shape)
 
 
 @torch.library.custom_op("nmt::residual_norm_backward", mutates_args=())
 def residual_norm_backward(
     d_total: Tensor | None, d_normed: Tensor, total: Tensor, weight: Tensor, seed: Tensor | None,
-    epsilon: float, dropout: float, rms: bool,
+    epsilon: float, dropout: float, rms: bool, shifted: bool,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of weight and bias (programs, D), to be summed; of the states (N, D), and with dropout of the update."""
-    shares, gradients = _room(total, dropout, rms)
-    options, more = _options(total, dropout, rms), d_total is not None
+    """Gradients of the vectors (kinds, programs, D), to be summed; of the states (N, D), and with dropout of the update.
+
+    The vectors are the weight, without `rms` the bias, and where `shifted` the shift.
+    """
+    shares, *gradients = _room(total, dropout, rms, shifted)
+    options, more = _options(total, dropout, rms, shifted), d_total is not None
     d_total = total if d_total is None else d_total.contiguous()
-    _backward[(len(shares[0]),)](
-        total, weight, seed, d_total, d_normed.contiguous(), gradients[0], gradients[-1], shares[0], shares[-1],
-        *total.shape, epsilon, scale(dropout), **options, MORE=more,
+    _backward[(shares.shape[1],)](
+        total, weight, seed, d_total, d_normed.contiguous(), gradients[0], gradients[-1],
+        shares[0], shares[0 if rms else 1], shares[-1], *total.shape, epsilon, scale(dropout), **options, MORE=more,
     )  # fmt: skip
-    return shares + gradients
+    return [shares, *gradients]
 
 
 @residual_norm_backward.register_fake
-def _(d_total, d_normed, total, weight, seed, epsilon, dropout, rms):
-    shares, gradients = _room(total, dropout, rms)
-    return shares + gradients
+def _(d_total, d_normed, total, weight, seed, epsilon, dropout, rms, shifted):
+    return _room(total, dropout, rms, shifted)
 
 
-def _room(total: Tensor, dropout: float, rms: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """For shares of the gradients of weight and bias, and for the gradients of states and update."""
+def _room(total: Tensor, dropout: float, rms: bool, shifted: bool) -> list[Tensor]:
+    """For shares of the gradients of the vectors, and for the gradients of states and update."""
     rows, width = total.shape
-    programs = max(1, min(_PROGRAMS, triton.cdiv(rows, _options(total, dropout, rms)["ROWS"])))
-    shares = [total.new_empty((programs, width), dtype=torch.float32) for _ in range(1 if rms else 2)]
-    return shares, [total.new_empty(total.shape) for _ in range(2 if threshold(dropout) else 1)]
+    programs = max(1, min(_PROGRAMS, triton.cdiv(rows, _options(total, dropout, rms, shifted)["ROWS"])))
+    shares = total.new_empty((2 - rms + shifted, programs, width), dtype=torch.float32)
+    return [shares, *(total.new_empty(total.shape) for _ in range(2 if threshold(dropout) else 1))]
 
 
 def _setup(ctx, inputs, output):
-    _, _, weight, bias, seed, *ctx.options = inputs
-    ctx.rms = bias is None
+    _, _, weight, bias, shift, seed, *ctx.options = inputs
+    ctx.kind = bias is None, shift is not None
     ctx.save_for_backward(output[0], weight, seed)
     ctx.set_materialize_grads(False)
 
@@ -157,10 +168,12 @@ def _autograd(ctx, d_total, d_normed):
     total, weight, seed = ctx.saved_tensors
     if d_normed is None:
         d_normed = torch.zeros_like(total)
-    found = torch.ops.nmt.residual_norm_backward(d_total, d_normed, total, weight, seed, *ctx.options, ctx.rms)
-    shares, gradients = (found[:1], found[1:]) if ctx.rms else (found[:2], found[2:])
-    sums = [share.sum(0).to(weight.dtype) for share in shares]
-    return gradients[0], gradients[-1], sums[0], None if ctx.rms else sums[1], None, None, None
+    shares, *gradients = torch.ops.nmt.residual_norm_backward(
+        d_total, d_normed, total, weight, seed, *ctx.options, *ctx.kind
+    )
+    sums, (rms, shifted) = list(shares.sum(1).to(weight.dtype).unbind()), ctx.kind
+    d_weight, d_bias, d_shift = sums[0], None if rms else sums[1], sums[-1] if shifted else None
+    return gradients[0], gradients[-1], d_weight, d_bias, d_shift, None, None, None
 
 
 residual_norm.register_autograd(_autograd, setup_context=_setup)
