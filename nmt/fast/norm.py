@@ -66,3 +66,20 @@ def activated(
         found: Tensor = kernel(states, seed, activation == "gelu", 0.0 if seed is None else dropout)
         return found
     return dropped(F.relu(states) if activation == "relu" else F.gelu(states), seed, dropout)
+
+
+def activated_product(
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    activation: Literal["relu", "gelu"],
+    dropout: float = 0.0,
+    seed: Tensor | None = None,
+) -> Tensor:
+    """ReLU or GELU of states (N, D) times weight (F, D) plus bias (F,), and dropout by a seed."""
+    if usable(states) and activation == "relu" and seed is None:
+        from nmt.fast.triton.rectified import rectified_product
+
+        found: Tensor = rectified_product(states, weight, bias)
+        return found
+    return activated(F.linear(states, weight, bias), activation, dropout, seed)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.fast.attention import Rotation, packed_attention, rotation
-from nmt.fast.norm import activated, plain_norm, residual_norm
+from nmt.fast.norm import activated_product, plain_norm, residual_norm
 from nmt.fast.packing import Packed, Windows
 from nmt.fast.seeds import Seeds
 from nmt.models.attention import CrossAttention, MultiHeadAttention, SelfAttention
@@ -198,9 +198,10 @@ class PackedTransformer:
 
     def _fed(self, layer: FeedForward, states: Tensor) -> Tensor:
         """What the last product of a feed-forward network takes."""
-        inner = self._linear(layer.inner, states)
-        seed = self.seeds.next() if layer.dropout.probability else None
-        return activated(inner, self.config.activation, layer.dropout.probability, seed)
+        dropout, inner = layer.dropout.probability, layer.inner
+        seed = self.seeds.next() if dropout else None
+        weight, bias = self.of(inner.weight), self.of(inner.bias)
+        return activated_product(states, weight, bias, self.config.activation, dropout, seed)
 
     def _linear(self, layer: nn.Linear, states: Tensor) -> Tensor:
         return F.linear(states, self.of(layer.weight), self.of(layer.bias))

@@ -14,7 +14,7 @@ from torch import Tensor
 from nmt.config import RnnConfig, SearchConfig
 from nmt.fast.attention import packed_attention
 from nmt.fast.loss import packed_cross_entropy
-from nmt.fast.norm import activated, residual_norm
+from nmt.fast.norm import activated, activated_product, residual_norm
 from nmt.fast.search.attention import Turns, attend_past, attend_source
 from nmt.fast.search.beams import Beams, Room
 from nmt.fast.triton import missing
@@ -108,6 +108,21 @@ def test_residual_norm(rms: bool, width: int, dtype: torch.dtype, most: float) -
         for out, inputs in zip(outs, (found, wanted), strict=True)
     )
     assert worst(list(mine), list(reference)) < most
+
+
+@pytest.mark.parametrize(("dtype", "most"), PRECISIONS, ids=IDS)
+def test_rectified_product(dtype: torch.dtype, most: float) -> None:
+    """Forward and backward."""
+    wanted = exact((3000, 256), (1024, 256), (1024,))
+    found = to(dtype, wanted)
+    outs = [activated_product(inputs[0], inputs[1], inputs[2], "relu") for inputs in (found, wanted)]
+    assert worst([outs[0]], [outs[1]]) < most
+    gradient = exact((3000, 1024))[0]
+    mine, reference = (
+        torch.autograd.grad(out, inputs, gradient.to(out.dtype))
+        for out, inputs in zip(outs, (found, wanted), strict=True)
+    )
+    assert worst(list(mine), list(reference)) < 2 * most
 
 
 @pytest.mark.parametrize(("dtype", "most"), PRECISIONS, ids=IDS)

@@ -19,7 +19,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nmt.fast.triton import ancestry, attention, cells, look, loss, norm
+from nmt.fast.triton import ancestry, attention, cells, look, loss, norm, rectified
 
 INTEGERS = {
     *("n_rows", "n_keys", "vocabulary", "ignored", "width", "count", "beam", "longest", "depth", "times", "sentences"),
@@ -29,7 +29,7 @@ INTEGERS = {
 LONGS = {"SEED", "ANCESTRY", "POSITIONS", "OWNERS", "OFFSETS", "LENGTHS"}
 SHORTS = {"START", "COUNT", "Q_START", "Q_COUNT", "TARGETS"}
 EXACT = {
-    *("LOG", "DELTA", "ROWS", "SLOPES", "D_WEIGHT", "D_BIAS", "WEIGHTS", "D_SCORES", "D_VECTOR"),
+    *("LOG", "DELTA", "ROWS", "SLOPES", "D_WEIGHT", "D_BIAS", "D_SHIFT", "SHARES", "WEIGHTS", "D_SCORES", "D_VECTOR"),
     *("CELL", "NEW_CELL", "D_CELL", "D_OLD_CELL"),
 }
 MASK = 2**24 // 10  # a threshold of dropout
@@ -55,6 +55,7 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
         options = norm._options(torch.empty(1, width), 0.1, False, True)
         yield norm._forward, options
         yield norm._backward, {**options, "MORE": True}
+    yield rectified._backward, {"ROWS": rectified._ROWS, "COLUMNS": rectified._COLUMNS, "num_warps": 4}
     for kernel in (norm._activate, norm._activate_backward):
         yield kernel, {"GELU": True, "THRESHOLD": MASK, "BLOCK": norm._TILE}
     for additive in (True, False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.fast.norm import activated, residual_norm
+from nmt.fast.norm import activated, activated_product, residual_norm
 from packs import error
 
 SEED = torch.tensor([99])
@@ -56,3 +56,21 @@ def test_activation_kernel_equals_torch(activation: str, dropout: float) -> None
     wanted.backward(gradient)
     assert error(found, wanted) < 1e-5
     assert error(inputs.grad, exact.grad) < 1e-5
+
+
+@pytest.mark.parametrize(("rows", "inner"), [(1, 16), (37, 300)], ids=["row", "rows"])
+@pytest.mark.usefixtures("interpreter")
+def test_rectified_product_equals_torch(rows: int, inner: int) -> None:
+    """Forward and backward in fp32 beside float64."""
+    from nmt.fast.triton.rectified import rectified_product as kernel
+
+    torch.manual_seed(5)
+    exact = [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((rows, 24), (inner, 24), (inner,))
+    ]
+    inputs = [part.detach().float().requires_grad_() for part in exact]
+    wanted, found = activated_product(*exact, "relu"), kernel(*inputs)
+    assert error(found, wanted) < 1e-5
+    gradient = torch.randn(rows, inner, dtype=torch.float64)
+    mine = torch.autograd.grad(found, inputs, gradient.float())
+    assert max(map(error, mine, torch.autograd.grad(wanted, exact, gradient))) < 1e-5

@@ -12,11 +12,11 @@ from torch import Tensor
 from counting import Counting, counted, fake
 from nmt.config import RnnConfig, TrainingConfig, TransformerConfig
 from nmt.device import Arithmetic
-from nmt.fast import attention, loss, norm, packed_transformer, runners
+from nmt.fast import attention, loss, norm, packed_transformer
 from nmt.fast.packing import Capacity, Packed
 from nmt.fast.rounding import Rounded, Shape
 from nmt.fast.update import StaticUpdate
-from nmt.models import build_model
+from nmt.models import build_model, rnn
 from nmt.optim import Muon
 from nmt.updater import Updater
 
@@ -82,7 +82,7 @@ def test_a_position_of_the_attention_rnn_takes_few_operations(
         for name in names:
             monkeypatch.setattr(module, name, kernel)
     monkeypatch.setattr(look, "additive_keys", lambda _, keys, vector, __: (keys, vector))
-    monkeypatch.setattr(runners, "usable", lambda _: True)
+    monkeypatch.setattr(rnn, "usable", lambda _: True)
     counts: list[int] = []
     for length in (10, 20):
         ours = 0

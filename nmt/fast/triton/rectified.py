@@ -1,0 +1,80 @@
+"""The first product of a feed-forward network with its ReLU: the activation is written by the product itself."""
+
+# pyright: basic
+# Functions under @triton.jit are in Triton's language, whose tensors have no types.
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_ROWS, _COLUMNS = 8, 256  # a tile
+_PROGRAMS = 64  # that share the rows of a backward pass; each has sums of its own for the bias
+
+# N rows, D width, F inner width
+
+
+@triton.jit
+def _backward(
+    OUT, D_OUT, D_SUMS, SHARES, n_rows, width,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """Gradient of the sums, which passes where what came out is above zero; and a share of the bias's gradient."""
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    share = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for start in range(tl.program_id(0) * ROWS, n_rows, tl.num_programs(0) * ROWS):
+        rows = start + tl.arange(0, ROWS)
+        inside = (rows < n_rows)[:, None] & (columns < width)[None, :]
+        places = rows[:, None].to(tl.int64) * width + columns[None, :]
+        out = tl.load(OUT + places, inside, 0.0)
+        gradient = tl.load(D_OUT + places, inside, 0.0)
+        gradient = tl.where(out > 0, gradient, 0.0)
+        tl.store(D_SUMS + places, gradient, inside)
+        share += gradient.to(tl.float32)
+    tl.store(SHARES + tl.program_id(0) * width + columns, tl.sum(share, 0), columns < width)
+
+
+@torch.library.custom_op("nmt::rectified_product", mutates_args=())
+def rectified_product(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """ReLU of states (N, D) times weight (F, D), plus bias (F,)."""
+    return torch._addmm_activation(bias, states, weight.t())
+
+
+@rectified_product.register_fake
+def _(states, weight, bias):
+    return states.new_empty((len(states), len(weight)))
+
+
+@torch.library.custom_op("nmt::rectified_backward", mutates_args=())
+def rectified_backward(gradient: Tensor, out: Tensor) -> list[Tensor]:
+    """Gradient of the sums (N, F), and of the bias (programs, F), to be summed."""
+    d_sums, shares = _room(out)
+    grid = len(shares), triton.cdiv(out.shape[1], _COLUMNS)
+    _backward[grid](out, gradient.contiguous(), d_sums, shares, *out.shape, ROWS=_ROWS, COLUMNS=_COLUMNS)
+    return [d_sums, shares]
+
+
+@rectified_backward.register_fake
+def _(gradient, out):
+    return _room(out)
+
+
+def _room(out: Tensor) -> list[Tensor]:
+    rows, width = out.shape
+    programs = max(1, min(_PROGRAMS, triton.cdiv(rows, _ROWS)))
+    return [torch.empty_like(out), out.new_empty((programs, width), dtype=torch.float32)]
+
+
+def _setup(ctx, inputs, output):
+    ctx.save_for_backward(inputs[0], inputs[1], output)
+
+
+def _autograd(ctx, gradient):
+    states, weight, out = ctx.saved_tensors
+    d_sums, shares = torch.ops.nmt.rectified_backward(gradient, out)
+    return d_sums @ weight, d_sums.t() @ states, shares.sum(0).to(out.dtype)
+
+
+rectified_product.register_autograd(_autograd, setup_context=_setup)
