@@ -13,6 +13,7 @@ from nmt.kernels import kernels_for
 from nmt.tokenizer import PAD
 
 _CHUNK = {"cpu": 256, "cuda": 8192}  # rows whose logits are held at once
+_COLUMN = 2048  # bytes of a column of the logits that are held at once where there are kernels: 512 rows of fp32
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,19 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         d_hidden: list[Tensor] = []
         d_weight, d_bias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
         states, labels = hidden.unflatten(0, (passes, -1)), target.unflatten(0, (passes, -1))
-        chunk = _CHUNK[hidden.device.type] // passes
+        fast = kernels_for(hidden)
+        chunk = (_COLUMN // hidden.itemsize if fast else _CHUNK[hidden.device.type]) // passes
+        room = hidden.new_empty(
+            (chunk * passes, len(weight)) if fast else 0
+        )  # for the logits of one chunk after the other
         for part, label in zip(states.split(chunk, 1), labels.split(chunk, 1), strict=True):
             x, y = part.flatten(0, 1), label.flatten()
-            visited = _visit(F.linear(x, matrix, offset), y, divergence / 2, d_bias if gradients else None)
+            wanted = divergence / 2, d_bias if gradients else None
+            if fast:  # a product is faster without a bias
+                logits = torch.mm(x, matrix.t(), out=room[: len(x)])
+                visited = _Visited(*fast.cross_entropy(logits, y, wanted[0] or None, wanted[1], bias.float()), logits)
+            else:
+                visited = _visit(F.linear(x, matrix, offset), y, *wanted)
             each.append(visited.negative.unflatten(0, (passes, -1)))
             mean_logit = x.to(exact) @ column_mean + bias_mean
             smoothed = (1 - smoothing) * visited.negative + smoothing * (visited.log_normaliser - mean_logit)
@@ -125,7 +135,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             sums += torch.stack([total, visited.negative.sum(), visited.right.sum().to(exact)])
             if gradients:
                 d_hidden.append((visited.by_logits @ matrix).unflatten(0, (passes, -1)))
-                d_weight += visited.by_logits.t() @ x
+                _add_product(d_weight, visited.by_logits, x, together=fast is not None)
         total, likelihood, correct = sums.unbind()
         negatives = torch.cat(each, 1).flatten()
         ctx.mark_non_differentiable(likelihood, correct, negatives)
@@ -162,13 +172,19 @@ class _Visited(NamedTuple):
     """(N, V) p, plus the weighted gradient of the divergence; anything if no gradient is wanted."""
 
 
+def _add_product(total: Tensor, left: Tensor, right: Tensor, together: bool) -> None:
+    """Adds left^T right to the total; where the types are one and it is wanted `together`, in one go."""
+    if together and total.dtype == left.dtype:
+        total.addmm_(left.t(), right)
+    else:
+        total += left.t() @ right
+
+
 def _visit(logits: Tensor, target: Tensor, weight: float, columns: Tensor | None) -> _Visited:
-    """Visits logits (N, V) of targets (N,), which may be overwritten, with a divergence of that weight.
+    """Visits logits (N, V) of targets (N,) with a divergence of that weight, by torch's operations.
 
     The sum of the gradients is added to `columns` (V,), if they are wanted.
     """
-    if found := kernels_for(logits):
-        return _Visited(*found.cross_entropy(logits, target, weight or None, columns), logits)
     z = logits.to(torch.promote_types(logits.dtype, torch.float32))
     chosen, highest = z.gather(1, target[:, None]).squeeze(1), z.amax(1)
     p = z.softmax(1)

@@ -51,7 +51,7 @@ class Kernels:
         self._quantise.argtypes = [pointer, *[number] * 4, pointer, pointer]
         self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
         self._entropy = library.nmt_cross_entropy
-        self._entropy.argtypes = [pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
+        self._entropy.argtypes = [pointer, pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
         self._multiply = library.nmt_multiply
         self._multiply.argtypes = [ctypes.POINTER(Matrix), pointer, number, number, number, number, pointer]
         self._step, self._room = library.nmt_transformer_step, library.nmt_transformer_room
@@ -175,7 +175,7 @@ class Kernels:
         return hidden, past
 
     def cross_entropy(
-        self, logits: Tensor, targets: Tensor, weight: float | None, columns: Tensor | None
+        self, logits: Tensor, targets: Tensor, weight: float | None, columns: Tensor | None, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of each row its negative log-likelihood, log normaliser and whether the target is the most probable; divergences.
 
@@ -186,6 +186,7 @@ class Kernels:
             weight: of KL(P1 || P2) + KL(P2 || P1) of the first and the second half of the rows, two passes over the same
                 tokens; None: it is one pass, without divergences.
             columns: (V,) in fp32, to which the sum of these gradients is added; None: no gradient is wanted.
+            bias: (V,) in fp32, still to be added to the logits; None: it has been.
         """
         rows, passes = len(logits), 1 if weight is None else 2
         negative, normaliser = torch.empty(2, rows)
@@ -194,7 +195,8 @@ class Kernels:
         found = [part.data_ptr() for part in (negative, normaliser, right, apart)]
         places = (*found, None if columns is None else columns.data_ptr())
         threads = torch.get_num_threads()
-        _check(self._entropy(logits.data_ptr(), *shape, targets.data_ptr(), weight or 0.0, threads, *places))
+        added = None if bias is None else bias.data_ptr()
+        _check(self._entropy(logits.data_ptr(), added, *shape, targets.data_ptr(), weight or 0.0, threads, *places))
         return negative, normaliser, right, apart
 
     def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:

@@ -93,7 +93,9 @@ INLINE void read_rows(const void *from, const float *bias, int half, long first,
                       float *out) {
     for (long row = 0; row < rows; row++)
         for (long i = 0; i < size; i += LANES) {
-            floats value = load(from, (first + row) * step + column + i, half);
+            long place = (first + row) * step + column + i;
+            __builtin_prefetch((const char *)from + (place + size) * (half ? 2 : 4)); /* for the next head */
+            floats value = load(from, place, half);
             if (bias) value += load(bias, column + i, 0);
             store(out, row * size + i, value * scale, 0);
         }

@@ -16,12 +16,13 @@ typedef struct {
     float share;      /* 1 / sum of the powers */
 } distribution;
 
-static inline void visit(const void *row, long size, int half, distribution *made) {
+static inline void visit(const void *row, const float *bias, long size, int half, distribution *made) {
     long whole = size / LANES * LANES, padded = (size + LANES - 1) / LANES * LANES;
     floats high = all(-FLT_MAX), broken = {0};
-    for (long i = whole; i < padded; i++) made->logits[i] = i < size ? load_one(row, i, half) : -FLT_MAX;
+    for (long i = whole; i < padded; i++) made->logits[i] = i < size ? load_one(row, i, half) + (bias ? bias[i] : 0) : -FLT_MAX;
     for (long i = 0; i < padded; i += LANES) {
         floats values = i < whole ? load(row, i, half) : load(made->logits, i, 0);
+        if (bias && i < whole) values += load(bias, i, 0);
         store(made->logits, i, values, 0);
         high = larger(high, values);
         broken += values * 0;
@@ -93,7 +94,7 @@ static inline void add_up(const void *rows, long count, long size, int half, lon
  * the logits but for what smoothing and targets take from it, p + weight times that of the divergence, and `columns` the sum
  * of them. Returns 0, or 1 if there is no memory.
  */
-int nmt_cross_entropy(void *rows, int half, long count, long size, long passes, const int64_t *targets, float weight,
+int nmt_cross_entropy(void *rows, const float *bias, int half, long count, long size, long passes, const int64_t *targets, float weight,
                       int threads, float *negative, float *normaliser, uint8_t *right, float *divergence, float *columns) {
     long padded = (size + LANES - 1) / LANES * LANES, bytes = size * (half ? 2 : 4);
     int failed = 0;
@@ -116,9 +117,9 @@ int nmt_cross_entropy(void *rows, int half, long count, long size, long passes, 
                 own->logits = room + 2 * pass * padded, own->powers = own->logits + padded;
                 places[pass] = (char *)rows + at * bytes;
                 if (half)
-                    visit(places[pass], size, 1, own);
+                    visit(places[pass], bias, size, 1, own);
                 else
-                    visit(places[pass], size, 0, own);
+                    visit(places[pass], bias, size, 0, own);
                 float chosen = own->logits[targets[at]];
                 negative[at] = own->normaliser - chosen, normaliser[at] = own->normaliser;
                 right[at] = chosen >= own->highest;

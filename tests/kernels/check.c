@@ -127,18 +127,23 @@ static void check_loss(long count, long size, long passes, int half) {
     double *exact;
     void *rows = numbers(passes * count * size, half, 4, &exact);
     int64_t *targets = room(passes * count * sizeof *targets);
-    float *found = room(4 * passes * count * sizeof *found), *columns = calloc(size + 1, sizeof *columns);
+    float *found = room(4 * passes * count * sizeof *found), *columns = calloc(size + 1, sizeof *columns), *bias = NULL;
     uint8_t *right = room(passes * count);
     for (long i = 0; i < passes * count; i++) targets[i] = i < count ? between(0, size - 1) : targets[i - count];
     float *normaliser = found + passes * count, *apart = normaliser + passes * count;
-    if (nmt_cross_entropy(rows, half, count, size, passes, targets, 0.5f, 2, found, normaliser, right, apart, columns)) exit(3);
+    if (draw() % 2) {
+        bias = room(size * sizeof *bias);
+        for (long i = 0; i < size; i++) bias[i] = number();
+        for (long i = 0; i < passes * count * size; i++) exact[i] += bias[i % size];
+    }
+    if (nmt_cross_entropy(rows, bias, half, count, size, passes, targets, 0.5f, 2, found, normaliser, right, apart, columns)) exit(3);
     for (long r = 0; r < passes * count; r++) {
         double total = 0;
         for (long i = 0; i < size; i++) total += exp(exact[r * size + i]);
         close_to(normaliser[r], log(total), 1e-4, "normaliser");
         close_to(found[r], log(total) - exact[r * size + targets[r]], 1e-4, "cross entropy");
     }
-    free(exact), free(rows), free(targets), free(found), free(columns), free(right);
+    free(exact), free(rows), free(targets), free(found), free(columns), free(right), free(bias);
 }
 
 static matrix random_layer(long inputs, long outputs, int kind, int zero) {
