@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 
@@ -29,19 +29,23 @@ def training_flops(config: ModelConfig, vocabulary: int, batch: Batch | Sizes) -
 
 @cache
 def matrix_rate(arithmetic: Arithmetic, device: torch.device) -> float:
-    """Operations a second of a large square product on this device, with as many threads as torch has now."""
+    """Operations a second of a large square product on this device, with as many threads as torch has now.
+
+    On a CPU by the time that the process had it: others may use it too.
+    """
     size = 8192 if device.type == "cuda" else 1024
     dtype = torch.bfloat16 if arithmetic.precision == "bf16" else torch.float32
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    clock, threads = (perf_counter, 1) if device.type == "cuda" else (process_time, torch.get_num_threads())
     best = float("inf")
     with fast_products(arithmetic.onednn):
         for _ in range(8):
-            start = perf_counter()
+            start = clock()
             torch.mm(left, right)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            best = min(best, perf_counter() - start)
-    return 2 * size**3 / best
+            best = min(best, clock() - start)
+    return 2 * size**3 * threads / best
 
 
 def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> float:

@@ -201,6 +201,7 @@ class _Measured:
         compared = ratio(own, plain, clock=on_gpu) if plain else None
         compiled = outcomes.get("compiled baseline")
         speed = statistics.median(item.tokens_per_second for item in own.rounds)
+        alone = speed if on_gpu else own.median * work.threads  # as the peaks are measured
         return {
             "engine": "nmt plain" if name.endswith("plain") else name if name.endswith("baseline") else "nmt",
             "family": work.recipe.model.family,
@@ -216,7 +217,7 @@ class _Measured:
             "ratio_by_the_clock": round(ratio(own, plain, clock=True)[0], 3) if plain else None,
             "ratio_to_compiled": round(ratio(own, compiled, clock=True)[0], 3) if compiled else None,
             "flops_per_token": round(self.flops),
-            "utilisation": round(speed * self.flops / self.peaks[precision], 3),
+            "utilisation": round(alone * self.flops / self.peaks[precision], 3),
             "matrix_gflops": round(self.peaks[precision] / 1e9),
             "padding": round(self.padding, 4),
             "peak_memory_mb": round(max(own.peak_memory_mb, own.rounds[-1].result["memory_mb"])),
