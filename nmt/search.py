@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,14 +108,14 @@ def beam_search(
         open_ = (~closed).nonzero().squeeze(1)
         if len(open_) == 0:
             break
-        if len(open_) <= _WORTH_SHRINKING * len(sentences):
+        if len(open_) <= WORTH_SHRINKING * len(sentences):
             sentences, scores, rows, tokens = (part[open_] for part in (sentences, scores, rows, tokens))
         state = model.reorder(state, rows.flatten(), beam)
         history = torch.cat([history[rows.flatten()], tokens.view(-1, 1)], 1)
     return finished.hypotheses(best)
 
 
-_WORTH_SHRINKING = 0.88
+WORTH_SHRINKING = 0.88
 
 
 def configured_rules(config: SearchConfig) -> list[Rule]:
@@ -196,13 +197,15 @@ class Finished:
 
     def hypotheses(self, best: int) -> list[list[Hypothesis]]:
         """The `best` of each sentence, best first."""
-        scores, log_probabilities = self.scores.tolist(), self.log_probabilities.tolist()
-        tokens, lengths, cut = self.tokens.tolist(), self.lengths.tolist(), self.cut.tolist()
+        scores, log_probabilities, tokens, lengths, cut = (
+            part[:, :best].tolist()
+            for part in (self.scores, self.log_probabilities, self.tokens, self.lengths, self.cut)
+        )
         return [
             [
                 Hypothesis(tokens[b][k][: lengths[b][k] - 1], log_probabilities[b][k], scores[b][k], cut[b][k])
-                for k in range(best)
-                if lengths[b][k] > 0
+                for k in range(len(scores[b]))
+                if scores[b][k] > -math.inf
             ]
             for b in range(len(scores))
         ]

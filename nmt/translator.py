@@ -21,6 +21,7 @@ from nmt.device import SearchPrecision, choose_device, choose_search_precision, 
 from nmt.diverse import diverse_beam_search
 from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
+from nmt.fast.search.cpu import fastest_search
 from nmt.fast.search.device import device_search, takes
 from nmt.memory import check_search
 from nmt.metrics import check_tokenization, default_tokenization
@@ -30,7 +31,7 @@ from nmt.models.rows import searchable
 from nmt.recipes import parse_search
 from nmt.rules import Forbidden, Prefix
 from nmt.sampling import sample
-from nmt.search import Hypothesis, beam_search, configured_rules, score_targets
+from nmt.search import Hypothesis, configured_rules, score_targets
 from nmt.shortlist import Shortlist, Shortlisted
 from nmt.text import clean_line, has_control, split_long
 from nmt.tokenizer import BOS, EOS, UNK, language_tag
@@ -242,9 +243,8 @@ class Translator:
         elif asked:
             found = constrained_beam_search(self.searched, source, lengths, config, batch.required, wanted, rules)
         else:
-            search = diverse_beam_search if config.groups > 1 else beam_search
-            # For a few sentences at a time what it costs to set such a product up outweighs its speed.
-            many = self.tuned and self.device.type == "cpu" and len(batch.ids) >= 8
+            search = diverse_beam_search if config.groups > 1 else fastest_search(self.device)
+            many = self.tuned and self.device.type == "cpu" and len(batch.ids) >= 8  # for few, setting up costs more
             with fast_products(many and onednn_is_faster()):
                 found = search(self.searched, source, lengths, config, wanted, rules)
         return self._finally(batch, found, count)

@@ -92,7 +92,7 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
     """Counted on the real call stack: functions of ours from `nmt translate` to attention, in torch and in the kernels."""
     import torch
 
-    from nmt.kernels import Kernels
+    from nmt.kernels.transformer import TransformerKernels
     from nmt.models.attention import MultiHeadAttention
     from nmt.trainer import Trainer
     from nmt_data.prepare import prepare
@@ -122,7 +122,7 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         watched(MultiHeadAttention, "forward")
-        watched(Kernels, "transformer_step")
+        watched(TransformerKernels, "step")
         assert run("translate", tmp_path / "model", tmp_path / "text", "--device", "cpu").exit_code == 0
     assert max(len(names) - 1 for names in stacks) <= 7, max(stacks, key=len)
 

@@ -1,5 +1,5 @@
-"""What replaces plain torch on a GPU: packed rows instead of padding, and one kernel for what took many.
+"""What replaces plain torch on a given machine; each file says what it replaces, and agrees with it by a test.
 
-Each file has a function in plain torch, which says what is computed, and hands tensors on a GPU to the kernel of the same name
-in `nmt.fast.triton`. Without Triton the plain function runs there too. Start with `attention.py`.
+`attention` to `loss`: packed rows instead of padding, each in plain torch, which says what is computed, and for a GPU as the
+kernel of the same name in `triton`. `search`: beam search by the kernels of a CPU, or without leaving a GPU.
 """

@@ -6,45 +6,42 @@ Without one, or with NMT_KERNELS=0, torch's operations do the same, more slowly.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from nmt.cpu import InstructionSet, instructions
+from nmt.kernels.beam import Settling
 from nmt.kernels.build import NotBuilt, library
-from nmt.kernels.layout import Decoder, Matrix, Sources, places
+from nmt.kernels.layout import Matrix
+from nmt.kernels.search import TransformerSearch
 from nmt.kernels.training import TrainingKernels
+from nmt.kernels.transformer import TransformerKernels
 from nmt.tokenizer import BOS, EOS, PAD
 
 # B sentences, K beam, R = B * K rows, V vocabulary, T positions so far, S source positions, D width
 
 _DTYPES = (torch.float32, torch.bfloat16)
-LANES = 16
-"""The width of a head is a multiple of it."""
-
-
-@dataclass(frozen=True)
-class History:
-    """What the rows of a step go on from."""
-
-    steps: Sequence[Tensor]
-    """Of each position keys and values (layers, rows of that step, 2 * D); the last one is to be filled."""
-    past: Tensor
-    """(rows before, T - 1) int32, which row of each step was a row's own."""
-    origins: Tensor
-    """(R,) the row that each row goes on from."""
 
 
 class Kernels:
-    """The functions of `decoding.c` and `loss.c`, of tensors on the CPU, contiguous, in fp32 or bf16."""
+    """The functions of the C sources beside this file, of tensors on the CPU, contiguous, in fp32 or bf16."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         number, pointer, real = ctypes.c_long, ctypes.c_void_p, ctypes.c_float
         self._best = library.nmt_best_extensions
-        self._best.argtypes = [pointer, number, number, pointer, *[number] * 4, pointer, *[number] * 3, *[pointer] * 3]
+        self._best.argtypes = [
+            pointer,
+            number,
+            number,
+            pointer,
+            *[number] * 4,
+            pointer,
+            *[number] * 3,
+            ctypes.c_int,
+            *[pointer] * 3,
+        ]
         self._additive = library.nmt_attend_additive
         self._additive.argtypes = [*[pointer] * 5, *[number] * 6, pointer, pointer]
         self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
@@ -54,12 +51,9 @@ class Kernels:
         self._entropy.argtypes = [pointer, pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
         self._multiply = library.nmt_multiply
         self._multiply.argtypes = [ctypes.POINTER(Matrix), pointer, number, number, number, number, pointer]
-        self._step, self._room = library.nmt_transformer_step, library.nmt_transformer_room
-        structures = ctypes.POINTER(Decoder), ctypes.POINTER(Sources)
-        self._step.argtypes = [*structures, pointer, number, *[pointer] * 8, *[number] * 3, *[pointer] * 2]
-        self._step.restype = None
-        self._room.argtypes, self._room.restype = [ctypes.POINTER(Decoder), *[number] * 3], number
         self.training = TrainingKernels(library)
+        self.transformer, self.settle = TransformerKernels(library), Settling(library)
+        self.search = TransformerSearch(library)
         self.tile = int(library.nmt_tile())
         """Outputs whose weights lie together in a product; it follows the width of the CPU's vectors."""
         self.half_inner = int(library.nmt_half_inner())
@@ -87,11 +81,8 @@ class Kernels:
         special = (-1, -1, -1) if normalised else (PAD, BOS, EOS)
         found = (values.data_ptr(), origins.data_ptr(), tokens.data_ptr())
         sizes = (sentences, beam, logits.shape[1], count)
-        _check(
-            self._best(
-                logits.data_ptr(), _half(logits), normalised, scores.data_ptr(), *sizes, ending, *special, *found
-            )
-        )
+        given = (logits.data_ptr(), _half(logits), normalised, scores.data_ptr(), *sizes, ending, *special)
+        _check(self._best(*given, torch.get_num_threads(), *found))
         return values, origins, tokens
 
     def attend_additive(
@@ -126,53 +117,6 @@ class Kernels:
         shape = (_half(states), len(states), _half(result), torch.get_num_threads(), result.data_ptr())
         _check(self._multiply(layer, states.data_ptr(), *shape))
         return result
-
-    def transformer_step(
-        self,
-        decoder: Decoder,
-        sources: Sources,
-        owners: Tensor,
-        tokens: Tensor,
-        added: Tensor | None,
-        turns: Tensor | None,
-        history: History,
-    ) -> tuple[Tensor, Tensor]:
-        """Hidden states (R, D) after the last token of each row, and its past (R, T) with this position.
-
-        Args:
-            decoder: all layers.
-            sources: what they attend to.
-            owners: (B,) the place of each sentence among the sources.
-            tokens: (R,)
-            added: (D,) what this position adds to embeddings, if positions are added.
-            turns: (K,) cosines and sines of this position, if positions are rotary.
-            history: what the rows go on from.
-        """
-        steps, rows, threads = history.steps, len(tokens), torch.get_num_threads()
-        length = len(steps)
-        hidden, past = torch.empty((rows, decoder.width)), torch.empty((rows, length), dtype=torch.int32)
-        room = torch.empty(self._room(decoder, rows, max(length, sources.longest), threads))
-        counts = (ctypes.c_long * length)(*[step.shape[1] for step in steps])
-        extras = [None if part is None else part.data_ptr() for part in (added, turns)]
-        self._step(
-            decoder,
-            sources,
-            owners.data_ptr(),
-            rows // len(owners),
-            tokens.data_ptr(),
-            *extras,
-            places(steps),
-            counts,
-            history.past.data_ptr(),
-            history.origins.data_ptr(),
-            past.data_ptr(),
-            length,
-            rows,
-            threads,
-            room.data_ptr(),
-            hidden.data_ptr(),
-        )
-        return hidden, past
 
     def cross_entropy(
         self, logits: Tensor, targets: Tensor, weight: float | None, columns: Tensor | None, bias: Tensor | None = None

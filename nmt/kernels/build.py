@@ -21,9 +21,7 @@ from nmt.errors import NmtError
 from nmt.files import file_sha256, fingerprint, home_folder
 
 _FOLDER = Path(__file__).parent
-_HEADERS = tuple(_FOLDER / name for name in ("vectors.h", "dropout.h", "products.h"))
-_NAMES = ("decoding.c", "products.c", "transformer.c", "loss.c", "training.c", "attention.c")
-_SOURCES = tuple(_FOLDER / name for name in _NAMES)
+_HEADERS, _SOURCES = sorted(_FOLDER.glob("*.h")), sorted(_FOLDER.glob("*.c"))
 _LIBRARY, _HASH, _LITTER = "kernels.so", "sha256", ".tmp-"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _HOUR = 3600

@@ -27,22 +27,27 @@ class Matrix(ctypes.Structure):
 
 
 class Norm(ctypes.Structure):
-    """`norm` of transformer.c."""
+    """`norm` of layers.h."""
 
     _fields_ = [("kind", _int), ("epsilon", _float), ("weight", _place), ("bias", _place)]
 
 
+LANES = 16
+"""What is laid out in whole vectors is so in a multiple of it, on any CPU; the width of a head, too."""
+_MATRICES = ("projection", "self_output", "query", "memory", "cross_output", "inner", "outer")
+
+
 class Layer(ctypes.Structure):
-    """`decoder_layer` of transformer.c."""
+    """`layer` of layers.h."""
 
     _fields_ = [
-        *((name, Matrix) for name in ("projection", "self_output", "query", "cross_output", "inner", "outer")),
+        *((name, Matrix) for name in _MATRICES),
         *((name, Norm) for name in ("self_norm", "cross_norm", "feed_norm")),
     ]
 
 
-class Decoder(ctypes.Structure):
-    """`decoder` of transformer.c."""
+class Stack(ctypes.Structure):
+    """`stack` of layers.h: an encoder, or a decoder."""
 
     _fields_ = [
         *((name, _long) for name in ("width", "heads", "feed_forward", "layers")),
@@ -80,3 +85,40 @@ def norm_of(module: nn.Module) -> Norm:
             return Norm(2, module.eps or 0.0, module.weight.data_ptr(), None)
         case _:
             return Norm(0, 0.0, None, None)
+
+
+class Finished(ctypes.Structure):
+    """`finished` of beam.c."""
+
+    _fields_ = [
+        *((name, _long) for name in ("beam", "longest", "best")),
+        ("by_count", _int),
+        ("end", ctypes.c_int64),
+        *((name, _place) for name in ("limits", "divisors", "scores", "log_probabilities", "tokens", "lengths", "cut")),
+    ]
+
+
+class Extensions(ctypes.Structure):
+    """`extensions` of beam.c."""
+
+    _fields_ = [
+        *((name, _long) for name in ("sentences", "beam", "count")),
+        *((name, _place) for name in ("values", "origins", "tokens", "numbers", "history")),
+    ]
+
+
+class Hypotheses(ctypes.Structure):
+    """`hypotheses` of beam.c."""
+
+    _fields_ = [(name, _place) for name in ("scores", "rows", "tokens", "numbers", "history")]
+
+
+class Searching(ctypes.Structure):
+    """`searching` of search.c."""
+
+    _fields_ = [
+        *((name, _long) for name in ("sentences", "beam", "length", "count")),
+        *((name, _place * 2) for name in ("scores", "numbers", "history", "past")),
+        *((name, _place) for name in ("rows", "tokens", "steps", "row_counts", "added", "turns", "values", "origins")),
+        *((name, _place) for name in ("said", "flags", "hidden", "logits", "room")),
+    ]

@@ -262,7 +262,7 @@ static inline int takes_floats(const matrix *layer) { return layer->kind == FLOA
 
 /* Rows as they are multiplied: as integers with a scale for each row, in `own`, or as pairs of bfloat16, or as float. They need as
  * much room as in float; room: bytes for the inputs. */
-static void prepare(const matrix *layer, const void *states, int half, long rows, void *prepared, float *own, uint8_t *room) {
+static inline void prepare(const matrix *layer, const void *states, int half, long rows, void *prepared, float *own, uint8_t *room) {
     long width = layer->inputs, whole = whole_inputs(layer);
     for (long row = 0; row < rows; row++) {
         long first = row * width;
@@ -306,7 +306,7 @@ static inline long group_of(const matrix *layer) {
 }
 
 /* Outputs `from` to `to` (multiples of TILE, or the end) of prepared rows; out: (rows, outputs) in float, or bfloat16. */
-static void multiply_all(const matrix *layer, const void *prepared, const float *own, long rows, long from, long to, int half_out,
+static inline void multiply_all(const matrix *layer, const void *prepared, const float *own, long rows, long from, long to, int half_out,
                          void *out) {
     long inputs = whole_inputs(layer), outputs = layer->outputs, step = group_of(layer);
     for (long group = from; group < to; group += step)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from nmt.cpu import has_fast_bf16
 from nmt.device import SearchPrecision
-from nmt.kernels import LANES, Kernels, kernels
+from nmt.kernels import Kernels, kernels
+from nmt.kernels.layout import LANES
 from nmt.models.attending import AttendingDecoder, Look
 from nmt.models.linear import Int8Linear, PackedLinear, TiledLinear, packed, quantised
 from nmt.models.recurrence import RnnMemory

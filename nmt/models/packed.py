@@ -13,7 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nmt.kernels import LANES, kernels_for
+from nmt.kernels import kernels_for
+from nmt.kernels.layout import LANES
 from nmt.kernels.training import Chance, Norm, Spread, TrainingKernels
 from nmt.models.attention import CrossAttention, SelfAttention
 from nmt.models.packed_layers import Stream, Update, activated, added, attended, embedded, normed, product

@@ -1,4 +1,4 @@
-"""The decoder of a Transformer as search runs it on a CPU with kernels: a step is one call, and nothing is ever moved.
+"""A Transformer as search runs it on a CPU with kernels: the encoder is one call, a step is one, and nothing is ever moved.
 
 What a step has projected stays where it was computed. A hypothesis holds the numbers of the rows that are its past, so that
 reordering changes a table of small integers, and sentences that leave take nothing with them. Padding is never visited. Numbers
@@ -8,18 +8,20 @@ between layers are in fp32 whatever the weights are in.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.kernels import LANES, History, Kernels, kernels_for
-from nmt.kernels.layout import Decoder, Layer, Matrix, Norm, Sources, norm_of, places
+from nmt.kernels import Kernels, kernels_for
+from nmt.kernels.layout import LANES, Finished, Layer, Matrix, Norm, Sources, Stack, norm_of, places
+from nmt.kernels.transformer import History
 from nmt.models.linear import TiledInt8Linear, TiledLinear
+from nmt.models.positions import Embedding
 from nmt.models.seq2seq import Seq2Seq, sentences_of
-from nmt.models.transformer import DecoderLayer, Transformer, TransformerMemory
+from nmt.models.transformer import DecoderLayer, EncoderLayer, Residual, Transformer, TransformerMemory
 
 # B sentences, S source positions, R = B * beam rows, T positions so far, D width, H heads, K width of a head, V vocabulary
 
@@ -50,39 +52,45 @@ class RowsState:
 
 
 class Rows:
-    """A Transformer, for the protocol of search; it shares its encoder and its output layer with the model."""
+    """A Transformer, for the protocol of search; it shares its weights with the model."""
 
     def __init__(self, model: Transformer, kernels: Kernels) -> None:
         self.model, self.kernels = model, kernels
-        self.encode = model.encode
         self._kept: list[object] = []  # what the structures below point to
-        self._positions = model.target_embedding.added(256).float().contiguous()
-        self._angles: dict[int, Tensor] = {}
-        self._decoder = self._read(model)
+        self._places = Places(model)
+        self._encoder = self._read(model.source_embedding, model.encoder, model.encoder_norm)
+        self._decoder = self._read(model.target_embedding, model.decoder, model.decoder_norm)
+
+    def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
+        """See `Seq2Seq.encode`."""
+        source, lengths = source.contiguous(), lengths.long().contiguous()
+        added, turns = self._places.of_source(source.shape[1])
+        states = self.kernels.transformer.encode(self._encoder, source, lengths, added, turns)
+        return TransformerMemory(states, lengths, None)
 
     def start(self, memory: TransformerMemory, beam: int) -> RowsState:
         """See `Seq2Seq.start`."""
-        sentences, longest, width = memory.states.shape
-        heads = self.model.config.heads
-        projected = [layer.cross_attention.memory(memory.states).float().contiguous() for layer in self.model.decoder]
-        keys = [
-            F.pad(part[..., :width].unflatten(2, (heads, -1)).permute(0, 2, 3, 1), (0, -longest % LANES)).contiguous()
-            for part in projected  # (B, H, K, S), S filled up to whole vectors
-        ]
-        lengths, addresses = memory.lengths.long().contiguous(), (places(keys), places(projected))
-        table = Sources(longest, keys[0].shape[3], lengths.data_ptr(), *addresses)
+        sentences, longest, _ = memory.states.shape
+        keys, values = self.kernels.transformer.project_source(self._decoder, memory.states, memory.lengths)
+        addresses = (places(keys), places(values))
+        table = Sources(longest, keys[0].shape[2], memory.lengths.data_ptr(), *addresses)
         owners = torch.arange(sentences)
         past, origins = torch.empty((sentences * beam, 0), dtype=torch.int32), torch.arange(sentences * beam)
-        return RowsState(RowsSources(table, (keys, projected, lengths, addresses)), owners, [], past, origins, beam)
+        kept = RowsSources(table, (keys, values, memory.lengths, addresses))
+        return RowsState(kept, owners, [], past, origins, beam)
 
     def step(self, state: RowsState, tokens: Tensor) -> tuple[Tensor, RowsState]:
         """See `Seq2Seq.step`."""
         config, steps, position = self.model.config, state.steps, len(state.steps)
         steps.append(torch.empty((config.decoder_layers, len(tokens), 2 * config.width)))
-        given = (self._decoder, state.sources.table, state.owners, tokens.contiguous())
-        hidden, past = self.kernels.transformer_step(
-            *given, self._added(position), self._turns(position), History(steps, state.past, state.origins)
+        given = (
+            self._decoder,
+            state.sources.table,
+            state.owners,
+            tokens.contiguous(),
+            *self._places.of_target(position),
         )
+        hidden, past = self.kernels.transformer.step(*given, History(steps, state.past, state.origins))
         logits = self.model.output(hidden)  # (R, V)
         return logits, replace(state, past=past, origins=torch.arange(len(tokens)))
 
@@ -93,48 +101,57 @@ class Rows:
             owners = owners[sentences_of(rows, state.beam, beam)]
         return replace(state, owners=owners, origins=state.origins[rows], beam=beam)
 
-    def _added(self, position: int) -> Tensor | None:
-        """What is added to the embeddings at a position (D,)."""
-        embedding = self.model.target_embedding
-        if embedding.learned is None and not embedding.sinusoidal:
-            return None
-        if position >= len(self._positions):
-            self._positions = embedding.added(2 * (position + 1)).float().contiguous()
-        return self._positions[position]
+    @property
+    def whole(self) -> bool:
+        """Whether the kernels make the logits too, so that they can run a whole search."""
+        return isinstance(self.model.output, TiledLinear | TiledInt8Linear)
 
-    def _turns(self, position: int) -> Tensor | None:
-        """Cosines and sines of the angles of a position (K,); see `Rotary`."""
-        rotary = self.model.decoder[0].self_attention.rotary
-        if rotary is None:
-            return None
-        if position not in self._angles:
-            rates = 10000 ** (-torch.arange(0, rotary.width, 2, dtype=torch.float64) / rotary.width)
-            angles = position * rates
-            self._angles[position] = torch.cat([angles.cos(), angles.sin()]).float()
-        return self._angles[position]
+    def search(self, memory: TransformerMemory, finished: Finished, worth: float) -> Iterator[int]:
+        """All steps of a search without rules, if it is `whole`; see `TransformerSearch`."""
+        state = self.start(memory, 1)
+        positions = self._places.of_targets(finished.longest)
+        given = (self._decoder, self._matrix(self.model.output), state.sources.table, finished, len(memory.states))
+        yield from self.kernels.search(*given, *positions, worth)
 
-    def _read(self, model: Transformer) -> Decoder:
-        """All layers of the decoder as the kernels read them."""
-        config, table = model.config, model.target_embedding.table.weight.float().contiguous()
-        layers = (Layer * config.decoder_layers)(*[self._layer(layer) for layer in model.decoder])
-        self._kept += [table, layers]
-        first = model.decoder[0]
-        return Decoder(
-            *(config.width, config.heads, config.feed_forward, config.decoder_layers),
+    def _read(self, embedding: Embedding, layers: Sequence[EncoderLayer | DecoderLayer], last: nn.Module) -> Stack:
+        """All layers of the encoder or the decoder as the kernels read them."""
+        config, table = self.model.config, embedding.table.weight.float().contiguous()
+        read = (Layer * len(layers))(*[self._layer(layer) for layer in layers])
+        self._kept += [table, read]
+        scale = layers[0].self_attention.scale
+        return Stack(
+            *(config.width, config.heads, config.feed_forward, len(layers)),
             *(config.norm == "pre", config.residual, config.activation == "gelu"),
             *(config.positions == "rotary", config.positions == "alibi"),
-            *(first.self_attention.scale, first.cross_attention.scale, config.width**0.5),
+            *(scale, scale, config.width**0.5),
             table.data_ptr(),
-            self._norm(model.decoder_norm),
-            layers,
+            self._norm(last),
+            read,
         )
 
-    def _layer(self, layer: DecoderLayer) -> Layer:
-        own, cross, feed = layer.self_attention, layer.cross_attention, layer.feed_forward
-        linear = (own.projection, own.output, cross.query, cross.output, feed.inner, feed.outer)
-        norms = (layer.self_residual, layer.cross_residual, layer.feed_forward_residual)
-        self._kept.append(linear)
-        return Layer(*map(_matrix, linear), *(self._norm(residual.norm) for residual in norms))
+    def _layer(self, layer: EncoderLayer | DecoderLayer) -> Layer:
+        feed = layer.feed_forward
+        read = Layer(
+            projection=self._matrix(layer.self_attention.projection),
+            self_output=self._matrix(layer.self_attention.output),
+            inner=self._matrix(feed.inner),
+            outer=self._matrix(feed.outer),
+            self_norm=self._residual(layer.self_residual),
+            feed_norm=self._residual(layer.feed_forward_residual),
+        )
+        if isinstance(layer, DecoderLayer):
+            cross = layer.cross_attention
+            read.query, read.memory = self._matrix(cross.query), self._matrix(cross.memory)
+            read.cross_output, read.cross_norm = self._matrix(cross.output), self._residual(layer.cross_residual)
+        return read
+
+    def _matrix(self, layer: nn.Module) -> Matrix:
+        if not isinstance(layer, TiledLinear | TiledInt8Linear):
+            raise TypeError(f"{type(layer).__name__} has no tiles")
+        return layer.matrix()  # the model holds the layer
+
+    def _residual(self, residual: Residual) -> Norm:
+        return self._norm(residual.norm)
 
     def _norm(self, norm: nn.Module) -> Norm:
         own = copy.deepcopy(norm).float()
@@ -142,10 +159,52 @@ class Rows:
         return norm_of(own)
 
 
-def _matrix(layer: nn.Module) -> Matrix:
-    if not isinstance(layer, TiledLinear | TiledInt8Linear):
-        raise TypeError(f"{type(layer).__name__} has no tiles")
-    return layer.matrix()
+class Places:
+    """What the kernels need to know of positions: what is added to embeddings, or the angles by which heads are turned."""
+
+    def __init__(self, model: Transformer) -> None:
+        rotary = model.decoder[0].self_attention.rotary
+        self._embeddings = (model.source_embedding, model.target_embedding)
+        self._added = [self._first(embedding, 256) for embedding in self._embeddings]
+        self._rotary_width = None if rotary is None else rotary.width
+        self._turns = self._turned(256)
+
+    def of_source(self, count: int) -> tuple[Tensor | None, Tensor | None]:
+        """What the first positions add (count, D) or None, and their turns (count, K) or None."""
+        return self._enough(0, count), self._enough_turns(count)
+
+    def of_targets(self, count: int) -> tuple[Tensor | None, Tensor | None]:
+        """The same of the first positions of a target."""
+        return self._enough(1, count), self._enough_turns(count)
+
+    def of_target(self, position: int) -> tuple[Tensor | None, Tensor | None]:
+        """The same of one position, (D,) and (K,)."""
+        added, turns = self._enough(1, position + 1), self._enough_turns(position + 1)
+        return None if added is None else added[position], None if turns is None else turns[position]
+
+    def _enough(self, side: int, count: int) -> Tensor | None:
+        added = self._added[side]
+        if added is not None and count > len(added):
+            self._added[side] = self._first(self._embeddings[side], 2 * count)
+        return self._added[side]
+
+    def _enough_turns(self, count: int) -> Tensor | None:
+        if self._turns is not None and count > len(self._turns):
+            self._turns = self._turned(2 * count)
+        return self._turns
+
+    @staticmethod
+    def _first(embedding: Embedding, count: int) -> Tensor | None:
+        there = embedding.learned is not None or embedding.sinusoidal
+        return embedding.added(count).float().contiguous() if there else None
+
+    def _turned(self, count: int) -> Tensor | None:
+        """Cosines, then sines of the angles of the first positions; see `Rotary`."""
+        if self._rotary_width is None:
+            return None
+        rates = 10000 ** (-torch.arange(0, self._rotary_width, 2, dtype=torch.float64) / self._rotary_width)
+        angles = torch.arange(count, dtype=torch.float64)[:, None] * rates
+        return torch.cat([angles.cos(), angles.sin()], 1).float().contiguous()
 
 
 def searchable(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
@@ -153,5 +212,6 @@ def searchable(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
     if not isinstance(model, Transformer) or model.config.width // model.config.heads % LANES:
         return model
     kernels = kernels_for(model.target_embedding.table.weight)
-    tiled = all(isinstance(layer.feed_forward.inner, TiledLinear | TiledInt8Linear) for layer in model.decoder)
+    layers = (*model.encoder, *model.decoder)
+    tiled = all(isinstance(layer.feed_forward.inner, TiledLinear | TiledInt8Linear) for layer in layers)
     return Rows(model, kernels) if kernels is not None and tiled else model

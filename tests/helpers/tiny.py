@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,25 @@ def make_recipe(model: dict[str, Any] | None = None, **sections: dict[str, Any])
     for name, section in sections.items():
         values[name] = values.get(name, {}) | section
     return parse_recipe(values, "test")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A fake model: the next word depends on the source's first word, the last word and the position."""
+
+    logits: torch.Tensor  # (sources, positions, V, V)
+
+    def encode(self, source: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return source[:, 0]
+
+    def start(self, memory: torch.Tensor, beam: int) -> tuple[torch.Tensor, int]:
+        return memory.repeat_interleave(beam), 0
+
+    def step(
+        self, state: tuple[torch.Tensor, int], tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:
+        sources, position = state
+        return self.logits[sources, position, tokens].clone(), (sources, position + 1)
+
+    def reorder(self, state: tuple[torch.Tensor, int], rows: torch.Tensor, beam: int) -> tuple[torch.Tensor, int]:
+        return state[0][rows], state[1]

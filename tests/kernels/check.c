@@ -3,10 +3,13 @@
  * A program of its own, so that sanitizers see every access, and an emulator runs it for a CPU that is not here.
  */
 #include "../../nmt/kernels/attention.c"
+#include "../../nmt/kernels/beam.c"
 #include "../../nmt/kernels/decoding.c"
+#include "../../nmt/kernels/encoder.c"
 #include "../../nmt/kernels/loss.c"
 #include "../../nmt/kernels/products.c"
 #include "../../nmt/kernels/training.c"
+#include "../../nmt/kernels/search.c"
 #include "../../nmt/kernels/transformer.c"
 #include <stdio.h>
 
@@ -107,7 +110,7 @@ static void check_extensions(long sentences, long beam, long size, long count, i
     void *logits = numbers(sentences * beam * size, half, 4, &exact);
     int64_t *origins = room(sentences * count * 8), *tokens = room(sentences * count * 8);
     for (long i = 0; i < sentences * beam; i++) scores[i] = draw() % 5 ? number() : -INFINITY;
-    if (nmt_best_extensions(logits, half, 0, scores, sentences, beam, size, count, NULL, 0, 2, 3, values, origins, tokens)) exit(3);
+    if (nmt_best_extensions(logits, half, 0, scores, sentences, beam, size, count, NULL, 0, 2, 3, between(1, 3), values, origins, tokens)) exit(3);
     for (long b = 0; b < sentences; b++)
         for (long k = 0; k < count; k++) {
             double value = values[b * count + k];
@@ -171,12 +174,133 @@ static void free_layer(matrix layer) {
 }
 static void free_norm(norm one) { free((void *)one.weight), free((void *)one.bias); }
 
+/* A sentence's states, keys and values do not depend on the sentences beside it or on the threads. */
+static void check_encoder(const stack *model, long sentences, long longest, const int64_t *lengths, float **keys, float **values) {
+    long width = model->width, size = width / model->heads, padded = whole_lanes(longest), watched = between(0, sentences - 1);
+    long own = lengths[watched], threads = between(1, 3), layers = model->layers;
+    float *added = room(longest * width * 4), *turns = room(longest * size * 4), *space = room(nmt_encoder_room(model, longest, 3) * 4);
+    float *states = room(sentences * longest * width * 4), *lone = room(own * width * 4);
+    int64_t *tokens = room(sentences * longest * 8);
+    for (long i = 0; i < longest * width; i++) added[i] = number();
+    for (long i = 0; i < longest * size; i++) turns[i] = number();
+    for (long i = 0; i < sentences * longest; i++) tokens[i] = between(0, 49);
+    nmt_encode(model, tokens, lengths, sentences, longest, added, turns, threads, space, states);
+    nmt_encode(model, tokens + watched * longest, &own, 1, own, added, turns, 1, space, lone);
+    for (long i = 0; i < longest * width; i++)
+        close_to(states[watched * longest * width + i], i < own * width ? lone[i] : 0, 0, "sentence by itself");
+    nmt_project_source(model, states, lengths, sentences, longest, padded, threads, space, keys, values);
+    float **some = room(layers * sizeof *some), **more = room(layers * sizeof *more);
+    for (long k = 0; k < layers; k++) some[k] = room(width * whole_lanes(own) * 4), more[k] = room(own * width * 4);
+    nmt_project_source(model, lone, &own, 1, own, whole_lanes(own), 1, space, some, more);
+    for (long k = 0; k < layers; k++) {
+        for (long i = 0; i < own * width; i++) close_to(values[k][watched * longest * width + i], more[k][i], 0, "value by itself");
+        for (long i = 0; i < own * width; i++)
+            close_to(keys[k][(watched * width + i % width) * padded + i / width], some[k][i % width * whole_lanes(own) + i / width], 0, "key");
+        free(some[k]), free(more[k]);
+    }
+    free(added), free(turns), free(space), free(states), free(lone), free(tokens), free(some), free(more);
+}
+
+/* What goes on is alive before it is not, and all of it comes from what was there; what is finished is in order. */
+static void check_settling(long sentences, long beam, long width, long length) {
+    long count = beam > 1 ? 2 * beam : 1, longest = length + 3, rows = sentences * beam;
+    int64_t *limits = room(sentences * 8), *numbers = room(sentences * 8), *origins = room(sentences * count * 8);
+    int64_t *said = room(sentences * count * 8), *history = calloc(sentences * width * length + 1, 8), *lengths = calloc(rows, 8);
+    int64_t *tokens = calloc(rows * longest, 8), *next = room(rows * (2 + length) * 8), *left = room(sentences * 8);
+    double *divisors = room((longest + 1) * 8), *values = room(sentences * count * 8), *scores = room(rows * 8), *found = room(rows * 8);
+    double *after = room(rows * 8);
+    uint8_t *cut = calloc(rows, 1), *closed = room(sentences);
+    for (long i = 0; i <= longest; i++) divisors[i] = i + 1;
+    for (long i = 0; i < rows; i++) scores[i] = found[i] = -INFINITY;
+    for (long s = 0; s < sentences; s++) {
+        limits[s] = between(length, longest), numbers[s] = s;
+        for (long k = 0; k < count; k++) {
+            values[s * count + k] = draw() % 6 ? -0.1 * k : -INFINITY;
+            origins[s * count + k] = between(0, width - 1), said[s * count + k] = between(2, 5);
+        }
+    }
+    finished all_ended = {beam, longest, between(1, beam), draw() % 2, 3, limits, divisors, scores, found, tokens, lengths, cut};
+    extensions from = {sentences, width, count, values, origins, said, numbers, history};
+    hypotheses to = {after, next, next + rows, left, next + 2 * rows};
+    long open = nmt_settle(&all_ended, &from, length, 0.88, closed, &to);
+    close_to(open <= sentences, 1, 0, "sentences that go on");
+    for (long i = 0; i < open * beam; i++) {
+        close_to(to.rows[i] / width == left[i / beam], 1, 0, "row of another sentence");
+        if (i % beam) close_to(after[i] <= after[i - 1] || after[i] == after[i - 1], 1, 0, "order of what goes on");
+        close_to(to.tokens[i] != 3 || after[i] == -INFINITY, 1, 0, "an end goes on");
+    }
+    for (long i = 0; i < rows; i++) close_to(i % beam == 0 || scores[i] <= scores[i - 1], 1, 0, "order of what has ended");
+    free(limits), free(numbers), free(origins), free(said), free(history), free(lengths), free(tokens), free(next), free(left);
+    free(divisors), free(values), free(scores), free(found), free(after), free(cut), free(closed);
+}
+
+/* What a search of some sentences finds, in `scores` (N, K) and `tokens` (N, K, longest). */
+static void search(const stack *model, const matrix *output, const sources *source, long sentences, long beam, const int64_t *limits,
+                   long longest, int threads, double *scores, int64_t *tokens) {
+    long rows = sentences * beam, count = beam > 1 ? 2 * beam : 1, extent = longest > source->longest ? longest : source->longest;
+    double *divisors = room((longest + 1) * 8), *sums_ = room(rows * 8);
+    int64_t *lengths = calloc(rows, 8);
+    uint8_t *cut = calloc(rows, 1);
+    for (long i = 0; i <= longest; i++) divisors[i] = i + 1;
+    for (long i = 0; i < rows; i++) scores[i] = sums_[i] = -INFINITY;
+    finished all_ended = {beam, longest, 1, 0, 3, limits, divisors, scores, sums_, tokens, lengths, cut};
+    searching now = {.sentences = sentences, .beam = 1, .count = count};
+    for (int i = 0; i < 2; i++) {
+        now.scores[i] = calloc(rows, 8), now.numbers[i] = room(sentences * 8);
+        now.history[i] = room(rows * longest * 8), now.past[i] = room(rows * longest * 4);
+    }
+    now.rows = room(rows * 8), now.tokens = room(rows * 8), now.steps = room(longest * sizeof *now.steps);
+    now.row_counts = room(longest * 8), now.values = room(sentences * count * 8), now.origins = room(sentences * count * 8);
+    now.said = room(sentences * count * 8), now.flags = room(sentences), now.hidden = room(rows * model->width * 4);
+    now.logits = room(rows * output->outputs * 4), now.room = room(nmt_transformer_room(model, rows, extent, threads) * 4);
+    float *turns = room(longest * model->width / model->heads * 4);
+    for (long i = 0; i < longest * model->width / model->heads; i++) turns[i] = sinf(i);
+    now.turns = turns;
+    for (long s = 0; s < sentences; s++) now.numbers[0][s] = now.rows[s] = s, now.tokens[s] = 2;
+    for (long t = 0; t < longest; t++) now.steps[t] = room(model->layers * rows * 2 * model->width * 4);
+    long left = sentences;
+    while (left > 0) left = nmt_search(model, output, source, &all_ended, &now, between(1, 4), 0.88, 0, 2, threads);
+    close_to(left, 0, 0, "sentences left");
+    for (long t = 0; t < longest; t++) free(now.steps[t]);
+    for (int i = 0; i < 2; i++) free(now.scores[i]), free(now.numbers[i]), free(now.history[i]), free(now.past[i]);
+    free(now.rows), free(now.tokens), free(now.steps), free(now.row_counts), free(now.values), free(now.origins), free(now.said);
+    free(now.flags), free(now.hidden), free(now.logits), free(now.room), free(turns);
+    free(divisors), free(sums_), free(lengths), free(cut);
+}
+
+/* A sentence finds the same beside others and alone. */
+static void check_search(const stack *model, const sources *source, long sentences, long beam) {
+    long longest = 0, watched = between(0, sentences - 1), width = model->width, layers = model->layers;
+    int64_t *limits = room(sentences * 8);
+    for (long s = 0; s < sentences; s++) {
+        limits[s] = between(1, 9);
+        longest = limits[s] > longest ? limits[s] : longest;
+    }
+    matrix output = random_layer(width, 50, FLOATS, 128);
+    double *scores = room(sentences * beam * 8), *lone = room(beam * 8);
+    int64_t *tokens = calloc(sentences * beam * longest, 8), *single = calloc(beam * longest, 8);
+    search(model, &output, source, sentences, beam, limits, longest, between(1, 3), scores, tokens);
+    const float **keys = room(layers * sizeof *keys), **values = room(layers * sizeof *values);
+    for (long k = 0; k < layers; k++) {
+        keys[k] = source->keys[k] + watched * width * source->padded;
+        values[k] = source->values[k] + watched * source->longest * width;
+    }
+    sources own = {source->longest, source->padded, source->lengths + watched, keys, values};
+    search(model, &output, &own, 1, beam, limits + watched, limits[watched], 1, lone, single);
+    for (long k = 0; k < beam; k++) {
+        close_to(lone[k] == scores[watched * beam + k], 1, 0, "score of a sentence by itself");
+        for (long t = 0; t < limits[watched] - 1 && lone[k] > -INFINITY; t++)
+            close_to(single[k * limits[watched] + t], tokens[(watched * beam + k) * longest + t], 0, "word of a sentence by itself");
+    }
+    free_layer(output), free(limits), free(scores), free(lone), free(tokens), free(single), free(keys), free(values);
+}
+
 /* A row's states do not depend on the rows beside it, on the threads, or on the order of the past's rows. */
 static void check_step(long sentences, long beam, long heads, long size, long layers, long positions) {
     long width = heads * size, feed = LANES * between(1, 8), rows = sentences * beam, longest = between(1, 40);
     long padded = (longest + LANES - 1) / LANES * LANES;
-    decoder model = {width, heads, feed, layers, draw() % 2, 1, draw() % 2, draw() % 2, draw() % 2, 0.3f, 0.3f, 1, NULL, {0}, NULL};
-    decoder_layer *all_layers = room(layers * sizeof *all_layers);
+    stack model = {width, heads, feed, layers, draw() % 2, 1, draw() % 2, draw() % 2, draw() % 2, 0.3f, 0.3f, 1, NULL, {0}, NULL};
+    layer *all_layers = room(layers * sizeof *all_layers);
     float *table = room(50 * width * sizeof *table), *turns = room(size * sizeof *turns);
     for (long i = 0; i < 50 * width; i++) table[i] = number();
     for (long i = 0; i < size; i++) turns[i] = number();
@@ -185,17 +309,19 @@ static void check_step(long sentences, long beam, long heads, long size, long la
     for (long s = 0; s < sentences; s++) lengths[s] = between(1, longest), owners[s] = s;
     for (long number_ = 0; number_ < layers; number_++) {
         int kind = between(0, 2), norms = between(1, 2);
-        all_layers[number_] = (decoder_layer){
+        all_layers[number_] = (layer){
             random_layer(width, 3 * width, kind, 128), random_layer(width, width, kind, 128), random_layer(width, width, kind, 128),
-            random_layer(width, width, kind, 128), random_layer(width, feed, kind, 128), random_layer(feed, width, kind, 128),
+            random_layer(width, 2 * width, kind, 128), random_layer(width, width, kind, 128), random_layer(width, feed, kind, 128), random_layer(feed, width, kind, 128),
             random_norm(width, norms), random_norm(width, norms), random_norm(width, norms)};
-        float *some = room(sentences * width * padded * sizeof *some), *more = room(sentences * longest * 2 * width * sizeof *more);
+        float *some = room(sentences * width * padded * sizeof *some), *more = room(sentences * longest * width * sizeof *more);
         for (long i = 0; i < sentences * width * padded; i++) some[i] = number();
-        for (long i = 0; i < sentences * longest * 2 * width; i++) more[i] = number();
+        for (long i = 0; i < sentences * longest * width; i++) more[i] = number();
         keys[number_] = some, values[number_] = more;
     }
     model.table = table, model.layer = all_layers, model.last = random_norm(width, LAYER_NORM);
+    check_encoder(&model, sentences, longest, lengths, (float **)keys, (float **)values);
     sources source = {longest, padded, lengths, keys, values};
+    check_search(&model, &source, sentences, beam);
     float **steps = room(positions * sizeof *steps), **alone = room(positions * sizeof *alone);
     int64_t *counts = room(positions * 8), *ones = room(positions * 8);
     int32_t *past = room(rows * positions * 4), *before_ = room(rows * positions * 4), *single = room(positions * 4), *single_before = room(positions * 4);
@@ -221,8 +347,8 @@ static void check_step(long sentences, long beam, long heads, long size, long la
     }
     for (long t = 0; t < positions; t++) free(steps[t]), free(alone[t]);
     for (long k = 0; k < layers; k++) {
-        decoder_layer *one = all_layers + k;
-        free_layer(one->projection), free_layer(one->self_output), free_layer(one->query), free_layer(one->cross_output);
+        layer *one = all_layers + k;
+        free_layer(one->projection), free_layer(one->self_output), free_layer(one->query), free_layer(one->memory), free_layer(one->cross_output);
         free_layer(one->inner), free_layer(one->outer), free_norm(one->self_norm), free_norm(one->cross_norm), free_norm(one->feed_norm);
         free((void *)keys[k]), free((void *)values[k]);
     }
@@ -339,6 +465,7 @@ int main(int count, char **words) {
         check_numbers(between(1, large ? 700 : 40), between(1, large ? 1024 : 200), between(1, large ? 3000 : 90), half);
         check_integers(between(1, 40), between(1, 1024), between(1, 300), half, draw() % 2);
         check_step(between(1, 4), between(1, 5), between(1, 4), LANES * between(1, 5), between(1, 3), between(1, 20));
+        check_settling(between(1, 9), between(1, 6), between(1, 6), between(1, 9));
         check_extensions(between(1, 4), between(1, 8), between(5, large ? 50000 : 400), between(1, 16), half);
         check_attention(between(1, 9), between(1, 4), LANES * between(1, 5), half, draw() % 2);
         check_training(between(1, large ? 700 : 20), LANES * between(1, 20), half);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import Literal
 
 import pytest
@@ -16,32 +15,10 @@ from nmt.extensions import best_extensions
 from nmt.models import Model
 from nmt.search import Hypothesis, beam_search, length_limits, length_penalty, score_targets
 from nmt.tokenizer import BOS, EOS, PAD
-from tiny import VOCABULARY, make_batch, make_model
+from tiny import VOCABULARY, Table, make_batch, make_model
 
 Penalty = Literal["none", "average", "gnmt"]
 PENALTIES: list[Penalty] = ["none", "average", "gnmt"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A fake model: the next word depends on the source's first word, the last word and the position."""
-
-    logits: torch.Tensor  # (sources, positions, V, V)
-
-    def encode(self, source: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return source[:, 0]
-
-    def start(self, memory: torch.Tensor, beam: int) -> tuple[torch.Tensor, int]:
-        return memory.repeat_interleave(beam), 0
-
-    def step(
-        self, state: tuple[torch.Tensor, int], tokens: torch.Tensor
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, int]]:
-        sources, position = state
-        return self.logits[sources, position, tokens].clone(), (sources, position + 1)
-
-    def reorder(self, state: tuple[torch.Tensor, int], rows: torch.Tensor, beam: int) -> tuple[torch.Tensor, int]:
-        return state[0][rows], state[1]
 
 
 @pytest.mark.parametrize("vocabulary", [3, 65, 640, 1283, 9001])

@@ -1,5 +1,5 @@
-"""Beam search that stays on a GPU: `device.py` runs it, `beams.py` holds the hypotheses, `steps.py` says what decodes them.
+"""Beam search by what a machine has; it finds what the plain loop, `nmt.search`, finds. `cpu.py`: with compiled kernels.
 
-Every step is the same operations on memory that stays in place, so that CUDA graphs repeat them. It finds what the plain loop,
-`nmt.search`, finds.
+The rest stays on a GPU: `device.py` runs it, `beams.py` holds the hypotheses, `steps.py` says what decodes them. Every step is
+the same operations on memory that stays in place, so that CUDA graphs repeat them.
 """
