@@ -83,3 +83,13 @@ def activated_product(
         found: Tensor = rectified_product(states, weight, bias)
         return found
     return activated(F.linear(states, weight, bias), activation, dropout, seed)
+
+
+def biased_product(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """States (N, D) times weight (F, D), plus bias (F,)."""
+    if usable(states):
+        from nmt.fast.triton.columns import BiasedProduct
+
+        found: Tensor = BiasedProduct.apply(states, weight, bias)  # type: ignore[no-untyped-call]  # torch's gap
+        return found
+    return F.linear(states, weight, bias)

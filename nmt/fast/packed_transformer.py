@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.fast.attention import Rotation, packed_attention, rotation
-from nmt.fast.norm import activated_product, plain_norm, residual_norm
+from nmt.fast.norm import activated_product, biased_product, plain_norm, residual_norm
 from nmt.fast.packing import Packed, Windows
 from nmt.fast.seeds import Seeds
 from nmt.models.attention import CrossAttention, MultiHeadAttention, SelfAttention
@@ -135,7 +135,7 @@ class PackedTransformer:
         maps = [layer.cross_attention.memory for layer in self.model.decoder]
         weight = torch.cat([self.of(part.weight) for part in maps])  # (L * 2 D, D)
         bias = torch.cat([self.of(part.bias) for part in maps])
-        parts = F.linear(states, weight, bias).chunk(2 * len(maps), 1)
+        parts = biased_product(states, weight, bias).chunk(2 * len(maps), 1)
         return parts[::2], parts[1::2]
 
     def _encoding(self, layer: EncoderLayer, side: _Side) -> list[_Sublayer]:
@@ -204,7 +204,7 @@ class PackedTransformer:
         return activated_product(states, weight, bias, self.config.activation, dropout, seed)
 
     def _linear(self, layer: nn.Linear, states: Tensor) -> Tensor:
-        return F.linear(states, self.of(layer.weight), self.of(layer.bias))
+        return biased_product(states, self.of(layer.weight), self.of(layer.bias))
 
     def _through(self, states: Tensor, sublayers: Sequence[_Sublayer], last: nn.Module) -> Tensor:
         """States (rows, D) through the sublayers of a stack, and through its last norm."""

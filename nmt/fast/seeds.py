@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _STEP = 0x9E3779B97F4A7C15 - 2**64  # between the seeds of two places, modulo 2^64; odd, so that none comes twice
-_PLACES = 256
+_PLACES = 1 << 14  # more than the deepest model has
 
 
 class Seeds:

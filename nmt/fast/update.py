@@ -13,10 +13,11 @@ batches and an updater agree on it by `nmt.rehearsal.rehearse`.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nmt.config import Recipe
 from nmt.device import fast_products, seed_update, update_seed
@@ -68,12 +69,9 @@ class StaticUpdate:
         self._parameters = [parameter for parameter in updater.model.parameters() if parameter.requires_grad]
         dtype = self._parameters[0].dtype
         self._rate = torch.zeros((), dtype=torch.float32 if self.device.type == "cuda" else dtype, device=self.device)
-        sizes = [parameter.numel() for parameter in self._parameters]
-        self._flat = torch.zeros(sum(sizes), dtype=dtype, device=self.device)
-        self._gradients = [
-            part.view_as(parameter) for part, parameter in zip(self._flat.split(sizes), self._parameters, strict=True)
-        ]
         self._figures = torch.zeros(5, dtype=dtype, device=self.device)
+        self._flat = torch.zeros(0, dtype=dtype, device=self.device)
+        self._used: list[tuple[nn.Parameter, Tensor]] = []
 
     def update(self, number: int, batch: StaticBatch, rate: float) -> Tensor:
         """Makes the update of that number, which seeds its dropout; returns the figures of `nmt.updater.Outcome`."""
@@ -137,15 +135,15 @@ class StaticUpdate:
 
         Unless something is not finite, or there was no token.
         """
-        used = [index for index, gradient in enumerate(gradients) if gradient is not None]
-        copy_all([self._gradients[index] for index in used], [part for part in gradients if part is not None])
-        share = tokens.to(self._flat.dtype).reciprocal()
+        self._make_room([gradient is not None for gradient in gradients])
+        copy_all([part for _, part in self._used], [gradient for gradient in gradients if gradient is not None])
+        share = tokens.clamp(min=1).to(self._flat.dtype).reciprocal()
         norm = torch.linalg.vector_norm(self._flat) * share
         total = loss.total.detach()
         finite = ((norm + total).isfinite() & tokens.bool()).float()
         self._flat.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1) * share)
-        for index in used:
-            self._parameters[index].grad = self._gradients[index]
+        for parameter, part in self._used:
+            parameter.grad = part
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
         self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # the optimizer then leaves all as it is
@@ -154,3 +152,13 @@ class StaticUpdate:
             parameter.grad = None
         figures = torch.stack([total, loss.negative_log_likelihood, loss.correct, norm, finite.to(norm.dtype)])
         self._figures.copy_(figures)
+
+    def _make_room(self, used: Sequence[bool]) -> None:
+        """Lays the gradients of those parameters that have one end to end: what has none is neither clipped nor moved."""
+        parameters = list(itertools.compress(self._parameters, used))
+        if len(parameters) == len(self._used):
+            return
+        sizes = [parameter.numel() for parameter in parameters]
+        self._flat = self._flat.new_zeros(sum(sizes))
+        parts = self._flat.split(sizes)
+        self._used = [(parameter, part.view_as(parameter)) for parameter, part in zip(parameters, parts, strict=True)]

@@ -19,11 +19,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nmt.fast.triton import ancestry, attention, cells, look, loss, norm, rectified
+from nmt.fast.triton import ancestry, attention, cells, columns, look, loss, norm, rectified
 
 INTEGERS = {
     *("n_rows", "n_keys", "vocabulary", "ignored", "width", "count", "beam", "longest", "depth", "times", "sentences"),
-    *("q_stride", "k_stride", "v_stride", "d_stride", "query_stride", "d_query_stride"),
+    *("stride", "q_stride", "k_stride", "v_stride", "d_stride", "query_stride", "d_query_stride"),
     *("recurrent_stride", "d_gates_stride", "d_recurrent_stride"),
 }
 LONGS = {"SEED", "ANCESTRY", "POSITIONS", "OWNERS", "OFFSETS", "LENGTHS"}
@@ -56,6 +56,7 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
         yield norm._forward, options
         yield norm._backward, {**options, "MORE": True}
     yield rectified._backward, {"ROWS": rectified._ROWS, "COLUMNS": rectified._COLUMNS, "num_warps": 4}
+    yield columns._sums, {"ROWS": columns._ROWS, "COLUMNS": columns._COLUMNS, "num_warps": 4}
     for kernel in (norm._activate, norm._activate_backward):
         yield kernel, {"GELU": True, "THRESHOLD": MASK, "BLOCK": norm._TILE}
     for additive in (True, False):

@@ -74,3 +74,14 @@ def test_rectified_product_equals_torch(rows: int, inner: int) -> None:
     gradient = torch.randn(rows, inner, dtype=torch.float64)
     mine = torch.autograd.grad(found, inputs, gradient.float())
     assert max(map(error, mine, torch.autograd.grad(wanted, exact, gradient))) < 1e-5
+
+
+@pytest.mark.parametrize(("rows", "width"), [(1, 16), (700, 300)], ids=["row", "rows"])
+@pytest.mark.usefixtures("interpreter")
+def test_sums_of_columns_are_the_gradient_of_a_bias(rows: int, width: int) -> None:
+    """In fp32 beside float64, of rows that stand apart too."""
+    from nmt.fast.triton.columns import column_shares
+
+    torch.manual_seed(6)
+    values = torch.randn(rows, 2 * width, dtype=torch.float64)
+    assert error(column_shares(values.float()[:, :width]).sum(0), values[:, :width].sum(0)) < 1e-5

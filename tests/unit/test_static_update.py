@@ -121,17 +121,28 @@ def test_twenty_updates_are_the_same_to_the_bit_every_time() -> None:
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
 
 
-def test_an_update_that_is_not_finite_or_has_no_token_changes_nothing() -> None:
-    _, _, batches = make_batches()
-    updater = made_static(make_updater("transformer", torch.float32))
-    updater.update(1, [batches[0]], 1e-3)
+@pytest.mark.parametrize("name", ["transformer", "bilinear"])
+def test_an_update_that_is_not_finite_or_has_no_token_changes_nothing(name: str) -> None:
+    """And the next one is as if it had not been, also where a parameter is not used."""
+    _, _, batches = make_batches(name)
+    updater, undisturbed = (made_static(make_updater(name, torch.float32)) for _ in range(2))
+    for one in (updater, undisturbed):
+        one.update(1, [batches[0]], 1e-3)
     before = [parameter.detach().clone() for parameter in updater.model.parameters()]
     moments = [value.clone() for state in updater.optimizer.state.values() for value in state.values()]
-    empty = batches[0].on(torch.zeros_like(batches[0].numbers))
+    empty = batches[0].on(batches[0].numbers.clone())
+    empty.count.zero_()
     assert updater.update(2, [empty], 1e-3).figures[4] == 0
+    with torch.no_grad():
+        updater.model.output.bias[3] = torch.nan
+    assert updater.update(3, [batches[0]], 1e-3).figures[4] == 0
+    with torch.no_grad():
+        updater.model.output.bias[3] = undisturbed.model.output.bias[3]
     after = [value for state in updater.optimizer.state.values() for value in state.values()]
     for one, other in zip([*before, *moments], [*updater.model.parameters(), *after], strict=True):
         assert torch.equal(one, other)
+    found, wanted = (one.update(4, [batches[1]], 1e-3).figures for one in (updater, undisturbed))
+    assert torch.equal(found, wanted)
 
 
 def test_only_what_a_graph_can_do_is_static() -> None:

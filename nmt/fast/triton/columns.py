@@ -1,0 +1,68 @@
+"""Sums of columns: the gradient of a bias, in one visit of the gradient of what it was added to."""
+
+# pyright: basic
+# Functions under @triton.jit are in Triton's language, whose tensors have no types.
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_ROWS, _COLUMNS = 8, 256  # a tile
+_PROGRAMS = 64  # that share the rows; each has sums of its own
+
+# N rows, D width, F width of the product
+
+
+@triton.jit
+def _sums(
+    VALUES, SHARES, n_rows, stride, width,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """One program's share of the sums of some columns."""
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    share = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for start in range(tl.program_id(0) * ROWS, n_rows, tl.num_programs(0) * ROWS):
+        rows = start + tl.arange(0, ROWS)
+        inside = (rows < n_rows)[:, None] & (columns < width)[None, :]
+        share += tl.load(VALUES + rows[:, None].to(tl.int64) * stride + columns[None, :], inside, 0.0).to(tl.float32)
+    tl.store(SHARES + tl.program_id(0) * width + columns, tl.sum(share, 0), columns < width)
+
+
+@torch.library.custom_op("nmt::column_shares", mutates_args=())
+def column_shares(values: Tensor) -> Tensor:
+    """Shares (programs, F) of the sums of the columns of values (N, F), in fp32."""
+    values = values if values.stride(1) == 1 else values.contiguous()
+    shares = _room(values)
+    grid = len(shares), triton.cdiv(values.shape[1], _COLUMNS)
+    _sums[grid](values, shares, len(values), values.stride(0), values.shape[1], ROWS=_ROWS, COLUMNS=_COLUMNS)
+    return shares
+
+
+@column_shares.register_fake
+def _(values):
+    return _room(values)
+
+
+def _room(values: Tensor) -> Tensor:
+    rows, width = values.shape
+    return values.new_empty((max(1, min(_PROGRAMS, triton.cdiv(rows, _ROWS))), width), dtype=torch.float32)
+
+
+class BiasedProduct(torch.autograd.Function):
+    """States (N, D) times weight (F, D), plus bias (F,): torch's, but for the gradient of the bias."""
+
+    @staticmethod
+    def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(N, F)."""
+        ctx.save_for_backward(states, weight)
+        return torch.addmm(bias, states, weight.t())
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        """Of all three."""
+        states, weight = ctx.saved_tensors
+        d_bias = torch.ops.nmt.column_shares(gradient).sum(0).to(gradient.dtype)
+        return gradient @ weight, gradient.t() @ states, d_bias
