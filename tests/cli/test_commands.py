@@ -124,6 +124,10 @@ def test_train_prepare_info_and_data(recipe: Path, tmp_path: Path) -> None:
     assert "pairs kept" in run("prepare", recipe).stdout
     shown = run("data", "show", recipe, "--step", "2")
     assert all(len(row.split("\t")) == 3 for row in shown.stdout.splitlines())
+    on_gpu = run("data", "show", recipe, "--step", "2", "--device", "cuda")
+    assert on_gpu.exit_code == 0, on_gpu.stderr
+    assert all(len(row.split("\t")) == 3 for row in on_gpu.stdout.splitlines())
+    assert on_gpu.stdout != shown.stdout
     assert "multi30k" in run("data", "list").stdout
 
 
