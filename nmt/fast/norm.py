@@ -14,7 +14,7 @@ from nmt.fast.triton import usable
 
 
 def residual_norm(
-    states: Tensor,
+    states: Tensor | None,
     update: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -29,7 +29,7 @@ def residual_norm(
     Pre-norm goes on from the first and reads the second; post-norm needs the second alone.
 
     Args:
-        states: (N, D)
+        states: (N, D); None: zeros.
         update: (N, D) from the sublayer.
         weight: (D,) of the norm, in this precision or in fp32.
         bias: (D,) of a layer norm (Ba et al. 2016), as the weight; None: it is an RMS norm (Zhang and Sennrich 2019).
@@ -38,14 +38,16 @@ def residual_norm(
         dropout: of the update.
         seed: one int64, which decides on the dropout; None: there is none.
     """
-    if usable(states):
+    if usable(update):
         from nmt.fast.triton.norm import residual_norm as kernel
 
         total, normed = kernel(states, update, weight, bias, shift, seed, epsilon, 0.0 if seed is None else dropout)
         return total, normed
     if shift is not None:
         update = update + shift.to(update.dtype)
-    total = states + dropped(update, seed, dropout)
+    total = dropped(update, seed, dropout)
+    if states is not None:
+        total = states + total
     return total, plain_norm(total, weight, bias, epsilon)
 
 

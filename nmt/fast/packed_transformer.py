@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.fast.attention import Rotation, packed_attention, rotation
-from nmt.fast.norm import activated_product, biased_product, plain_norm, residual_norm
+from nmt.fast.norm import activated_product, biased_product, residual_norm
 from nmt.fast.packing import Packed, Windows
 from nmt.fast.seeds import Seeds
 from nmt.models.attention import CrossAttention, MultiHeadAttention, SelfAttention
@@ -87,7 +87,7 @@ class PackedTransformer:
         return self._through(target_states, parts, model.decoder_norm)
 
     def _embedded(self, batch: Packed) -> tuple[Tensor, Tensor]:
-        """States (S, D) and (N, D) that the two stacks begin with; one look-up where they share a table."""
+        """What the two stacks begin with, (S, D) and (N, D); one look-up where they share a table."""
         source, target = self.model.source_embedding, self.model.target_embedding
         if source.table is not target.table:
             return self._embed(source, *batch.source[:2]), self._embed(target, batch.target[0], batch.target[2])
@@ -112,16 +112,14 @@ class PackedTransformer:
         return embedded
 
     def _placed(self, embedding: Embedding, embedded: Tensor, places: Tensor) -> Tensor:
-        """See `Embedding.forward`."""
+        """See `Embedding.forward`; dropout comes later."""
         gain = math.sqrt(embedding.table.embedding_dim)
         if embedding.learned is not None:
             added = F.embedding(places.clamp(max=LEARNED - 1), self.of(embedding.learned.weight))
-            scaled = torch.add(added, embedded, alpha=gain)
-        elif embedding.sinusoidal:
-            scaled = torch.add(self._sinusoids.index_select(0, places), embedded, alpha=gain)
-        else:
-            scaled = embedded * gain
-        return drop(scaled, embedding.dropout.probability)
+            return torch.add(added, embedded, alpha=gain)
+        if embedding.sinusoidal:
+            return torch.add(self._sinusoids.index_select(0, places), embedded, alpha=gain)
+        return embedded * gain
 
     def _side(self, places: Tensor, windows: Windows) -> _Side:
         rotary = None
@@ -206,28 +204,30 @@ class PackedTransformer:
     def _linear(self, layer: nn.Linear, states: Tensor) -> Tensor:
         return biased_product(states, self.of(layer.weight), self.of(layer.bias))
 
-    def _through(self, states: Tensor, sublayers: Sequence[_Sublayer], last: nn.Module) -> Tensor:
-        """States (rows, D) through the sublayers of a stack, and through its last norm."""
-        pre = self.config.norm == "pre"
+    def _through(self, embedded: Tensor, sublayers: Sequence[_Sublayer], last: nn.Module) -> Tensor:
+        """Embedded tokens (rows, D), not yet thinned out, through the sublayers of a stack, and through its last norm."""
+        pre, dropout = self.config.norm == "pre", self.config.dropout
         following = [sublayer.residual.norm for sublayer in sublayers[1:]] + [last]
-        read = plain_norm(states, *self._parts(sublayers[0].residual.norm)) if pre else states
-        for sublayer, norm in zip(sublayers, following, strict=True):
+        if pre:
+            states, read = self._joined(None, embedded, sublayers[0].residual.norm, None, dropout)
+        else:
+            states = read = drop(embedded, dropout)
+        for sublayer, next_norm in zip(sublayers, following, strict=True):
             residual, outer = sublayer.residual, sublayer.outer
             update = F.linear(sublayer.inner(read), self.of(outer.weight))
-            weight, bias, epsilon = self._parts(norm if pre else residual.norm)
-            dropout = residual.dropout.probability
-            total, read = residual_norm(
-                states if residual.residual else torch.zeros_like(update),
-                update,
-                weight,
-                bias,
-                self.of(outer.bias),
-                epsilon=epsilon,
-                dropout=dropout,
-                seed=self.seeds.next() if dropout else None,
-            )
+            before = states if residual.residual else None
+            norm = next_norm if pre else residual.norm
+            total, read = self._joined(before, update, norm, self.of(outer.bias), residual.dropout.probability)
             states = total if pre else read
         return read
+
+    def _joined(
+        self, states: Tensor | None, update: Tensor, norm: nn.Module, shift: Tensor | None, dropout: float
+    ) -> tuple[Tensor, Tensor]:
+        """See `residual_norm`."""
+        weight, bias, epsilon = self._parts(norm)
+        seed = self.seeds.next() if dropout else None
+        return residual_norm(states, update, weight, bias, shift, epsilon=epsilon, dropout=dropout, seed=seed)
 
     def _parts(self, norm: nn.Module) -> tuple[Tensor, Tensor | None, float]:
         """Weight, bias and epsilon of a norm; an RMS norm has no bias."""

@@ -52,7 +52,7 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
     yield loss._whole, {"WRITE": True, "BLOCK": 16384, "num_warps": 16}
     yield loss._parts, {"WRITE": True, "BLOCK": 8192, "num_warps": 16}
     for width in (256, 512, 1024, 2048):
-        options = norm._options(torch.empty(1, width), 0.1, False, True)
+        options = norm._options(torch.empty(1, width), 0.1, False, True, False)
         yield norm._forward, options
         yield norm._backward, {**options, "MORE": True}
     yield rectified._backward, {"ROWS": rectified._ROWS, "COLUMNS": rectified._COLUMNS, "num_warps": 4}

@@ -34,6 +34,11 @@ def test_norm_kernel_equals_torch(rows: int, width: int, norm: str, dropout: flo
     narrow = [part.detach().float().requires_grad_() for part in shifts]
     wanted = residual_norm(*exact, *rest, *(shifts or [None]), dropout=dropout, seed=SEED)
     found = kernel(*inputs, *rest, *(narrow or [None]), SEED, 1e-5, dropout)
+    alone = residual_norm(None, *exact[1:], *rest, dropout=dropout, seed=SEED)
+    by_kernel = kernel(None, *inputs[1:], *rest, None, SEED, 1e-5, dropout)
+    assert max(map(error, by_kernel, alone)) < 1e-5
+    mine = torch.autograd.grad(by_kernel, inputs[1:], list(gradients.float()))
+    assert max(map(error, mine, torch.autograd.grad(alone, exact[1:], list(gradients)))) < 1e-5
     exact, inputs = exact + shifts, inputs + narrow
     assert max(map(error, found, wanted)) < 1e-5
     for used in (slice(0, 2), slice(1, 2)):

@@ -30,9 +30,10 @@ def _moments(x, inside, width, epsilon, RMS: tl.constexpr):
 @triton.jit
 def _forward(
     STATES, UPDATE, WEIGHT, BIAS, SHIFT, SEED, TOTAL, NORMED, n_rows, width, epsilon, kept_scale,
-    THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ALONE: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A tile of rows: TOTAL = STATES + dropout(UPDATE + SHIFT), and its norm."""
+    """A tile of rows: TOTAL = STATES + dropout(UPDATE + SHIFT), and its norm; ALONE: there are no states."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, BLOCK)
     inside = (rows < n_rows)[:, None] & (columns < width)[None, :]
@@ -43,7 +44,9 @@ def _forward(
     if THRESHOLD > 0:
         first, second = keys_of(SEED)
         update = tl.where(kept(first, second, places.to(tl.uint32), THRESHOLD), update * kept_scale, 0.0)
-    total = (tl.load(STATES + places, inside, 0.0).to(tl.float32) + update).to(TOTAL.dtype.element_ty)
+    if not ALONE:
+        update += tl.load(STATES + places, inside, 0.0).to(tl.float32)
+    total = update.to(TOTAL.dtype.element_ty)
     tl.store(TOTAL + places, total, inside)
     centred, rate = _moments(total.to(tl.float32), inside, width, epsilon, RMS)
     normed = centred * rate * tl.load(WEIGHT + columns, columns < width, 0.0).to(tl.float32)[None, :]
@@ -56,8 +59,8 @@ def _forward(
 def _backward(
     TOTAL, WEIGHT, SEED, D_TOTAL, D_NORMED, D_STATES, D_UPDATE, D_WEIGHT, D_BIAS, D_SHIFT,
     n_rows, width, epsilon, kept_scale,
-    THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-    MORE: tl.constexpr,
+    THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ALONE: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK: tl.constexpr, MORE: tl.constexpr,
 ):  # fmt: skip
     """Tiles of rows, one program's share; MORE: TOTAL has a gradient from elsewhere too."""
     columns = tl.arange(0, BLOCK)
@@ -83,7 +86,8 @@ def _backward(
         change *= rate
         if MORE:
             change += tl.load(D_TOTAL + places, inside, 0.0).to(tl.float32)
-        tl.store(D_STATES + places, change.to(D_STATES.dtype.element_ty), inside)
+        if THRESHOLD == 0 or not ALONE:
+            tl.store(D_STATES + places, change.to(D_STATES.dtype.element_ty), inside)
         if THRESHOLD > 0:
             change = tl.where(kept(first, second, places.to(tl.uint32), THRESHOLD), change * kept_scale, 0.0)
             tl.store(D_UPDATE + places, change.to(D_UPDATE.dtype.element_ty), inside)
@@ -97,45 +101,45 @@ def _backward(
         tl.store(D_SHIFT + share, tl.sum(d_shift, 0), columns < width)
 
 
-def _options(states: Tensor, dropout: float, rms: bool, shifted: bool) -> dict[str, int]:
+def _options(states: Tensor, dropout: float, rms: bool, shifted: bool, alone: bool) -> dict[str, int]:
     block = triton.next_power_of_2(states.shape[1])
     rows = max(1, _TILE // block)
     warps = max(4, min(32, block * rows // 512))
-    kind = {"THRESHOLD": threshold(dropout), "RMS": rms, "SHIFTED": shifted}
+    kind = {"THRESHOLD": threshold(dropout), "RMS": rms, "SHIFTED": shifted, "ALONE": alone}
     return {**kind, "ROWS": rows, "BLOCK": block, "num_warps": warps}
 
 
 @torch.library.custom_op("nmt::residual_norm", mutates_args=())
 def residual_norm(
-    states: Tensor, update: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None, seed: Tensor | None,
-    epsilon: float, dropout: float,
+    states: Tensor | None, update: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None,
+    seed: Tensor | None, epsilon: float, dropout: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Sum and its norm, each (N, D), see `nmt.fast.norm.residual_norm`."""
-    states, update = states.contiguous(), update.contiguous()
-    total, normed = torch.empty_like(states), torch.empty_like(states)
-    options = _options(states, dropout, bias is None, shift is not None)
-    _forward[(triton.cdiv(len(states), options["ROWS"]),)](
-        states, update, weight, bias, shift, seed, total, normed, *states.shape, epsilon, scale(dropout), **options
+    states, update = None if states is None else states.contiguous(), update.contiguous()
+    total, normed = torch.empty_like(update), torch.empty_like(update)
+    options = _options(update, dropout, bias is None, shift is not None, states is None)
+    _forward[(triton.cdiv(len(update), options["ROWS"]),)](
+        states, update, weight, bias, shift, seed, total, normed, *update.shape, epsilon, scale(dropout), **options
     )
     return total, normed
 
 
 @residual_norm.register_fake
 def _(states, update, weight, bias, shift, seed, epsilon, dropout):
-    return states.new_empty(states.shape), states.new_empty(states.shape)
+    return update.new_empty(update.shape), update.new_empty(update.shape)
 
 
 @torch.library.custom_op("nmt::residual_norm_backward", mutates_args=())
 def residual_norm_backward(
     d_total: Tensor | None, d_normed: Tensor, total: Tensor, weight: Tensor, seed: Tensor | None,
-    epsilon: float, dropout: float, rms: bool, shifted: bool,
+    epsilon: float, dropout: float, rms: bool, shifted: bool, alone: bool,
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of the vectors (kinds, programs, D), to be summed; of the states (N, D), and with dropout of the update.
 
     The vectors are the weight, without `rms` the bias, and where `shifted` the shift.
     """
-    shares, *gradients = _room(total, dropout, rms, shifted)
-    options, more = _options(total, dropout, rms, shifted), d_total is not None
+    shares, *gradients = _room(total, dropout, rms, shifted, alone)
+    options, more = _options(total, dropout, rms, shifted, alone), d_total is not None
     d_total = total if d_total is None else d_total.contiguous()
     _backward[(shares.shape[1],)](
         total, weight, seed, d_total, d_normed.contiguous(), gradients[0], gradients[-1],
@@ -145,21 +149,22 @@ def residual_norm_backward(
 
 
 @residual_norm_backward.register_fake
-def _(d_total, d_normed, total, weight, seed, epsilon, dropout, rms, shifted):
-    return _room(total, dropout, rms, shifted)
+def _(d_total, d_normed, total, weight, seed, epsilon, dropout, rms, shifted, alone):
+    return _room(total, dropout, rms, shifted, alone)
 
 
-def _room(total: Tensor, dropout: float, rms: bool, shifted: bool) -> list[Tensor]:
+def _room(total: Tensor, dropout: float, rms: bool, shifted: bool, alone: bool) -> list[Tensor]:
     """For shares of the gradients of the vectors, and for the gradients of states and update."""
     rows, width = total.shape
-    programs = max(1, min(_PROGRAMS, triton.cdiv(rows, _options(total, dropout, rms, shifted)["ROWS"])))
+    options = _options(total, dropout, rms, shifted, alone)
+    programs = max(1, min(_PROGRAMS, triton.cdiv(rows, options["ROWS"])))
     shares = total.new_empty((2 - rms + shifted, programs, width), dtype=torch.float32)
-    return [shares, *(total.new_empty(total.shape) for _ in range(2 if threshold(dropout) else 1))]
+    return [shares, *(total.new_empty(total.shape) for _ in range(2 if threshold(dropout) and not alone else 1))]
 
 
 def _setup(ctx, inputs, output):
-    _, _, weight, bias, shift, seed, *ctx.options = inputs
-    ctx.kind = bias is None, shift is not None
+    states, _, weight, bias, shift, seed, *ctx.options = inputs
+    ctx.kind = bias is None, shift is not None, states is None
     ctx.save_for_backward(output[0], weight, seed)
     ctx.set_materialize_grads(False)
 
@@ -171,9 +176,9 @@ def _autograd(ctx, d_total, d_normed):
     shares, *gradients = torch.ops.nmt.residual_norm_backward(
         d_total, d_normed, total, weight, seed, *ctx.options, *ctx.kind
     )
-    sums, (rms, shifted) = list(shares.sum(1).to(weight.dtype).unbind()), ctx.kind
+    sums, (rms, shifted, alone) = list(shares.sum(1).to(weight.dtype).unbind()), ctx.kind
     d_weight, d_bias, d_shift = sums[0], None if rms else sums[1], sums[-1] if shifted else None
-    return gradients[0], gradients[-1], d_weight, d_bias, d_shift, None, None, None
+    return None if alone else gradients[0], gradients[-1], d_weight, d_bias, d_shift, None, None, None
 
 
 residual_norm.register_autograd(_autograd, setup_context=_setup)
