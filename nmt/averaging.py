@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nmt.checkpoint import read_weights
 from nmt.errors import CheckpointError
 from nmt.fast.lists import mix_all
+from nmt.stages import counted
 
 
 class RunningMean:
@@ -39,7 +40,7 @@ def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
     first, *others = paths
     beginning = read_weights(first)
     sums = {name: tensor.double() for name, tensor in beginning.items()}
-    for path in others:
+    for path in counted(others, "averaging", len(others), "further checkpoints"):
         weights = read_weights(path)
         if {name: tensor.shape for name, tensor in weights.items()} != {
             name: part.shape for name, part in sums.items()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nmt.errors import NmtError
 from nmt.metrics import Score
+from nmt.stages import stage
 from nmt.text import write_lines
 
 MODEL = "Unbabel/wmt22-comet-da"
@@ -27,7 +28,7 @@ def comet(command: str, sources: Sequence[str], hypotheses: Sequence[str], refer
     Raises:
         NmtError: the command is not there, or failed, or printed no score.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with stage(f"scoring {len(hypotheses):,} lines by COMET"), tempfile.TemporaryDirectory() as folder:
         files = {flag: Path(folder) / flag for flag in ("s", "t", "r")}
         for path, lines in zip(files.values(), (sources, hypotheses, references), strict=True):
             write_lines(path, lines)

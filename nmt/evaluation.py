@@ -11,6 +11,7 @@ from nmt.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
 from nmt.errors import DataError
 from nmt.metrics import Bucket, MetricName, Score, bleu_by, bleu_by_length, score
 from nmt.prepared import TestSet
+from nmt.stages import stage
 from nmt.translator import Translator
 from nmt.words import count_words
 
@@ -68,6 +69,17 @@ def evaluate(
     """
     if testset.target and not any(line.strip() for line in testset.target):
         raise DataError(f"nothing to score: all references of {testset.name} are blank")
+    with stage(testset.name):
+        return _evaluate(system, testset, lowercase, training, metrics)
+
+
+def _evaluate(
+    system: Translator | Sequence[str],
+    testset: TestSet,
+    lowercase: bool,
+    training: Sequence[str],
+    metrics: Sequence[MetricName],
+) -> Evaluation:
     start = perf_counter()
     hypotheses = system.translate(testset.tagged) if isinstance(system, Translator) else list(system)
     seconds = perf_counter() - start if isinstance(system, Translator) else 0.0

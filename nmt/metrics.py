@@ -6,7 +6,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,9 +20,11 @@ from sacrebleu.utils import SACREBLEU_DIR
 
 from nmt.config import Tokenization
 from nmt.errors import ConfigError, DataError
+from nmt.stages import counted, stage
 from nmt.words import count_words
 
 MetricName = Literal["bleu", "chrf2", "ter"]
+TITLES: Mapping[str, str] = {"bleu": "BLEU", "chrf2": "chrF2", "ter": "TER"}
 
 LENGTH_BUCKETS = ((1, 5), (6, 10), (11, 15), (16, 20), (21, 25), (26, 30), (31, 35), (36, 40), (41, 60), (61, 10_000))
 """Source lengths in words, ends included."""
@@ -236,6 +238,17 @@ def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], refere
     return buckets
 
 
+class Watched(list[str]):
+    """Lines that are counted while sacreBLEU looks at one after the other."""
+
+    def __init__(self, lines: Sequence[str], text: str) -> None:
+        super().__init__(lines)
+        self._text = text
+
+    def __iter__(self) -> Iterator[str]:
+        return counted(super().__iter__(), self._text, len(self))
+
+
 class _PlainFloats(Metric):
     """Resamples without a reference word have a float of Python's, others one of NumPy's: sacreBLEU 2.6 cannot mix them."""
 
@@ -273,7 +286,9 @@ def _score_one(
             scorer = _Chrf(lowercase=lowercase)
         case "ter":
             scorer = _Ter()  # sacreBLEU's default ignores case
-    result = scorer.corpus_score(list(hypotheses), [list(references)], n_bootstrap=resamples)
+    with stage(f"scoring by {TITLES[metric]}"):
+        lines = Watched(hypotheses, "comparing with references")
+        result = scorer.corpus_score(lines, [list(references)], n_bootstrap=resamples)
     signature = str(scorer.get_signature())
     details = json.loads(result.format(width=6, signature=signature, is_json=True))
     value = float(result.score)

@@ -24,6 +24,7 @@ from nmt.models import Model
 from nmt.models.inference import ready_output
 from nmt.models.rows import searchable
 from nmt.search import Hypothesis
+from nmt.stages import counted, stage
 from nmt.tokenizer import EOS
 from nmt.untrusted import open_regular
 
@@ -64,10 +65,11 @@ class Shortlist:
             each: candidates of a source token.
             frequent: target tokens that are candidates of all.
         """
-        source, target, pair = _cooccurrences(corpus)
+        with stage("counting which tokens meet"):
+            source, target, pair = _cooccurrences(corpus)
         keys, place = np.unique(source * sizes[1] + target, return_inverse=True)  # one for each pair of types
         probability = np.ones(len(keys))
-        for _ in range(_ROUNDS):
+        for _ in counted(range(_ROUNDS), "estimating translations of tokens", _ROUNDS, "rounds"):
             share = (
                 probability[place] / np.bincount(pair, probability[place])[pair]
             )  # over the source words of a target word

@@ -20,7 +20,8 @@ from sacrebleu.metrics.ter import TER
 
 from nmt.config import Tokenization
 from nmt.errors import DataError
-from nmt.metrics import resampling_seed
+from nmt.metrics import TITLES, MetricName, Watched, resampling_seed
+from nmt.stages import counted, stage
 
 TestName = Literal["bs", "ar"]
 """Paired bootstrap resampling (Koehn 2004) or paired approximate randomisation (Riezler and Maxwell 2005)."""
@@ -66,10 +67,10 @@ def paired_test(
     test: TestName = "bs",
     tokenize: Tokenization = "13a",
     samples: int = 0,
-    bleu_alone: bool = False,
     lowercase: bool = False,
+    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
 ) -> list[Difference]:
-    """Each system against the first, in BLEU, chrF2 and TER, by metric.
+    """Each system against the first, by metric.
 
     Args:
         systems: translations by name; the first is the baseline.
@@ -77,8 +78,8 @@ def paired_test(
         test: which one.
         tokenize: of BLEU.
         samples: resamples or trials; 0: sacreBLEU's default of 1,000 or 10,000.
-        bleu_alone: leave out the two others, which take their time.
         lowercase: lower-cased scores.
+        metrics: wanted; the others take their time, TER most.
 
     Raises:
         DataError: a system has not as many lines as there are references, or there are none.
@@ -88,14 +89,16 @@ def paired_test(
             raise DataError(f"{name} has {len(lines)} translations for {len(references)} references")
     if not references:
         raise DataError("nothing to compare: the test set is empty")
-    metrics: dict[str, _Scorer] = {"BLEU": _Bleu(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")}
-    if not bleu_alone:
-        metrics |= {"chrF2": _Chrf(lowercase=lowercase), "TER": _Ter()}
-    return [
-        difference
-        for name, metric in metrics.items()
-        for difference in _by_metric(name, metric, systems, references, test, samples or _DRAWS[test])
-    ]
+    scorers: dict[MetricName, _Scorer] = {
+        "bleu": _Bleu(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none"),
+        "chrf2": _Chrf(lowercase=lowercase),
+        "ter": _Ter(),
+    }
+    found: list[Difference] = []
+    for metric in metrics:
+        with stage(f"paired test by {TITLES[metric]}"):
+            found += _by_metric(TITLES[metric], scorers[metric], systems, references, test, samples or _DRAWS[test])
+    return found
 
 
 def p_value(test: TestName, first: Floats, second: Floats, observed: float) -> float:
@@ -120,7 +123,8 @@ class _Scorer(Metric):
 
     def rows(self, lines: Sequence[str], references: Sequence[str]) -> Floats:
         """A row of numbers for each sentence."""
-        return np.array(self._extract_corpus_statistics(list(lines), [list(references)]), dtype=np.float64)
+        watched = Watched(lines, "comparing with references")
+        return np.array(self._extract_corpus_statistics(watched, [list(references)]), dtype=np.float64)
 
     def score_of(self, sums: Floats) -> float:
         """The score of the sums of rows."""
@@ -174,7 +178,8 @@ def _drawn(
     """
     scores: tuple[list[float], list[float]] = ([], [])
     whole = first.sum(0) + second.sum(0)
-    for weights in _weights(test, len(first), samples, seed):
+    chunks = _weights(test, len(first), samples, seed)
+    for weights in counted(chunks, "resampling", -(-samples // _CHUNK), f"times {_CHUNK} draws"):
         one = weights @ first
         if test == "bs":
             other = weights @ second

@@ -14,6 +14,7 @@ import sentencepiece
 from nmt.config import TokenizerConfig
 from nmt.errors import CheckpointError, DataError
 from nmt.files import atomic_write
+from nmt.stages import stage
 from nmt.untrusted import read_regular
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -45,25 +46,26 @@ class Tokenizer:
         """
         model = io.BytesIO()
         try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(lines),
-                model_writer=model,
-                model_type=_MODEL_TYPES[config.kind],
-                vocab_size=config.vocabulary,
-                hard_vocab_limit=config.kind not in ("word", "character"),
-                use_all_vocab=False,
-                character_coverage=config.character_coverage,
-                byte_fallback=config.byte_fallback,
-                user_defined_symbols=list(config.user_symbols),
-                normalization_rule_name=config.normalization,
-                pad_id=PAD,
-                unk_id=UNK,
-                bos_id=BOS,
-                eos_id=EOS,
-                num_threads=1,
-                max_sentence_length=16_384,
-                minloglevel=2,
-            )
+            with stage("training the tokenizer"):
+                sentencepiece.SentencePieceTrainer.train(
+                    sentence_iterator=iter(lines),
+                    model_writer=model,
+                    model_type=_MODEL_TYPES[config.kind],
+                    vocab_size=config.vocabulary,
+                    hard_vocab_limit=config.kind not in ("word", "character"),
+                    use_all_vocab=False,
+                    character_coverage=config.character_coverage,
+                    byte_fallback=config.byte_fallback,
+                    user_defined_symbols=list(config.user_symbols),
+                    normalization_rule_name=config.normalization,
+                    pad_id=PAD,
+                    unk_id=UNK,
+                    bos_id=BOS,
+                    eos_id=EOS,
+                    num_threads=1,
+                    max_sentence_length=16_384,
+                    minloglevel=2,
+                )
         except (RuntimeError, ValueError) as error:
             raise DataError(
                 f"tokenizer.vocabulary = {config.vocabulary} does not fit this text: {_reason(error)}"

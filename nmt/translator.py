@@ -33,6 +33,7 @@ from nmt.rules import Forbidden, Prefix
 from nmt.sampling import sample
 from nmt.search import Hypothesis, configured_rules, score_targets
 from nmt.shortlist import Shortlist, Shortlisted
+from nmt.stages import counted_batches
 from nmt.text import clean_line, has_control, split_long
 from nmt.tokenizer import BOS, EOS, UNK, language_tag
 from nmt.translation import Batch, Options, Report, Start, TargetScore, Translation, by_agreement, joined, text_lines
@@ -201,7 +202,7 @@ class Translator:
         self.report.unmet += sum(required[owners[row]] is not NOTHING for row, tokens in enumerate(ids) if not tokens)
         lengths = [len(ids[index]) + 1 for index in filled]
         mbr = self.options.mbr
-        for places in self._batches(lengths, prefixed=prefixes is not None):
+        for places in counted_batches(self._batches(lengths, prefixed=prefixes is not None), "translating"):
             rows = [filled[index] for index in places]
             fresh = [row == 0 or owners[row - 1] != owners[row] for row in rows]
             batch = Batch(
@@ -292,7 +293,7 @@ class Translator:
         target_ids = self.tokenizers.target.encode(self._cleaned(targets))
         scores: list[TargetScore] = [TargetScore(0.0, 0)] * len(sources)
         lengths = [max(len(source), len(target)) + 1 for source, target in zip(source_ids, target_ids, strict=True)]
-        for batch in search_batches(lengths, self._batch_tokens, 1, self.batch_size):
+        for batch in counted_batches(search_batches(lengths, self._batch_tokens, 1, self.batch_size), "scoring"):
             sums = self._force([source_ids[row] for row in batch], [target_ids[row] for row in batch])
             for row, value in zip(batch, sums, strict=True):
                 scores[row] = TargetScore(value, len(target_ids[row]) + 1)

@@ -13,6 +13,7 @@ from nmt.checkpoint import LoadedModel
 from nmt.config import Recipe, SearchConfig, Tokenization
 from nmt.metrics import bleu, check_tokenization, chrf
 from nmt.prepared import Prepared
+from nmt.stages import counted
 from nmt.translator import Translator
 from nmt.updater import Updater
 
@@ -74,7 +75,8 @@ class Validator:
         rows = select(corpus, self.config.max_length).rows
         sums = torch.zeros(3, dtype=torch.float64)
         plan = plan_epoch(corpus, rows, _BATCH_TOKENS, 0, 0)
-        for chunk in plan[self.world.rank :: self.world.size]:
+        own = plan[self.world.rank :: self.world.size]
+        for chunk in counted(own, "loss of validation", len(own), "batches"):
             batch = collate(corpus, chunk)
             loss = self.updater.loss(batch.to(self.updater.device), 0.0)
             sums += torch.tensor([float(loss.total), float(loss.correct), batch.tokens], dtype=torch.float64)

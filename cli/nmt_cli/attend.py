@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.stages import counted
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, LatestOption, ModelArgument, ToOption
 
@@ -142,7 +143,7 @@ def _show(
     from nmt.errors import DataError
     from nmt.report.heat_map import blocks, plot_attention
 
-    for number, (source, target) in enumerate(lines, 1):
+    for number, (source, target) in enumerate(counted(lines, "looking at attention"), 1):
         if not source.split() or (target is not None and not target.split()):
             print_text("")  # as many lines or pictures as there were
             continue
@@ -215,9 +216,17 @@ def _print_error_rates(
     gold = read_gold(read_lines(path), str(path))
     if len(gold) != len(lines):
         raise DataError(f"{len(lines)} sentence pairs but {len(gold)} lines of links in {path}")
-    seen = [_attend(translator, source, target or "", number) for number, (source, target) in enumerate(lines, 1)]
+    seen = [
+        _attend(translator, source, target or "", number)
+        for number, (source, target) in enumerate(counted(lines, "looking at attention", len(lines), "pairs"), 1)
+    ]
     systems = {"diagonal": [diagonal(len(item.source), len(item.target)) for item in seen]}
-    back = [_attend(other, target or "", source, number) for number, (source, target) in enumerate(lines, 1) if other]
+    turned = [(target or "", source) for source, target in lines if other]
+    back = [
+        _attend(other, source, target, number)
+        for number, (source, target) in enumerate(counted(turned, "the other direction", len(turned), "pairs"), 1)
+        if other
+    ]
     for shifted in (False, True):
         for place in [layer] if layer else range(1, seen[0].maps.shape[0] + 1):
             where = f"layer {place}, head {head}" if head else f"layer {place}"
@@ -225,8 +234,8 @@ def _print_error_rates(
                 name = f"{where}, {'shifted' if shifted else 'predicting'}, {words}"
                 systems[name] = [item.links(place, head, shifted, way) for item in seen]
         if back:
-            turned = [{(one, two) for two, one in item.links(shifted=shifted)} for item in back]
-            both = zip((item.links(shifted=shifted) for item in seen), turned, strict=True)
+            links = [{(one, two) for two, one in item.links(shifted=shifted)} for item in back]
+            both = zip((item.links(shifted=shifted) for item in seen), links, strict=True)
             name = f"both models, {'shifted' if shifted else 'predicting'}, grow-diag"
             systems[name] = [grow_diagonal(one, two) for one, two in both]
     for line in (*translator.report.summary(), *(other.report.summary() if other else ())):

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nmt.stages import stage
 from nmt_cli.console import note, print_table, print_text
-from nmt_cli.evaluate import LowercaseOption, TestsetOption, TokenizeOption, bucket_name
+from nmt_cli.evaluate import LowercaseOption, MetricOption, TestsetOption, TokenizeOption, bucket_name
 from nmt_cli.options import BeamOption, DeviceOption
 
 if TYPE_CHECKING:
     from nmt.config import Recipe
     from nmt.evaluation import Evaluation
+    from nmt.metrics import MetricName
     from nmt.prepared import TestSet
     from nmt.significance import Difference, TestName
     from nmt.translator import Translator
@@ -44,6 +46,7 @@ def compare(
     ] = None,
     lowercase: LowercaseOption = False,
     tokenize: TokenizeOption = None,
+    metric: MetricOption = None,
     beam: BeamOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -51,12 +54,14 @@ def compare(
     from nmt.device import set_threads
     from nmt.errors import ConfigError
     from nmt.files import write_json
+    from nmt.metrics import parse_metrics
     from nmt.text import read_lines
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
 
     if test not in ("bs", "ar", "none"):
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
+    metrics = parse_metrics(metric or [])
     _check_outputs(plot, save)
     set_threads()
     opened: dict[str, Translator | list[str]] = {
@@ -69,10 +74,10 @@ def compare(
         raise ConfigError(
             "files of translations belong to one test set: name it with --testset SOURCE:REFERENCE or NAME"
         )
-    results = _evaluate(opened, testsets, lowercase)
+    results = _evaluate(opened, testsets, lowercase, metrics)
     labels = _labels(list(opened))
     labelled = {labels[name]: found for name, found in results.items()}
-    tests = _paired_tests(testsets, labelled, test)
+    tests = _paired_tests(testsets, labelled, test, metrics)
     try:
         if plot:
             _plot(plot, testsets[-1].name, list(translators.values()), labelled)
@@ -124,7 +129,10 @@ def _names(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _evaluate(
-    systems: Mapping[str, Translator | list[str]], testsets: Sequence[TestSet], lowercase: bool
+    systems: Mapping[str, Translator | list[str]],
+    testsets: Sequence[TestSet],
+    lowercase: bool,
+    metrics: Sequence[MetricName],
 ) -> dict[str, list[Evaluation]]:
     """What each system scores on each test set."""
     from nmt.evaluation import evaluate
@@ -133,7 +141,8 @@ def _evaluate(
     for name, system in systems.items():
         if not isinstance(system, list):
             note(f"translating with {name}")
-        results[name] = [evaluate(system, item, lowercase) for item in testsets]
+        with stage(name):
+            results[name] = [evaluate(system, item, lowercase, metrics=metrics) for item in testsets]
         for line in system.report.summary() if not isinstance(system, list) else ():
             note(f"{name}: {line}")
     return results
@@ -153,7 +162,10 @@ def _labels(names: Sequence[str]) -> dict[str, str]:
 
 
 def _paired_tests(
-    testsets: Sequence[TestSet], results: Mapping[str, Sequence[Evaluation]], test: str
+    testsets: Sequence[TestSet],
+    results: Mapping[str, Sequence[Evaluation]],
+    test: str,
+    metrics: Sequence[MetricName],
 ) -> dict[str, list[Difference]]:
     """Each system against the first on each test set; empty where none is asked for, or there is nothing to compare."""
     from nmt.significance import paired_test
@@ -164,7 +176,10 @@ def _paired_tests(
     kind: TestName = "ar" if test == "ar" else "bs"
     for index, item in enumerate(testsets):
         hypotheses = {name: evaluations[index].hypotheses for name, evaluations in results.items()}
-        tests[item.name] = paired_test(hypotheses, item.target, kind, item.tokenize, lowercase=item.lowercase)
+        with stage(item.name):
+            tests[item.name] = paired_test(
+                hypotheses, item.target, kind, item.tokenize, lowercase=item.lowercase, metrics=metrics
+            )
     return tests
 
 
@@ -202,9 +217,11 @@ def _corpus(translator: Translator) -> str:
 
 
 def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
+    from nmt.metrics import TITLES
+
     first = next(iter(results.values()))
     heads = [
-        "BLEU lower-cased" if "lc" in score.signature and score.metric == "bleu" else _NAMES[score.metric]
+        "BLEU lower-cased" if "lc" in score.signature and score.metric == "bleu" else TITLES[score.metric]
         for score in first.scores
     ]
     rows = [
@@ -219,9 +236,6 @@ def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
     print_text()
     if len(results) > 1:
         _print_lengths(results)
-
-
-_NAMES = {"bleu": "BLEU", "chrf2": "chrF2", "ter": "TER"}
 
 
 def _print_lengths(results: Mapping[str, Evaluation]) -> None:

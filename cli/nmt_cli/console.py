@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from nmt.stages import Stage, stages, under_way
+from nmt_cli.pulse import clock, pulse
 from nmt_cli.standard import silence
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -25,7 +28,8 @@ def print_text(text: str = "", err: bool = False) -> None:
     """
     from nmt.text import visible
 
-    typer.echo(visible(text), err=err)
+    with pulse.saying(err or sys.stdout.isatty()):
+        typer.echo(visible(text), err=err)
 
 
 def note(text: str) -> None:
@@ -43,7 +47,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     table of their own below, behind the first; what is too wide for that, a signature, stands in lines of its own there.
     """
     from rich.console import Console
-    from rich.text import Text
 
     from nmt.text import visible_line
 
@@ -51,6 +54,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     room = Console(file=sys.stdout).width if sys.stdout.isatty() else None
     blocks = _blocks([_Column(column) for column in cells], room)
     console = Console(file=sys.stdout, width=max(room or 0, *map(_width, blocks)))
+    with pulse.saying(room is not None):
+        _print_blocks(console, title, blocks, room)
+
+
+def _print_blocks(console: Console, title: str, blocks: Sequence[Sequence[_Column]], room: int | None) -> None:
+    from rich.text import Text
+
+    from nmt.text import visible_line
+
     console.print(Text(visible_line(title), style="italic"), soft_wrap=True)
     for block in blocks:
         if room is None or _width(block) <= room:
@@ -125,13 +137,6 @@ def _table(columns: Sequence[_Column]) -> Table:
 _BAR = 12  # characters
 
 
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 PREPARE_ANEW = "what was downloaded is kept, nothing half made; the same command reads the corpus from the beginning"
 
 
@@ -155,23 +160,28 @@ class TrainingDisplay:
         self._loss: float | None = None
         self._budget: float | None = None
         self._begun = (0, 0.0)  # update and seconds at which this process began: an earlier one may have been slower
+        self._figures: dict[str, Any] = {}  # of the last line of the log
+        self._updates = 0
         self._progress: Any = None
         self._task: Any = None
+        self._open = ExitStack()
+        self.step: Callable[[], int] = lambda: 0
+        """Says how many updates are made."""
 
     def __enter__(self) -> TrainingDisplay:
+        self._open.enter_context(under_way(_Updates(self)))
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
             columns = (BarColumn(_BAR), TextColumn("{task.description}", markup=False))
-            self._progress = Progress(*columns, console=Console(stderr=True))
-            self._progress.start()
+            self._progress = self._open.enter_context(Progress(*columns, console=Console(stderr=True)))
             self._task = self._progress.add_task("", total=None)
+            self._open.enter_context(pulse.shown_by(self._draw))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._progress:
-            self._progress.stop()
+        self._open.close()
 
     def report(self, entry: dict[str, Any]) -> None:
         """Shows one log entry."""
@@ -210,6 +220,7 @@ class TrainingDisplay:
 
     def _start(self, entry: dict[str, Any]) -> None:
         self._begun, self._budget = (entry["step"], entry["seconds"]), entry["budget"]
+        self._updates = entry["updates"]
         if self._progress:
             self._progress.update(self._task, description="starting")
         begun = f"going on from update {entry['step']}" if entry["step"] else "starting"
@@ -237,28 +248,51 @@ class TrainingDisplay:
         self._line(f"begins with the weights of {entry['path']} and the embeddings of {carried}")
 
     def _train(self, entry: dict[str, Any]) -> None:
-        self._loss = entry["loss"]
-        speed, accuracy = f"{entry['tokens_per_second']:,.0f} tok/s", f"accuracy {entry['accuracy']:.1%}"
-        loss, left = f"loss {entry['loss']:.3f}", f"{clock(self._left(entry))} left"
-        # Until the speed is known a budget says nothing of updates.
-        count = f"{entry['step']}" if self._budget else f"{entry['step']}/{entry['updates']}"
+        self._figures, self._loss, self._updates = entry, entry["loss"], entry["updates"]
         if self._progress:
-            done, total = (entry["seconds"], self._budget) if self._budget else (entry["step"], entry["updates"])
-            bleu = [] if self._bleu is None else [f"BLEU {self._bleu:.1f}"]
-            parts = [count, left, loss, *bleu, accuracy, speed]
-            while len("  ".join(parts)) + _BAR + 1 > self._progress.console.width and len(parts) > 1:
-                parts.pop()  # the least wanted stand last
-            self._progress.update(self._task, completed=done, total=total, description="  ".join(parts))
+            self._draw()
             return
+        loss, accuracy, speed = self._measured()
         rate = f"lr {entry['learning_rate']:.1e}  norm {entry['gradient_norm']:.2f}"
-        self._line(f"update {count}  {loss}  {accuracy}  {speed}  {rate}  {left}")
+        left = f"{clock(self.left or 0)} left"
+        self._line(f"update {self.count()}  {loss}  {accuracy}  {speed}  {rate}  {left}")
 
-    def _left(self, entry: dict[str, Any]) -> float:
-        """Seconds to the end."""
+    def _measured(self) -> tuple[str, str, str]:
+        entry = self._figures
+        speed = f"{entry['tokens_per_second']:,.0f} tok/s"
+        return f"loss {entry['loss']:.3f}", f"accuracy {entry['accuracy']:.1%}", speed
+
+    def _draw(self) -> None:
+        """The live line, as it is now."""
+        left, parts = self.left, [self.count()]
+        done, total = float(self._at()), float(self._updates)
+        if left is not None:
+            loss, *others = self._measured()
+            bleu = [] if self._bleu is None else [f"BLEU {self._bleu:.1f}"]
+            inside = [str(item) for item in stages() if not isinstance(item, _Updates)][-1:]
+            parts += [f"{clock(left)} left", *(inside or [loss, *bleu, *others])]
+            done, total = (self._budget - left, self._budget) if self._budget else (done, total)
+        while len("  ".join(parts)) + _BAR + 1 > self._progress.console.width and len(parts) > 1:
+            parts.pop()  # the least wanted stand last
+        self._progress.update(self._task, completed=done, total=total, description="  ".join(parts))
+
+    def _at(self) -> int:
+        """Updates made."""
+        return max(self.step(), self._figures.get("step", 0))
+
+    def count(self) -> str:
+        """Updates made, of how many: until the speed is known a budget says nothing of that."""
+        return f"{self._at()}" if self._budget else f"{self._at()}/{self._updates}"
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the end; None: that is not known yet."""
+        entry, (step, seconds) = self._figures, self._begun
+        if not entry:
+            return None
         if self._budget:
             return max(0.0, self._budget - entry["seconds"])
-        step, seconds = self._begun
-        return (entry["seconds"] - seconds) / (entry["step"] - step) * (entry["updates"] - entry["step"])
+        return float((entry["seconds"] - seconds) / (entry["step"] - step) * (self._updates - self._at()))
 
     def _explain(self, validation: float) -> None:
         """Says once why the loss of training is above that of validation, where it is."""
@@ -275,3 +309,19 @@ class TrainingDisplay:
             self._progress.console.print(visible(text), markup=False, highlight=False, emoji=False)
         else:
             note(text)
+
+
+class _Updates(Stage):
+    """The updates of a training, as its display counts them."""
+
+    def __init__(self, display: TrainingDisplay) -> None:
+        super().__init__("training")
+        self._display = display
+
+    @property
+    def left(self) -> float | None:
+        """See `Stage.left`."""
+        return self._display.left
+
+    def __str__(self) -> str:
+        return f"update {self._display.count()}"

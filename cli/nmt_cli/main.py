@@ -36,6 +36,7 @@ from nmt_cli import (
 )
 from nmt_cli.console import note, print_text
 from nmt_cli.help import Verbs, add_examples
+from nmt_cli.pulse import pulse
 from nmt_cli.standard import binary_output, flush_output, prepare_streams
 
 _MAKE_FILES = (
@@ -89,7 +90,7 @@ class _Group(Verbs):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _visible_usage_errors(), explain_memory():
+            with _visible_usage_errors(), explain_memory(), pulse.beating():
                 return super().invoke(ctx)
         except NmtError as error:
             for line in str(error).split("\n"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.stages import stage
 from nmt_cli.console import note, print_text
 from nmt_cli.options import DeviceOption
 
@@ -43,10 +44,12 @@ def report(
         prepared = prepare(translator.recipe, say=note)
         testsets = [item for item in prepared.testsets() if item != "valid"] or ["valid"]
         note(f"translating with {name}")
-        found.append(gather(run, name, prepared, translator, choose_testsets(translator.recipe, testsets)))
+        with stage(name):
+            found.append(gather(run, name, prepared, translator, choose_testsets(translator.recipe, testsets)))
         for line in translator.report.summary():
             note(f"{name}: {line}")
-    atomic_write(output, render(found).encode())
+    with stage("drawing"):
+        atomic_write(output, render(found).encode())
     print_text(str(output))
 
 

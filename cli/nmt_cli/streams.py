@@ -7,22 +7,23 @@ import json
 import os
 import queue
 import stat
-import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
 from typing import IO, Any
 
-from nmt_cli.console import clock, note
+from nmt.stages import Stage, stage, under_way
+from nmt_cli.console import note
+from nmt_cli.pulse import clock, is_live, pulse
 from nmt_cli.standard import binary_input, binary_output
 
 WINDOW = 2048
 _PATIENCE = 0.05
+_LONG = 60.0  # seconds from which a run is summed up
 
 
 @contextmanager
@@ -68,8 +69,9 @@ class Sink:
 
     def write(self, data: bytes, lines: int) -> None:
         """Writes what became of so many lines of the input."""
-        self._stream.write(data)
-        self._stream.flush()
+        with pulse.saying(heard=False):  # both may be the same terminal
+            self._stream.write(data)
+            self._stream.flush()
         self.lines += lines
         if self._record is not None:
             entry = {"job": self._job, "lines": self.lines, "bytes": self._stream.tell()}
@@ -125,40 +127,35 @@ def job_of(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-class Meter:
-    """Says on stderr how fast it goes and how long it will take: a live line on a terminal, else one a minute."""
+class Meter(Stage):
+    """The lines of a text, as far as they are translated, at what speed, and how long the rest will take."""
 
-    def __init__(self, stream: IO[bytes], every: float = 60.0) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__("translating")
         self._size = os.fstat(stream.fileno()).st_size if _is_file(stream) and _is_plain(stream) else 0
-        self._stream, self._every = stream, every
-        self._start = self._last = perf_counter()
-        self._lines = 0
-        self._live = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._stream, self._share = stream, 0.0
+        self._open = ExitStack()
+        self._open.enter_context(under_way(self))
 
     def advance(self, lines: int) -> None:
         """So many more lines are done."""
-        self._lines += lines
-        now = perf_counter()
-        if self._live or now - self._last >= self._every:
-            self._last = now
-            text = f"{self._lines} lines, {self._lines / (now - self._start):,.1f} lines/s{self._left(now)}"
-            if self._live:
-                sys.stderr.write(f"\r\x1b[K{text}")
-                sys.stderr.flush()
-            else:
-                note(f"nmt: {text}")
+        self.done += lines
+        self._share = self._stream.tell() / self._size if self._size else 0.0
 
     def close(self) -> None:
-        """Clears the live line; a run that took a while is summed up."""
-        seconds = perf_counter() - self._start
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-        if seconds >= self._every or (self._live and seconds > 1):
-            note(f"nmt: {self._lines} lines in {clock(seconds)}, {self._lines / seconds:,.1f} lines/s")
+        """A run that took a while is summed up."""
+        self._open.close()
+        seconds = self.seconds
+        if seconds >= _LONG or (is_live() and seconds > 1):
+            note(f"nmt: {self.done} lines in {clock(seconds)}, {self.done / seconds:,.1f} lines/s")
 
-    def _left(self, now: float) -> str:
-        share = self._stream.tell() / self._size if self._size else 0.0
-        return f", {clock((now - self._start) * (1 / share - 1))} left" if share else ""
+    @property
+    def left(self) -> float | None:
+        """See `Stage.left`."""
+        return self.seconds * (1 / self._share - 1) if self._share else None
+
+    def __str__(self) -> str:
+        return f"{self.done:,} lines, {self.done / self.seconds:,.1f} lines/s" if self.done else self.text
 
 
 @dataclass(frozen=True)
@@ -229,7 +226,8 @@ def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
         chunk: list[bytes] = []
         while open_ and len(chunk) < window:
             try:
-                line = waiting.get(timeout=_PATIENCE if chunk else None)
+                with stage("waiting for lines", idle=True):
+                    line = waiting.get(timeout=_PATIENCE if chunk else None)
             except queue.Empty:
                 break
             if isinstance(line, Exception):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from nmt.stages import stage
 from nmt_cli.console import note, print_table
 from nmt_cli.options import SetOption
 
@@ -197,8 +198,9 @@ class Commands:
         from nmt.running import Interrupted, stop_signals
 
         with stop_signals(self._kill) as stop:
-            while not stop.number and wait(work, timeout=0.2).not_done:
-                pass
+            with stage("training and scoring", len(work), "runs") as here:
+                while not stop.number and (left := wait(work, timeout=0.2).not_done):
+                    here.done = len(work) - len(left)
             if stop.number:
                 self._stop(work)
                 raise Interrupted(stop.number, "with its trainings")
@@ -318,7 +320,7 @@ def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, f
     if len(joined) < 2:
         return {}
     references = testset.target * len(plan.seeds)
-    found = paired_test(joined, references, tokenize=testset.tokenize, bleu_alone=True, lowercase=testset.lowercase)
+    found = paired_test(joined, references, tokenize=testset.tokenize, lowercase=testset.lowercase, metrics=("bleu",))
     return {item.system: item.p_value for item in found}
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from nmt.stages import stage
 from nmt_cli.console import note
 from nmt_cli.standard import binary_input, binary_output
 
@@ -81,8 +82,9 @@ def _chunks() -> Iterator[list[str]]:
     from nmt.text import decode_strict, split_lines
 
     lines = (decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(binary_input()), 1))
-    while chunk := list(islice(lines, 1000)):
-        yield chunk
+    with stage("tokens", idle=True):  # whoever types or pipes sees the lines come back
+        while chunk := list(islice(lines, 1000)):
+            yield chunk
 
 
 def _write(lines: list[str]) -> None:

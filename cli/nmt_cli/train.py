@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.console import PREPARE_ANEW, TrainingDisplay, clock, note, print_text, said_when_interrupted
+from nmt_cli.console import PREPARE_ANEW, TrainingDisplay, note, print_text, said_when_interrupted
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
+from nmt_cli.pulse import clock
 
 if TYPE_CHECKING:
     from nmt.config import Recipe
@@ -83,7 +84,9 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
                 display.report(entry)
                 board.report(entry)
 
-            progress = Trainer(settings, prepared, folder, place, report, budget, world).run()
+            trainer = Trainer(settings, prepared, folder, place, report, budget, world)
+            display.step = lambda: trainer.progress.step
+            progress = trainer.run()
     seconds = progress.training_seconds + progress.validation_seconds
     speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
     note(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nmt.stages import stage
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, JsonOption, LatestOption, ModelArgument
 
@@ -42,7 +43,8 @@ def tune_decoding(
     rows: list[dict[str, Any]] = []
     for beam, alpha in tries:
         translator.search = translator.search.model_copy(update={"beam": beam, "alpha": alpha})
-        hypotheses = translator.translate(source)
+        with stage(f"beam {beam}, alpha {alpha}"):
+            hypotheses = translator.translate(source)
         found = score(
             hypotheses,
             target,

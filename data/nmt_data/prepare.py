@@ -29,6 +29,7 @@ from nmt.files import (
 from nmt.manifest import broken, write_manifest
 from nmt.prepared import Prepared, TestSet, Tokenizers
 from nmt.recipe_paths import taken_tokenizer
+from nmt.stages import counted, stage
 from nmt.text import clean_line
 from nmt.tokenizer import UNK, Tokenizer, language_tag
 from nmt.words import count_words, lower
@@ -215,7 +216,8 @@ def _read(recipe: Recipe, parts: Sequence[_Part], say: Say) -> _Texts:
         check_testset(testset, part.card.name, say)
     trains = cleaner.without(trains, held_out, "shares a side with a held-out pair")
     testsets, texts = _named(found, recipe.data.tag_target)
-    leaks = audit(trains, texts)
+    with stage("looking for test sentences in train"):
+        leaks = audit(trains, texts)
     if recipe.data.cleaning.drop_leaked:
         trains = cleaner.without(trains, [text for part in texts.values() for text in part], "in a test set")
     counts = reader.account(cleaner, sum(len(text.pairs) for text in held_out), sum(len(text.pairs) for text in trains))
@@ -290,7 +292,8 @@ class _Reader:
 
     def train(self, part: _Part) -> Iterator[Pair]:
         split = next(split for split in part.splits() if split.name == "train")
-        for source, target in islice(split.read(self.unreadable), self.recipe.data.limit):
+        pairs = islice(split.read(self.unreadable), self.recipe.data.limit)
+        for source, target in counted(pairs, f"reading {part.card.name}", unit="pairs"):
             self.count += 1
             yield self._case(source, part.source), self._case(target, part.target)
 
@@ -307,7 +310,7 @@ class _Reader:
         return [self._testset(split) for split in part.splits() if split.name != "train"]
 
     def _testset(self, split: Split) -> TestSet:
-        pairs = list(split.read(Unreadable()))
+        pairs = list(counted(split.read(Unreadable()), f"reading {split.name}", unit="pairs"))
         source = [self._case(clean_line(line), split.source) for line, _ in pairs]
         return TestSet(split.name, source, [self._case(clean_line(line), split.target) for _, line in pairs])
 
@@ -346,7 +349,9 @@ def _write(folder: Path, texts: _Texts, tokenizers: Tokenizers) -> None:
 
 def _encoded(text: TestSet, tokenizers: Tokenizers) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
     source = text.tagged
-    for start in range(0, len(source), _CHUNK):
+    for start in counted(
+        range(0, len(source), _CHUNK), "encoding", -(-len(source) // _CHUNK), f"times {_CHUNK:,} pairs"
+    ):
         rows = slice(start, start + _CHUNK)
         yield tokenizers.source.encode(source[rows]), tokenizers.target.encode(text.target[rows])
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 
 from nmt.errors import NmtError
+from nmt.stages import counted, stage
 
 
 class Contender(Protocol):
@@ -95,7 +96,8 @@ def interleave(
         try:
             if order:
                 ends[name].send(order)
-            return _answer(ends[name])
+            with stage(name if order else f"setting up {name}"):
+                return _answer(ends[name])
         except (EOFError, ConnectionError):
             say(f"{name} is left out: its process died")
         except excused as error:
@@ -106,7 +108,7 @@ def interleave(
     for name in list(ends):
         starts[name] = ask(name, "")
     outcomes: dict[str, Outcome] = {}
-    for number in range(rounds + 1):
+    for number in counted(range(rounds + 1), "measuring", rounds + 1, "rounds"):
         for name in list(ends):
             if found := ask(name, "run"):
                 taken[name].append(found)

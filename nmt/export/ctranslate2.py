@@ -19,6 +19,7 @@ from nmt.export.agreement import Agreement
 from nmt.files import atomic_folder
 from nmt.models.transformer import Transformer
 from nmt.search import Hypothesis, length_limits
+from nmt.stages import counted_batches
 from nmt.tokenizer import BOS, EOS, UNK
 from nmt.translation import Batch
 from nmt.translator import Translator
@@ -150,7 +151,8 @@ def compare_engines(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     ours, theirs = Translator(loaded, search=search), CTranslate2Engine(loaded)
     identical = count = cut = 0
     differences: list[float] = []
-    for batch in search_batches([len(tokens) for tokens in ids], 0, search.beam, 32):
+    batches = search_batches([len(tokens) for tokens in ids], 0, search.beam, 32)
+    for batch in counted_batches(batches, "decoding by both engines"):
         rows = [ids[index] for index in batch]
         mine = [found[0] for found in ours.search_batch(Batch(rows), 1)]
         both = [(one, two[0]) for one, two in zip(mine, theirs.search(rows, search), strict=True)]

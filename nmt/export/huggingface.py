@@ -18,6 +18,7 @@ from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
 from nmt.files import atomic_folder, write_json
 from nmt.models.transformer import DecoderLayer, EncoderLayer, Transformer
+from nmt.stages import counted
 from nmt.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.translation import Batch
 from nmt.translator import Translator
@@ -87,7 +88,7 @@ def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     ours = Translator(loaded, search=loaded.recipe.search.model_copy(update={"beam": 1}))
     identical = cut = 0
     differences: list[float] = []
-    for line in lines:
+    for line in counted(lines, "decoding by both engines", len(lines)):
         encoded = tokenizer([line], return_tensors="pt")
         mine = ours.search_batch(Batch([ours.encode(line)]), 1)[0][0]
         said = [*mine.tokens, EOS]

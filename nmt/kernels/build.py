@@ -19,6 +19,7 @@ from pathlib import Path
 from nmt.cpu import InstructionSet
 from nmt.errors import NmtError
 from nmt.files import file_sha256, fingerprint, home_folder
+from nmt.stages import stage
 
 _FOLDER = Path(__file__).parent
 _HEADERS, _SOURCES = sorted(_FOLDER.glob("*.h")), sorted(_FOLDER.glob("*.c"))
@@ -119,7 +120,8 @@ def _build(command: list[str], final: Path) -> None:
     draft = Path(tempfile.mkdtemp(dir=final.parent, prefix=_LITTER))
     try:
         target = draft / _LIBRARY
-        _compile(command, target)
+        with stage("compiling the kernels of search"):
+            _compile(command, target)
         target.chmod(0o600)
         (draft / _HASH).write_text(file_sha256(target), encoding="ascii")
         if final.is_symlink() or final.is_file():
