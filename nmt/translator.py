@@ -497,5 +497,4 @@ def load(path: str | Path, device: str = "auto", **search: object) -> Translator
     """
     loaded = load_model(Path(path))
     place = choose_device(device)
-    settings = parse_search(loaded.recipe.search, search)
-    return Translator(loaded, place, settings, choose_search_precision("auto", place))
+    return Translator(loaded, place, parse_search(loaded.recipe.search, search), choose_search_precision("auto", place))

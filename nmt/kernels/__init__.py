@@ -91,10 +91,10 @@ class Kernels:
         """Context (R, C) and weights (R, S) of each row, by scores v . tanh(q + k) of the source of its sentence.
 
         Args:
-            queries: e^2q (R, A).
+            queries: e^2q (R, A); A is a multiple of LANES.
             keys: e^2k (B, S, A).
             combine: v (A,), in fp32.
-            values: (B, S, C)
+            values: (B, S, C); C is a multiple of LANES.
             mask: (B, S) real positions, which come first.
         """
         (sentences, longest, width), depth = keys.shape, values.shape[2]
