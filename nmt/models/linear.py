@@ -20,10 +20,10 @@ Activation = Literal["none", "relu"]
 
 def packed(linear: nn.Linear) -> nn.Module:
     """The layer as it multiplies fastest here, in fp32 or bf16: by the kernels, by oneDNN, or as it is."""
-    fast = kernels_for(linear.weight)
-    if fast is not None and _tiles(linear, fast):
+    fast, works = kernels_for(linear.weight), _works(PackedLinear, linear.weight.dtype)
+    if fast is not None and (_tiles(linear, fast) or not works):
         return TiledLinear(linear, fast)
-    return PackedLinear(linear) if _works(PackedLinear, linear.weight.dtype) else linear
+    return PackedLinear(linear) if works else linear
 
 
 def quantised(linear: nn.Linear, dtype: torch.dtype | None = None) -> nn.Module:
@@ -68,13 +68,14 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.weight, self.bias = _pack(linear.weight), linear.bias
+        self.weight, self.bias, self.dtype = _pack(linear.weight), linear.bias, linear.weight.dtype
         self.activation = "none"
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, self.activation, [], "")
-        return product
+        rows = states.to(self.dtype)  # oneDNN multiplies numbers of one kind alone
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, self.activation, [], "")
+        return product.to(states.dtype)
 
     if TYPE_CHECKING:
         __call__ = forward

@@ -75,15 +75,13 @@ def integers(kernels: Kernels, draw: Draw) -> None:
     layer.middle = middle = (128, 0)[rows % 2]
     states = states if middle else states.abs()
     chosen = draw.some(rows)
-    scale = states.float().abs().amax(1).clamp(min=1e-10) / (255 - middle)
-    bytes_ = (states.float() / scale[:, None]).round()[chosen].double()
+    bytes_, scale = kernels.quantise(states[chosen], middle)
+    exact_steps = states[chosen].double() / scale.double()[:, None]
+    assert (bytes_.double() - middle - exact_steps).abs().max() <= 0.5001
     weights = (linear.weight / layer.scale[:, None]).round().double()
-    exact = bytes_ @ weights.T * scale[chosen, None].double() * layer.scale.double() + linear.bias.double()
+    exact = (bytes_.double() - middle) @ weights.T * scale[:, None].double() * layer.scale.double()
     found = layer(states)
-    size = (
-        float(scale.max() * layer.scale.max()) * 127 * inputs**0.5
-    )  # a state that lies between two bytes may take either
-    torch.testing.assert_close(found[chosen].double(), exact, rtol=1e-4, atol=1e-4 + size / 20)
+    torch.testing.assert_close(found[chosen].double(), exact + linear.bias.double(), rtol=1e-5, atol=1e-5)
     assert torch.equal(layer(states[chosen]), found[chosen])
 
 

@@ -109,6 +109,20 @@ def test_the_largest_integers_do_not_saturate(kernels: Kernels, middle: int) -> 
         torch.testing.assert_close(tiled(states), linear(states), rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("outputs", [1, 5])
+@pytest.mark.parametrize("works", [True, False])
+def test_a_few_outputs_in_bf16_take_states_in_fp32(outputs: int, works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a step of the kernels, which are too few for a tile: with oneDNN's products of bf16, and without."""
+    if not works and module.kernels() is None:
+        pytest.skip("no C compiler")
+    monkeypatch.setattr(layers, "_works", lambda *_: works)
+    linear = nn.Linear(64, outputs, dtype=torch.bfloat16).requires_grad_(False)
+    states = torch.randn(3, 64)
+    found = packed(linear)(states)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, linear.float()(states), rtol=0.05, atol=0.05)
+
+
 def test_layers_are_multiplied_by_the_kernels_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else by oneDNN; what that would saturate it does not get."""
     linear = nn.Linear(16, 32).requires_grad_(False)
