@@ -11,12 +11,14 @@ import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
 import torch
 
+import nmt
 from nmt.batching import search_batches
 from nmt.bench.baselines import CellLoop, WithoutCache
 from nmt.bench.rounds import Outcome, interleave, ratio
@@ -202,18 +204,20 @@ def bench_decoding(
 
 def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: dict[str, Outcome]) -> dict[str, Any]:
     ours = outcomes[variant.name]
-    family = load_model(work.model).recipe.model
+    loaded = load_model(work.model)
     times = sorted(
         time
         for item in latencies.get(variant.name, Outcome([], 0, 0, 0)).rounds
         for time in item.result["milliseconds"]
     )
     row: dict[str, Any] = {
-        "family": family.family,
+        "model": loaded.recipe.name,
+        "family": loaded.recipe.model.family,
         "device": describe(torch.device(work.device), work.threads),
         "instructions": instructions().name,
         "threads": work.threads,
         "engine": variant.engine,
+        "version": version_of(variant.engine),
         "precision": variant.precision,
         "kernels": variant.engine in _OURS and kernels_for(torch.empty(0, device=work.device)) is not None,
         "beam": work.search.beam,
@@ -240,6 +244,13 @@ def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: 
     row["first_seconds"] = round(ours.first_seconds, 2)
     row["foreign_load"] = round(max(item.foreign_load for item in ours.rounds), 3)
     return row
+
+
+def version_of(engine: EngineName) -> str:
+    """Of CTranslate2, or of this package and torch."""
+    if engine == "ctranslate2":
+        return metadata.version("ctranslate2")
+    return f"{nmt.__version__}, torch {torch.__version__}"
 
 
 def _identical(ours: Outcome, outcomes: dict[str, Outcome]) -> float | None:
