@@ -16,7 +16,7 @@ RECIPES := $(filter-out $(STUDIES),$(patsubst recipes/%/recipe.toml,%,$(wildcard
 # Which seeds of a study, for example: make score-functions SEEDS=1
 SEEDS ?= 3
 
-.PHONY: help setup demo test test-thorough test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding three-ways $(RECIPES) $(STUDIES)
+.PHONY: help setup demo test test-thorough test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding decoding-speed three-ways $(RECIPES) $(STUDIES)
 
 help: ## list the targets
 	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
@@ -79,6 +79,17 @@ multi30k-ende-attention-distilled multi30k-ende-transformer-diversified: multi30
 
 multi30k-ende-decoding: multi30k-ende-transformer ## greedy, beams, ensembles, MBR and sampling from one trained model
 	@PATH="$(abspath $(BIN)):$$PATH" recipes/multi30k-ende-transformer/decoding.sh $(RUNS)/multi30k-ende-transformer $(RUNS)/multi30k-ende-decoding
+
+# The largest set of instructions that the CPU has, and AVX2; rows are added to the file, and the newest of a kind count.
+ISAS ?= "" avx2
+MODEL ?= $(RUNS)/multi30k-reference
+TEXT ?= $(NMT_DATA)/multi30k/test_2016_flickr.de
+REFERENCE := recipes/multi30k-reference
+decoding-speed: setup ## speed of search on this CPU against CTranslate2, for RESULTS (needs a trained MODEL and a TEXT)
+	@for isa in $(ISAS); do for search in "--beam 5 --batch 32" "--beam 1 --batch 64"; do \
+	  NMT_ISA=$$isa OMP_NUM_THREADS=1 $(NMT) bench decode $(MODEL) --text $(TEXT) $$search --json >> $(REFERENCE)/decode-cpus.jsonl; \
+	done; done
+	@$(BIN)/python $(REFERENCE)/table.py $(REFERENCE)/decode-cpus.jsonl RESULTS.md
 
 three-ways: setup ## speed and memory of the three ways to read a sequence, against length (3 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python recipes/three-ways/measure.py recipes/three-ways

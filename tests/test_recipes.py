@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,39 @@ def test_results_carry_their_provenance() -> None:
         assert {"device", "versions", "seed", "seconds", "parameters", "evaluations"} <= result.keys(), path
         for evaluation in result["evaluations"]:
             assert all(score["signature"] for score in evaluation["scores"]), path
+
+
+def test_the_table_of_decoding_is_made_of_its_rows(tmp_path: Path) -> None:
+    """A line for each CPU and way to search, of the newest rows; blank where an engine could not run."""
+    folder = ROOT / "recipes/multi30k-reference"
+    row = {
+        "device": "CPU (avx2), 1 thread",
+        "model": "m",
+        "beam": 5,
+        "batch": 32,
+        "version": "9.9",
+        "latency_p50_ms": 4.0,
+    }
+    ratios = {"ratio_to_ctranslate2_float32": 1.26, "ratio_to_ctranslate2_float32_range": [1.1, 1.3]}
+    rows = [
+        {**row, **ratios, "engine": "nmt", "precision": "fp32", "latency_p50_ms": 9.0},
+        {**row, **ratios, "engine": "nmt", "precision": "fp32"},
+        {**row, "engine": "ctranslate2", "precision": "float32", "latency_p50_ms": 5.0},
+        {"family": "a row of before"},
+    ]
+    (tmp_path / "rows").write_text("".join(json.dumps(item) + "\n" for item in rows))
+    (tmp_path / "page").write_text((ROOT / "RESULTS.md").read_text("utf-8"), encoding="utf-8")
+    script = folder / "table.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path / "rows"), str(tmp_path / "page")], check=True)
+    line = "| CPU (avx2), 1 thread | m | beam 5, batch 32 | 1.26 [1.10, 1.30] |  |  | 4.0 / 5.0 |  /  | 9.9 |"
+    page = (tmp_path / "page").read_text("utf-8")
+    assert line in page.splitlines()
+    if (known := folder / "decode-cpus.jsonl").exists():
+        subprocess.run([sys.executable, str(script), str(known), str(tmp_path / "page")], check=True)
+    else:
+        (tmp_path / "none").touch()
+        subprocess.run([sys.executable, str(script), str(tmp_path / "none"), str(tmp_path / "page")], check=True)
+    assert (tmp_path / "page").read_text("utf-8") == (ROOT / "RESULTS.md").read_text("utf-8")
 
 
 def test_the_tables_are_those_of_the_results() -> None:
