@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from nmt import cpu
 from nmt import kernels as module
 from nmt.cpu import instructions, paths
 from nmt.kernels import build
@@ -49,6 +50,23 @@ def test_their_name_follows_the_instructions(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(build, "_build", lambda _, final: final.mkdir())
     names = [path and build.library(path) for path in paths()]
     assert len({name.parent.name for name in names if name}) == len(paths())
+
+
+def test_a_smaller_cpu_takes_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a larger one has built in a shared home is never loaded there: it would end the process."""
+    known = paths()
+    if len(known) < 2:
+        pytest.skip("this CPU has the plainest instructions alone")
+    monkeypatch.delenv("NMT_ISA", raising=False)
+    larger = build.library(known[-1])
+    for smaller in known[:-1]:
+        monkeypatch.setattr(cpu, "_listed", lambda smaller=smaller: set(smaller.needs))
+        chosen = cpu.instructions.__wrapped__()
+        assert chosen == smaller
+        own = build.library(chosen)
+        assert own is not None
+        assert own != larger
+        assert own.parent.name.startswith(f"{smaller.name}-")
 
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], None]] = {
