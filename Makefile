@@ -52,7 +52,7 @@ demo: setup ## train the three families on the embedded phrasebook and compare t
 	    2> >(sed -u "s/^/$$family: /" >&2) & jobs+=($$!); \
 	done; \
 	for job in "$${jobs[@]}"; do wait "$$job"; done
-	@$(NMT) compare $(foreach f,$(FAMILIES),$(RUNS)/phrasebook-$(f)) --testset test --testset long \
+	@$(NMT) compare $(foreach f,$(FAMILIES),$(RUNS)/phrasebook-$(f)) --testset test --testset long --metric bleu --metric chrf2 \
 	  --plot $(RUNS)/phrasebook.png --save $(RUNS)/phrasebook.json
 
 multi30k-small: setup ## train the three families on Multi30k de-en, BUDGET=15m each (needs NMT_DATA)
