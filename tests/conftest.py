@@ -34,6 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NMT_HOME", str(folder))
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr("nmt_cli.pulse._PATIENCE", 1e9)  # what a command says does not depend on how busy the machine is
         patch.setattr("os.fsync", lambda _: None)  # durability against power cuts is not what the tests can see
         yield folder
 

@@ -135,18 +135,21 @@ class Meter(Stage):
         self._size = os.fstat(stream.fileno()).st_size if _is_file(stream) and _is_plain(stream) else 0
         self._stream, self._share = stream, 0.0
         self._open = ExitStack()
+
+    def __enter__(self) -> Meter:
         self._open.enter_context(under_way(self))
+        return self
 
     def advance(self, lines: int) -> None:
         """So many more lines are done."""
         self.done += lines
         self._share = self._stream.tell() / self._size if self._size else 0.0
 
-    def close(self) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """A run that took a while is summed up."""
         self._open.close()
         seconds = self.seconds
-        if seconds >= _LONG or (is_live() and seconds > 1):
+        if kind is None and (seconds >= _LONG or (is_live() and seconds > 1)):
             note(f"nmt: {self.done} lines in {clock(seconds)}, {self.done / seconds:,.1f} lines/s")
 
     @property

@@ -143,8 +143,8 @@ def _translate(
 
     if translator.device.type == "cpu" and translator.engine is None and (reason := why_missing()):
         note(f"nmt: search is slower than it could be: {reason}")
-    meter, report = Meter(source), translator.report
-    with _prefixes(given["prefix"], sink.lines) as prefixes:
+    report = translator.report
+    with Meter(source) as meter, _prefixes(given["prefix"], sink.lines) as prefixes:
         window = _window(translator, given["workers"])
         tasks = verification.watch(_tasks(source, prefixes, sink.lines, window, given["n_best"], report))
         if given["workers"] == 1:
@@ -160,7 +160,6 @@ def _translate(
                     _deliver(outcome.translations, given, sink, meter)
         if prefixes is not None and next(prefixes, None) is not None:
             raise DataError(f"{sink.lines} lines but more prefixes")
-    meter.close()
     return report
 
 
