@@ -55,8 +55,6 @@ def compare(
     from nmt.errors import ConfigError
     from nmt.files import write_json
     from nmt.metrics import parse_metrics
-    from nmt.text import read_lines
-    from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
 
     if test not in ("bs", "ar", "none"):
@@ -64,10 +62,7 @@ def compare(
     metrics = parse_metrics(metric or [])
     _check_outputs(plot, save)
     set_threads()
-    opened: dict[str, Translator | list[str]] = {
-        name: read_lines(path) if path.is_file() else open_translator(path, device, False, {"beam": beam})
-        for name, path in _names(systems).items()
-    }
+    opened = _opened(systems, device, beam)
     translators = {name: system for name, system in opened.items() if not isinstance(system, list)}
     testsets = choose_testsets(_first_recipe(translators), testset or [], tokenize)
     if len(testsets) != 1 and len(translators) < len(opened):
@@ -87,6 +82,17 @@ def compare(
     finally:  # what cannot be saved is shown all the same
         _print_systems({labels[name]: translator for name, translator in translators.items()})
         _print_testsets(testsets, labelled, tests, test)
+
+
+def _opened(systems: Sequence[Path], device: str, beam: int | None) -> dict[str, Translator | list[str]]:
+    """Models, and the lines of files, by the names of the systems."""
+    from nmt.text import read_lines
+    from nmt_cli.models import open_translator
+
+    return {
+        name: read_lines(path) if path.is_file() else open_translator(path, device, False, {"beam": beam})
+        for name, path in _names(systems).items()
+    }
 
 
 def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
