@@ -87,11 +87,11 @@ def activated_product(
     return activated(F.linear(states, weight, bias), activation, dropout, seed)
 
 
-def biased_product(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """States (N, D) times weight (F, D), plus bias (F,)."""
     if usable(states):
-        from nmt.fast.triton.columns import BiasedProduct
+        from nmt.fast.triton.columns import Product
 
-        found: Tensor = BiasedProduct.apply(states, weight, bias)  # type: ignore[no-untyped-call]  # torch's gap
+        found: Tensor = Product.apply(states, weight, bias)  # type: ignore[no-untyped-call]  # torch's gap
         return found
     return F.linear(states, weight, bias)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.fast.attention import Rotation, packed_attention, rotation
-from nmt.fast.norm import activated_product, biased_product, residual_norm
+from nmt.fast.norm import activated_product, product, residual_norm
 from nmt.fast.packing import Packed, Windows
 from nmt.fast.seeds import Seeds
 from nmt.models.attention import CrossAttention, MultiHeadAttention, SelfAttention
@@ -133,7 +133,7 @@ class PackedTransformer:
         maps = [layer.cross_attention.memory for layer in self.model.decoder]
         weight = torch.cat([self.of(part.weight) for part in maps])  # (L * 2 D, D)
         bias = torch.cat([self.of(part.bias) for part in maps])
-        parts = biased_product(states, weight, bias).chunk(2 * len(maps), 1)
+        parts = product(states, weight, bias).chunk(2 * len(maps), 1)
         return parts[::2], parts[1::2]
 
     def _encoding(self, layer: EncoderLayer, side: _Side) -> list[_Sublayer]:
@@ -202,7 +202,7 @@ class PackedTransformer:
         return activated_product(states, weight, bias, self.config.activation, dropout, seed)
 
     def _linear(self, layer: nn.Linear, states: Tensor) -> Tensor:
-        return biased_product(states, self.of(layer.weight), self.of(layer.bias))
+        return product(states, self.of(layer.weight), self.of(layer.bias))
 
     def _through(self, embedded: Tensor, sublayers: Sequence[_Sublayer], last: nn.Module) -> Tensor:
         """Embedded tokens (rows, D), not yet thinned out, through the sublayers of a stack, and through its last norm."""
@@ -214,7 +214,7 @@ class PackedTransformer:
             states = read = drop(embedded, dropout)
         for sublayer, next_norm in zip(sublayers, following, strict=True):
             residual, outer = sublayer.residual, sublayer.outer
-            update = F.linear(sublayer.inner(read), self.of(outer.weight))
+            update = product(sublayer.inner(read), self.of(outer.weight))
             before = states if residual.residual else None
             norm = next_norm if pre else residual.norm
             total, read = self._joined(before, update, norm, self.of(outer.bias), residual.dropout.probability)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nmt.config import Recipe
 from nmt.device import fast_products, seed_update, update_seed
 from nmt.distributed import World
+from nmt.fast.aside import collected
 from nmt.fast.layouts import StaticBatch
 from nmt.fast.lists import copy_all
 from nmt.fast.loss import packed_cross_entropy
@@ -58,12 +59,20 @@ def why_plain(recipe: Recipe, device: torch.device, world: World) -> str | None:
 class StaticUpdate:
     """Makes updates of batches that were laid out for it, with the model and the optimizer of an updater."""
 
-    def __init__(self, updater: Updater, longest: int, graphs: bool = True) -> None:
-        """For sentences of at most `longest` tokens on either side, EOS counted; on a GPU without graphs only if asked to."""
+    def __init__(self, updater: Updater, longest: int, graphs: bool = True, beside: bool = True) -> None:
+        """On a GPU captures graphs, and computes gradients of weights beside the rest, unless told otherwise.
+
+        Args:
+            updater: whose model, optimizer and settings are used.
+            longest: tokens of a sentence on either side, EOS counted.
+            graphs: whether to capture.
+            beside: see `nmt.fast.aside`.
+        """
         self.config, self.device, self.seed = updater.config, updater.device, updater.seed
         self.arithmetic, self.optimizer = updater.arithmetic, updater.optimizer
         self.seeds = Seeds(self.device)
         self.runner = runner_for(updater.model, self.arithmetic.precision, self.seeds, longest)
+        self._beside = beside
         self._captures = graphs and self.device.type == "cuda"
         self._graphs: dict[Hashable, tuple[StaticBatch, torch.cuda.CUDAGraph]] = {}
         self._parameters = [parameter for parameter in updater.model.parameters() if parameter.requires_grad]
@@ -127,7 +136,8 @@ class StaticUpdate:
             hidden = self.runner.hidden(batch)
             weight, bias = self.runner.projection()
             loss = packed_cross_entropy(hidden, weight, bias, batch.wanted, self.config.label_smoothing)
-            gradients = torch.autograd.grad(loss.total, self.runner.leaves, allow_unused=True)
+            with collected(self.device, self._beside):
+                gradients = torch.autograd.grad(loss.total, self.runner.leaves, allow_unused=True)
         self._apply(gradients, loss, batch.count[0])
 
     def _apply(self, gradients: Sequence[Tensor | None], loss: Loss, tokens: Tensor) -> None:

@@ -43,7 +43,7 @@ def updater_of(name: str, precision: Precision, graphs: bool, optimizer: str = "
     model = build_model(settings, VOCABULARY, VOCABULARY).to(CUDA).train()
     config = TrainingConfig.model_validate({"optimizer": optimizer})
     updater = Updater(model, config, CUDA, Arithmetic(precision, onednn=False))
-    updater.static = StaticUpdate(updater, 20, graphs)
+    updater.static = StaticUpdate(updater, 20, graphs, beside=graphs)
     return updater
 
 

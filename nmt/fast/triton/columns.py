@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nmt.fast.aside import aside
+
 _ROWS, _COLUMNS = 8, 256  # a tile
 _PROGRAMS = 64  # that share the rows; each has sums of its own
 
@@ -51,18 +53,24 @@ def _room(values: Tensor) -> Tensor:
     return values.new_empty((max(1, min(_PROGRAMS, triton.cdiv(rows, _ROWS))), width), dtype=torch.float32)
 
 
-class BiasedProduct(torch.autograd.Function):
-    """States (N, D) times weight (F, D), plus bias (F,): torch's, but for the gradient of the bias."""
+class Product(torch.autograd.Function):
+    """States (N, D) times weight (F, D), plus bias (F,) if there is one: torch's, but for the gradients of both."""
 
     @staticmethod
-    def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(N, F)."""
         ctx.save_for_backward(states, weight)
-        return torch.addmm(bias, states, weight.t())
+        ctx.biased = bias is not None
+        return states @ weight.t() if bias is None else torch.addmm(bias, states, weight.t())
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         """Of all three."""
         states, weight = ctx.saved_tensors
-        d_bias = torch.ops.nmt.column_shares(gradient).sum(0).to(gradient.dtype)
-        return gradient @ weight, gradient.t() @ states, d_bias
+        d_bias = aside(lambda: _summed(gradient), gradient) if ctx.biased else None
+        d_weight = aside(lambda: gradient.t() @ states, gradient, states)
+        return gradient @ weight, d_weight, d_bias
+
+
+def _summed(gradient: Tensor) -> Tensor:
+    return torch.ops.nmt.column_shares(gradient).sum(0).to(gradient.dtype)

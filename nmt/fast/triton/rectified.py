@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nmt.fast.aside import aside
+
 _ROWS, _COLUMNS = 8, 256  # a tile
 _PROGRAMS = 64  # that share the rows of a backward pass; each has sums of its own for the bias
 
@@ -74,7 +76,9 @@ def _setup(ctx, inputs, output):
 def _autograd(ctx, gradient):
     states, weight, out = ctx.saved_tensors
     d_sums, shares = torch.ops.nmt.rectified_backward(gradient, out)
-    return d_sums @ weight, d_sums.t() @ states, shares.sum(0).to(out.dtype)
+    d_weight = aside(lambda: d_sums.t() @ states, d_sums, states)
+    d_bias = aside(lambda: shares.sum(0).to(out.dtype), shares)
+    return d_sums @ weight, d_weight, d_bias
 
 
 rectified_product.register_autograd(_autograd, setup_context=_setup)
