@@ -59,14 +59,14 @@ def why_plain(recipe: Recipe, device: torch.device, world: World) -> str | None:
 class StaticUpdate:
     """Makes updates of batches that were laid out for it, with the model and the optimizer of an updater."""
 
-    def __init__(self, updater: Updater, longest: int, graphs: bool = True, beside: bool = True) -> None:
-        """On a GPU captures graphs, and computes gradients of weights beside the rest, unless told otherwise.
+    def __init__(self, updater: Updater, longest: int, graphs: bool = True, beside: bool = False) -> None:
+        """On a GPU captures graphs, unless told otherwise.
 
         Args:
             updater: whose model, optimizer and settings are used.
             longest: tokens of a sentence on either side, EOS counted.
             graphs: whether to capture.
-            beside: see `nmt.fast.aside`.
+            beside: whether gradients of weights are computed beside the rest; see `nmt.fast.aside`.
         """
         self.config, self.device, self.seed = updater.config, updater.device, updater.seed
         self.arithmetic, self.optimizer = updater.arithmetic, updater.optimizer

@@ -11,6 +11,7 @@ from nmt.bench.gpu.probes import probe
 from nmt.bench.gpu.recipes import train_recipe
 from nmt.bench.gpu.running import Step
 from nmt.bench.gpu.trainings import (
+    compare_beside,
     compile_base,
     compile_big,
     compile_tiny,
@@ -34,6 +35,7 @@ STEPS: dict[str, Callable[[Context], None]] = {
     "tiny-25k": train_tiny_wide,
     "big": train_big,
     "profile": profile,
+    "beside": compare_beside,
     "train": train_model,
     "beam-5": decode_beam,
     "greedy": decode_greedy,
@@ -56,6 +58,7 @@ CALLS: dict[str, tuple[Step, ...]] = {
         Step("big", limit=90, least=50),
     ),
     "B": (
+        Step("beside", limit=40, least=15),
         Step("train", limit=150, least=90),
         Step("beam-5", limit=200, least=60),
         Step("greedy", limit=120, least=45),

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from time import perf_counter
 from typing import Any
 
+import torch
+
+from nmt.batching import Batch
 from nmt.bench.gpu.context import Context
 from nmt.bench.profiles import profile_contender
 from nmt.bench.training import Name, Trainee, Work, bench_training
 from nmt.config import ModelConfig, Recipe, RnnConfig, TransformerConfig
+from nmt.device import choose_arithmetic
+from nmt.fast.layouts import StaticBatch
+from nmt.fast.update import StaticUpdate
+from nmt.models import build_model
+from nmt.stream import BatchStream, Place
+from nmt.updater import Updater
 
 BASE = TransformerConfig(width=512, feed_forward=2048, heads=8, encoder_layers=6, decoder_layers=6)
 BIG = TransformerConfig(width=1024, feed_forward=4096, heads=16, encoder_layers=6, decoder_layers=6, dropout=0.3)
@@ -56,6 +67,56 @@ def compile_tiny(context: Context) -> None:
 def compile_big(context: Context) -> None:
     """See `compile_base`."""
     Trainee(_work(context, BIG, 4_096, 2), "compiled baseline").run()
+
+
+def compare_beside(context: Context) -> None:
+    """An update with the gradients of weights in a stream of their own, and with all in one; see `nmt.fast.aside`."""
+    for title, model, tokens, updates in (("tiny", TINY, 4_096, 60), ("base", BASE, 25_000, 12)):
+        work = _work(context, model, tokens, updates)
+        with closing(BatchStream(work.recipe, work.prepared)) as stream:
+            stream.lay_out(context.device)
+            place, batches = Place(), list[StaticBatch]()
+            for _ in range(work.updates):
+                drawn = stream.draw(place)
+                place, batch = drawn.after, drawn.batch
+                if not isinstance(batch, Batch):
+                    batches.append(batch)
+        one, two = (_static(context, work, beside) for beside in (False, True))
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(1 if context.quick else 4):
+            for beside, updater in ((False, one), (True, two)):
+                seconds[beside].append(_timed(context, updater, batches))
+        for beside, name in ((False, "in one row"), (True, "beside")):
+            context.write(f"{title} {name}", 1e3 * min(seconds[beside]) / len(batches), "ms an update")
+        apart = max(
+            float((a - b).detach().abs().max())
+            for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True)
+        )
+        context.write(f"{title} weights apart", apart, "")
+
+
+def _static(context: Context, work: Work, beside: bool) -> Updater:
+    torch.manual_seed(1)
+    model = build_model(work.recipe.model, *work.vocabularies).to(context.device).train()
+    updater = Updater(model, work.recipe.training, context.device, choose_arithmetic("bf16", context.device))
+    updater.static = StaticUpdate(updater, work.recipe.training.max_length + 1, beside=beside)
+    return updater
+
+
+def _timed(context: Context, updater: Updater, batches: Sequence[StaticBatch]) -> float:
+    """Seconds of an update of each batch."""
+    updater.update(1, batches[:1], 1e-4)
+    _wait(context)
+    start = perf_counter()
+    for number, batch in enumerate(batches, 2):
+        updater.update(number, [batch], 1e-4)
+    _wait(context)
+    return perf_counter() - start
+
+
+def _wait(context: Context) -> None:
+    if context.on_gpu:
+        torch.cuda.synchronize(context.device)
 
 
 def profile(context: Context) -> None:
