@@ -240,7 +240,7 @@ class PackedTransformer:
                 raise TypeError(norm)
 
 
-def kept_exact(model: Transformer) -> set[Tensor]:
+def kept_exact(model: Transformer) -> set[nn.Parameter]:
     """Parameters that are read in their own precision, whatever that of the states: of norms and of residual sums."""
     linears = [attention.output for attention in model.modules() if isinstance(attention, MultiHeadAttention)]
     linears += [layer.outer for layer in model.modules() if isinstance(layer, FeedForward)]

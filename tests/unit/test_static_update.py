@@ -53,8 +53,9 @@ def made_static(updater: Updater) -> Updater:
     return updater
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "muon"])
-@pytest.mark.parametrize("name", STATIC)
+@pytest.mark.parametrize(
+    ("name", "optimizer"), [*((name, "adam") for name in STATIC), ("transformer", "muon"), ("bilinear", "muon")]
+)
 def test_static_updates_are_plain_updates(name: str, optimizer: str) -> None:
     """Loss, norm and weights, in float64; Muon's plain update rounds the learning rate to fp32."""
     corpus, plan, batches = make_batches(name)
