@@ -49,11 +49,16 @@ def _lay_out(recipe: Recipe, stream: BatchStream, updater: Updater, reason: str 
         for batch in layout.empty(updater.device):
             updater.static.prepare(batch)
     except torch.OutOfMemoryError:
+        reason = "memory is too small for a batch in one piece"
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "triton":
+            raise
+        reason = f"this GPU does not take one of the kernels ({str(error).splitlines()[0]})"
+    if reason is not None:
         updater.static = None
         stream.lay_out(None)
         torch.cuda.empty_cache()
-        return "memory is too small for a batch in one piece"
-    return None
+    return reason
 
 
 def _largest_that_fits(stream: BatchStream, updater: Updater, first: int = 1024, last: int = 524_288) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from nmt.batching import collate
+from nmt.batching import Batch, collate
 from nmt.config import TrainingConfig
 from nmt.dataset import EncodedCorpus, Ints, Ragged
 from nmt.device import Arithmetic
@@ -19,6 +20,9 @@ from nmt.fast.layouts import StaticBatch, layout_for
 from nmt.fast.update import StaticUpdate, why_plain
 from nmt.models import Model, build_model, rnn
 from nmt.prepared import Prepared
+from nmt.progress import Progress
+from nmt.rehearsal import rehearse
+from nmt.stream import BatchStream, Place
 from nmt.trainer import Trainer
 from nmt.updater import Updater
 from tiny import FAMILIES, VOCABULARY, make_recipe
@@ -199,3 +203,26 @@ def test_a_training_goes_on_with_the_same_sentences_where_it_cannot_be_static(
     assert [rows.tolist() for rows in plain.stream.epoch(0).plan] == [
         rows.tolist() for rows in packed.stream.epoch(0).plan
     ]
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError(), type("OutOfResources", (Exception,), {"__module__": "triton"})("x")]
+)
+def test_where_memory_or_a_kernel_fails_updates_are_plain(
+    error: Exception, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same sentences; the reason is said. A bug is not taken for either."""
+    monkeypatch.setattr(static, "_DEVICES", {"cpu"})
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(StaticUpdate, "prepare", fails)
+    recipe, updater = make_recipe(), make_updater("transformer", torch.float32)
+    with closing(BatchStream(recipe, prepared)) as stream:
+        assert rehearse(recipe, stream, updater, Progress())
+        assert updater.static is None
+        assert isinstance(stream.draw(Place()).batch, Batch)
+        error = ValueError()
+        with pytest.raises(ValueError, match=r"^$"):
+            rehearse(recipe, stream, updater, Progress())
