@@ -18,6 +18,7 @@ from nmt.fast.update import StaticUpdate
 from nmt.loss import Loss, consistent_cross_entropy, rewarded, smoothed_cross_entropy
 from nmt.models import Model
 from nmt.models.packed import packed_transformer
+from nmt.models.scan import scanned
 from nmt.optim import make_optimizer
 
 
@@ -109,7 +110,7 @@ class Updater:
         """Hidden states by the model, or by what takes its place in training on a CPU."""
         whole_model = not self.shards and not self.config.compile
         if self.arithmetic.packed and whole_model and self.model.training and torch.is_grad_enabled():
-            return (packed_transformer(self.model) or self.model)(source, lengths, target)
+            return (packed_transformer(self.model) or scanned(self.model) or self.model)(source, lengths, target)
         return self.model(source, lengths, target)
 
     def rehearse(self, batch: Batch) -> int:

@@ -15,6 +15,7 @@ from nmt.cpu import InstructionSet, instructions
 from nmt.kernels.beam import Settling
 from nmt.kernels.build import NotBuilt, library
 from nmt.kernels.layout import Matrix
+from nmt.kernels.recurrence import RecurrenceKernels
 from nmt.kernels.search import TransformerSearch
 from nmt.kernels.training import TrainingKernels
 from nmt.kernels.transformer import TransformerKernels
@@ -51,7 +52,7 @@ class Kernels:
         self._entropy.argtypes = [pointer, pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
         self._multiply = library.nmt_multiply
         self._multiply.argtypes = [ctypes.POINTER(Matrix), pointer, number, number, number, number, pointer]
-        self.training = TrainingKernels(library)
+        self.training, self.recurrence = TrainingKernels(library), RecurrenceKernels(library)
         self.transformer, self.settle = TransformerKernels(library), Settling(library)
         self.search = TransformerSearch(library)
         self.tile = int(library.nmt_tile())

@@ -277,7 +277,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
 
     def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
         """See `Seq2Seq.encode`."""
-        values, summary = self.encoder(self._embed(self.source_embedding, source), lengths)
+        values, summary = self.encoder(self.embed(self.source_embedding, source), lengths)
         if self.fixed_vector is not None:
             summary = self.fixed_vector(summary)
         mask = padding_mask(lengths, source.shape[1], source.device)
@@ -286,7 +286,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.forward`."""
         memory = self.encode(source, lengths)
-        embedded = self._embed(self.target_embedding, target)  # (B, T, E)
+        embedded = self.embed(self.target_embedding, target)  # (B, T, E)
         decoded = self.decoder(embedded, memory, self.first(memory))
         self.drawn = torch.cat(list(decoded.drawn), 1) if decoded.drawn else None
         return self.readout(embedded, decoded)
@@ -299,7 +299,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         if self.fixed_vector is not None:
             raise ConfigError("a model with one fixed vector between encoder and decoder has no attention to show")
         memory = self.encode(source, lengths)
-        decoded = self.decoder(self._embed(self.target_embedding, target), memory, self.first(memory))
+        decoded = self.decoder(self.embed(self.target_embedding, target), memory, self.first(memory))
         return torch.cat(list(decoded.weights), 1)[:, None, None]
 
     def start(self, memory: RnnMemory, beam: int) -> RnnState:
@@ -320,7 +320,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
             memory = memory.select(sentences_of(rows, state.beam, beam))
         return RnnState(memory, state.carry.select(rows), beam)
 
-    def _embed(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
+    def embed(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
         """Tokens (B, T) to (B, T, E), thinned out while training."""
         return self.dropout(drop_words(table(tokens), self.config.word_dropout if self.training else 0.0))
 
