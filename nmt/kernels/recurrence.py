@@ -96,7 +96,13 @@ class RecurrenceKernels:
         self._look(_looked(source), *places, torch.get_num_threads())
 
     def look_back(
-        self, source: Source, queries: Tensor, weights: Tensor, d_context: Tensor, d_queries: Tensor, sums: tuple[Tensor, Tensor]
+        self,
+        source: Source,
+        queries: Tensor,
+        weights: Tensor,
+        d_context: Tensor,
+        d_queries: Tensor,
+        sums: tuple[Tensor, Tensor],
     ) -> None:
         """The way back from the gradient (B, C) of a context.
 
@@ -123,10 +129,10 @@ class RecurrenceKernels:
         Args:
             cell: as it was filled.
             d_state: (B, H) in fp32, by the next h.
-            d_memory: (B, H) in fp32, by the next c of an LSTM; becomes that by the one before, for a GRU by the h before, as far as
-                it does not go through a product.
+            d_memory: (B, H) in fp32, by the next c of an LSTM; becomes that by the one before, for a GRU by the h before, as
+                far as it does not go through a product.
             d_inputs: (B, G * H) is filled with the gradient of inputs and contexts.
-            d_recurrent: (B, G * H) is filled with that of the product of the state; rows lie as far apart as those of `recurrent`.
+            d_recurrent: (B, G * H) is filled with that of the product of the state; rows lie apart as those of `recurrent`.
         """
         places = [part.data_ptr() for part in (d_state, d_memory, d_inputs, d_recurrent)]
         self._cell_back(_cell(cell), *places, torch.get_num_threads())

@@ -1,7 +1,7 @@
 """The attention RNN as it is trained on a CPU with kernels: the loop over positions as one differentiable function.
 
-The way back runs through the positions for the gradients of states alone. Those of matrices, keys and values are one large product each
-after the last position. `scanned(model)` is what the updater runs in place of `RnnSeq2Seq.forward`.
+The way back runs through the positions for the gradients of states alone. Those of matrices and values are one large product
+each, after the last position. `scanned(model)` is what the updater runs in place of `RnnSeq2Seq.forward`.
 """
 
 from __future__ import annotations
@@ -63,10 +63,14 @@ def scanned(model: nn.Module) -> ScannedRnn | None:
     if not isinstance(model, RnnSeq2Seq) or not isinstance(model.decoder, AttentionDecoder):
         return None
     decoder, score = model.decoder, model.decoder.score
-    kernels = kernels_for(model.target_embedding.weight)
-    usual = isinstance(score, AdditiveScore) and not isinstance(score, CoverageScore)
-    widths = decoder.recurrent.in_features, decoder.context_width
-    if kernels is None or not usual or not isinstance(decoder.weighting, Softmax) or any(n % LANES for n in widths):
+    if (
+        not isinstance(score, AdditiveScore)
+        or isinstance(score, CoverageScore)
+        or not isinstance(decoder.weighting, Softmax)
+    ):
+        return None
+    kernels, widths = kernels_for(model.target_embedding.weight), (decoder.recurrent.in_features, decoder.context_width)
+    if kernels is None or any(width % LANES for width in widths):
         return None
     exact = all(parameter.dtype == torch.float32 for parameter in model.parameters())
     return ScannedRnn(model, decoder, score, kernels.recurrence) if exact else None

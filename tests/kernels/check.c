@@ -8,6 +8,7 @@
 #include "../../nmt/kernels/encoder.c"
 #include "../../nmt/kernels/loss.c"
 #include "../../nmt/kernels/products.c"
+#include "../../nmt/kernels/recurrence.c"
 #include "../../nmt/kernels/training.c"
 #include "../../nmt/kernels/search.c"
 #include "../../nmt/kernels/transformer.c"
@@ -458,6 +459,74 @@ static void check_training(long rows, long width, int half) {
     free(sums), free(ones), free(zeros), free(tokens), free(x), free(u), free(g);
 }
 
+/* A look at sources of unlike length, and its gradients along the query: against sums. */
+static void check_look(long sentences, long longest, long width, long depth, int half) {
+    double *k, *v, *q, *o, *c;
+    float *keys = numbers(sentences * longest * width, 0, 1, &k), *queries = numbers(sentences * width, 0, 1, &q), *combine = numbers(width, 0, 1, &c);
+    void *values = numbers(sentences * longest * depth, half, 1, &v), *slopes = numbers(sentences * depth, half, 1, &o);
+    for (long i = 0; i < sentences * longest * width; i++) keys[i] = exp(2 * k[i]);
+    for (long i = 0; i < sentences * width; i++) queries[i] = exp(2 * q[i]);
+    int64_t *lengths = room(sentences * 8);
+    for (long b = 0; b < sentences; b++) lengths[b] = between(1, longest);
+    float *weights = room(sentences * longest * 4), *d_keys = calloc(sentences * longest * width, 4), *sums = calloc(PORTIONS * width, 4);
+    void *context = room(sentences * depth * (half ? 2 : 4)), *d_queries = room(sentences * width * (half ? 2 : 4));
+    looked_at at = {sentences, longest, width, depth, half, keys, combine, values, lengths};
+    int threads = between(1, 3);
+    nmt_look(&at, queries, weights, context, threads);
+    if (nmt_look_back(&at, queries, weights, slopes, d_queries, width, d_keys, sums, threads)) exit(3);
+    long b = between(0, sentences - 1), i = between(0, width - 1), column = between(0, depth - 1);
+    double *score = room(longest * 8), *slope = room(longest * 8), total = 0, mixed = 0, mean = 0, found = 0;
+    for (long s = 0; s < lengths[b]; s++) {
+        score[s] = slope[s] = 0;
+        for (long j = 0; j < width; j++) score[s] += c[j] * tanh(q[b * width + j] + k[(b * longest + s) * width + j]);
+        for (long j = 0; j < depth; j++) slope[s] += o[b * depth + j] * v[(b * longest + s) * depth + j];
+        total += score[s] = exp(score[s]);
+    }
+    for (long s = 0; s < lengths[b]; s++) {
+        score[s] /= total, mixed += score[s] * v[(b * longest + s) * depth + column], mean += score[s] * slope[s];
+        close_to(weights[b * longest + s], score[s], 1e-4, "weight of a look");
+    }
+    for (long s = 0; s < lengths[b]; s++) {
+        double bent = tanh(q[b * width + i] + k[(b * longest + s) * width + i]), own = score[s] * (slope[s] - mean) * c[i] * (1 - bent * bent);
+        close_to(d_keys[(b * longest + s) * width + i], own, 1e-3, "gradient of a key");
+        found += own;
+    }
+    close_to(load_one(context, b * depth + column, half), mixed, half ? 2e-2 : 1e-4, "context of a look");
+    close_to(load_one(d_queries, b * width + i, half), found, half ? 2e-2 : 1e-3, "gradient of a query");
+    free(keys), free(queries), free(combine), free(values), free(slopes), free(lengths), free(weights), free(d_keys), free(sums);
+    free(context), free(d_queries), free(score), free(slope), free(k), free(v), free(q), free(o), free(c);
+}
+
+/* A cell by the formulas. */
+static void check_cell(long rows, long hidden, int half, int lstm) {
+    long gates = lstm ? 4 : 3, bytes = half ? 2 : 4;
+    double *x, *y, *z, *m, *g;
+    void *inputs = numbers(rows * gates * hidden, half, 2, &x), *contexts = numbers(rows * gates * hidden, half, 2, &z);
+    void *recurrent = numbers(rows * gates * hidden, half, 2, &y), *state = room(rows * hidden * bytes);
+    float *memory = numbers(rows * hidden, 0, 1, &m), *slopes = numbers(rows * hidden, 0, 1, &g), *bias = calloc(gates * hidden, 4);
+    float *active = room(rows * 4 * hidden * 4), *after = room(rows * hidden * 4), *d_memory = calloc(rows * hidden, 4);
+    void *d_inputs = room(rows * gates * hidden * bytes), *d_recurrent = room(rows * gates * hidden * bytes);
+    cell at = {rows, hidden, half, lstm, inputs, contexts, recurrent, gates * hidden, gates * hidden, bias, memory, active, after, state, hidden};
+    nmt_cell(&at, 2);
+    nmt_cell_back(&at, slopes, d_memory, d_inputs, d_recurrent, 2);
+    long row = between(0, rows - 1), i = between(0, hidden - 1), first = row * gates * hidden;
+    double a[4], b[4], before = m[row * hidden + i], expected, carried;
+    for (long gate = 0; gate < gates; gate++) a[gate] = x[first + gate * hidden + i] + z[first + gate * hidden + i], b[gate] = y[first + gate * hidden + i];
+    for (long gate = 0; gate < gates; gate++) b[gate] = lstm || gate < 2 ? a[gate] + b[gate] : b[gate];
+    double one = 1 / (1 + exp(-b[0])), two = 1 / (1 + exp(-b[1]));
+    if (lstm) {
+        double next = two * before + one * tanh(b[2]), shown = 1 / (1 + exp(-b[3]));
+        expected = shown * tanh(next), carried = g[row * hidden + i] * shown * (1 - tanh(next) * tanh(next)) * two;
+    } else {
+        double new = tanh(a[2] + one * b[2]);
+        expected = new + two * (before - new), carried = g[row * hidden + i] * two;
+    }
+    close_to(load_one(state, row * hidden + i, half), expected, half ? 1e-2 : 1e-5, "state of a cell");
+    close_to(d_memory[row * hidden + i], carried, 1e-4, "gradient of a memory");
+    free(inputs), free(contexts), free(recurrent), free(state), free(memory), free(slopes), free(bias), free(active), free(after);
+    free(d_memory), free(d_inputs), free(d_recurrent), free(x), free(y), free(z), free(m), free(g);
+}
+
 int main(int count, char **words) {
     chance = count > 1 ? strtoull(words[1], NULL, 10) : 1;
     for (long round = count > 2 ? atol(words[2]) : 10; round > 0; round--) {
@@ -469,6 +538,8 @@ int main(int count, char **words) {
         check_extensions(between(1, 4), between(1, 8), between(5, large ? 50000 : 400), between(1, 16), half);
         check_attention(between(1, 9), between(1, 4), LANES * between(1, 5), half, draw() % 2);
         check_training(between(1, large ? 700 : 20), LANES * between(1, 20), half);
+        check_look(between(1, 9), between(1, 40), LANES * between(1, 9), LANES * between(1, 9), half);
+        check_cell(between(1, 20), LANES * between(1, 9), half, draw() % 2);
         check_loss(between(1, 9), between(1, large ? 50000 : 700), between(1, 2), half);
     }
     check_extensions(2, 3, 1, 4, 0);
