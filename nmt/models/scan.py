@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt.kernels import LANES, kernels_for
+from nmt.kernels import kernels_for
+from nmt.kernels.layout import LANES
 from nmt.kernels.recurrence import Cell, RecurrenceKernels, Source
 from nmt.models.recurrence import Decoded, run
 from nmt.models.rnn import AttentionDecoder, RnnSeq2Seq
