@@ -15,7 +15,7 @@ from nmt_cli.standard import silence
 
 _GLANCE = 0.5  # seconds between two looks
 _PATIENCE = 4.0  # seconds without a word before a plain line
-_LONG, _RARE = 600.0, 60.0  # seconds from which a command counts as long, and what its patience is then
+_LONG, _RARE = 3600.0, 60.0  # seconds from which a command counts as long, and what its patience is then
 _CLEAR = "\r\x1b[K"
 
 
