@@ -13,12 +13,15 @@ from torch import Tensor
 
 from nmt.config import SearchConfig
 from nmt.extensions import apply_rules, best_extensions
+from nmt.fast.triton import usable
 from nmt.models.seq2seq import log_softmax
 from nmt.rules import Extension
 from nmt.search import Hypothesis, length_limits, length_penalty
 from nmt.tokenizer import BOS, EOS
 
 # N slots, K beam, R = N * K rows, P sentences of the queue, T longest translation, V vocabulary
+
+_WIDEST = 32  # beam that the kernels take
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def _unpacked(whole: Tensor) -> list[list[Hypothesis]]:
         [
             Hypothesis(row[3 : row[0] + 2], log_probability, score, bool(row[1]))
             for row, (score, log_probability) in zip(sentence, numbers, strict=True)
-            if row[0] > 0
+            if score > -torch.inf
         ]
         for sentence, numbers in zip(rows, doubles, strict=True)
     ]
@@ -151,7 +154,7 @@ class Beams:
         self.fresh_scores = torch.full((room.beam,), -torch.inf, dtype=torch.float64, device=device)
         self.fresh_scores[0] = 0.0  # one empty hypothesis; the first step makes K of it
         self.remaining = torch.zeros((), dtype=torch.long, device=device)
-        """Slots that are not done."""
+        """Sentences that are not done."""
 
     def begin(self, lengths: Tensor) -> None:
         """Gives the first sentences to the slots; see `Queue.begin`."""
@@ -159,10 +162,16 @@ class Beams:
         self.queue.following.zero_()
         zeros = torch.zeros_like(self.positions)
         nothing = torch.zeros_like(self.first_rows.expand(-1, self.room.beam))
+        self.ancestry.copy_(self.own)
+        self.owners.fill_(self.queue.nobody)
+        self.remaining.fill_(len(lengths))
         self._go_on(torch.ones_like(zeros, dtype=torch.bool), self.scores.clone(), nothing, nothing)
 
     def advance(self, logits: Tensor) -> None:
         """Extends each hypothesis by the logits (R, V) of a step, keeps what ended, and gives free slots new sentences."""
+        if usable(logits) and logits.dtype != torch.float64 and self.room.beam <= _WIDEST:
+            self._advance_by_kernels(logits)
+            return
         beam, queue = self.room.beam, self.queue
         length = self.positions + 1  # (N,)
         limits = queue.limits[self.owners]
@@ -174,6 +183,24 @@ class Beams:
         scores, keep = values.masked_fill(ends, -torch.inf).topk(beam, 1)
         closed = at_limit | self._closes(scores[:, 0] / self.divisors[limits])
         self._go_on(closed, scores, origins.gather(1, keep), tokens.gather(1, keep))
+
+    def _advance_by_kernels(self, logits: Tensor) -> None:
+        """`advance` in two kernels."""
+        from nmt.fast.triton.beams import advance, best_of_rows
+
+        queue, config = self.queue, self.config
+        count = 2 * self.room.beam if self.room.beam > 1 else 1
+        found = best_of_rows(logits, self.positions, self.owners, queue.limits, config.min_length, count)
+        fixed = [queue.limits, queue.count, self.divisors]
+        advance(list(found), self.state, fixed, self.best, config.stopping == "count")
+
+    @property
+    def state(self) -> list[Tensor]:
+        """All that a step changes, for kernels."""
+        queue = self.queue
+        kept = [queue.scores, queue.log_probabilities, queue.ended, queue.cut, queue.tokens]
+        rows = [self.owners, self.positions, self.tokens, self.fed, self.ancestry, self.origins, self.scores]
+        return [*rows, queue.following, self.remaining, *kept]
 
     def _candidates(self, logits: Tensor, at_limit: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values, rows of the slot and tokens of the best 2K extensions (N, 2K) of each slot; of one, where that is all."""
@@ -200,11 +227,11 @@ class Beams:
     def _go_on(self, closed: Tensor, scores: Tensor, origins: Tensor, tokens: Tensor) -> None:
         """The next step's hypotheses: those that live (N, K), or a new sentence where the last is done (N,)."""
         room, queue = self.room, self.queue
-        ancestry = torch.where(
-            self.places <= self.positions[:, None, None], self._past(origins), self._by_slot(self.own)
-        )
+        lives = (self.places <= self.positions[:, None, None]) & ~closed[:, None, None]  # (N, 1, T)
+        ancestry = torch.where(lives, self._past(origins), self._by_slot(self.own))
         self.ancestry.copy_(ancestry.flatten(0, 1))
         self.positions.copy_((self.positions + 1).masked_fill(closed, 0))
+        self.remaining.sub_((closed & (self.owners != queue.nobody)).sum())
         number = queue.following + closed.cumsum(0) - 1  # (N,)
         queue.following.add_(closed.sum())
         number = number.masked_fill(number >= queue.count, queue.nobody)
@@ -215,7 +242,6 @@ class Beams:
         self.origins.copy_(torch.where(begun, room.rows + self.owners[:, None], origins + self.first_rows).flatten())
         at = self.positions.repeat_interleave(room.beam, output_size=room.rows)
         self.fed.scatter_(1, at[:, None], self.tokens[:, None])
-        self.remaining.copy_((self.owners < queue.nobody).sum())
 
     def _past(self, origins: Tensor) -> Tensor:
         """The ancestry (N, K, T) of the rows (N, K) of each slot."""
