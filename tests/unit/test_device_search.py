@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 LENGTHS = [9, 4, 7, 2, 1, 12, 5, 9, 3, 3, 8]
 SEARCHED = [name for name in FAMILIES if name != "local-monotonic"]
+TRANSFORMERS = ["transformer", "transformer-rotary", "transformer-alibi", "transformer-post"]
 
 
 def searching(model: Model, slots: int) -> DeviceSearch:
@@ -118,3 +119,18 @@ def test_kernels_do_to_beams_what_torch_does(settings: str, monkeypatch: pytest.
         assert torch.equal(both[1].ancestry[past], both[0].ancestry[past])
     for one, other in zip(*(beams.queue.hypotheses(5, config.beam) for beams in both), strict=True):
         agree(one, other, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize("name", ["additive-lstm", "additive", "bilinear", "dot", *TRANSFORMERS])
+def test_kernels_find_what_the_plain_loop_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In single precision, by Triton's interpreter, with all kernels of search."""
+    for place in ("search.beams", "search.rnn", "search.attention", "norm"):
+        monkeypatch.setattr(f"nmt.fast.{place}.usable", lambda _: True)
+    model, config = make_model(name).float(), SearchConfig(beam=2, max_length_ratio=1, max_length_constant=0)
+    source, lengths = make_batch([3, 2])
+    ids = [row[: length - 1] for row, length in zip(source.tolist(), lengths.tolist(), strict=True)]
+    found = searching(model, 2).search(ids, config, 2)
+    for one, other in zip(beam_search(model, source, lengths, config, 2), found, strict=True):
+        agree(one, other, 1e-4)

@@ -50,7 +50,8 @@ def test_past_kernel_equals_plain_attention(places: str, width: int) -> None:
         beams.positions,
         HEADS,
         0.3,
-        None if turns is None else (turns.cosine.float(), turns.sine.float()),
+        None if turns is None else turns.cosine.float(),
+        None if turns is None else turns.sine.float(),
         None if slopes is None else slopes.float(),
     )
     assert error(mine, wanted) < 1e-5

@@ -60,8 +60,10 @@ def attend_past(
     if usable(projected):
         from nmt.fast.triton.ancestry import past_attention
 
-        angles = None if turns is None else (turns.cosine, turns.sine)
-        return past_attention(projected, keys, values, beams.ancestry, beams.positions, heads, scale, angles, slopes)
+        angles = (None, None) if turns is None else (turns.cosine, turns.sine)
+        table = (beams.ancestry, beams.positions)
+        seen: Tensor = past_attention(projected, keys, values, *table, heads, scale, *angles, slopes)
+        return seen
     beam = beams.room.beam
     rows, longest = keys.shape[:2]
     at = beams.positions.repeat_interleave(beam, output_size=rows)  # (R,)
@@ -94,8 +96,9 @@ def attend_source(query: Tensor, sources: Tensor, beams: Beams, heads: int, scal
     if usable(query):
         from nmt.fast.triton.ancestry import source_attention
 
-        queue = beams.queue
-        return source_attention(query, sources, beams.owners, queue.offsets, queue.lengths, heads, scale)
+        table = (beams.owners, beams.queue.offsets, beams.queue.lengths)
+        seen: Tensor = source_attention(query, sources, *table, heads, scale)
+        return seen
     places, real = padded_places(beams)
     key, value = taken(sources, places).unflatten(2, (2, heads, -1)).unbind(2)  # (N, S, H, K)
     rows = query.unflatten(1, (heads, -1)).unflatten(0, (-1, beams.room.beam))  # (N, beam, H, K)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nmt.fast.search.attending import Attending, attending_of
 from nmt.fast.search.beams import Beams, Room
 from nmt.fast.search.sources import padded_places, real_positions, taken
-from nmt.models.recurrence import Carry, RnnMemory
+from nmt.fast.triton import usable
+from nmt.models.recurrence import Carry, Decoded, RnnMemory, run
 from nmt.models.rnn import RnnSeq2Seq
 
 # B sentences, S source positions, N slots, P sentences of the queue, R rows, L layers, H hidden, C values, A keys
@@ -19,6 +21,7 @@ class RnnSteps:
     def __init__(self, model: RnnSeq2Seq) -> None:
         self.model = model
         self.attends = model.fixed_vector is None
+        self.attending = attending_of(model.decoder)
 
     def bytes(self, room: Room) -> int:
         """See `Steps.bytes`."""
@@ -60,6 +63,8 @@ class RnnSteps:
     def step(self, beams: Beams) -> Tensor:
         """See `Steps.step`."""
         model, rows = self.model, self.room.rows
+        if self.attending is not None and usable(self.values):
+            return self._attend(self.attending, beams)
         hidden = tuple(part.index_select(1, beams.origins) for part in self.hidden)
         begun = (beams.origins >= rows)[:, None]  # (R, 1)
         carry = Carry(hidden, 0, self._went_on(self.coverage, beams, begun), self._went_on(self.fed, beams, begun))
@@ -71,6 +76,22 @@ class RnnSteps:
             if kept is not None and new is not None:
                 kept.copy_(new)
         return model.output(model.readout(embedded, decoded)).squeeze(1)  # (R, V)
+
+    def _attend(self, attending: Attending, beams: Beams) -> Tensor:
+        """`step` by few operations."""
+        model, rows = self.model, self.room.rows
+        old = tuple(part.index_select(1, beams.origins) for part in self.hidden)  # each (L, R, H)
+        embedded = model.target_embedding(beams.tokens)  # (R, E)
+        new = tuple(part[0, :rows] for part in self.hidden)
+        sources = (self.keys, self.values)
+        contexts = attending(embedded, tuple(part[0] for part in old), new, sources, beams)[:, None]
+        states = new[0][:, None]  # (R, 1, H)
+        if attending.decoder.upper is not None:
+            states, above = run(attending.decoder.upper, states, tuple(part[1:] for part in old))
+            for store, part in zip(self.hidden, above, strict=True):
+                store[1:, :rows] = part
+        hidden = model.readout(embedded[:, None], Decoded(states, contexts, Carry(())))
+        return model.output(hidden.squeeze(1))
 
     def _went_on(self, part: Tensor | None, beams: Beams, begun: Tensor) -> Tensor | None:
         """What rows carry besides their state (R, ...), zero where they begin."""

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nmt.fast.norm import residual_norm
 from nmt.fast.search.attention import Turns, attend_past, attend_source
 from nmt.fast.search.beams import Beams, Room
 from nmt.fast.search.sources import real_positions
-from nmt.models.transformer import DecoderLayer, FeedForward, Transformer
+from nmt.models.transformer import DecoderLayer, FeedForward, Residual, Transformer
 
 # B sentences, S source positions, N slots, R rows, T longest translation, D width, H heads, K width of a head
 
@@ -33,7 +34,9 @@ class TransformerSteps:
         width, layers = model.config.width, range(model.config.decoder_layers)
         self.keys, self.values = ([like.new_zeros((room.rows, room.target, width)) for _ in layers] for _ in range(2))
         self.sources = [like.new_zeros((room.tokens + 1, 2 * width)) for _ in layers]
-        self.added = model.target_embedding.added(room.target).to(like)  # (T, D)
+        embedding = model.target_embedding
+        ready = embedding.sinusoidal and room.target <= len(embedding.positions)
+        self.added = (embedding.positions[: room.target] if ready else embedding.added(room.target)).to(like)  # (T, D)
         rotary = model.decoder[0].self_attention.rotary
         self.turns = None if rotary is None else Turns.of(room.target, rotary.width, like)
         heads = model.config.heads
@@ -54,28 +57,40 @@ class TransformerSteps:
         embedded = model.target_embedding.table(beams.tokens) * math.sqrt(model.config.width)
         added = self.added.index_select(0, beams.positions)[:, None]  # (N, 1, D)
         states = (embedded.unflatten(0, (-1, beams.room.beam)) + added).flatten(0, 1)  # (R, D)
+        read = model.decoder[0].self_residual.before(states)
         for number, layer in enumerate(model.decoder):
-            states = self._layer(states, number, layer, beams)
-        return model.output(model.decoder_norm(states))
+            states, read = self._layer(states, read, number, layer, beams)
+        return model.output(read)
 
-    def _layer(self, states: Tensor, number: int, layer: DecoderLayer, beams: Beams) -> Tensor:
-        """(R, D) to (R, D); see `DecoderLayer.forward`."""
-        own, cross = layer.self_attention, layer.cross_attention
-        projected = own.projection(layer.self_residual.before(states))  # (R, 3 * D)
+    def _layer(
+        self, states: Tensor, read: Tensor, number: int, layer: DecoderLayer, beams: Beams
+    ) -> tuple[Tensor, Tensor]:
+        """States (R, D), and what is read of them, to those of the next layer; see `DecoderLayer.forward`."""
+        own, cross, last = layer.self_attention, layer.cross_attention, number + 1 == len(self.model.decoder)
+        after = self.model.decoder_norm if last else self.model.decoder[number + 1].self_residual.norm
         cache = (self.keys[number], self.values[number])
-        seen = attend_past(projected, *cache, beams, own.heads, own.scale, self.turns, self.slopes)
-        states = layer.self_residual.after(states, own.output(seen))
-        query = cross.query(layer.cross_residual.before(states))
-        seen = attend_source(query, self.sources[number], beams, cross.heads, cross.scale)
-        states = layer.cross_residual.after(states, cross.output(seen))
-        update = self._feed(layer.feed_forward, layer.feed_forward_residual.before(states))
-        return layer.feed_forward_residual.after(states, update)
+        seen = attend_past(own.projection(read), *cache, beams, own.heads, own.scale, self.turns, self.slopes)
+        states, read = _joined(layer.self_residual, states, own.output(seen), layer.cross_residual.norm)
+        seen = attend_source(cross.query(read), self.sources[number], beams, cross.heads, cross.scale)
+        states, read = _joined(layer.cross_residual, states, cross.output(seen), layer.feed_forward_residual.norm)
+        return _joined(layer.feed_forward_residual, states, _fed(layer.feed_forward, read), after)
 
-    @staticmethod
-    def _feed(network: FeedForward, states: Tensor) -> Tensor:
-        """The feed-forward network, its ReLU within the product."""
-        inner = network.inner
-        if network.activation is F.relu and states.is_cuda and type(inner) is nn.Linear:
-            positive: Tensor = torch.ops.aten._addmm_activation.default(inner.bias, states, inner.weight.t())
-            return network.outer(positive)
-        return network.outer(network.activation(inner(states)))
+
+def _joined(residual: Residual, states: Tensor, update: Tensor, after: nn.Module) -> tuple[Tensor, Tensor]:
+    """The states with what a sublayer made of them, and what is read of that: pre-norm reads through the norm after it."""
+    norm = after if residual.pre else residual.norm
+    if not residual.residual or not isinstance(norm, nn.LayerNorm | nn.RMSNorm):
+        states = residual.after(states, update)
+        return states, after(states) if residual.pre else states
+    bias = norm.bias if isinstance(norm, nn.LayerNorm) else None
+    total, normed = residual_norm(states, update, norm.weight, bias, epsilon=norm.eps or 1e-5)
+    return total if residual.pre else normed, normed
+
+
+def _fed(network: FeedForward, states: Tensor) -> Tensor:
+    """The feed-forward network, on a GPU with its ReLU within the product."""
+    inner = network.inner
+    if network.activation is F.relu and states.is_cuda and type(inner) is nn.Linear:
+        positive: Tensor = torch.ops.aten._addmm_activation.default(inner.bias, states, inner.weight.t())
+        return network.outer(positive)
+    return network.outer(network.activation(inner(states)))

@@ -114,17 +114,11 @@ def _source(
     tl.store(OUT + places, context.to(OUT.dtype.element_ty), mine)
 
 
+@torch.library.custom_op("nmt::past_attention", mutates_args=("keys", "values"))
 def past_attention(
-    projected: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    ancestry: Tensor,
-    positions: Tensor,
-    heads: int,
-    scale: float,
-    turns: tuple[Tensor, Tensor] | None = None,
-    slopes: Tensor | None = None,
-) -> Tensor:
+    projected: Tensor, keys: Tensor, values: Tensor, ancestry: Tensor, positions: Tensor, heads: int, scale: float,
+    cosine: Tensor | None = None, sine: Tensor | None = None, slopes: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Attention of each row to its past, itself included: (R, D), fp32 or bf16.
 
     Args:
@@ -135,20 +129,26 @@ def past_attention(
         positions: (N,) of each slot, below T.
         heads: H.
         scale: of products of queries and keys.
-        turns: cosine and sine of rotary positions, (T, K / 2) each.
+        cosine: of the angles of rotary positions, (T, K / 2).
+        sine: of the same.
         slopes: (H,) what a position of distance costs, with ALiBi.
     """
     rows, longest, width = keys.shape
     size = width // heads
     out = projected.new_empty((rows, width))
-    cosine, sine = (None, None) if turns is None else turns
     _past[(rows, heads)](
         projected, keys, values, ancestry, positions, cosine, sine, slopes, out, rows // len(positions), longest, scale,
-        K=size, KB=triton.next_power_of_2(size), TB=16, TURNS=turns is not None, ALIBI=slopes is not None, num_warps=1,
+        K=size, KB=triton.next_power_of_2(size), TB=16, TURNS=cosine is not None, ALIBI=slopes is not None, num_warps=1,
     )  # fmt: skip
     return out
 
 
+@past_attention.register_fake
+def _(projected, keys, values, ancestry, positions, heads, scale, cosine=None, sine=None, slopes=None):
+    return projected.new_empty((len(projected), keys.shape[2]))
+
+
+@torch.library.custom_op("nmt::source_attention", mutates_args=())
 def source_attention(
     queries: Tensor, sources: Tensor, owners: Tensor, offsets: Tensor, lengths: Tensor, heads: int, scale: float
 ) -> Tensor:
@@ -172,3 +172,8 @@ def source_attention(
         SB=16 if exact else 32, PRECISION="ieee" if exact else "tf32", num_warps=2,
     )  # fmt: skip
     return out
+
+
+@source_attention.register_fake
+def _(queries, sources, owners, offsets, lengths, heads, scale):
+    return queries.new_empty(queries.shape)
