@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,7 +172,8 @@ def padded(ids: list[list[int]], before: int, after: int) -> tuple[torch.Tensor,
     """Token ids (B, S) between the special tokens that are not negative, and their lengths (B,)."""
     counts = [len(tokens) for tokens in ids]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    ragged = Ragged(np.array([token for tokens in ids for token in tokens], dtype=np.uint32), offsets)
+    values = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.uint32, count=int(offsets[-1]))
+    ragged = Ragged(values, offsets)
     extra = int(before >= 0) + int(after >= 0)
     matrix = ragged.padded(np.arange(len(ids)), max(counts) + extra, before, after, PAD)
     return torch.from_numpy(matrix), torch.from_numpy(ragged.lengths + extra)

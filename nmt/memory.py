@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -145,3 +148,20 @@ def _of_container(names: tuple[str, str, str]) -> int:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:,.1f} GB"
+
+
+@contextmanager
+def collected_later() -> Generator[None]:
+    """Inside, Python does not look for objects that refer to each other in circles.
+
+    With the words of many sentences in memory it looks often, in vain, and for as long as everything else takes. Whoever works
+    for long inside calls `gc.collect(0)` now and then, which looks at what is new alone.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,14 @@ class Hypothesis:
     """Log-probability divided by the length penalty; what hypotheses are ranked by."""
     cut: bool
     """Whether the end was forced at the length limit."""
+
+
+class Engine(Protocol):
+    """What can search instead of the plain loop."""
+
+    def search(self, ids: list[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
+        """The `best` hypotheses of each sentence of source tokens."""
+        ...
 
 
 def length_penalty(config: SearchConfig) -> Penalty:

@@ -166,7 +166,7 @@ class Tokenizer:
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Text of each sequence of token ids; never holds a line break."""
         texts: list[str] = self._processor.decode([list(sequence) for sequence in ids])
-        return [" ".join(text.split("\n")) for text in texts]
+        return [text.replace("\n", " ") for text in texts]
 
     def decode_pieces(self, pieces: Sequence[Sequence[str]]) -> list[str]:
         """Text of each sequence of tokens given as text; never holds a line break."""

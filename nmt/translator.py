@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 import torch
 
@@ -23,7 +24,7 @@ from nmt.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
 from nmt.fast.search.cpu import fastest_search
 from nmt.fast.search.device import device_search, takes
-from nmt.memory import check_search
+from nmt.memory import check_search, collected_later
 from nmt.metrics import check_tokenization, default_tokenization
 from nmt.models import Model
 from nmt.models.inference import ready_for_search
@@ -31,7 +32,7 @@ from nmt.models.rows import searchable
 from nmt.recipes import parse_search
 from nmt.rules import Forbidden, Prefix
 from nmt.sampling import sample
-from nmt.search import Hypothesis, configured_rules, score_targets
+from nmt.search import Engine, Hypothesis, configured_rules, score_targets
 from nmt.shortlist import Shortlist, Shortlisted
 from nmt.stages import counted_batches
 from nmt.text import clean_line, has_control, split_long
@@ -44,14 +45,6 @@ _AUTOMATIC_BATCH = {"cpu": 4096, "cuda": 32_768}
 _CHARACTERS = 32  # for each token of the limit; a line of no more is tokenised at once
 _LEAST_WIDTH = 4  # of a beam when words are forbidden: the best hypotheses may all end in one of them
 _NO_START = Start()
-
-
-class Engine(Protocol):
-    """Another engine that can search."""
-
-    def search(self, ids: list[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
-        """The `best` hypotheses of each sentence of one batch."""
-        ...
 
 
 class Translator:
@@ -157,6 +150,7 @@ class Translator:
         several = [[item.text for item in best] for best in found]
         return several[0] if isinstance(lines, str) else several
 
+    @collected_later()
     def translate_n_best(
         self,
         lines: str | Iterable[str],
@@ -214,6 +208,7 @@ class Translator:
             wanted = self.search.beam if mbr else count
             hypotheses = self._allowed(batch, self.search_batch(batch, wanted), wanted)
             found = self._to_text(batch, hypotheses, [texts[row] for row in rows])
+            gc.collect(0)
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self._language)[:count] if mbr else translations
         return joined(parts, owners, len(lines))
@@ -430,11 +425,14 @@ class Translator:
         """Token ids of the lines, or of the parts of lines that are split, the line of each and its text."""
         self.report.lines += len(lines)
         self.report.mended += sum(map(has_control, lines))
+        found = self._tokens(lines)
+        self.report.blank += sum(not tokens for tokens in found)
+        if all(len(tokens) <= self.options.max_source for tokens in found):
+            return found, list(range(len(lines))), list(lines)
         ids: list[list[int]] = []
         owners: list[int] = []
         texts: list[str] = []
-        for index, (line, tokens) in enumerate(zip(lines, self._tokens(lines), strict=True)):
-            self.report.blank += not tokens
+        for index, (line, tokens) in enumerate(zip(lines, found, strict=True)):
             too_long = len(tokens) > self.options.max_source
             parts, pieces = [tokens], [line]
             if too_long and self.options.long_lines == "split":

@@ -112,16 +112,24 @@ class Queue:
 
 def _unpacked(whole: Tensor) -> list[list[Hypothesis]]:
     """Hypotheses from scores, log-probabilities, lengths, whether they were cut, and tokens: (P, best, 4 + T) integers."""
-    doubles = whole[:, :, :2].contiguous().view(torch.float64).tolist()
-    rows = whole[:, :, 2:].tolist()
-    return [
-        [
-            Hypothesis(row[3 : row[0] + 2], log_probability, score, bool(row[1]))
-            for row, (score, log_probability) in zip(sentence, numbers, strict=True)
-            if score > -torch.inf
-        ]
-        for sentence, numbers in zip(rows, doubles, strict=True)
+    doubles = whole[:, :, :2].contiguous().view(torch.float64).flatten(0, 1)
+    scores, log_probabilities = doubles.t().tolist()
+    ended = whole[:, :, 2].flatten()
+    cut = whole[:, :, 3].flatten().bool().tolist()
+    places = torch.arange(whole.shape[2] - 4)
+    said = (places > 0) & (places < ended[:, None])  # without the begin of a sentence
+    tokens = whole[:, :, 4:].flatten(0, 1)[said].tolist()
+    lengths = (ended - 1).clamp(min=0)
+    ends, counts = lengths.cumsum(0).tolist(), lengths.tolist()
+    found = [
+        Hypothesis(tokens[end - count : end], log_probability, score, was_cut)
+        for end, count, log_probability, score, was_cut in zip(
+            ends, counts, log_probabilities, scores, cut, strict=True
+        )
     ]
+    best = whole.shape[1]
+    groups = (found[start : start + best] for start in range(0, len(found), best))
+    return [[item for item in group if item.score > -torch.inf] for group in groups]
 
 
 class Beams:
