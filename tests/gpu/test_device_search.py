@@ -54,6 +54,7 @@ def test_lines_in_single_and_half_precision(name: str, beam: int) -> None:
     assert len(_searched(name, 200, SearchConfig(beam=beam), "bf16")[1]) == len(expected)
 
 
+@torch.inference_mode()
 def test_steps_wait_for_nothing() -> None:
     """Steps of a search run where torch refuses every wait of the host."""
     steps = steps_for(make_model("transformer").float().to(CUDA))

@@ -8,15 +8,17 @@ import torch
 from counting import Counting, counted, fake
 from nmt.config import ModelConfig, RnnConfig, SearchConfig, TransformerConfig
 from nmt.fast.search.beams import Beams, Room
+from nmt.fast.search.device import DeviceSearch
 from nmt.fast.search.steps import Steps, steps_for
 from nmt.models import build_model
+from tiny import FAMILIES, make_model
 
 BASE = TransformerConfig(width=512, feed_forward=2048, heads=8, encoder_layers=6, decoder_layers=6)
 TINY = TransformerConfig()
 ATTENTION = RnnConfig(embedding=256, hidden=384)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _kernels(interpreter: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels are taken, and each is one operation."""
     for place in ("search.beams", "search.rnn", "search.attention", "norm"):
@@ -42,6 +44,7 @@ def _steps(model: ModelConfig, search: SearchConfig) -> list[Counting]:
         return [counted(lambda: beams.advance(steps.step(beams))) for _ in range(4)]
 
 
+@pytest.mark.usefixtures("_kernels")
 @pytest.mark.parametrize("beam", [5, 1])
 @pytest.mark.parametrize(
     ("model", "most"), [(BASE, 85), (TINY, 50), (ATTENTION, 25)], ids=["base", "tiny", "attention"]
@@ -52,3 +55,25 @@ def test_a_step_is_few_operations(model: ModelConfig, most: int, beam: int) -> N
     assert found[0].count <= most, found[0].table()
     assert {step.count for step in found} == {found[0].count}
     assert not any(step.waits for step in found)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "local-monotonic"])
+@torch.inference_mode()
+def test_no_step_of_any_family_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a family has no kernels, plain torch does not ask the device either, and the end of a batch asks once."""
+    for place in ("search.beams", "search.rnn", "search.attention", "norm"):
+        monkeypatch.setattr(f"nmt.fast.{place}.usable", lambda _: False)
+    steps = steps_for(make_model(name).float())
+    assert steps is not None
+    search = DeviceSearch(steps, torch.device("cpu"), slots=2)
+    config, ids = SearchConfig(beam=3), [[5, 6, 7], [8], [9, 10]]
+    search.search(ids, config, 1)
+    running = search.running
+    assert running is not None
+    running.beams.begin(torch.tensor([4, 3, 2]))
+    assert counted(running.steps_of_a_block).waits == 0
+    copies: list[torch.Tensor] = []
+    bring = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: copies.append(tensor) or bring(tensor))
+    running.beams.queue.hypotheses(3, 1)
+    assert len(copies) == 1

@@ -46,10 +46,10 @@ class Room:
         return self.slots * self.beam
 
     def holds(self, other: Room) -> bool:
-        """Whether what was allocated for this is enough for another, with as many rows."""
-        enough = ("sentences", "tokens", "source", "target")
-        same = (self.slots, self.beam) == (other.slots, other.beam)
-        return same and all(getattr(self, name) >= getattr(other, name) for name in enough)
+        """Whether what was allocated for this is enough for another, without slots that are much too many."""
+        enough = ("slots", "sentences", "tokens", "source", "target")
+        alike = self.beam == other.beam and self.slots <= 4 * other.slots
+        return alike and all(getattr(self, name) >= getattr(other, name) for name in enough)
 
 
 class Queue:

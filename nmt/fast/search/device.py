@@ -12,6 +12,7 @@ from nmt.batching import padded, search_batches
 from nmt.config import SearchConfig
 from nmt.fast.search.beams import Beams, Room
 from nmt.fast.search.graphs import Repeated
+from nmt.fast.search.sources import sent
 from nmt.fast.search.steps import Steps, steps_for
 from nmt.memory import memory_there
 from nmt.models.seq2seq import Seq2Seq
@@ -20,7 +21,8 @@ from nmt.tokenizer import EOS
 
 # P sentences, N slots, K beam
 
-_SLOTS = (64, 128, 256, 512, 1024)
+_SLOTS = (64, 128, 256, 512, 1024, 2048, 4096)
+_ROWS = 8192  # with more, a step takes so much longer that nothing is gained
 _BLOCK = 8  # steps between two looks at whether all is done
 _ENCODED = 65_536  # padded source tokens that are encoded at once
 _SHARE = 0.5  # of the memory that is there
@@ -44,28 +46,28 @@ class DeviceSearch:
         start = 0
         while start < len(order):
             sizes = torch.tensor([lengths[place] for place in order[start:]])
-            room = self._room(sizes, config)
-            part = order[start : start + room.sentences]
+            count, room = self._room(sizes, config)
+            part = order[start : start + count]
             running = self._prepared(room, config, best)
             for place, hypotheses in zip(part, running.search([ids[place] for place in part]), strict=True):
                 found[place] = hypotheses
-            start += len(part)
+            start += count
         return found
 
-    def _room(self, lengths: Tensor, config: SearchConfig) -> Room:
-        """Room for as many of the sentences, longest first, as the memory holds."""
+    def _room(self, lengths: Tensor, config: SearchConfig) -> tuple[int, Room]:
+        """How many of the sentences, longest first, the memory holds, and room for them."""
         target = _rounded(int(length_limits(lengths[:1], config)))
-        slots = self.slots or next((size for size in _SLOTS if size >= len(lengths)), _SLOTS[-1])
+        count, source, beam = len(lengths), _rounded(int(lengths[0])), config.beam
+        slots = self.slots or _slots(count, beam)
         free = _SHARE * memory_there(self.device)
-        count = len(lengths)
         while True:
-            source, tokens = _rounded(int(lengths[0])), int(lengths[:count].sum())
-            room = Room(slots, config.beam, count, tokens, source, target)
+            tokens = int(lengths[:count].sum())
+            room = Room(slots, beam, _whole(count, 1024), _whole(tokens, 16_384), source, target)
             if (
-                self.steps.bytes(room) + 16 * room.target * config.beam * (count + 3 * slots) <= free
+                self.steps.bytes(room) + 16 * target * beam * (room.sentences + 3 * slots) <= free
                 or count == 1 == slots
             ):
-                return room
+                return count, room
             if count > 4 * slots:
                 count //= 2
             else:
@@ -98,7 +100,7 @@ class Running:
         offsets = (lengths.cumsum(0) - lengths).tolist()
         for batch in search_batches(lengths.tolist(), _ENCODED, 1):
             source, sizes = padded([ids[row] for row in batch], before=-1, after=EOS)
-            self.steps.load(batch[0], offsets[batch[0]], source.to(self.device), sizes)
+            self.steps.load(batch[0], offsets[batch[0]], sent(source, self.device), sizes)
         self.beams.begin(lengths)
         self.block.until_zero(self.beams.remaining)
         return self.beams.queue.hypotheses(len(ids), self.beams.best)
@@ -126,6 +128,17 @@ def takes(config: SearchConfig) -> bool:
     return config.groups == 1 and config.no_repeat_ngram == 0 and config.repetition_penalty == 1
 
 
+def _slots(count: int, beam: int) -> int:
+    """Slots for so many sentences: each is filled twice or more, where that leaves enough rows for the device."""
+    most = max((size for size in _SLOTS if size * beam <= _ROWS), default=_SLOTS[0])
+    return min(most, next((size for size in _SLOTS if 2 * size >= count), most))
+
+
 def _rounded(length: int) -> int:
     """Up to a number of which there are few, so that what is made for one length serves others."""
-    return max(32, 1 << (length - 1).bit_length()) if length <= 64 else -(-length // 64) * 64
+    return max(32, 1 << (length - 1).bit_length()) if length <= 64 else _whole(length, 64)
+
+
+def _whole(count: int, size: int) -> int:
+    """Up to a multiple."""
+    return -(-count // size) * size

@@ -47,7 +47,7 @@ class Repeated:
             return
         torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may load data meanwhile
             self.work()
         self._graph = graph
         graph.replay()

@@ -13,7 +13,12 @@ from nmt.fast.search.beams import Beams
 def real_positions(lengths: Tensor, width: int, device: torch.device) -> Tensor:
     """Numbers of the real positions of a padded batch (B * S), from lengths (B,) on the CPU."""
     real = torch.arange(width) < lengths[:, None]
-    return real.flatten().nonzero().squeeze(1).to(device)
+    return sent(real.flatten().nonzero().squeeze(1), device)
+
+
+def sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; nobody waits until it is there."""
+    return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
 
 
 def padded_places(beams: Beams) -> tuple[Tensor, Tensor]:
