@@ -54,6 +54,19 @@ def test_lines_in_single_and_half_precision(name: str, beam: int) -> None:
     assert len(_searched(name, 200, SearchConfig(beam=beam), "bf16")[1]) == len(expected)
 
 
+def test_a_vocabulary_of_several_parts() -> None:
+    """More tokens than one program of a kernel takes."""
+    model = make_model("transformer", 20_000).float().to(CUDA)
+    source, lengths = make_batch([2 + number % 7 for number in range(100)], vocabulary=20_000)
+    expected = beam_search(model, source.to(CUDA), lengths, SearchConfig(beam=4))
+    steps = steps_for(model)
+    assert steps is not None
+    ids = [row[: length - 1] for row, length in zip(source.tolist(), lengths.tolist(), strict=True)]
+    found = DeviceSearch(steps, CUDA).search(ids, SearchConfig(beam=4), 1)
+    same = [one[0].tokens == other[0].tokens for one, other in zip(expected, found, strict=True)]
+    assert sum(same) > 0.97 * len(same)
+
+
 @torch.inference_mode()
 def test_steps_wait_for_nothing() -> None:
     """Steps of a search run where torch refuses every wait of the host."""

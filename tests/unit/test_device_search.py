@@ -98,10 +98,16 @@ def test_it_agrees_in_single_precision(name: str, settings: str) -> None:
         agree(one, other, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_kernels_do_to_beams_what_torch_does(settings: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Step by step, by Triton's interpreter: all that a search keeps is the same, with slots that are filled anew."""
+@pytest.mark.parametrize("part", [8, 8192])
+def test_kernels_do_to_beams_what_torch_does(part: int, settings: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step, by Triton's interpreter: all that a search keeps is the same, with slots that are filled anew.
+
+    The vocabulary is one part for a program, or two.
+    """
+    monkeypatch.setattr("nmt.fast.triton.beams._PART", part)
     config, lengths = SearchConfig(**SETTINGS[settings]), torch.tensor([3, 2, 2, 1, 1])
     room = Room(2, config.beam, 7, 20, 4, 20)
     both = [Beams(room, torch.device("cpu"), config, best=min(2, config.beam)) for _ in range(2)]
