@@ -205,9 +205,7 @@ class Translator:
                 [first + owners[row] for row in rows],
                 [required[owners[row]] if new else NOTHING for row, new in zip(rows, fresh, strict=True)],
             )
-            wanted = self.search.beam if mbr else count
-            hypotheses = self._allowed(batch, self.search_batch(batch, wanted), wanted)
-            found = self._to_text(batch, hypotheses, [texts[row] for row in rows])
+            found = self._to_text(batch, self._searched(batch, count), [texts[row] for row in rows])
             gc.collect(0)
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self._language)[:count] if mbr else translations
@@ -253,6 +251,11 @@ class Translator:
             seen = attention_of(self.model, self.device, batch.ids, found)
             found = ranked_by_coverage(found, seen, batch.ids, self.search.coverage_penalty)
         return [hypotheses[:count] for hypotheses in found]
+
+    def _searched(self, batch: Batch, count: int) -> list[list[Hypothesis]]:
+        """The hypotheses of a batch that may be said, as many as are wanted, or as the beam has where they are compared."""
+        wanted = self.search.beam if self.options.mbr else count
+        return self._allowed(batch, self.search_batch(batch, wanted), wanted)
 
     def _allowed(self, batch: Batch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
         """What was found, but where that says what is forbidden, what a search by the rule finds.

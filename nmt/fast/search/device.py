@@ -59,7 +59,7 @@ class DeviceSearch:
         target = _rounded(int(length_limits(lengths[:1], config)))
         count, source, beam = len(lengths), _rounded(int(lengths[0])), config.beam
         slots = self.slots or _slots(count, beam)
-        free = _SHARE * memory_there(self.device)
+        free = _SHARE * self._free()
         while True:
             tokens = int(lengths[:count].sum())
             room = Room(slots, beam, _whole(count, 1024), _whole(tokens, 16_384), source, target)
@@ -72,6 +72,13 @@ class DeviceSearch:
                 count //= 2
             else:
                 slots, count = max(1, slots // 2), max(1, min(count, 8 * slots))
+
+    def _free(self) -> float:
+        """Bytes that can be had: what torch keeps for later and what the last search holds among them."""
+        free = memory_there(self.device)
+        if self.device.type == "cuda":
+            free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return free + (0 if self.running is None else self.steps.bytes(self.running.room))
 
     def _prepared(self, room: Room, config: SearchConfig, best: int) -> Running:
         running = self.running
