@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import gc
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -205,8 +205,9 @@ class Translator:
                 [first + owners[row] for row in rows],
                 [required[owners[row]] if new else NOTHING for row, new in zip(rows, fresh, strict=True)],
             )
-            found = self._to_text(batch, self._searched(batch, count), [texts[row] for row in rows])
-            gc.collect(0)
+            wanted = self.search.beam if mbr else count
+            hypotheses = self._allowed(batch, self.search_batch(batch, wanted), wanted)
+            found = self._to_text(batch, hypotheses, [texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self._language)[:count] if mbr else translations
         return joined(parts, owners, len(lines))
@@ -225,8 +226,7 @@ class Translator:
         begins = [begin.tokens for begin in batch.begins]
         engine = self.engine or (None if rule or any(begins) or asked else self._on_device)
         if engine is not None:
-            found = engine.search(batch.ids, config, wanted)
-            return self._finally(batch, found, count)
+            return self._finally(batch, engine.search(batch.ids, config, wanted), count)
         source, lengths = padded(batch.ids, before=-1, after=EOS)
         source = source.to(self.device)
         if any(begins):
@@ -251,11 +251,6 @@ class Translator:
             seen = attention_of(self.model, self.device, batch.ids, found)
             found = ranked_by_coverage(found, seen, batch.ids, self.search.coverage_penalty)
         return [hypotheses[:count] for hypotheses in found]
-
-    def _searched(self, batch: Batch, count: int) -> list[list[Hypothesis]]:
-        """The hypotheses of a batch that may be said, as many as are wanted, or as the beam has where they are compared."""
-        wanted = self.search.beam if self.options.mbr else count
-        return self._allowed(batch, self.search_batch(batch, wanted), wanted)
 
     def _allowed(self, batch: Batch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
         """What was found, but where that says what is forbidden, what a search by the rule finds.
@@ -344,12 +339,14 @@ class Translator:
             return None
         return search
 
-    def _batches(self, lengths: list[int], prefixed: bool) -> list[list[int]]:
+    def _batches(self, lengths: list[int], prefixed: bool) -> Iterator[list[int]]:
         """Sentences that are searched together; a device takes all of them, and makes its own batches."""
-        ruled = prefixed or self.options.constrained or self._forbidden is not None
-        if self._on_device is not None and not ruled and lengths:
-            return [list(range(len(lengths)))]
-        return search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size)
+        if self._on_device and lengths and not (prefixed or self.options.constrained or self._forbidden):
+            yield list(range(len(lengths)))
+            return
+        for batch in search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size):
+            yield batch
+            gc.collect(0)  # what this batch has left; see `collected_later`
 
     @property
     def _batch_tokens(self) -> int:
