@@ -19,7 +19,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nmt.fast.triton import ancestry, attention, cells, columns, look, loss, norm, rectified
+from nmt.fast.triton import ancestry, attention, beams, cells, columns, look, loss, norm, rectified, steps
 
 INTEGERS = {
     *("n_rows", "n_keys", "vocabulary", "ignored", "width", "count", "beam", "longest", "depth", "times", "sentences"),
@@ -32,6 +32,23 @@ EXACT = {
     *("LOG", "DELTA", "ROWS", "SLOPES", "D_WEIGHT", "D_BIAS", "D_SHIFT", "SHARES", "WEIGHTS", "D_SCORES", "D_VECTOR"),
     *("CELL", "NEW_CELL", "D_CELL", "D_OLD_CELL"),
 }
+FOUND = {"VALUES": "*fp32", "TOP": "*fp32", "TOTAL": "*fp32", "LIMITS": "*i64"}
+OWN: dict[Any, dict[str, str]] = {
+    beams._best: {**FOUND, "TOKENS": "*i32", "minimum": "i32", "size": "i32"},
+    beams._advance: {
+        **FOUND,
+        "CHOSEN": "*i32",
+        **dict.fromkeys(("TOKENS", "FED", "ORIGINS", "FOLLOWING", "REMAINING", "COUNT"), "*i64"),
+        **dict.fromkeys(("BEST_LENGTHS", "BEST_TOKENS"), "*i64"),
+        **dict.fromkeys(("SCORES", "BEST_SCORES", "BEST_LOGS", "DIVISORS"), "*fp64"),
+        "BEST_CUT": "*i1",
+        "parts": "i32",
+        "rows": "i32",
+        "nobody": "i32",
+    },
+    steps._look: {"stride": "i32"},
+}
+"""Types of arguments that other kernels have under the same name with another type."""
 MASK = 2**24 // 10  # a threshold of dropout
 
 Kernel = tuple[Any, dict[str, Any]]
@@ -62,7 +79,12 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
     for additive in (True, False):
         yield look._look, {"ADDITIVE": additive, **look._BLOCKS}
         yield look._look_backward, {"ADDITIVE": additive, **look._BLOCKS}
+        yield steps._look, {"ADDITIVE": additive, "SB": 8, "AB": 64, "CB": 1024, "num_warps": 4}
     yield look._additive_keys, {"SB": 16, "AB": 64}
+    yield beams._best, {"COUNT": 10, "BLOCK": 8192, "num_warps": 8}
+    slot = {"K": 5, "KB": 8, "PB": 1, "C": 10, "CB": 16, "T": 64, "TB": 32, "num_warps": 1}
+    yield beams._advance, {**slot, "BEST": 1, "BY_COUNT": False}
+    yield beams._advance, {**slot, "BEST": 5, "BY_COUNT": True}
     for kernel in (cells._lstm, cells._lstm_backward, cells._gru, cells._gru_backward):
         yield kernel, {"BLOCK": cells._BLOCK}
 
@@ -77,7 +99,8 @@ def compiled(kernel: Any, constants: dict[str, Any], dtype: torch.dtype) -> tupl
         constants["COSINE"] = constants["SINE"] = None
     if not constants.get("ADDITIVE", True):
         constants["VECTOR"] = None
-    signature = {name: _type(name, constants, dtype) for name in kernel.arg_names}
+    own = OWN.get(kernel, {})
+    signature = {name: own.get(name) or _type(name, constants, dtype) for name in kernel.arg_names}
     even = {
         (place,): [["tt.divisibility", 16]]
         for place, (name, kind) in enumerate(signature.items())
