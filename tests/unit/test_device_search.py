@@ -98,6 +98,18 @@ def test_it_agrees_in_single_precision(name: str, settings: str) -> None:
         agree(one, other, 1e-4)
 
 
+@pytest.mark.parametrize("memory", [60_000, 1_000])
+def test_little_memory_makes_several_searches(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest sentences first, alone; the lines are the same, if need be one after the other."""
+    monkeypatch.setattr("nmt.fast.search.device.memory_there", lambda _: memory)
+    model, config = make_model("additive"), SearchConfig(beam=3)
+    steps = steps_for(model)
+    assert steps is not None
+    found = DeviceSearch(steps, torch.device("cpu")).search(sentences(), config, 2)
+    for one, other in zip(plain(model, config, 2), found, strict=True):
+        agree(one, other)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize("settings", SETTINGS)

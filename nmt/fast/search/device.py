@@ -55,11 +55,13 @@ class DeviceSearch:
         return found
 
     def _room(self, lengths: Tensor, config: SearchConfig) -> tuple[int, Room]:
-        """How many of the sentences, longest first, the memory holds, and room for them."""
+        """How many of the sentences, longest first, the memory holds, and room for them.
+
+        Where that is not all, the longest come first, alone: they decide how much each of the others would take.
+        """
         target = _rounded(int(length_limits(lengths[:1], config)))
-        count, source, beam = len(lengths), _rounded(int(lengths[0])), config.beam
+        count, source, beam, free = len(lengths), _rounded(int(lengths[0])), config.beam, _SHARE * self._free()
         slots = self.slots or _slots(count, beam)
-        free = _SHARE * self._free()
         while True:
             tokens = int(lengths[:count].sum())
             room = Room(slots, beam, _whole(count, 1024), _whole(tokens, 16_384), source, target)
@@ -68,10 +70,13 @@ class DeviceSearch:
                 or count == 1 == slots
             ):
                 return count, room
-            if count > 4 * slots:
+            longest = int((2 * lengths[:count] > lengths[0]).sum())
+            if longest < count:
+                count, slots = longest, min(slots, _slots(longest, beam))
+            elif count > 4 * slots or slots == 1:
                 count //= 2
             else:
-                slots, count = max(1, slots // 2), max(1, min(count, 8 * slots))
+                slots //= 2
 
     def _free(self) -> float:
         """Bytes that can be had: what torch keeps for later and what the last search holds among them."""
