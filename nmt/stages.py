@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from time import perf_counter
@@ -80,6 +81,7 @@ def counted_batches(batches: Sequence[list[Item]], text: str) -> Generator[list[
         for batch in batches:
             yield batch
             here.done += len(batch)
+            gc.collect(0)  # what this batch has left; see `nmt.memory.collected_later`
 
 
 def stages() -> tuple[Stage, ...]:

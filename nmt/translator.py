@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import gc
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -339,14 +338,11 @@ class Translator:
             return None
         return search
 
-    def _batches(self, lengths: list[int], prefixed: bool) -> Iterator[list[int]]:
+    def _batches(self, lengths: list[int], prefixed: bool) -> list[list[int]]:
         """Sentences that are searched together; a device takes all of them, and makes its own batches."""
         if self._on_device and lengths and not (prefixed or self.options.constrained or self._forbidden):
-            yield list(range(len(lengths)))
-            return
-        for batch in search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size):
-            yield batch
-            gc.collect(0)  # what this batch has left; see `collected_later`
+            return [list(range(len(lengths)))]
+        return search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size)
 
     @property
     def _batch_tokens(self) -> int:
