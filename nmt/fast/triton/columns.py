@@ -67,10 +67,11 @@ class Product(torch.autograd.Function):
     def backward(ctx, gradient: Tensor):
         """Of all three."""
         states, weight = ctx.saved_tensors
-        d_bias = aside(lambda: _summed(gradient), gradient) if ctx.biased else None
+        d_bias = aside(lambda: summed(gradient), gradient) if ctx.biased else None
         d_weight = aside(lambda: gradient.t() @ states, gradient, states)
         return gradient @ weight, d_weight, d_bias
 
 
-def _summed(gradient: Tensor) -> Tensor:
+def summed(gradient: Tensor) -> Tensor:
+    """Sums (F,) of the columns of a gradient (N, F), in its precision."""
     return torch.ops.nmt.column_shares(gradient).sum(0).to(gradient.dtype)

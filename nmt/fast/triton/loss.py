@@ -11,6 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nmt.fast.aside import aside
+from nmt.fast.triton.columns import summed
+
 _BLOCK = 16384
 
 # N rows, V vocabulary, D width
@@ -138,7 +141,8 @@ def _autograd(ctx, d_sums, _rows, _gradient):
     hidden, weight, by_logits = ctx.saved_tensors
     factor = d_sums[0].to(by_logits.dtype)
     d_weight = by_logits.t() @ hidden
-    return by_logits @ weight * factor, d_weight * factor, by_logits.sum(0) * factor, None, None, None, None
+    d_bias = aside(lambda: summed(by_logits) * factor, by_logits, factor)
+    return by_logits @ weight * factor, d_weight * factor, d_bias, None, None, None, None
 
 
 projected_cross_entropy.register_autograd(_autograd, setup_context=_setup)

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from nmt.fast.aside import aside
 from nmt.fast.dropout import scale, threshold
 from nmt.fast.triton.random import kept, keys_of
 
@@ -176,7 +177,8 @@ def _autograd(ctx, d_total, d_normed):
     shares, *gradients = torch.ops.nmt.residual_norm_backward(
         d_total, d_normed, total, weight, seed, *ctx.options, *ctx.kind
     )
-    sums, (rms, shifted, alone) = list(shares.sum(1).to(weight.dtype).unbind()), ctx.kind
+    sums = aside(lambda: list(shares.sum(1).to(weight.dtype).unbind()), shares)
+    rms, shifted, alone = ctx.kind
     d_weight, d_bias, d_shift = sums[0], None if rms else sums[1], sums[-1] if shifted else None
     return None if alone else gradients[0], gradients[-1], d_weight, d_bias, d_shift, None, None, None
 
