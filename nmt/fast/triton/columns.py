@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nmt.fast.aside import aside
 
-_ROWS, _COLUMNS = 8, 256  # a tile
-_PROGRAMS = 64  # that share the rows; each has sums of its own
+_ROWS, _COLUMNS = 32, 256  # a tile: large, since memory answers late
+_PROGRAMS = 128  # that share the rows; each has sums of its own
 
 # N rows, D width, F width of the product
 
@@ -39,7 +39,9 @@ def column_shares(values: Tensor) -> Tensor:
     values = values if values.stride(1) == 1 else values.contiguous()
     shares = _room(values)
     grid = len(shares), triton.cdiv(values.shape[1], _COLUMNS)
-    _sums[grid](values, shares, len(values), values.stride(0), values.shape[1], ROWS=_ROWS, COLUMNS=_COLUMNS)
+    _sums[grid](
+        values, shares, len(values), values.stride(0), values.shape[1], ROWS=_ROWS, COLUMNS=_COLUMNS, num_warps=8
+    )
     return shares
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nmt.fast.aside import aside
 
-_ROWS, _COLUMNS = 8, 256  # a tile
-_PROGRAMS = 64  # that share the rows of a backward pass; each has sums of its own for the bias
+_ROWS, _COLUMNS = 16, 256  # a tile
+_PROGRAMS = 128  # that share the rows of a backward pass; each has sums of its own for the bias
 
 # N rows, D width, F inner width
 
