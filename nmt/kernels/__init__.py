@@ -14,8 +14,10 @@ from torch import Tensor
 from nmt.cpu import InstructionSet, instructions
 from nmt.kernels.beam import Settling
 from nmt.kernels.build import NotBuilt, library
+from nmt.kernels.convolutional import ConvolutionKernels
 from nmt.kernels.layout import Matrix
 from nmt.kernels.recurrence import RecurrenceKernels
+from nmt.kernels.recurrent import RecurrentKernels
 from nmt.kernels.search import TransformerSearch
 from nmt.kernels.training import TrainingKernels
 from nmt.kernels.transformer import TransformerKernels
@@ -31,6 +33,7 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         number, pointer, real = ctypes.c_long, ctypes.c_void_p, ctypes.c_float
+        self.recurrent, self.convolution = RecurrentKernels(library), ConvolutionKernels(library)
         self._best = library.nmt_best_extensions
         self._best.argtypes = [
             pointer,
@@ -43,8 +46,6 @@ class Kernels:
             ctypes.c_int,
             *[pointer] * 3,
         ]
-        self._additive = library.nmt_attend_additive
-        self._additive.argtypes = [*[pointer] * 5, *[number] * 6, pointer, pointer]
         self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
         self._quantise.argtypes = [pointer, *[number] * 4, pointer, pointer]
         self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
@@ -85,26 +86,6 @@ class Kernels:
         given = (logits.data_ptr(), _half(logits), normalised, scores.data_ptr(), *sizes, ending, *special)
         _check(self._best(*given, torch.get_num_threads(), *found))
         return values, origins, tokens
-
-    def attend_additive(
-        self, queries: Tensor, keys: Tensor, combine: Tensor, values: Tensor, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Context (R, C) and weights (R, S) of each row, by scores v . tanh(q + k) of the source of its sentence.
-
-        Args:
-            queries: e^2q (R, A); A is a multiple of LANES.
-            keys: e^2k (B, S, A).
-            combine: v (A,), in fp32.
-            values: (B, S, C); C is a multiple of LANES.
-            mask: (B, S) real positions, which come first.
-        """
-        (sentences, longest, width), depth = keys.shape, values.shape[2]
-        rows = len(queries)
-        context, weights = queries.new_empty((rows, depth)), queries.new_empty((rows, longest))
-        places = [part.data_ptr() for part in (queries, keys, combine, values, mask)]
-        shape = (sentences, rows // sentences, longest, width, depth, _half(queries))
-        _check(self._additive(*places, *shape, weights.data_ptr(), context.data_ptr()))
-        return context, weights
 
     def multiply(self, layer: Matrix, states: Tensor, dtype: torch.dtype) -> Tensor:
         """Products (N, O) of rows with the matrix of a linear layer, plus its bias.
@@ -193,14 +174,10 @@ def _made(path: InstructionSet) -> tuple[Kernels | None, str | None]:
 
 
 def _is_right(built: Kernels) -> bool:
-    """Whether probabilities, attention, cross entropy and products come out as torch has them."""
+    """Whether probabilities, cross entropy and products come out as torch has them."""
     logits = torch.linspace(-3, 3, 96).sin()[None]
     best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
-    keys, values = torch.linspace(0.1, 3, 64).view(1, 2, 32), torch.linspace(-1, 1, 32).view(1, 2, 16)
-    additive = (torch.ones(1, 32), keys, torch.ones(32), values, torch.ones((1, 2), dtype=torch.bool))
-    expected = (-2 / (1 + keys)).sum(-1).softmax(-1) @ values[0]
     found = torch.allclose(best.float(), logits.log_softmax(1).max())
-    found = found and torch.allclose(built.attend_additive(*additive)[0], expected, atol=1e-5)
     negative = built.cross_entropy(logits, torch.zeros(1, dtype=torch.long), None, None)[0]
     found = found and torch.allclose(negative, -logits.log_softmax(1)[:, 0], atol=1e-5)
     states, weight = torch.linspace(-1, 1, 27).view(9, 3), torch.linspace(-3, 3, 3 * built.tile).view(3, built.tile)

@@ -12,14 +12,10 @@ from torch import Tensor, nn
 
 from nmt.cpu import has_fast_bf16
 from nmt.device import SearchPrecision
-from nmt.kernels import Kernels, kernels
-from nmt.kernels.layout import LANES
-from nmt.models.attending import AttendingDecoder, Look
+from nmt.kernels import kernels
 from nmt.models.linear import Int8Linear, PackedLinear, TiledLinear, packed, quantised
-from nmt.models.recurrence import RnnMemory
 from nmt.models.scores import AdditiveScore
 from nmt.models.transformer import FeedForward
-from nmt.models.weighting import Softmax
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -43,7 +39,6 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
         if precision == "int8" and not integers:
             _quantise_in_part(ready)
         _replace_linear(ready, quantised if integers else packed)  # what is left
-        _fuse_attention(ready)
     return ready
 
 
@@ -73,7 +68,7 @@ class ExponentialScore(nn.Module):
 
     def keys(self, values: Tensor) -> Tensor:
         """Exponentials (B, S, A) of the keys of values (B, S, C)."""
-        return self._exponential(self.key(values))
+        return self.exponential(self.key(values))
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         """Scores (B, T, S), but for a constant, of query (B, T, Q) against keys (B, S, A)."""
@@ -85,25 +80,12 @@ class ExponentialScore(nn.Module):
 
     def factors(self, query: Tensor) -> Tensor:
         """Exponentials (..., A) of a query (..., Q)."""
-        return self._exponential(self.query(query))
+        return self.exponential(self.query(query))
 
     @staticmethod
-    def _exponential(states: Tensor) -> Tensor:
-        """Kept where two of them still multiply within single precision; tanh is flat long before."""
+    def exponential(states: Tensor) -> Tensor:
+        """e^2x, kept where two of them still multiply within single precision; tanh is flat long before."""
         return torch.exp(states.float().clamp(-20, 20) * 2).to(states.dtype)
-
-
-class AdditiveLook:
-    """What `AttendingDecoder.look` sees by additive attention, in one pass of a kernel: scores, softmax and context."""
-
-    def __init__(self, score: ExponentialScore, kernels: Kernels) -> None:
-        self.score, self.kernels = score, kernels
-
-    def __call__(self, query: Tensor, memory: RnnMemory, *_: object) -> Look:
-        """Contexts (B, T, C) of queries (B, T, H); the mask of the memory says what its bias would."""
-        parts = (self.score.factors(query).flatten(0, 1), memory.keys, self.score.vector, memory.values, memory.mask)
-        context, weights = self.kernels.attend_additive(*(part.contiguous() for part in parts))
-        return Look(context.unflatten(0, query.shape[:2]), weights.unflatten(0, query.shape[:2]), None)
 
 
 def _keep_recurrences_exact(ready: nn.Module, model: nn.Module) -> None:
@@ -111,17 +93,6 @@ def _keep_recurrences_exact(ready: nn.Module, model: nn.Module) -> None:
     for own, trained in zip(ready.modules(), model.modules(), strict=True):
         if isinstance(own, nn.RNNBase):
             own.float().load_state_dict(trained.state_dict())
-
-
-def _fuse_attention(model: nn.Module) -> None:
-    """Additive attention by a softmax in one pass, where there are kernels and they take its widths."""
-    fast = kernels()
-    for module in model.modules():
-        if fast is None or not isinstance(module, AttendingDecoder) or not isinstance(module.weighting, Softmax):
-            continue
-        score: nn.Module = module.score
-        if isinstance(score, ExponentialScore) and not (len(score.vector) % LANES or module.context_width % LANES):
-            module.look = AdditiveLook(score, fast)  # type: ignore[method-assign,assignment]
 
 
 def _quantise_in_part(model: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -48,11 +48,21 @@ class TiledLinear(nn.Module):
         self.bias = _filled(_bias(linear), kernels.tile)
         self.activation: Activation = "none"
 
-    def matrix(self) -> Matrix:
-        """The layer as the kernels read it, as long as it lives."""
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """Weights and bias, each filled up to whole tiles."""
+        return self.weight, self.bias
+
+    @property
+    def plain(self) -> Tensor:
+        """The weight (O, I)."""
+        return _out_of_tiles(self.weight, self.outputs, self.inputs)
+
+    def matrix(self, outputs: int | None = None, parts: tuple[Tensor, ...] | None = None) -> Matrix:
+        """The layer as the kernels read it, as long as it lives; with other outputs and their parts, if given."""
         half = self.weight.dtype == torch.bfloat16
-        shape = (self.inputs, self.outputs, int(half), int(self.activation == "relu"), 0)
-        return Matrix(*shape, self.weight.data_ptr(), self.bias.data_ptr())
+        shape = (self.inputs, outputs or self.outputs, int(half), int(self.activation == "relu"), 0)
+        return Matrix(*shape, *[part.data_ptr() for part in parts or self.parts])
 
     def forward(self, states: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
@@ -157,16 +167,57 @@ class TiledInt8Linear(Int8Linear):
         """See `Int8Linear.lay_out`."""
         tile = self.kernels.tile
         tiles, sums = _in_tiles(weight, tile, self.kernels.inner).to(torch.int8), weight.sum(1).to(torch.int32)
-        self.weights = (tiles, *(_filled(part, tile) for part in (self.bias, self.scale, sums)))
+        self.parts = (tiles, *(_filled(part, tile) for part in (self.bias, self.scale, sums)))
+        """Weights, bias, scales and sums of the weights, each filled up to whole tiles."""
 
-    def matrix(self) -> Matrix:
+    @property
+    def plain(self) -> Tensor:
+        """The weight (O, I) that the integers stand for."""
+        return _out_of_tiles(self.parts[0], self.outputs, self.inputs) * self.scale[:, None]
+
+    def matrix(self, outputs: int | None = None, parts: tuple[Tensor, ...] | None = None) -> Matrix:
         """See `TiledLinear.matrix`."""
-        shape = (self.inputs, self.outputs, 2, int(self.activation == "relu"), self.middle)
-        return Matrix(*shape, *[part.data_ptr() for part in self.weights])
+        shape = (self.inputs, outputs or self.outputs, 2, int(self.activation == "relu"), self.middle)
+        return Matrix(*shape, *[part.data_ptr() for part in parts or self.parts])
 
     def multiplied(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """See `Int8Linear.multiplied`."""
         return self.kernels.multiply(self.matrix(), rows, dtype)
+
+
+Tiled = TiledLinear | TiledInt8Linear
+"""A layer as the kernels read it."""
+
+
+def like(layer: Tiled, weight: Tensor, bias: Tensor | None = None, exact: bool = False) -> Tiled:
+    """A layer of a weight (O, I) and a bias (O,), or longer, in the precision of another; or exact: not in integers."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, "meta")
+    linear.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach()[: len(weight)], requires_grad=False)
+    integers = isinstance(layer, TiledInt8Linear) and not exact
+    return TiledInt8Linear(linear, layer.kernels) if integers else TiledLinear(linear, layer.kernels)
+
+
+def tiled(layer: nn.Module) -> Tiled:
+    """The layer as what it is."""
+    if not isinstance(layer, TiledLinear | TiledInt8Linear):
+        raise TypeError(f"{type(layer).__name__} has no tiles")
+    return layer
+
+
+class Joined:
+    """Layers of the same inputs as one; the outputs of each begin with a tile, and are filled up to whole ones."""
+
+    def __init__(self, layers: Sequence[Tiled]) -> None:
+        self.layers = layers
+        self._parts = tuple(torch.cat(parts) for parts in zip(*(layer.parts for layer in layers), strict=True))
+        self.widths = [len(layer.parts[1]) for layer in layers]
+        """Outputs of each, filled up."""
+
+    def matrix(self) -> Matrix:
+        """The layers as the kernels read them, as long as this lives."""
+        return self.layers[0].matrix(sum(self.widths), self._parts)
 
 
 def _tiles(linear: nn.Linear, kernels: Kernels) -> bool:
@@ -179,6 +230,10 @@ def _in_tiles(weight: Tensor, tile: int, inner: int) -> Tensor:
     outputs, inputs = weight.shape
     whole = F.pad(weight.detach(), (0, -inputs % inner, 0, -outputs % tile))
     return whole.unflatten(0, (-1, tile)).unflatten(2, (-1, inner)).transpose(1, 2).contiguous()
+
+
+def _out_of_tiles(tiles: Tensor, outputs: int, inputs: int) -> Tensor:
+    return tiles.transpose(1, 2).flatten(2).flatten(0, 1)[:outputs, :inputs]
 
 
 def _filled(values: Tensor, tile: int) -> Tensor:

@@ -18,8 +18,12 @@ from torch import Tensor, nn
 from nmt.kernels import Kernels, kernels_for
 from nmt.kernels.layout import LANES, Finished, Layer, Matrix, Norm, Sources, Stack, norm_of, places
 from nmt.kernels.transformer import History
+from nmt.models.convolution import Convolution
+from nmt.models.convolution_rows import convolution_rows
 from nmt.models.linear import TiledInt8Linear, TiledLinear
 from nmt.models.positions import Embedding
+from nmt.models.recurrent_rows import recurrent_rows
+from nmt.models.rnn import RnnSeq2Seq
 from nmt.models.seq2seq import Seq2Seq, sentences_of
 from nmt.models.transformer import DecoderLayer, EncoderLayer, Residual, Transformer, TransformerMemory
 
@@ -208,7 +212,11 @@ class Places:
 
 
 def searchable(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
-    """The model as search runs it fastest: in rows, if it is a Transformer that can be, and else as it is."""
+    """The model as search runs it fastest: in rows, if it can be, and else as it is."""
+    if isinstance(model, RnnSeq2Seq):
+        return recurrent_rows(model) or model
+    if isinstance(model, Convolution):
+        return convolution_rows(model) or model
     if not isinstance(model, Transformer) or model.config.width // model.config.heads % LANES:
         return model
     kernels = kernels_for(model.target_embedding.table.weight)

@@ -4,13 +4,16 @@
  */
 #include "../../nmt/kernels/attention.c"
 #include "../../nmt/kernels/beam.c"
+#include "../../nmt/kernels/convolution.c"
 #include "../../nmt/kernels/decoding.c"
 #include "../../nmt/kernels/encoder.c"
 #include "../../nmt/kernels/loss.c"
 #include "../../nmt/kernels/products.c"
+#include "../../nmt/kernels/reading.c"
 #include "../../nmt/kernels/recurrence.c"
-#include "../../nmt/kernels/training.c"
+#include "../../nmt/kernels/rnn.c"
 #include "../../nmt/kernels/search.c"
+#include "../../nmt/kernels/training.c"
 #include "../../nmt/kernels/transformer.c"
 #include <stdio.h>
 
@@ -527,6 +530,9 @@ static void check_cell(long rows, long hidden, int half, int lstm) {
     free(d_memory), free(d_inputs), free(d_recurrent), free(x), free(y), free(z), free(m), free(g);
 }
 
+#include "recurrent.h"
+#include "convolution.h"
+
 int main(int count, char **words) {
     chance = count > 1 ? strtoull(words[1], NULL, 10) : 1;
     for (long round = count > 2 ? atol(words[2]) : 10; round > 0; round--) {
@@ -535,6 +541,9 @@ int main(int count, char **words) {
         check_integers(between(1, 40), between(1, 1024), between(1, 300), half, draw() % 2);
         check_step(between(1, 4), between(1, 5), between(1, 4), LANES * between(1, 5), between(1, 3), between(1, 20));
         check_settling(between(1, 9), between(1, 6), between(1, 6), between(1, 9));
+        check_reading(between(1, 40), between(1, 20), between(1, 60), 16 * between(1, 4), draw() % 2 ? GRU : LSTM);
+        check_rnn_step(between(1, 4), between(1, 5), 16 * between(1, 6), between(1, 3), draw() % 2 ? GRU : LSTM);
+        check_convolution_step(between(1, 4), between(1, 5), 16 * between(1, 6), between(1, 3), between(0, 4));
         check_extensions(between(1, 4), between(1, 8), between(5, large ? 50000 : 400), between(1, 16), half);
         check_attention(between(1, 9), between(1, 4), LANES * between(1, 5), half, draw() % 2);
         check_training(between(1, large ? 700 : 20), LANES * between(1, 20), half);

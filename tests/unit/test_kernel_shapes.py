@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nmt.config import TransformerConfig
 from nmt.device import SearchPrecision
-from nmt.kernels import LANES, Kernels
+from nmt.kernels import Kernels
 from nmt.models import build_model
 from nmt.models.inference import ready_for_search
 from nmt.models.linear import TiledInt8Linear, TiledLinear
@@ -105,23 +105,6 @@ def extensions(kernels: Kernels, draw: Draw) -> None:
     torch.testing.assert_close(found[real], values[real], rtol=0, atol=1e-5)
 
 
-def attention(kernels: Kernels, draw: Draw) -> None:
-    """Additive attention of rows to sources of unlike length."""
-    sentences, beam, longest = draw.between((1, 40)), draw.between((1, 8)), draw.between((1, 200))
-    width = LANES * draw.between((1, 64), MOST / 100 / (sentences * beam * longest))
-    depth = LANES * draw.between((1, 64))
-    query, keys = torch.randn(sentences * beam, width), torch.randn(sentences, longest, width)
-    combine, values = torch.randn(width) / width**0.5, torch.randn(sentences, longest, depth)
-    lengths = torch.from_numpy(draw.random.integers(1, longest + 1, size=sentences))
-    mask = torch.arange(longest) < lengths[:, None]
-    context, weights = kernels.attend_additive((2 * query).exp(), (2 * keys).exp(), combine, values, mask)
-    energy = torch.tanh(query.unflatten(0, (-1, beam))[:, :, None].double() + keys[:, None].double()) @ combine.double()
-    expected = energy.masked_fill(~mask[:, None], -torch.inf).softmax(-1)  # (B, K, S)
-    torch.testing.assert_close(weights.unflatten(0, (-1, beam)).double(), expected, rtol=1e-3, atol=1e-5)
-    mixed = expected @ values.double()
-    torch.testing.assert_close(context.unflatten(0, (-1, beam)).double(), mixed, rtol=1e-3, atol=1e-4)
-
-
 def entropy(kernels: Kernels, draw: Draw) -> None:
     """The loss of rows and its gradient."""
     rows = draw.between(ROWS)
@@ -180,7 +163,7 @@ def steps(kernels: Kernels, draw: Draw) -> None:
         assert (together - exact).abs().mean() < 0.1
 
 
-KINDS: list[Callable[[Kernels, Draw], None]] = [products, integers, extensions, attention, entropy, steps]
+KINDS: list[Callable[[Kernels, Draw], None]] = [products, integers, extensions, entropy, steps]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

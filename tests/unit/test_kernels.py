@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nmt.config import RnnConfig, SearchConfig, TransformerConfig
+from nmt.config import SearchConfig, TransformerConfig
 from nmt.device import SearchPrecision
 from nmt.fast.search.cpu import fastest_search
 from nmt.kernels import Kernels
-from nmt.models import Transformer, build_model, inference
+from nmt.models import Transformer, build_model
 from nmt.models.inference import ready_for_search
 from nmt.models.positions import PositionName
 from nmt.models.rows import Rows, searchable
@@ -59,25 +59,6 @@ def test_extensions_are_the_best_of_all(
         pairs = [set(zip(*row, strict=True)) for row in zip(origins.tolist(), tokens.tolist(), strict=True)]
         ended = (values > -torch.inf).sum(1).tolist()
         assert all(len(pair) >= real for pair, real in zip(pairs, ended, strict=True))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_additive_attention_is_that_of_the_formula(kernels: Kernels, dtype: torch.dtype) -> None:
-    """softmax(v . tanh(q + k)) V, of sources of unlike length; nothing at padding."""
-    torch.manual_seed(1)
-    beam, lengths = 3, [17, 1, 9]
-    query, keys = torch.randn(3 * beam, 32), torch.randn(3, 17, 32)
-    combine, values = torch.randn(32), torch.randn(3, 17, 48).to(dtype)
-    mask = torch.arange(17) < torch.tensor(lengths)[:, None]
-    exponentials = [(2 * part).exp().to(dtype) for part in (query, keys)]
-    context, weights = kernels.attend_additive(exponentials[0], exponentials[1], combine, values, mask)
-    scores = torch.tanh(query.unflatten(0, (3, beam))[:, :, None].double() + keys[:, None].double()) @ combine.double()
-    expected = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1)  # (B, K, S)
-    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
-    torch.testing.assert_close(weights.unflatten(0, (3, beam)).double(), expected, rtol=0, atol=tolerance)
-    mixed = weights.unflatten(0, (3, beam)).double() @ values.double()
-    torch.testing.assert_close(context.unflatten(0, (3, beam)).double(), mixed, rtol=1e-2, atol=1e-2)
-    assert (weights.unflatten(0, (3, beam)).masked_select(~mask[:, None]) == 0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -143,29 +124,6 @@ def test_search_finds_the_same_in_rows(kernels: Kernels, norm: str, positions: s
     for row, length in enumerate(lengths.tolist()):
         (alone,) = _found(model, source[row : row + 1, :length], lengths[row : row + 1], config, True)
         assert [item.tokens for item in alone] == [item.tokens for item in fast[row]]
-
-
-@pytest.mark.parametrize("query", ["previous", "current"])
-def test_search_finds_the_same_by_additive_attention(
-    kernels: Kernels, query: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With and without its kernel; scores within rounding."""
-    assert kernels
-    torch.manual_seed(4)
-    config = RnnConfig.model_validate({"embedding": 16, "hidden": 32, "query": query})
-    model = build_model(config, 40, 40).eval()
-    lengths = torch.tensor([9, 6, 1])
-    source = torch.randint(4, 40, (3, 9), generator=torch.Generator().manual_seed(1))
-    source = source.masked_fill(torch.arange(9) >= lengths[:, None], PAD)
-    fast = ready_for_search(model, CPU, "fp32")
-    monkeypatch.setattr(inference, "kernels", lambda: None)
-    plain = ready_for_search(model, CPU, "fp32")
-    assert ["look" in vars(ready.decoder) for ready in (fast, plain)] == [True, False]
-    search = SearchConfig(beam=4, max_length_ratio=1.5, max_length_constant=3)
-    for one, two in zip(*(beam_search(ready, source, lengths, search, 4) for ready in (plain, fast)), strict=True):
-        assert [item.tokens for item in one] == [item.tokens for item in two]
-        for left, right in zip(one, two, strict=True):
-            assert math.isclose(left.log_probability, right.log_probability, abs_tol=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
