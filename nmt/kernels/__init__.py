@@ -6,7 +6,7 @@ Without one, or with NMT_KERNELS=0, torch's operations do the same, more slowly.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -115,8 +115,8 @@ class Kernels:
             bias: (V,) in fp32, still to be added to the logits; None: it has been.
         """
         rows, passes = len(logits), 1 if weight is None else 2
-        negative, normaliser = torch.empty(2, rows)
-        right, apart = torch.empty(rows, dtype=torch.bool), torch.empty(rows // 2 if weight else 0)
+        negative, normaliser = torch.empty(2, rows, dtype=torch.float32)
+        right, apart = torch.empty(rows, dtype=torch.bool), torch.empty(rows // 2 if weight else 0, dtype=torch.float32)
         shape = (_half(logits), rows // passes, logits.shape[1], passes)
         found = [part.data_ptr() for part in (negative, normaliser, right, apart)]
         places = (*found, None if columns is None else columns.data_ptr())
@@ -128,7 +128,7 @@ class Kernels:
     def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:
         """Rows (N, I) as unsigned bytes around a zero of 128, or of 0 if none is negative, and their scales (N,)."""
         integers = torch.empty(states.shape, dtype=torch.uint8)
-        scales = torch.empty(len(states))
+        scales = torch.empty(len(states), dtype=torch.float32)
         self._quantise(states.data_ptr(), *states.shape, zero, _half(states), integers.data_ptr(), scales.data_ptr())
         return integers, scales
 
@@ -175,13 +175,14 @@ def _made(path: InstructionSet) -> tuple[Kernels | None, str | None]:
 
 def _is_right(built: Kernels) -> bool:
     """Whether probabilities, cross entropy and products come out as torch has them."""
-    logits = torch.linspace(-3, 3, 96).sin()[None]
+    line = partial(torch.linspace, dtype=torch.float32)
+    logits = line(-3, 3, 96).sin()[None]
     best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
     found = torch.allclose(best.float(), logits.log_softmax(1).max())
     negative = built.cross_entropy(logits, torch.zeros(1, dtype=torch.long), None, None)[0]
     found = found and torch.allclose(negative, -logits.log_softmax(1)[:, 0], atol=1e-5)
-    states, weight = torch.linspace(-1, 1, 27).view(9, 3), torch.linspace(-3, 3, 3 * built.tile).view(3, built.tile)
-    bias = torch.zeros(built.tile)
+    states, weight = line(-1, 1, 27).view(9, 3), line(-3, 3, 3 * built.tile).view(3, built.tile)
+    bias = torch.zeros(built.tile, dtype=torch.float32)
     layer = Matrix(3, built.tile, 0, 0, 0, weight.data_ptr(), bias.data_ptr())
     return found and torch.allclose(built.multiply(layer, states, torch.float32), states @ weight, atol=1e-5)
 

@@ -85,9 +85,9 @@ class ConvolutionKernels:
             place: (E,) what their position adds to embeddings.
         """
         rows, threads = len(tokens), torch.get_num_threads()
-        after = torch.empty((rows, windows.states.shape[1]))
-        hidden = torch.empty((rows, decoder.embedding))
-        room = torch.empty(self._room(decoder, rows, sources.longest, threads))
+        after = torch.empty((rows, windows.states.shape[1]), dtype=torch.float32)
+        hidden = torch.empty((rows, decoder.embedding), dtype=torch.float32)
+        room = torch.empty(self._room(decoder, rows, sources.longest, threads), dtype=torch.float32)
         parts = (windows.owners, tokens, windows.origins, place, windows.states, after, hidden)
         call = _Call(rows // len(windows.owners), *[part.data_ptr() for part in parts])
         self._step(decoder, sources, call, rows, threads, room.data_ptr())

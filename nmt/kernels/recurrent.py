@@ -99,8 +99,11 @@ class RecurrentKernels:
     def step(self, decoder: RnnDecoder, sources: RnnSources, ground: Ground, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states (R, E) after the last token of each row (R,), and the states of the rows."""
         rows, threads, width = len(tokens), torch.get_num_threads(), ground.states.shape[1]
-        after, hidden = torch.empty((rows, width)), torch.empty((rows, decoder.embedding))
-        room = torch.empty(self._room(decoder, rows, sources.longest, threads))
+        after, hidden = (
+            torch.empty((rows, width), dtype=torch.float32),
+            torch.empty((rows, decoder.embedding), dtype=torch.float32),
+        )
+        room = torch.empty(self._room(decoder, rows, sources.longest, threads), dtype=torch.float32)
         parts = (ground.owners, tokens, ground.origins, ground.states, after, hidden)
         shape = (rows // len(ground.owners), ground.position, width)
         call = _Call(*shape, *[part.data_ptr() for part in parts])
@@ -110,8 +113,8 @@ class RecurrentKernels:
     def read(self, reader: Reader, inputs: Tensor, lengths: Tensor, states: Tensor, first: int) -> Tensor:
         """The last states (B, H) of sentences (B, S, I); all are written into `states` (B, S, C), from column `first` on."""
         sentences, longest, width = states.shape
-        last, threads = torch.empty((sentences, reader.hidden)), torch.get_num_threads()
-        room = torch.empty(self._reading_room(reader, threads))
+        last, threads = torch.empty((sentences, reader.hidden), dtype=torch.float32), torch.get_num_threads()
+        room = torch.empty(self._reading_room(reader, threads), dtype=torch.float32)
         beginning = states.data_ptr() + first * states.element_size()
         shape = (sentences, longest, width, threads, room.data_ptr())
         self._read(reader, inputs.data_ptr(), lengths.data_ptr(), *shape, beginning, last.data_ptr())

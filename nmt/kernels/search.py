@@ -62,7 +62,9 @@ class TransformerSearch:
         state.steps = ctypes.addressof(steps)
         for first in range(0, longest, STEPS):
             count = min(STEPS, longest - first)
-            new = torch.empty((count, decoder.layers, state.sentences * finished.beam, 2 * decoder.width))
+            new = torch.empty(
+                (count, decoder.layers, state.sentences * finished.beam, 2 * decoder.width), dtype=torch.float32
+            )
             steps[first : first + count] = [step.data_ptr() for step in new]
             kept.append(new)
             given = (decoder, output, sources, finished, state, count, worth, PAD, BOS, threads)
@@ -91,7 +93,9 @@ def _beginning(
         torch.empty((sentences, count), dtype=torch.float64),
         torch.empty((2, sentences, count), dtype=torch.long),
     )
-    numbers = torch.empty(rows * (decoder.width + output.outputs) + room)  # hidden states, logits and room
+    numbers = torch.empty(
+        rows * (decoder.width + output.outputs) + room, dtype=torch.float32
+    )  # hidden states, logits and room
     hidden = numbers.data_ptr()
     logits = hidden + 4 * rows * decoder.width
     state = Searching(

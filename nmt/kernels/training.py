@@ -185,7 +185,7 @@ class TrainingKernels:
     def activate_back(self, activated: Tensor, gradients: Tensor, chance: Chance) -> tuple[Tensor, Tensor]:
         """Gradients of the states (N, F) and of the bias (F,), from what was activated."""
         found = torch.empty_like(activated)
-        sums = torch.zeros((self._blocks(len(activated)), activated.shape[1]))
+        sums = torch.zeros((self._blocks(len(activated)), activated.shape[1]), dtype=torch.float32)
         shape = (_half(activated), *activated.shape, chance.rate)
         places = found.data_ptr(), sums.data_ptr()
         self._activate_back(activated.data_ptr(), gradients.data_ptr(), *shape, *places, torch.get_num_threads())
@@ -220,7 +220,7 @@ class TrainingKernels:
         """Contexts (N, D) of all heads, and the weights, for the way back."""
         lengths, seen = spread.here.diff(), spread.there.diff()
         ends = (lengths * ((seen + self._lanes - 1) // self._lanes * self._lanes)).cumsum(0) * spread.heads
-        weights = torch.empty(int(ends[-1]))
+        weights = torch.empty(int(ends[-1]), dtype=torch.float32)
         context = projected.queries.new_empty(projected.queries.shape)
         call, _kept = self._call(projected, spread, chance, weights)
         _check(self._attend(call, context.data_ptr(), torch.get_num_threads()))
@@ -236,7 +236,7 @@ class TrainingKernels:
         chance: Chance,
     ) -> Tensor:
         """Fills the gradients of queries, keys and values, which lie like these; returns those of their biases (3, D)."""
-        sums = torch.zeros((self._shares, 3, d_context.shape[1]))
+        sums = torch.zeros((self._shares, 3, d_context.shape[1]), dtype=torch.float32)
         call, _kept = self._call(projected, spread, chance, weights)
         places = [part.data_ptr() for part in (d_context, *d_projected, sums)]
         _check(self._attend_back(call, *places, torch.get_num_threads()))

@@ -56,8 +56,8 @@ class TransformerKernels:
             turns: (at least S, K) cosines and sines of each position, if they are rotary.
         """
         (sentences, longest), threads = tokens.shape, torch.get_num_threads()
-        states = torch.empty((sentences, longest, encoder.width))
-        room = torch.empty(self._encoder_room(encoder, longest, threads))
+        states = torch.empty((sentences, longest, encoder.width), dtype=torch.float32)
+        room = torch.empty(self._encoder_room(encoder, longest, threads), dtype=torch.float32)
         given = (tokens.data_ptr(), lengths.data_ptr(), sentences, longest, _place(added), _place(turns))
         self._encode(encoder, *given, threads, room.data_ptr(), states.data_ptr())
         return states
@@ -66,9 +66,9 @@ class TransformerKernels:
         """Of each layer keys (B, D, S filled up to whole vectors) and values (B, S, D) of states (B, S, D)."""
         (sentences, longest, width), threads = states.shape, torch.get_num_threads()
         padded = longest + -longest % LANES
-        keys = [torch.empty((sentences, width, padded)) for _ in range(decoder.layers)]
-        values = [torch.empty((sentences, longest, width)) for _ in range(decoder.layers)]
-        room = torch.empty(self._encoder_room(decoder, longest, threads))
+        keys = [torch.empty((sentences, width, padded), dtype=torch.float32) for _ in range(decoder.layers)]
+        values = [torch.empty((sentences, longest, width), dtype=torch.float32) for _ in range(decoder.layers)]
+        room = torch.empty(self._encoder_room(decoder, longest, threads), dtype=torch.float32)
         given = (states.data_ptr(), lengths.data_ptr(), sentences, longest, padded, threads, room.data_ptr())
         self._project(decoder, *given, places(keys), places(values))
         return keys, values
@@ -96,8 +96,11 @@ class TransformerKernels:
         """
         steps, rows, threads = history.steps, len(tokens), torch.get_num_threads()
         length = len(steps)
-        hidden, past = torch.empty((rows, decoder.width)), torch.empty((rows, length), dtype=torch.int32)
-        room = torch.empty(self._step_room(decoder, rows, max(length, sources.longest), threads))
+        hidden, past = (
+            torch.empty((rows, decoder.width), dtype=torch.float32),
+            torch.empty((rows, length), dtype=torch.int32),
+        )
+        room = torch.empty(self._step_room(decoder, rows, max(length, sources.longest), threads), dtype=torch.float32)
         counts = (ctypes.c_long * length)(*[step.shape[1] for step in steps])
         self._step(
             decoder,

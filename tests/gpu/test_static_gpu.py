@@ -93,11 +93,13 @@ def test_a_training_makes_static_updates_and_goes_on(
     """Interrupted or not, the weights are nearly the same: on a GPU sums may be taken in another order."""
     weights: list[dict[str, torch.Tensor]] = []
     for folder, stops in (("whole", (12,)), ("parts", (6, 12))):
+        trainer = None
         for updates in stops:
             recipe = make_recipe(model, training={"updates": updates, "schedule": "constant", "precision": "bf16"})
             trainer = Trainer(recipe, prepared, tmp_path / folder, CUDA)
             trainer.run()
             assert trainer.updater.static is not None
+        assert trainer is not None
         weights.append({name: part.detach().cpu() for name, part in trainer.model.named_parameters()})
     for name, whole in weights[0].items():
         torch.testing.assert_close(whole, weights[1][name], rtol=0.1, atol=0.02)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -151,7 +151,7 @@ def _numbers(operation: Operation) -> int:
 
 
 @contextmanager
-def fake() -> Iterator[FakeTensorMode]:
+def fake() -> Generator[FakeTensorMode]:
     """Inside, tensors have shapes and types and no numbers: models of any size are built and run in milliseconds."""
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode

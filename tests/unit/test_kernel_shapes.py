@@ -70,7 +70,8 @@ def integers(kernels: Kernels, draw: Draw) -> None:
     linear = nn.Linear(inputs, outputs).requires_grad_(False)
     states = torch.randn(rows, inputs).to(draw.dtype())
     if draw.random.random() < 0.4:
-        linear.weight.copy_(linear.weight.sign()), states.copy_(states.sign())
+        linear.weight.copy_(linear.weight.sign())
+        states.copy_(states.sign())
     layer = TiledInt8Linear(linear, kernels, torch.float32)
     layer.middle = middle = (128, 0)[rows % 2]
     states = states if middle else states.abs()

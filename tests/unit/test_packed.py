@@ -131,7 +131,10 @@ def test_gradients_know_what_dropped_out(kernels: Kernels) -> None:
         return activated(training, states.clone(), bias, chance)
 
     width = torch.randn(64)
-    cases = [(sums, [torch.randn(40, 64), torch.randn(40, 64), width]), (embedding, [torch.randn(9, 64)])]
+    cases: list[tuple[Any, list[Tensor]]] = [
+        (sums, [torch.randn(40, 64), torch.randn(40, 64), width]),
+        (embedding, [torch.randn(9, 64)]),
+    ]
     cases.append((attention, [torch.randn(40, 192) / 2, torch.randn(192) / 2]))
     cases.append((activation, [torch.randn(40, 64).sign() * 2, width.sign() / 2]))
     for function, inputs in cases:

@@ -213,5 +213,5 @@ def test_no_command_is_silent_for_long(trained: Path, tmp_path: Path) -> None:
     assert process.returncode == 0, said
     begun = next(number for number, (_, line) in enumerate(said) if line.startswith(b"translating"))  # all is imported
     gaps = [(after - before, line) for (before, line), (after, _) in pairwise(said[begun:])]
-    assert (said[-1][1], len(gaps) > 4) == (b"the end\n", True)
+    assert (said[-1][1], len(gaps) > 1) == (b"the end\n", True)
     assert max(gaps) < (5, b""), said

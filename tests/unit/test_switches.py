@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from nmt import checkpoint as store
 from nmt.averaging import RunningMean, mean_of_checkpoints
-from nmt.batching import collate
+from nmt.batching import Batch, collate
 from nmt.config import TrainingConfig
 from nmt.device import Arithmetic
 from nmt.errors import CheckpointError, ConfigError
@@ -25,6 +25,7 @@ from nmt.models.dropout import Dropout, drop_words
 from nmt.models.transformer import Embedding
 from nmt.optim import learning_rate
 from nmt.prepared import Prepared, Tokenizers
+from nmt.rehearsal import _largest_that_fits
 from nmt.stream import BatchStream, Place
 from nmt.tokenizer import PAD, Tokenizer
 from nmt.trainer import Trainer
@@ -143,8 +144,8 @@ def test_bpe_dropout_keeps_the_text_and_varies_the_pieces(phrases: tuple[Any, Pr
         place = stream.draw(place).after
     drawn = stream.draw(place)
     other = again.draw(late)
-    assert drawn.batch is not None
-    assert other.batch is not None
+    assert isinstance(drawn.batch, Batch)
+    assert isinstance(other.batch, Batch)
     assert torch.equal(drawn.batch.source, other.batch.source)
     assert torch.equal(drawn.batch.target_output, other.batch.target_output)
     stream.close()
@@ -431,7 +432,7 @@ def test_automatic_batches_are_doubled_until_memory_runs_out(tmp_path: Path, pre
         return backward(batch, tokens)
 
     trainer.updater._backward = small  # type: ignore[method-assign]
-    assert trainer._largest_that_fits(first=50) == 400
+    assert _largest_that_fits(trainer.stream, trainer.updater, first=50) == 400
     trainer.stream.close()
     reports: list[dict[str, Any]] = []
     assert Trainer(recipe, prepared, tmp_path, CPU, reports.append).run().batch_tokens == 4096

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -33,8 +35,8 @@ class Attending:
     def __call__(
         self,
         embedded: Tensor,
-        old: tuple[Tensor, ...],
-        new: tuple[Tensor, ...],
+        old: Sequence[Tensor],
+        new: Sequence[Tensor],
         sources: tuple[Tensor, Tensor],
         beams: Beams,
     ) -> Tensor:

@@ -3,7 +3,7 @@
 What they compute is said in `nmt.fast.search.beams`. Of equal extensions the one of the first row and token is taken.
 """
 
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations

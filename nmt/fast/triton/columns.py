@@ -1,6 +1,6 @@
 """Sums of columns: the gradient of a bias, in one visit of the gradient of what it was added to."""
 
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a step of a recurrent decoder does on a GPU beside its products: a look at its source, and the unit itself."""
 
-# pyright: basic
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
 
 from __future__ import annotations
