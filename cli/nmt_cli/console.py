@@ -70,7 +70,8 @@ def _print_blocks(console: Console, title: str, blocks: Sequence[Sequence[_Colum
             continue
         first, *others = block
         for other in others:
-            console.print(Text(other.cells[0]), soft_wrap=True)
+            heads = filter(None, (first.cells[0], other.cells[0]))
+            console.print(Text(": ".join(heads)), soft_wrap=True)
             for name, cell in zip(first.cells[1:], other.cells[1:], strict=True):
                 console.print(Text(f"  {name}: {cell}"), soft_wrap=True)
         console.print()
