@@ -59,7 +59,7 @@ def why_plain(recipe: Recipe, device: torch.device, world: World) -> str | None:
 class StaticUpdate:
     """Makes updates of batches that were laid out for it, with the model and the optimizer of an updater."""
 
-    def __init__(self, updater: Updater, longest: int, graphs: bool = True, beside: bool = True) -> None:
+    def __init__(self, updater: Updater, longest: int, graphs: bool = True, beside: bool = False) -> None:
         """On a GPU captures graphs, unless told otherwise.
 
         Args:

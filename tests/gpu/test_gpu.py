@@ -74,7 +74,7 @@ def test_training_runs_and_resumes(
     ids=lambda training: next(iter(training)),
 )
 def test_training_options(tmp_path: Path, prepared: Prepared, training: dict[str, Any]) -> None:
-    """Each runs, none of its updates is left out, and its model is near that of the CPU, where no dropout tells them apart."""
+    """Each runs, none of its updates is left out, and its model is near that of the CPU, whose batches are others."""
     losses: list[float] = []
     for device in ("cuda",) if training.get("batch_tokens") == "auto" else ("cuda", "cpu"):
         own = {} if device == "cpu" and "compile" in training else training
@@ -83,7 +83,7 @@ def test_training_options(tmp_path: Path, prepared: Prepared, training: dict[str
         progress = Trainer(recipe, prepared, folder, torch.device(device)).run()
         assert progress.skipped == 0
         losses.append(progress.best_loss)
-    assert losses[0] == pytest.approx(losses[-1], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[-1], rel=1e-2)
 
 
 @pytest.mark.parametrize("model", [None, {"kind": "rnn"}, {"kind": "convolution"}])
