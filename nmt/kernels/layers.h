@@ -56,12 +56,11 @@ typedef struct {
     float *states, *normed, *wide, *context; /* (rows, D), (rows, D), (rows, max(3 D, F)), (rows, D) */
     float *weights;                          /* of one attention, whole LANES */
     float *prepared, *own;
-    uint8_t *bytes;
     const float **places; /* of positions */
 } workroom;
 
 static inline void apply(const matrix *by, const float *from, long rows, float *to, workroom *room) {
-    if (!takes_floats(by)) prepare(by, from, 0, rows, room->prepared, room->own, room->bytes);
+    if (!takes_floats(by)) prepare(by, from, 0, rows, room->prepared, room->own);
     multiply_all(by, takes_floats(by) ? (const void *)from : room->prepared, room->own, rows, 0, by->outputs, 0, to);
 }
 
@@ -188,7 +187,7 @@ static inline long whole_lanes(long count) { return (count + LANES - 1) / LANES 
 /* Numbers (float) of room for so many rows of one thread, so many positions. */
 static inline long room_of(const stack *model, long rows, long longest) {
     long wide = widest(model), padded = whole_lanes(longest) + LANES;
-    return rows * (3 * model->width + wide) + padded + rows * (wide + 4) + rows + wide + 2 * padded + 64;
+    return rows * (3 * model->width + wide) + padded + rows * (wide + 4) + rows + 2 * padded + 64;
 }
 
 static inline float *furnish(const stack *model, long rows, long longest, float *from, workroom *room) {
@@ -200,7 +199,6 @@ static inline float *furnish(const stack *model, long rows, long longest, float 
     room->weights = from, from += padded;
     room->prepared = from, from += rows * (wide + 4);
     room->own = from, from += rows;
-    room->bytes = (uint8_t *)from, from += wide;
     room->places = (const float **)(((uintptr_t)from + 15) / 16 * 16);
     return (float *)(room->places + padded);
 }

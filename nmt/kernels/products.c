@@ -9,8 +9,8 @@ long nmt_inner(void) { return INNER; }
 /* The same of rows (rows, width). `zero` is 128, or 0 for numbers of which none is negative. */
 void nmt_quantise(const void *states, long rows, long width, int zero, int half, uint8_t *integers, float *scales) {
     for (long row = 0; row < rows; row++)
-        scales[row] = half ? quantise(states, row * width, width, zero, 1, integers + row * width)
-                           : quantise(states, row * width, width, zero, 0, integers + row * width);
+        scales[row] = half ? quantise(states, row * width, width, zero, zero, 1, 1, integers + row * width)
+                           : quantise(states, row * width, width, zero, zero, 0, 1, integers + row * width);
 }
 
 /* Products of such integers as numbers: scale * product + bias, cut off at zero if `relu`; in place where `out` is `product`. */
@@ -38,15 +38,14 @@ int nmt_multiply(const matrix *layer, const void *states, int half, long rows, i
     int as_they_are = takes_floats(layer) && !half;
     void *prepared = as_they_are ? NULL : malloc(sizeof(float) * (rows * whole_inputs(layer) + 1));
     float *own = malloc(sizeof(float) * (rows + 1));
-    uint8_t *room = malloc(layer->inputs + 1);
-    int failed = (!as_they_are && !prepared) || !own || !room;
-    if (!failed && !as_they_are) prepare(layer, states, half, rows, prepared, own, room);
+    int failed = (!as_they_are && !prepared) || !own;
+    if (!failed && !as_they_are) prepare(layer, states, half, rows, prepared, own);
     if (rows * layer->inputs * layer->outputs < 100000) threads = 1; /* sharing takes longer than the work */
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (long part = 0; part < threads; part++) {
         long from = part_of(layer->outputs, part, threads), to = part_of(layer->outputs, part + 1, threads);
         if (!failed) multiply_all(layer, as_they_are ? states : prepared, own, rows, from, to, half_out, out);
     }
-    free(prepared), free(own), free(room);
+    free(prepared), free(own);
     return failed;
 }

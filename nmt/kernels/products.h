@@ -5,50 +5,50 @@
  */
 #pragma once
 #include "vectors.h"
-#if defined(__SSE2__)
-#include <immintrin.h>
-#elif defined(__ARM_FEATURE_DOTPROD)
+#if defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
 #endif
 
-/* PARTS registers are a tile; ROWS times PARTS sums and what meets them fit into all registers. */
+/* PARTS registers are a tile. So many rows meet it at a time that their sums and what meets them fit into all registers: ROWS a whole
+ * tile, INTEGER_ROWS its INTEGER_PARTS one after the other, since products of integers need registers in between. */
 #if defined(__AVX512F__)
-enum { PARTS = 2, ROWS = 8 };
+enum { PARTS = 2, ROWS = 8, INTEGER_PARTS = 2, INTEGER_ROWS = 8 };
 #elif defined(__aarch64__)
-enum { PARTS = 4, ROWS = 6 };
+enum { PARTS = 4, ROWS = 6, INTEGER_PARTS = 4, INTEGER_ROWS = 6 };
 #else
-enum { PARTS = 2, ROWS = 6 };
+enum { PARTS = 2, ROWS = 6, INTEGER_PARTS = 2, INTEGER_ROWS = 5 };
 #endif
-enum { TILE = LANES * PARTS, CACHED = 1 << 18 }; /* bytes of weights that stay in the cache while all rows pass */
-typedef struct { floats sums[ROWS][PARTS]; } block;
+enum { MOST_ROWS = 8, TILE = LANES * PARTS, CACHED = 1 << 18 }; /* bytes of weights that stay in the cache while all rows pass */
+typedef struct { floats sums[MOST_ROWS][PARTS]; } block;
 
 /* One call for each count of rows, so that each has registers of its own. */
-#define EACH_COUNT(multiply, count, ...) \
+#define FEWER(count, most) ((most) < (count) ? (most) : (count))
+#define EACH_COUNT(multiply, count, most, ...) \
     switch (count) { \
         case 1: multiply(1, __VA_ARGS__); break; \
         case 2: multiply(2, __VA_ARGS__); break; \
         case 3: multiply(3, __VA_ARGS__); break; \
-        case 4: multiply(4, __VA_ARGS__); break; \
-        case 5: multiply(5, __VA_ARGS__); break; \
-        case 6: multiply(6, __VA_ARGS__); break; \
-        case 7: multiply(ROWS < 7 ? ROWS : 7, __VA_ARGS__); break; \
-        default: multiply(ROWS, __VA_ARGS__); \
+        case 4: multiply(FEWER(4, most), __VA_ARGS__); break; \
+        case 5: multiply(FEWER(5, most), __VA_ARGS__); break; \
+        case 6: multiply(FEWER(6, most), __VA_ARGS__); break; \
+        case 7: multiply(FEWER(7, most), __VA_ARGS__); break; \
+        default: multiply(most, __VA_ARGS__); \
     }
 
 /* Writes what a block has found of a tile's outputs, or of those that are left. */
 INLINE void store_block(const block *found, long rows, long outputs, long output, int relu, int half, void *out, long first) {
     long left = outputs - output < TILE ? outputs - output : TILE;
     for (long row = 0; row < rows; row++) {
-        float values[TILE];
-        memcpy(values, found->sums[row], sizeof values);
-        for (long i = 0; relu && i < TILE; i++) values[i] = values[i] > 0 ? values[i] : 0;
         long place = (first + row) * outputs + output;
-        if (half)
-            for (long i = 0; i < left; i++) store_one(out, place + i, values[i], 1);
-        else if (left == TILE)
-            memcpy((float *)out + place, values, sizeof values);
-        else
-            memcpy((float *)out + place, values, sizeof(float) * left);
+        float values[TILE];
+        for (long part = 0; part < PARTS; part++) {
+            floats value = relu ? larger(found->sums[row][part], all(0)) : found->sums[row][part];
+            if (left == TILE)
+                store(out, place + part * LANES, value, half);
+            else
+                store(values, part * LANES, value, 0);
+        }
+        for (long i = 0; left < TILE && i < left; i++) store_one(out, place + i, values[i], half);
     }
 }
 
@@ -122,28 +122,6 @@ typedef struct {
     const int32_t *sums;
 } matrix;
 
-/* A row of numbers as integers and a scale: x = scale * (integer - zero), to the nearest. Returns the scale. */
-static inline float quantise(const void *states, long first, long width, int zero, int half, uint8_t *integers) {
-    long whole = width / LANES * LANES;
-    floats extent = all(0);
-    for (long i = 0; i < whole; i += LANES) {
-        floats values = load(states, first + i, half);
-        extent = larger(extent, larger(values, -values));
-    }
-    float highest = largest(extent);
-    for (long i = whole; i < width; i++) highest = fmaxf(highest, fabsf(load_one(states, first + i, half)));
-    highest = highest > 1e-10f ? highest : 1e-10f;
-    float inverse = (255 - zero) / highest;
-    for (long i = 0; i < whole; i += LANES) {
-        ints nearest = (ints)(load(states, first + i, half) * inverse + 12582912.0f) - (0x4b400000 - zero);
-        bytes found = __builtin_convertvector(nearest, bytes);
-        memcpy(integers + i, &found, sizeof found);
-    }
-    for (long i = whole; i < width; i++)
-        integers[i] = (uint8_t)(nearbyintf(load_one(states, first + i, half) * inverse) + zero);
-    return highest / (255 - zero);
-}
-
 /* Integers as an instruction takes them: INNER inputs of an output lie together. Sums are exact on every path, with 32 bits: nothing
  * saturates in between. SHIFT is what is taken from unsigned bytes to make the states that are multiplied. */
 #if defined(__AVX512VNNI__)
@@ -200,42 +178,29 @@ INLINE some_weights load_weights(const int8_t *from) {
 INLINE ints add_products(ints sum, int32_t states, some_weights weights) { return sum + states * weights; }
 #endif
 
-INLINE void multiply_integers(long count, const state_integer *rows, long inputs, const int8_t *tile, block *found) {
-    ints sums[ROWS][PARTS];
+INLINE void multiply_integers(long count, const state_integer *rows, long inputs, const int8_t *tile, long first, block *found) {
+    ints sums[INTEGER_ROWS][INTEGER_PARTS];
 #pragma GCC unroll 8
     for (long row = 0; row < count; row++)
 #pragma GCC unroll 4
-        for (long part = 0; part < PARTS; part++) sums[row][part] = (ints){0};
+        for (long part = 0; part < INTEGER_PARTS; part++) sums[row][part] = (ints){0};
     for (long i = 0; i < inputs; i += INNER) {
-        some_weights weights[PARTS];
+        some_weights weights[INTEGER_PARTS];
 #pragma GCC unroll 4
-        for (long part = 0; part < PARTS; part++) weights[part] = load_weights(tile + i * TILE + part * LANES * INNER);
+        for (long part = 0; part < INTEGER_PARTS; part++) weights[part] = load_weights(tile + i * TILE + (first + part) * LANES * INNER);
 #pragma GCC unroll 8
         for (long row = 0; row < count; row++) {
             int32_t states;
             memcpy(&states, rows + row * inputs + i, sizeof states);
 #pragma GCC unroll 4
-            for (long part = 0; part < PARTS; part++) sums[row][part] = add_products(sums[row][part], states, weights[part]);
+            for (long part = 0; part < INTEGER_PARTS; part++) sums[row][part] = add_products(sums[row][part], states, weights[part]);
         }
     }
 #pragma GCC unroll 8
-    for (long row = 0; row < count; row++) memcpy(found->sums[row], sums[row], sizeof sums[row]);
+    for (long row = 0; row < count; row++) memcpy(found->sums[row] + first, sums[row], sizeof sums[row]);
 }
 
-/* Bytes around a zero as the states that are multiplied. */
-static inline void convert(const uint8_t *bytes, long width, int zero, state_integer *states) {
-#if defined(__AVX512VNNI__)
-    (void)zero;
-    memcpy(states, bytes, width);
-#elif defined(__ARM_FEATURE_DOTPROD)
-    (void)zero;
-    for (long i = 0; i < width; i++) states[i] = (int8_t)(bytes[i] ^ 128);
-#else
-    for (long i = 0; i < width; i++) states[i] = (state_integer)(bytes[i] - zero);
-#endif
-}
-
-/* The zero of these states. */
+/* The zero of the states that are multiplied. */
 static inline int converted_zero(int zero) {
 #if defined(__AVX512VNNI__)
     return zero;
@@ -244,6 +209,28 @@ static inline int converted_zero(int zero) {
 #else
     return (void)zero, 0;
 #endif
+}
+
+/* A row of numbers as integers of so many bytes (1, 2 or 4) and a scale: x = scale * (integer - middle), to the nearest; none is
+ * further from the middle than 255 - zero. Returns the scale. */
+INLINE float quantise(const void *states, long first, long width, int zero, int middle, int half, long size, void *integers) {
+    long whole = width / LANES * LANES;
+    floats extent = all(0);
+    for (long i = 0; i < whole; i += LANES) {
+        floats values = load(states, first + i, half);
+        extent = larger(extent, larger(values, -values));
+    }
+    float highest = largest(extent);
+    for (long i = whole; i < width; i++) highest = fmaxf(highest, fabsf(load_one(states, first + i, half)));
+    highest = highest > 1e-10f ? highest : 1e-10f;
+    float inverse = (255 - zero) / highest;
+    for (long i = 0; i < whole; i += LANES)
+        store_integers(integers, i, (ints)(load(states, first + i, half) * inverse + 12582912.0f) - (0x4b400000 - middle), size);
+    for (long i = whole; i < width; i++) {
+        int32_t nearest = (int32_t)nearbyintf(load_one(states, first + i, half) * inverse) + middle;
+        memcpy((char *)integers + i * size, &nearest, size); /* the lowest bytes, which come first */
+    }
+    return highest / (255 - zero);
 }
 
 /* Inputs of an output whose weights lie together. */
@@ -261,15 +248,15 @@ static inline long whole_inputs(const matrix *layer) {
 static inline int takes_floats(const matrix *layer) { return layer->kind == FLOATS || (layer->kind == HALVES && HALF_INNER == 1); }
 
 /* Rows as they are multiplied: as integers with a scale for each row, in `own`, or as pairs of bfloat16, or as float. They need as
- * much room as in float; room: bytes for the inputs. */
-static inline void prepare(const matrix *layer, const void *states, int half, long rows, void *prepared, float *own, uint8_t *room) {
-    long width = layer->inputs, whole = whole_inputs(layer);
+ * much room as in float. */
+static inline void prepare(const matrix *layer, const void *states, int half, long rows, void *prepared, float *own) {
+    long width = layer->inputs, whole = whole_inputs(layer), size = sizeof(state_integer);
+    int zero = layer->zero, middle = converted_zero(zero);
     for (long row = 0; row < rows; row++) {
         long first = row * width;
         if (layer->kind == INTEGERS) {
             state_integer *to = (state_integer *)prepared + row * whole;
-            own[row] = half ? quantise(states, first, width, layer->zero, 1, room) : quantise(states, first, width, layer->zero, 0, room);
-            convert(room, width, layer->zero, to);
+            own[row] = half ? quantise(states, first, width, zero, middle, 1, size, to) : quantise(states, first, width, zero, middle, 0, size, to);
             for (long i = width; i < whole; i++) to[i] = 0;
         } else if (takes_floats(layer)) {
             for (long i = 0; i < width; i++) ((float *)prepared)[first + i] = load_one(states, first + i, half);
@@ -308,24 +295,25 @@ static inline long group_of(const matrix *layer) {
 /* Outputs `from` to `to` (multiples of TILE, or the end) of prepared rows; out: (rows, outputs) in float, or bfloat16. */
 static inline void multiply_all(const matrix *layer, const void *prepared, const float *own, long rows, long from, long to, int half_out,
                          void *out) {
-    long inputs = whole_inputs(layer), outputs = layer->outputs, step = group_of(layer);
+    long inputs = whole_inputs(layer), outputs = layer->outputs, step = group_of(layer), most = layer->kind == INTEGERS ? INTEGER_ROWS : ROWS;
     for (long group = from; group < to; group += step)
-        for (long first = 0; first < rows; first += ROWS)
+        for (long first = 0; first < rows; first += most)
             for (long output = group; output < to && output < group + step; output += TILE) {
-                long count = rows - first < ROWS ? rows - first : ROWS, place = output * inputs, start = first * inputs;
+                long count = rows - first < most ? rows - first : most, place = output * inputs, start = first * inputs;
                 const float *bias = layer->bias + output;
                 block found;
                 if (layer->kind == INTEGERS) {
-                    EACH_COUNT(multiply_integers, count, (const state_integer *)prepared + start, inputs,
-                               (const int8_t *)layer->weight + place, &found)
+                    const state_integer *states = (const state_integer *)prepared + start;
+                    for (long part = 0; part < PARTS; part += INTEGER_PARTS)
+                        EACH_COUNT(multiply_integers, count, INTEGER_ROWS, states, inputs, (const int8_t *)layer->weight + place, part, &found)
                     rescale_block(layer, own + first, count, output, &found);
                 } else if (layer->kind == FLOATS) {
-                    EACH_COUNT(multiply_numbers, count, (const float *)prepared + start, inputs, layer->weight + 4 * place, 0, bias, &found)
+                    EACH_COUNT(multiply_numbers, count, ROWS, (const float *)prepared + start, inputs, layer->weight + 4 * place, 0, bias, &found)
                 } else {
 #if defined(__AVX512BF16__)
-                    EACH_COUNT(multiply_halves, count, (const uint16_t *)prepared + start, inputs, layer->weight + 2 * place, bias, &found)
+                    EACH_COUNT(multiply_halves, count, ROWS, (const uint16_t *)prepared + start, inputs, layer->weight + 2 * place, bias, &found)
 #else
-                    EACH_COUNT(multiply_numbers, count, (const float *)prepared + start, inputs, layer->weight + 2 * place, 1, bias, &found)
+                    EACH_COUNT(multiply_numbers, count, ROWS, (const float *)prepared + start, inputs, layer->weight + 2 * place, 1, bias, &found)
 #endif
                 }
                 store_block(&found, count, outputs, output, layer->relu, half_out, out, first);

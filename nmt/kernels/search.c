@@ -29,10 +29,10 @@ static const uint8_t *at_limit(const finished *all, const searching *now) {
     return some ? now->flags : NULL;
 }
 
-/* Runs at most `steps` steps, of which the keys and values are allocated. Returns the sentences that are still searched; 0: all are
- * done; -1: there is no memory. */
+/* Runs at most `steps` steps, of which the keys and values are allocated. A sentence that is done leaves at once: nothing moves when
+ * rows become fewer. Returns the sentences that are still searched; 0: all are done; -1: there is no memory. */
 long nmt_search(const stack *model, const matrix *output, const sources *source, const finished *all, searching *now, long steps,
-                double worth, long pad, long begin, int threads) {
+                long pad, long begin, int threads) {
     long size = model->width / model->heads, open = now->sentences;
     for (; steps > 0 && open > 0; steps--) {
         long length = ++now->length, last = length - 1, from = last % 2, to = length % 2, rows = now->sentences * now->beam;
@@ -47,7 +47,7 @@ long nmt_search(const stack *model, const matrix *output, const sources *source,
         extensions found = {now->sentences, now->beam, now->count, now->values, now->origins, now->said, now->numbers[from],
                             now->history[from]};
         hypotheses next = {now->scores[to], now->rows, now->tokens, now->numbers[to], now->history[to]};
-        now->sentences = open = nmt_settle(all, &found, length, worth, now->flags, &next);
+        now->sentences = open = nmt_settle(all, &found, length, 1, now->flags, &next);
         now->beam = all->beam;
     }
     return open;

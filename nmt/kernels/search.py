@@ -24,7 +24,7 @@ class TransformerSearch:
         number, pointer = ctypes.c_long, ctypes.POINTER
         self._search, self._room = library.nmt_search, library.nmt_transformer_room
         structures = pointer(Stack), pointer(Matrix), pointer(Sources), pointer(Finished), pointer(Searching)
-        self._search.argtypes = [*structures, number, ctypes.c_double, number, number, ctypes.c_int]
+        self._search.argtypes = [*structures, *[number] * 3, ctypes.c_int]
         self._search.restype = number
 
     def __call__(
@@ -36,7 +36,6 @@ class TransformerSearch:
         sentences: int,
         added: Tensor | None,
         turns: Tensor | None,
-        worth: float,
     ) -> Iterator[int]:
         """Searches until all sentences are done; yields how many are not, every few steps.
 
@@ -48,7 +47,6 @@ class TransformerSearch:
             sentences: N.
             added: (longest, D) what positions add to embeddings, if they are added.
             turns: (longest, width of a head) cosines and sines of each position, if they are rotary.
-            worth: share of open sentences under which those that are done leave.
 
         Raises:
             MemoryError: there is no memory.
@@ -67,7 +65,7 @@ class TransformerSearch:
             )
             steps[first : first + count] = [step.data_ptr() for step in new]
             kept.append(new)
-            given = (decoder, output, sources, finished, state, count, worth, PAD, BOS, threads)
+            given = (decoder, output, sources, finished, state, count, PAD, BOS, threads)
             if (left := self._search(*given)) < 0:
                 raise MemoryError("no memory for a step of search")
             yield left

@@ -15,21 +15,19 @@ static inline void *take(uintptr_t *place, long count, long size) {
 /* What a product needs besides: room for states as its weights want them. */
 typedef struct {
     float *prepared, *own;
-    uint8_t *bytes;
 } scratch;
 
 static inline scratch take_scratch(uintptr_t *place, long rows, long inputs) {
     scratch made;
     made.prepared = take(place, rows * (inputs + 4), sizeof(float));
     made.own = take(place, rows, sizeof(float));
-    made.bytes = take(place, inputs + 4, 1);
     return made;
 }
 
 /* to (rows, outputs) = from (rows, inputs) W + b */
 static __attribute__((noinline)) void product(const matrix *by, const float *from, long rows, float *to, const scratch *space) {
     int as_they_are = takes_floats(by);
-    if (!as_they_are) prepare(by, from, 0, rows, space->prepared, space->own, space->bytes);
+    if (!as_they_are) prepare(by, from, 0, rows, space->prepared, space->own);
     multiply_all(by, as_they_are ? (const void *)from : space->prepared, space->own, rows, 0, by->outputs, 0, to);
 }
 

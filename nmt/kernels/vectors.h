@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -21,9 +24,19 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints4 __attribute__((vector_size(16)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
-typedef uint8_t bytes __attribute__((vector_size(LANES)));
+typedef int16_t shorts __attribute__((vector_size(2 * LANES)));
+typedef int8_t bytes __attribute__((vector_size(LANES)));
 
 #define INLINE static inline __attribute__((always_inline))
+
+/* Numbers of 16 bits in words: compilers do it for 256 bits in two halves. */
+static inline words widened(halves bits) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    return (words)_mm256_cvtepu16_epi32((__m128i)bits);
+#else
+    return __builtin_convertvector(bits, words);
+#endif
+}
 
 static inline floats all(float value) { return value - (floats){0}; }
 
@@ -31,7 +44,7 @@ static inline floats load(const void *from, long place, int half) {
     if (half) {
         halves bits;
         memcpy(&bits, (const uint16_t *)from + place, sizeof bits);
-        return (floats)(__builtin_convertvector(bits, words) << 16);
+        return (floats)(widened(bits) << 16);
     }
     floats values;
     memcpy(&values, (const float *)from + place, sizeof values);
@@ -63,6 +76,13 @@ static inline void store_one(void *to, long place, float value, int half) {
         ((uint16_t *)to)[place] = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     else
         ((float *)to)[place] = value;
+}
+
+/* The lowest bytes of integers, so many (1, 2 or 4) of each. */
+static inline void store_integers(void *to, long place, ints values, long size) {
+    shorts narrow = __builtin_convertvector(values, shorts);
+    bytes least = __builtin_convertvector(values, bytes);
+    memcpy((char *)to + place * size, size == 4 ? (void *)&values : size == 2 ? (void *)&narrow : (void *)&least, size * LANES);
 }
 
 static inline floats larger(floats one, floats two) {

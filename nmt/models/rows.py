@@ -110,12 +110,12 @@ class Rows:
         """Whether the kernels make the logits too, so that they can run a whole search."""
         return isinstance(self.model.output, TiledLinear | TiledInt8Linear)
 
-    def search(self, memory: TransformerMemory, finished: Finished, worth: float) -> Iterator[int]:
+    def search(self, memory: TransformerMemory, finished: Finished) -> Iterator[int]:
         """All steps of a search without rules, if it is `whole`; see `TransformerSearch`."""
         state = self.start(memory, 1)
         positions = self._places.of_targets(finished.longest)
         given = (self._decoder, self._matrix(self.model.output), state.sources.table, finished, len(memory.states))
-        yield from self.kernels.search(*given, *positions, worth)
+        yield from self.kernels.search(*given, *positions)
 
     def _read(self, embedding: Embedding, layers: Sequence[EncoderLayer | DecoderLayer], last: nn.Module) -> Stack:
         """All layers of the encoder or the decoder as the kernels read them."""

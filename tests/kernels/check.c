@@ -263,7 +263,7 @@ static void search(const stack *model, const matrix *output, const sources *sour
     for (long s = 0; s < sentences; s++) now.numbers[0][s] = now.rows[s] = s, now.tokens[s] = 2;
     for (long t = 0; t < longest; t++) now.steps[t] = room(model->layers * rows * 2 * model->width * 4);
     long left = sentences;
-    while (left > 0) left = nmt_search(model, output, source, &all_ended, &now, between(1, 4), 0.88, 0, 2, threads);
+    while (left > 0) left = nmt_search(model, output, source, &all_ended, &now, between(1, 4), 0, 2, threads);
     close_to(left, 0, 0, "sentences left");
     for (long t = 0; t < longest; t++) free(now.steps[t]);
     for (int i = 0; i < 2; i++) free(now.scores[i]), free(now.numbers[i]), free(now.history[i]), free(now.past[i]);

@@ -50,7 +50,7 @@ def search_by_kernels(
     table = _table(finished, config, best, limits, divisors)
     memory = model.encode(source, lengths)
     if isinstance(model, Rows) and model.whole and not rules:
-        for _ in model.search(memory, table, WORTH_SHRINKING):
+        for _ in model.search(memory, table):
             pass
         return finished.hypotheses(best)
     candidates = 2 * config.beam if config.beam > 1 else 1
