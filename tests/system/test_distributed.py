@@ -103,7 +103,9 @@ def test_two_processes_are_one(tmp_path: Path, home: Path, model: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["transformer", "attention", "convolution"])
+@pytest.mark.parametrize(
+    "model", ["transformer", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("attention", "convolution"))]
+)
 def test_a_divided_model_is_the_whole_one(tmp_path: Path, home: Path, model: str) -> None:
     """Each process holds half of weights, gradients and moments: what comes out, also after resuming, is the same."""
     options: dict[str, Any] = {"ema": 0.9, "average": 2, "recompute": model == "transformer"}
