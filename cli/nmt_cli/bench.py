@@ -100,6 +100,8 @@ def train(
     place = choose_device(device)
     work = Work(settings, prepare(settings, say=note), str(place), threads, updates)
     names = contenders(settings, place)
+    if "nmt bf16" not in names:
+        note("bf16 is left out: this CPU does not multiply in it")
     rows = bench_training(work, names, rounds, note)
     if profile:
         atomic_write(profile, profile_training(work, [name for name in names if name.startswith("nmt")]).encode())

@@ -21,7 +21,7 @@ from nmt.batching import Batch, collate, padding_share
 from nmt.bench.rounds import Contender, Outcome, interleave, ratio
 from nmt.bench.training_baselines import PlainTraining, plain_model
 from nmt.config import Recipe
-from nmt.cpu import instructions
+from nmt.cpu import has_fast_bf16, instructions
 from nmt.device import Precision, choose_arithmetic, describe
 from nmt.errors import NmtError
 from nmt.fast.layouts import StaticBatch
@@ -33,14 +33,18 @@ from nmt.rehearsal import rehearse
 from nmt.stream import BatchStream, Place
 from nmt.updater import Updater
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 Name = Literal["nmt fp32", "nmt bf16", "nmt bf16 plain", "baseline", "compiled baseline"]
 """`plain`: by updates of padded batches, call by call, where a GPU makes others; see `nmt.fast.update`."""
 
 
 def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
-    """Who is compared where: torch has no convolutional model, and a loop over positions is not to be compiled."""
-    names: list[Name] = ["nmt fp32", "nmt bf16"]
+    """Who is compared where: torch has no convolutional model, and a loop over positions is not to be compiled.
+
+    A CPU that does not multiply in bf16 takes minutes for an update in it, which nobody trains with.
+    """
+    names: list[Name] = ["nmt fp32"]
+    if device.type == "cuda" or has_fast_bf16():
+        names.append("nmt bf16")
     if recipe.model.kind != "convolution":
         names.append("baseline")
     if device.type == "cuda":
@@ -158,10 +162,15 @@ def bench_training(
         so_far: is given the rows as they are after each round.
         excused: see `interleave`.
     """
-    measured = _Measured.of(work)
+    measured = _Measured.of(work, names)
     makers: dict[str, Callable[[], Contender]] = {name: functools.partial(Trainee, work, name) for name in names}
     outcomes = interleave(makers, rounds, work.threads, say, lambda known: so_far(measured.rows(known, names)), excused)
     return measured.rows(outcomes, names)
+
+
+def _precision(name: Name, device: torch.device) -> Precision:
+    half = name.startswith("nmt bf16") or (name.endswith("baseline") and device.type == "cuda")
+    return "bf16" if half else "fp32"
 
 
 @dataclass(frozen=True)
@@ -176,14 +185,15 @@ class _Measured:
     padding: float
 
     @classmethod
-    def of(cls, work: Work) -> _Measured:
+    def of(cls, work: Work, names: Sequence[Name]) -> _Measured:
         batches, device = work.batches(), torch.device(work.device)
         tokens = sum(batch.tokens for batch in batches)
         flops = sum(training_flops(work.recipe.model, work.vocabularies[1], batch) for batch in batches) / tokens
         threads = torch.get_num_threads()
         torch.set_num_threads(work.threads)
         peaks: dict[Precision, float] = {
-            name: matrix_rate(choose_arithmetic(name, device), device) for name in PRECISIONS
+            name: matrix_rate(choose_arithmetic(name, device), device)
+            for name in {_precision(name, device) for name in names}
         }
         torch.set_num_threads(threads)
         return cls(work, flops, peaks, work.padding())
@@ -196,8 +206,7 @@ class _Measured:
         work, own, plain = self.work, outcomes[name], outcomes.get("baseline")
         device = torch.device(work.device)
         on_gpu = device.type == "cuda"
-        half = name.startswith("nmt bf16") or (name.endswith("baseline") and on_gpu)
-        precision: Precision = "bf16" if half else "fp32"
+        precision = _precision(name, device)
         compared = ratio(own, plain, clock=on_gpu) if plain else None
         compiled = outcomes.get("compiled baseline")
         speed = statistics.median(item.tokens_per_second for item in own.rounds)

@@ -15,6 +15,7 @@ from command import run
 from nmt.batching import collate
 from nmt.bench.training_baselines import CellLoopSeq2Seq, PlainTraining, plain_model
 from nmt.config import RnnConfig, TransformerConfig
+from nmt.cpu import has_fast_bf16
 from nmt.flops import training_flops
 from nmt.loss import smoothed_cross_entropy
 from nmt.models import build_model
@@ -84,6 +85,17 @@ def test_operations_are_those_that_torch_counts(config: TransformerConfig | RnnC
         assert counted < ours * 1.05
 
 
+def test_bf16_is_left_out_where_it_would_take_minutes(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nmt.bench.training.has_fast_bf16", lambda: False)
+    monkeypatch.setattr("nmt.bench.training.bench_training", lambda *given: [{"engine": name} for name in given[1]])
+    (tmp_path / "tiny.toml").write_text(recipe_to_toml(make_recipe()))
+    shown = run("bench", "train", tmp_path / "tiny.toml", "--json")
+    assert "bf16 is left out" in shown.stderr
+    assert [json.loads(line)["engine"] for line in shown.stdout.splitlines()] == ["nmt fp32", "baseline"]
+
+
 @pytest.mark.slow
 def test_bench_train_prints_one_object_a_contender(tmp_path: Path, home: Path) -> None:
     (tmp_path / "tiny.toml").write_text(recipe_to_toml(make_recipe()))
@@ -95,7 +107,7 @@ def test_bench_train_prints_one_object_a_contender(tmp_path: Path, home: Path) -
     rows = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [(row["engine"], row["precision"]) for row in rows] == [
         ("nmt", "fp32"),
-        ("nmt", "bf16"),
+        *([("nmt", "bf16")] if has_fast_bf16() else []),
         ("baseline", "fp32"),
     ]
     wanted = {
