@@ -140,7 +140,7 @@ def _compile(command: list[str], target: Path) -> None:
     work = ["-o", str(target), *map(str, _SOURCES), "-lm"]
     try:
         for options in (["-fopenmp"], []):  # a compiler may be without OpenMP
-            done = subprocess.run([*command, *options, *work], capture_output=True, check=False, timeout=120)  # noqa: S603
+            done = subprocess.run([*command, *options, *work], capture_output=True, check=False, timeout=600)  # noqa: S603
             if done.returncode == 0 and target.exists():
                 return
     except subprocess.SubprocessError as error:
