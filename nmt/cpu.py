@@ -72,6 +72,12 @@ def cpu_facts() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
+def plainer(path: InstructionSet) -> list[InstructionSet]:
+    """The sets of instructions that this CPU has besides, of those that are plainer, the best first."""
+    known = paths()
+    return known[: known.index(path)][::-1] if path in known else []
+
+
 def paths() -> list[InstructionSet]:
     """The sets of instructions that this CPU has, the plainest first."""
     known = {"x86_64": _X86, "AMD64": _X86, "aarch64": _ARM, "arm64": _ARM}.get(platform.machine(), _OTHER)

@@ -59,7 +59,7 @@ def test_the_table_of_decoding_is_made_of_its_rows(tmp_path: Path) -> None:
     (tmp_path / "page").write_text((ROOT / "RESULTS.md").read_text("utf-8"), encoding="utf-8")
     script = folder / "table.py"
     subprocess.run([sys.executable, str(script), str(tmp_path / "rows"), str(tmp_path / "page")], check=True)
-    line = "| CPU (avx2), 1 thread | m | beam 5, batch 32 | 1.26 [1.10, 1.30] |  |  |  | 4.0 / 5.0 |  | 9.9 |"
+    line = "| CPU (avx2), 1 thread | m | beam 5, batch 32 | 1.26 [1.10, 1.30] |  |  |  | 4.0 / 5.0 | - / - | 9.9 |"
     page = (tmp_path / "page").read_text("utf-8")
     assert line in page.splitlines()
     subprocess.run([sys.executable, str(script), str(folder / "decode-cpus.jsonl"), str(tmp_path / "page")], check=True)

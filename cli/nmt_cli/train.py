@@ -44,6 +44,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     from nmt.device import choose_device, set_threads
     from nmt.distributed import joined
     from nmt.files import check_output
+    from nmt.kernels import why_missing
     from nmt.memory import check_least
     from nmt.metrics import check_tokenization
     from nmt.report.tensorboard import TensorBoardLog
@@ -57,6 +58,8 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     check_output(folder, folder=True)
     place = choose_device(device)
     set_threads()
+    if place.type == "cpu" and (reason := why_missing()):
+        note(f"nmt: training is slower than it could be: {reason}")
     check_least(settings, place)
     check_tokenization(load_card(settings.data.corpus).tokenization(settings.data.target))
     with joined(place) as world:

@@ -40,7 +40,7 @@ Name = Literal["nmt fp32", "nmt bf16", "nmt bf16 plain", "baseline", "compiled b
 def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
     """Who is compared where: torch has no convolutional model, and a loop over positions is not to be compiled.
 
-    A CPU that does not multiply in bf16 takes minutes for an update in it, which nobody trains with.
+    Without instructions for bf16 an update in bf16 takes minutes, so it is left out.
     """
     names: list[Name] = ["nmt fp32"]
     if device.type == "cuda" or has_fast_bf16():
@@ -191,9 +191,9 @@ class _Measured:
         flops = sum(training_flops(work.recipe.model, work.vocabularies[1], batch) for batch in batches) / tokens
         threads = torch.get_num_threads()
         torch.set_num_threads(work.threads)
+        precisions: set[Precision] = {_precision(name, device) for name in names}
         peaks: dict[Precision, float] = {
-            name: matrix_rate(choose_arithmetic(name, device), device)
-            for name in {_precision(name, device) for name in names}
+            precision: matrix_rate(choose_arithmetic(precision, device), device) for precision in precisions
         }
         torch.set_num_threads(threads)
         return cls(work, flops, peaks, work.padding())

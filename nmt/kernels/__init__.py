@@ -1,4 +1,4 @@
-"""Compiled kernels of search and of the loss on a CPU, built once on the machine that runs them, if that has a C compiler.
+"""Compiled kernels of search and of training on a CPU, built once on the machine that runs them, if that has a C compiler.
 
 Without one, or with NMT_KERNELS=0, torch's operations do the same, more slowly. `nmt.kernels.build` makes and keeps them.
 """
@@ -184,7 +184,19 @@ def _is_right(built: Kernels) -> bool:
     states, weight = line(-1, 1, 27).view(9, 3), line(-3, 3, 3 * built.tile).view(3, built.tile)
     bias = torch.zeros(built.tile, dtype=torch.float32)
     layer = Matrix(3, built.tile, 0, 0, 0, weight.data_ptr(), bias.data_ptr())
-    return found and torch.allclose(built.multiply(layer, states, torch.float32), states @ weight, atol=1e-5)
+    found = found and torch.allclose(built.multiply(layer, states, torch.float32), states @ weight, atol=1e-5)
+    return found and all(_multiplies(built, kind, inner) for kind, inner in ((1, built.half_inner), (2, built.inner)))
+
+
+def _multiplies(built: Kernels, kind: int, inner: int) -> bool:
+    """Whether products of bfloat16 (kind 1) or integers (2) are what they should be, for as many inputs as lie together."""
+    states, bias = torch.linspace(-1, 1, 9 * inner).view(9, inner), torch.zeros(built.tile)
+    weight = torch.arange(built.tile * inner).view(built.tile, inner) % 7 - 3
+    tiles = weight.to(torch.bfloat16 if kind == 1 else torch.int8)
+    scales, sums = torch.ones(built.tile), weight.sum(1).to(torch.int32)
+    places = [part.data_ptr() for part in (tiles, bias, scales, sums)]
+    layer = Matrix(inner, built.tile, kind, 0, 128 if kind == 2 else 0, *places)
+    return torch.allclose(built.multiply(layer, states, torch.float32), states @ weight.float().T, atol=0.1)
 
 
 def _half(tensor: Tensor) -> int:
@@ -193,4 +205,4 @@ def _half(tensor: Tensor) -> int:
 
 def _check(failed: int) -> None:
     if failed:
-        raise MemoryError("no memory for a step of search")
+        raise MemoryError("no memory for the kernels")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from nmt.cpu import InstructionSet
+from nmt.cpu import InstructionSet, plainer
 from nmt.errors import NmtError
 from nmt.files import file_sha256, fingerprint, home_folder
 from nmt.stages import stage
@@ -32,15 +32,31 @@ class NotBuilt(Exception):  # noqa: N818 - the caller does without
     """There are no compiled kernels; says why."""
 
 
+class Refused(NotBuilt):
+    """The compiler does not compile them for these instructions."""
+
+
 def library(path: InstructionSet) -> Path | None:
     """The shared library for these instructions, built if it is not there yet; None: NMT_KERNELS=0 switches it off.
+
+    A compiler that is older than the CPU may not know its instructions: it builds for plainer ones then.
 
     Raises:
         NotBuilt: there is no C compiler, it fails, or there is no place of this user's to build in.
     """
     if os.environ.get("NMT_KERNELS") == "0":
         return None
-    compiler = _compiler()
+    compiler, failures = _compiler(), list[Refused]()
+    for known in (path, *plainer(path)):
+        try:
+            return _kept(known, compiler)
+        except Refused as failure:
+            failures.append(failure)
+    raise failures[0]
+
+
+def _kept(path: InstructionSet, compiler: str) -> Path:
+    """The library for these instructions in the first place where it can lie."""
     command = [compiler, "-O3", *path.options, "-ffp-contract=fast", "-shared", "-fPIC", "-w"]
     texts = [file.read_text(encoding="utf-8") for file in (*_HEADERS, *_SOURCES)]
     name = f"{path.name}-{fingerprint([*texts, command, _version(compiler)])}"
@@ -120,7 +136,7 @@ def _build(command: list[str], final: Path) -> None:
     draft = Path(tempfile.mkdtemp(dir=final.parent, prefix=_LITTER))
     try:
         target = draft / _LIBRARY
-        with stage("compiling the kernels of search"):
+        with stage("compiling the kernels"):
             _compile(command, target)
         target.chmod(0o600)
         (draft / _HASH).write_text(file_sha256(target), encoding="ascii")
@@ -143,10 +159,10 @@ def _compile(command: list[str], target: Path) -> None:
             done = subprocess.run([*command, *options, *work], capture_output=True, check=False, timeout=600)  # noqa: S603
             if done.returncode == 0 and target.exists():
                 return
-    except subprocess.SubprocessError as error:
+    except (OSError, subprocess.SubprocessError) as error:
         raise NotBuilt(f"the C compiler does not work ({error})") from None
     last = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    raise NotBuilt(f"the C compiler {command[0]} fails" + (f": {last[-1]}" if last else ""))
+    raise Refused(f"the C compiler {command[0]} fails" + (f": {last[-1]}" if last else ""))
 
 
 def _clear_litter(folder: Path) -> None:

@@ -25,8 +25,10 @@ static void attend_within(const stack *model, float *wide, const float *turns, l
     long width = model->width, padded = whole_lanes(length);
     for (long t = 0; t < length; t++) {
         float *query = wide + t * 3 * width;
-        const float *own = turns + t * (width / model->heads);
-        if (model->rotary) rotate(model, own, query), rotate(model, own, query + width);
+        if (model->rotary) {
+            const float *own = turns + t * (width / model->heads);
+            rotate(model, own, query), rotate(model, own, query + width);
+        }
         lay_across(query + width, width, padded, t, keys);
         room->places[t] = query + 2 * width;
     }

@@ -6,7 +6,7 @@ long nmt_tile(void) { return TILE; }
 long nmt_half_inner(void) { return HALF_INNER; }
 long nmt_inner(void) { return INNER; }
 
-/* The same of rows (rows, width). `zero` is 128, or 0 for numbers of which none is negative. */
+/* Rows (rows, width) as integers with a scale each; see `quantise`. `zero` is 128, or 0 for numbers of which none is negative. */
 void nmt_quantise(const void *states, long rows, long width, int zero, int half, uint8_t *integers, float *scales) {
     for (long row = 0; row < rows; row++)
         scales[row] = half ? quantise(states, row * width, width, zero, zero, 1, 1, integers + row * width)

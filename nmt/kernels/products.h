@@ -9,14 +9,14 @@
 #include <arm_neon.h>
 #endif
 
-/* PARTS registers are a tile. So many rows meet it at a time that their sums and what meets them fit into all registers: ROWS a whole
- * tile, INTEGER_ROWS its INTEGER_PARTS one after the other, since products of integers need registers in between. */
+/* PARTS registers are a tile. So many rows meet it at a time that their sums and what meets them fit into all registers. They are fewer
+ * in integers, whose products need registers in between. */
 #if defined(__AVX512F__)
-enum { PARTS = 2, ROWS = 8, INTEGER_PARTS = 2, INTEGER_ROWS = 8 };
+enum { PARTS = 2, ROWS = 8, INTEGER_ROWS = 8 };
 #elif defined(__aarch64__)
-enum { PARTS = 4, ROWS = 6, INTEGER_PARTS = 4, INTEGER_ROWS = 6 };
+enum { PARTS = 4, ROWS = 6, INTEGER_ROWS = 6 };
 #else
-enum { PARTS = 2, ROWS = 6, INTEGER_PARTS = 2, INTEGER_ROWS = 5 };
+enum { PARTS = 2, ROWS = 6, INTEGER_ROWS = 5 };
 #endif
 enum { MOST_ROWS = 8, TILE = LANES * PARTS, CACHED = 1 << 18 }; /* bytes of weights that stay in the cache while all rows pass */
 typedef struct { floats sums[MOST_ROWS][PARTS]; } block;
@@ -123,7 +123,7 @@ typedef struct {
 } matrix;
 
 /* Integers as an instruction takes them: INNER inputs of an output lie together. Sums are exact on every path, with 32 bits: nothing
- * saturates in between. SHIFT is what is taken from unsigned bytes to make the states that are multiplied. */
+ * saturates in between. `converted_zero` is the state that stands for 0. */
 #if defined(__AVX512VNNI__)
 enum { INNER = 4 };
 typedef uint8_t state_integer; /* unsigned bytes times signed ones, four to a sum */
@@ -178,26 +178,26 @@ INLINE some_weights load_weights(const int8_t *from) {
 INLINE ints add_products(ints sum, int32_t states, some_weights weights) { return sum + states * weights; }
 #endif
 
-INLINE void multiply_integers(long count, const state_integer *rows, long inputs, const int8_t *tile, long first, block *found) {
-    ints sums[INTEGER_ROWS][INTEGER_PARTS];
+INLINE void multiply_integers(long count, const state_integer *rows, long inputs, const int8_t *tile, block *found) {
+    ints sums[INTEGER_ROWS][PARTS];
 #pragma GCC unroll 8
     for (long row = 0; row < count; row++)
 #pragma GCC unroll 4
-        for (long part = 0; part < INTEGER_PARTS; part++) sums[row][part] = (ints){0};
+        for (long part = 0; part < PARTS; part++) sums[row][part] = (ints){0};
     for (long i = 0; i < inputs; i += INNER) {
-        some_weights weights[INTEGER_PARTS];
+        some_weights weights[PARTS];
 #pragma GCC unroll 4
-        for (long part = 0; part < INTEGER_PARTS; part++) weights[part] = load_weights(tile + i * TILE + (first + part) * LANES * INNER);
+        for (long part = 0; part < PARTS; part++) weights[part] = load_weights(tile + i * TILE + part * LANES * INNER);
 #pragma GCC unroll 8
         for (long row = 0; row < count; row++) {
             int32_t states;
             memcpy(&states, rows + row * inputs + i, sizeof states);
 #pragma GCC unroll 4
-            for (long part = 0; part < INTEGER_PARTS; part++) sums[row][part] = add_products(sums[row][part], states, weights[part]);
+            for (long part = 0; part < PARTS; part++) sums[row][part] = add_products(sums[row][part], states, weights[part]);
         }
     }
 #pragma GCC unroll 8
-    for (long row = 0; row < count; row++) memcpy(found->sums[row] + first, sums[row], sizeof sums[row]);
+    for (long row = 0; row < count; row++) memcpy(found->sums[row], sums[row], sizeof sums[row]);
 }
 
 /* The zero of the states that are multiplied. */
@@ -211,9 +211,12 @@ static inline int converted_zero(int zero) {
 #endif
 }
 
-/* A row of numbers as integers of so many bytes (1, 2 or 4) and a scale: x = scale * (integer - middle), to the nearest; none is
- * further from the middle than 255 - zero. Returns the scale. */
-INLINE float quantise(const void *states, long first, long width, int zero, int middle, int half, long size, void *integers) {
+/* x * inverse as the nearest integers, ties to even; any number for what is no number. */
+INLINE ints nearest(floats x, float inverse) { return (ints)(x * inverse + 12582912.0f) - 0x4b400000; }
+
+/* A row of numbers as integers of so many bytes (1, 2 or 4) and a scale: x = scale * (integer - offset), to the nearest. They reach
+ * from -127 to 127 around the offset if `zero` is 128, and from 0 to 255 if it is 0. Returns the scale. */
+INLINE float quantise(const void *states, long first, long width, int zero, int offset, int half, long size, void *integers) {
     long whole = width / LANES * LANES;
     floats extent = all(0);
     for (long i = 0; i < whole; i += LANES) {
@@ -225,10 +228,12 @@ INLINE float quantise(const void *states, long first, long width, int zero, int 
     highest = highest > 1e-10f ? highest : 1e-10f;
     float inverse = (255 - zero) / highest;
     for (long i = 0; i < whole; i += LANES)
-        store_integers(integers, i, (ints)(load(states, first + i, half) * inverse + 12582912.0f) - (0x4b400000 - middle), size);
+        store_integers(integers, i, nearest(load(states, first + i, half), inverse) + offset, size);
     for (long i = whole; i < width; i++) {
-        int32_t nearest = (int32_t)nearbyintf(load_one(states, first + i, half) * inverse) + middle;
-        memcpy((char *)integers + i * size, &nearest, size); /* the lowest bytes, which come first */
+        int32_t one = nearest(all(load_one(states, first + i, half)), inverse)[0] + offset;
+        if (size == 1) ((int8_t *)integers)[i] = (int8_t)one;
+        if (size == 2) ((int16_t *)integers)[i] = (int16_t)one;
+        if (size == 4) ((int32_t *)integers)[i] = one;
     }
     return highest / (255 - zero);
 }
@@ -247,16 +252,16 @@ static inline long whole_inputs(const matrix *layer) {
 /* Whether states are multiplied as the floats that they are. */
 static inline int takes_floats(const matrix *layer) { return layer->kind == FLOATS || (layer->kind == HALVES && HALF_INNER == 1); }
 
-/* Rows as they are multiplied: as integers with a scale for each row, in `own`, or as pairs of bfloat16, or as float. They need as
- * much room as in float. */
+/* Rows as they are multiplied: as integers with a scale for each row, in `own`, or as pairs of bfloat16, or as float. They need
+ * room for `whole_inputs` of each row in float. */
 static inline void prepare(const matrix *layer, const void *states, int half, long rows, void *prepared, float *own) {
     long width = layer->inputs, whole = whole_inputs(layer), size = sizeof(state_integer);
-    int zero = layer->zero, middle = converted_zero(zero);
+    int zero = layer->zero, offset = converted_zero(zero);
     for (long row = 0; row < rows; row++) {
         long first = row * width;
         if (layer->kind == INTEGERS) {
             state_integer *to = (state_integer *)prepared + row * whole;
-            own[row] = half ? quantise(states, first, width, zero, middle, 1, size, to) : quantise(states, first, width, zero, middle, 0, size, to);
+            own[row] = half ? quantise(states, first, width, zero, offset, 1, size, to) : quantise(states, first, width, zero, offset, 0, size, to);
             for (long i = width; i < whole; i++) to[i] = 0;
         } else if (takes_floats(layer)) {
             for (long i = 0; i < width; i++) ((float *)prepared)[first + i] = load_one(states, first + i, half);
@@ -304,8 +309,7 @@ static inline void multiply_all(const matrix *layer, const void *prepared, const
                 block found;
                 if (layer->kind == INTEGERS) {
                     const state_integer *states = (const state_integer *)prepared + start;
-                    for (long part = 0; part < PARTS; part += INTEGER_PARTS)
-                        EACH_COUNT(multiply_integers, count, INTEGER_ROWS, states, inputs, (const int8_t *)layer->weight + place, part, &found)
+                    EACH_COUNT(multiply_integers, count, INTEGER_ROWS, states, inputs, (const int8_t *)layer->weight + place, &found)
                     rescale_block(layer, own + first, count, output, &found);
                 } else if (layer->kind == FLOATS) {
                     EACH_COUNT(multiply_numbers, count, ROWS, (const float *)prepared + start, inputs, layer->weight + 4 * place, 0, bias, &found)

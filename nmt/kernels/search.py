@@ -26,6 +26,7 @@ class TransformerSearch:
         structures = pointer(Stack), pointer(Matrix), pointer(Sources), pointer(Finished), pointer(Searching)
         self._search.argtypes = [*structures, *[number] * 3, ctypes.c_int]
         self._search.restype = number
+        self._room.argtypes, self._room.restype = [pointer(Stack), number, number, number], number
 
     def __call__(
         self,
@@ -67,7 +68,7 @@ class TransformerSearch:
             kept.append(new)
             given = (decoder, output, sources, finished, state, count, PAD, BOS, threads)
             if (left := self._search(*given)) < 0:
-                raise MemoryError("no memory for a step of search")
+                raise MemoryError("no memory for the kernels")
             yield left
             if left == 0:
                 return

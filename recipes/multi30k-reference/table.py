@@ -69,9 +69,9 @@ def _ratio(row: Row, yardstick: str) -> str:
 
 
 def _latencies(engines: dict[tuple[str, str], Row], *names: tuple[str, str]) -> str:
-    """Of those that were measured."""
+    """Milliseconds of one after the other; a dash for what was not measured."""
     found = [engines.get(name, {}).get("latency_p50_ms") for name in names]
-    return " / ".join(f"{value:.1f}" for value in found if value is not None)
+    return " / ".join("-" if value is None else f"{value:.1f}" for value in found)
 
 
 def read(path: Path) -> Iterator[Row]:

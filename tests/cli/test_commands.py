@@ -35,6 +35,17 @@ def test_three_lines_in_three_lines_out(trained: Path) -> None:
     assert result.stdout.split("\n")[1] == ""
 
 
+def test_missing_kernels_are_said(trained: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search and training go on without them, more slowly: one line says why, and nothing of it is on stdout."""
+    monkeypatch.setattr("nmt.kernels.why_missing", lambda: "there is no C compiler")
+    searched = run("translate", trained, "--device", "cpu", stdin=b"Ein Hund.\n")
+    options = ("--run", tmp_path / "run", "--set", "training.updates=1", "--device", "cpu")
+    learnt = run("train", recipe, *options)
+    assert "search is slower than it could be: there is no C compiler" in searched.stderr
+    assert "training is slower than it could be: there is no C compiler" in learnt.stderr
+    assert "slower" not in searched.stdout + learnt.stdout
+
+
 def test_bad_bytes_keep_their_line(trained: Path) -> None:
     """Replaced, counted on stderr, also without a final line feed, and with NUL and carriage returns."""
     result = run("translate", trained, stdin=b"Ein \xff Hund.\r\n\x00\nEin Hund.")

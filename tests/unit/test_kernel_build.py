@@ -69,6 +69,23 @@ def test_a_smaller_cpu_takes_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch) 
         assert own.parent.name.startswith(f"{smaller.name}-")
 
 
+def test_a_compiler_that_is_older_than_the_cpu_builds_for_plainer_instructions(
+    home_: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not know the options of the best; the next are taken, and nothing is said to be missing."""
+    known = paths()
+    if len(known) < 2:
+        pytest.skip("this CPU has the plainest instructions alone")
+    unknown = next(option for option in known[-1].options if option not in known[-2].options)
+    old = tmp_path / "old-compiler"
+    old.write_text(f'#!/bin/sh\ncase "$*" in *{unknown}*) exit 1;; esac\nexec cc "$@"\n')
+    old.chmod(0o700)
+    monkeypatch.setenv("CC", str(old))
+    found = build.library(known[-1])
+    assert found is not None
+    assert found.parent.name.startswith(f"{known[-2].name}-")
+
+
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch, Path], None]] = {
     "no C compiler": lambda patch, _: patch.setattr(shutil, "which", lambda _: None),
     "fails": lambda patch, _: patch.setenv("CC", "false"),
