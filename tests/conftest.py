@@ -6,14 +6,12 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import torch
 
 from nmt import kernels as compiled
-from nmt.cpu import paths
 from nmt.errors import NmtError
 from nmt.files import home_folder
 from nmt.kernels import Kernels
@@ -21,6 +19,7 @@ from nmt.models import Model
 from nmt.prepared import Prepared
 from nmt_data.prepare import prepare
 from tiny import FAMILIES, make_model, make_recipe
+from tried import tried_paths
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,7 +75,7 @@ def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=paths(), ids=attrgetter("name"))
+@pytest.fixture(scope="module", params=tried_paths())
 def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
     """The kernels of each set of instructions that this CPU has; search takes them too."""
     found = compiled.kernels(request.param)

@@ -190,10 +190,11 @@ def _is_right(built: Kernels) -> bool:
 
 def _multiplies(built: Kernels, kind: int, inner: int) -> bool:
     """Whether products of bfloat16 (kind 1) or integers (2) are what they should be, for as many inputs as lie together."""
-    states, bias = torch.linspace(-1, 1, 9 * inner).view(9, inner), torch.zeros(built.tile)
+    states = torch.linspace(-1, 1, 9 * inner, dtype=torch.float32).view(9, inner)
     weight = torch.arange(built.tile * inner).view(built.tile, inner) % 7 - 3
     tiles = weight.to(torch.bfloat16 if kind == 1 else torch.int8)
-    scales, sums = torch.ones(built.tile), weight.sum(1).to(torch.int32)
+    bias, scales = torch.zeros(built.tile, dtype=torch.float32), torch.ones(built.tile, dtype=torch.float32)
+    sums = weight.sum(1).to(torch.int32)
     places = [part.data_ptr() for part in (tiles, bias, scales, sums)]
     layer = Matrix(inner, built.tile, kind, 0, 128 if kind == 2 else 0, *places)
     return torch.allclose(built.multiply(layer, states, torch.float32), states @ weight.float().T, atol=0.1)

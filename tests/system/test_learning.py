@@ -94,6 +94,7 @@ def hash_of(string: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_what_a_fixed_vector_holds_grows_with_it_and_attention_has_no_such_limit(tmp_path: Path) -> None:
     """The study of symbols in a small form: strings of up to 14 letters, trained for seconds."""
     found: dict[str, list[Bucket]] = {}

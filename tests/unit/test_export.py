@@ -69,7 +69,9 @@ def _sentences(count: int) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["post", *(pytest.param(name, marks=pytest.mark.thorough) for name in MODELS if name != "post")]
+)
 def test_both_engines_find_the_same(name: str, home: Path, tmp_path: Path) -> None:
     """200 sentences: tokens equal, log-probabilities to 1e-4."""
     result = compare_engines(_trained(name, tmp_path), _sentences(200))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt.cpu import InstructionSet, instructions, paths
+from nmt.cpu import InstructionSet, instructions
+from tried import tried_paths
 
 CHECK = Path(__file__).parents[1] / "kernels" / "check.c"
 STRICT = ["-g", "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror"]
@@ -30,13 +31,8 @@ def _checked(compiler: str, options: list[str], program: Path, runner: list[str]
     return done.stdout
 
 
-def _seldom(path: InstructionSet) -> list[pytest.MarkDecorator]:
-    """Instructions between AVX2 and the best that this CPU has are for the thorough tests: each takes 15 seconds."""
-    return [] if path.name in ("generic", "avx2", instructions().name) else [pytest.mark.thorough]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [pytest.param(path, marks=_seldom(path), id=path.name) for path in paths()])
+@pytest.mark.parametrize("path", tried_paths())
 def test_no_access_or_arithmetic_is_undefined(path: InstructionSet, tmp_path: Path) -> None:
     """On every set of instructions that this CPU has, where the compiler brings sanitizers."""
     compiler = shutil.which("gcc")

@@ -14,7 +14,7 @@ from torch import Tensor
 from nmt.config import SearchConfig, TransformerConfig
 from nmt.device import SearchPrecision
 from nmt.fast.search.cpu import fastest_search
-from nmt.kernels import Kernels
+from nmt.kernels import Kernels, _is_right
 from nmt.models import Transformer, build_model
 from nmt.models.inference import ready_for_search
 from nmt.models.positions import PositionName
@@ -24,6 +24,15 @@ from nmt.tokenizer import BOS, EOS, PAD
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
+
+
+def test_they_are_right_whatever_torch_takes_by_default(kernels: Kernels) -> None:
+    """What is tried before use has types of its own: a training in float64 loads them too."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert _is_right(kernels)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @given(
