@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -102,9 +103,13 @@ def instructions() -> InstructionSet:
 
 
 def hold_libraries() -> None:
-    """Makes torch and CTranslate2 keep to what NMT_ISA says, unless their own variables say otherwise. Before they compute."""
+    """Makes torch and CTranslate2 keep to what NMT_ISA says, unless their own variables say otherwise. Before they compute.
+
+    torch.compile gets a cache of this set's own. It would otherwise mix files that it made for different sets, and return NaN.
+    """
     if os.environ.get("NMT_ISA"):
-        for name, value in instructions().limits.items():
+        cache_folder = Path(tempfile.gettempdir(), f"torchinductor_{os.getuid()}_{instructions().name}")
+        for name, value in {**instructions().limits, "TORCHINDUCTOR_CACHE_DIR": str(cache_folder)}.items():
             os.environ.setdefault(name, value)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from nmt.config import RnnConfig
+from nmt.cpu import has_fast_bf16
 
 # B sentences, S source positions, T target positions, R = B * beam rows, H hidden, L layers
 # C width of the encoder's states (2H when it reads both ways), A width of the keys
@@ -107,12 +110,26 @@ def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden = ()) -> tuple[Tensor, Hi
     take half precision, whose smallest gradients are zero, and weights in bf16 it would lay out anew at every call.
     """
     if not inputs.is_cuda:
-        return _states(rnn, inputs, hidden)
+        with _onednn_as_allowed():
+            return _states(rnn, inputs, hidden)
     exact = next(rnn.parameters()).dtype
     with torch.autocast("cuda", enabled=False):
         states, after = _states(rnn, inputs.to(exact), tuple(part.to(exact) for part in hidden))
     dtypes = [part.dtype for part in hidden] or [inputs.dtype] * len(after)
     return states.to(inputs.dtype), tuple(part.to(dtype) for part, dtype in zip(after, dtypes, strict=True))
+
+
+@contextmanager
+def _onednn_as_allowed() -> Generator[None]:
+    """Without oneDNN where NMT_ISA takes bf16 from it: torch asks the CPU alone whether it has bf16, and the LSTM fails."""
+    if "NMT_ISA" not in os.environ or has_fast_bf16() or not torch.backends.mkldnn.enabled:
+        yield
+        return
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment] # torch declares the descriptor, not what it holds
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
 
 
 def _states(rnn: nn.Module, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:

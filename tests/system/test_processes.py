@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,10 @@ def _lives(process: int) -> bool:
 def _children(process: int) -> list[int]:
     """All below it."""
     found: list[int] = []
-    for thread in Path(f"/proc/{process}/task").glob("*/children"):
-        for child in map(int, thread.read_text().split()):
-            found += [child, *_children(child)]
+    with suppress(OSError):
+        for thread in Path(f"/proc/{process}/task").glob("*/children"):
+            for child in map(int, thread.read_text().split()):
+                found += [child, *_children(child)]
     return found
 
 
@@ -78,8 +80,9 @@ def _workers(parent: int) -> list[int]:
     """Those that have begun to use torch."""
     ready = []
     for child in _children(parent):
-        command = Path(f"/proc/{child}/cmdline").read_bytes()
-        ready += [child] if b"spawn_main" in command and b"libtorch" in Path(f"/proc/{child}/maps").read_bytes() else []
+        with suppress(OSError):  # it may end while it is looked at
+            command, maps = (Path(f"/proc/{child}/{name}").read_bytes() for name in ("cmdline", "maps"))
+            ready += [child] if b"spawn_main" in command and b"libtorch" in maps else []
     return ready
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -60,6 +63,23 @@ def test_a_cpu_has_what_it_lists(facts: Facts, monkeypatch: pytest.MonkeyPatch) 
     facts({})
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert [path.name for path in cpu.paths()] == ["generic"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path.name for path in cpu.paths()])
+def test_the_libraries_work_when_held_to_fewer_instructions(path: str) -> None:
+    """An LSTM under bf16 computes, and what torch.compile keeps is kept apart."""
+    script = f"""
+import os, torch
+import nmt.device
+from nmt.models.recurrence import run
+assert os.environ["TORCHINDUCTOR_CACHE_DIR"].endswith("_{path}")
+with torch.autocast("cpu", torch.bfloat16):
+    states, _ = run(torch.nn.LSTM(8, 8, batch_first=True), torch.ones(2, 3, 8))
+states.sum().backward()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], env=environment | {"NMT_ISA": path}, check=True)
 
 
 def test_the_processor_is_described() -> None:

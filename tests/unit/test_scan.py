@@ -61,7 +61,9 @@ def test_states_and_gradients_are_those_of_float64(kernels: Kernels, settings: d
     assert fast is not None
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         found = fast(batch.source, batch.lengths, batch.target_input)
-    tolerance = 2e-5 if precision == "fp32" else 0.03
+    tolerance = (
+        2e-5 if precision == "fp32" else 0.06
+    )  # without oneDNN's bf16 torch rounds each gate of the second layer
     torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
     ours, theirs = _gradients(model, found), _gradients(exact, expected)
     assert ours.keys() == theirs.keys()
