@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nmt.errors import NmtError
 
 if TYPE_CHECKING:
-    from nmt.translator import load
+    from nmt.translation.translator import load
 
 __version__ = "0.1.0"
 __all__ = ["NmtError", "__version__", "load"]
@@ -22,7 +22,7 @@ __all__ = ["NmtError", "__version__", "load"]
 def __getattr__(name: str) -> object:
     """`nmt.load` brings in torch only when it is asked for."""
     if name == "load":
-        from nmt.translator import load
+        from nmt.translation.translator import load
 
         return load
     raise AttributeError(f"module 'nmt' has no attribute {name!r}")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt import kernels as compiled
+from nmt.corpus.prepared import Prepared
 from nmt.errors import NmtError
-from nmt.files import home_folder
-from nmt.kernels import Kernels
+from nmt.fast import kernels as compiled
+from nmt.fast.kernels import Kernels
 from nmt.models import Model
-from nmt.prepared import Prepared
+from nmt.runtime.files import home_folder
 from nmt_data.prepare import prepare
 from tiny import FAMILIES, make_model, make_recipe
 from tried import tried_paths
@@ -53,7 +53,7 @@ def prepared(home: Path) -> Prepared:
 @pytest.fixture(scope="session")
 def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder of a small attention model on the phrasebook, trained for a few seconds."""
-    from nmt.trainer import Trainer
+    from nmt.training.trainer import Trainer
 
     recipe = make_recipe(
         {"kind": "rnn", "embedding": 32, "hidden": 48},

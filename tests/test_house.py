@@ -92,9 +92,9 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
     """Counted on the real call stack: functions of ours from `nmt translate` to attention, in torch and in the kernels."""
     import torch
 
-    from nmt.kernels.transformer import TransformerKernels
-    from nmt.models.attention import MultiHeadAttention
-    from nmt.trainer import Trainer
+    from nmt.fast.kernels.transformer import TransformerKernels
+    from nmt.models.transformer.attention import MultiHeadAttention
+    from nmt.training.trainer import Trainer
     from nmt_data.prepare import prepare
     from tiny import make_recipe
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.recipes import load_recipe, recipe_to_toml
+from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt_data.cards import load_card
 
 ROOT = Path(__file__).parents[1]

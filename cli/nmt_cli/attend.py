@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nmt.stages import counted
+from nmt.runtime.stages import counted
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, LatestOption, ModelArgument, ToOption
 
 if TYPE_CHECKING:
-    from nmt.attend import Attention, Way
-    from nmt.translator import Translator
+    from nmt.translation.attention import Attention, Way
+    from nmt.translation.translator import Translator
 
 Pair = tuple[str, str | None]
 
@@ -62,8 +62,8 @@ def attend(
     device: DeviceOption = "auto",
 ) -> None:
     """Show what a model attends to: heat maps, word links, entropy, and alignment error rate against gold links."""
-    from nmt.device import set_threads
-    from nmt.translation import Options
+    from nmt.runtime.device import set_threads
+    from nmt.translation.result import Options
     from nmt_cli.models import open_translator
 
     _check(output, plot, gold is not None and pairs is None and target is None)
@@ -80,7 +80,7 @@ def attend(
 def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
     """Refuses what cannot be done before the model is read."""
     from nmt.errors import ConfigError
-    from nmt.files import check_output
+    from nmt.runtime.files import check_output
 
     if output not in ("blocks", "pharaoh", "json", "entropy"):
         raise ConfigError(f"--format must be blocks, pharaoh, json or entropy, got {output}")
@@ -93,9 +93,9 @@ def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
 
 def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterator[Pair]:
     """Sources, with their targets where they are given."""
+    from nmt.corpus.lines import read_lines
+    from nmt.corpus.prepared import TestSet
     from nmt.errors import ConfigError, DataError
-    from nmt.prepared import TestSet
-    from nmt.text import read_lines
 
     if pairs is not None:
         if file is not None or target is not None:
@@ -116,7 +116,7 @@ def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterato
 
 def _lines(file: Path | None) -> Iterator[str]:
     """Lines of a file or of standard input, read as `nmt translate` reads them."""
-    from nmt.text import clean_line
+    from nmt.corpus.lines import clean_line
     from nmt_cli.streams import chunks, decode, reading
 
     replaced = 0
@@ -138,10 +138,10 @@ def _show(
     head: int | None,
     shifted: bool,
 ) -> None:
-    from nmt.alignment import pharaoh
-    from nmt.attend import END, attend
     from nmt.errors import DataError
     from nmt.report.heat_map import blocks, plot_attention
+    from nmt.translation.alignment import pharaoh
+    from nmt.translation.attention import END, attend
 
     for number, (source, target) in enumerate(counted(lines, "looking at attention"), 1):
         if not source.split() or (target is not None and not target.split()):
@@ -209,9 +209,9 @@ def _print_error_rates(
     as_json: bool,
 ) -> None:
     """A row for each layer, or the one wanted, while predicting and shifted by one step, beside the diagonal."""
-    from nmt.alignment import diagonal, grow_diagonal, read_gold, score_links
+    from nmt.corpus.lines import read_lines
     from nmt.errors import DataError
-    from nmt.text import read_lines
+    from nmt.translation.alignment import diagonal, grow_diagonal, read_gold, score_links
 
     gold = read_gold(read_lines(path), str(path))
     if len(gold) != len(lines):
@@ -264,8 +264,8 @@ def _attend(translator: Translator, source: str, target: str, number: int) -> At
     Raises:
         DataError: a side is empty, or the model counts other words than they did.
     """
-    from nmt.attend import attend
     from nmt.errors import DataError
+    from nmt.translation.attention import attend
 
     if not source.split() or not target.split():
         raise DataError(f"pair {number}: a side has no words")

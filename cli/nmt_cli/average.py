@@ -28,11 +28,11 @@ def average(
     ] = None,
 ) -> None:
     """Average the weights of a run's last checkpoints into one model."""
-    from nmt.averaging import mean_of_checkpoints
-    from nmt.checkpoint import checkpoints, nearest_run, read_recipe, verify, write_bundle
+    from nmt.corpus.prepared import Tokenizers
     from nmt.errors import CheckpointError, ConfigError
-    from nmt.files import check_output
-    from nmt.prepared import Tokenizers
+    from nmt.runtime.files import check_output
+    from nmt.storage.checkpoint import checkpoints, nearest_run, read_recipe, verify, write_bundle
+    from nmt.training.averaging import mean_of_checkpoints
 
     if output.exists():
         raise ConfigError(f"{output} is there already; name a new folder")

@@ -43,9 +43,9 @@ def decode(
 ) -> None:
     """Decoding: our search in each precision, against CTranslate2 (Transformers) or, on a CPU, a loop over cells (RNNs)."""
     from nmt.bench.decoding import Variant, Work, bench_decoding
-    from nmt.checkpoint import load_model
-    from nmt.device import choose_device
-    from nmt.text import read_lines
+    from nmt.corpus.lines import read_lines
+    from nmt.runtime.device import choose_device
+    from nmt.storage.checkpoint import load_model
 
     loaded, place = load_model(model), choose_device(device)
     search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})
@@ -89,9 +89,9 @@ def train(
     """Training: our update in fp32 and bf16, against torch's own modules, plain and on CUDA compiled, on the same batches."""
     from nmt.bench.profiles import profile_training
     from nmt.bench.training import Work, bench_training, contenders
-    from nmt.device import choose_device
-    from nmt.files import atomic_write, check_output
-    from nmt.recipes import load_recipe
+    from nmt.config.reading import load_recipe
+    from nmt.runtime.device import choose_device
+    from nmt.runtime.files import atomic_write, check_output
     from nmt_data.prepare import prepare
 
     if profile:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt.stages import stage
+from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.evaluate import LowercaseOption, MetricOption, TestsetOption, TokenizeOption, bucket_name
 from nmt_cli.options import BeamOption, DeviceOption
 
 if TYPE_CHECKING:
-    from nmt.config import Recipe
-    from nmt.evaluation import Evaluation
-    from nmt.metrics import MetricName
-    from nmt.prepared import TestSet
-    from nmt.significance import Difference, TestName
-    from nmt.translator import Translator
+    from nmt.config.recipe import Recipe
+    from nmt.corpus.prepared import TestSet
+    from nmt.scoring.evaluation import Evaluation
+    from nmt.scoring.metrics import MetricName
+    from nmt.scoring.significance import Difference, TestName
+    from nmt.translation.translator import Translator
 
 _EXAMPLES = 4
 
@@ -51,10 +51,10 @@ def compare(
     device: DeviceOption = "auto",
 ) -> None:
     """Compare systems: scores with intervals, paired tests against the first, by length, and sentences side by side."""
-    from nmt.device import set_threads
     from nmt.errors import ConfigError
-    from nmt.files import write_json
-    from nmt.metrics import parse_metrics
+    from nmt.runtime.device import set_threads
+    from nmt.runtime.files import write_json
+    from nmt.scoring.metrics import parse_metrics
     from nmt_cli.testsets import choose_testsets
 
     if test not in ("bs", "ar", "none"):
@@ -86,7 +86,7 @@ def compare(
 
 def _opened(systems: Sequence[Path], device: str, beam: int | None) -> dict[str, Translator | list[str]]:
     """Models, and the lines of files, by the names of the systems."""
-    from nmt.text import read_lines
+    from nmt.corpus.lines import read_lines
     from nmt_cli.models import open_translator
 
     return {
@@ -107,7 +107,7 @@ def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
 
 def _check_outputs(plot: Path | None, save: Path | None) -> None:
     """Refuses what could not be written after all the work."""
-    from nmt.files import check_output
+    from nmt.runtime.files import check_output
 
     if plot:
         from nmt.report.pictures import picture_format
@@ -141,7 +141,7 @@ def _evaluate(
     metrics: Sequence[MetricName],
 ) -> dict[str, list[Evaluation]]:
     """What each system scores on each test set."""
-    from nmt.evaluation import evaluate
+    from nmt.scoring.evaluation import evaluate
 
     results: dict[str, list[Evaluation]] = {}
     for name, system in systems.items():
@@ -174,7 +174,7 @@ def _paired_tests(
     metrics: Sequence[MetricName],
 ) -> dict[str, list[Difference]]:
     """Each system against the first on each test set; empty where none is asked for, or there is nothing to compare."""
-    from nmt.significance import paired_test
+    from nmt.scoring.significance import paired_test
 
     tests: dict[str, list[Difference]] = {}
     if test == "none" or len(results) == 1:
@@ -223,7 +223,7 @@ def _corpus(translator: Translator) -> str:
 
 
 def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
-    from nmt.metrics import TITLES
+    from nmt.scoring.metrics import TITLES
 
     first = next(iter(results.values()))
     heads = [
@@ -260,7 +260,7 @@ def _print_lengths(results: Mapping[str, Evaluation]) -> None:
 
 def _print_test(differences: Sequence[Difference], test: str) -> None:
     """Each system against the first, with the chance that they are alike."""
-    from nmt.significance import FEWEST
+    from nmt.scoring.significance import FEWEST
 
     rows = [
         [
@@ -293,7 +293,7 @@ def _verdict(item: Difference) -> str:
 
 def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
     """A few sentences side by side, from short to long; of two systems, then where they differ most by sentence chrF2."""
-    from nmt.significance import largest_differences
+    from nmt.scoring.significance import largest_differences
 
     _print_rows("", testset.spread(_EXAMPLES), testset, results)
     if len(results) == 2:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from nmt.stages import Stage, stages, under_way
+from nmt.runtime.stages import Stage, stages, under_way
 from nmt_cli.pulse import clock, pulse
 from nmt_cli.standard import silence
 
@@ -26,7 +26,7 @@ def print_text(text: str = "", err: bool = False) -> None:
 
     All that people see goes through here, or through a table.
     """
-    from nmt.text import visible
+    from nmt.corpus.lines import visible
 
     with pulse.saying(err or sys.stdout.isatty()):
         typer.echo(visible(text), err=err)
@@ -48,7 +48,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """
     from rich.console import Console
 
-    from nmt.text import visible_line
+    from nmt.corpus.lines import visible_line
 
     cells = [[visible_line(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
     room = Console(file=sys.stdout).width if sys.stdout.isatty() else None
@@ -61,7 +61,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def _print_blocks(console: Console, title: str, blocks: Sequence[Sequence[_Column]], room: int | None) -> None:
     from rich.text import Text
 
-    from nmt.text import visible_line
+    from nmt.corpus.lines import visible_line
 
     console.print(Text(visible_line(title), style="italic"), soft_wrap=True)
     for block in blocks:
@@ -304,7 +304,7 @@ class TrainingDisplay:
             self._regularisers = ()
 
     def _line(self, text: str) -> None:
-        from nmt.text import visible
+        from nmt.corpus.lines import visible
 
         if self._progress:
             self._progress.console.print(visible(text), markup=False, highlight=False, emoji=False)

@@ -36,12 +36,12 @@ def show(
     """
     import torch
 
-    from nmt.device import choose_device
-    from nmt.distributed import World
+    from nmt.config.reading import load_recipe
     from nmt.errors import ConfigError
-    from nmt.fast.update import why_plain
-    from nmt.recipes import load_recipe
-    from nmt.stream import BatchStream, Place
+    from nmt.runtime.device import choose_device
+    from nmt.runtime.processes import World
+    from nmt.training.static_update import why_plain
+    from nmt.training.stream import BatchStream, Place
     from nmt_data.prepare import prepare
 
     settings = load_recipe(recipe, overrides or ())

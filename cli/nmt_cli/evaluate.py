@@ -13,8 +13,8 @@ from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
 
 if TYPE_CHECKING:
-    from nmt.evaluation import Evaluation
-    from nmt.metrics import Bucket, Score
+    from nmt.scoring.evaluation import Evaluation
+    from nmt.scoring.metrics import Bucket, Score
 
 TestsetOption = Annotated[
     list[str] | None,
@@ -82,14 +82,14 @@ def evaluate(
     device: DeviceOption = "auto",
 ) -> None:
     """BLEU, chrF2 and TER with signatures and 95 % bootstrap intervals."""
-    from nmt.comet import comet as comet_score
-    from nmt.device import set_threads
+    from nmt.corpus.lines import read_lines
     from nmt.errors import DataError
-    from nmt.evaluation import evaluate as evaluate_system
-    from nmt.files import check_output
-    from nmt.metrics import parse_metrics
-    from nmt.text import read_lines
-    from nmt.translation import Options
+    from nmt.runtime.device import set_threads
+    from nmt.runtime.files import check_output
+    from nmt.scoring.comet import comet as comet_score
+    from nmt.scoring.evaluation import evaluate as evaluate_system
+    from nmt.scoring.metrics import parse_metrics
+    from nmt.translation.result import Options
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
@@ -128,7 +128,7 @@ def _show(results: Sequence[Evaluation], as_json: bool) -> None:
 
 def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evaluation]) -> None:
     """Writes the translations of each test set, and `result.json`: scores with the provenance of the model."""
-    from nmt.files import atomic_write, write_json
+    from nmt.runtime.files import atomic_write, write_json
 
     for result in results:
         text = "".join(f"{line}\n" for line in result.hypotheses)

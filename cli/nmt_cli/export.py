@@ -12,8 +12,8 @@ from nmt_cli.options import LatestOption, ModelArgument
 from nmt_cli.testsets import choose_testsets
 
 if TYPE_CHECKING:
-    from nmt.checkpoint import LoadedModel
     from nmt.export.agreement import Agreement
+    from nmt.storage.checkpoint import LoadedModel
 
 
 def export(
@@ -37,11 +37,11 @@ def export(
     latest: LatestOption = False,
 ) -> None:
     """Write a model for another engine, with its vocabulary and tokenizer."""
-    from nmt.checkpoint import load_model
     from nmt.errors import ConfigError
     from nmt.export.ctranslate2 import compare_engines, export_ctranslate2
     from nmt.export.huggingface import compare_with_marian, export_huggingface
-    from nmt.files import check_output
+    from nmt.runtime.files import check_output
+    from nmt.storage.checkpoint import load_model
 
     if to not in ("ctranslate2", "huggingface"):
         raise ConfigError(f"--to must be ctranslate2 or huggingface, got {to}")
@@ -63,7 +63,7 @@ def export(
 
 def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
     """Sentences that both engines are to decode."""
-    from nmt.text import read_lines
+    from nmt.corpus.lines import read_lines
 
     lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].tagged
     return [line for line in lines if line.strip()][:count]

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from nmt import NmtError, __version__
+from nmt.corpus.lines import visible
 from nmt.errors import explain_memory
-from nmt.text import visible
 from nmt_cli import (
     attend,
     average,
@@ -59,7 +59,7 @@ class _Group(Verbs):
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
         """Begins and ends as every command does."""
-        from nmt.running import follow_parent
+        from nmt.runtime.signals import follow_parent
 
         before, threading.excepthook = threading.excepthook, _explain_in_thread
         prepare_streams()
@@ -69,7 +69,7 @@ class _Group(Verbs):
         except BrokenPipeError:  # the reader went away (`| head -1`): a quiet end
             sys.exit(1)
         except OSError as error:
-            from nmt.files import explain
+            from nmt.runtime.files import explain
 
             note(f"nmt: {explain(error)}")
             sys.exit(1)
@@ -100,7 +100,7 @@ class _Group(Verbs):
 
 def _explain_in_thread(found: threading.ExceptHookArgs) -> None:
     """A line for what the operating system refused a thread, such as TensorBoard's; the main one is told when it asks."""
-    from nmt.files import explain
+    from nmt.runtime.files import explain
 
     if isinstance(found.exc_value, OSError):
         note(f"nmt: {explain(found.exc_value)}")

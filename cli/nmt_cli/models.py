@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nmt.translation import Options
-    from nmt.translator import Translator
+    from nmt.translation.result import Options
+    from nmt.translation.translator import Translator
 
 
 def open_translator(
@@ -23,12 +23,12 @@ def open_translator(
     engine: str = "nmt",
 ) -> Translator:
     """A model (or several that vote) ready to translate, with the search options that were given."""
-    from nmt.checkpoint import load_model
-    from nmt.device import choose_device, choose_search_precision
+    from nmt.config.reading import parse_search
     from nmt.errors import ConfigError
     from nmt.export.ctranslate2 import CTranslate2Engine
-    from nmt.recipes import parse_search
-    from nmt.translator import Translator
+    from nmt.runtime.device import choose_device, choose_search_precision
+    from nmt.storage.checkpoint import load_model
+    from nmt.translation.translator import Translator
 
     if engine not in ("nmt", "ctranslate2"):
         raise ConfigError(f"--engine must be nmt or ctranslate2, got {engine}")

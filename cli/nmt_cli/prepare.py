@@ -9,12 +9,12 @@ from nmt_cli.console import PREPARE_ANEW, note, print_table, print_text, said_wh
 from nmt_cli.options import JsonOption, RecipeArgument, SetOption
 
 if TYPE_CHECKING:
-    from nmt.prepared import Prepared
+    from nmt.corpus.prepared import Prepared
 
 
 def prepare(recipe: RecipeArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Read, clean, split, audit, tokenise and encode the corpus of a recipe."""
-    from nmt.recipes import load_recipe
+    from nmt.config.reading import load_recipe
     from nmt_data.prepare import prepare as prepare_corpus
 
     settings = load_recipe(recipe, overrides or ())

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from shutil import get_terminal_size
 from time import perf_counter
 
-from nmt.stages import Stage, stages
+from nmt.runtime.stages import Stage, stages
 from nmt_cli.standard import silence
 
 _GLANCE = 0.5  # seconds between two looks
@@ -105,7 +105,7 @@ class Pulse:
 
 def text_of(found: tuple[Stage, ...], seconds: float) -> str:
     """What is under way and how long it will take, or has taken: `compare: translating, 340 of 1,000 lines, 0:05 left`."""
-    from nmt.text import visible_line
+    from nmt.corpus.lines import visible_line
 
     words = visible_line(": ".join(map(str, found)) or "working")
     left = next((item.left for item in found if item.left is not None), None)

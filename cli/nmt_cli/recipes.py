@@ -15,9 +15,9 @@ def recipes(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a recipe, for editors.")] = False,
 ) -> None:
     """List the recipes of a checkout, and how far each was reproduced."""
+    from nmt.config.reading import load_recipe, recipe_schema
     from nmt.errors import ConfigError
-    from nmt.recipes import load_recipe, recipe_schema
-    from nmt.reproduction import state
+    from nmt.experiments.expectations import state
 
     if schema:
         print_text(recipe_schema())

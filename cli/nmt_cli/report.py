@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nmt.stages import stage
+from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_text
 from nmt_cli.options import DeviceOption
 
 if TYPE_CHECKING:
     from nmt.report.material import RunMaterial
-    from nmt.translator import Translator
+    from nmt.translation.translator import Translator
 
 
 def report(
@@ -27,10 +27,10 @@ def report(
     device: DeviceOption = "auto",
 ) -> None:
     """Write one self-contained HTML page: scores, curves, BLEU by length, translations, attention, data, provenance."""
-    from nmt.device import set_threads
-    from nmt.files import atomic_write, check_output
     from nmt.report.material import gather
     from nmt.report.page import render
+    from nmt.runtime.device import set_threads
+    from nmt.runtime.files import atomic_write, check_output
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets, names_apart
     from nmt_data.prepare import prepare
@@ -60,7 +60,7 @@ def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
         ConfigError: a run is named twice, the corpora are several, or what was named is a model without its run.
     """
     from nmt.errors import ConfigError
-    from nmt.run_folder import RunFolder
+    from nmt.storage.run_folder import RunFolder
 
     if len({run.resolve() for run in runs}) < len(runs):
         raise ConfigError("a run is named twice: name each once")

@@ -13,7 +13,7 @@ from nmt_cli.options import DeviceOption
 from nmt_cli.train import train_run
 
 if TYPE_CHECKING:
-    from nmt.reproduction import Verdict
+    from nmt.experiments.expectations import Verdict
 
 
 def reproduce(
@@ -34,10 +34,10 @@ def reproduce(
     device: DeviceOption = "auto",
 ) -> None:
     """Prepare, train, translate and score a recipe, and compare with what its `expected.json` says."""
+    from nmt.config.reading import load_recipe
     from nmt.errors import ConfigError
-    from nmt.evaluation import evaluate
-    from nmt.recipes import load_recipe
-    from nmt.reproduction import judge, load_expectations
+    from nmt.experiments.expectations import judge, load_expectations
+    from nmt.scoring.evaluation import evaluate
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
 

@@ -19,9 +19,9 @@ def shortlist(
     latest: LatestOption = False,
 ) -> None:
     """Make a vocabulary shortlist from a model's training corpus, for `nmt translate --shortlist`: faster search on CPU."""
-    from nmt.checkpoint import load_model
-    from nmt.files import check_output
-    from nmt.shortlist import Shortlist
+    from nmt.decoding.shortlist import Shortlist
+    from nmt.runtime.files import check_output
+    from nmt.storage.checkpoint import load_model
     from nmt_data.prepare import prepare
 
     check_output(output)

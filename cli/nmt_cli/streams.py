@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from nmt.stages import Stage, stage, under_way
+from nmt.runtime.stages import Stage, stage, under_way
 from nmt_cli.console import note
 from nmt_cli.pulse import clock, is_live, pulse
 from nmt_cli.standard import binary_input, binary_output
@@ -29,7 +29,7 @@ _LONG = 60.0  # seconds from which a run is summed up
 @contextmanager
 def reading(file: Path | None) -> Generator[IO[bytes]]:
     """A file, unpacked where it is packed, or stdin, in bytes."""
-    from nmt.text import open_text
+    from nmt.corpus.lines import open_text
 
     if file is None or str(file) == "-":
         yield binary_input()
@@ -40,7 +40,7 @@ def reading(file: Path | None) -> Generator[IO[bytes]]:
 
 def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW) -> Iterator[list[bytes]]:
     """Lines in chunks, after the first `skip`: of a file as many as fit a window, of a pipe those that have come."""
-    from nmt.text import split_lines
+    from nmt.corpus.lines import split_lines
 
     name = getattr(stream, "name", None)
     where = str(name) if isinstance(name, str | Path) and name != "<stdin>" else "standard input"
@@ -54,7 +54,7 @@ def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW) -> Iterator[l
 
 def decode(lines: Iterable[bytes]) -> tuple[list[str], int]:
     """Text, and how many lines held bytes that are not UTF-8; those bytes are replaced, and the line stays."""
-    from nmt.text import decode_replacing
+    from nmt.corpus.lines import decode_replacing
 
     found = [decode_replacing(line) for line in lines]
     return [text for text, _ in found], sum(replaced for _, replaced in found)
@@ -94,8 +94,8 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
     if output is None:
         yield Sink(binary_output(), None, "", 0)
         return
-    from nmt.files import destination, drafts, explain_full_disk
-    from nmt.owners import hold
+    from nmt.runtime.files import destination, drafts, explain_full_disk
+    from nmt.runtime.owners import hold
 
     output = destination(output)
     if output.exists() and not output.is_file():

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from nmt.stages import stage
+from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_table
 from nmt_cli.options import SetOption
 
 if TYPE_CHECKING:
-    from nmt.config import Recipe
-    from nmt.prepared import TestSet
-    from nmt.study import Row, Run, Study, System
+    from nmt.config.recipe import Recipe
+    from nmt.corpus.prepared import TestSet
+    from nmt.experiments.study import Row, Run, Study, System
 
 _ALIGNMENT = "alignment.json"
 _PATIENCE = 60  # seconds to wait for a training that is about to end
@@ -50,10 +50,10 @@ def study(
     overrides: SetOption = None,
 ) -> None:
     """Train and score every system of a study (what is done already is kept), then write table, CSV, JSON and picture."""
-    from nmt.device import usable_cores
-    from nmt.owners import claim
+    from nmt.experiments.study import averaged, load_study, run_name, summarise, write_results
     from nmt.report.length_plot import plot_by_length
-    from nmt.study import averaged, load_study, run_name, summarise, write_results
+    from nmt.runtime.device import usable_cores
+    from nmt.runtime.owners import claim
 
     plan = load_study(folder)
     plan = plan.model_copy(update={"seeds": plan.seeds[:seeds]}) if seeds else plan
@@ -129,7 +129,7 @@ class Material:
         import sacrebleu
 
         import nmt
-        from nmt.files import file_sha256, fingerprint
+        from nmt.runtime.files import file_sha256, fingerprint
 
         return fingerprint(
             {
@@ -146,7 +146,7 @@ class Commands:
     """The commands of a study, several at a time, each in a process group of its own: a signal reaches it through us alone."""
 
     def __init__(self, threads: int) -> None:
-        from nmt.running import child_environment
+        from nmt.runtime.signals import child_environment
 
         self._environment = {**child_environment(), "OMP_NUM_THREADS": str(threads)}
         self._running: set[subprocess.Popen[str]] = set()
@@ -177,7 +177,7 @@ class Commands:
             NmtError: somebody does for a minute.
         """
         from nmt.errors import NmtError
-        from nmt.running import only_trainer
+        from nmt.runtime.signals import only_trainer
 
         for seconds in range(_PATIENCE, -1, -1):
             try:
@@ -195,7 +195,7 @@ class Commands:
             Interrupted: by that signal.
             NmtError: of the first that failed, when the others have ended.
         """
-        from nmt.running import Interrupted, stop_signals
+        from nmt.runtime.signals import Interrupted, stop_signals
 
         with stop_signals(self._kill) as stop:
             with stage("training and scoring", len(work), "runs") as here:
@@ -236,7 +236,7 @@ class Commands:
 
 def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]) -> Material:
     """Checks the recipe of a system and prepares its corpus, before the first training."""
-    from nmt.recipes import load_recipe
+    from nmt.config.reading import load_recipe
     from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
 
@@ -264,8 +264,8 @@ def _gold_file(folder: Path, name: str) -> Path:
 
 def _run(commands: Commands, task: Task, material: Material) -> None:
     """Trains and scores, in processes of their own, unless the very same was done before; old results go first."""
-    from nmt.manifest import broken, write_manifest
-    from nmt.recipes import load_recipe
+    from nmt.config.reading import load_recipe
+    from nmt.storage.manifest import broken, write_manifest
 
     run, results = task.run, task.results
     origin = material.origin(load_recipe(task.recipe, task.changes))
@@ -287,9 +287,9 @@ def _run(commands: Commands, task: Task, material: Material) -> None:
 
 
 def _read(task: Task, testset: TestSet) -> Run:
-    from nmt.metrics import Bucket, Score, accuracy_by_length
-    from nmt.study import Run
-    from nmt.text import read_lines
+    from nmt.corpus.lines import read_lines
+    from nmt.experiments.study import Run
+    from nmt.scoring.metrics import Bucket, Score, accuracy_by_length
 
     plan, results = task.plan, task.results
     result: dict[str, Any] = json.loads((results / "result.json").read_text(encoding="utf-8"))
@@ -311,7 +311,7 @@ def _read(task: Task, testset: TestSet) -> Run:
 
 def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, float | None]:
     """Of each system beside the first, over the test set once for each seed."""
-    from nmt.significance import paired_test
+    from nmt.scoring.significance import paired_test
 
     joined = {
         system.name: [line for run in runs if run.system == system.name for line in run.hypotheses]

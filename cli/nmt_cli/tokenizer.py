@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nmt.stages import stage
+from nmt.runtime.stages import stage
 from nmt_cli.console import note
 from nmt_cli.standard import binary_input, binary_output
 
@@ -27,10 +27,10 @@ def train(
     byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Spell unknown characters as bytes.")] = False,
 ) -> None:
     """Train a tokenizer on text files."""
-    from nmt.files import check_output, refuse_overwriting
-    from nmt.recipes import parse_tokenizer
-    from nmt.text import read_lines
-    from nmt.tokenizer import Tokenizer
+    from nmt.config.reading import parse_tokenizer
+    from nmt.corpus.lines import read_lines
+    from nmt.corpus.tokenizer import Tokenizer
+    from nmt.runtime.files import check_output, refuse_overwriting
 
     config = parse_tokenizer({"kind": kind, "vocabulary": vocabulary, "byte_fallback": byte_fallback})
     refuse_overwriting(output, files)
@@ -45,8 +45,8 @@ def encode(
     model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of tokens.")] = False
 ) -> None:
     """Text on stdin to tokens on stdout."""
-    from nmt.text import without_control
-    from nmt.tokenizer import Tokenizer
+    from nmt.corpus.lines import without_control
+    from nmt.corpus.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(model)
     for chunk in _chunks():
@@ -60,8 +60,8 @@ def decode(
     model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Read ids instead of tokens.")] = False
 ) -> None:
     """Tokens on stdin to text on stdout."""
+    from nmt.corpus.tokenizer import Tokenizer
     from nmt.errors import DataError
-    from nmt.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(model)
     for lines in _chunks():
@@ -79,7 +79,7 @@ def decode(
 
 
 def _chunks() -> Iterator[list[str]]:
-    from nmt.text import decode_strict, split_lines
+    from nmt.corpus.lines import decode_strict, split_lines
 
     lines = (decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(binary_input()), 1))
     with stage("tokens", idle=True):  # whoever types or pipes sees the lines come back

@@ -13,7 +13,7 @@ from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
 from nmt_cli.pulse import clock
 
 if TYPE_CHECKING:
-    from nmt.config import Recipe
+    from nmt.config.recipe import Recipe
 
 
 def train(
@@ -31,7 +31,7 @@ def train(
     device: DeviceOption = "auto",
 ) -> None:
     """Train a model; killed or stopped, the same command goes on where it was."""
-    from nmt.recipes import load_recipe
+    from nmt.config.reading import load_recipe
 
     settings = load_recipe(recipe, overrides or ())
     folder = run or Path("runs") / settings.name
@@ -41,15 +41,15 @@ def train(
 
 def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None) -> bool:
     """Prepares and trains to the end; returns whether this process leads those that torchrun has started, if it has."""
-    from nmt.device import choose_device, set_threads
-    from nmt.distributed import joined
-    from nmt.files import check_output
-    from nmt.kernels import why_missing
-    from nmt.memory import check_least
-    from nmt.metrics import check_tokenization
-    from nmt.report.tensorboard import TensorBoardLog
-    from nmt.run_folder import RunFolder
-    from nmt.trainer import Trainer
+    from nmt.fast.kernels import why_missing
+    from nmt.runtime.device import choose_device, set_threads
+    from nmt.runtime.files import check_output
+    from nmt.runtime.memory import check_least
+    from nmt.runtime.processes import joined
+    from nmt.scoring.metrics import check_tokenization
+    from nmt.storage.run_folder import RunFolder
+    from nmt.training.tensorboard import TensorBoardLog
+    from nmt.training.trainer import Trainer
     from nmt_cli.testsets import say_normalisation, say_tokenization
     from nmt_data.cards import load_card
     from nmt_data.prepare import prepare

@@ -20,8 +20,8 @@ from nmt_cli.streams import WINDOW, Meter, Sink, chunks, decode, job_of, reading
 from nmt_cli.workers import Task, translated
 
 if TYPE_CHECKING:
-    from nmt.translation import Report, Translation
-    from nmt.translator import Translator
+    from nmt.translation.result import Report, Translation
+    from nmt.translation.translator import Translator
 
 FORMATS = ("text", "tsv", "moses", "json")
 
@@ -88,8 +88,8 @@ def translate(
 
 def _begin(output: Path | None, inputs: Sequence[Path | None]) -> None:
     """Refuses, before the model is read, what cannot be written or what the output would overwrite; sets the threads."""
-    from nmt.device import set_threads
-    from nmt.files import check_output, refuse_overwriting
+    from nmt.runtime.device import set_threads
+    from nmt.runtime.files import check_output, refuse_overwriting
 
     if output:
         refuse_overwriting(output, inputs)
@@ -139,7 +139,7 @@ def _translate(
 ) -> Report:
     """Chunk by chunk, until the source ends."""
     from nmt.errors import DataError
-    from nmt.kernels import why_missing
+    from nmt.fast.kernels import why_missing
 
     if translator.device.type == "cpu" and translator.engine is None and (reason := why_missing()):
         note(f"nmt: search is slower than it could be: {reason}")
@@ -195,11 +195,11 @@ _SAMPLES, _EPSILON = 32, 0.02  # of minimum Bayes risk decoding, as in Freitag e
 
 def open_from(given: Mapping[str, Any]) -> Translator:
     """The translator that the options describe; wrong ones are refused before the model is read."""
-    from nmt.config import SamplingConfig, SearchConfig
+    from nmt.config.reading import parse_sampling
+    from nmt.config.recipe import SamplingConfig, SearchConfig
+    from nmt.decoding.mbr import Utility
     from nmt.errors import ConfigError
-    from nmt.mbr import Utility
-    from nmt.recipes import parse_sampling
-    from nmt.translation import Options
+    from nmt.translation.result import Options
 
     for name, allowed in (("output_format", FORMATS), ("long_lines", ("cut", "split"))):
         if given[name] not in (None, *allowed):
@@ -246,9 +246,9 @@ def open_from(given: Mapping[str, Any]) -> Translator:
 
 def _job(given: Mapping[str, Any], file: Path) -> str:
     """What decides on the output: the options, the weights and the files that are read as they are now."""
-    from nmt.checkpoint import MANIFEST, locate
     from nmt.errors import DataError
-    from nmt.untrusted import read_object
+    from nmt.runtime.untrusted import read_object
+    from nmt.storage.checkpoint import MANIFEST, locate
 
     try:
         states = [path.stat() for path in (file, given["prefix"], given["shortlist"]) if path is not None]

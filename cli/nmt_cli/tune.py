@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nmt.stages import stage
+from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, JsonOption, LatestOption, ModelArgument
 
@@ -28,10 +28,10 @@ def tune_decoding(
     device: DeviceOption = "auto",
 ) -> None:
     """Translate the validation set with each beam and length penalty, and say which scores best."""
-    from nmt.device import set_threads
-    from nmt.metrics import score
-    from nmt.translation import Report
-    from nmt.words import count_words
+    from nmt.corpus.words import count_words
+    from nmt.runtime.device import set_threads
+    from nmt.scoring.metrics import score
+    from nmt.translation.result import Report
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from nmt_cli.console import note
 
 if TYPE_CHECKING:
-    from nmt.translation import Report, Translation
-    from nmt.translator import Translator
+    from nmt.translation.result import Report, Translation
+    from nmt.translation.translator import Translator
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ _own: list[Translator] = []  # of a worker process
 
 
 def _begin(given: Mapping[str, Any], parent: int) -> None:
-    from nmt.running import end_with
+    from nmt.runtime.signals import end_with
 
     end_with(parent, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits ends the others
@@ -153,7 +153,7 @@ def _begin(given: Mapping[str, Any], parent: int) -> None:
 
 
 def _work(task: Task) -> Outcome:
-    from nmt.translation import Report
+    from nmt.translation.result import Report
 
     (translator,) = _own
     translator.report = Report()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from nmt.words import normalise
+from nmt.corpus.words import normalise
 
 Pair = tuple[str, str]
 Sentence = tuple[str, str]

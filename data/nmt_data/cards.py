@@ -9,12 +9,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from nmt.config import FileName, Section, Tokenization
+from nmt.config.paths import is_card_path, is_there
+from nmt.config.reading import explain
+from nmt.config.recipe import FileName, Section, Tokenization
+from nmt.config.toml import read_toml
 from nmt.errors import DataError
-from nmt.metrics import default_tokenization
-from nmt.recipe_paths import is_card_path, is_there
-from nmt.recipes import explain
-from nmt.toml import read_toml
+from nmt.scoring.metrics import default_tokenization
 
 _CARDS = Path(__file__).parent / "cards"
 

@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from nmt.batching import select
-from nmt.config import CorpusConfig, DataConfig, Recipe, Tokenization
-from nmt.dataset import read_corpus, write_corpus
+from nmt.config.paths import taken_tokenizer
+from nmt.config.recipe import CorpusConfig, DataConfig, Recipe, Tokenization
+from nmt.corpus.encoded import read_corpus, write_corpus
+from nmt.corpus.lines import clean_line
+from nmt.corpus.prepared import Prepared, TestSet, Tokenizers
+from nmt.corpus.tokenizer import UNK, Tokenizer, language_tag
+from nmt.corpus.words import count_words, lower
 from nmt.errors import DataError
-from nmt.files import (
+from nmt.runtime.files import (
     NAME_A_HOME,
     atomic_folder,
     check_output,
@@ -26,13 +30,9 @@ from nmt.files import (
     home_folder,
     write_json,
 )
-from nmt.manifest import broken, write_manifest
-from nmt.prepared import Prepared, TestSet, Tokenizers
-from nmt.recipe_paths import taken_tokenizer
-from nmt.stages import counted, stage
-from nmt.text import clean_line
-from nmt.tokenizer import UNK, Tokenizer, language_tag
-from nmt.words import count_words, lower
+from nmt.runtime.stages import counted, stage
+from nmt.storage.manifest import broken, write_manifest
+from nmt.training.batches import select
 from nmt_data.audit import Pair, Text, audit
 from nmt_data.cards import Card, load_card
 from nmt_data.cleaning import Cleaner

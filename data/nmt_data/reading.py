@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from nmt.corpus.lines import decode_strict, file_lines
 from nmt.errors import DataError
-from nmt.text import decode_strict, file_lines
 from nmt_data.cards import Card, data_folder
 from nmt_data.synthetic.generate import generate
 from nmt_data.tables import is_quoted, plain_rows, quoted_rows

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
+from nmt.corpus.prepared import TestSet
+from nmt.corpus.words import normalise
 from nmt.errors import DataError
-from nmt.prepared import TestSet
-from nmt.words import normalise
 from nmt_data.audit import Pair, Text
 from nmt_data.cards import Card
 

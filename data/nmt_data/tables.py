@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from nmt.text import file_lines
+from nmt.corpus.lines import file_lines
 
 _CELL = rb'(?:"[^"]*(?:""[^"]*)*"|[^"\t]*)'
 _CELLS = re.compile(rb"(?:\A|(?<=\t))%s(?=\t|\Z)" % _CELL)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from nmt.config import RnnConfig
+from nmt.config.recipe import RnnConfig
 from nmt.errors import ConfigError
 from nmt.models import Model
-from nmt.models.recurrence import RnnMemory, RnnState
-from nmt.models.rnn import AttentionDecoder, RnnSeq2Seq
-from nmt.models.seq2seq import sentences_of
+from nmt.models.protocol import sentences_of
+from nmt.models.rnn.model import AttentionDecoder, RnnSeq2Seq
+from nmt.models.rnn.state import RnnMemory, RnnState
 
 
 @dataclass(frozen=True)

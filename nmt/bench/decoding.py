@@ -19,19 +19,19 @@ from typing import Any, Literal
 import torch
 
 import nmt
-from nmt.batching import search_batches
 from nmt.bench.baselines import CellLoop, WithoutCache
 from nmt.bench.rounds import Outcome, interleave, ratio
-from nmt.checkpoint import load_model
-from nmt.config import SearchConfig
-from nmt.cpu import instructions
-from nmt.device import SearchPrecision, describe
+from nmt.config.recipe import SearchConfig
+from nmt.decoding.beam_search import Hypothesis
 from nmt.errors import NmtError
 from nmt.export.ctranslate2 import CTranslate2Engine
-from nmt.kernels import kernels_for
-from nmt.search import Hypothesis
-from nmt.translation import Batch, Options
-from nmt.translator import Translator
+from nmt.fast.kernels import kernels_for
+from nmt.runtime.cpu import instructions
+from nmt.runtime.device import SearchPrecision, describe
+from nmt.storage.checkpoint import load_model
+from nmt.training.batches import search_batches
+from nmt.translation.result import Batch, Options
+from nmt.translation.translator import Translator
 
 EngineName = Literal["nmt", "text", "loop", "shortlist", "ctranslate2", "without cache", "cell loop"]
 _OURS = ("nmt", "text", "loop", "shortlist")

@@ -13,11 +13,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nmt.fast.attention import packed_attention
-from nmt.fast.loss import packed_cross_entropy
-from nmt.fast.norm import activated, residual_norm
-from nmt.fast.recurrence import Source, attending_recurrence
+from nmt.fast.gpu.attention import packed_attention
+from nmt.fast.gpu.norm import activated, residual_norm
+from nmt.fast.gpu.recurrence import Source, attending_recurrence
 from nmt.fast.triton.ancestry import past_attention, source_attention
+from nmt.training.packed_loss import packed_cross_entropy
 
 ROWS, WIDTH, HEADS, INNER, VOCABULARY = 25_000, 512, 8, 2048, 8000
 _TILES = [

@@ -9,7 +9,7 @@ from time import perf_counter
 import torch
 
 from nmt.bench.training import Name, Trainee, Work
-from nmt.device import describe
+from nmt.runtime.device import describe
 
 
 @dataclass(frozen=True)

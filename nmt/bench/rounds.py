@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 
 from nmt.errors import NmtError
-from nmt.stages import counted, stage
+from nmt.runtime.stages import counted, stage
 
 
 class Contender(Protocol):

@@ -17,24 +17,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from nmt.batching import Batch, collate, padding_share
 from nmt.bench.rounds import Contender, Outcome, interleave, ratio
 from nmt.bench.training_baselines import PlainTraining, plain_model
-from nmt.config import Recipe
-from nmt.cpu import has_fast_bf16, instructions
-from nmt.device import Precision, choose_arithmetic, describe
+from nmt.config.recipe import Recipe
+from nmt.corpus.prepared import Prepared
 from nmt.errors import NmtError
-from nmt.fast.layouts import StaticBatch
-from nmt.flops import matrix_rate, training_flops
+from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import build_model
-from nmt.prepared import Prepared
-from nmt.progress import Progress
-from nmt.rehearsal import rehearse
-from nmt.stream import BatchStream, Place
-from nmt.updater import Updater
+from nmt.runtime.cpu import has_fast_bf16, instructions
+from nmt.runtime.device import Precision, choose_arithmetic, describe
+from nmt.training.batches import Batch, collate, padding_share
+from nmt.training.flops import matrix_rate, training_flops
+from nmt.training.progress import Progress
+from nmt.training.rehearsal import rehearse
+from nmt.training.stream import BatchStream, Place
+from nmt.training.updater import Updater
 
 Name = Literal["nmt fp32", "nmt bf16", "nmt bf16 plain", "baseline", "compiled baseline"]
-"""`plain`: by updates of padded batches, call by call, where a GPU makes others; see `nmt.fast.update`."""
+"""`plain`: by updates of padded batches, call by call, where a GPU makes others; see `nmt.training.static_update`."""
 
 
 def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:

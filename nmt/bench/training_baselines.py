@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.batching import Batch
-from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
-from nmt.device import autocast
+from nmt.config.recipe import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.corpus.tokenizer import PAD
 from nmt.errors import ConfigError
 from nmt.models import Model
-from nmt.models.positions import sinusoids
-from nmt.models.transformer import Transformer
-from nmt.tokenizer import PAD
+from nmt.models.transformer.model import Transformer
+from nmt.models.transformer.positions import sinusoids
+from nmt.runtime.device import autocast
+from nmt.training.batches import Batch
 
 # B sentences, S source positions, T target positions, D width, H hidden, E embedding, V vocabulary
 

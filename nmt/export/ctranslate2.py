@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from nmt.batching import search_batches
-from nmt.checkpoint import LoadedModel
-from nmt.config import SearchConfig, TransformerConfig
+from nmt.config.recipe import SearchConfig, TransformerConfig
+from nmt.corpus.tokenizer import BOS, EOS, UNK
+from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
-from nmt.files import atomic_folder
-from nmt.models.transformer import Transformer
-from nmt.search import Hypothesis, length_limits
-from nmt.stages import counted_batches
-from nmt.tokenizer import BOS, EOS, UNK
-from nmt.translation import Batch
-from nmt.translator import Translator
+from nmt.models.transformer.model import Transformer
+from nmt.runtime.files import atomic_folder
+from nmt.runtime.stages import counted_batches
+from nmt.storage.checkpoint import LoadedModel
+from nmt.training.batches import search_batches
+from nmt.translation.result import Batch
+from nmt.translation.translator import Translator
 
 _POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
 

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nmt.checkpoint import LoadedModel
-from nmt.config import TransformerConfig
+from nmt.config.recipe import TransformerConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
-from nmt.files import atomic_folder, write_json
-from nmt.models.transformer import DecoderLayer, EncoderLayer, Transformer
-from nmt.stages import counted
-from nmt.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
-from nmt.translation import Batch
-from nmt.translator import Translator
+from nmt.models.transformer.model import DecoderLayer, EncoderLayer, Transformer
+from nmt.runtime.files import atomic_folder, write_json
+from nmt.runtime.stages import counted
+from nmt.storage.checkpoint import LoadedModel
+from nmt.translation.result import Batch
+from nmt.translation.translator import Translator
 
 _POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.recipe import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
 from nmt.models.convolution import Convolution
-from nmt.models.rnn import RnnSeq2Seq
-from nmt.models.seq2seq import EncoderDecoder, Seq2Seq
-from nmt.models.transformer import Transformer
+from nmt.models.protocol import EncoderDecoder, Seq2Seq
+from nmt.models.rnn.model import RnnSeq2Seq
+from nmt.models.transformer.model import Transformer
 
 Model = EncoderDecoder[Any, Any]
 

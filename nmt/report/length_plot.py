@@ -9,8 +9,8 @@ from typing import Literal
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nmt.metrics import Bucket
 from nmt.report.pictures import name_lines, placeholders, plain, save_picture
+from nmt.scoring.metrics import Bucket
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
 _MARKERS = "osD^vP"

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nmt.attend import END
-from nmt.config import RnnConfig
-from nmt.evaluation import Evaluation, evaluate
-from nmt.prepared import Prepared, TestSet
-from nmt.recipes import recipe_to_toml
-from nmt.run_folder import RunFolder
-from nmt.translator import Translator
+from nmt.config.reading import recipe_to_toml
+from nmt.config.recipe import RnnConfig
+from nmt.corpus.prepared import Prepared, TestSet
+from nmt.scoring.evaluation import Evaluation, evaluate
+from nmt.storage.run_folder import RunFolder
+from nmt.translation.attention import END
+from nmt.translation.translator import Translator
 
 _SHOWN = 12  # examples of a test set
 _SEEN = 6  # of them with their attention

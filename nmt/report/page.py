@@ -10,9 +10,9 @@ from importlib.resources import files
 from typing import Any
 
 from nmt import __version__
+from nmt.corpus.words import join_words, split_words
 from nmt.report.figures import curves
 from nmt.report.material import AttentionMap, Example, RunMaterial
-from nmt.words import join_words, split_words
 
 
 def render(runs: Sequence[RunMaterial]) -> str:

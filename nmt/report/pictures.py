@@ -10,9 +10,9 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
+from nmt.corpus.lines import visible_line
 from nmt.errors import ConfigError
-from nmt.files import atomic_write
-from nmt.text import visible_line
+from nmt.runtime.files import atomic_write
 
 _NEED_MORE = {"pgf", "raw", "rgba"}  # LaTeX, or a program that is told the size
 

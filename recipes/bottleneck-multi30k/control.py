@@ -11,10 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from nmt.metrics import Bucket, bleu_by
+from nmt.corpus.lines import read_lines
+from nmt.experiments.study import load_study
 from nmt.report.length_plot import plot_by_length
-from nmt.study import load_study
-from nmt.text import read_lines
+from nmt.scoring.metrics import Bucket, bleu_by
 
 BUCKETS = ((1, 10), (11, 20), (21, 30), (31, 40), (41, 50), (51, 60), (61, 80))
 MIDDLE = (41, 60)

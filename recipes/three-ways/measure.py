@@ -20,13 +20,13 @@ from time import process_time
 import torch
 from matplotlib.figure import Figure
 
-from nmt.batching import Batch
-from nmt.config import ConvolutionConfig, ModelConfig, RnnConfig, SearchConfig, TrainingConfig, TransformerConfig
-from nmt.device import choose_arithmetic, describe
+from nmt.config.recipe import ConvolutionConfig, ModelConfig, RnnConfig, SearchConfig, TrainingConfig, TransformerConfig
+from nmt.decoding.beam_search import beam_search
+from nmt.fast.cpu.ready import ready_for_search
 from nmt.models import Model, build_model
-from nmt.models.inference import ready_for_search
-from nmt.search import beam_search
-from nmt.updater import Updater
+from nmt.runtime.device import choose_arithmetic, describe
+from nmt.training.batches import Batch
+from nmt.training.updater import Updater
 
 VOCABULARY, TOKENS, ROUNDS = 4000, 2048, 3
 LENGTHS = (8, 16, 32, 64, 128, 256)

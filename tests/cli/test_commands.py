@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from command import NMT, environment, run, start
-from nmt.recipes import recipe_to_toml
-from nmt.text import read_lines, write_lines
+from nmt.config.reading import recipe_to_toml
+from nmt.corpus.lines import read_lines, write_lines
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
 
@@ -37,7 +37,7 @@ def test_three_lines_in_three_lines_out(trained: Path) -> None:
 
 def test_missing_kernels_are_said(trained: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Search and training go on without them, more slowly: one line says why, and nothing of it is on stdout."""
-    monkeypatch.setattr("nmt.kernels.why_missing", lambda: "there is no C compiler")
+    monkeypatch.setattr("nmt.fast.kernels.why_missing", lambda: "there is no C compiler")
     searched = run("translate", trained, "--device", "cpu", stdin=b"Ein Hund.\n")
     options = ("--run", tmp_path / "run", "--set", "training.updates=1", "--device", "cpu")
     learnt = run("train", recipe, *options)
@@ -195,7 +195,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, trained: Pat
     def bug(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("nmt.checkpoint.load_model", bug)
+    monkeypatch.setattr("nmt.storage.checkpoint.load_model", bug)
     assert isinstance(run("translate", trained, stdin=b"x\n").exception, ZeroDivisionError)
 
 

@@ -15,9 +15,9 @@ from sacrebleu.dataset import DATASETS
 from sacrebleu.dataset.base import Dataset
 
 from command import run
-from nmt.recipes import recipe_to_toml
-from nmt.text import read_lines, write_lines
-from nmt.translator import Translator
+from nmt.config.reading import recipe_to_toml
+from nmt.corpus.lines import read_lines, write_lines
+from nmt.translation.translator import Translator
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
 

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from command import run
-from nmt.translator import Translator
+from nmt.translation.translator import Translator
 from nmt_cli.help import EXAMPLES
 from nmt_cli.main import app
 from nmt_data.synthetic import phrasebook

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from command import NMT, environment, run
 from nmt import NmtError
-from nmt.files import check_output, explain, home_folder, write_json
-from nmt.kernels import build
-from nmt.recipes import recipe_to_toml
+from nmt.config.reading import recipe_to_toml
+from nmt.fast.kernels import build
+from nmt.runtime.files import check_output, explain, home_folder, write_json
 from nmt_cli.main import app
 from tiny import make_recipe
 
@@ -74,7 +74,7 @@ def test_a_refusal_anywhere_is_one_line(trained: Path, monkeypatch: pytest.Monke
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("nmt.checkpoint.load_model", refuse)
+    monkeypatch.setattr("nmt.storage.checkpoint.load_model", refuse)
     result = run("translate", trained, stdin=b"x\n")
     assert result.exit_code == 1
     assert result.stderr == f"nmt: {explain(error)}\n"

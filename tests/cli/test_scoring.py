@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 
 from command import run
-from nmt.config import Recipe, Tokenization
+from nmt.config.reading import recipe_to_toml
+from nmt.config.recipe import Recipe, Tokenization
 from nmt.errors import ConfigError
-from nmt.metrics import check_tokenization, default_tokenization, score, unsegmented
-from nmt.recipes import recipe_to_toml
-from nmt.significance import paired_test
+from nmt.scoring.metrics import check_tokenization, default_tokenization, score, unsegmented
+from nmt.scoring.significance import paired_test
 from nmt_cli.testsets import choose_testsets
 from nmt_data.prepare import prepare
 from tiny import make_recipe
@@ -148,7 +148,7 @@ def test_whatever_keeps_a_way_from_working_is_one_line(failure: BaseException, m
     def refuse(**_: object) -> None:
         raise failure
 
-    monkeypatch.setattr("nmt.metrics.BLEU", refuse)
+    monkeypatch.setattr("nmt.scoring.metrics.BLEU", refuse)
     for scheme in get_args(Tokenization):
         with pytest.raises(ConfigError) as error:
             check_tokenization(scheme)

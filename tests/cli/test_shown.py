@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from command import run
+from nmt.corpus.lines import visible, visible_line, write_lines
 from nmt.errors import ConfigError
-from nmt.metrics import Bucket, Score
 from nmt.report.figures import curves
 from nmt.report.length_plot import plot_by_length
 from nmt.report.pictures import picture_format, save_picture
-from nmt.text import visible, visible_line, write_lines
+from nmt.scoring.metrics import Bucket, Score
 from nmt_cli.console import print_table
 
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from command import run
+from nmt.config.reading import recipe_to_toml
+from nmt.corpus.lines import write_lines
 from nmt.errors import ConfigError, NmtError
-from nmt.metrics import accuracy_by_length
-from nmt.owners import claim
-from nmt.recipes import recipe_to_toml
-from nmt.running import only_trainer
-from nmt.study import load_study
-from nmt.text import write_lines
+from nmt.experiments.study import load_study
+from nmt.runtime.owners import claim
+from nmt.runtime.signals import only_trainer
+from nmt.scoring.metrics import accuracy_by_length
 from nmt_cli.study import Commands
 from nmt_cli.testsets import choose_testsets
 from tiny import make_recipe
@@ -107,7 +107,7 @@ class _Lab:
 
     def call(self, folder: Path, verb: str, *arguments: str) -> str:
         """In the place of `Commands.call`."""
-        from nmt.recipes import load_recipe, recipe_to_toml
+        from nmt.config.reading import load_recipe, recipe_to_toml
 
         self.calls.append(f"{verb} {folder.name}")
         if verb == self.stop_at:
@@ -308,7 +308,7 @@ def test_accuracy_counts_positions() -> None:
 )
 def test_the_studies_of_the_checkout_are_right(path: Path) -> None:
     """Every system has a recipe that can be read, and names are told apart."""
-    from nmt.recipes import load_recipe
+    from nmt.config.reading import load_recipe
 
     plan = load_study(path.parent)
     assert len({system.name for system in plan.systems}) == len(plan.systems)

@@ -7,12 +7,12 @@ from typing import Literal
 import pytest
 import torch
 
-from nmt.config import SearchConfig
-from nmt.fast.search.device import DeviceSearch
-from nmt.fast.search.steps import steps_for
-from nmt.models.inference import ready_for_search
-from nmt.search import beam_search
-from nmt.tokenizer import EOS
+from nmt.config.recipe import SearchConfig
+from nmt.corpus.tokenizer import EOS
+from nmt.decoding.beam_search import beam_search
+from nmt.decoding.device.search import DeviceSearch
+from nmt.decoding.device.steps import steps_for
+from nmt.fast.cpu.ready import ready_for_search
 from tiny import FAMILIES, make_batch, make_model
 
 pytestmark = pytest.mark.gpu

@@ -8,15 +8,15 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from nmt.checkpoint import load_model
-from nmt.config import SamplingConfig, SearchConfig
-from nmt.loss import smoothed_cross_entropy
-from nmt.models.attention import KeyValue, attend
-from nmt.prepared import Prepared
-from nmt.search import beam_search
-from nmt.trainer import Trainer
-from nmt.translation import Options
-from nmt.translator import Translator
+from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.corpus.prepared import Prepared
+from nmt.decoding.beam_search import beam_search
+from nmt.models.transformer.attention import KeyValue, attend
+from nmt.storage.checkpoint import load_model
+from nmt.training.loss import smoothed_cross_entropy
+from nmt.training.trainer import Trainer
+from nmt.translation.result import Options
+from nmt.translation.translator import Translator
 from tiny import FAMILIES, make_batch, make_model, make_recipe
 
 pytestmark = pytest.mark.gpu

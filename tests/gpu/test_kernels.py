@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.config import RnnConfig, SearchConfig
-from nmt.fast.attention import packed_attention
-from nmt.fast.loss import packed_cross_entropy
-from nmt.fast.norm import activated, activated_product, residual_norm
-from nmt.fast.search.attention import Turns, attend_past, attend_source
-from nmt.fast.search.beams import Beams, Room
+from nmt.config.recipe import RnnConfig, SearchConfig
+from nmt.decoding.device.attention import Turns, attend_past, attend_source
+from nmt.decoding.device.beams import Beams, Room
+from nmt.fast.gpu.attention import packed_attention
+from nmt.fast.gpu.norm import activated, activated_product, residual_norm
 from nmt.fast.triton import missing
-from nmt.models.recurrence import Carry, RnnMemory
-from nmt.models.rnn import AttentionDecoder
+from nmt.models.rnn.model import AttentionDecoder
+from nmt.models.rnn.state import Carry, RnnMemory
+from nmt.training.packed_loss import packed_cross_entropy
 from packs import error, spans
 
 pytestmark = pytest.mark.gpu

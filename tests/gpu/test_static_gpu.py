@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from nmt.config import TrainingConfig
-from nmt.dataset import EncodedCorpus, Ragged
-from nmt.device import Arithmetic, Precision
-from nmt.fast.layouts import StaticBatch, layout_for
-from nmt.fast.update import StaticUpdate
+from nmt.config.recipe import TrainingConfig
+from nmt.corpus.encoded import EncodedCorpus, Ragged
+from nmt.corpus.prepared import Prepared
+from nmt.fast.gpu.layouts import StaticBatch, layout_for
 from nmt.models import build_model
-from nmt.prepared import Prepared
-from nmt.trainer import Trainer
-from nmt.updater import Updater
+from nmt.runtime.device import Arithmetic, Precision
+from nmt.training.static_update import StaticUpdate
+from nmt.training.trainer import Trainer
+from nmt.training.updater import Updater
 from tiny import FAMILIES, VOCABULARY, make_recipe
 
 pytestmark = pytest.mark.gpu

@@ -25,7 +25,7 @@ from typing import Any, get_type_hints
 import typer
 from typer.testing import CliRunner
 
-from nmt.recipes import option_names, recipe_to_toml
+from nmt.config.reading import option_names, recipe_to_toml
 from nmt_cli.main import app
 from tiny import LETTERS, make_recipe
 
@@ -214,7 +214,7 @@ def _try(arguments: list[str]) -> Fault | None:
 def _main(runs: int, seed: int) -> int:
     import torch
 
-    from nmt.trainer import Trainer
+    from nmt.training.trainer import Trainer
     from nmt_data.prepare import prepare
 
     torch.set_num_threads(1)

@@ -46,7 +46,7 @@ class Tally:
 def kill(name: str, kills: int, folder: Path, seed: int = 1) -> Tally:
     """Kills trainings of a family until so many kills have hit a living one; each training in the end finishes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nmt.trainer", "nmt_data.prepare", "tiny", "torch._dynamo", "sacrebleu"])
+    context.set_forkserver_preload(["nmt.training.trainer", "nmt_data.prepare", "tiny", "torch._dynamo", "sacrebleu"])
     generator, tally = random.Random(seed), Tally()
     _train(name, folder / "whole")  # which prepares the corpus too
     process = context.Process(target=_train, args=(name, folder / "timed"))
@@ -76,7 +76,7 @@ def kill(name: str, kills: int, folder: Path, seed: int = 1) -> Tally:
 def _train(name: str, run: Path) -> None:
     import torch
 
-    from nmt.trainer import Trainer
+    from nmt.training.trainer import Trainer
     from nmt_data.prepare import prepare
     from tiny import make_recipe
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from nmt.trainer import Trainer
-from nmt.updater import Outcome
+from nmt.training.trainer import Trainer
+from nmt.training.updater import Outcome
 from nmt_data.prepare import prepare
 from tiny import LETTERS, make_recipe
 

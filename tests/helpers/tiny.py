@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from nmt.config import ConvolutionConfig, ModelConfig, Recipe, RnnConfig, TransformerConfig
+from nmt.config.reading import parse_recipe
+from nmt.config.recipe import ConvolutionConfig, ModelConfig, Recipe, RnnConfig, TransformerConfig
+from nmt.corpus.tokenizer import EOS, PAD
 from nmt.models import Model, build_model
-from nmt.recipes import parse_recipe
-from nmt.tokenizer import EOS, PAD
 
 VOCABULARY = 23
 SPELLED: list[str | int] = [

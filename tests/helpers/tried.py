@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from nmt.cpu import instructions, paths
+from nmt.runtime.cpu import instructions, paths
 
 
 def tried_paths() -> list[ParameterSet]:

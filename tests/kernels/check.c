@@ -2,19 +2,19 @@
  *
  * A program of its own, so that sanitizers see every access, and an emulator runs it for a CPU that is not here.
  */
-#include "../../nmt/kernels/attention.c"
-#include "../../nmt/kernels/beam.c"
-#include "../../nmt/kernels/convolution.c"
-#include "../../nmt/kernels/decoding.c"
-#include "../../nmt/kernels/encoder.c"
-#include "../../nmt/kernels/loss.c"
-#include "../../nmt/kernels/products.c"
-#include "../../nmt/kernels/reading.c"
-#include "../../nmt/kernels/recurrence.c"
-#include "../../nmt/kernels/rnn.c"
-#include "../../nmt/kernels/search.c"
-#include "../../nmt/kernels/training.c"
-#include "../../nmt/kernels/transformer.c"
+#include "../../nmt/fast/kernels/attention.c"
+#include "../../nmt/fast/kernels/beam.c"
+#include "../../nmt/fast/kernels/convolution.c"
+#include "../../nmt/fast/kernels/decoding.c"
+#include "../../nmt/fast/kernels/encoder.c"
+#include "../../nmt/fast/kernels/loss.c"
+#include "../../nmt/fast/kernels/products.c"
+#include "../../nmt/fast/kernels/reading.c"
+#include "../../nmt/fast/kernels/recurrence.c"
+#include "../../nmt/fast/kernels/rnn.c"
+#include "../../nmt/fast/kernels/search.c"
+#include "../../nmt/fast/kernels/training.c"
+#include "../../nmt/fast/kernels/transformer.c"
 #include <stdio.h>
 
 static uint64_t chance;

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from nmt import checkpoint as store
-from nmt.recipes import recipe_to_toml
+from nmt.config.reading import recipe_to_toml
+from nmt.storage import checkpoint as store
 from tiny import make_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -22,9 +22,9 @@ import os, sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from nmt.distributed import joined, whole
-from nmt.recipes import load_recipe
-from nmt.trainer import Trainer
+from nmt.runtime.processes import joined, whole
+from nmt.config.reading import load_recipe
+from nmt.training.trainer import Trainer
 from nmt_data.prepare import prepare
 
 folder, updates = Path(sys.argv[1]), int(sys.argv[2])

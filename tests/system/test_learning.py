@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.checkpoint import load_model
-from nmt.config import Recipe, SearchConfig
-from nmt.metrics import Bucket, accuracy_by_length
-from nmt.trainer import Trainer
-from nmt.translator import Translator
+from nmt.config.recipe import Recipe, SearchConfig
+from nmt.scoring.metrics import Bucket, accuracy_by_length
+from nmt.storage.checkpoint import load_model
+from nmt.training.trainer import Trainer
+from nmt.translation.translator import Translator
 from nmt_data.prepare import prepare
 from tiny import make_recipe
 

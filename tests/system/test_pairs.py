@@ -11,11 +11,11 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from nmt.config import ModelConfig, SearchConfig
-from nmt.loss import rewarded, smoothed_cross_entropy
+from nmt.config.recipe import ModelConfig, SearchConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.decoding.beam_search import beam_search, score_targets
 from nmt.models import Model, build_model
-from nmt.search import beam_search, score_targets
-from nmt.tokenizer import BOS, EOS, PAD
+from nmt.training.loss import rewarded, smoothed_cross_entropy
 from tiny import VOCABULARY, make_batch
 
 Choice = tuple[tuple[str, Any], ...]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from command import environment, heed_signals, run, start
-from nmt.recipes import recipe_to_toml
+from nmt.config.reading import recipe_to_toml
 from tiny import make_recipe
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children under /proc")
@@ -23,14 +23,14 @@ LINE = b"der Hund schl\xc3\xa4ft .\n"
 ENDS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP]
 _CHILD = """
 import os, time
-from nmt.running import follow_parent
+from nmt.runtime.signals import follow_parent
 follow_parent()
 print(os.getpid(), flush=True)
 time.sleep(60)
 """
 _PARENT = f"""
 import subprocess, sys
-from nmt.running import child_environment
+from nmt.runtime.signals import child_environment
 subprocess.run([sys.executable, "-c", {_CHILD!r}], env=child_environment(), start_new_session=True)
 """
 

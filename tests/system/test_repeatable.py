@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt.bpe_dropout import BpeDropout
-from nmt.config import TokenizerConfig
-from nmt.dataset import Ragged
-from nmt.recipes import option_names
-from nmt.tokenizer import Tokenizer
+from nmt.config.reading import option_names
+from nmt.config.recipe import TokenizerConfig
+from nmt.corpus.bpe_dropout import BpeDropout
+from nmt.corpus.encoded import Ragged
+from nmt.corpus.tokenizer import Tokenizer
 from repeat import DRAWING, NOT_TRIED, TRAINING
 
 ROOT = Path(__file__).parents[2]

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 import torch
 
-from nmt import checkpoint as store
+from nmt.config.reading import recipe_to_toml
+from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, ConfigError, NmtError
-from nmt.files import file_sha256
-from nmt.kernels import kernels
-from nmt.prepared import Prepared
-from nmt.recipes import recipe_to_toml
-from nmt.running import Interrupted, only_trainer, stop_signals
-from nmt.trainer import Trainer
-from nmt.updater import Outcome
+from nmt.fast.kernels import kernels
+from nmt.runtime.files import file_sha256
+from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
+from nmt.storage import checkpoint as store
+from nmt.training.trainer import Trainer
+from nmt.training.updater import Outcome
 from nmt_data.prepare import prepare
 from tiny import make_recipe
 
@@ -89,7 +89,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
 def test_a_training_begun_without_kernels_goes_on_without_them(tmp_path: Path, prepared: Prepared) -> None:
     """Though they are there by then: the same weights, to the bit, as if they were not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nmt.device.kernels", lambda: None)
+        patch.setattr("nmt.runtime.device.kernels", lambda: None)
         whole = _run(tmp_path / "whole", prepared, PACKED)
         folder = _run(tmp_path / "later", prepared, PACKED, updates=3, schedule="constant")
         plain = _run(tmp_path / "plain", prepared, PACKED, schedule="constant")
@@ -229,7 +229,7 @@ def test_a_loss_that_is_not_finite_is_skipped_and_never_saved(tmp_path: Path, pr
 
 def test_accumulated_batches_weigh_by_tokens(tmp_path: Path, prepared: Prepared) -> None:
     """One update of eight small batches is one update of the same sentences in one batch."""
-    from nmt.batching import collate
+    from nmt.training.batches import collate
 
     recipe = make_recipe({"kind": "rnn", "embedding": 16, "hidden": 16, "dropout": 0.0})
     rows = torch.arange(64).numpy()

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.alignment import (
+from nmt.config.recipe import TokenizerConfig
+from nmt.corpus.prepared import Prepared, Tokenizers
+from nmt.corpus.tokenizer import UNK, Tokenizer
+from nmt.decoding.beam_search import Hypothesis
+from nmt.errors import ConfigError, DataError
+from nmt.models import build_model
+from nmt.report.heat_map import blocks
+from nmt.storage.checkpoint import LoadedModel
+from nmt.translation.alignment import (
     Gold,
     diagonal,
     grow_diagonal,
@@ -16,17 +24,9 @@ from nmt.alignment import (
     read_gold,
     score_links,
 )
-from nmt.attend import Attention, attend
-from nmt.checkpoint import LoadedModel
-from nmt.config import TokenizerConfig
-from nmt.errors import ConfigError, DataError
-from nmt.models import build_model
-from nmt.prepared import Prepared, Tokenizers
-from nmt.report.heat_map import blocks
-from nmt.search import Hypothesis
-from nmt.tokenizer import UNK, Tokenizer
-from nmt.translation import Options
-from nmt.translator import Translator
+from nmt.translation.attention import Attention, attend
+from nmt.translation.result import Options
+from nmt.translation.translator import Translator
 from tiny import FAMILIES, make_recipe
 
 

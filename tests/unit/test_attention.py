@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from nmt.models.attention import CrossAttention, KeyValue, SelfAttention, attend, mask_bias
-from nmt.models.positions import sinusoids
-from nmt.models.scores import make_score
+from nmt.models.rnn.scores import make_score
+from nmt.models.transformer.attention import CrossAttention, KeyValue, SelfAttention, attend, mask_bias
+from nmt.models.transformer.positions import sinusoids
 
 
 def _random(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt.batching import collate, padding_share, plan_epoch, search_batches, select
-from nmt.dataset import EncodedCorpus, read_corpus, write_corpus
+from nmt.corpus.encoded import EncodedCorpus, read_corpus, write_corpus
+from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.errors import DataError
-from nmt.tokenizer import BOS, EOS, PAD
+from nmt.training.batches import collate, padding_share, plan_epoch, search_batches, select
 
 
 @pytest.fixture

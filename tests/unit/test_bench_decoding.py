@@ -9,10 +9,10 @@ import pytest
 
 from nmt.bench.baselines import CellLoop, WithoutCache
 from nmt.bench.rounds import interleave
-from nmt.config import SearchConfig
-from nmt.device import choose_device
+from nmt.config.recipe import SearchConfig
+from nmt.decoding.beam_search import beam_search
 from nmt.errors import ConfigError
-from nmt.search import beam_search
+from nmt.runtime.device import choose_device
 from tiny import make_batch, make_model
 
 CONFIG = SearchConfig(beam=3, max_length_ratio=1.0, max_length_constant=3)

@@ -18,7 +18,7 @@ from nmt.bench.gpu.ledger import Ledger, read_figures, summary
 from nmt.bench.gpu.predictions import PREDICTIONS
 from nmt.bench.gpu.probes import probe
 from nmt.bench.gpu.running import Runner, Step
-from nmt.recipes import recipe_to_toml
+from nmt.config.reading import recipe_to_toml
 from tiny import make_recipe
 
 SCRIPT = """

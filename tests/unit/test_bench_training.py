@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from command import run
-from nmt.batching import collate
 from nmt.bench.training_baselines import CellLoopSeq2Seq, PlainTraining, plain_model
-from nmt.config import RnnConfig, TransformerConfig
-from nmt.cpu import has_fast_bf16
-from nmt.flops import training_flops
-from nmt.loss import smoothed_cross_entropy
+from nmt.config.reading import recipe_to_toml
+from nmt.config.recipe import RnnConfig, TransformerConfig
+from nmt.corpus.prepared import Prepared
+from nmt.corpus.tokenizer import PAD
 from nmt.models import build_model
-from nmt.prepared import Prepared
-from nmt.recipes import recipe_to_toml
-from nmt.tokenizer import PAD
+from nmt.runtime.cpu import has_fast_bf16
+from nmt.training.batches import collate
+from nmt.training.flops import training_flops
+from nmt.training.loss import smoothed_cross_entropy
 from tiny import make_recipe
 
 

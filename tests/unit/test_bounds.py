@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from nmt import memory
-from nmt.config import (
+from nmt.config.reading import parse_recipe
+from nmt.config.recipe import (
     ConvolutionConfig,
     Recipe,
     RnnConfig,
@@ -25,13 +25,13 @@ from nmt.config import (
     Section,
     TransformerConfig,
 )
+from nmt.corpus.prepared import Prepared
 from nmt.errors import ConfigError, NmtError, explain_memory
 from nmt.models import build_model
 from nmt.models.dropout import drop
-from nmt.prepared import Prepared
-from nmt.recipes import parse_recipe
-from nmt.stream import BatchStream
-from nmt.trainer import Trainer
+from nmt.runtime import memory
+from nmt.training.stream import BatchStream
+from nmt.training.trainer import Trainer
 from tiny import FAMILIES, make_recipe
 
 CPU = torch.device("cpu")
@@ -206,9 +206,9 @@ def test_any_number_trains_or_is_refused(
 @given(st.sampled_from([name for name, _ in _numbers(SearchConfig)]), st.sampled_from(_HARD), st.sampled_from([1, 6]))
 def test_any_number_searches_or_is_refused(trained: Path, name: str, number: Any, groups: int) -> None:
     """Each number of the search replaced by each hard one."""
-    from nmt.checkpoint import load_model
-    from nmt.recipes import parse_search
-    from nmt.translator import Translator
+    from nmt.config.reading import parse_search
+    from nmt.storage.checkpoint import load_model
+    from nmt.translation.translator import Translator
 
     loaded = load_model(trained)
     base = SearchConfig(beam=6, groups=groups, max_length_constant=3)

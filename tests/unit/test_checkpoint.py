@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt import checkpoint as store
-from nmt.config import TrainingConfig
+from nmt.config.recipe import TrainingConfig
 from nmt.errors import CheckpointError, NmtError
-from nmt.files import atomic_folder, atomic_write
 from nmt.models import build_model
-from nmt.optim import make_optimizer
+from nmt.runtime.files import atomic_folder, atomic_write
+from nmt.storage import checkpoint as store
+from nmt.training.optim import make_optimizer
 from tiny import make_recipe
 
 
@@ -81,8 +81,8 @@ def test_a_bundle_is_read_back_and_checked(trained: Path, tmp_path: Path) -> Non
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
     spm = copy / "joint.spm"
-    from nmt.config import TokenizerConfig
-    from nmt.tokenizer import Tokenizer
+    from nmt.config.recipe import TokenizerConfig
+    from nmt.corpus.tokenizer import Tokenizer
 
     Tokenizer.train(["a b c d e f g h"] * 3, TokenizerConfig(kind="word", vocabulary=40)).save(spm)
     with pytest.raises(CheckpointError, match="tokenizer is not the one"):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nmt.config.reading import load_recipe, option_names, recipe_schema, recipe_to_toml
 from nmt.errors import ConfigError
-from nmt.recipes import load_recipe, option_names, recipe_schema, recipe_to_toml
 from tiny import make_recipe
 
 MINIMAL = 'name = "x"\n[data]\ncorpus = "copy"\nsource = "input"\ntarget = "output"\n[model]\nkind = "rnn"\n'

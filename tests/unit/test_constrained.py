@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis.strategies import integers, lists
 
-from nmt.config import SearchConfig
-from nmt.constrained import Progress, Required, constrained_beam_search
-from nmt.phrases import Phrases
-from nmt.search import beam_search, score_targets
-from nmt.tokenizer import BOS, EOS
+from nmt.config.recipe import SearchConfig
+from nmt.corpus.tokenizer import BOS, EOS
+from nmt.decoding.beam_search import beam_search, score_targets
+from nmt.decoding.constrained import Progress, Required, constrained_beam_search
+from nmt.decoding.phrases import Phrases
 from tiny import SPELLED, make_batch, make_model
 
 TOKENS = {item: token for token, item in enumerate(SPELLED) if isinstance(item, str) and token > EOS}

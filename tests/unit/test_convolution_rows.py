@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nmt.config import ConvolutionConfig, SearchConfig
-from nmt.device import SearchPrecision
-from nmt.kernels import Kernels
+from nmt.config.recipe import ConvolutionConfig, SearchConfig
+from nmt.corpus.tokenizer import BOS, PAD
+from nmt.decoding.beam_search import beam_search
+from nmt.fast.cpu.convolution_search import ConvolutionRows
+from nmt.fast.cpu.ready import ready_for_search
+from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.kernels import Kernels
 from nmt.models import Convolution, build_model
-from nmt.models.convolution_rows import ConvolutionRows
-from nmt.models.inference import ready_for_search
-from nmt.models.rows import searchable
-from nmt.search import beam_search
-from nmt.tokenizer import BOS, PAD
+from nmt.runtime.device import SearchPrecision
 
 CPU = torch.device("cpu")
 VOCABULARY = 40

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config import SearchConfig
-from nmt.fast.search.cpu import search_by_kernels
-from nmt.kernels import Kernels
-from nmt.rules import MinimumLength, NoRepeatedNgram, Rule
-from nmt.search import beam_search
+from nmt.config.recipe import SearchConfig
+from nmt.decoding.beam_search import beam_search
+from nmt.decoding.compiled import search_by_kernels
+from nmt.decoding.rules import MinimumLength, NoRepeatedNgram, Rule
+from nmt.fast.kernels import Kernels
 from tiny import Table
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nmt import cpu, device
 from nmt.errors import ConfigError
+from nmt.runtime import cpu, device
 
 Facts = Callable[[dict[str, str]], None]
 
@@ -71,8 +71,8 @@ def test_the_libraries_work_when_held_to_fewer_instructions(path: str) -> None:
     """An LSTM under bf16 computes, and what torch.compile keeps is kept apart."""
     script = f"""
 import os, torch
-import nmt.device
-from nmt.models.recurrence import run
+import nmt.runtime.device
+from nmt.models.rnn.state import run
 assert os.environ["TORCHINDUCTOR_CACHE_DIR"].endswith("_{path}")
 with torch.autocast("cpu", torch.bfloat16):
     states, _ = run(torch.nn.LSTM(8, 8, batch_first=True), torch.ones(2, 3, 8))

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.config import SearchConfig
-from nmt.fast.search.beams import Beams, Room
-from nmt.fast.search.device import DeviceSearch
-from nmt.fast.search.steps import steps_for
+from nmt.config.recipe import SearchConfig
+from nmt.decoding.beam_search import Hypothesis, beam_search, configured_rules
+from nmt.decoding.device.beams import Beams, Room
+from nmt.decoding.device.search import DeviceSearch
+from nmt.decoding.device.steps import steps_for
 from nmt.models import Model
-from nmt.search import Hypothesis, beam_search, configured_rules
 from tiny import FAMILIES, make_batch, make_model
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -101,7 +101,7 @@ def test_it_agrees_in_single_precision(name: str, settings: str) -> None:
 @pytest.mark.parametrize("memory", [60_000, 1_000])
 def test_little_memory_makes_several_searches(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The longest sentences first, alone; the lines are the same, if need be one after the other."""
-    monkeypatch.setattr("nmt.fast.search.device.memory_there", lambda _: memory)
+    monkeypatch.setattr("nmt.decoding.device.search.memory_there", lambda _: memory)
     model, config = make_model("additive"), SearchConfig(beam=3)
     steps = steps_for(model)
     assert steps is not None
@@ -129,7 +129,7 @@ def test_kernels_do_to_beams_what_torch_does(part: int, settings: str, monkeypat
     for _ in range(14):
         logits = 3 * torch.randn(room.rows, 11)
         for beams, kernels in zip(both, (False, True), strict=True):
-            monkeypatch.setattr("nmt.fast.search.beams.usable", lambda _, kernels=kernels: kernels)
+            monkeypatch.setattr("nmt.decoding.device.beams.usable", lambda _, kernels=kernels: kernels)
             beams.advance(logits)
         for name in ("owners", "positions", "tokens", "origins", "fed", "scores", "remaining"):
             torch.testing.assert_close(getattr(both[1], name), getattr(both[0], name), rtol=1e-5, atol=1e-5)

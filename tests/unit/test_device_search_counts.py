@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from counting import Counting, counted, fake
-from nmt.config import ModelConfig, RnnConfig, SearchConfig, TransformerConfig
-from nmt.fast.search.beams import Beams, Room
-from nmt.fast.search.device import DeviceSearch
-from nmt.fast.search.steps import Steps, steps_for
+from nmt.config.recipe import ModelConfig, RnnConfig, SearchConfig, TransformerConfig
+from nmt.decoding.device.beams import Beams, Room
+from nmt.decoding.device.search import DeviceSearch
+from nmt.decoding.device.steps import Steps, steps_for
 from nmt.models import build_model
 from tiny import FAMILIES, make_model
 

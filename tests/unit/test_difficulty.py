@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from command import run
-from nmt.difficulty import novelty, rarity
+from nmt.scoring.difficulty import novelty, rarity
 
 TRAINING = ["the dog runs fast", "the dog sleeps", "a cat"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.config import SearchConfig
-from nmt.diverse import diverse_beam_search
-from nmt.search import beam_search
-from nmt.tokenizer import BOS, EOS
+from nmt.config.recipe import SearchConfig
+from nmt.corpus.tokenizer import BOS, EOS
+from nmt.decoding.beam_search import beam_search
+from nmt.decoding.diverse import diverse_beam_search
 from tiny import make_batch, make_model
 
 NAMES = ["bottleneck", "additive", "transformer"]

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.checkpoint import LoadedModel, load_model
-from nmt.config import SearchConfig, TransformerConfig
+from nmt.config.recipe import SearchConfig, TransformerConfig
 from nmt.errors import ConfigError
 from nmt.export.ctranslate2 import CTranslate2Engine, compare_engines, export_ctranslate2
 from nmt.models import build_model
-from nmt.trainer import Trainer
-from nmt.translation import Options
-from nmt.translator import Translator
+from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.training.trainer import Trainer
+from nmt.translation.result import Options
+from nmt.translation.translator import Translator
 from nmt_data.prepare import prepare
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe

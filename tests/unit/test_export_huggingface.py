@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.checkpoint import LoadedModel, load_model
-from nmt.config import TransformerConfig
+from nmt.config.recipe import TransformerConfig
 from nmt.errors import ConfigError
 from nmt.export.huggingface import compare_with_marian, export_huggingface
 from nmt.models import build_model
-from nmt.trainer import Trainer
+from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.training.trainer import Trainer
 from nmt_data.prepare import prepare
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe

@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.config import SearchConfig
-from nmt.fast.search.attention import Turns, attend_past, attend_source
-from nmt.fast.search.beams import Beams, Room
+from nmt.config.recipe import SearchConfig
+from nmt.decoding.device.attention import Turns, attend_past, attend_source
+from nmt.decoding.device.beams import Beams, Room
 from packs import error
 
 SLOTS, BEAM, HEADS, LONGEST = 3, 2, 2, 24

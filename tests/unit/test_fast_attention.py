@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.fast.attention import packed_attention, rotation
-from nmt.fast.dropout import kept
-from nmt.models.attention import attention_weights
-from nmt.models.positions import Rotary, distance_bias
+from nmt.fast.gpu.attention import packed_attention, rotation
+from nmt.fast.gpu.dropout import kept
+from nmt.models.transformer.attention import attention_weights
+from nmt.models.transformer.positions import Rotary, distance_bias
 from packs import error, spans
 
 HEADS, WIDTH = 2, 16  # of a head

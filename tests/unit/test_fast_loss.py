@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from nmt.fast.loss import packed_cross_entropy, plain_cross_entropy
-from nmt.loss import smoothed_cross_entropy
-from nmt.tokenizer import PAD
+from nmt.corpus.tokenizer import PAD
+from nmt.training.loss import smoothed_cross_entropy
+from nmt.training.packed_loss import packed_cross_entropy, plain_cross_entropy
 from packs import error
 
 WIDTH = 8

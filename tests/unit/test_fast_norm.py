@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.fast.norm import activated, activated_product, residual_norm
+from nmt.fast.gpu.norm import activated, activated_product, residual_norm
 from packs import error
 
 SEED = torch.tensor([99])

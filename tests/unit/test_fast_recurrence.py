@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nmt.config import RnnConfig
-from nmt.models import rnn
-from nmt.models.recurrence import Carry, Decoded, RnnMemory
-from nmt.models.rnn import AttentionDecoder
+from nmt.config.recipe import RnnConfig
+from nmt.models.rnn.model import AttentionDecoder
+from nmt.models.rnn.model import model as rnn
+from nmt.models.rnn.state import Carry, Decoded, RnnMemory
 from packs import error
 
 SENTENCES, LONGEST, TIMES, HIDDEN, VALUES = 3, 35, 3, 12, 10

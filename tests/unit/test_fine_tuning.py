@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from command import run
-from nmt.checkpoint import load_model
-from nmt.config import Recipe
+from nmt.config.reading import load_recipe, recipe_to_toml
+from nmt.config.recipe import Recipe
+from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, ConfigError
-from nmt.prepared import Prepared
-from nmt.recipes import load_recipe, recipe_to_toml
-from nmt.trainer import Trainer
+from nmt.storage.checkpoint import load_model
+from nmt.training.trainer import Trainer
 from nmt_cli.console import TrainingDisplay
 from nmt_data.prepare import prepare
 from tiny import make_recipe

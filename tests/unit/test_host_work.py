@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 import torch
 
-from nmt.checkpoint import load_model
-from nmt.config import SamplingConfig, SearchConfig
-from nmt.fast.search.device import DeviceSearch
-from nmt.recipes import parse_search
-from nmt.search import Hypothesis
-from nmt.translation import Options
-from nmt.translator import Translator
+from nmt.config.reading import parse_search
+from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.decoding.beam_search import Hypothesis
+from nmt.decoding.device.search import DeviceSearch
+from nmt.storage.checkpoint import load_model
+from nmt.translation.result import Options
+from nmt.translation.translator import Translator
 
 _CALLS = 35  # 0.3 microseconds each
 

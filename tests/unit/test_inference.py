@@ -10,19 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.alignment import align_words, coverage, word_numbers
-from nmt.config import SearchConfig, TokenizerConfig
-from nmt.device import SearchPrecision, fast_products, products_for
-from nmt.ensemble import Ensemble
+from nmt.config.recipe import SearchConfig, TokenizerConfig
+from nmt.corpus.tokenizer import BOS, EOS, UNK, Tokenizer
+from nmt.decoding.beam_search import beam_search
+from nmt.decoding.candidates import best_extensions
+from nmt.decoding.ensemble import Ensemble
 from nmt.errors import ConfigError
-from nmt.extensions import best_extensions
+from nmt.fast.cpu.linear import PackedLinear
+from nmt.fast.cpu.ready import ExponentialScore, ready_for_search
 from nmt.models import build_model
-from nmt.models.attention import softmax
-from nmt.models.inference import ExponentialScore, ready_for_search
-from nmt.models.linear import PackedLinear
-from nmt.models.scores import AdditiveScore, make_score
-from nmt.search import beam_search
-from nmt.tokenizer import BOS, EOS, UNK, Tokenizer
+from nmt.models.rnn.scores import AdditiveScore, make_score
+from nmt.models.transformer.attention import softmax
+from nmt.runtime.device import SearchPrecision, fast_products, products_for
+from nmt.translation.alignment import align_words, coverage, word_numbers
 from tiny import FAMILIES, make_batch, make_model
 
 CPU = torch.device("cpu")
@@ -107,10 +107,10 @@ def test_every_precision_works_without_compiled_products(
     precision: SearchPrecision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No kernels, and a oneDNN that refuses: torch's own operations search."""
-    monkeypatch.setattr("nmt.kernels.kernels", lambda *_: None)
-    monkeypatch.setattr("nmt.models.inference.kernels", lambda *_: None)
-    monkeypatch.setattr("nmt.models.linear._works", lambda *_: False)
-    monkeypatch.setattr("nmt.models.linear._is_exact", lambda _: False)
+    monkeypatch.setattr("nmt.fast.kernels.kernels", lambda *_: None)
+    monkeypatch.setattr("nmt.fast.cpu.ready.kernels", lambda *_: None)
+    monkeypatch.setattr("nmt.fast.cpu.linear._works", lambda *_: False)
+    monkeypatch.setattr("nmt.fast.cpu.linear._is_exact", lambda _: False)
     ready = ready_for_search(make_model("transformer").float(), CPU, precision)
     assert not any(isinstance(part, PackedLinear) for part in ready.modules())
     source, lengths = make_batch([5, 3])

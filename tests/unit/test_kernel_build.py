@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from nmt import cpu
-from nmt import kernels as module
-from nmt.cpu import instructions, paths
-from nmt.kernels import build
+from nmt.fast import kernels as module
+from nmt.fast.kernels import build
+from nmt.runtime import cpu
+from nmt.runtime.cpu import instructions, paths
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.cpu import InstructionSet, instructions
+from nmt.runtime.cpu import InstructionSet, instructions
 from tried import tried_paths
 
 CHECK = Path(__file__).parents[1] / "kernels" / "check.c"

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nmt.config import TransformerConfig
-from nmt.device import SearchPrecision
-from nmt.kernels import Kernels
+from nmt.config.recipe import TransformerConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
+from nmt.fast.cpu.ready import ready_for_search
+from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.kernels import Kernels
 from nmt.models import build_model
-from nmt.models.inference import ready_for_search
-from nmt.models.linear import TiledInt8Linear, TiledLinear
-from nmt.models.rows import searchable
-from nmt.tokenizer import BOS, EOS, PAD
+from nmt.runtime.device import SearchPrecision
 
 CPU = torch.device("cpu")
 ROWS, WIDTHS, VOCABULARIES = (1, 700), (32, 1024), (1, 50_000)

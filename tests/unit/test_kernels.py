@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nmt.config import SearchConfig, TransformerConfig
-from nmt.device import SearchPrecision
-from nmt.fast.search.cpu import fastest_search
-from nmt.kernels import Kernels, _is_right
+from nmt.config.recipe import SearchConfig, TransformerConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.decoding.beam_search import Hypothesis, beam_search
+from nmt.decoding.compiled import fastest_search
+from nmt.fast.cpu.ready import ready_for_search
+from nmt.fast.cpu.transformer_search import Rows, searchable
+from nmt.fast.kernels import Kernels, _is_right
 from nmt.models import Transformer, build_model
-from nmt.models.inference import ready_for_search
-from nmt.models.positions import PositionName
-from nmt.models.rows import Rows, searchable
-from nmt.search import Hypothesis, beam_search
-from nmt.tokenizer import BOS, EOS, PAD
+from nmt.models.transformer.positions import PositionName
+from nmt.runtime.device import SearchPrecision
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.config import RnnConfig, TransformerConfig
+from nmt.config.recipe import RnnConfig, TransformerConfig
 from nmt.errors import ConfigError
-from nmt.loss import rewarded, smoothed_cross_entropy
 from nmt.models import build_model
-from nmt.models.attention import SelfAttention, attention_weights
-from nmt.models.positions import Rotary, distance_bias
-from nmt.models.scores import CoverageScore, LocationScore, MultiHeadScore
-from nmt.models.weighting import Gumbel, Hard, LocalMonotonic, LocalPredictive, Place, Softmax, Sparsemax
+from nmt.models.rnn.scores import CoverageScore, LocationScore, MultiHeadScore
+from nmt.models.rnn.weighting import Gumbel, Hard, LocalMonotonic, LocalPredictive, Place, Softmax, Sparsemax
+from nmt.models.transformer.attention import SelfAttention, attention_weights
+from nmt.models.transformer.positions import Rotary, distance_bias
+from nmt.training.loss import rewarded, smoothed_cross_entropy
 from tiny import VOCABULARY, make_batch, make_model, make_recipe
 
 LENGTHS = (7, 4)

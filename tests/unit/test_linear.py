@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nmt import kernels as module
-from nmt.kernels import Kernels
-from nmt.models import linear as layers
-from nmt.models.linear import (
+from nmt.fast import kernels as module
+from nmt.fast.cpu import linear as layers
+from nmt.fast.cpu.linear import (
     Int8Linear,
     OneDnnInt8Linear,
     PackedLinear,
@@ -22,6 +21,7 @@ from nmt.models.linear import (
     packed,
     quantised,
 )
+from nmt.fast.kernels import Kernels
 
 SHAPES = [(33, 17), (64, 32), (5, 100), (256, 600)]
 DTYPES = [torch.float32, torch.bfloat16]

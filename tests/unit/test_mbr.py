@@ -8,11 +8,11 @@ import pytest
 from sacrebleu.metrics.chrf import CHRF
 
 from command import run
-from nmt.checkpoint import load_model
-from nmt.config import SamplingConfig
-from nmt.mbr import expected_utilities
-from nmt.translation import Options
-from nmt.translator import Translator
+from nmt.config.recipe import SamplingConfig
+from nmt.decoding.mbr import expected_utilities
+from nmt.storage.checkpoint import load_model
+from nmt.translation.result import Options
+from nmt.translation.translator import Translator
 
 SAMPLES = ["a dog runs", "a dog runs", "the dog runs", "a cat sleeps", "x"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from nmt.corpus.lines import write_lines
 from nmt.errors import ConfigError, DataError
-from nmt.metrics import bleu, bleu_by_length, parse_tokenization, score
-from nmt.text import write_lines
+from nmt.scoring.metrics import bleu, bleu_by_length, parse_tokenization, score
 
 REFERENCES = [f"The {a} dog sees {b} cats , and it's happy." for a in ("big", "small", "old") for b in range(7)]
 HYPOTHESES = [line.replace("sees", "saw") if index % 3 else line for index, line in enumerate(REFERENCES)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.config import ConvolutionConfig, RnnConfig
+from nmt.config.recipe import ConvolutionConfig, RnnConfig
+from nmt.corpus.tokenizer import BOS, PAD
 from nmt.models import Convolution, Model, build_model
 from nmt.models.dropout import drop
-from nmt.models.transformer import TransformerState
-from nmt.tokenizer import BOS, PAD
+from nmt.models.transformer.model import TransformerState
 from tiny import FAMILIES, VOCABULARY, make_batch, make_model
 
 LENGTHS = [9, 4, 7, 2]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from nmt.config import TrainingConfig
+from nmt.config.recipe import TrainingConfig
 from nmt.errors import ConfigError
-from nmt.optim import Muon, learning_rate, make_optimizer, orthogonal
+from nmt.training.optim import Muon, learning_rate, make_optimizer, orthogonal
 from tiny import FAMILIES, make_model, make_recipe
 
 

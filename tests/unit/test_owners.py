@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from command import environment
-from nmt import owners
 from nmt.errors import NmtError
-from nmt.files import atomic_folder, atomic_write, clear_litter
-from nmt.owners import SILENT, claim
+from nmt.runtime import owners
+from nmt.runtime.files import atomic_folder, atomic_write, clear_litter
+from nmt.runtime.owners import SILENT, claim
 from nmt_cli.streams import writing
 
 _WRITES = """
 import sys
 from pathlib import Path
-from nmt.files import atomic_folder
+from nmt.runtime.files import atomic_folder
 with atomic_folder(Path(sys.argv[1])) as draft:
     (draft / "half").touch()
     print(draft.name, flush=True)
@@ -32,7 +32,7 @@ with atomic_folder(Path(sys.argv[1])) as draft:
 _CLAIMS = """
 import sys
 from pathlib import Path
-from nmt.owners import claim
+from nmt.runtime.owners import claim
 with claim(Path(sys.argv[1]), "it is done"):
     print("held", flush=True)
     input()

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.batching import Batch
-from nmt.config import TrainingConfig, TransformerConfig
-from nmt.device import Arithmetic
-from nmt.kernels import Kernels, kernels
-from nmt.kernels.training import Chance, Norm, Spread
+from nmt.config.recipe import TrainingConfig, TransformerConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.fast.cpu.packed_layers import Stream, Update, activated, added, attended, embedded
+from nmt.fast.cpu.transformer_training import packed_transformer
+from nmt.fast.kernels import Kernels, kernels
+from nmt.fast.kernels.training import Chance, Norm, Spread
 from nmt.models import Transformer, build_model
-from nmt.models.packed import packed_transformer
-from nmt.models.packed_layers import Stream, Update, activated, added, attended, embedded
-from nmt.tokenizer import BOS, EOS, PAD
-from nmt.trainer import Trainer
-from nmt.updater import Updater
+from nmt.runtime.device import Arithmetic
+from nmt.training.batches import Batch
+from nmt.training.trainer import Trainer
+from nmt.training.updater import Updater
 from nmt_data.prepare import prepare
 from tiny import make_batch, make_recipe
 
@@ -219,7 +219,7 @@ def test_five_hundred_updates_lose_as_much_with_and_without_kernels(tmp_path: Pa
     losses: list[float] = []
     for name, found in (("with", kernels()), ("without", None)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("nmt.device.kernels", lambda found=found: found)
+            patch.setattr("nmt.runtime.device.kernels", lambda found=found: found)
             (tmp_path / name).mkdir()
             entries: list[dict[str, Any]] = []
             Trainer(recipe, prepare(recipe), tmp_path / name, CPU, entries.append).run()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from nmt.batching import collate
-from nmt.dataset import EncodedCorpus, Ragged
-from nmt.fast.packing import Capacity, Shelf, capacity_for, empty_share, plan_packed
-from nmt.fast.rounding import Rounding, Shape
-from nmt.tokenizer import PAD
+from nmt.corpus.encoded import EncodedCorpus, Ragged
+from nmt.corpus.tokenizer import PAD
+from nmt.fast.gpu.packing import Capacity, Shelf, capacity_for, empty_share, plan_packed
+from nmt.fast.gpu.rounding import Rounding, Shape
+from nmt.training.batches import collate
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, lists, sampled_from, text
 
-from nmt.config import TokenizerConfig
-from nmt.lookahead import Lookahead
-from nmt.phrases import START, Phrases, is_edge, kind_of
-from nmt.tokenizer import EOS, Tokenizer
+from nmt.config.recipe import TokenizerConfig
+from nmt.corpus.tokenizer import EOS, Tokenizer
+from nmt.decoding.lookahead import Lookahead
+from nmt.decoding.phrases import START, Phrases, is_edge, kind_of
 
 CHARACTERS = "ab é\u0301猫ก_1-.\u00a0\u200d"
 LINES = [f"der Hund {i} und die Katze été 猫 ab ba" for i in range(90)]

@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from nmt.checkpoint import load_model
-from nmt.config import CleaningConfig, Recipe
+from nmt.config.reading import load_recipe, recipe_to_toml
+from nmt.config.recipe import CleaningConfig, Recipe
+from nmt.corpus.prepared import TestSet
+from nmt.corpus.words import normalise
 from nmt.errors import ConfigError, DataError
-from nmt.prepared import TestSet
-from nmt.recipes import load_recipe, recipe_to_toml
-from nmt.stream import mixed
-from nmt.trainer import Trainer
-from nmt.translation import Options
-from nmt.translator import Translator
-from nmt.words import normalise
+from nmt.storage.checkpoint import load_model
+from nmt.training.stream import mixed
+from nmt.training.trainer import Trainer
+from nmt.translation.result import Options
+from nmt.translation.translator import Translator
 from nmt_data.audit import Text, audit, without_leaks
 from nmt_data.cards import card_names, load_card
 from nmt_data.cleaning import Cleaner

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from nmt.config import Recipe
+from nmt.config.recipe import Recipe
+from nmt.corpus.prepared import Prepared
 from nmt.errors import DataError
-from nmt.files import file_sha256
-from nmt.manifest import broken, write_manifest
-from nmt.prepared import Prepared
+from nmt.runtime.files import file_sha256
+from nmt.storage.manifest import broken, write_manifest
 from nmt_data import prepare as module
 from nmt_data.prepare import prepare
 from tiny import make_recipe
@@ -229,7 +229,7 @@ def test_large_files_are_looked_through_before_a_training(tmp_path: Path, monkey
     write_manifest(tmp_path)
     (tmp_path / "large").write_bytes(b"abd")
     assert broken(tmp_path) == "large was altered"
-    monkeypatch.setattr("nmt.manifest.LARGE", 3)
+    monkeypatch.setattr("nmt.storage.manifest.LARGE", 3)
     assert broken(tmp_path) is None
     assert broken(tmp_path, thorough=True) == "large was altered"
 

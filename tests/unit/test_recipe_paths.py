@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from command import run
+from nmt.config.reading import load_recipe, recipe_to_toml
+from nmt.config.toml import read_toml
 from nmt.errors import ConfigError, DataError
-from nmt.recipes import load_recipe, recipe_to_toml
-from nmt.reproduction import load_expectations
-from nmt.study import load_study
-from nmt.toml import read_toml
+from nmt.experiments.expectations import load_expectations
+from nmt.experiments.study import load_study
 from nmt_data.cards import load_card
 from tiny import make_recipe
 

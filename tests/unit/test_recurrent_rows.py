@@ -11,16 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nmt.config import RnnConfig, SearchConfig
-from nmt.device import SearchPrecision
-from nmt.ensemble import Ensemble
-from nmt.kernels import Kernels
-from nmt.models import RnnSeq2Seq, build_model, recurrent_parts
-from nmt.models.inference import ready_for_search
-from nmt.models.recurrent_rows import RecurrentRows
-from nmt.models.rows import searchable
-from nmt.search import beam_search
-from nmt.tokenizer import BOS, PAD
+from nmt.config.recipe import RnnConfig, SearchConfig
+from nmt.corpus.tokenizer import BOS, PAD
+from nmt.decoding.beam_search import beam_search
+from nmt.decoding.ensemble import Ensemble
+from nmt.fast.cpu import rnn_parts as recurrent_parts
+from nmt.fast.cpu.ready import ready_for_search
+from nmt.fast.cpu.rnn_search import RecurrentRows
+from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.kernels import Kernels
+from nmt.models import RnnSeq2Seq, build_model
+from nmt.runtime.device import SearchPrecision
 
 CPU = torch.device("cpu")
 VOCABULARY = 40

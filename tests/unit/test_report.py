@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from command import run
-from nmt.checkpoint import load_model
 from nmt.report.material import AttentionMap, Example, RunMaterial, gather
 from nmt.report.page import render
-from nmt.translation import Options
-from nmt.translator import Translator
+from nmt.storage.checkpoint import load_model
+from nmt.translation.result import Options
+from nmt.translation.translator import Translator
 from nmt_data.prepare import prepare
 
 EVIL = '<script>alert("x")</script> & </pre>'

@@ -8,15 +8,15 @@ import re
 import pytest
 import torch
 
-from nmt.config import SamplingConfig, SearchConfig
-from nmt.constrained import Required, constrained_beam_search
-from nmt.diverse import diverse_beam_search
-from nmt.lookahead import Lookahead
-from nmt.phrases import Phrases
-from nmt.rules import Extension, Forbidden, MinimumLength, NoRepeatedNgram, Prefix, RepetitionPenalty, Rule
-from nmt.sampling import sample
-from nmt.search import Hypothesis, beam_search, configured_rules
-from nmt.tokenizer import EOS
+from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.corpus.tokenizer import EOS
+from nmt.decoding.beam_search import Hypothesis, beam_search, configured_rules
+from nmt.decoding.constrained import Required, constrained_beam_search
+from nmt.decoding.diverse import diverse_beam_search
+from nmt.decoding.lookahead import Lookahead
+from nmt.decoding.phrases import Phrases
+from nmt.decoding.rules import Extension, Forbidden, MinimumLength, NoRepeatedNgram, Prefix, RepetitionPenalty, Rule
+from nmt.decoding.sampling import sample
 from tiny import SPELLED, make_batch, make_model
 
 PREFIXES = [[4, 12, 4, 12], [9], []]

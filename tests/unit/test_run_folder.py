@@ -10,10 +10,10 @@ import torch
 
 from command import run
 from nmt import NmtError
-from nmt.prepared import Prepared
-from nmt.recipes import recipe_to_toml
-from nmt.run_folder import Entry, RunFolder
-from nmt.trainer import Trainer
+from nmt.config.reading import recipe_to_toml
+from nmt.corpus.prepared import Prepared
+from nmt.storage.run_folder import Entry, RunFolder
+from nmt.training.trainer import Trainer
 from tiny import make_recipe
 
 NAMES = ("recipe.toml", "log.jsonl", "joint.spm", "source.spm", "model/notes", "checkpoints/notes")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.config import SamplingConfig, SearchConfig
-from nmt.sampling import sample, truncated
-from nmt.search import beam_search
-from nmt.tokenizer import BOS, EOS
+from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.corpus.tokenizer import BOS, EOS
+from nmt.decoding.beam_search import beam_search
+from nmt.decoding.sampling import sample, truncated
 from tiny import make_batch, make_model
 
 NAMES = ["bottleneck", "additive", "transformer"]

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.batching import Batch
-from nmt.config import RnnConfig, TrainingConfig
-from nmt.device import Arithmetic
-from nmt.kernels import Kernels
+from nmt.config.recipe import RnnConfig, TrainingConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.fast.cpu.rnn_training import scanned
+from nmt.fast.kernels import Kernels
 from nmt.models import RnnSeq2Seq, build_model
-from nmt.models.scan import scanned
-from nmt.tokenizer import BOS, EOS, PAD
-from nmt.updater import Updater
+from nmt.runtime.device import Arithmetic
+from nmt.training.batches import Batch
+from nmt.training.updater import Updater
 from tiny import make_batch
 
 CPU = torch.device("cpu")

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config import SearchConfig
-from nmt.extensions import best_extensions
+from nmt.config.recipe import SearchConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.decoding.beam_search import Hypothesis, beam_search, length_limits, length_penalty, score_targets
+from nmt.decoding.candidates import best_extensions
 from nmt.models import Model
-from nmt.search import Hypothesis, beam_search, length_limits, length_penalty, score_targets
-from nmt.tokenizer import BOS, EOS, PAD
 from tiny import VOCABULARY, Table, make_batch, make_model
 
 Penalty = Literal["none", "average", "gnmt"]
@@ -80,7 +80,9 @@ def test_stopping_early_loses_nothing(penalty: Penalty) -> None:
     config = SearchConfig(beam=4, length_penalty=penalty, max_length_ratio=0, max_length_constant=30)
     stopped = beam_search(table, source, lengths, config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nmt.search.Finished.closes", lambda *given: torch.zeros_like(given[3], dtype=torch.bool))
+        patch.setattr(
+            "nmt.decoding.beam_search.Finished.closes", lambda *given: torch.zeros_like(given[3], dtype=torch.bool)
+        )
         full = beam_search(table, source, lengths, config)
     assert [found[0].tokens for found in stopped] == [found[0].tokens for found in full]
 

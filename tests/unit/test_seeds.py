@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.device import draws, seed_all, seed_update
+from nmt.runtime.device import draws, seed_all, seed_update
 
 SEEDS = st.integers(-(2**200), 2**200) | st.integers(-5, 5) | st.sampled_from([2**63, 2**64, -(2**63)])
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.checkpoint import LoadedModel, load_model
-from nmt.config import SearchConfig
-from nmt.dataset import EncodedCorpus, Ragged
-from nmt.device import SearchPrecision
+from nmt.config.recipe import SearchConfig
+from nmt.corpus.encoded import EncodedCorpus, Ragged
+from nmt.corpus.prepared import Prepared
+from nmt.corpus.tokenizer import EOS
+from nmt.decoding.shortlist import Shortlist, Shortlisted
 from nmt.errors import CheckpointError, ConfigError
-from nmt.prepared import Prepared
-from nmt.shortlist import Shortlist, Shortlisted
-from nmt.tokenizer import EOS
-from nmt.translation import Options
-from nmt.translator import Translator
+from nmt.runtime.device import SearchPrecision
+from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.translation.result import Options
+from nmt.translation.translator import Translator
 from tiny import VOCABULARY, make_batch, make_model, make_recipe
 
 PRINTS = {"source": "s", "target": "t"}
@@ -41,7 +41,7 @@ def test_a_lexical_model_finds_what_words_become() -> None:
 @pytest.mark.parametrize("name", ["additive", "transformer", "convolution"])
 def test_a_list_of_everything_changes_nothing(name: str) -> None:
     """The same tokens and scores as without; the model has its output layer back afterwards."""
-    from nmt.search import beam_search
+    from nmt.decoding.beam_search import beam_search
 
     model = make_model(name)
     whole = Shortlist(torch.zeros((VOCABULARY, 1), dtype=torch.int64), torch.arange(VOCABULARY), PRINTS)
@@ -57,7 +57,7 @@ def test_a_list_of_everything_changes_nothing(name: str) -> None:
 
 def test_only_what_is_listed_is_said_whatever_stands_beside_it() -> None:
     """A batch is its sentences one by one, each within its own list."""
-    from nmt.search import beam_search
+    from nmt.decoding.beam_search import beam_search
 
     model = make_model("transformer")
     table = torch.arange(VOCABULARY)[:, None].repeat(1, 2)

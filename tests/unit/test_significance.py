@@ -16,7 +16,7 @@ from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest
 
 from nmt.errors import ConfigError, DataError
-from nmt.significance import FEWEST, Difference, TestName, paired_test
+from nmt.scoring.significance import FEWEST, Difference, TestName, paired_test
 
 WORDS = ("the", "dog", "a", "cat", "that", "child", "sees", "eats", "has", "apple", "ball", "bread", "house", "street")
 TESTS: tuple[TestName, ...] = ("bs", "ar")

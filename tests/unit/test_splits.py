@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmt.config import CleaningConfig, Recipe
+from nmt.config.recipe import CleaningConfig, Recipe
+from nmt.corpus.prepared import Prepared
+from nmt.corpus.words import normalise
 from nmt.errors import DataError
-from nmt.prepared import Prepared
-from nmt.words import normalise
 from nmt_data.audit import Pair, Text, audit, without_leaks
 from nmt_data.cards import load_card
 from nmt_data.cleaning import Cleaner

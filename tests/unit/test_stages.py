@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 
 from command import environment
-from nmt import stages as module
-from nmt.averaging import mean_of_checkpoints
-from nmt.checkpoint import checkpoints, load_model
-from nmt.evaluation import evaluate
+from nmt.corpus.prepared import Prepared, TestSet
+from nmt.decoding.shortlist import Shortlist
 from nmt.export.ctranslate2 import compare_engines
-from nmt.metrics import score
-from nmt.prepared import Prepared, TestSet
-from nmt.shortlist import Shortlist
-from nmt.significance import paired_test
-from nmt.stages import Stage, counted, counted_batches, stage, stages
-from nmt.translator import Translator
+from nmt.runtime import stages as module
+from nmt.runtime.stages import Stage, counted, counted_batches, stage, stages
+from nmt.scoring.evaluation import evaluate
+from nmt.scoring.metrics import score
+from nmt.scoring.significance import paired_test
+from nmt.storage.checkpoint import checkpoints, load_model
+from nmt.training.averaging import mean_of_checkpoints
+from nmt.translation.translator import Translator
 from nmt_cli import pulse as heart
 from nmt_cli.console import note
 from nmt_data.prepare import prepare
@@ -124,7 +124,7 @@ def test_averaging_and_export_tell_what_they_are_at(
     """They count checkpoints and sentences."""
     import torch
 
-    from nmt.trainer import Trainer
+    from nmt.training.trainer import Trainer
 
     pytest.importorskip("ctranslate2")
     Trainer(make_recipe(), prepared, tmp_path, torch.device("cpu")).run()
@@ -183,7 +183,7 @@ def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SLOW = """
 import sys, time
-from nmt.translator import Translator
+from nmt.translation.translator import Translator
 from nmt_cli import pulse
 from nmt_cli.main import app
 search = Translator.search_batch

@@ -9,22 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from nmt.batching import Batch, collate
-from nmt.config import TrainingConfig
-from nmt.dataset import EncodedCorpus, Ints, Ragged
-from nmt.device import Arithmetic
-from nmt.distributed import World
-from nmt.fast import attention, loss, norm
-from nmt.fast import update as static
-from nmt.fast.layouts import StaticBatch, layout_for
-from nmt.fast.update import StaticUpdate, why_plain
-from nmt.models import Model, build_model, rnn
-from nmt.prepared import Prepared
-from nmt.progress import Progress
-from nmt.rehearsal import rehearse
-from nmt.stream import BatchStream, Place
-from nmt.trainer import Trainer
-from nmt.updater import Updater
+from nmt.config.recipe import TrainingConfig
+from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.prepared import Prepared
+from nmt.fast.gpu import attention, norm
+from nmt.fast.gpu.layouts import StaticBatch, layout_for
+from nmt.models import Model, build_model
+from nmt.models.rnn.model import model as rnn
+from nmt.runtime.device import Arithmetic
+from nmt.runtime.processes import World
+from nmt.training import packed_loss as loss
+from nmt.training import static_update as static
+from nmt.training.batches import Batch, collate
+from nmt.training.progress import Progress
+from nmt.training.rehearsal import rehearse
+from nmt.training.static_update import StaticUpdate, why_plain
+from nmt.training.stream import BatchStream, Place
+from nmt.training.trainer import Trainer
+from nmt.training.updater import Updater
 from tiny import FAMILIES, VOCABULARY, make_recipe
 
 CPU = torch.device("cpu")

@@ -11,27 +11,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nmt import checkpoint as store
-from nmt.averaging import RunningMean, mean_of_checkpoints
-from nmt.batching import Batch, collate
-from nmt.config import TrainingConfig
-from nmt.device import Arithmetic
+from nmt.config.recipe import TrainingConfig
+from nmt.corpus.prepared import Prepared, Tokenizers
+from nmt.corpus.tokenizer import PAD, Tokenizer
 from nmt.errors import CheckpointError, ConfigError
-from nmt.fine_tuning import freeze, initialise
-from nmt.loss import consistent_cross_entropy
-from nmt.metrics import bleu
 from nmt.models import RnnSeq2Seq, build_model
 from nmt.models.dropout import Dropout, drop_words
-from nmt.models.transformer import Embedding
-from nmt.optim import learning_rate
-from nmt.prepared import Prepared, Tokenizers
-from nmt.rehearsal import _largest_that_fits
-from nmt.stream import BatchStream, Place
-from nmt.tokenizer import PAD, Tokenizer
-from nmt.trainer import Trainer
-from nmt.translator import Translator
-from nmt.updater import Updater
-from nmt.validation import Validation, Validator
+from nmt.models.transformer.model import Embedding
+from nmt.runtime.device import Arithmetic
+from nmt.scoring.metrics import bleu
+from nmt.storage import checkpoint as store
+from nmt.training.averaging import RunningMean, mean_of_checkpoints
+from nmt.training.batches import Batch, collate
+from nmt.training.fine_tuning import freeze, initialise
+from nmt.training.loss import consistent_cross_entropy
+from nmt.training.optim import learning_rate
+from nmt.training.rehearsal import _largest_that_fits
+from nmt.training.stream import BatchStream, Place
+from nmt.training.trainer import Trainer
+from nmt.training.updater import Updater
+from nmt.training.validation import Validation, Validator
+from nmt.translation.translator import Translator
 from nmt_data.prepare import prepare
 from tiny import make_batch, make_model, make_recipe
 
@@ -84,7 +84,7 @@ def _without_dropout(updater: Updater) -> None:
 
 def collate_like(source: torch.Tensor, lengths: torch.Tensor) -> Any:
     """A batch that copies its source."""
-    from nmt.batching import Batch
+    from nmt.training.batches import Batch
 
     return Batch.of(source, lengths, source, source)
 

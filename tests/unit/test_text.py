@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from nmt.corpus.lines import clean_line, decode_strict, has_control, read_lines, split_lines, split_long, write_lines
 from nmt.errors import DataError
-from nmt.text import clean_line, decode_strict, has_control, read_lines, split_lines, split_long, write_lines
 from nmt_cli.streams import chunks
 
 PACKED = (

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from command import run
-from nmt.config import TokenizerConfig
+from nmt.config.recipe import TokenizerConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.errors import CheckpointError, DataError
-from nmt.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
 LINES = [f"der Hund {i} sieht die Katze und den {'Ball' if i % 2 else 'Baum'} nicht" for i in range(200)]
 Kind = Literal["unigram", "bpe", "word", "character"]

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import nmt
-from nmt.checkpoint import LoadedModel, load_model
-from nmt.config import SamplingConfig, SearchConfig
+from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.corpus.lines import clean_line
 from nmt.errors import ConfigError, DataError, TextError
-from nmt.text import clean_line
-from nmt.translation import Options, Translation
-from nmt.translator import Translator
+from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.translation.result import Options, Translation
+from nmt.translation.translator import Translator
 from nmt_data.synthetic import phrasebook
 
 

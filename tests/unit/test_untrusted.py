@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from command import run
-from nmt import checkpoint as store
+from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, DataError, NmtError
-from nmt.files import file_sha256
-from nmt.prepared import Prepared
-from nmt.run_folder import RunFolder
-from nmt.trainer import Trainer
-from nmt.untrusted import parse_object, read_regular
+from nmt.runtime.files import file_sha256
+from nmt.runtime.untrusted import parse_object, read_regular
+from nmt.storage import checkpoint as store
+from nmt.storage.run_folder import RunFolder
+from nmt.training.trainer import Trainer
 from tiny import make_recipe
 
 RECIPE = make_recipe({"kind": "rnn", "embedding": 4, "hidden": 4}, training={"updates": 2, "validate_every": 1})
@@ -258,7 +258,7 @@ def test_an_arrow_file_of_another_shape_is_refused(tmp_path: Path) -> None:
     """Other columns, other types, sentences that lie outside of the file."""
     import pyarrow as pa
 
-    from nmt.dataset import read_corpus
+    from nmt.corpus.encoded import read_corpus
 
     whole = pa.array([[1, 2]], pa.large_list(pa.uint32()))
     sides: list[dict[str, Any]] = [

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from counting import Counting, counted, fake
-from nmt.config import RnnConfig, TrainingConfig, TransformerConfig
-from nmt.device import Arithmetic
-from nmt.fast import attention, loss, norm, packed_transformer
-from nmt.fast.packing import Capacity, Packed
-from nmt.fast.rounding import Rounded, Shape
-from nmt.fast.update import StaticUpdate
-from nmt.models import build_model, rnn
-from nmt.optim import Muon
-from nmt.updater import Updater
+from nmt.config.recipe import RnnConfig, TrainingConfig, TransformerConfig
+from nmt.fast.gpu import attention, norm, packed_transformer
+from nmt.fast.gpu.packing import Capacity, Packed
+from nmt.fast.gpu.rounding import Rounded, Shape
+from nmt.models import build_model
+from nmt.models.rnn.model import model as rnn
+from nmt.runtime.device import Arithmetic
+from nmt.training import packed_loss as loss
+from nmt.training.optim import Muon
+from nmt.training.static_update import StaticUpdate
+from nmt.training.updater import Updater
 
 pytest.importorskip("triton")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.words import count_letters, count_words, join_words, lower, normalise, split_words
+from nmt.corpus.words import count_letters, count_words, join_words, lower, normalise, split_words
 
 DIFFERENT = {
     "Devanagari": ("मेरा घर", "मेरी घर", "मेरे घर"),

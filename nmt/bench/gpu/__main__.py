@@ -65,7 +65,7 @@ def _call(options: argparse.Namespace, work: Path) -> int:
 def _step(options: argparse.Namespace) -> int:
     from nmt.bench.gpu.calls import STEPS
     from nmt.bench.gpu.context import Context
-    from nmt.device import choose_device
+    from nmt.runtime.device import choose_device
 
     device = choose_device(options.device)
     STEPS[options.step](Context(options.step, device, options.quick, options.out, options.work, options.recipe))

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from nmt.bench.gpu.ledger import Ledger
-from nmt.config import Recipe
+from nmt.config.reading import load_recipe
+from nmt.config.recipe import Recipe
+from nmt.corpus.prepared import Prepared
 from nmt.errors import NmtError
-from nmt.prepared import Prepared
-from nmt.recipes import load_recipe
 
 NMT = [sys.executable, "-m", "nmt_cli"]
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nmt.bench.gpu.context import Context, seconds_of
-from nmt.device import describe, seed_update
+from nmt.runtime.device import describe, seed_update
 
 _PRODUCTS = {  # rows x inner x columns of a base, a tiny and a big Transformer with 25,000 tokens a batch
     "square 8192": (8192, 8192, 8192),

@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from nmt.batching import Batch
 from nmt.bench.gpu.context import Context
 from nmt.bench.profiles import profile_contender
 from nmt.bench.training import Name, Trainee, Work, bench_training
-from nmt.config import ModelConfig, Recipe, RnnConfig, TransformerConfig
-from nmt.device import choose_arithmetic
-from nmt.fast.layouts import StaticBatch
-from nmt.fast.update import StaticUpdate
+from nmt.config.recipe import ModelConfig, Recipe, RnnConfig, TransformerConfig
+from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import build_model
-from nmt.stream import BatchStream, Place
-from nmt.updater import Updater
+from nmt.runtime.device import choose_arithmetic
+from nmt.training.batches import Batch
+from nmt.training.static_update import StaticUpdate
+from nmt.training.stream import BatchStream, Place
+from nmt.training.updater import Updater
 
 BASE = TransformerConfig(width=512, feed_forward=2048, heads=8, encoder_layers=6, decoder_layers=6)
 BIG = TransformerConfig(width=1024, feed_forward=4096, heads=16, encoder_layers=6, decoder_layers=6, dropout=0.3)
@@ -70,7 +70,7 @@ def compile_big(context: Context) -> None:
 
 
 def compare_beside(context: Context) -> None:
-    """An update with the gradients of weights in a stream of their own, and with all in one; see `nmt.fast.aside`."""
+    """An update with the gradients of weights in a stream of their own, and with all in one; see `nmt.fast.gpu.aside`."""
     for title, model, tokens, updates in (("tiny", TINY, 4_096, 60), ("base", BASE, 25_000, 12)):
         work = _work(context, model, tokens, updates)
         with closing(BatchStream(work.recipe, work.prepared)) as stream:

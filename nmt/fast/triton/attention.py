@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nmt.fast.dropout import scale as kept_scale
-from nmt.fast.dropout import threshold
+from nmt.fast.gpu.dropout import scale as kept_scale
+from nmt.fast.gpu.dropout import threshold
 from nmt.fast.triton.random import kept, keys_of
 
 _LOG2_E = 1.4426950408889634
@@ -256,7 +256,7 @@ def attention(
     query_counts: Tensor, slopes: Tensor | None, seed: Tensor | None,
     heads: int, causal: bool, dropout: float, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Contexts (N, W) and logarithms (H, N), see `nmt.fast.attention.packed_attention`; without keys, queries are all three."""
+    """Contexts (N, W) and logarithms (H, N), see `nmt.fast.gpu.attention`; without keys, queries are all three."""
     parts = _three(queries, keys, values)
     return _forwards(*parts, starts, counts, slopes, seed, heads, causal, dropout, scale)
 

@@ -1,6 +1,6 @@
 """A step of search in two kernels: the best tokens of each row, then all that becomes of the hypotheses of a slot.
 
-What they compute is said in `nmt.fast.search.beams`. Of equal extensions the one of the first row and token is taken.
+What they compute is said in `nmt.decoding.device.beams`. Of equal extensions the one of the first row and token is taken.
 """
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nmt.tokenizer import BOS, EOS, PAD
+from nmt.corpus.tokenizer import BOS, EOS, PAD
 
 # N slots, K beam, R = N * K rows, V vocabulary, C extensions of a row, P parts of the vocabulary, T longest translation
 

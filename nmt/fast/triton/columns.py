@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nmt.fast.aside import aside
+from nmt.fast.gpu.aside import aside
 
 _ROWS, _COLUMNS = 32, 256  # a tile: large, since memory answers late
 _PROGRAMS = 128  # that share the rows; each has sums of its own

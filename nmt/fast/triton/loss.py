@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nmt.fast.aside import aside
+from nmt.fast.gpu.aside import aside
 from nmt.fast.triton.columns import summed
 
 _BLOCK = 16384
@@ -99,7 +99,7 @@ def visit(logits: Tensor, target: Tensor, smoothing: float, ignored: int, write:
     Args:
         logits: fp32 or bf16, contiguous; left as they are if nothing is to be written.
         target: (N,) of any integer type.
-        smoothing: see `nmt.loss.smoothed_cross_entropy`.
+        smoothing: see `nmt.training.loss.smoothed_cross_entropy`.
         ignored: the target of empty rows.
         write: the gradient.
     """

@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nmt.fast.aside import aside
-from nmt.fast.dropout import scale, threshold
+from nmt.fast.gpu.aside import aside
+from nmt.fast.gpu.dropout import scale, threshold
 from nmt.fast.triton.random import kept, keys_of
 
 _PROGRAMS = 1024  # that share the rows of a backward pass; each has sums of its own for the weights
@@ -115,7 +115,7 @@ def residual_norm(
     states: Tensor | None, update: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None,
     seed: Tensor | None, epsilon: float, dropout: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Sum and its norm, each (N, D), see `nmt.fast.norm.residual_norm`."""
+    """Sum and its norm, each (N, D), see `nmt.fast.gpu.norm.residual_norm`."""
     states, update = None if states is None else states.contiguous(), update.contiguous()
     total, normed = torch.empty_like(update), torch.empty_like(update)
     options = _options(update, dropout, bias is None, shift is not None, states is None)
@@ -221,7 +221,7 @@ def _activate_backward(
 
 @torch.library.custom_op("nmt::activated", mutates_args=())
 def activated(states: Tensor, seed: Tensor | None, gelu: bool, dropout: float) -> Tensor:
-    """ReLU or GELU of states of any shape, and dropout, see `nmt.fast.norm.activated`."""
+    """ReLU or GELU of states of any shape, and dropout, see `nmt.fast.gpu.norm.activated`."""
     states = states.contiguous()
     out = torch.empty_like(states)
     _activate[(triton.cdiv(states.numel(), _TILE),)](

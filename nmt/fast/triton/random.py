@@ -1,4 +1,4 @@
-"""The masks of `nmt.fast.dropout`, inside kernels."""
+"""The masks of `nmt.fast.gpu.dropout`, inside kernels."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -11,7 +11,7 @@ import triton.language as tl
 
 @triton.jit
 def mix(word):
-    """See `nmt.fast.dropout._mix`."""
+    """See `nmt.fast.gpu.dropout._mix`."""
     word = (word ^ (word >> 16)) * 0x7FEB352D
     word = (word ^ (word >> 15)) * 0x846CA68B
     return word ^ (word >> 16)

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from nmt.fast.aside import aside
+from nmt.fast.gpu.aside import aside
 
 _ROWS, _COLUMNS = 16, 256  # a tile
 _PROGRAMS = 128  # that share the rows of a backward pass; each has sums of its own for the bias

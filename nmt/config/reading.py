@@ -1,0 +1,276 @@
+"""Recipes as text: read and checked, every error with file, key and the nearest known name; and written back."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from nmt.config.paths import found, is_there, model_root, taken_tokenizer, told
+from nmt.config.recipe import (
+    ConvolutionConfig,
+    Recipe,
+    RnnConfig,
+    SamplingConfig,
+    SearchConfig,
+    Section,
+    TokenizerConfig,
+    TransformerConfig,
+)
+from nmt.config.toml import read_toml
+from nmt.errors import ConfigError
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe file (or a folder that holds `recipe.toml`) and applies `key.path=value` overrides.
+
+    Paths in the file are looked for beside it, then in the current folder; those of overrides the other way round.
+
+    Raises:
+        ConfigError: naming the file or the override, every wrong key and value, and the nearest known key.
+    """
+    path = path / "recipe.toml" if is_there(path) and path.is_dir() else path
+    if not is_there(path):
+        raise ConfigError(f"{path}: no such recipe{_suggest(path.name, _siblings(path))}")
+    beside, here = path.parent, Path()
+    values = found(read_toml(path), (beside, here))
+    changed = copy.deepcopy(values)
+    for override in overrides:
+        _override(changed, override)
+    values, changed = _with_tokenizer(values), _with_tokenizer(found(changed, (here, beside)))
+    try:
+        return Recipe.model_validate(changed)
+    except ValidationError as error:
+        of_file = _errors(values)
+        origins = [path if _text(item) in of_file else _settings(item, overrides) for item in error.errors()]
+        lines = [f"{origin}: {_explain(item, Recipe)}" for origin, item in zip(origins, error.errors(), strict=True)]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _with_tokenizer(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with the tokenizer settings of the model whose tokenizer is taken, if one is and it is there."""
+    model = taken_tokenizer(values)
+    path = model_root(Path(model or "")) / "recipe.toml"
+    if model is None or not is_there(path):
+        return values
+    settings = read_toml(path).get("tokenizer")
+    return {**values, "tokenizer": {**(settings if isinstance(settings, dict) else {}), "model": model}}
+
+
+def _errors(values: dict[str, Any]) -> set[str]:
+    """What is wrong with a recipe."""
+    try:
+        Recipe.model_validate(values)
+    except ValidationError as error:
+        return set(map(_text, error.errors()))
+    return set()
+
+
+def _text(item: Any) -> str:
+    return f"{item['loc']}: {item['msg']}"
+
+
+def _settings(item: Any, overrides: Sequence[str]) -> str:
+    """The overrides that an error is about: of its key, of keys within or around it, else all."""
+    key = ".".join(_location(item))
+    names = {override: override.partition("=")[0].strip() for override in overrides}
+    own = [
+        override
+        for override, name in names.items()
+        if not key or f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
+    ]
+    return ", ".join(f"--set {override}" for override in own or overrides)
+
+
+def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
+    """Validates the nested values of a recipe; `origin` names their source in errors.
+
+    Raises:
+        ConfigError: with all errors at once, one a line.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, Recipe, f"{origin}: ")) from None
+
+
+def parse_search(base: SearchConfig, changes: Mapping[str, object]) -> SearchConfig:
+    """Search settings with those changes that are not None.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    return _parse_section(SearchConfig, {**base.model_dump(), **given})
+
+
+def parse_sampling(values: Mapping[str, object]) -> SamplingConfig:
+    """Sampling settings from those values that are not None.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    return _parse_section(SamplingConfig, {key: value for key, value in values.items() if value is not None})
+
+
+def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
+    """Tokenizer settings from plain values.
+
+    Raises:
+        ConfigError: naming each wrong option.
+    """
+    return _parse_section(TokenizerConfig, values)
+
+
+def explain(error: ValidationError, section: type[BaseModel], origin: str = "") -> str:
+    """All that is wrong with the values of a section, a line each: where, which key, and the nearest known name."""
+    return "\n".join(origin + _explain(item, section) for item in error.errors())
+
+
+def recipe_to_toml(recipe: Recipe, folder: Path | None = None) -> str:
+    """The resolved recipe as TOML that runs again as it is; paths are told from the folder that it is saved in, if given."""
+    values = recipe.model_dump(exclude_none=True)
+    return "\n".join(_toml_lines(told(values, folder) if folder else values, ()))
+
+
+def recipe_schema() -> str:
+    """JSON schema of a recipe, for editors."""
+    return json.dumps(Recipe.model_json_schema(), indent=2)
+
+
+def option_names(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    """Dotted names of every option of a recipe; those of a model family stand under `model[kind]`."""
+    if section is Recipe:
+        families = [name for kind, model in FAMILIES.items() for name in option_names(model, f"model[{kind}].")]
+        return [name for name in _fields(section, "") if not name.startswith("model")] + families
+    return _fields(section, prefix)
+
+
+FAMILIES: dict[str, type[Section]] = {
+    "rnn": RnnConfig,
+    "transformer": TransformerConfig,
+    "convolution": ConvolutionConfig,
+}
+
+
+def _parse_section(section: type[SectionType], values: dict[str, Any]) -> SectionType:
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, section)) from None
+
+
+def _fields(section: type[BaseModel], prefix: str) -> list[str]:
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            names += _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _explain(item: Any, section: type[BaseModel]) -> str:
+    """One validation error as a sentence that names the key."""
+    location = _location(item)
+    key = ".".join(location)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    match item["type"]:
+        case "extra_forbidden":
+            return f"unknown key {key}{_suggest(location[-1], _known_keys(section, item['loc'][:-1]))}"
+        case "missing":
+            return f"{key} is missing"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"model.kind must be one of {', '.join(FAMILIES)}{_suggest(str(item['input'].get('kind', '')), FAMILIES)}"
+        case "value_error":
+            return f"{key}: {message}" if key else message
+        case "literal_error":
+            hint = _suggest(str(item["input"]), _quoted(item))
+            return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{hint}"
+        case _:
+            return f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
+
+
+def _location(item: Any) -> list[str]:
+    """The names of sections and key; pydantic puts the members of a union between them, "constrained-int", say."""
+    return [str(part) for part in item["loc"] if str(part) not in FAMILIES and re.fullmatch(r"\w+", str(part))]
+
+
+def _quoted(item: Any) -> list[str]:
+    return [part for part in str(item["ctx"]["expected"]).split("'") if part.strip(", ") not in ("", "or")]
+
+
+def _known_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        if part in FAMILIES:
+            section = FAMILIES[part]
+        elif part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                section = annotation
+    return list(section.model_fields)
+
+
+def _suggest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _siblings(path: Path) -> list[str]:
+    return [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: expected key=value, for example --set model.layers=2")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {parent} is a value, not a section")
+        values = cast(dict[str, Any], child)
+    values[last] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    """A TOML value; what is none (a bare word) is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
+    tables = {key: value for key, value in values.items() if _is_tables(value)}
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict) and key not in tables}
+    lines = [f"[{'.'.join(path)}]"] if path and plain else []
+    lines += [f"{key} = {_toml_text(value)}" for key, value in plain.items()] + [""] * bool(plain)
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += _toml_lines(cast(dict[str, Any], value), (*path, key))
+    for key, items in tables.items():
+        for item in items:
+            lines += [f"[[{'.'.join((*path, key))}]]", *_toml_lines(item, ())]
+    return lines
+
+
+def _is_tables(value: Any) -> bool:
+    """Whether a value is a list of sections."""
+    return isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in cast(Sequence[Any], value))
+
+
+def _toml_text(value: Any) -> str:
+    """TOML of a string, number, boolean or list; for these JSON is TOML too, but for DEL, which TOML wants escaped."""
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_text(item) for item in cast(Sequence[Any], value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

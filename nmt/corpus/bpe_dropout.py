@@ -1,0 +1,106 @@
+"""BPE-dropout (Provilkov et al. 2020): each epoch cuts words into other pieces, by leaving merges out at random.
+
+SentencePiece can do so too, but its draws differ from process to process, whatever the seed. Here they depend on the seed,
+the epoch, the side and the number of the pair alone.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from functools import lru_cache
+
+import numpy as np
+
+from nmt.corpus.encoded import Ints, Ragged
+from nmt.corpus.tokenizer import UNK, WORD_MARK, Tokenizer
+
+_REMEMBERED = 2**18  # cuts of words, some 100 MB at most
+
+
+class BpeDropout:
+    """One side of a corpus, to be cut anew each epoch."""
+
+    def __init__(self, tokenizer: Tokenizer, plain: Ragged, probability: float, seed: str) -> None:
+        """Finds the words of the corpus.
+
+        Args:
+            tokenizer: a BPE model.
+            plain: its tokens of each line.
+            probability: of leaving out a merge when its turn comes.
+            seed: of the draws, with the epoch and the line.
+        """
+        self._log_kept, self._seed = math.log1p(-probability), seed
+        pieces, whole = tokenizer.pieces(), tokenizer.unmerged()
+        self._ids = {piece: token for token, piece in enumerate(pieces) if token not in whole}
+        self._ranks = {piece: -tokenizer.score(token) for piece, token in self._ids.items()}
+        begins = _word_begins(plain, pieces, whole)
+        self._lines = np.searchsorted(begins, plain.offsets)
+        numbers: dict[tuple[int, ...], int] = {}
+        ends = [*begins[1:].tolist(), len(plain.values)]
+        found = (tuple(plain.values[start:end].tolist()) for start, end in zip(begins.tolist(), ends, strict=False))
+        self._sequence = np.fromiter((numbers.setdefault(word, len(numbers)) for word in found), dtype=np.int32)
+        self._words = list(numbers)
+        self._texts = ["" if word[0] in whole else "".join(pieces[token] for token in word) for word in self._words]
+        self._cut = lru_cache(_REMEMBERED)(self._cut_anew)
+
+    def epoch(self, number: int) -> Ragged:
+        """The tokens of each line in an epoch."""
+        return Ragged.of(self._line(number, row) for row in range(len(self._lines) - 1))
+
+    def _line(self, epoch: int, row: int) -> list[int]:
+        draws = random.Random(f"{self._seed} {epoch} {row}")
+        tokens: list[int] = []
+        gap = self._gap(draws)  # merges before the next that is left out
+        for number in self._sequence[self._lines[row] : self._lines[row + 1]].tolist():
+            word, text = self._words[number], self._texts[number]
+            merges = 3 * max(len(text) - 1, 0)  # that can come up at most: each that is made brings two more
+            left_out: list[int] = []
+            while gap < merges:
+                left_out.append(gap)
+                gap += 1 + self._gap(draws)
+            gap -= merges
+            unhurt = not left_out or left_out[0] >= len(text) - len(word)
+            tokens += word if unhurt else self._cut(text, tuple(left_out))
+        return tokens
+
+    def _gap(self, draws: random.Random) -> int:
+        return int(min(math.log(1 - draws.random()) / self._log_kept, 1e15))
+
+    def _cut_anew(self, text: str, left_out: tuple[int, ...]) -> tuple[int, ...]:
+        """Tokens of a word, merged in the order of the vocabulary but for the merges of these numbers."""
+        parts, after, before = list(text), list(range(1, len(text) + 1)), list(range(-1, len(text) - 1))
+        agenda: list[tuple[float, int, int, str]] = []
+
+        def propose(left: int, right: int) -> None:
+            if left >= 0 and right < len(parts) and (merged := parts[left] + parts[right]) in self._ranks:
+                heapq.heappush(agenda, (self._ranks[merged], left, right, merged))
+
+        for left in range(len(parts) - 1):
+            propose(left, left + 1)
+        skipped, number = set(left_out), -1
+        while agenda:
+            _, left, right, merged = heapq.heappop(agenda)
+            if not parts[left] or not parts[right] or len(parts[left]) + len(parts[right]) != len(merged):
+                continue
+            number += 1
+            if number in skipped:
+                continue
+            parts[left], parts[right] = merged, ""
+            after[left] = after[right]
+            if after[right] < len(parts):
+                before[after[right]] = left
+            propose(before[left], left)
+            propose(left, after[left])
+        return tuple(self._ids.get(part, UNK) for part in parts if part)
+
+
+def _word_begins(plain: Ragged, pieces: list[str], whole: set[int]) -> Ints:
+    """Where words begin among the tokens of a corpus; no merge goes from one into the next."""
+    marked = np.array([piece.startswith(WORD_MARK) for piece in pieces])[plain.values]
+    alone = np.isin(plain.values, list(whole))
+    begins = marked | alone
+    begins[1:] |= alone[:-1]
+    begins[plain.offsets[:-1][plain.lengths > 0]] = True
+    return np.flatnonzero(begins)

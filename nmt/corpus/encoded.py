@@ -1,0 +1,120 @@
+"""The encoded corpus on disk: token ids as Arrow, memory-mapped, read by address without a copy."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from nmt.errors import DataError
+from nmt.runtime.untrusted import open_regular
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequences of token ids end to end: sequence i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: npt.NDArray[np.uint32]
+    offsets: Ints
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens in each sequence."""
+        return np.diff(self.offsets)
+
+    def padded(self, rows: Ints, width: int, before: int, after: int, pad: int) -> Ints:
+        """The sequences `rows` as a matrix (rows, width + 1), each between the tokens `before` and `after`.
+
+        `before` or `after` less than zero is left out; what is short is filled with `pad`.
+        """
+        starts, lengths = self.offsets[rows], self.lengths[rows]
+        shift = int(before >= 0)
+        matrix = np.full((len(rows), width), pad, dtype=np.int64)
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        row_of = np.repeat(np.arange(len(rows)), lengths)
+        matrix[row_of, within + shift] = self.values[np.repeat(starts, lengths) + within]
+        if before >= 0:
+            matrix[:, 0] = before
+        if after >= 0:
+            matrix[np.arange(len(rows)), lengths + shift] = after
+        return matrix
+
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence[int]]) -> Ragged:
+        """Sequences put end to end, in memory."""
+        builder = _Builder()
+        builder.extend(sequences)
+        return builder.ragged()
+
+
+@dataclass(frozen=True)
+class EncodedCorpus:
+    """Pairs of token sequences, without special tokens."""
+
+    source: Ragged
+    target: Ragged
+
+    def __len__(self) -> int:
+        return len(self.source.offsets) - 1
+
+
+def write_corpus(path: Path, chunks: Iterable[tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]]) -> None:
+    """Writes chunks of (source ids, target ids) as one Arrow record batch, so that reading needs no joining."""
+    builders = (_Builder(), _Builder())
+    for sides in chunks:
+        for builder, sequences in zip(builders, sides, strict=True):
+            builder.extend(sequences)
+    columns = [builder.column() for builder in builders]
+    table = pa.record_batch(columns, names=["source", "target"])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_batch(table)
+
+
+def read_corpus(path: Path) -> EncodedCorpus:
+    """Maps an Arrow file into memory.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        open_regular(path).close()
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        batch.validate(full=True)  # what lies outside of the file would be read as memory
+        if batch.schema.types != [pa.large_list(pa.uint32())] * 2:
+            raise ValueError("its columns have another type")
+        source, target = (
+            Ragged(column.values.to_numpy(zero_copy_only=True), column.offsets.to_numpy(zero_copy_only=True))
+            for column in (batch.column("source"), batch.column("target"))
+        )
+    except (OSError, pa.ArrowInvalid, LookupError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: not an encoded corpus ({error}); run nmt prepare again") from None
+    return EncodedCorpus(source, target)
+
+
+class _Builder:
+    """Grows one ragged column."""
+
+    def __init__(self) -> None:
+        self.values = array("I")
+        self.offsets = array("q", [0])
+
+    def extend(self, sequences: Iterable[Sequence[int]]) -> None:
+        for sequence in sequences:
+            self.values.extend(sequence)
+            self.offsets.append(len(self.values))
+
+    def ragged(self) -> Ragged:
+        values = np.frombuffer(self.values, dtype=np.uint32) if self.values else np.zeros(0, np.uint32)
+        return Ragged(values, np.frombuffer(self.offsets, dtype=np.int64))
+
+    def column(self) -> Any:
+        ragged = self.ragged()
+        return pa.LargeListArray.from_arrays(pa.array(ragged.offsets), pa.array(ragged.values))

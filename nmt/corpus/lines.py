@@ -1,0 +1,201 @@
+r"""Lines of text from bytes: split on `\\n` alone, so that line n of a file is line n of its translation."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+import stat
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from nmt.corpus.words import is_mark
+from nmt.errors import DataError
+
+# Control characters and the line separators that only some programs honour. A no-break space stays what it is.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_TAB_TOO = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no encoding can write
+# After signs that only end sentences no space is needed: Chinese and Japanese have none there.
+_SENTENCE_END = re.compile("[.!?…؟۔։][\"'”’»)]*\\s+|[。！？｡।॥။។།።፧]+[\"'”’»)」』】]*\\s*")
+_SPACE = re.compile(r"\s+")
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+_PACKED = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd", "zip": b"PK\x03\x04"}
+_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2"}
+_UNPACK: dict[str, Callable[[Any], Any]] = {"gzip": gzip.open, "xz": lzma.open, "bzip2": bz2.open}
+
+
+@contextmanager
+def open_text(path: Path) -> Generator[IO[bytes]]:
+    """A file in bytes, unpacked where it is packed by gzip, xz or bzip2; a pipe is passed on as it is.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(path.open("rb"))
+            regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+            kind = _SUFFIXES.get(path.suffix.lower()) or _packing(stream.peek(16)) if regular else None
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from None
+        unpack = _UNPACK.get(kind or "")
+        yield cast(IO[bytes], stack.enter_context(unpack(stream))) if unpack else stream
+
+
+def split_lines(stream: IO[bytes] | Iterable[bytes], where: str = "standard input") -> Iterator[bytes]:
+    r"""Lines of a binary stream without their `\n`, one trailing `\r` and, on the first, a byte-order mark.
+
+    Raises:
+        DataError: it cannot be read, is a damaged archive, begins as no UTF-8 text does (packed, or in UTF-16), or its
+            lines end with carriage returns alone.
+    """
+    try:
+        for number, line in enumerate(stream):
+            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            if number == 0:
+                _refuse_other_formats(line, where)
+                if not line.endswith(b"\n"):
+                    _refuse_returns(line, where)
+            yield text.removeprefix(_BOM) if number == 0 else text
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{where}: {getattr(error, 'strerror', None) or f'damaged archive ({error})'}") from None
+
+
+def file_lines(path: Path) -> Iterator[bytes]:
+    """Lines of a file of text, also of a packed one, as `split_lines` gives them.
+
+    Raises:
+        DataError: as `open_text` and `split_lines`; or its lines end with carriage returns alone.
+    """
+    count, line = 0, b""
+    with open_text(path) as stream:
+        for line in split_lines(stream, str(path)):
+            count += 1
+            yield line
+    if count == 1:
+        _refuse_returns(line, str(path))
+
+
+def _packing(start: bytes) -> str | None:
+    """What a file that begins so is packed by."""
+    kind = next((name for name, magic in _PACKED.items() if start.startswith(magic)), None)
+    return None if kind == "bzip2" and start[4:10] != b"1AY&SY" else kind
+
+
+def _refuse_other_formats(first: bytes, where: str) -> None:
+    """Refuses what begins with this line if it is packed, or text in UTF-16 or UTF-32."""
+    if kind := _packing(first):
+        raise DataError(f"{where}: is packed by {kind}; unpack it first")
+    if first.startswith(_UTF16) or _looks_like_utf16(first[:1000]):
+        raise DataError(f"{where}: looks like UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+
+
+def _refuse_returns(only: bytes, where: str) -> None:
+    """Refuses text whose only line holds others, ended by carriage returns alone."""
+    if b"\r" in only.strip(b"\r"):
+        raise DataError(f"{where}: its lines end with carriage returns alone; convert it: tr '\\r' '\\n'")
+
+
+def _looks_like_utf16(start: bytes) -> bool:
+    """Whether text without a byte-order mark has zeros in most places of one parity, and in none of the other."""
+    zeros = [start[parity::2].count(0) for parity in (0, 1)]
+    return min(zeros) == 0 and max(zeros) >= 4 and 4 * max(zeros) > len(start)
+
+
+def decode_strict(line: bytes, where: str) -> str:
+    """Text of a line.
+
+    Raises:
+        DataError: the line is not UTF-8; says where and which byte.
+    """
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start + 1} (0x{line[error.start]:02x})"
+        raise DataError(f"{where}: {byte} is not valid UTF-8; convert the file") from None
+
+
+def decode_replacing(line: bytes) -> tuple[str, bool]:
+    """Text of a line with what is not UTF-8 replaced, and whether anything was."""
+    try:
+        return line.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return line.decode("utf-8", errors="replace"), True
+
+
+def has_control(text: str) -> bool:
+    """Whether a line holds control characters or stray line separators."""
+    return not text.isprintable() and _CONTROL.search(text) is not None
+
+
+def clean_line(text: str) -> str:
+    """The line with control characters and stray line separators turned into spaces, and outer white space gone.
+
+    Half of a surrogate pair, which cannot be written, becomes the replacement character.
+    """
+    return without_control(text).strip()
+
+
+def without_control(text: str) -> str:
+    """The line as `clean_line` gives it, with outer white space."""
+    if text.isprintable():  # as most lines are, and told in a tenth of the time
+        return text
+    return _SURROGATE.sub("\ufffd", _TAB_TOO.sub(" ", text))
+
+
+def visible(text: str) -> str:
+    r"""The text with what a terminal would obey, or cannot show, as escapes such as \\u001b; tabs and line breaks stay.
+
+    These are control characters, those that turn the direction of writing, and halves of surrogate pairs, which stand in
+    names of files that are not UTF-8. In a JSON string the escapes mean the same characters.
+    """
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def visible_line(text: str) -> str:
+    """The text as `visible` shows it, on one line: line breaks and tabs are escapes too."""
+    return visible(text).replace("\n", "\\u000a").replace("\t", "\\u0009")
+
+
+def split_long(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """The text in parts that fit, halved near its middle: after a sentence, else between words, else between letters."""
+    if len(text) < 2 or fits(text):
+        return [text]
+    middle = len(text) // 2
+    for pattern in (_SENTENCE_END, _SPACE):
+        places = [match.end() for match in pattern.finditer(text) if 0 < match.end() < len(text)]
+        if places:
+            middle = min(places, key=lambda place: abs(place - middle))
+            break
+    else:
+        near = (middle + step * side for step in range(middle + 1) for side in (1, -1))
+        middle = next((place for place in near if 0 < place < len(text) and _is_between_letters(text, place)), middle)
+    return [part for half in (text[:middle], text[middle:]) for part in split_long(half.strip(), fits) if part]
+
+
+def _is_between_letters(text: str, place: int) -> bool:
+    return not is_mark(text[place]) and text[place - 1] != "\u200d"
+
+
+def read_lines(path: Path) -> list[str]:
+    """Cleaned lines of a UTF-8 file.
+
+    Raises:
+        DataError: the file is missing, or is not text in UTF-8.
+    """
+    return [
+        clean_line(decode_strict(line, f"{path}, line {number}")) for number, line in enumerate(file_lines(path), 1)
+    ]
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    r"""Writes lines as UTF-8, each ended by one `\\n`."""
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))

@@ -1,0 +1,189 @@
+"""SentencePiece (Kudo and Richardson 2018): subwords, words or characters, with the same four special tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import sentencepiece
+
+from nmt.config.recipe import TokenizerConfig
+from nmt.errors import CheckpointError, DataError
+from nmt.runtime.files import atomic_write
+from nmt.runtime.stages import stage
+from nmt.runtime.untrusted import read_regular
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+LARGEST_MODEL = 256_000_000
+"""Bytes that a `.spm` file may have; one of 32,000 pieces has a million."""
+WORD_MARK = "\u2581"  # begins a word
+_MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character": "char"}
+
+
+def language_tag(language: str) -> str:
+    """What a source begins with to say into which language it is to be translated (Johnson et al. 2017)."""
+    return f"<2{language}>"
+
+
+class Tokenizer:
+    """A trained vocabulary: text to token ids and back."""
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.vocabulary_size = int(self._processor.get_piece_size())
+
+    @classmethod
+    def train(cls, lines: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+        """Trains on lines of text, on one thread so that the result does not depend on the machine.
+
+        Raises:
+            DataError: the text cannot fill the vocabulary that was asked for.
+        """
+        model = io.BytesIO()
+        try:
+            with stage("training the tokenizer"):
+                sentencepiece.SentencePieceTrainer.train(
+                    sentence_iterator=iter(lines),
+                    model_writer=model,
+                    model_type=_MODEL_TYPES[config.kind],
+                    vocab_size=config.vocabulary,
+                    hard_vocab_limit=config.kind not in ("word", "character"),
+                    use_all_vocab=False,
+                    character_coverage=config.character_coverage,
+                    byte_fallback=config.byte_fallback,
+                    user_defined_symbols=list(config.user_symbols),
+                    normalization_rule_name=config.normalization,
+                    pad_id=PAD,
+                    unk_id=UNK,
+                    bos_id=BOS,
+                    eos_id=EOS,
+                    num_threads=1,
+                    max_sentence_length=16_384,
+                    minloglevel=2,
+                )
+        except (RuntimeError, ValueError) as error:
+            raise DataError(
+                f"tokenizer.vocabulary = {config.vocabulary} does not fit this text: {_reason(error)}"
+            ) from None
+        return cls(model.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Reads a `.spm` file.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or has other special tokens.
+        """
+        try:
+            tokenizer = cls(read_regular(path, LARGEST_MODEL))
+            tokenizer.pieces()
+        except OSError as error:
+            raise CheckpointError(f"{path}: {error.strerror}") from None
+        except (RuntimeError, ValueError):  # a ValueError: pieces that are not UTF-8
+            raise CheckpointError(f"{path}: not a SentencePiece model") from None
+        processor = tokenizer._processor
+        ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
+        if ids != (PAD, UNK, BOS, EOS):
+            raise CheckpointError(f"{path}: pad, unk, bos and eos must be 0, 1, 2 and 3, got {ids}")
+        return tokenizer
+
+    def save(self, path: Path) -> None:
+        """Writes the `.spm` file."""
+        atomic_write(path, self.model)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the vocabulary: its pieces in order, not the bytes of the file."""
+        return hashlib.sha256("\n".join(self.pieces()).encode()).hexdigest()[:16]
+
+    def pieces(self) -> list[str]:
+        """All tokens as text, by id."""
+        return [self._processor.id_to_piece(index) for index in range(self.vocabulary_size)]
+
+    @cached_property
+    def spelled(self) -> list[str | int]:
+        """What each token adds to a text, by id: characters (a space where a word begins), or one byte of a character."""
+        processor, found = self._processor, list[str | int]()
+        for token, piece in enumerate(self.pieces()):
+            if processor.is_byte(token):
+                found.append(int(piece[1:-1], 16))
+            elif processor.is_unknown(token):
+                found.append(str(processor.decode([BOS, token])))
+            else:
+                found.append("" if processor.is_control(token) else piece.replace(WORD_MARK, " "))
+        return found
+
+    def normalized(self, text: str) -> str:
+        """Text as the tokens spell it."""
+        return str(self._processor.normalize(text)).replace(WORD_MARK, " ").strip(" ")
+
+    def id_to_pieces(self, ids: Sequence[int]) -> list[str]:
+        """Tokens as text."""
+        return [self._processor.id_to_piece(token) for token in ids]
+
+    def score(self, token: int) -> float:
+        """Rank of a piece: of two merges that BPE can make, it makes the one of the higher score first."""
+        return float(self._processor.get_score(token))
+
+    def unmerged(self) -> set[int]:
+        """Tokens that BPE does not make by merging: special ones, bytes, and the symbols that are always one token."""
+        spelled = self._processor.encode(
+            [piece.replace(WORD_MARK, " ") for piece in self.pieces()],
+            out_type=str,
+            enable_sampling=True,
+            alpha=1.0,  # no merge at all
+            nbest_size=-1,
+        )
+        special = (self._processor.is_unknown, self._processor.is_control, self._processor.is_byte)
+        return {
+            token
+            for token, piece in enumerate(self.pieces())
+            if any(is_one(token) for is_one in special) or (len(piece) > 1 and piece in spelled[token])
+        }
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """Token ids of each line, without special tokens; each unknown word is one."""
+        found: list[list[int]] = self._processor.encode(list(lines))
+        for row, ids in enumerate(found):
+            if UNK in ids:
+                pieces = self._processor.encode(lines[row], out_type=str)
+                found[row] = [token for token, piece in zip(ids, pieces, strict=True) for _ in self._words(piece)]
+        return found
+
+    def encode_pieces(self, lines: Sequence[str]) -> list[list[str]]:
+        """Tokens of each line as they stand in it, unknown ones too.
+
+        SentencePiece makes one token of unknown words in a row; here each is one.
+        """
+        found: list[list[str]] = self._processor.encode(list(lines), out_type=str)
+        return [[part for piece in pieces for part in self._words(piece)] for pieces in found]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Text of each sequence of token ids; never holds a line break."""
+        texts: list[str] = self._processor.decode([list(sequence) for sequence in ids])
+        return [text.replace("\n", " ") for text in texts]
+
+    def decode_pieces(self, pieces: Sequence[Sequence[str]]) -> list[str]:
+        """Text of each sequence of tokens given as text; never holds a line break."""
+        texts: list[str] = [self._processor.decode(list(sequence)) for sequence in pieces]
+        texts = [" ".join(text.split("\n")) for text in texts]
+        return [text.replace(WORD_MARK, " ").removeprefix(" ") for text in texts]  # unknown words still have their mark
+
+    def _words(self, piece: str) -> list[str]:
+        """A token, or the words that an unknown one runs together."""
+        if WORD_MARK in piece[1:] and self._processor.piece_to_id(piece) == UNK:
+            return re.findall(f"{WORD_MARK}?[^{WORD_MARK}]+", piece) or [piece]
+        return [piece]
+
+
+def _reason(error: Exception) -> str:
+    """What SentencePiece says, in words that lead to a key of ours."""
+    if "sentences_.empty()" in str(error):
+        return "there is none; every line is empty"
+    said = str(error).rsplit("] ", 1)[-1].strip() or str(error)
+    return re.sub("Increase vocab_size or .*", "Raise it, or lower tokenizer.character_coverage.", said)

@@ -1,0 +1,83 @@
+"""Beam search on a CPU with compiled kernels: `nmt.decoding.beam_search.beam_search`, whose steps 3 to 5 are one call.
+
+With a Transformer and no rules some whole steps are one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmt.config.recipe import SearchConfig
+from nmt.corpus.tokenizer import BOS, EOS
+from nmt.decoding.beam_search import WORTH_SHRINKING, Finished, Hypothesis, beam_search, length_limits, length_penalty
+from nmt.decoding.candidates import extend
+from nmt.decoding.rules import Extension, Rule
+from nmt.fast.cpu.transformer_search import Rows
+from nmt.fast.kernels import Kernels, kernels, layout
+from nmt.fast.kernels.beam import Going
+from nmt.models.protocol import Seq2Seq
+from nmt.runtime.device import products_for
+
+# B sentences, K beam, R = B * K rows, T positions so far
+
+
+def fastest_search(device: torch.device) -> Callable[..., list[list[Hypothesis]]]:
+    """`nmt.decoding.beam_search.beam_search`, or what finds the same by the kernels, where this machine has them."""
+    fast = kernels() if device.type == "cpu" else None
+    return beam_search if fast is None else partial(search_by_kernels, fast)
+
+
+@torch.inference_mode()
+def search_by_kernels(
+    fast: Kernels,
+    model: Seq2Seq[Any, Any],
+    source: Tensor,
+    lengths: Tensor,
+    config: SearchConfig,
+    best: int = 1,
+    rules: Sequence[Rule] = (),
+) -> list[list[Hypothesis]]:
+    """See `nmt.decoding.beam_search.beam_search`."""
+    limits = length_limits(lengths, config)  # (B,)
+    shortest, longest = int(limits.min()), int(limits.max())
+    divisors = length_penalty(config)(torch.arange(longest + 1, dtype=torch.float64))  # by length
+    finished = Finished.empty(len(source), config.beam, longest, source.device)
+    table = _table(finished, config, best, limits, divisors)
+    memory = model.encode(source, lengths)
+    if isinstance(model, Rows) and model.whole and not rules:
+        for _ in model.search(memory, table):
+            pass
+        return finished.hypotheses(best)
+    candidates = 2 * config.beam if config.beam > 1 else 1
+    state = model.start(memory, 1)
+    going = _beginning(len(source))
+    for length in range(1, longest + 1):
+        with products_for(len(going.tokens)):
+            logits, state = model.step(state, going.tokens)
+        at_limit = limits[going.sentences] == length if length >= shortest else None  # (B,)
+        extension = Extension(going.sentences, going.history, going.scores.shape[1], limits)
+        extended = extend(going.scores, logits, candidates, rules, extension, at_limit)
+        going = fast.settle(table, going, extended, WORTH_SHRINKING)
+        if len(going) == 0:
+            break
+        state = model.reorder(state, going.rows, config.beam)
+    return finished.hypotheses(best)
+
+
+def _beginning(sentences: int) -> Going:
+    """One empty hypothesis of each sentence."""
+    numbers = torch.arange(sentences)
+    scores = torch.zeros((sentences, 1), dtype=torch.float64)
+    return Going(scores, numbers, torch.full_like(numbers, BOS), numbers, numbers.new_zeros((sentences, 0)))
+
+
+def _table(finished: Finished, config: SearchConfig, best: int, limits: Tensor, divisors: Tensor) -> layout.Finished:
+    """What has ended, as the kernels read and change it; good as long as the tensors are."""
+    parts = (finished.scores, finished.log_probabilities, finished.tokens, finished.lengths, finished.cut)
+    places = [part.data_ptr() for part in (limits, divisors, *parts)]
+    return layout.Finished(*finished.tokens.shape[1:], best, config.stopping == "count", EOS, *places)

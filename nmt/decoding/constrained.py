@@ -1,0 +1,248 @@
+"""Beam search whose translations contain given phrases: dynamic beam allocation (Post and Vilar 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmt.config.recipe import SearchConfig
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.decoding.beam_search import Hypothesis, length_limits, length_penalty
+from nmt.decoding.candidates import apply_rules, best_extensions
+from nmt.decoding.phrases import SPACE, START, Phrases, Spelled, State, is_edge, kind_of
+from nmt.decoding.rules import Extension, Rule
+from nmt.models.protocol import Seq2Seq, log_softmax
+
+# B sentences, K beam, R = B * K rows, V vocabulary, T positions so far
+
+
+class Required:
+    """Phrases that one translation must contain, and tokens that spell them."""
+
+    def __init__(
+        self,
+        phrases: Phrases,
+        encoded: Sequence[Sequence[int]],
+        spelled: Sequence[Spelled],
+        tokens: Mapping[str, int],
+    ) -> None:
+        """For phrases and one way to spell each of them, what each token spells, and the tokens by what they spell."""
+        self.phrases, self.encoded, self.spelled, self.tokens = phrases, encoded, spelled, tokens
+        self.marks = [self._marks(index) for index in range(len(encoded))]
+        """For each phrase, how far its own tokens come in it: characters, and bytes of the next."""
+        self.total = sum(map(len, encoded))
+        """Tokens of all phrases."""
+
+    def met_by(self, tokens: Sequence[int]) -> bool:
+        """Whether a translation says all of them."""
+        said = self.phrases.found(self.spelled[token] for token in tokens) if self.encoded else ()
+        return len(said) == len(self.encoded)
+
+    def _marks(self, index: int) -> list[tuple[int, int]]:
+        state, marks = START, list[tuple[int, int]]()
+        for token in self.encoded[index]:
+            state, _ = self.phrases.read(state, self.spelled[token])
+            reached = dict(reversed(list(self.phrases.begun(state.node))))
+            marks.append((reached.get(index, 0), len(state.pending)))
+        return marks
+
+
+NOTHING = Required(Phrases([]), [], [], {})
+"""What most translations must contain."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of its phrases a hypothesis has said."""
+
+    required: Required
+    state: State = START
+    said: frozenset[int] = frozenset()
+    """Phrases that are whole."""
+
+    @property
+    def met(self) -> int:
+        """Tokens of phrases said so far: the bank of the hypothesis."""
+        return sum(len(self.required.encoded[index]) for index in self.said) + self._current[2]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all phrases are said."""
+        return len(self.said) == len(self.required.encoded)
+
+    @property
+    def may_end(self) -> bool:
+        """Whether all phrases are said once the text ends."""
+        return len(self.said | self.required.phrases.at_end(self.state)) == len(self.required.encoded)
+
+    @cached_property
+    def _current(self) -> tuple[int, int, int]:
+        """The phrase in the middle of which it is, how many of its characters and how many of its tokens are said."""
+        texts, best = self.required.phrases.texts, (-1, 0, 0)
+        places = [*self.required.phrases.begun(self.state.node)]
+        if self.state.before == SPACE:
+            places += [(index, 0) for index in range(len(texts))]
+        for index, length in places:
+            if index not in self.said:
+                rest = texts[index][length : length + 1].encode()
+                pending = len(self.state.pending) if rest.startswith(self.state.pending) else 0
+                count = sum(mark <= (length, pending) for mark in self.required.marks[index])
+                best = max(best, (index, length, count), key=lambda found: (found[2], found[1]))
+        return best
+
+    def wanted(self) -> set[int]:
+        """Tokens that go on with a phrase, or begin one: its own, and others that bring it as far."""
+        index, length, count = self._current
+        done = index >= 0 and count == len(self.required.encoded[index])
+        tokens = set(self._onward(index, length, count)) if (length or count) and not done else set[int]()
+        if count == 0 or done:
+            for other, text in enumerate(self.required.phrases.texts):
+                if other not in self.said and not (done and other == index):
+                    tokens.update(self._begin(other, text))
+        return tokens
+
+    def _onward(self, index: int, length: int, count: int, space: str = "") -> Iterator[int]:
+        """Tokens that spell more of a phrase, to where the next of its own tokens ends at least."""
+        text, marks = self.required.phrases.texts[index], self.required.marks[index]
+        for end in range(max(length + 1, marks[count][0]), len(text) + 1):
+            if (token := self.required.tokens.get(space + text[length:end])) is not None:
+                yield token
+        if count and marks[count - 1] == (length, len(self.state.pending)):
+            yield self.required.encoded[index][count]
+
+    def _begin(self, index: int, text: str) -> Iterator[int]:
+        """Tokens that begin a phrase."""
+        yield self.required.encoded[index][0]
+        yield from self._onward(index, 0, 0, " ")
+        if is_edge(self.state.before, kind_of(text[0])):
+            yield from self._onward(index, 0, 0)
+
+    def after(self, token: int) -> Progress:
+        """With one more token. Phrases may overlap or lie inside of each other; one that is broken off may begin another."""
+        if token == EOS:
+            return Progress(self.required, START, self.said | self.required.phrases.at_end(self.state))
+        state, said = self.required.phrases.read(self.state, self.required.spelled[token])
+        return Progress(self.required, state, self.said | said)
+
+
+@dataclass(frozen=True)
+class _Extended:
+    """A hypothesis and one more token."""
+
+    value: float
+    row: int
+    """Of its sentence."""
+    token: int
+    progress: Progress
+
+
+@torch.inference_mode()
+def constrained_beam_search(
+    model: Seq2Seq[Any, Any],
+    source: Tensor,
+    lengths: Tensor,
+    config: SearchConfig,
+    required: Sequence[Required],
+    best: int = 1,
+    rules: Sequence[Rule] = (),
+) -> list[list[Hypothesis]]:
+    """The `best` hypotheses of each sentence, those that hold all its phrases before the others, then by score.
+
+    The beam is shared among banks, of the hypotheses that have said so many tokens of their phrases; a bank that is not filled
+    leaves its places to the others, fullest first. Only what has said all may end, except at the length limit. Other
+    arguments as for `nmt.decoding.beam_search.beam_search`.
+    """
+    device, beam = source.device, config.beam
+    penalty, limits = length_penalty(config), length_limits(lengths.to(device), config)
+    everyone = torch.arange(len(source), device=device)
+    state = model.start(model.encode(source, lengths), beam)
+    tokens = torch.full((len(source) * beam,), BOS, device=device)  # (R,)
+    history = tokens.new_zeros((len(tokens), 0))  # (R, T)
+    scores = torch.full((len(source), beam), -torch.inf, dtype=torch.float64, device=device)
+    scores[:, 0] = 0
+    progress = [Progress(items) for items in required for _ in range(beam)]
+    finished: list[list[tuple[bool, Hypothesis]]] = [[] for _ in required]
+    for length in range(1, int(limits.max()) + 1):
+        logits, state = model.step(state, tokens)
+        log_probabilities = log_softmax(logits)
+        at_limit = limits == length
+        unmet = torch.tensor([not item.may_end for item in progress], device=device)
+        unmet &= ~at_limit.repeat_interleave(beam)
+        log_probabilities[unmet, EOS] = -torch.inf
+        apply_rules(rules, log_probabilities, Extension(everyone, history, beam, limits), at_limit)
+        rows, chosen = torch.zeros(len(tokens), dtype=torch.long), torch.full((len(tokens),), PAD)
+        for sentence, candidates in enumerate(_candidates(scores, log_probabilities, progress, beam)):
+            first = sentence * beam
+            divisor, cut = penalty(scores.new_tensor(length)), bool(at_limit[sentence])
+            finished[sentence] += _ended(candidates, history[first : first + beam], float(divisor), cut)
+            finished[sentence].sort(key=lambda pair: (not pair[0], -pair[1].score))
+            alive = _allocated([item for item in candidates if item.token != EOS], beam)
+            reach = max((item.value for item in alive), default=-torch.inf) / float(penalty(limits[sentence].double()))
+            if _is_done(finished[sentence], best, reach):
+                alive = []
+            alive += [_Extended(-torch.inf, 0, PAD, progress[first])] * (beam - len(alive))
+            scores[sentence] = scores.new_tensor([item.value for item in alive])
+            rows[first : first + beam] = torch.tensor([first + item.row for item in alive])
+            chosen[first : first + beam] = torch.tensor([item.token for item in alive])
+            progress[first : first + beam] = [item.progress for item in alive]
+        if not bool(scores.isfinite().any()):
+            break
+        rows, tokens = rows.to(device), chosen.to(device)
+        state = model.reorder(state, rows, beam)
+        history = torch.cat([history[rows], tokens[:, None]], 1)
+    return [[item for _, item in found[:best]] for found in finished]
+
+
+def _ended(
+    candidates: Sequence[_Extended], history: Tensor, divisor: float, cut: bool
+) -> list[tuple[bool, Hypothesis]]:
+    """What ends now of one sentence's extensions, and whether it has said all its phrases."""
+    return [
+        (item.progress.whole, Hypothesis(history[item.row].tolist(), item.value, item.value / divisor, cut))
+        for item in candidates
+        if item.token == EOS
+    ]
+
+
+def _is_done(finished: Sequence[tuple[bool, Hypothesis]], best: int, reach: float) -> bool:
+    """Whether enough hypotheses have said all their phrases, and none still alive can end above them."""
+    return len(finished) >= best and finished[best - 1][0] and finished[best - 1][1].score >= reach
+
+
+def _candidates(
+    scores: Tensor, log_probabilities: Tensor, progress: Sequence[Progress], beam: int
+) -> Iterator[list[_Extended]]:
+    """For each sentence its extensions, best first: the best of all, of each hypothesis, and the wanted."""
+    _, origins, tokens = best_extensions(scores, log_probabilities, 2 * beam)
+    for sentence, own in enumerate(scores):
+        start = sentence * beam
+        table = log_probabilities[start : start + beam].double() + own[:, None]  # (K, V)
+        pairs = set(zip(origins[sentence].tolist(), tokens[sentence].tolist(), strict=True))
+        pairs |= set(enumerate(table.argmax(1).tolist()))
+        pairs |= {(row, token) for row in range(beam) for token in progress[start + row].wanted()}
+        found = [
+            _Extended(float(table[row, token]), row, token, progress[start + row].after(token)) for row, token in pairs
+        ]
+        yield sorted((item for item in found if item.value > -torch.inf), key=lambda item: (-item.value, item.row))
+
+
+def _allocated(candidates: Sequence[_Extended], beam: int) -> list[_Extended]:
+    """At most so many of the candidates, best first, shared among the banks."""
+    if not candidates:
+        return []
+    banks: list[list[_Extended]] = [[] for _ in range(candidates[0].progress.required.total + 1)]
+    for item in candidates:
+        banks[item.progress.met].append(item)
+    share, more = divmod(beam, len(banks))
+    kept: list[_Extended] = []
+    spare: list[_Extended] = []
+    for number, bank in enumerate(reversed(banks)):  # what is left over goes to the fullest
+        places = share + (number < more)
+        kept += bank[:places]
+        spare += bank[places:]
+    return sorted([*kept, *spare[: beam - len(kept)]], key=lambda item: -item.value)

@@ -1,0 +1,35 @@
+"""Sources end to end: states of real positions alone, and those of the slots as a padded batch where a family wants them so."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nmt.decoding.device.beams import Beams
+
+# B sentences, S source positions, N slots, P sentences of the queue, D width
+
+
+def real_positions(lengths: Tensor, width: int, device: torch.device) -> Tensor:
+    """Numbers of the real positions of a padded batch (B * S), from lengths (B,) on the CPU."""
+    real = torch.arange(width) < lengths[:, None]
+    return sent(real.flatten().nonzero().squeeze(1), device)
+
+
+def sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; nobody waits until it is there."""
+    return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
+
+
+def padded_places(beams: Beams) -> tuple[Tensor, Tensor]:
+    """Where the source positions of each slot stand among all, and whether they are real: each (N, S)."""
+    queue, longest = beams.queue, beams.room.source
+    within = torch.arange(longest, device=beams.owners.device)
+    lengths = queue.lengths[beams.owners][:, None]
+    real = within < lengths
+    return queue.offsets[beams.owners][:, None] + torch.minimum(within, lengths - 1), real
+
+
+def taken(states: Tensor, places: Tensor) -> Tensor:
+    """States (tokens, D) at places (N, S): (N, S, D)."""
+    return states.index_select(0, places.flatten()).unflatten(0, places.shape)

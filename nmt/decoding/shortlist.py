@@ -1,0 +1,186 @@
+"""A vocabulary shortlist: for each source token the target tokens it may become, so that search looks at a few hundred only.
+
+Jean et al. 2015, section 3.2, with the candidates of a lexical model (L'Hostis et al. 2016) trained on the encoded corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from nmt.corpus.encoded import EncodedCorpus
+from nmt.corpus.tokenizer import EOS
+from nmt.decoding.beam_search import Hypothesis
+from nmt.errors import CheckpointError
+from nmt.fast.cpu.ready import ready_output
+from nmt.fast.cpu.transformer_search import searchable
+from nmt.models import Model
+from nmt.runtime.device import SearchPrecision
+from nmt.runtime.files import atomic_write
+from nmt.runtime.stages import counted, stage
+from nmt.runtime.untrusted import open_regular
+
+# B sentences, S source positions, V vocabulary, N shortlisted tokens of a batch
+
+_SPECIAL = EOS + 1  # padding, unknown, begin, end: always listed, and first
+_PAIRS = 100_000  # training pairs that are read, spread over all
+_LONGEST = 40  # tokens of either side in them
+_ROUNDS = 4  # of expectation maximisation
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """Target tokens by source token."""
+
+    table: Tensor
+    """(V of the source, C) target ids, the most probable first."""
+    frequent: Tensor
+    """Target ids that are always looked at, the special ones among them."""
+    vocabulary: Mapping[str, str]
+    """Fingerprints of the tokenizers that the ids belong to."""
+
+    @classmethod
+    def build(
+        cls,
+        corpus: EncodedCorpus,
+        sizes: tuple[int, int],
+        vocabulary: Mapping[str, str],
+        each: int = 40,
+        frequent: int = 200,
+    ) -> Shortlist:
+        """From a training corpus: the most probable translations of each source token by IBM model 1 (Brown et al. 1993).
+
+        Args:
+            corpus: encoded pairs.
+            sizes: of the two vocabularies.
+            vocabulary: fingerprints of the tokenizers.
+            each: candidates of a source token.
+            frequent: target tokens that are candidates of all.
+        """
+        with stage("counting which tokens meet"):
+            source, target, pair = _cooccurrences(corpus)
+        keys, place = np.unique(source * sizes[1] + target, return_inverse=True)  # one for each pair of types
+        probability = np.ones(len(keys))
+        for _ in counted(range(_ROUNDS), "estimating translations of tokens", _ROUNDS, "rounds"):
+            share = (
+                probability[place] / np.bincount(pair, probability[place])[pair]
+            )  # over the source words of a target word
+            counts = np.bincount(place, share, len(keys))
+            probability = counts / np.bincount(keys // sizes[1], counts, sizes[0])[keys // sizes[1]]
+        each = min(each, sizes[1])
+        order = np.lexsort((-probability, keys // sizes[1]))
+        owners = (keys // sizes[1])[order]
+        rank = np.arange(len(owners)) - np.searchsorted(owners, owners)
+        table = np.zeros((sizes[0], each), dtype=np.int64)
+        kept = rank < each
+        table[owners[kept], rank[kept]] = (keys % sizes[1])[order][kept]
+        counts = np.bincount(corpus.target.values, minlength=sizes[1])
+        counts[:_SPECIAL] = counts.max() + 1
+        common = np.sort(np.argsort(-counts, kind="stable")[: frequent + _SPECIAL])
+        return cls(torch.from_numpy(table), torch.from_numpy(common), dict(vocabulary))
+
+    def save(self, path: Path) -> None:
+        """Writes what `load` reads."""
+        atomic_write(path, save({"table": self.table.int(), "frequent": self.frequent.int()}, dict(self.vocabulary)))
+
+    @classmethod
+    def load(cls, path: Path, vocabulary: Mapping[str, str], sizes: tuple[int, int]) -> Shortlist:
+        """Reads a shortlist made for these tokenizers, whose sizes are told too.
+
+        Raises:
+            CheckpointError: it is not there, damaged, or of other tokenizers.
+        """
+        try:
+            open_regular(path).close()
+            with safe_open(path, "pt") as file:
+                found: dict[str, str] = file.metadata() or {}
+                table, frequent = file.get_tensor("table").long(), file.get_tensor("frequent").long()
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: cannot be read as a shortlist: {error}") from None
+        if found != dict(vocabulary):
+            raise CheckpointError(f"{path}: was made for other tokenizers than the model's")
+        ids = torch.cat([table.flatten(), frequent.flatten()])
+        whole = table.dim() == 2 and frequent.dim() == 1 and len(table) == sizes[0] and ids.numel() > 0
+        if not (whole and 0 <= int(ids.min()) <= int(ids.max()) < sizes[1]):
+            raise CheckpointError(f"{path}: cannot be read as a shortlist: its tables do not fit the model")
+        return cls(table, frequent, found)
+
+    def candidates(self, source: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Target ids (N,), ascending, that sentences (B, S) may need together, and which are each one's own (B, N)."""
+        own = torch.zeros((len(source), size), dtype=torch.bool)
+        own[:, self.frequent] = True
+        own.scatter_(1, self.table[source.cpu()].flatten(1), True)
+        ids = own.any(0).nonzero().squeeze(1)
+        return ids, own[:, ids]
+
+
+class Shortlisted:
+    """A model that speaks of shortlisted tokens alone: follows the protocol of search, in ids of the list.
+
+    Each sentence has its own tokens, so that what stands beside it in a batch changes nothing. Probabilities are of the list's
+    tokens; what lies outside has none.
+    """
+
+    def __init__(self, model: Model, output: nn.Linear, shortlist: Shortlist, precision: SearchPrecision) -> None:
+        """For a model that is ready for search, and its output layer as it was before."""
+        self.model, self.searched, self.shortlist = model, searchable(model), shortlist
+        self.precision: SearchPrecision = precision
+        self.full, self.plain = model.output, output
+        self.ids = torch.arange(output.out_features)
+
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Any, Tensor]:
+        """See `Seq2Seq.encode`; from here on the output layer has the tokens of these sentences alone."""
+        memory = self.searched.encode(source, lengths)
+        ids, own = self.shortlist.candidates(source, self.plain.out_features)
+        self.ids = ids.to(source.device)
+        part = nn.Linear(self.plain.in_features, len(ids), device="meta")
+        part.weight, part.bias = (nn.Parameter(value[ids], False) for value in (self.plain.weight, self.plain.bias))
+        self.model.output = ready_output(part, self.precision, source.device)
+        hidden = torch.zeros(own.shape, dtype=torch.float32).masked_fill_(~own, -torch.inf)
+        return memory, hidden.to(source.device)
+
+    def start(self, memory: tuple[Any, Tensor], beam: int) -> tuple[Any, Tensor, int]:
+        """See `Seq2Seq.start`."""
+        return self.searched.start(memory[0], beam), memory[1], beam
+
+    def step(self, state: tuple[Any, Tensor, int], tokens: Tensor) -> tuple[Tensor, tuple[Any, Tensor, int]]:
+        """See `Seq2Seq.step`; tokens and logits (R, N) are of the list."""
+        inner, hidden, beam = state
+        logits, inner = self.searched.step(inner, self.ids[tokens])
+        return logits + hidden.repeat_interleave(beam, 0), (inner, hidden, beam)
+
+    def reorder(self, state: tuple[Any, Tensor, int], rows: Tensor, beam: int) -> tuple[Any, Tensor, int]:
+        """See `Seq2Seq.reorder`."""
+        inner, hidden, before = state
+        if len(rows) != len(hidden) * beam:
+            hidden = hidden[torch.div(rows[::beam], before, rounding_mode="floor")]
+        return self.searched.reorder(inner, rows, beam), hidden, beam
+
+    def finished(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
+        """What a search has found, in ids of the whole vocabulary; the model has its whole output layer again."""
+        self.model.output = self.full
+        return [[replace(item, tokens=self.ids[item.tokens].tolist()) for item in items] for items in found]
+
+
+def _cooccurrences(corpus: EncodedCorpus) -> tuple[Any, Any, Any]:
+    """Source and target token of each pair of positions of the same sentence pair, and the number of the target position."""
+    total = len(corpus.source.lengths)
+    rows = np.linspace(0, total - 1, min(_PAIRS, total)).astype(np.int64)
+    left, right = corpus.source.lengths[rows], corpus.target.lengths[rows]
+    rows = rows[(left <= _LONGEST) & (right <= _LONGEST) & (left > 0) & (right > 0)]
+    left, right = corpus.source.lengths[rows], corpus.target.lengths[rows]
+    sizes = left * right
+    owner = np.repeat(np.arange(len(rows)), sizes)
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    column, line = within // right[owner], within % right[owner]
+    source = corpus.source.values[corpus.source.offsets[rows][owner] + column].astype(np.int64)
+    target = corpus.target.values[corpus.target.offsets[rows][owner] + line].astype(np.int64)
+    return source, target, (np.cumsum(right) - right)[owner] + line

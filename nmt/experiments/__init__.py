@@ -1,0 +1,1 @@
+"""Several runs together: studies, and scores that a recipe is expected to reach."""

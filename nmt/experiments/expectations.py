@@ -1,0 +1,154 @@
+"""What a recipe is expected to score, and whether a run has met it."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from nmt.config.reading import explain
+from nmt.config.recipe import Section
+from nmt.errors import ConfigError
+from nmt.runtime.untrusted import read_object, read_regular
+from nmt.scoring.evaluation import Evaluation
+
+EXPECTED = "expected.json"
+
+
+class Expectation(Section):
+    """A score on a test set, and how far below it a run may end."""
+
+    testset: str
+    signature: str
+    """sacreBLEU's, without its version: which score it is."""
+    mean: Annotated[float, Field(ge=0, le=100)]
+    """Over seeds, or as published."""
+    band: Annotated[float, Field(ge=0)]
+    """A run passes at `mean - band` or above."""
+    origin: str
+    """Where the figure comes from: a paper and its table, or `measured here`."""
+    seeds: tuple[int, ...] = ()
+    """Of the runs here that the mean is taken over; none for a published figure."""
+    commit: str | None = None
+    """Of the code that made them."""
+
+
+class Verdict(Section):
+    """An expectation beside what a run scored."""
+
+    expectation: Expectation
+    score: float
+    passed: bool
+
+
+def load_expectations(folder: Path) -> list[Expectation]:
+    """The expectations of a recipe's folder; none if it has no `expected.json`.
+
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    path = folder / EXPECTED
+    if not path.exists():
+        return []
+    try:
+        return _EXPECTATIONS.validate_json(read_regular(path).removeprefix(codecs.BOM_UTF8))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ValidationError as error:
+        raise ConfigError(explain(error, Expectation, f"{path}: ")) from None
+
+
+def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> list[Verdict]:
+    """Each expectation beside the score that has its signature.
+
+    Raises:
+        ConfigError: no score has that signature.
+    """
+    return [_judge(expectation, evaluations) for expectation in expectations]
+
+
+def state(folder: Path) -> str:
+    """Of a recipe: whether it was run, and whether what was expected came, as the mean over the seeds that were run.
+
+    The first run's result lies in the folder itself, that of another seed in `seedN/`.
+    """
+    expectations = load_expectations(folder)
+    if (folder / "study.toml").exists():
+        return "study, run here" if (folder / "results.json").exists() else "study, not yet run"
+    paths = [path for path in (folder / "result.json", *folder.glob("seed*/result.json")) if path.exists()]
+    if not paths:
+        return "expected from the literature" if expectations else "not yet run"
+    seeds = f", {len(paths)} seeds" if len(paths) > 1 else ""
+    if not expectations:
+        return f"run here{seeds}"
+    runs = [_evaluations(path) for path in paths]
+    met = all(_meets(expectation, runs) for expectation in expectations)
+    return ("reproduced here" if met else "run here, below what is expected") + seeds
+
+
+class _Recorded(TypedDict):
+    """What is needed of a saved score."""
+
+    signature: str
+    value: float
+
+
+class _Scored(TypedDict):
+    """What is needed of a saved evaluation."""
+
+    testset: str
+    scores: list[_Recorded]
+
+
+_EXPECTATIONS, _EVALUATIONS = TypeAdapter(list[Expectation]), TypeAdapter(list[_Scored])
+
+
+def _evaluations(path: Path) -> list[_Scored]:
+    """The scores that a `result.json` holds.
+
+    Raises:
+        NmtError: it is not one.
+    """
+    try:
+        return _EVALUATIONS.validate_python(read_object(path).get("evaluations"))
+    except ValidationError as error:
+        raise ConfigError(explain(error, Expectation, f"{path}: evaluations: ")) from None
+
+
+def _judge(expectation: Expectation, evaluations: list[Evaluation]) -> Verdict:
+    for evaluation in evaluations:
+        for score in evaluation.scores:
+            if evaluation.testset.name == expectation.testset and _same(score.signature, expectation.signature):
+                passed = score.value >= expectation.mean - expectation.band
+                return Verdict(expectation=expectation, score=score.value, passed=passed)
+    raise ConfigError(f"{EXPECTED}: no score on {expectation.testset} has the signature {expectation.signature}")
+
+
+def _meets(expectation: Expectation, runs: list[list[_Scored]]) -> bool:
+    """Whether the mean over saved runs meets an expectation; each has to have that score."""
+    scores = [_recorded(expectation, evaluations) for evaluations in runs]
+    found = [score for score in scores if score is not None]
+    return len(found) == len(runs) and fmean(found) >= expectation.mean - expectation.band
+
+
+def _recorded(expectation: Expectation, evaluations: list[_Scored]) -> float | None:
+    """The saved score that an expectation is about."""
+    for evaluation in evaluations:
+        for score in evaluation["scores"]:
+            if evaluation["testset"] == expectation.testset and _same(score["signature"], expectation.signature):
+                return float(score["value"])
+    return None
+
+
+def _same(signature: str, expected: str) -> bool:
+    """Whether two signatures name the same score; versions and the settings of intervals may differ."""
+    return _core(signature) == _core(expected)
+
+
+def _core(signature: str) -> frozenset[str]:
+    parts = signature.split("|")
+    return frozenset(part for part in parts if not part.startswith(("version", "bs:", "seed:")))

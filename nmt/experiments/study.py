@@ -1,0 +1,202 @@
+"""A study: the same recipe with one thing changed at a time, over seeds, and what came of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from nmt.config.reading import explain
+from nmt.config.recipe import Section
+from nmt.config.toml import read_toml
+from nmt.errors import ConfigError
+from nmt.runtime.files import atomic_write, write_json
+from nmt.scoring.metrics import Bucket, Score
+
+STUDY, RESULTS = "study.toml", "results"
+
+
+class System(Section):
+    """What is compared: the recipe of the study with some keys changed."""
+
+    name: str
+    recipe: str = "recipe.toml"
+    """Beside `study.toml`."""
+    set: tuple[str, ...] = ()
+    """Overrides, as of `--set`."""
+
+
+class Study(Section):
+    """The systems, the first of which is the one to compare with."""
+
+    title: str
+    hypotheses: tuple[str, ...] = ()
+    """What is expected; written down before the run."""
+    systems: tuple[System, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
+    testset: str
+    """The one that is drawn and tested for significance."""
+    also: tuple[str, ...] = ()
+    """Test sets that are scored too."""
+    measure: Literal["bleu", "accuracy"] = "bleu"
+    """Drawn against length: BLEU, or the share of positions with the right token."""
+    pairs: str | None = None
+    """Sentences `source ||| target` with gold links, beside `study.toml` or under NMT_DATA, for the alignment error rate."""
+    gold: str | None = None
+
+    @model_validator(mode="after")
+    def _runs_are_told_apart(self) -> Self:
+        names = [run_name(system, seed).lower() for system in self.systems for seed in self.seeds]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(
+                f"two runs would be called {twice}: give each system a name of its own, and each seed once"
+            )
+        return self
+
+
+def run_name(system: System, seed: int) -> str:
+    """Name of the folder of a run."""
+    return f"{system.name.replace(' ', '-').replace('/', '-')}-{seed}"
+
+
+def load_study(folder: Path) -> Study:
+    """The study in a folder.
+
+    Raises:
+        ConfigError: there is none, or it is wrong.
+    """
+    path = folder / STUDY
+    try:
+        return Study.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise ConfigError(explain(error, Study, f"{path}: ")) from None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One system with one seed, trained and scored."""
+
+    system: str
+    seed: int
+    result: dict[str, Any]
+    """What `nmt evaluate --save` wrote."""
+    hypotheses: list[str]
+    """Of the test set of the study."""
+    buckets: list[Bucket]
+    """By source length, of that test set, in the measure of the study."""
+    error_rate: float | None
+    """Of alignment, in percent, the best layer."""
+
+    @property
+    def milliseconds(self) -> float:
+        """Of training, per update."""
+        return 1000 * float(self.result["seconds"]) / max(int(self.result["updates"]), 1)
+
+    def score(self, testset: str) -> Score:
+        """BLEU on a test set."""
+        found = next(item for item in self.result["evaluations"] if item["testset"] == testset)
+        return Score(**found["scores"][0])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system over its seeds."""
+
+    system: str
+    seeds: int
+    parameters: int
+    score: float
+    """BLEU, or accuracy in percent; the mean over the seeds."""
+    deviation: float
+    """Over the seeds; 0 of one."""
+    p_value: float | None
+    """Of being like the first system, by paired bootstrap over the test set of all seeds; None for the first."""
+    milliseconds: float
+    """Of training, per update; the mean over the seeds."""
+    error_rate: float | None
+    """Of alignment, in percent, the mean."""
+
+
+def summarise(study: Study, runs: Sequence[Run], p_values: dict[str, float | None]) -> list[Row]:
+    """A row for each system, in the order of the study."""
+    rows: list[Row] = []
+    for system in study.systems:
+        own = [run for run in runs if run.system == system.name]
+        scores = [_value(study, run) for run in own]
+        rates = [run.error_rate for run in own if run.error_rate is not None]
+        rows.append(
+            Row(
+                system.name,
+                len(own),
+                int(own[0].result["parameters"]),
+                mean(scores),
+                stdev(scores) if len(scores) > 1 else 0.0,
+                p_values.get(system.name),
+                mean(run.milliseconds for run in own),
+                mean(rates) if rates else None,
+            )
+        )
+    return rows
+
+
+def write_results(folder: Path, study: Study, runs: Sequence[Run], rows: Sequence[Row]) -> None:
+    """`results.json` with every figure, and `results.csv` with a line for each run and bucket."""
+    details = [
+        {
+            "system": run.system,
+            "seed": run.seed,
+            "alignment_error_rate": run.error_rate,
+            "buckets": [vars(bucket) | {"bleu": bucket.bleu.as_dict()} for bucket in run.buckets],
+            **{key: value for key, value in run.result.items() if key not in ("name", "seed")},
+        }
+        for run in runs
+    ]
+    content = {
+        "title": study.title,
+        "hypotheses": study.hypotheses,
+        "rows": [vars(row) for row in rows],
+        "runs": details,
+    }
+    write_json(folder / f"{RESULTS}.json", content)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["system", "seed", "testset", "measure", "from", "to", "sentences", "value", "low", "high"])
+    for run in runs:
+        for item in run.result["evaluations"]:
+            score, count = Score(**item["scores"][0]), item["sentences"]
+            whole = ["bleu", "", "", count, *(round(value, 3) for value in (score.value, score.low, score.high))]
+            table.writerow([run.system, run.seed, item["testset"], *whole])
+        for bucket in run.buckets:
+            score, bounds = bucket.bleu, [bucket.low, bucket.high, bucket.sentences]
+            values = [round(value, 3) for value in (score.value, score.low, score.high)]
+            table.writerow([run.system, run.seed, study.testset, study.measure, *bounds, *values])
+    atomic_write(folder / f"{RESULTS}.csv", text.getvalue().encode())
+
+
+def averaged(study: Study, runs: Sequence[Run]) -> dict[str, list[Bucket]]:
+    """For each system the buckets, scores and ends of intervals averaged over the seeds."""
+    found: dict[str, list[Bucket]] = {}
+    for system in study.systems:
+        parts = zip(*(run.buckets for run in runs if run.system == system.name), strict=True)
+        found[system.name] = [_mean_bucket(buckets) for buckets in parts]
+    return found
+
+
+def _value(study: Study, run: Run) -> float:
+    if study.measure == "bleu":
+        return run.score(study.testset).value
+    sizes = sum(bucket.sentences for bucket in run.buckets)
+    return sum(bucket.bleu.value * bucket.sentences for bucket in run.buckets) / max(sizes, 1)
+
+
+def _mean_bucket(buckets: Sequence[Bucket]) -> Bucket:
+    first = buckets[0]
+    value, low, high = (mean(getattr(bucket.bleu, name) for bucket in buckets) for name in ("value", "low", "high"))
+    score = Score(first.bleu.metric, value, low, high, first.bleu.signature)
+    return Bucket(first.low, first.high, first.sentences, score)

@@ -1,0 +1,106 @@
+"""A convolutional model as search runs it on a CPU with kernels: a step is one call, and only windows follow the hypotheses.
+
+What an output layer makes of a context is a mean of what it makes of the source, which is computed once a sentence. Numbers
+between layers are in fp32 whatever the weights are in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear, like, tiled
+from nmt.fast.kernels import Kernels, kernels_for
+from nmt.fast.kernels.convolutional import ConvolutionDecoder, ConvolutionLayer, ConvolutionSources, Windows
+from nmt.fast.kernels.layout import LANES, Matrix, places
+from nmt.models.convolution import Convolution, ConvolutionMemory, DecoderLayer
+from nmt.models.protocol import sentences_of
+
+# B sentences, S source positions, R = B * beam rows, E embedding, H hidden, W positions that a kernel sees
+
+
+@dataclass(frozen=True)
+class ConvolutionRowsState:
+    """R rows in the middle of decoding."""
+
+    sources: ConvolutionSources
+    kept: tuple[object, ...]
+    """What the sources point to."""
+    windows: Windows
+    beam: int
+
+
+class ConvolutionRows:
+    """A convolutional model, for the protocol of search; it shares its encoder and its output layer with the model."""
+
+    def __init__(self, model: Convolution, kernels: Kernels) -> None:
+        self.model, self.kernels = model, kernels
+        self.encode = model.encode
+        self._kept: list[object] = []  # what the structures below point to
+        self._positions = model.target_embedding.positions.weight.float()
+        self._decoder = self._read()
+
+    def start(self, memory: ConvolutionMemory, beam: int) -> ConvolutionRowsState:
+        """See `Seq2Seq.start`."""
+        sentences, longest, _ = memory.keys.shape
+        config = self.model.config
+        lengths = (memory.bias[:, 0] == 0).sum(1)
+        scaled = memory.values.float() * memory.scale.float()
+        values = [layer.attention.output(scaled).contiguous() for layer in self.model.decoder]  # each (B, S, H)
+        kept = (lengths, memory.keys.float().contiguous(), places(values))
+        sources = ConvolutionSources(longest, kept[0].data_ptr(), kept[1].data_ptr(), kept[2])
+        empty = torch.zeros((sentences, config.decoder_layers * (config.kernel - 1) * config.hidden))
+        origins = torch.arange(sentences).repeat_interleave(beam)
+        windows = Windows(torch.arange(sentences), empty, origins, 0)
+        return ConvolutionRowsState(sources, (*kept, values), windows, beam)
+
+    def step(self, state: ConvolutionRowsState, tokens: Tensor) -> tuple[Tensor, ConvolutionRowsState]:
+        """See `Seq2Seq.step`."""
+        windows = state.windows
+        place = self._positions[min(windows.position, len(self._positions) - 1)]
+        given = (self._decoder, state.sources, windows, tokens.contiguous(), place)
+        hidden, states = self.kernels.convolution.step(*given)
+        after = Windows(windows.owners, states, torch.arange(len(tokens)), windows.position + 1)
+        return self.model.output(hidden), replace(state, windows=after)
+
+    def reorder(self, state: ConvolutionRowsState, rows: Tensor, beam: int) -> ConvolutionRowsState:
+        """See `Seq2Seq.reorder`."""
+        windows, owners = state.windows, state.windows.owners
+        if len(rows) != len(owners) * beam:
+            owners = owners[sentences_of(rows, state.beam, beam)]
+        return replace(state, windows=replace(windows, owners=owners, origins=windows.origins[rows]), beam=beam)
+
+    def _read(self) -> ConvolutionDecoder:
+        """All of the decoder as the kernels read it."""
+        config, model = self.model.config, self.model
+        table = model.target_embedding.table.weight.float().contiguous()
+        layers = (ConvolutionLayer * config.decoder_layers)(*[self._layer(layer) for layer in model.decoder])
+        self._kept += [table, layers]
+        return ConvolutionDecoder(
+            *(config.embedding, config.hidden, config.decoder_layers, config.kernel - 1, table.data_ptr()),
+            *(self._matrix(model.target_input), self._matrix(model.target_output), layers),
+        )
+
+    def _layer(self, layer: DecoderLayer) -> ConvolutionLayer:
+        whole, reach = tiled(layer.convolution.linear), (self.model.config.kernel - 1) * self.model.config.hidden
+        past, newest = whole.plain[:, :reach], whole.plain[:, reach:]
+        read = ConvolutionLayer(newest=self._matrix(like(whole, newest, whole.parts[1])))
+        read.query = self._matrix(layer.attention.query)
+        if reach:
+            read.past = self._matrix(like(whole, past))
+        return read
+
+    def _matrix(self, layer: nn.Module) -> Matrix:
+        self._kept.append(layer)
+        return tiled(layer).matrix()
+
+
+def convolution_rows(model: Convolution) -> ConvolutionRows | None:
+    """The model in rows; None: its widths are no whole vectors, or there are no kernels for it."""
+    kernels = kernels_for(model.target_embedding.table.weight)
+    in_tiles = isinstance(model.target_input, TiledLinear | TiledInt8Linear)
+    if kernels is None or not in_tiles or model.config.embedding % LANES or model.config.hidden % LANES:
+        return None
+    return ConvolutionRows(model, kernels)

@@ -1,0 +1,130 @@
+"""A trained model made ready for search: frozen, in the precision asked for, its matrices laid out as the CPU likes them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.fast.cpu.linear import Int8Linear, PackedLinear, TiledLinear, packed, quantised
+from nmt.fast.kernels import kernels
+from nmt.models.rnn.scores import AdditiveScore
+from nmt.models.transformer.model import FeedForward
+from nmt.runtime.cpu import has_fast_bf16
+from nmt.runtime.device import SearchPrecision
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPrecision) -> AnyModule:
+    """A copy of the model on the device, for inference only.
+
+    fp32 and bf16 are the type of all weights and states. int8 multiplies in integers: all linear layers, with states in fp32,
+    where there are kernels to turn numbers into integers and back; else what repays that in torch's operations, logits and
+    the encoder, and leaves the rest in bf16, or in fp32 where the CPU has no bf16.
+    """
+    ready = copy.deepcopy(model).eval().requires_grad_(False).to(device)
+    if next(ready.parameters()).dtype == torch.float64:  # the reference of the tests
+        return ready
+    integers = precision == "int8" and kernels() is not None
+    half = precision == "bf16" or (precision == "int8" and not integers and has_fast_bf16())
+    ready = ready.to(torch.bfloat16 if half else torch.float32)
+    if device.type == "cuda":
+        _keep_recurrences_exact(ready, model)
+    else:
+        if precision == "int8" and not integers:
+            _quantise_in_part(ready)
+        _replace_linear(ready, quantised if integers else packed)  # what is left
+    return ready
+
+
+def ready_output(linear: nn.Linear, precision: SearchPrecision, device: torch.device) -> nn.Linear:
+    """An output layer as `ready_for_search` makes it; typed as what it stands in for."""
+    linear = linear.to(device)
+    if linear.weight.dtype == torch.float64:
+        return linear
+    if device.type == "cpu" and precision == "int8":
+        return quantised(linear, torch.float32)  # type: ignore[return-value]
+    half = precision == "bf16"
+    linear = linear.to(torch.bfloat16 if half else torch.float32)
+    return packed(linear) if device.type == "cpu" else linear  # type: ignore[return-value]
+
+
+class ExponentialScore(nn.Module):
+    """Additive attention without a tanh for each pair of states: its exponentials factor, and each is taken once.
+
+    tanh(q + k) = 1 - 2 / (1 + e^2q e^2k), so that v . tanh(q + k) is -2 v . 1 / (1 + e^2q e^2k) and a constant, which the
+    softmax does not see.
+    """
+
+    def __init__(self, score: AdditiveScore) -> None:
+        super().__init__()
+        self.key, self.query, self.combine = score.keys, score.query, score.combine
+        self.vector = score.combine.weight[0].float()  # v (A,)
+
+    def keys(self, values: Tensor) -> Tensor:
+        """Exponentials (B, S, A) of the keys of values (B, S, C)."""
+        return self.exponential(self.key(values))
+
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Scores (B, T, S), but for a constant, of query (B, T, Q) against keys (B, S, A)."""
+        sums = self.factors(query)[:, :, None] * keys[:, None]  # (B, T, S, A)
+        return self.combine(sums.add_(1).reciprocal_()).squeeze(-1) * -2
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def factors(self, query: Tensor) -> Tensor:
+        """Exponentials (..., A) of a query (..., Q)."""
+        return self.exponential(self.query(query))
+
+    @staticmethod
+    def exponential(states: Tensor) -> Tensor:
+        """e^2x, kept where two of them still multiply within single precision; tanh is flat long before."""
+        return torch.exp(states.float().clamp(-20, 20) * 2).to(states.dtype)
+
+
+def _keep_recurrences_exact(ready: nn.Module, model: nn.Module) -> None:
+    """Gives torch's GRUs and LSTMs their weights back in the precision of the model; see `nmt.models.rnn.state.run`."""
+    for own, trained in zip(ready.modules(), model.modules(), strict=True):
+        if isinstance(own, nn.RNNBase):
+            own.float().load_state_dict(trained.state_dict())
+
+
+def _quantise_in_part(model: nn.Module) -> None:
+    """Logits, and the encoder, which sees whole sentences; a decoder sees one position of each at a time, too few rows."""
+    if isinstance(output := getattr(model, "output", None), nn.Linear):
+        model.output = quantised(output, torch.float32)
+    for name, child in model.named_children():
+        if name.startswith("encoder"):
+            _replace_linear(child, _quantised_if_larger)
+
+
+def _quantised_if_larger(linear: nn.Linear) -> nn.Module:
+    """In integers where the outputs outnumber the inputs, whose rounding has to be paid for; else packed."""
+    return quantised(linear) if linear.out_features > linear.in_features else packed(linear)
+
+
+def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module]) -> None:
+    for name, child in module.named_children():
+        if type(child) is AdditiveScore:  # with coverage the exponentials do not factor
+            child = ExponentialScore(child)  # noqa: PLW2901  # its layers are replaced below
+            setattr(module, name, child)
+        if isinstance(child, nn.Linear):
+            setattr(module, name, kind(child))
+        else:
+            _replace_linear(child, kind)
+    if isinstance(module, FeedForward) and module.activation is F.relu:
+        _fuse_relu(module)
+
+
+def _fuse_relu(module: FeedForward) -> None:
+    """Cuts off at zero while the product is in registers; what comes after sees no negative number."""
+    if isinstance(module.inner, PackedLinear | TiledLinear | Int8Linear):
+        module.inner.activation, module.activation = "relu", nn.Identity()
+    if isinstance(module.outer, Int8Linear):
+        module.outer.middle = 0

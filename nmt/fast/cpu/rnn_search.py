@@ -1,0 +1,114 @@
+"""A recurrent model as search runs it on a CPU with kernels: a step is one call, and only states follow the hypotheses.
+
+Whatever a matrix makes of a context is a mean of what it makes of the source, which is computed once a sentence. Numbers
+between layers are in fp32 whatever the weights are in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
+from nmt.fast.cpu.ready import ExponentialScore
+from nmt.fast.cpu.rnn_parts import RecurrentParts
+from nmt.fast.kernels import Kernels, kernels_for
+from nmt.fast.kernels.layout import LANES
+from nmt.fast.kernels.recurrent import Ground, RnnSources
+from nmt.models.protocol import padding_mask, sentences_of
+from nmt.models.rnn.model import BottleneckDecoder, RnnSeq2Seq
+from nmt.models.rnn.state import RnnMemory
+
+# B sentences, S source positions, R = B * beam rows, E embedding, H hidden, L layers, C width of the encoder's states
+# F width of what matrices make of a context
+
+
+@dataclass(frozen=True)
+class RecurrentState:
+    """R rows in the middle of decoding."""
+
+    sources: RnnSources
+    kept: tuple[Tensor, ...]
+    """What the sources point to."""
+    ground: Ground
+    beam: int
+
+
+class RecurrentRows:
+    """A recurrent encoder-decoder, for the protocol of search; it shares its encoder and its output layer with the model."""
+
+    def __init__(self, model: RnnSeq2Seq, kernels: Kernels) -> None:
+        self.model, self.kernels = model, kernels
+        self._parts = RecurrentParts(model)
+        self._table = model.source_embedding.weight.float()
+
+    def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
+        """See `Seq2Seq.encode`; the states of padding are zero."""
+        model, encoder, hidden = self.model, self.model.encoder, self.model.config.hidden
+        states, lengths = self._table[source], lengths.long().contiguous()  # (B, S, E)
+        finals: list[Tensor] = []
+        for readers in self._parts.readers:
+            inputs, states = states.contiguous(), torch.zeros((*source.shape, encoder.width))  # (B, S, C)
+            finals += [
+                self.kernels.recurrent.read(reader, inputs, lengths, states, index * hidden)
+                for index, reader in enumerate(readers)
+            ]
+        mask = padding_mask(lengths, source.shape[1], source.device)
+        if encoder.summarise_max:
+            finals.append(states.masked_fill(~mask[:, :, None], -torch.inf).amax(1))
+        summary = torch.cat(finals, -1)
+        if model.fixed_vector is not None:
+            summary = model.fixed_vector(summary)
+        return RnnMemory(summary, model.decoder.values(states), model.decoder.keys(states), mask)
+
+    def start(self, memory: RnnMemory, beam: int) -> RecurrentState:
+        """See `Seq2Seq.start`."""
+        sentences, longest, _ = memory.values.shape
+        lengths, keys, values = memory.mask.sum(1), memory.keys.float(), memory.values.float()
+        if self._parts.decoder.look.covering:
+            keys = ExponentialScore.exponential(keys)
+        if isinstance(self.model.decoder, BottleneckDecoder):
+            longest, values = 1, memory.summary.float()[:, None]
+        if self._parts.decoder.look.heads <= 1:
+            flat = values.flatten(0, 1).contiguous()
+            values = self.kernels.multiply(self._parts.context.matrix(), flat, torch.float32)  # (B * S, F)
+        kept = tuple(part.contiguous() for part in (lengths, keys, values))
+        sources = RnnSources(longest, *[part.data_ptr() for part in kept])
+        origins = torch.arange(sentences).repeat_interleave(beam)
+        return RecurrentState(sources, kept, Ground(torch.arange(sentences), self._first(memory), origins, 0), beam)
+
+    def step(self, state: RecurrentState, tokens: Tensor) -> tuple[Tensor, RecurrentState]:
+        """See `Seq2Seq.step`."""
+        ground = state.ground
+        hidden, states = self.kernels.recurrent.step(self._parts.decoder, state.sources, ground, tokens.contiguous())
+        after = Ground(ground.owners, states, torch.arange(len(tokens)), ground.position + 1)
+        return self.model.output(hidden), replace(state, ground=after)
+
+    def reorder(self, state: RecurrentState, rows: Tensor, beam: int) -> RecurrentState:
+        """See `Seq2Seq.reorder`."""
+        ground, owners = state.ground, state.ground.owners
+        if len(rows) != len(owners) * beam:
+            owners = owners[sentences_of(rows, state.beam, beam)]
+        return replace(state, ground=replace(ground, owners=owners, origins=ground.origins[rows]), beam=beam)
+
+    def _first(self, memory: RnnMemory) -> Tensor:
+        """The first states of sentences, (B, numbers of a state); see `rnn_call` of rnn.c."""
+        carry = self.model.first(memory)
+        layers = torch.stack(carry.hidden, 1).permute(2, 0, 1, 3).flatten(1)  # (L, parts, B, H) to (B, L * parts * H)
+        more = [part for part in (carry.fed, carry.coverage) if part is not None]
+        return torch.cat([layers, *more], 1).float().contiguous()
+
+
+def recurrent_rows(model: RnnSeq2Seq) -> RecurrentRows | None:
+    """The model in rows; None: its widths are no whole vectors, or there are no kernels for it."""
+    config, decoder = model.config, model.decoder
+    widths = [config.embedding, config.hidden]
+    if config.attention == "multi_head":
+        widths += [config.hidden // config.heads, decoder.context_width // config.heads]
+    kernels = kernels_for(model.target_embedding.weight)
+    tiled = isinstance(model.readout.state, TiledLinear | TiledInt8Linear)
+    if kernels is None or not tiled or any(width % LANES for width in widths):
+        return None
+    return RecurrentRows(model, kernels)

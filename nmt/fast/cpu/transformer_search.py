@@ -1,0 +1,225 @@
+"""A Transformer as search runs it on a CPU with kernels: the encoder is one call, a step is one, and nothing is ever moved.
+
+What a step has projected stays where it was computed. A hypothesis holds the numbers of the rows that are its past, so that
+reordering changes a table of small integers, and sentences that leave take nothing with them. Padding is never visited. Numbers
+between layers are in fp32 whatever the weights are in.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nmt.fast.cpu.convolution_search import convolution_rows
+from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
+from nmt.fast.cpu.rnn_search import recurrent_rows
+from nmt.fast.kernels import Kernels, kernels_for
+from nmt.fast.kernels.layout import LANES, Finished, Layer, Matrix, Norm, Sources, Stack, norm_of, places
+from nmt.fast.kernels.transformer import History
+from nmt.models.convolution import Convolution
+from nmt.models.protocol import Seq2Seq, sentences_of
+from nmt.models.rnn.model import RnnSeq2Seq
+from nmt.models.transformer.model import DecoderLayer, EncoderLayer, Residual, Transformer, TransformerMemory
+from nmt.models.transformer.positions import Embedding
+
+# B sentences, S source positions, R = B * beam rows, T positions so far, D width, H heads, K width of a head, V vocabulary
+
+
+@dataclass(frozen=True)
+class RowsSources:
+    """The encoded sources of a batch, as each layer attends to them."""
+
+    table: Sources
+    kept: tuple[object, ...]
+    """What the table points to."""
+
+
+@dataclass(frozen=True)
+class RowsState:
+    """R rows in the middle of decoding. The steps are shared by the states of one search: a state can be stepped from once."""
+
+    sources: RowsSources
+    owners: Tensor
+    """(B,) which of the sources is each sentence's."""
+    steps: list[Tensor]
+    """Of each position the keys and values, (layers, rows of that step, 2 * D)."""
+    past: Tensor
+    """(rows of the last step, T) int32, which row of each step was a row's own."""
+    origins: Tensor
+    """(R,) the row of the last step that each row goes on from."""
+    beam: int
+
+
+class Rows:
+    """A Transformer, for the protocol of search; it shares its weights with the model."""
+
+    def __init__(self, model: Transformer, kernels: Kernels) -> None:
+        self.model, self.kernels = model, kernels
+        self._kept: list[object] = []  # what the structures below point to
+        self._places = Places(model)
+        self._encoder = self._read(model.source_embedding, model.encoder, model.encoder_norm)
+        self._decoder = self._read(model.target_embedding, model.decoder, model.decoder_norm)
+
+    def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
+        """See `Seq2Seq.encode`."""
+        source, lengths = source.contiguous(), lengths.long().contiguous()
+        added, turns = self._places.of_source(source.shape[1])
+        states = self.kernels.transformer.encode(self._encoder, source, lengths, added, turns)
+        return TransformerMemory(states, lengths, None)
+
+    def start(self, memory: TransformerMemory, beam: int) -> RowsState:
+        """See `Seq2Seq.start`."""
+        sentences, longest, _ = memory.states.shape
+        keys, values = self.kernels.transformer.project_source(self._decoder, memory.states, memory.lengths)
+        addresses = (places(keys), places(values))
+        table = Sources(longest, keys[0].shape[2], memory.lengths.data_ptr(), *addresses)
+        owners = torch.arange(sentences)
+        past, origins = torch.empty((sentences * beam, 0), dtype=torch.int32), torch.arange(sentences * beam)
+        kept = RowsSources(table, (keys, values, memory.lengths, addresses))
+        return RowsState(kept, owners, [], past, origins, beam)
+
+    def step(self, state: RowsState, tokens: Tensor) -> tuple[Tensor, RowsState]:
+        """See `Seq2Seq.step`."""
+        config, steps, position = self.model.config, state.steps, len(state.steps)
+        steps.append(torch.empty((config.decoder_layers, len(tokens), 2 * config.width)))
+        given = (
+            self._decoder,
+            state.sources.table,
+            state.owners,
+            tokens.contiguous(),
+            *self._places.of_target(position),
+        )
+        hidden, past = self.kernels.transformer.step(*given, History(steps, state.past, state.origins))
+        logits = self.model.output(hidden)  # (R, V)
+        return logits, replace(state, past=past, origins=torch.arange(len(tokens)))
+
+    def reorder(self, state: RowsState, rows: Tensor, beam: int) -> RowsState:
+        """See `Seq2Seq.reorder`."""
+        owners = state.owners
+        if len(rows) != len(owners) * beam:
+            owners = owners[sentences_of(rows, state.beam, beam)]
+        return replace(state, owners=owners, origins=state.origins[rows], beam=beam)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the kernels make the logits too, so that they can run a whole search."""
+        return isinstance(self.model.output, TiledLinear | TiledInt8Linear)
+
+    def search(self, memory: TransformerMemory, finished: Finished) -> Iterator[int]:
+        """All steps of a search without rules, if it is `whole`; see `TransformerSearch`."""
+        state = self.start(memory, 1)
+        positions = self._places.of_targets(finished.longest)
+        given = (self._decoder, self._matrix(self.model.output), state.sources.table, finished, len(memory.states))
+        yield from self.kernels.search(*given, *positions)
+
+    def _read(self, embedding: Embedding, layers: Sequence[EncoderLayer | DecoderLayer], last: nn.Module) -> Stack:
+        """All layers of the encoder or the decoder as the kernels read them."""
+        config, table = self.model.config, embedding.table.weight.float().contiguous()
+        read = (Layer * len(layers))(*[self._layer(layer) for layer in layers])
+        self._kept += [table, read]
+        scale = layers[0].self_attention.scale
+        return Stack(
+            *(config.width, config.heads, config.feed_forward, len(layers)),
+            *(config.norm == "pre", config.residual, config.activation == "gelu"),
+            *(config.positions == "rotary", config.positions == "alibi"),
+            *(scale, scale, config.width**0.5),
+            table.data_ptr(),
+            self._norm(last),
+            read,
+        )
+
+    def _layer(self, layer: EncoderLayer | DecoderLayer) -> Layer:
+        feed = layer.feed_forward
+        read = Layer(
+            projection=self._matrix(layer.self_attention.projection),
+            self_output=self._matrix(layer.self_attention.output),
+            inner=self._matrix(feed.inner),
+            outer=self._matrix(feed.outer),
+            self_norm=self._residual(layer.self_residual),
+            feed_norm=self._residual(layer.feed_forward_residual),
+        )
+        if isinstance(layer, DecoderLayer):
+            cross = layer.cross_attention
+            read.query, read.memory = self._matrix(cross.query), self._matrix(cross.memory)
+            read.cross_output, read.cross_norm = self._matrix(cross.output), self._residual(layer.cross_residual)
+        return read
+
+    def _matrix(self, layer: nn.Module) -> Matrix:
+        if not isinstance(layer, TiledLinear | TiledInt8Linear):
+            raise TypeError(f"{type(layer).__name__} has no tiles")
+        return layer.matrix()  # the model holds the layer
+
+    def _residual(self, residual: Residual) -> Norm:
+        return self._norm(residual.norm)
+
+    def _norm(self, norm: nn.Module) -> Norm:
+        own = copy.deepcopy(norm).float()
+        self._kept.append(own)
+        return norm_of(own)
+
+
+class Places:
+    """What the kernels need to know of positions: what is added to embeddings, or the angles by which heads are turned."""
+
+    def __init__(self, model: Transformer) -> None:
+        rotary = model.decoder[0].self_attention.rotary
+        self._embeddings = (model.source_embedding, model.target_embedding)
+        self._added = [self._first(embedding, 256) for embedding in self._embeddings]
+        self._rotary_width = None if rotary is None else rotary.width
+        self._turns = self._turned(256)
+
+    def of_source(self, count: int) -> tuple[Tensor | None, Tensor | None]:
+        """What the first positions add (count, D) or None, and their turns (count, K) or None."""
+        return self._enough(0, count), self._enough_turns(count)
+
+    def of_targets(self, count: int) -> tuple[Tensor | None, Tensor | None]:
+        """The same of the first positions of a target."""
+        return self._enough(1, count), self._enough_turns(count)
+
+    def of_target(self, position: int) -> tuple[Tensor | None, Tensor | None]:
+        """The same of one position, (D,) and (K,)."""
+        added, turns = self._enough(1, position + 1), self._enough_turns(position + 1)
+        return None if added is None else added[position], None if turns is None else turns[position]
+
+    def _enough(self, side: int, count: int) -> Tensor | None:
+        added = self._added[side]
+        if added is not None and count > len(added):
+            self._added[side] = self._first(self._embeddings[side], 2 * count)
+        return self._added[side]
+
+    def _enough_turns(self, count: int) -> Tensor | None:
+        if self._turns is not None and count > len(self._turns):
+            self._turns = self._turned(2 * count)
+        return self._turns
+
+    @staticmethod
+    def _first(embedding: Embedding, count: int) -> Tensor | None:
+        there = embedding.learned is not None or embedding.sinusoidal
+        return embedding.added(count).float().contiguous() if there else None
+
+    def _turned(self, count: int) -> Tensor | None:
+        """Cosines, then sines of the angles of the first positions; see `Rotary`."""
+        if self._rotary_width is None:
+            return None
+        rates = 10000 ** (-torch.arange(0, self._rotary_width, 2, dtype=torch.float64) / self._rotary_width)
+        angles = torch.arange(count, dtype=torch.float64)[:, None] * rates
+        return torch.cat([angles.cos(), angles.sin()], 1).float().contiguous()
+
+
+def searchable(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
+    """The model as search runs it fastest: in rows, if it can be, and else as it is."""
+    if isinstance(model, RnnSeq2Seq):
+        return recurrent_rows(model) or model
+    if isinstance(model, Convolution):
+        return convolution_rows(model) or model
+    if not isinstance(model, Transformer) or model.config.width // model.config.heads % LANES:
+        return model
+    kernels = kernels_for(model.target_embedding.table.weight)
+    layers = (*model.encoder, *model.decoder)
+    tiled = all(isinstance(layer.feed_forward.inner, TiledLinear | TiledInt8Linear) for layer in layers)
+    return Rows(model, kernels) if kernels is not None and tiled else model

@@ -1,0 +1,162 @@
+"""A Transformer as it is trained on a CPU with kernels: without padding, one function between two products.
+
+`packed_transformer(model)` is what the updater runs in place of `Transformer.forward`. Hidden states and gradients are the
+same; dropout is another draw from the same distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from nmt.corpus.tokenizer import PAD
+from nmt.fast.cpu.packed_layers import Stream, Update, activated, added, attended, embedded, normed, product
+from nmt.fast.kernels import kernels_for
+from nmt.fast.kernels.layout import LANES
+from nmt.fast.kernels.training import Chance, Norm, Spread, TrainingKernels
+from nmt.models.protocol import padding_mask
+from nmt.models.transformer.attention import CrossAttention, SelfAttention
+from nmt.models.transformer.model import FeedForward, Residual, Transformer
+from nmt.models.transformer.positions import Embedding
+
+# B sentences, S source positions, T target positions, N words of all sentences of a side, D width
+
+
+@dataclass(frozen=True)
+class Step:
+    """A sublayer and the residual connection around it."""
+
+    sublayer: Callable[[Tensor], Update]
+    residual: Residual
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of one side of a batch, sentence after sentence, without padding."""
+
+    tokens: Tensor
+    """(N,)"""
+    places: Tensor
+    """(N,) the position of each in its sentence."""
+    firsts: Tensor
+    """(B + 1,) the first word of each sentence, and the end."""
+    rows: Tensor
+    """(N,) where they stand in the flat padded batch."""
+
+    @classmethod
+    def of(cls, tokens: Tensor, lengths: Tensor) -> Words:
+        """Those of tokens (B, T), of which `lengths` (B,) positions count."""
+        rows = padding_mask(lengths, tokens.shape[1], tokens.device).flatten().nonzero().squeeze(1)
+        firsts = nn.functional.pad(lengths.cumsum(0), (1, 0))
+        return cls(tokens.flatten().index_select(0, rows), rows % tokens.shape[1], firsts, rows)
+
+
+@dataclass(frozen=True)
+class PackedTransformer:
+    """What trains a model: its weights, and the kernels."""
+
+    model: Transformer
+    kernels: TrainingKernels
+
+    def __call__(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Hidden states (B, T, D) as `Transformer.forward` has them while training, but zero at padding."""
+        model = self.model
+        sources, targets = Words.of(source, lengths), Words.of(target, target.ne(PAD).sum(1))
+        memory, steps = self._encode(sources), list[Step]()
+        for layer in model.decoder:
+            own = self._spread(layer.self_attention, targets, targets, causal=True)
+            other = self._spread(layer.cross_attention, targets, sources)
+            steps.append(Step(partial(self._self_attention, layer.self_attention, own), layer.self_residual))
+            steps.append(
+                Step(partial(self._cross_attention, layer.cross_attention, other, memory), layer.cross_residual)
+            )
+            steps.append(Step(partial(self._feed_forward, layer.feed_forward), layer.feed_forward_residual))
+        states = self._stack(self._embed(model.target_embedding, targets), steps, model.decoder_norm)
+        padded = states.new_zeros((target.numel(), states.shape[1])).index_copy(0, targets.rows, states)
+        return padded.view(*target.shape, -1)
+
+    def _encode(self, sources: Words) -> Tensor:
+        """(N, D) what the decoder attends to."""
+        steps = list[Step]()
+        for layer in self.model.encoder:
+            own = self._spread(layer.self_attention, sources, sources)
+            steps.append(Step(partial(self._self_attention, layer.self_attention, own), layer.self_residual))
+            steps.append(Step(partial(self._feed_forward, layer.feed_forward), layer.feed_forward_residual))
+        return self._stack(self._embed(self.model.source_embedding, sources), steps, self.model.encoder_norm)
+
+    def _stack(self, states: Tensor, steps: Sequence[Step], last: nn.Module) -> Tensor:
+        """(N, D) after all steps and the last norm. By pre-norm the norm of a step comes with the sum of the one before."""
+        norms = [step.residual.norm for step in steps]
+        post = not steps[0].residual.pre
+        read = states.to(self._dtype) if post else normed(self.kernels, states, _norm(norms[0]), self._dtype)
+        stream = Stream(states, read)
+        for step, norm in zip(steps, norms if post else [*norms[1:], last], strict=True):
+            update, chance = step.sublayer(stream.read), _chance(step.residual.dropout.probability)
+            stream = added(self.kernels, stream, update, _norm(norm), chance, post)
+        return stream.read
+
+    def _embed(self, embedding: Embedding, words: Words) -> Tensor:
+        table, chance = embedding.table.weight, _chance(embedding.dropout.probability)
+        places = embedding.sinusoids(int(words.places.max()) + 1) if embedding.sinusoidal else None
+        return embedded(self.kernels, table, words.tokens, places, words.places, chance)
+
+    def _self_attention(self, attention: SelfAttention, spread: Spread, read: Tensor) -> Update:
+        projected = product(read, attention.projection.weight), attention.projection.bias
+        context = attended(self.kernels, [projected], spread, _chance(attention.dropout))
+        return Update(product(context, attention.output.weight), attention.output.bias)
+
+    def _cross_attention(self, attention: CrossAttention, spread: Spread, memory: Tensor, read: Tensor) -> Update:
+        queries = product(read, attention.query.weight), attention.query.bias
+        seen = product(memory, attention.memory.weight), attention.memory.bias
+        context = attended(self.kernels, [queries, seen], spread, _chance(attention.dropout))
+        return Update(product(context, attention.output.weight), attention.output.bias)
+
+    def _feed_forward(self, network: FeedForward, read: Tensor) -> Update:
+        inner = product(read, network.inner.weight)
+        inner = activated(self.kernels, inner, network.inner.bias, _chance(network.dropout.probability))
+        return Update(product(inner, network.outer.weight), network.outer.bias)
+
+    def _spread(
+        self, attention: SelfAttention | CrossAttention, here: Words, there: Words, causal: bool = False
+    ) -> Spread:
+        return Spread(here.firsts, there.firsts, causal, attention.heads, attention.scale)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of products."""
+        return torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+
+
+def packed_transformer(model: nn.Module) -> PackedTransformer | None:
+    """What takes the place of a model's forward pass while it is trained; None: it is trained as it is.
+
+    That is a Transformer in fp32 (or in bf16 by autocast) whose widths are whole vectors, without what seldom is asked for.
+    """
+    if not isinstance(model, Transformer):
+        return None
+    config, kernels = model.config, kernels_for(model.target_embedding.table.weight)
+    usual = config.positions in ("none", "sinusoidal") and config.activation == "relu" and config.residual
+    widths = config.width // config.heads, config.width, config.feed_forward
+    if kernels is None or not usual or config.word_dropout or any(width % LANES for width in widths):
+        return None
+    exact = all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    return PackedTransformer(model, kernels.training) if exact and not model.recompute else None
+
+
+def _norm(module: nn.Module) -> Norm:
+    match module:
+        case nn.LayerNorm():
+            return Norm(module.weight, module.bias, module.eps)
+        case nn.RMSNorm():
+            return Norm(module.weight, None, module.eps or 0.0)
+        case _:
+            raise TypeError(f"no norm: {module}")
+
+
+def _chance(rate: float) -> Chance:
+    """Dropout with a key of its own, from torch's generator."""
+    return Chance(rate, int(torch.empty((), dtype=torch.int64).random_()) if rate else 0)

@@ -1,0 +1,276 @@
+"""Batches without padding: sentences end to end, in random order, up to a fixed number of rows on each side.
+
+Every batch of a training has the same shape, so that one CUDA graph serves for all. What is left over at the end of a batch are
+empty rows: they see nothing and are seen by nobody. The corpus lies on the device, and many batches are laid out there at once;
+the host sends the numbers of the sentences and where they begin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.runtime.device import draws
+
+SOURCE, TARGET = 6, 7
+"""Numbers that a row of each side has; see `Packed`."""
+_SHELF = 1 << 20  # target rows that are laid out at once
+_ROUNDED = 16  # rows that capacities are a multiple of
+_SPREAD = 2.5  # standard deviations by which the source of a batch may be longer than usual
+
+# S source rows, N target rows
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Rows of every batch."""
+
+    source: int
+    target: int
+
+    @property
+    def numbers(self) -> int:
+        """All numbers of a batch, its count of tokens among them."""
+        return SOURCE * self.source + TARGET * self.target + 1
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What the rows of an attention see: row i the `counts[i]` keys from `starts[i]` on.
+
+    Key j is seen by no other rows than the `query_counts[j]` from `query_starts[j]` on. All int32; an empty row has zeros.
+    """
+
+    starts: Tensor
+    counts: Tensor
+    query_starts: Tensor
+    query_counts: Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One batch of packed sentences: views of its numbers, int32."""
+
+    numbers: Tensor
+    """(`Capacity.numbers`,)"""
+    capacity: Capacity
+    tokens: int
+    """Target tokens, EOS counted and empty rows not."""
+
+    @property
+    def source(self) -> Tensor:
+        """(SOURCE, S): token, place in the sentence; first row and rows of the sentence, and of its target."""
+        return self.numbers[: SOURCE * self.capacity.source].view(SOURCE, -1)
+
+    @property
+    def target(self) -> Tensor:
+        """(TARGET, N): token before, token, place; first row and rows of the sentence, and of its source."""
+        return self.numbers[SOURCE * self.capacity.source : -1].view(TARGET, -1)
+
+    @property
+    def wanted(self) -> Tensor:
+        """(N,) target, PAD where a row is empty."""
+        return self.target[1]
+
+    @property
+    def count(self) -> Tensor:
+        """(1,) target tokens."""
+        return self.numbers[-1:]
+
+    @property
+    def encoder(self) -> Windows:
+        """Source rows see those of their sentence."""
+        starts, counts = self.source[2], self.source[3]
+        return Windows(starts, counts, starts, counts)
+
+    @property
+    def decoder(self) -> Windows:
+        """Target rows see those of their sentence; that they see none after themselves is for attention to know."""
+        starts, counts = self.target[3], self.target[4]
+        return Windows(starts, counts, starts, counts)
+
+    @property
+    def cross(self) -> Windows:
+        """Target rows see the source of their sentence."""
+        return Windows(self.target[5], self.target[6], self.source[4], self.source[5])
+
+    def on(self, numbers: Tensor) -> Packed:
+        """The same batch in other memory."""
+        return Packed(numbers, self.capacity, self.tokens)
+
+
+def capacity_for(source: Ints, target: Ints, tokens: int) -> Capacity:
+    """Rows for batches of at most so many target tokens, such that an epoch fills its last batch too.
+
+    Args:
+        source: tokens of each sentence, EOS counted.
+        target: likewise.
+        tokens: at most in a batch; a longer sentence is a batch by itself.
+    """
+    total, longest = int(target.sum()), int(target.max())
+    left_over = float(
+        (target.astype(np.float64) ** 2).mean() / (2 * target.mean())
+    )  # at the end of a batch, on average
+    batches = max(1, math.ceil(total / max(tokens - left_over, 1)))
+    margin = left_over * (1 + 1.5 / math.sqrt(batches)) if batches > 1 else 0.0
+    rows = max(longest, min(tokens, _rounded(total / batches + margin)))
+    ratio = float(source.sum()) / total
+    spread = float((source - ratio * target).std()) * math.sqrt(rows / float(target.mean()))
+    return Capacity(max(int(source.max()), _rounded(ratio * rows + _SPREAD * spread)), rows)
+
+
+def plan_packed(corpus: EncodedCorpus, rows: Ints, capacity: Capacity, seed: int, epoch: int) -> list[Ints]:
+    """The batches of one epoch, as rows of the corpus: a shuffle, cut where one of the two sides is full."""
+    rows = draws(seed, epoch).permutation(rows)
+    source, target = (np.cumsum(side.lengths[rows] + 1) for side in (corpus.source, corpus.target))
+    batches: list[Ints] = []
+    start = 0
+    while start < len(rows):
+        ends = [
+            int(np.searchsorted(filled, (filled[start - 1] if start else 0) + room, side="right"))
+            for filled, room in ((source, capacity.source), (target, capacity.target))
+        ]
+        end = max(start + 1, min(ends))
+        batches.append(rows[start:end])
+        start = end
+    return batches
+
+
+def empty_share(corpus: EncodedCorpus, batches: Sequence[Ints], capacity: Capacity) -> tuple[float, float]:
+    """Shares of the rows of these batches that are empty: source, target."""
+    every = np.concatenate(batches)
+    source, target = (int((side.lengths[every] + 1).sum()) for side in (corpus.source, corpus.target))
+    return 1 - source / (capacity.source * len(batches)), 1 - target / (capacity.target * len(batches))
+
+
+class Packing:
+    """How the batches of a training are packed."""
+
+    def __init__(self, capacity: Capacity) -> None:
+        self.capacity = capacity
+        self._shelf: Shelf | None = None
+
+    @classmethod
+    def of(cls, source: Ints, target: Ints, tokens: int) -> Packing:
+        """See `capacity_for`."""
+        return cls(capacity_for(source, target, tokens))
+
+    @property
+    def room(self) -> int:
+        """Batches to lay out at once."""
+        return max(1, _SHELF // self.capacity.target)
+
+    def plan(self, corpus: EncodedCorpus, rows: Ints, seed: int, epoch: int) -> list[Ints]:
+        """See `plan_packed`."""
+        return plan_packed(corpus, rows, self.capacity, seed, epoch)
+
+    def padding(self, corpus: EncodedCorpus, batches: Sequence[Ints]) -> float:
+        """Share of the rows of these batches that are empty, both sides together."""
+        return sum(empty_share(corpus, batches, self.capacity)) / 2
+
+    def empty(self, device: torch.device) -> list[Packed]:
+        """A batch without a sentence."""
+        return [Packed(torch.zeros(self.capacity.numbers, dtype=torch.int32, device=device), self.capacity, 0)]
+
+    def lay_out(self, corpus: EncodedCorpus, batches: Sequence[Ints], device: torch.device) -> list[Packed]:
+        """The batches of these rows of the corpus, on a device."""
+        if self._shelf is None or self._shelf.corpus is not corpus:
+            self._shelf = Shelf(corpus, self.capacity, device)
+        return self._shelf.lay_out(batches)
+
+
+class Shelf:
+    """A corpus on a device, where batches of it are laid out."""
+
+    def __init__(self, corpus: EncodedCorpus, capacity: Capacity, device: torch.device) -> None:
+        self.corpus, self.capacity, self.device = corpus, capacity, device
+        self.source, self.target = (_on(side, device) for side in (corpus.source, corpus.target))
+
+    def lay_out(self, batches: Sequence[Ints]) -> list[Packed]:
+        """The batches of these rows of the corpus; the host waits for nothing."""
+        capacity, count = self.capacity, len(batches)
+        rows = np.concatenate(batches)
+        batch = np.repeat(np.arange(count), [len(part) for part in batches])
+        firsts = np.cumsum([0, *(len(part) for part in batches[:-1])])
+        source, target = (
+            _Placed.of(ragged, rows, batch, firsts) for ragged in (self.corpus.source, self.corpus.target)
+        )
+        sent = np.stack([rows, batch, source.starts, source.lengths, target.starts, target.lengths])
+        pinned = torch.from_numpy(sent)
+        if self.device.type == "cuda":
+            pinned = pinned.pin_memory()
+        sentences = pinned.to(self.device, non_blocking=True)
+        numbers = torch.zeros(count, capacity.numbers, dtype=torch.int32, device=self.device)
+        split = SOURCE * capacity.source
+        self._fill_source(numbers[:, :split].unflatten(1, (SOURCE, -1)), sentences, int(source.lengths.sum()))
+        self._fill_target(numbers[:, split:-1].unflatten(1, (TARGET, -1)), sentences, int(target.lengths.sum()))
+        tokens = np.add.reduceat(target.lengths, firsts)
+        counts = torch.from_numpy(tokens.astype(np.int32))
+        if self.device.type == "cuda":
+            counts = counts.pin_memory()
+        numbers[:, -1] = counts.to(self.device, non_blocking=True)
+        return [Packed(numbers[index], capacity, int(tokens[index])) for index in range(count)]
+
+    def _fill_source(self, numbers: Tensor, sentences: Tensor, total: int) -> None:
+        """Fills numbers (count, SOURCE, S); see `Packed.source`."""
+        values, offsets = self.source
+        rows, batch, start, count, other_start, other_count = sentences
+        of, place = _expanded(count, total)
+        ended = place == (count - 1)[of]
+        token = torch.where(ended, EOS, values[torch.where(ended, 0, offsets[rows][of] + place)])
+        found = torch.stack([token, place, start[of], count[of], other_start[of], other_count[of]])
+        numbers[:, 0] = PAD
+        numbers.transpose(0, 1)[:, batch[of], start[of] + place] = found.to(torch.int32)
+
+    def _fill_target(self, numbers: Tensor, sentences: Tensor, total: int) -> None:
+        """Fills numbers (count, TARGET, N); see `Packed.target`."""
+        values, offsets = self.target
+        rows, batch, other_start, other_count, start, count = sentences
+        of, place = _expanded(count, total)
+        ended, begun = place == (count - 1)[of], place == 0
+        here = offsets[rows][of] + place
+        token = torch.where(ended, EOS, values[torch.where(ended, 0, here)])
+        before = torch.where(begun, BOS, values[torch.where(begun, 0, here - 1)])
+        windows = [start[of], count[of], other_start[of], other_count[of]]
+        numbers[:, :2] = PAD
+        found = torch.stack([before, token, place, *windows]).to(torch.int32)
+        numbers.transpose(0, 1)[:, batch[of], start[of] + place] = found
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where the sentences of some batches lie in them, on one side."""
+
+    lengths: Ints
+    starts: Ints
+
+    @classmethod
+    def of(cls, ragged: Ragged, rows: Ints, batch: Ints, firsts: npt.NDArray[np.int64]) -> _Placed:
+        lengths = ragged.offsets[rows + 1] - ragged.offsets[rows] + 1
+        before = np.cumsum(lengths) - lengths
+        return cls(lengths, before - before[firsts][batch])
+
+
+def _expanded(lengths: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """For each token of sentences of these lengths: its sentence, and its place in it."""
+    numbers = torch.arange(len(lengths), device=lengths.device)
+    of = torch.repeat_interleave(numbers, lengths, output_size=total)
+    return of, torch.arange(total, device=lengths.device) - (lengths.cumsum(0) - lengths)[of]
+
+
+def _on(ragged: Ragged, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Values int32 and offsets int64 on a device."""
+    values = np.append(ragged.values, 0).astype(np.int32)  # never empty, so that place 0 is there
+    return torch.from_numpy(values).to(device), torch.from_numpy(ragged.offsets.copy()).to(device)
+
+
+def _rounded(rows: float) -> int:
+    return -(-math.ceil(rows) // _ROUNDED) * _ROUNDED

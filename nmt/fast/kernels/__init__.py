@@ -1,0 +1,209 @@
+"""Compiled kernels of search and of training on a CPU, built once on the machine that runs them, if that has a C compiler.
+
+Without one, or with NMT_KERNELS=0, torch's operations do the same, more slowly. `nmt.fast.kernels.build` makes and keeps them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.fast.kernels.beam import Settling
+from nmt.fast.kernels.build import NotBuilt, library
+from nmt.fast.kernels.convolutional import ConvolutionKernels
+from nmt.fast.kernels.layout import Matrix
+from nmt.fast.kernels.recurrence import RecurrenceKernels
+from nmt.fast.kernels.recurrent import RecurrentKernels
+from nmt.fast.kernels.search import TransformerSearch
+from nmt.fast.kernels.training import TrainingKernels
+from nmt.fast.kernels.transformer import TransformerKernels
+from nmt.runtime.cpu import InstructionSet, instructions
+
+# B sentences, K beam, R = B * K rows, V vocabulary, T positions so far, S source positions, D width
+
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+class Kernels:
+    """The functions of the C sources beside this file, of tensors on the CPU, contiguous, in fp32 or bf16."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        number, pointer, real = ctypes.c_long, ctypes.c_void_p, ctypes.c_float
+        self.recurrent, self.convolution = RecurrentKernels(library), ConvolutionKernels(library)
+        self._best = library.nmt_best_extensions
+        self._best.argtypes = [
+            pointer,
+            number,
+            number,
+            pointer,
+            *[number] * 4,
+            pointer,
+            *[number] * 3,
+            ctypes.c_int,
+            *[pointer] * 3,
+        ]
+        self._quantise, self._rescale = library.nmt_quantise, library.nmt_rescale
+        self._quantise.argtypes = [pointer, *[number] * 4, pointer, pointer]
+        self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
+        self._entropy = library.nmt_cross_entropy
+        self._entropy.argtypes = [pointer, pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
+        self._multiply = library.nmt_multiply
+        self._multiply.argtypes = [ctypes.POINTER(Matrix), pointer, number, number, number, number, pointer]
+        self.training, self.recurrence = TrainingKernels(library), RecurrenceKernels(library)
+        self.transformer, self.settle = TransformerKernels(library), Settling(library)
+        self.search = TransformerSearch(library)
+        self.tile = int(library.nmt_tile())
+        """Outputs whose weights lie together in a product; it follows the width of the CPU's vectors."""
+        self.half_inner = int(library.nmt_half_inner())
+        """Inputs of an output that lie together in a product of bf16."""
+        self.inner = int(library.nmt_inner())
+        """The same of integers."""
+
+    def best_extensions(
+        self, scores: Tensor, logits: Tensor, count: int, normalised: bool, at_limit: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `nmt.decoding.candidates`: of log-probabilities (R, V), or of logits, with the two rules that always hold.
+
+        Args:
+            scores: (B, K) in double precision.
+            logits: (R, V), not changed.
+            count: extensions wanted of each sentence.
+            normalised: they are log-probabilities already, with what is forbidden at -inf.
+            at_limit: (B,) sentences whose hypotheses must end.
+        """
+        (sentences, beam), logits, scores = scores.shape, logits.contiguous(), scores.contiguous()
+        values = scores.new_empty((sentences, count))
+        origins = torch.empty((sentences, count), dtype=torch.long)
+        tokens = torch.empty_like(origins)
+        ending = None if at_limit is None else at_limit.data_ptr()
+        special = (-1, -1, -1) if normalised else (PAD, BOS, EOS)
+        found = (values.data_ptr(), origins.data_ptr(), tokens.data_ptr())
+        sizes = (sentences, beam, logits.shape[1], count)
+        given = (logits.data_ptr(), _half(logits), normalised, scores.data_ptr(), *sizes, ending, *special)
+        _check(self._best(*given, torch.get_num_threads(), *found))
+        return values, origins, tokens
+
+    def multiply(self, layer: Matrix, states: Tensor, dtype: torch.dtype) -> Tensor:
+        """Products (N, O) of rows with the matrix of a linear layer, plus its bias.
+
+        Args:
+            layer: from `nmt.fast.cpu.linear`.
+            states: (N, I), in fp32 or bf16.
+            dtype: of the results. Sums are in fp32, or exact for weights in integers.
+        """
+        result = torch.empty((len(states), layer.outputs), dtype=dtype)
+        shape = (_half(states), len(states), _half(result), torch.get_num_threads(), result.data_ptr())
+        _check(self._multiply(layer, states.data_ptr(), *shape))
+        return result
+
+    def cross_entropy(
+        self, logits: Tensor, targets: Tensor, weight: float | None, columns: Tensor | None, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each row its negative log-likelihood, log normaliser and whether the target is the most probable; divergences.
+
+        Args:
+            logits: (N, V); if their gradient is wanted, they are overwritten by softmax p, plus the weighted gradient
+                of the divergence.
+            targets: (N,)
+            weight: of KL(P1 || P2) + KL(P2 || P1) of the first and the second half of the rows, two passes over the same
+                tokens; None: it is one pass, without divergences.
+            columns: (V,) in fp32, to which the sum of these gradients is added; None: no gradient is wanted.
+            bias: (V,) in fp32, still to be added to the logits; None: it has been.
+        """
+        rows, passes = len(logits), 1 if weight is None else 2
+        negative, normaliser = torch.empty(2, rows, dtype=torch.float32)
+        right, apart = torch.empty(rows, dtype=torch.bool), torch.empty(rows // 2 if weight else 0, dtype=torch.float32)
+        shape = (_half(logits), rows // passes, logits.shape[1], passes)
+        found = [part.data_ptr() for part in (negative, normaliser, right, apart)]
+        places = (*found, None if columns is None else columns.data_ptr())
+        threads = torch.get_num_threads()
+        added = None if bias is None else bias.data_ptr()
+        _check(self._entropy(logits.data_ptr(), added, *shape, targets.data_ptr(), weight or 0.0, threads, *places))
+        return negative, normaliser, right, apart
+
+    def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:
+        """Rows (N, I) as unsigned bytes around a zero of 128, or of 0 if none is negative, and their scales (N,)."""
+        integers = torch.empty(states.shape, dtype=torch.uint8)
+        scales = torch.empty(len(states), dtype=torch.float32)
+        self._quantise(states.data_ptr(), *states.shape, zero, _half(states), integers.data_ptr(), scales.data_ptr())
+        return integers, scales
+
+    def rescale(self, product: Tensor, scales: Tensor, bias: Tensor, relu: bool, dtype: torch.dtype) -> Tensor:
+        """Products (N, O) of integers, in fp32, times the scales (N,) of their rows, plus the bias (O,)."""
+        result = product if dtype == torch.float32 else torch.empty(product.shape, dtype=dtype)
+        places = (product.data_ptr(), scales.data_ptr(), bias.data_ptr())
+        self._rescale(*places, *product.shape, relu, _half(result), result.data_ptr())
+        return result
+
+
+def kernels_for(tensor: Tensor) -> Kernels | None:
+    """The kernels, if they take such numbers and this machine has them."""
+    return kernels() if tensor.device.type == "cpu" and tensor.dtype in _DTYPES else None
+
+
+def kernels(path: InstructionSet | None = None) -> Kernels | None:
+    """The kernels, built if they are not there yet; None where that cannot be.
+
+    Args:
+        path: the instructions that they use; those of `nmt.runtime.cpu.instructions` if left out.
+    """
+    return _made(path or instructions())[0]
+
+
+def why_missing() -> str | None:
+    """Why there are none though they are wanted; None: they are there, or switched off."""
+    return _made(instructions())[1]
+
+
+@cache
+def _made(path: InstructionSet) -> tuple[Kernels | None, str | None]:
+    try:
+        file = library(path)
+        built = None if file is None else Kernels(ctypes.CDLL(str(file)))
+    except NotBuilt as error:
+        return None, str(error)
+    except (OSError, AttributeError) as error:
+        return None, f"the compiled kernels cannot be loaded ({error})"
+    if built is not None and not _is_right(built):
+        return None, "the compiled kernels compute wrong results here"
+    return built, None
+
+
+def _is_right(built: Kernels) -> bool:
+    """Whether probabilities, cross entropy and products come out as torch has them."""
+    line = partial(torch.linspace, dtype=torch.float32)
+    logits = line(-3, 3, 96).sin()[None]
+    best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
+    found = torch.allclose(best.float(), logits.log_softmax(1).max())
+    negative = built.cross_entropy(logits, torch.zeros(1, dtype=torch.long), None, None)[0]
+    found = found and torch.allclose(negative, -logits.log_softmax(1)[:, 0], atol=1e-5)
+    states, weight = line(-1, 1, 27).view(9, 3), line(-3, 3, 3 * built.tile).view(3, built.tile)
+    bias = torch.zeros(built.tile, dtype=torch.float32)
+    layer = Matrix(3, built.tile, 0, 0, 0, weight.data_ptr(), bias.data_ptr())
+    found = found and torch.allclose(built.multiply(layer, states, torch.float32), states @ weight, atol=1e-5)
+    return found and all(_multiplies(built, kind, inner) for kind, inner in ((1, built.half_inner), (2, built.inner)))
+
+
+def _multiplies(built: Kernels, kind: int, inner: int) -> bool:
+    """Whether products of bfloat16 (kind 1) or integers (2) are what they should be, for as many inputs as lie together."""
+    states = torch.linspace(-1, 1, 9 * inner, dtype=torch.float32).view(9, inner)
+    weight = torch.arange(built.tile * inner).view(built.tile, inner) % 7 - 3
+    tiles = weight.to(torch.bfloat16 if kind == 1 else torch.int8)
+    bias, scales = torch.zeros(built.tile, dtype=torch.float32), torch.ones(built.tile, dtype=torch.float32)
+    sums = weight.sum(1).to(torch.int32)
+    places = [part.data_ptr() for part in (tiles, bias, scales, sums)]
+    layer = Matrix(inner, built.tile, kind, 0, 128 if kind == 2 else 0, *places)
+    return torch.allclose(built.multiply(layer, states, torch.float32), states @ weight.float().T, atol=0.1)
+
+
+def _half(tensor: Tensor) -> int:
+    return int(tensor.dtype == torch.bfloat16)
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("no memory for the kernels")

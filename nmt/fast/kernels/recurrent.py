@@ -1,0 +1,121 @@
+"""The C sources of recurrent decoders, as Python calls them: their structures, and a step."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nmt.fast.kernels.layout import Matrix
+
+_long, _int, _float, _place = ctypes.c_long, ctypes.c_int32, ctypes.c_float, ctypes.c_void_p
+
+GATES = {"gru": 3, "lstm": 4}
+"""Of a recurrent unit; the kernels know the units by it."""
+SCORES = {"none": 0, "additive": 1, "dot": 2, "scaled_dot": 2, "bilinear": 2, "multi_head": 2, "location": 3}
+"""What the kernels call a score function."""
+WEIGHTINGS = {"softmax": 0, "sparsemax": 1, "local_monotonic": 2, "local_predictive": 3, "hard": 4, "gumbel": 4}
+"""What the kernels call a weighting, after training."""
+
+
+class Attention(ctypes.Structure):
+    """`looking` of looking.h."""
+
+    _fields_ = [
+        *((name, _int) for name in ("score", "weighting")),
+        *((name, _long) for name in ("heads", "width", "window")),
+        ("scale", _float),
+        *((name, Matrix) for name in ("query", "guess", "context")),
+        *((name, _place) for name in ("combine", "covering", "towards")),
+    ]
+
+
+class RnnDecoder(ctypes.Structure):
+    """`rnn_decoder` of rnn.c."""
+
+    _fields_ = [
+        *((name, _long) for name in ("embedding", "hidden", "layers")),
+        *((name, _int) for name in ("unit", "maxout", "previous", "gated", "feeding")),
+        *((name, _long) for name in ("word_width", "word_readout", "context_width", "context_readout")),
+        ("table", _place),
+        ("word", Matrix),
+        *((name, _place) for name in ("words", "known")),
+        *((name, Matrix) for name in ("fed", "attentional", "read")),
+        *((name, ctypes.POINTER(Matrix)) for name in ("recurrent", "upper")),
+        ("look", Attention),
+    ]
+
+
+class RnnSources(ctypes.Structure):
+    """`rnn_sources` of looking.h."""
+
+    _fields_ = [("longest", _long), *((name, _place) for name in ("lengths", "keys", "values"))]
+
+
+class _Call(ctypes.Structure):
+    """`rnn_call` of rnn.c."""
+
+    _fields_ = [
+        *((name, _long) for name in ("beam", "position", "state")),
+        *((name, _place) for name in ("owners", "tokens", "origins", "before", "after", "out")),
+    ]
+
+
+class Reader(ctypes.Structure):
+    """`reader` of reading.c."""
+
+    _fields_ = [("hidden", _long), ("unit", _int), ("backwards", _int), ("input", Matrix), ("recurrent", Matrix)]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the rows of a step go on from."""
+
+    owners: Tensor
+    """(B,) which of the sources is each sentence's."""
+    states: Tensor
+    """(rows before, numbers of a state)"""
+    origins: Tensor
+    """(R,) which of them each row goes on from."""
+    position: int
+    """How many words were said before."""
+
+
+class RecurrentKernels:
+    """The functions of rnn.c and reading.c."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._step, self._room = library.nmt_rnn_step, library.nmt_rnn_room
+        structures = [ctypes.POINTER(kind) for kind in (RnnDecoder, RnnSources, _Call)]
+        self._step.argtypes, self._step.restype = [*structures, _long, _int, _place], None
+        self._room.argtypes, self._room.restype = [structures[0], *[_long] * 3], _long
+        self._read, self._reading_room = library.nmt_read, library.nmt_reading_room
+        reader = ctypes.POINTER(Reader)
+        self._read.argtypes, self._read.restype = [reader, *[_place] * 2, *[_long] * 3, _int, *[_place] * 3], None
+        self._reading_room.argtypes, self._reading_room.restype = [reader, _long], _long
+
+    def step(self, decoder: RnnDecoder, sources: RnnSources, ground: Ground, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (R, E) after the last token of each row (R,), and the states of the rows."""
+        rows, threads, width = len(tokens), torch.get_num_threads(), ground.states.shape[1]
+        after, hidden = (
+            torch.empty((rows, width), dtype=torch.float32),
+            torch.empty((rows, decoder.embedding), dtype=torch.float32),
+        )
+        room = torch.empty(self._room(decoder, rows, sources.longest, threads), dtype=torch.float32)
+        parts = (ground.owners, tokens, ground.origins, ground.states, after, hidden)
+        shape = (rows // len(ground.owners), ground.position, width)
+        call = _Call(*shape, *[part.data_ptr() for part in parts])
+        self._step(decoder, sources, call, rows, threads, room.data_ptr())
+        return hidden, after
+
+    def read(self, reader: Reader, inputs: Tensor, lengths: Tensor, states: Tensor, first: int) -> Tensor:
+        """The last states (B, H) of sentences (B, S, I); all are written into `states` (B, S, C), from column `first` on."""
+        sentences, longest, width = states.shape
+        last, threads = torch.empty((sentences, reader.hidden), dtype=torch.float32), torch.get_num_threads()
+        room = torch.empty(self._reading_room(reader, threads), dtype=torch.float32)
+        beginning = states.data_ptr() + first * states.element_size()
+        shape = (sentences, longest, width, threads, room.data_ptr())
+        self._read(reader, inputs.data_ptr(), lengths.data_ptr(), *shape, beginning, last.data_ptr())
+        return last

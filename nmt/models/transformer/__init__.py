@@ -1,0 +1,4 @@
+"""The Transformer (Vaswani et al. 2017).
+
+Read `model.py` first, then `attention.py`.
+"""

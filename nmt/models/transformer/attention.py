@@ -1,0 +1,183 @@
+"""Multi-head scaled dot-product attention."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from nmt.models.dropout import drop
+from nmt.models.transformer.positions import Rotary
+
+# Not cuDNN's, which torch prefers on some GPUs: it plans for tenths of a second whenever a shape is new, and here most are.
+_FUSED_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+# B sentences, S source positions, T target positions (or hypotheses of one sentence), D width, H heads, K width of a head
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """Projected keys and values of one attention layer."""
+
+    key: Tensor
+    """(B * H, S, K)"""
+    value: Tensor
+    """(B * H, S, K)"""
+
+    def contiguous(self) -> KeyValue:
+        """The same, laid out for many products."""
+        return KeyValue(self.key.contiguous(), self.value.contiguous())
+
+    def padded(self, count: int) -> KeyValue:
+        """With so many positions of zeros behind."""
+        return KeyValue(F.pad(self.key, (0, 0, 0, count)), F.pad(self.value, (0, 0, 0, count)))
+
+    def to(self, dtype: torch.dtype) -> KeyValue:
+        """In another precision, in which attention to it is then computed."""
+        return KeyValue(self.key.to(dtype), self.value.to(dtype))
+
+    def select(self, rows: Tensor, heads: int) -> KeyValue:
+        """The given rows of the batch."""
+        key, value = (
+            part.unflatten(0, (-1, heads)).index_select(0, rows).flatten(0, 1) for part in (self.key, self.value)
+        )
+        return KeyValue(key, value)
+
+    def take(self, places: Tensor) -> KeyValue:
+        """Positions (R, N) of all B * H * S, one after another."""
+        key, value = (
+            part.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, -1)
+            for part in (self.key, self.value)
+        )
+        return KeyValue(key, value)
+
+
+class MultiHeadAttention(nn.Module):
+    """MultiHead(Q, K, V) = Concat(head_1 .. head_H) W^O: Vaswani et al. 2017, section 3.2.2."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True) -> None:
+        """Unscaled, the sqrt(K) that scores are divided by is taken back."""
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.gain = 1.0 if scaled else math.sqrt(width // heads)
+        self.scale = self.gain / math.sqrt(width // heads)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, query: Tensor, memory: KeyValue, bias: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Attends from projected queries (B * H, T, K) to a memory; returns (B, T, D).
+
+        Args:
+            query: from the `project` methods of the children.
+            memory: projected keys and values of S positions.
+            bias: (B * H, 1 or T, S) from `mask_bias`; None: every position may be seen.
+            causal: position t sees the positions up to t only (then S = T, and there is no bias).
+        """
+        heads = attend(query, memory, bias, causal, self.dropout if self.training else 0.0, self.heads)  # (B * H, T, K)
+        return self.output(heads.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2))  # (B, T, D)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def gained(self, query: Tensor) -> Tensor:
+        """Queries as they are to be multiplied."""
+        return query if self.gain == 1.0 else query * self.gain
+
+    def split_heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, T, parts * D) to `parts` times (B * H, T, K)."""
+        heads = projected.unflatten(2, (parts, self.heads, -1))  # (B, T, parts, H, K)
+        return heads.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
+
+
+class SelfAttention(MultiHeadAttention):
+    """Attention of states to states; the three projections are one product."""
+
+    def __init__(
+        self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True, rotary: Rotary | None = None
+    ) -> None:
+        super().__init__(width, heads, dropout, scaled)
+        self.projection = nn.Linear(width, 3 * width)
+        self.rotary = rotary
+
+    def project(self, states: Tensor, first: int = 0, together: bool = False) -> tuple[Tensor, KeyValue]:
+        """Queries (B * H, T, K), keys and values of the same states (B, T, D).
+
+        Rotary positions count from `first` on, or `together` they are all at that one.
+        """
+        query, key, value = self.split_heads(self.projection(states), 3)
+        if self.rotary is not None:
+            query, key = self.rotary(query, first, together), self.rotary(key, first, together)
+        return self.gained(query), KeyValue(key, value)
+
+
+class CrossAttention(MultiHeadAttention):
+    """Attention of the decoder's states to the encoder's."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True) -> None:
+        super().__init__(width, heads, dropout, scaled)
+        self.query = nn.Linear(width, width)
+        self.memory = nn.Linear(width, 2 * width)
+
+    def project_query(self, states: Tensor) -> Tensor:
+        """Queries (B * H, T, K) of the decoder's states (B, T, D)."""
+        return self.gained(self.split_heads(self.query(states), 1)[0])
+
+    def project_memory(self, states: Tensor) -> KeyValue:
+        """Keys and values (B * H, S, K) of the encoder's states (B, S, D), once per sentence."""
+        return KeyValue(*self.split_heads(self.memory(states), 2))
+
+
+def attend(query: Tensor, memory: KeyValue, bias: Tensor | None, causal: bool, dropout: float, heads: int) -> Tensor:
+    """softmax(Q K^T / sqrt(K)) V: Vaswani et al. 2017, equation 1. Returns (B * H, T, K)."""
+    if query.is_cuda:
+        q, k, v = (part.unflatten(0, (-1, heads)) for part in (query, memory.key, memory.value))
+        mask = None if bias is None else bias.unflatten(0, (-1, heads)).to(q.dtype)
+        with sdpa_kernel(_FUSED_KERNELS):
+            return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal).flatten(0, 1)
+    # On CPU two products and a softmax train several times faster than the fused kernel at the lengths of sentences.
+    weights = attention_weights(query.to(memory.key.dtype), memory.key, bias, causal)
+    return torch.bmm(drop(weights, dropout), memory.value).to(query.dtype)
+
+
+def attention_weights(query: Tensor, key: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
+    """softmax(Q K^T / sqrt(K)) (B * H, T, S), zero where the bias (B * H, 1 or T, S) is -inf."""
+    scale = 1 / math.sqrt(query.shape[-1])
+    if causal:
+        bias = query.new_full((1, query.shape[1], query.shape[1]), -torch.inf).triu_(1)
+    if bias is None:
+        return softmax(torch.bmm(query * scale, key.transpose(1, 2)))
+    return softmax(torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale))
+
+
+def mask_bias(mask: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
+    """What is added to scores (B * H, T, S): 0 where mask (B, 1 or T, S) is True, -inf elsewhere."""
+    bias = torch.where(mask, *_shown_and_hidden(dtype, mask.device))
+    return bias[:, None].expand(-1, heads, -1, -1).flatten(0, 1)
+
+
+@cache
+def _shown_and_hidden(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(0.0, dtype=dtype, device=device), torch.tensor(-torch.inf, dtype=dtype, device=device)
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last dimension.
+
+    On CPU torch computes what does not fill a vector register number by number, some ten times slower; at the lengths of
+    sentences that is most of it. So the scores are filled up.
+    """
+    width = scores.shape[-1]
+    missing = -width % lanes(scores.dtype)
+    if missing == 0 or scores.device.type != "cpu":
+        return scores.softmax(-1)
+    return F.pad(scores, (0, missing), value=-torch.inf).softmax(-1)[..., :width]
+
+
+def lanes(dtype: torch.dtype) -> int:
+    """Numbers in the widest vector register of a CPU (512 bits)."""
+    return 64 // dtype.itemsize

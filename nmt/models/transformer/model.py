@@ -1,0 +1,373 @@
+"""The Transformer (Vaswani et al. 2017), in the order of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from nmt.config.recipe import TransformerConfig
+from nmt.models.dropout import Dropout
+from nmt.models.protocol import EncoderDecoder, padding_mask, sentences_of
+from nmt.models.transformer.attention import (
+    CrossAttention,
+    KeyValue,
+    SelfAttention,
+    attention_weights,
+    lanes,
+    mask_bias,
+)
+from nmt.models.transformer.cache import Past, Slots
+from nmt.models.transformer.positions import Embedding, Rotary, distance_bias
+from nmt.runtime.device import FEW_ROWS
+
+# B sentences, S source positions, T target positions, R = B * beam rows, D width, H heads, K width of a head, V vocabulary
+
+
+@dataclass(frozen=True)
+class TransformerMemory:
+    """The encoded source."""
+
+    states: Tensor
+    """(B, S, D)"""
+    lengths: Tensor
+    """(B,) positions that count."""
+    bias: Tensor | None
+    """(B * H, 1, S) zero at real positions, -inf at padding; None: there is none."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The encoded source as each decoder layer sees it."""
+
+    layers: Sequence[KeyValue]
+    """Keys and values of each layer, (B * H, S, K)."""
+    bias: Tensor | None
+    """As of the memory."""
+    heads: int
+
+    def select(self, sentences: Tensor) -> Sources:
+        """Those of the given sentences."""
+        bias = self.bias
+        if bias is not None:
+            bias = bias.unflatten(0, (-1, self.heads)).index_select(0, sentences).flatten(0, 1)
+        return replace(self, layers=[layer.select(sentences, self.heads) for layer in self.layers], bias=bias)
+
+
+@dataclass(frozen=True)
+class TransformerState:
+    """R rows in the middle of decoding. The slots are shared by the states of one search: a state can be stepped from once."""
+
+    sources: Sources
+    slots: Slots
+    """The past of the decoder layers."""
+    position: int
+    beam: int
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward network, each in a residual connection (section 3.1)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.self_attention = _self_attention(config)
+        self.feed_forward = FeedForward(config)
+        self.self_residual, self.feed_forward_residual = Residual(config), Residual(config)
+
+    def forward(self, states: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, S, D) to (B, S, D); see `MultiHeadAttention.forward` for the bias."""
+        query, memory = self.self_attention.project(self.self_residual.before(states))
+        states = self.self_residual.after(states, self.self_attention(query, memory, bias))
+        update = self.feed_forward(self.feed_forward_residual.before(states))
+        return self.feed_forward_residual.after(states, update)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class DecoderLayer(nn.Module):
+    """As in the encoder, with attention to the source between the two (section 3.1)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.self_attention = _self_attention(config)
+        self.cross_attention = CrossAttention(config.width, config.heads, config.attention_dropout, config.scaled)
+        self.feed_forward = FeedForward(config)
+        self.self_residual, self.cross_residual = Residual(config), Residual(config)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(
+        self,
+        states: Tensor,
+        memory: KeyValue,
+        bias: Tensor | None,
+        past: Past | None = None,
+        causal: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, D) to (B, T, D): T positions of a target that see each other causally.
+
+        With a past, the T states are the next position of each hypothesis of a sentence instead, and see that. A `causal`
+        bias (B * H, T, T) is for positions that are distances; it hides the future too.
+        """
+        query, seen, hidden = self._past(states, past, causal)
+        states = self.self_residual.after(states, self.self_attention(query, seen, hidden, causal=hidden is None))
+        query = self.cross_attention.project_query(self.cross_residual.before(states))
+        states = self.cross_residual.after(states, self.cross_attention(query, memory, bias))
+        update = self.feed_forward(self.feed_forward_residual.before(states))
+        return self.feed_forward_residual.after(states, update)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def _past(self, states: Tensor, past: Past | None, causal: Tensor | None) -> tuple[Tensor, KeyValue, Tensor | None]:
+        """Queries, keys and values, and bias of the self-attention; see `forward`. No bias: it hides the future itself."""
+        before = self.self_residual.before(states)
+        if past is None:
+            return *self.self_attention.project(before), causal
+        query, new = self.self_attention.project(before, past.position, together=True)
+        return query, past.extended(new), past.bias
+
+    def source_weights(self, states: Tensor, memory: KeyValue, bias: Tensor | None, causal: Tensor | None) -> Tensor:
+        """Weights (B * H, T, S) of the attention to the source at states (B, T, D) of a target."""
+        query, seen, hidden = self._past(states, None, causal)
+        states = self.self_residual.after(states, self.self_attention(query, seen, hidden, causal=hidden is None))
+        query = self.cross_attention.project_query(self.cross_residual.before(states))
+        return attention_weights(query, memory.key, bias, causal=False)
+
+
+class FeedForward(nn.Module):
+    """FFN(x) = max(0, x W_1 + b_1) W_2 + b_2 (equation 2)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.inner = nn.Linear(config.width, config.feed_forward)
+        self.outer = nn.Linear(config.feed_forward, config.width)
+        self.activation = F.relu if config.activation == "relu" else F.gelu
+        self.dropout = Dropout(config.activation_dropout)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        return self.outer(self.dropout(self.activation(self.inner(states))))
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class Residual(nn.Module):
+    """LayerNorm(x + Sublayer(x)) (section 3.1), or x + Sublayer(LayerNorm(x)) for pre-norm (Xiong et al. 2020).
+
+    With `residual = false` the x before the plus is left out, to see what it is for.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.norm = make_norm(config)
+        self.pre, self.residual = config.norm == "pre", config.residual
+        self.dropout = Dropout(config.dropout)
+
+    def before(self, states: Tensor) -> Tensor:
+        """What the sublayer reads."""
+        return self.norm(states) if self.pre else states
+
+    def after(self, states: Tensor, update: Tensor) -> Tensor:
+        """The states with what the sublayer made of them."""
+        total = self.dropout(update)
+        if self.residual:
+            total = states + total
+        return total if self.pre else self.norm(total)
+
+
+class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
+    """Encoder and decoder stacks over shared or separate embeddings (section 3.1 and figure 1)."""
+
+    def __init__(self, config: TransformerConfig, source_vocabulary: int, target_vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        target = nn.Embedding(target_vocabulary, config.width)
+        source = target if config.tie == "all" else nn.Embedding(source_vocabulary, config.width)
+        self.source_embedding = Embedding(source, config.positions, config.dropout, config.word_dropout)
+        self.target_embedding = Embedding(target, config.positions, config.dropout, config.word_dropout)
+        self.encoder_layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        pre = config.norm == "pre"  # post-norm states are normalised already
+        self.encoder_norm = make_norm(config) if pre else nn.Identity()
+        self.decoder_norm = make_norm(config) if pre else nn.Identity()
+        self.output = nn.Linear(config.width, target_vocabulary)
+        if config.tie != "none":
+            self.output.weight = target.weight
+        self._initialise()
+
+    def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
+        """See `Seq2Seq.encode`."""
+        states = self.source_embedding(source)  # (B, S, D)
+        bias = None
+        if int(lengths.min()) < source.shape[1]:
+            mask = padding_mask(lengths, source.shape[1], source.device)[:, None]
+            bias = mask_bias(mask, self.config.heads, states.dtype)
+        near = self._nearness(states, bias)
+        for layer in self.encoder_layers:
+            states = recomputed(layer, states, near) if self._again else layer(states, near)
+        return TransformerMemory(self.encoder_norm(states), lengths, bias)
+
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.forward`."""
+        sources = self._sources(self.encode(source, lengths))
+        states = self.target_embedding(target)  # (B, T, D)
+        causal = self._causal(states)
+        for layer, keys_values in zip(self.decoder, sources.layers, strict=True):
+            inputs = (states, keys_values, sources.bias, None, causal)
+            states = recomputed(layer, *inputs) if self._again else layer(*inputs)
+        return self.decoder_norm(states)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.attention_maps`."""
+        sources = self._sources(self.encode(source, lengths))
+        states = self.target_embedding(target)  # (B, T, D)
+        causal, maps = self._causal(states), []
+        for layer, keys_values in zip(self.decoder, sources.layers, strict=True):
+            weights = layer.source_weights(states, keys_values, sources.bias, causal)  # (B * H, T, S)
+            maps.append(weights.unflatten(0, (-1, self.config.heads)))
+            states = layer(states, keys_values, sources.bias, None, causal)
+        return torch.stack(maps, 1)
+
+    def aligning_layer(self, shifted: bool = False) -> int:
+        """The last but one while predicting (Garg et al. 2019, section 4.1), in the middle a step later (Chen et al. 2020)."""
+        layers = self.config.decoder_layers
+        return max(0, layers // 2 - 1 if shifted else layers - 2)
+
+    def start(self, memory: TransformerMemory, beam: int) -> TransformerState:
+        """See `Seq2Seq.start`."""
+        sentences = len(memory.states)
+        sources = _laid_out(self._sources(memory), self._precision(sentences * beam))
+        slots = Slots.empty(sources.layers, sentences, beam, placed=self.config.positions == "alibi")
+        return TransformerState(sources, slots, 0, beam)
+
+    def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
+        """See `Seq2Seq.step`."""
+        sources, slots, beam = state.sources, state.slots, state.beam
+        if not slots.has_room():
+            sentences = torch.arange(len(slots.seen), device=tokens.device)
+            slots = slots.kept(sentences, sources.heads, self._precision(len(tokens)))
+        first, slots = slots.used, slots.filled(state.position)
+        bias = mask_bias(slots.seen, sources.heads, slots.layers[0].key.dtype)
+        if slots.places is not None:
+            here = torch.tensor([state.position], device=tokens.device)
+            distances = distance_bias(here, slots.places, self.config.heads)  # (B, H, 1, N)
+            bias = bias + distances.to(bias.dtype).flatten(0, 1)
+        states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
+        for layer, keys_values, past in zip(self.decoder, sources.layers, slots.layers, strict=True):
+            states = layer(states, keys_values, sources.bias, Past(past, bias, first, state.position))
+        logits = self.output(self.decoder_norm(states)).flatten(0, 1)  # (R, V)
+        return logits, TransformerState(sources, slots, state.position + 1, beam)
+
+    def reorder(self, state: TransformerState, rows: Tensor, beam: int) -> TransformerState:
+        """See `Seq2Seq.reorder`."""
+        sources, slots = state.sources, state.slots.reordered(rows, beam)
+        precision = self._precision(len(rows))
+        if len(slots.seen) < len(state.slots.seen):
+            sentences = sentences_of(rows, state.beam, beam)
+            sources, slots = sources.select(sentences), slots.kept(sentences, sources.heads, precision)
+        if precision != sources.layers[0].key.dtype:
+            sources = _laid_out(sources, precision)
+        return TransformerState(sources, slots, state.position, beam)
+
+    def parts(self) -> Iterable[nn.Module]:
+        """See `EncoderDecoder.parts`. Keys and values of the source are made before the layer that attends to them runs."""
+        yield from (layer.cross_attention.memory for layer in self.decoder)
+        yield from self.encoder_layers
+        yield from self.decoder_layers
+
+    def _sources(self, memory: TransformerMemory) -> Sources:
+        """Keys and values of the source in each layer, once for all positions of a target."""
+        layers = [layer.cross_attention.project_memory(memory.states) for layer in self.decoder]
+        return Sources(layers, memory.bias, self.config.heads)
+
+    def _nearness(self, states: Tensor, bias: Tensor | None) -> Tensor | None:
+        """The bias of the encoder's self-attention: padding, and with ALiBi the distances (B * H, S, S)."""
+        if self.config.positions != "alibi":
+            return bias
+        places = torch.arange(states.shape[1], device=states.device)
+        distances = distance_bias(places, places, self.config.heads).to(states.dtype).repeat(len(states), 1, 1)
+        return distances if bias is None else distances + bias
+
+    def _causal(self, states: Tensor) -> Tensor | None:
+        """The bias of the decoder's self-attention with ALiBi (B * H, T, T); else attention itself knows what to hide."""
+        distances = self._nearness(states, None)
+        return None if distances is None else distances + torch.full_like(distances[:1], -torch.inf).triu_(1)
+
+    def _precision(self, rows: int) -> torch.dtype:
+        """In which search attends; see `FEW_ROWS`."""
+        weight = self.target_embedding.table.weight
+        few = weight.device.type == "cpu" and rows <= FEW_ROWS
+        return torch.float32 if few and weight.dtype == torch.bfloat16 else weight.dtype
+
+    @property
+    def _again(self) -> bool:
+        """Whether a layer's activations are computed again in the backward pass instead of kept (Chen et al. 2016)."""
+        return self.recompute and self.training
+
+    @property
+    def encoder(self) -> list[EncoderLayer]:
+        """The encoder's layers, as what they are."""
+        return [layer for layer in self.encoder_layers if isinstance(layer, EncoderLayer)]
+
+    @property
+    def decoder(self) -> list[DecoderLayer]:
+        """The decoder's layers, as what they are."""
+        return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
+
+    def _initialise(self) -> None:
+        """Glorot for matrices (queries, keys and values each on their own), N(0, 1/D) for embeddings, zero biases.
+
+        As in tensor2tensor, the paper's own code.
+        """
+        for name, parameter in self.named_parameters():
+            if "norm" in name:
+                continue
+            if parameter.dim() < 2:
+                nn.init.zeros_(parameter)
+            elif "table" in name or "learned" in name or name == "output.weight":
+                nn.init.normal_(parameter, std=self.config.width**-0.5)
+            elif "projection" in name or "memory" in name:  # several matrices in one
+                for part in parameter.data.split(self.config.width):
+                    nn.init.xavier_uniform_(part)
+            else:
+                nn.init.xavier_uniform_(parameter)
+
+
+def make_norm(config: TransformerConfig) -> nn.Module:
+    """LayerNorm (Ba et al. 2016), or RMSNorm, which neither centres nor shifts (Zhang and Sennrich 2019)."""
+    return nn.RMSNorm(config.width, eps=1e-5) if config.normalization == "rms" else nn.LayerNorm(config.width)
+
+
+def _self_attention(config: TransformerConfig) -> SelfAttention:
+    rotary = Rotary(config.width // config.heads) if config.positions == "rotary" else None
+    return SelfAttention(config.width, config.heads, config.attention_dropout, config.scaled, rotary)
+
+
+def recomputed(layer: nn.Module, *inputs: Tensor | KeyValue | None) -> Tensor:
+    """What a layer makes of its inputs; in the backward pass it is run again, with the same dropout."""
+    states: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
+    return states
+
+
+def _laid_out(sources: Sources, precision: torch.dtype) -> Sources:
+    """The sources as many small products like it: in their precision, its width a number of whole vector registers."""
+    layers = [layer.to(precision) for layer in sources.layers]
+    bias = None if sources.bias is None else sources.bias.to(precision)
+    key = layers[0].key
+    width = key.shape[1]
+    missing = -width % lanes(precision) if key.device.type == "cpu" else 0
+    if missing == 0:
+        return replace(sources, layers=[layer.contiguous() for layer in layers], bias=bias)
+    bias = key.new_zeros((len(key), 1, width)) if bias is None else bias
+    bias = F.pad(bias, (0, missing), value=-torch.inf)
+    return replace(sources, layers=[layer.padded(missing) for layer in layers], bias=bias)

@@ -1,0 +1,100 @@
+"""What a model makes of a test set: translations, scores, and BLEU by source length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+from typing import Any
+
+from nmt.corpus.prepared import TestSet
+from nmt.corpus.words import count_words
+from nmt.errors import DataError
+from nmt.runtime.stages import stage
+from nmt.scoring.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
+from nmt.scoring.metrics import Bucket, MetricName, Score, bleu_by, bleu_by_length, score
+from nmt.translation.translator import Translator
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One system on one test set."""
+
+    testset: TestSet
+    hypotheses: list[str]
+    scores: list[Score]
+    """BLEU, chrF2 and TER; then lower-cased BLEU if it was asked for."""
+    buckets: list[Bucket]
+    seconds: float
+    """Time of translation; 0 if translations were given."""
+    by_difficulty: dict[str, list[Bucket]] = field(default_factory=dict)
+    """BLEU by `rarity` and `novelty` (see `nmt.scoring.difficulty`), where they were asked for."""
+
+    @property
+    def length_ratio(self) -> float:
+        """Words of the translations for each of the references."""
+        return _words(self.hypotheses) / max(_words(self.testset.target), 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; without the sentences."""
+        return {
+            "testset": self.testset.name,
+            "sentences": len(self.hypotheses),
+            "scores": [item.as_dict() for item in self.scores],
+            "by_length": [asdict(bucket) for bucket in self.buckets],
+            **{f"by_{name}": [asdict(item) for item in buckets] for name, buckets in self.by_difficulty.items()},
+            "length_ratio": round(self.length_ratio, 3),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def evaluate(
+    system: Translator | Sequence[str],
+    testset: TestSet,
+    lowercase: bool = False,
+    training: Sequence[str] = (),
+    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
+) -> Evaluation:
+    """Scores a translator, or translations that exist already.
+
+    Args:
+        system: a translator, or its lines for this test set.
+        testset: sources and references, and how sacreBLEU splits their words.
+        lowercase: score lower-cased BLEU too, where the scores of the test set are of mixed case.
+        metrics: wanted; TER takes its time over long translations that are all wrong.
+        training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
+
+    Raises:
+        DataError: there are not as many translations as references, or all references are blank.
+    """
+    if testset.target and not any(line.strip() for line in testset.target):
+        raise DataError(f"nothing to score: all references of {testset.name} are blank")
+    with stage(testset.name):
+        return _evaluate(system, testset, lowercase, training, metrics)
+
+
+def _evaluate(
+    system: Translator | Sequence[str],
+    testset: TestSet,
+    lowercase: bool,
+    training: Sequence[str],
+    metrics: Sequence[MetricName],
+) -> Evaluation:
+    start = perf_counter()
+    hypotheses = system.translate(testset.tagged) if isinstance(system, Translator) else list(system)
+    seconds = perf_counter() - start if isinstance(system, Translator) else 0.0
+    tokenize, lower = testset.tokenize, testset.lowercase
+    scores = score(hypotheses, testset.target, tokenize=tokenize, lowercase=lower, metrics=metrics)
+    if lowercase and not lower:
+        scores += score(hypotheses, testset.target, tokenize=tokenize, lowercase=True, metrics=("bleu",))
+    buckets = bleu_by_length(testset.source, hypotheses, testset.target, tokenize, lower)
+    by_difficulty = {
+        name: bleu_by(measure(testset.source, training), bounds, hypotheses, testset.target, tokenize, lower)
+        for name, measure, bounds in (("rarity", rarity, RARITY_BUCKETS), ("novelty", novelty, NOVELTY_BUCKETS))
+        if training
+    }
+    return Evaluation(testset, hypotheses, scores, buckets, seconds, by_difficulty)
+
+
+def _words(lines: Sequence[str]) -> int:
+    return sum(map(count_words, lines))

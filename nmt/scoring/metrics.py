@@ -1,0 +1,300 @@
+"""BLEU, chrF2 and TER through sacreBLEU, each with its signature and a bootstrap interval."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal, cast, get_args
+
+from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
+from sacrebleu.utils import SACREBLEU_DIR
+
+from nmt.config.recipe import Tokenization
+from nmt.corpus.words import count_words
+from nmt.errors import ConfigError, DataError
+from nmt.runtime.stages import counted, stage
+
+MetricName = Literal["bleu", "chrf2", "ter"]
+TITLES: Mapping[str, str] = {"bleu": "BLEU", "chrf2": "chrF2", "ter": "TER"}
+
+LENGTH_BUCKETS = ((1, 5), (6, 10), (11, 15), (16, 20), (21, 25), (26, 30), (31, 35), (36, 40), (41, 60), (61, 10_000))
+"""Source lengths in words, ends included."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A corpus score that says how it was made."""
+
+    metric: MetricName | Literal["accuracy", "comet"]
+    value: float
+    low: float
+    """Lower end of the 95 % bootstrap interval."""
+    high: float
+    signature: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """BLEU of the sentences whose measure, such as source length in words, is between `low` and `high`."""
+
+    low: int
+    high: int
+    sentences: int
+    bleu: Score
+
+
+def parse_tokenization(name: str) -> Tokenization:
+    """The name of one of sacreBLEU's tokenisations.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if name not in get_args(Tokenization):
+        raise ConfigError(f"--tokenize must be one of {', '.join(get_args(Tokenization))}, got {name}")
+    return cast(Tokenization, name)
+
+
+def default_tokenization(language: str) -> Tokenization:
+    """How sacreBLEU's own command splits words of a language: Chinese, Japanese and Korean each in a way of its own, else 13a.
+
+    Regions and scripts (zh-TW, zho_Hans) and letters of either case say nothing about that.
+    """
+    return _BY_LANGUAGE.get(re.split("[-_]", language.lower())[0], "13a")
+
+
+_BY_LANGUAGE: dict[str, Tokenization] = {
+    **dict.fromkeys(("zh", "zho", "chi", "cmn"), "zh"),
+    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
+    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
+}
+
+
+def check_tokenization(scheme: Tokenization) -> None:
+    """Tries a way to split words, so that what it lacks is known before the work.
+
+    Raises:
+        ConfigError: a package or a model that it needs is not there.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)  # sacreBLEU fetches the model of flores200
+    try:
+        BLEU(tokenize=scheme)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - MeCab, the network and sacreBLEU raise what they like
+        need = _NEEDS.get(scheme, "sacreBLEU cannot load it ({reason})")
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        place = Path(SACREBLEU_DIR, "models")
+        raise ConfigError(
+            f"words cannot be split by {scheme}: {need.format(reason=reason, place=place)}; or choose another way, "
+            'such as char: --tokenize char, or tokenize = "char" in the card of the corpus'
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+_PATIENCE = 20.0  # seconds
+_NEEDS: dict[str, str] = {
+    "ja-mecab": "it needs MeCab with its dictionary (pip install 'sacrebleu[ja]')",
+    "ko-mecab": "it needs MeCab with its dictionary (pip install 'sacrebleu[ko]')",
+    "flores200": "it needs a model that sacreBLEU fetches into {place}, which failed ({reason})",
+}
+
+
+def unsegmented(lines: Sequence[str]) -> bool:
+    """Whether text is mostly of a script that writes no spaces, and has none: 13a takes its sentences for words."""
+    text = "".join(lines)
+    letters = sum(_WITHOUT_SPACES.fullmatch(letter) is not None for letter in text)
+    spaces = sum(map(str.isspace, text))
+    return letters > 0.3 * (len(text) - spaces) and spaces < letters / 8
+
+
+# Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
+
+def parse_metrics(names: Sequence[str]) -> list[MetricName]:
+    """The metrics of those names; of none, all.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
+    known = get_args(MetricName)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--metric must be one of {', '.join(known)}, got {name}")
+    return [metric for metric in known if metric in names or not names]
+
+
+def resampling_seed() -> int | None:
+    """The seed of bootstrap and randomisation: sacreBLEU's, which SACREBLEU_SEED changes; `none`: another each time.
+
+    Raises:
+        ConfigError: SACREBLEU_SEED is no whole number.
+    """
+    text = os.environ.get("SACREBLEU_SEED", "12345")
+    if text.lower() == "none":
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"SACREBLEU_SEED must be a whole number or none, got {text!r}")
+    return int(text)
+
+
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    tokenize: Tokenization = "13a",
+    lowercase: bool = False,
+    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
+    resamples: int = 1000,
+) -> list[Score]:
+    """Corpus scores with 95 % bootstrap intervals (Koehn 2004).
+
+    Raises:
+        DataError: the two sides differ in length (sacreBLEU alone would score the shorter), or are empty.
+    """
+    _check(hypotheses, references)
+    resampling_seed()
+    return [_score_one(metric, hypotheses, references, tokenize, lowercase, resamples) for metric in metrics]
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: Tokenization = "13a") -> float:
+    """BLEU without an interval or a word about tokenised text, for validation during training."""
+    _check(hypotheses, references)
+    return float(BLEU(tokenize=tokenize, force=True).corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """chrF2 without an interval, for validation during training."""
+    _check(hypotheses, references)
+    return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def bleu_by_length(
+    sources: Sequence[str],
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    tokenize: Tokenization = "13a",
+    lowercase: bool = False,
+) -> list[Bucket]:
+    """BLEU by source length in words; buckets without sentences are left out."""
+    lengths = list(map(count_words, sources))
+    return bleu_by(lengths, LENGTH_BUCKETS, hypotheses, references, tokenize, lowercase)
+
+
+def bleu_by(
+    measures: Sequence[int],
+    bounds: Sequence[tuple[int, int]],
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    tokenize: Tokenization = "13a",
+    lowercase: bool = False,
+) -> list[Bucket]:
+    """BLEU of the sentences whose measure lies within each pair of bounds, ends included; empty buckets are left out."""
+    _check(hypotheses, references)
+    buckets: list[Bucket] = []
+    for low, high in bounds:
+        rows = [row for row, measure in enumerate(measures) if low <= measure <= high]
+        if rows:
+            chosen, expected = ([side[row] for row in rows] for side in (hypotheses, references))
+            found = score(chosen, expected, tokenize=tokenize, lowercase=lowercase, metrics=("bleu",))[0]
+            buckets.append(Bucket(low, high, len(rows), found))
+    return buckets
+
+
+def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[Bucket]:
+    """Percent of the positions of the references that hold the right token, by source length, a bucket a length.
+
+    For symbols, where there is one right answer; the interval is the normal one over sentences.
+    """
+    _check(hypotheses, references)
+    shares: dict[int, list[float]] = {}
+    for source, found, expected in zip(sources, hypotheses, references, strict=True):
+        right = sum(one == two for one, two in zip(found.split(), expected.split(), strict=False))
+        shares.setdefault(len(source.split()), []).append(100 * right / max(len(expected.split()), 1))
+    buckets: list[Bucket] = []
+    for length, values in sorted(shares.items()):
+        margin = 1.96 * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+        middle = fmean(values)
+        score = Score("accuracy", middle, middle - margin, middle + margin, "positions with the right token")
+        buckets.append(Bucket(length, length, len(values), score))
+    return buckets
+
+
+class Watched(list[str]):
+    """Lines that are counted while sacreBLEU looks at one after the other."""
+
+    def __init__(self, lines: Sequence[str], text: str) -> None:
+        super().__init__(lines)
+        self._text = text
+
+    def __iter__(self) -> Iterator[str]:
+        return counted(super().__iter__(), self._text, len(self))
+
+
+class _PlainFloats(Metric):
+    """Resamples without a reference word have a float of Python's, others one of NumPy's: sacreBLEU 2.6 cannot mix them."""
+
+    def _compute_score_from_stats(self, stats: Sequence[float]) -> Any:
+        return super()._compute_score_from_stats([float(value) for value in stats])  # type: ignore[safe-super]
+
+
+class _Chrf(_PlainFloats, CHRF): ...
+
+
+class _Ter(_PlainFloats, TER): ...
+
+
+def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if len(hypotheses) != len(references):
+        raise DataError(f"{len(hypotheses)} translations but {len(references)} references: they must be as many")
+    if not hypotheses:
+        raise DataError("nothing to score: the test set is empty")
+
+
+def _score_one(
+    metric: MetricName,
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    tokenize: Tokenization,
+    lowercase: bool,
+    resamples: int,
+) -> Score:
+    scorer: Metric
+    match metric:
+        case "bleu":
+            # Who asks for no tokenisation knows that the text is tokenised: no warning.
+            scorer = BLEU(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")
+        case "chrf2":
+            scorer = _Chrf(lowercase=lowercase)
+        case "ter":
+            scorer = _Ter()  # sacreBLEU's default ignores case
+    with stage(f"scoring by {TITLES[metric]}"):
+        lines = Watched(hypotheses, "comparing with references")
+        result = scorer.corpus_score(lines, [list(references)], n_bootstrap=resamples)
+    signature = str(scorer.get_signature())
+    details = json.loads(result.format(width=6, signature=signature, is_json=True))
+    value = float(result.score)
+    # sacreBLEU's interval lies around the mean of the resamples; where all are alike it gives none. Of a few sentences it
+    # reaches beyond what a score can be.
+    middle, margin = details.get("confidence_mean", value), details.get("confidence_var", 0.0)
+    most = float("inf") if metric == "ter" else 100.0
+    low, high = max(0.0, middle - margin), min(most, middle + margin)
+    return Score(metric, value, min(value, low), max(value, high), signature)

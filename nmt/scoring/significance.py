@@ -1,0 +1,218 @@
+"""Whether a difference between systems is more than chance: paired tests on sacreBLEU's statistics and draws.
+
+sacreBLEU's own command counts the draws whose difference is above the observed one. Here they are those at or above it, as a
+valid p-value needs (Phipson and Smyth 2010): of two systems that are the same, no draw is above, and all are at the observed 0.
+Where no draw is exactly at the observed difference, both give the same p-value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
+
+from nmt.config.recipe import Tokenization
+from nmt.errors import DataError
+from nmt.runtime.stages import counted, stage
+from nmt.scoring.metrics import TITLES, MetricName, Watched, resampling_seed
+
+TestName = Literal["bs", "ar"]
+"""Paired bootstrap resampling (Koehn 2004) or paired approximate randomisation (Riezler and Maxwell 2005)."""
+
+Floats = NDArray[np.float64]
+
+FEWEST = 6
+"""Lines that must differ for a verdict: n lines that are all better are so by chance in 2 of 2^n cases, over 5 % below six."""
+
+_DRAWS: dict[TestName, int] = {"bs": 1_000, "ar": 10_000}  # sacreBLEU's
+_CHUNK = 32  # draws at a time; a multiple of 32, so that randomisation draws the same bits as all at once
+_TIE = 1e-9  # scores are sums of whole numbers, divided; what differs by less differs by rounding
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A system beside the first one, in one metric."""
+
+    system: str
+    metric: str
+    score: float
+    difference: float
+    p_value: float | None
+    """Of the null hypothesis that the two are alike; None for the first system itself."""
+    signature: str
+    differing: int = 0
+    """Lines whose statistics differ from the first system's."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether the two scores are the same to two decimals."""
+        return round(abs(self.difference), 2) == 0
+
+    @property
+    def significant(self) -> bool:
+        """At the level of 5 %; never where the scores are equal, or fewer than `FEWEST` lines differ."""
+        return self.p_value is not None and self.p_value < 0.05 and not self.equal and self.differing >= FEWEST
+
+
+def paired_test(
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[str],
+    test: TestName = "bs",
+    tokenize: Tokenization = "13a",
+    samples: int = 0,
+    lowercase: bool = False,
+    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
+) -> list[Difference]:
+    """Each system against the first, by metric.
+
+    Args:
+        systems: translations by name; the first is the baseline.
+        references: one for each line.
+        test: which one.
+        tokenize: of BLEU.
+        samples: resamples or trials; 0: sacreBLEU's default of 1,000 or 10,000.
+        lowercase: lower-cased scores.
+        metrics: wanted; the others take their time, TER most.
+
+    Raises:
+        DataError: a system has not as many lines as there are references, or there are none.
+    """
+    for name, lines in systems.items():
+        if len(lines) != len(references):
+            raise DataError(f"{name} has {len(lines)} translations for {len(references)} references")
+    if not references:
+        raise DataError("nothing to compare: the test set is empty")
+    scorers: dict[MetricName, _Scorer] = {
+        "bleu": _Bleu(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none"),
+        "chrf2": _Chrf(lowercase=lowercase),
+        "ter": _Ter(),
+    }
+    found: list[Difference] = []
+    for metric in metrics:
+        with stage(f"paired test by {TITLES[metric]}"):
+            found += _by_metric(TITLES[metric], scorers[metric], systems, references, test, samples or _DRAWS[test])
+    return found
+
+
+def p_value(test: TestName, first: Floats, second: Floats, observed: float) -> float:
+    """The share of draws whose difference is at or above the observed one, which is counted as a draw too.
+
+    As in sacreBLEU, differences are absolute, and those of the bootstrap are taken from their mean.
+
+    Args:
+        test: which draws these are.
+        first: scores of the one system, a draw each.
+        second: scores of the other.
+        observed: difference of the two over the test set.
+    """
+    gaps = np.abs(second - first)
+    if test == "bs":
+        gaps = gaps - gaps.mean()
+    return (int(np.count_nonzero(gaps >= abs(observed) - _TIE)) + 1) / (len(gaps) + 1)
+
+
+class _Scorer(Metric):
+    """Opens what sacreBLEU makes a score of: numbers for each sentence, and their sums."""
+
+    def rows(self, lines: Sequence[str], references: Sequence[str]) -> Floats:
+        """A row of numbers for each sentence."""
+        watched = Watched(lines, "comparing with references")
+        return np.array(self._extract_corpus_statistics(watched, [list(references)]), dtype=np.float64)
+
+    def score_of(self, sums: Floats) -> float:
+        """The score of the sums of rows."""
+        return float(self._compute_score_from_stats(sums.tolist()).score)
+
+    def scores_of(self, sums: Floats) -> list[float]:
+        """The score of each row of sums."""
+        return [self.score_of(row) for row in sums]
+
+
+class _Bleu(_Scorer, BLEU): ...
+
+
+class _Chrf(_Scorer, CHRF): ...
+
+
+class _Ter(_Scorer, TER): ...
+
+
+def _by_metric(
+    name: str,
+    metric: _Scorer,
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[str],
+    test: TestName,
+    samples: int,
+) -> Iterator[Difference]:
+    """The first system, then each other beside it."""
+    seed = resampling_seed()
+    found = {system: metric.rows(lines, references) for system, lines in systems.items()}
+    signature = metric.get_signature()
+    signature.update("seed", str(seed).lower())
+    signature.update(test, samples)
+    (baseline, first), *others = found.items()
+    score = metric.score_of(first.sum(0))
+    yield Difference(baseline, name, score, 0.0, None, str(signature))
+    for system, rows in others:
+        other = metric.score_of(rows.sum(0))
+        drawn = _drawn(test, metric, first, rows, samples, seed)
+        chance = p_value(test, *drawn, other - score)
+        differing = int(np.count_nonzero((rows != first).any(1)))
+        yield Difference(system, name, other, other - score, chance, str(signature), differing)
+
+
+def _drawn(
+    test: TestName, metric: _Scorer, first: Floats, second: Floats, samples: int, seed: int | None
+) -> tuple[Floats, Floats]:
+    """Scores of the two systems in each draw.
+
+    The bootstrap draws sentences with replacement, the same for both; randomisation exchanges those of the two at random.
+    """
+    scores: tuple[list[float], list[float]] = ([], [])
+    whole = first.sum(0) + second.sum(0)
+    chunks = _weights(test, len(first), samples, seed)
+    for weights in counted(chunks, "resampling", -(-samples // _CHUNK), f"times {_CHUNK} draws"):
+        one = weights @ first
+        if test == "bs":
+            other = weights @ second
+        else:
+            one = one + (1 - weights) @ second
+            other = whole - one
+        scores[0].extend(metric.scores_of(one))
+        scores[1].extend(metric.scores_of(other))
+    return np.array(scores[0]), np.array(scores[1])
+
+
+def _weights(test: TestName, sentences: int, samples: int, seed: int | None) -> Iterator[Floats]:
+    """How often each draw has each sentence, a row a draw, in chunks: sacreBLEU's draws."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, samples, _CHUNK):
+        shape = (min(_CHUNK, samples - start), sentences)
+        if test == "ar":
+            yield generator.integers(2, size=shape, dtype=bool).astype(np.float64)
+        else:
+            rows = generator.choice(sentences, size=shape, replace=True)
+            yield np.stack([np.bincount(row, minlength=sentences) for row in rows]).astype(np.float64)
+
+
+def largest_differences(
+    one: Sequence[str], other: Sequence[str], references: Sequence[str], count: int, lowercase: bool = False
+) -> tuple[list[int], list[int]]:
+    """Rows where the first translates better by most, and where the other does: by sentence chrF2."""
+    metric = CHRF(lowercase=lowercase)
+    gaps = [
+        metric.sentence_score(mine, [reference]).score - metric.sentence_score(theirs, [reference]).score
+        for mine, theirs, reference in zip(one, other, references, strict=True)
+    ]
+    order = sorted(range(len(gaps)), key=lambda row: -gaps[row])
+    wins = [row for row in order[:count] if gaps[row] > 0]
+    losses = [row for row in order[::-1][:count] if gaps[row] < 0]
+    return wins, losses

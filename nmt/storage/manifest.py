@@ -1,0 +1,60 @@
+"""What a folder was written with, file by file, so that what has gone missing or changed in it is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nmt.runtime.files import file_sha256, fingerprint, write_json
+from nmt.runtime.untrusted import parse_object, read_regular
+
+MANIFEST = "MANIFEST.json"
+LARGE = 64_000_000
+"""Bytes from which a file is hashed only where somebody asks for it; else its size is enough."""
+
+
+def write_manifest(folder: Path, origin: str = "") -> None:
+    """Lists the files of a folder and of those in it, with sizes and hashes; `origin` is the fingerprint of what made them."""
+    files = {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    write_json(folder / MANIFEST, {"files": files, "origin": origin, "fingerprint": fingerprint([files, origin])})
+
+
+def broken(folder: Path, thorough: bool = False, origin: str = "") -> str | None:
+    """What is wrong with a folder by its manifest, or None; files that it does not list do not matter.
+
+    Args:
+        folder: that `write_manifest` was called for.
+        thorough: hash large files too.
+        origin: the fingerprint of what should have made them.
+    """
+    try:
+        content = parse_object(read_regular(folder / MANIFEST))
+        files: dict[str, dict[str, Any]] = content["files"]
+        if content["fingerprint"] != fingerprint([files, content["origin"]]):
+            return f"{MANIFEST} was altered"
+        if content["origin"] != origin:
+            return "something else made it"
+        reasons = (_damage(folder / name, name, entry, thorough) for name, entry in files.items())
+        return next((reason for reason in reasons if reason), None)
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} cannot be read"
+
+
+def _damage(path: Path, name: str, entry: dict[str, Any], thorough: bool) -> str | None:
+    if not path.is_file():
+        return f"{name} is missing"
+    try:
+        size = path.stat().st_size
+        if size != entry["size"]:
+            return f"{name} has {size} bytes, expected {entry['size']}"
+        if (thorough or size < LARGE) and file_sha256(path) != entry["sha256"]:
+            return f"{name} was altered"
+    except OSError as error:
+        return f"{name}: {error.strerror}"
+    return None

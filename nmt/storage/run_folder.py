@@ -1,0 +1,183 @@
+"""A run on disk: its recipe, its log, and the checkpoints that a training goes on from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nmt.config.reading import load_recipe, recipe_to_toml
+from nmt.config.recipe import Recipe
+from nmt.corpus.prepared import Tokenizers
+from nmt.errors import CheckpointError, ConfigError, NmtError
+from nmt.runtime.files import atomic_write, clear_litter, explain_full_disk, fingerprint
+from nmt.runtime.untrusted import open_regular, parse_object, read_regular
+from nmt.storage import checkpoint as store
+
+Entry = dict[str, Any]
+_LONGEST_LOG = 2**28  # bytes
+
+RECIPE = "recipe.toml"
+_NAMES = (RECIPE, "log.jsonl", "joint.spm", "source.spm", "target.spm", "checkpoints", "model")
+
+# Changing these between two starts of a run changes nothing that was learnt so far.
+_HARMLESS = (
+    "search.",
+    "tokenizer.model",  # its pieces are compared
+    "training.updates",
+    "training.keep",
+    "training.average",
+    "training.patience",
+    "training.log_every",
+)
+
+
+class RunFolder:
+    """`recipe.toml`, tokenizers, `log.jsonl`, `checkpoints/` and in the end `model/`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.checkpoints, self.log = path, path / "checkpoints", path / "log.jsonl"
+
+    def create(self) -> None:
+        """Makes the folder if it is not there."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+
+    def check_owner(self) -> None:
+        """Refuses a folder in which files of the user's bear the names of ours: they would be lost.
+
+        Raises:
+            ConfigError: naming the file.
+        """
+        begun = _is_ours(self.path / RECIPE) or len(self.entries()) > 0
+        taken = [] if begun else [name for name in _NAMES if _holds_something(self.path / name)]
+        if taken:
+            raise ConfigError(
+                f"{self.path / taken[0]} is there, but no run of nmt: training would replace it; "
+                f"use another --run folder, such as {self.path / 'run'}"
+            )
+
+    def check_there(self) -> None:
+        """Refuses to go on where somebody has removed the folder: what is written from now on would be no whole run.
+
+        Raises:
+            NmtError: it is gone.
+        """
+        if not self.checkpoints.is_dir():
+            raise NmtError(
+                f"{self.path} is gone: its folder or its checkpoints were removed while it was being trained"
+            )
+
+    def check_recipe(self, recipe: Recipe) -> None:
+        """Refuses to go on with a recipe that would have learnt otherwise.
+
+        Raises:
+            ConfigError: naming the keys.
+        """
+        if not store.checkpoints(self.checkpoints):
+            return
+        earlier, now = _flat(store.read_recipe(self.path)), _flat(recipe)
+        changed = [key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key)]
+        if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
+            details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
+            raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another --run folder")
+
+    def begin(self, recipe: Recipe, tokenizers: Tokenizers) -> None:
+        """Clears what a killed process left, and writes what a checkpoint is read with.
+
+        Raises:
+            CheckpointError: something else than a file has one of the names: what is written could go anywhere.
+        """
+        names = ("log.jsonl", "recipe.toml", "joint.spm", "source.spm", "target.spm", "checkpoints/best.json")
+        for path in (self.path / name for name in names):
+            try:
+                open_regular(path).close()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise CheckpointError(f"{path}: {error.strerror}") from None
+        clear_litter(self.checkpoints)
+        clear_litter(self.path)
+        atomic_write(self.path / RECIPE, recipe_to_toml(recipe, self.path).encode())
+        tokenizers.save(self.path)
+
+    def drop_damaged(self, report: Callable[[Entry], None]) -> None:
+        """Removes checkpoints from the newest on until one is whole."""
+        for path in reversed(store.checkpoints(self.checkpoints)):
+            reason = store.damage(path)
+            if not reason:
+                return
+            report({"kind": "damaged", "step": 0, "checkpoint": path.name, "reason": reason})
+            shutil.rmtree(path)
+
+    def append(self, entry: Entry) -> None:
+        """Adds a line to the log."""
+        self.check_there()
+        with explain_full_disk(self.log), self.log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+
+    def entries(self) -> list[Entry]:
+        """What was logged."""
+        return [entry for _, entry in self._lines()]
+
+    def trim_log(self, step: int) -> None:
+        """Drops what was logged after an update, and lines that are not whole."""
+        atomic_write(self.log, b"".join(line for line, entry in self._lines() if entry["step"] <= step))
+
+    def _lines(self) -> Iterator[tuple[bytes, Entry]]:
+        """Lines of the log and what they say, without those that are not whole."""
+        if not self.log.exists():
+            return
+        try:
+            lines = read_regular(self.log, _LONGEST_LOG).splitlines(keepends=True)
+        except OSError as error:
+            raise CheckpointError(f"{self.log}: {error.strerror}") from None
+        for line in lines:
+            with suppress(ValueError):
+                if line.endswith(b"\n"):
+                    yield line, _checked(parse_object(line))
+
+
+def _checked(entry: Entry) -> Entry:
+    """An entry of the log.
+
+    Raises:
+        ValueError: it is none: a kind, a step or a number is missing or something else.
+    """
+    numbers = [entry[key] for key in ("loss", "bleu", "learning_rate", "perplexity") if key in entry]
+    known = isinstance(entry.get("kind"), str) and type(entry.get("step")) is int
+    if not known or not all(type(number) in (int, float) for number in numbers):
+        raise ValueError("no entry of a log")
+    return entry
+
+
+def identity(recipe: Recipe) -> str:
+    """Fingerprint of all in a recipe that decides on what is learnt."""
+    return fingerprint({key: value for key, value in _flat(recipe).items() if not key.startswith(_HARMLESS)})
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a recipe is as a training writes it: a start of it that was killed at once leaves nothing else."""
+    try:
+        return path.read_bytes() == recipe_to_toml(load_recipe(path), path.parent).encode()
+    except (OSError, ConfigError):
+        return False
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as dotted keys."""
+
+    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for key, child in value.items():
+                yield from walk(f"{prefix}.{key}" if prefix else str(key), child)
+        else:
+            yield prefix, value
+
+    return dict(walk("", recipe.model_dump(mode="json")))

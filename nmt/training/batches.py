@@ -1,0 +1,179 @@
+"""(corpus, seed, epoch) to batches, as a pure function: the order of the data needs no state to be continued."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.runtime.device import draws
+
+_BUCKET_GROWTH = 1.1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One padded batch. B sentences, S source and T target positions."""
+
+    source: Tensor
+    """(B, S) source ids, each sentence ended by EOS."""
+    lengths: Tensor
+    """(B,) source lengths, on the CPU."""
+    target_input: Tensor
+    """(B, T) BOS, then the target."""
+    target_output: Tensor
+    """(B, T) the target, then EOS; padding is PAD."""
+    tokens: int
+    """Target tokens, EOS counted and padding not."""
+    rows: Tensor
+    """(tokens,) where in the flat target they stand: known here, so that nobody waits for a device to find them."""
+
+    @classmethod
+    def of(cls, source: Tensor, lengths: Tensor, target_input: Tensor, target_output: Tensor) -> Batch:
+        """A batch, counted."""
+        rows = target_output.flatten().ne(PAD).nonzero().squeeze(1)
+        return cls(source, lengths, target_input, target_output, len(rows), rows)
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; the lengths stay on the CPU."""
+        source, inputs, outputs, rows = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.source, self.target_input, self.target_output, self.rows)
+        )
+        return Batch(source, self.lengths, inputs, outputs, self.tokens, rows)
+
+    def pinned(self) -> Batch:
+        """The batch in memory that a GPU copies from while others compute."""
+        source, lengths, inputs, outputs, rows = (
+            tensor.pin_memory()
+            for tensor in (self.source, self.lengths, self.target_input, self.target_output, self.rows)
+        )
+        return Batch(source, lengths, inputs, outputs, self.tokens, rows)
+
+    @property
+    def target_lengths(self) -> Tensor:
+        """(B,) target tokens of each sentence, EOS counted."""
+        return self.target_output.ne(PAD).sum(1)
+
+    @staticmethod
+    def nothing() -> Batch:
+        """A batch whose loss and gradients are zero, for a process that has no sentence."""
+        one, ended = torch.full((1, 1), BOS), torch.full((1, 1), EOS)
+        return Batch.of(ended, torch.ones(1, dtype=torch.int64), one, torch.full((1, 1), PAD))
+
+    def halves(self) -> list[Batch]:
+        """The batch in two parts of its sentences."""
+        middle = len(self.source) // 2
+        return [self._part(slice(None, middle)), self._part(slice(middle, None))]
+
+    def _part(self, rows: slice) -> Batch:
+        lengths, outputs = self.lengths[rows], self.target_output[rows]
+        width = int(outputs.ne(PAD).sum(1).max())
+        inputs = self.target_input[rows, :width]
+        return Batch.of(self.source[rows, : int(lengths.max())], lengths, inputs, outputs[:, :width])
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How long the sentences of some batches are; EOS counted."""
+
+    lengths: Tensor
+    """(B,) of the sources."""
+    target_lengths: Tensor
+    """(B,)"""
+
+    @property
+    def tokens(self) -> int:
+        """Target tokens."""
+        return int(self.target_lengths.sum())
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The pairs of a corpus that fit the length limit."""
+
+    rows: Ints
+    too_long: int
+
+
+def select(corpus: EncodedCorpus, max_length: int) -> Selection:
+    """Rows whose two sides have between one and `max_length` tokens."""
+    source, target = corpus.source.lengths, corpus.target.lengths
+    fits = (source <= max_length) & (target <= max_length)
+    rows = np.flatnonzero(fits & (source > 0) & (target > 0))
+    return Selection(rows, int(np.count_nonzero(~fits)))
+
+
+def plan_epoch(corpus: EncodedCorpus, rows: Ints, tokens: int, seed: int, epoch: int) -> list[Ints]:
+    """The batches of one epoch, as rows of the corpus.
+
+    Sentences of like target length share a bucket (bounds grow by a tenth) and are sorted by source length inside it, after a
+    shuffle that breaks ties anew each epoch; then the batches are shuffled. A batch holds at most `tokens` target tokens,
+    EOS counted, and at least one sentence.
+    """
+    generator = draws(seed, epoch)
+    rows = generator.permutation(rows)
+    source, target = corpus.source.lengths[rows], corpus.target.lengths[rows] + 1
+    bucket = np.floor(np.log(target) / np.log(_BUCKET_GROWTH)).astype(np.int64)
+    order = np.lexsort((source, bucket))
+    filled = np.cumsum(target[order])
+    batches: list[Ints] = []
+    start = 0
+    while start < len(order):
+        used = filled[start - 1] if start else 0
+        end = max(start + 1, int(np.searchsorted(filled, used + tokens, side="right")))
+        batches.append(rows[order[start:end]])
+        start = end
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def collate(corpus: EncodedCorpus, rows: Ints) -> Batch:
+    """The padded tensors of the given rows."""
+    source_lengths, target_lengths = corpus.source.lengths[rows] + 1, corpus.target.lengths[rows] + 1
+    width = int(target_lengths.max())
+    return Batch.of(
+        source=torch.from_numpy(corpus.source.padded(rows, int(source_lengths.max()), -1, EOS, PAD)),
+        lengths=torch.from_numpy(source_lengths),
+        target_input=torch.from_numpy(corpus.target.padded(rows, width, BOS, -1, PAD)),
+        target_output=torch.from_numpy(corpus.target.padded(rows, width, -1, EOS, PAD)),
+    )
+
+
+def padding_share(corpus: EncodedCorpus, batches: list[Ints]) -> float:
+    """Share of the positions of these batches that hold padding, both sides together."""
+    used = allotted = 0
+    for side in (corpus.source.lengths + 1, corpus.target.lengths + 1):
+        used += sum(int(side[rows].sum()) for rows in batches)
+        allotted += sum(int(side[rows].max()) * len(rows) for rows in batches)
+    return 1 - used / max(allotted, 1)
+
+
+def search_batches(lengths: list[int], tokens: int, beam: int, size: int | None = None) -> list[list[int]]:
+    """Indices of sentences in batches for decoding, longest first, of at most `tokens` padded source tokens times beam.
+
+    `size` replaces the token budget by a number of sentences.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        count = size or max(1, tokens // max(1, lengths[order[start]] * beam))
+        batches.append(order[start : start + count])
+        start += count
+    return batches
+
+
+def padded(ids: list[list[int]], before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (B, S) between the special tokens that are not negative, and their lengths (B,)."""
+    counts = [len(tokens) for tokens in ids]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    values = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.uint32, count=int(offsets[-1]))
+    ragged = Ragged(values, offsets)
+    extra = int(before >= 0) + int(after >= 0)
+    matrix = ragged.padded(np.arange(len(ids)), max(counts) + extra, before, after, PAD)
+    return torch.from_numpy(matrix), torch.from_numpy(ragged.lengths + extra)

@@ -1,0 +1,95 @@
+"""Floating-point operations: what a batch asks for, and what the machine can give."""
+
+from __future__ import annotations
+
+from functools import cache
+from time import perf_counter, process_time
+
+import torch
+
+from nmt.config.recipe import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.runtime.device import Arithmetic, fast_products
+from nmt.training.batches import Batch, Sizes
+
+
+def training_flops(config: ModelConfig, vocabulary: int, batch: Batch | Sizes) -> float:
+    """Operations of the matrix products of an update: a backward pass takes two for each of the forward pass.
+
+    Padding is not counted, a multiplication and an addition are two; `vocabulary` is the target's.
+    """
+    match config:
+        case RnnConfig():
+            products = _rnn_products(config, vocabulary, batch)
+        case TransformerConfig():
+            products = _transformer_products(config, vocabulary, batch)
+        case ConvolutionConfig():
+            products = _convolution_products(config, vocabulary, batch)
+    return 3 * 2 * products
+
+
+@cache
+def matrix_rate(arithmetic: Arithmetic, device: torch.device) -> float:
+    """Operations a second of a large square product on this device, with as many threads as torch has now.
+
+    On a CPU by the time that the process had it: others may use it too.
+    """
+    size = 8192 if device.type == "cuda" else 1024
+    dtype = torch.bfloat16 if arithmetic.precision == "bf16" else torch.float32
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    clock, threads = (perf_counter, 1) if device.type == "cuda" else (process_time, torch.get_num_threads())
+    best = float("inf")
+    with fast_products(arithmetic.onednn):
+        for _ in range(8):
+            start = clock()
+            torch.mm(left, right)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, clock() - start)
+    return 2 * size**3 * threads / best
+
+
+def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> float:
+    sources, targets = float(batch.lengths.sum()), float(batch.tokens)
+    gates = {"gru": 3, "lstm": 4}[config.cell] * config.hidden
+    ways = 2 if config.bidirectional else 1
+    width = ways * config.hidden
+    attends = config.attention != "none"
+    context = width if attends else config.hidden
+    later = attends and config.query == "current"  # the context comes after the recurrence
+    inputs = config.embedding + config.hidden + (config.hidden * config.input_feeding if later else context)
+    encoder = ways * gates * (config.embedding + config.hidden + (config.layers - 1) * (width + config.hidden))
+    decoder = gates * (inputs + (config.layers - 1) * 2 * config.hidden)
+    readout = config.embedding * (2 if config.readout == "maxout" else 1)
+    decoder += readout * (config.hidden + config.embedding + context) + config.embedding * vocabulary
+    if not attends:
+        return sources * encoder + targets * decoder
+    looks = float((batch.lengths * batch.target_lengths).sum())
+    if config.attention in ("additive", "bilinear", "multi_head"):
+        encoder += width * config.hidden  # keys
+    if config.attention in ("additive", "multi_head"):
+        decoder += config.hidden * config.hidden  # queries
+    if config.values == "projected":
+        encoder += width * width
+    if config.input_feeding:
+        decoder += (width + config.hidden) * config.hidden
+    return sources * encoder + targets * decoder + looks * (config.hidden + width)
+
+
+def _transformer_products(config: TransformerConfig, vocabulary: int, batch: Batch | Sizes) -> float:
+    width, inner = config.width, 2 * config.width * config.feed_forward
+    lengths, outputs = batch.lengths.double(), batch.target_lengths.double()
+    source = config.encoder_layers * (4 * width**2 + inner) + config.decoder_layers * 2 * width**2
+    target = config.decoder_layers * (6 * width**2 + inner) + width * vocabulary
+    looks = float(config.encoder_layers * lengths.square().sum())
+    looks += float(config.decoder_layers * (outputs.square().sum() + (outputs * lengths).sum()))
+    return float(lengths.sum()) * source + float(outputs.sum()) * target + 2 * width * looks
+
+
+def _convolution_products(config: ConvolutionConfig, vocabulary: int, batch: Batch | Sizes) -> float:
+    bridges = 2 * config.embedding * config.hidden
+    layer = 2 * config.kernel * config.hidden**2
+    source = bridges + config.encoder_layers * layer
+    target = bridges + config.decoder_layers * (layer + bridges) + config.embedding * vocabulary
+    looks = float((batch.lengths * batch.target_lengths).sum())
+    looks *= 2 * config.embedding * config.decoder_layers
+    return float(batch.lengths.sum()) * source + float(batch.tokens) * target + looks

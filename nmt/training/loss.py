@@ -1,0 +1,207 @@
+"""Label-smoothed cross entropy fused with the output projection: the logits are never kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nmt.corpus.tokenizer import PAD
+from nmt.fast.kernels import kernels_for
+
+_CHUNK = {"cpu": 256, "cuda": 8192}  # rows whose logits are held at once
+_COLUMN = 2048  # bytes of a column of the logits that are held at once where there are kernels: 512 rows of fp32
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Sums over the target tokens of a batch; natural logarithms."""
+
+    total: Tensor
+    """Label-smoothed cross entropy; the only part with a gradient."""
+    negative_log_likelihood: Tensor
+    correct: Tensor
+    """Tokens whose most probable prediction is right."""
+    each: Tensor
+    """(N,) negative log-likelihood of each token, padding left out."""
+
+
+def smoothed_cross_entropy(
+    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, rows: Tensor | None = None
+) -> Loss:
+    """Cross entropy of targets (B, T) given hidden states (B, T, D), padding left out; products in the type of the states.
+
+    sum over tokens of -(1 - smoothing) log p(y) - smoothing / V sum_v log p(v), as torch's `cross_entropy` has it
+    (Szegedy et al. 2016, section 7). `rows` says where in the flat target the tokens stand; else they are looked for, and a
+    GPU waited for.
+    """
+    return Loss(*_projected(hidden, output, target, smoothing, 0.0, rows))
+
+
+def rewarded(loss: Loss, drawn: Tensor) -> Loss:
+    """The loss, with the gradient of what was drawn on the way: REINFORCE (Williams 1992; Xu et al. 2015, equation 12).
+
+    Each draw is rewarded with the log-likelihood of its token, less the mean of the batch, which is the baseline. (Xu et al.
+    take a running mean and the whole sentence's likelihood, which varies more.) The value of the loss stays what it is.
+
+    Args:
+        loss: of the tokens.
+        drawn: (N,) log-probabilities of their draws.
+    """
+    reward = -loss.each
+    surrogate = -((reward - reward.mean()) * drawn).sum()
+    return replace(loss, total=loss.total + surrogate - surrogate.detach())
+
+
+def consistent_cross_entropy(
+    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float, rows: Tensor | None = None
+) -> Loss:
+    """R-Drop (Liang et al. 2021): two passes over the same batch with different dropout are drawn together.
+
+    Half of their equation 4, so that it weighs as much as one pass: the mean of the two cross entropies, and
+    `divergence` / 4 (KL(P1 || P2) + KL(P2 || P1)).
+
+    Args:
+        hidden: states (2 B, T, D), the first pass before the second.
+        output: projection to logits.
+        target: (B, T).
+        smoothing: as in `smoothed_cross_entropy`.
+        divergence: the paper's alpha.
+        rows: as in `smoothed_cross_entropy`, of one pass.
+    """
+    twice = None if rows is None else torch.cat([rows, rows + target.numel()])
+    total, likelihood, correct, each = _projected(hidden, output, target.repeat(2, 1), smoothing, divergence, twice)
+    return Loss(total / 2, likelihood / 2, correct / 2, each)
+
+
+def _projected(
+    hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float, rows: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    flat = target.flatten()
+    if rows is None:
+        rows = flat.ne(PAD).nonzero().squeeze(1)
+    hidden = hidden.flatten(0, 1).index_select(0, rows)
+    options = (smoothing, divergence, torch.is_grad_enabled())
+    values: tuple[Tensor, Tensor, Tensor, Tensor] = _ProjectedCrossEntropy.apply(  # type: ignore[no-untyped-call]  # torch's gap
+        hidden, output.weight, output.bias, flat.index_select(0, rows), options
+    )
+    return values
+
+
+class _ProjectedCrossEntropy(torch.autograd.Function):
+    """Logits of a chunk of rows at a time: their loss and their gradients are taken in the same pass.
+
+    With z = W h + b and p = softmax(z), the gradient by z is p - (1 - e) one_hot(y) - e / V. Only p needs a product; the
+    other two terms touch one row per token, or are of rank one.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: tuple[float, float, bool]
+    ) -> Any:
+        """Sums of loss, negative log-likelihood and correct tokens over hidden (N, D) and target (N,); that of each token.
+
+        With a divergence, the first and the second half of the rows are two passes over the same tokens.
+        """
+        smoothing, divergence, gradients = options
+        exact, passes = torch.promote_types(hidden.dtype, torch.float32), 2 if divergence else 1
+        matrix, offset = weight.to(hidden.dtype), bias.to(hidden.dtype)
+        column_mean, bias_mean = weight.mean(0, dtype=exact), bias.mean(dtype=exact)
+        sums = torch.zeros(3, dtype=exact, device=hidden.device)
+        each: list[Tensor] = []
+        d_hidden: list[Tensor] = []
+        d_weight, d_bias = torch.zeros_like(weight, dtype=exact), torch.zeros_like(bias, dtype=exact)
+        states, labels = hidden.unflatten(0, (passes, -1)), target.unflatten(0, (passes, -1))
+        fast = kernels_for(hidden)
+        chunk = (_COLUMN // hidden.itemsize if fast else _CHUNK[hidden.device.type]) // passes
+        room = hidden.new_empty(
+            (chunk * passes, len(weight)) if fast else 0
+        )  # for the logits of one chunk after the other
+        for part, label in zip(states.split(chunk, 1), labels.split(chunk, 1), strict=True):
+            x, y = part.flatten(0, 1), label.flatten()
+            wanted = divergence / 2, d_bias if gradients else None
+            if fast:  # a product is faster without a bias
+                logits = torch.mm(x, matrix.t(), out=room[: len(x)])
+                visited = _Visited(*fast.cross_entropy(logits, y, wanted[0] or None, wanted[1], bias.float()), logits)
+            else:
+                visited = _visit(F.linear(x, matrix, offset), y, *wanted)
+            each.append(visited.negative.unflatten(0, (passes, -1)))
+            mean_logit = x.to(exact) @ column_mean + bias_mean
+            smoothed = (1 - smoothing) * visited.negative + smoothing * (visited.log_normaliser - mean_logit)
+            total = smoothed.sum() + divergence / 2 * visited.apart.sum()
+            sums += torch.stack([total, visited.negative.sum(), visited.right.sum().to(exact)])
+            if gradients:
+                d_hidden.append((visited.by_logits @ matrix).unflatten(0, (passes, -1)))
+                _add_product(d_weight, visited.by_logits, x, together=fast is not None)
+        total, likelihood, correct = sums.unbind()
+        negatives = torch.cat(each, 1).flatten()
+        ctx.mark_non_differentiable(likelihood, correct, negatives)
+        if not gradients:
+            return total, likelihood, correct, negatives
+        d_states = torch.cat(d_hidden, 1).flatten(0, 1).sub_(smoothing * column_mean.to(hidden.dtype))
+        d_states.sub_(matrix.index_select(0, target), alpha=1 - smoothing)
+        rows, ones = hidden.to(exact), torch.ones_like(target, dtype=exact)
+        d_weight.sub_(smoothing / len(weight) * rows.sum(0)).index_add_(0, target, rows, alpha=smoothing - 1)
+        d_bias.sub_(smoothing / len(weight) * len(target)).index_add_(0, target, ones, alpha=smoothing - 1)
+        ctx.save_for_backward(d_states, d_weight.to(weight.dtype), d_bias.to(bias.dtype))
+        return total, likelihood, correct, negatives
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Scales the gradients that `forward` has made by that of the total."""
+        d_states, d_weight, d_bias = ctx.saved_tensors
+        scale = gradients[0]
+        return d_states * scale.to(d_states.dtype), d_weight * scale, d_bias * scale, None, None
+
+
+class _Visited(NamedTuple):
+    """What the loss needs to know of logits (N, V); the second half of them is another pass if there is a divergence."""
+
+    negative: Tensor
+    """(N,) negative log-likelihoods."""
+    log_normaliser: Tensor
+    """(N,) log sum_v e^z_v."""
+    right: Tensor
+    """(N,) whether the target is the most probable."""
+    apart: Tensor
+    """(N / 2,) KL(P1 || P2) + KL(P2 || P1); without a divergence none."""
+    by_logits: Tensor
+    """(N, V) p, plus the weighted gradient of the divergence; anything if no gradient is wanted."""
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor, together: bool) -> None:
+    """Adds left^T right to the total; where the types are one and it is wanted `together`, in one go."""
+    if together and total.dtype == left.dtype:
+        total.addmm_(left.t(), right)
+    else:
+        total += left.t() @ right
+
+
+def _visit(logits: Tensor, target: Tensor, weight: float, columns: Tensor | None) -> _Visited:
+    """Visits logits (N, V) of targets (N,) with a divergence of that weight, by torch's operations.
+
+    The sum of the gradients is added to `columns` (V,), if they are wanted.
+    """
+    z = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    chosen, highest = z.gather(1, target[:, None]).squeeze(1), z.amax(1)
+    p = z.softmax(1)
+    log_normaliser, apart = highest - p.amax(1).log(), z.new_empty(0)
+    if weight:
+        apart, by_logits = _divergence(z - log_normaliser[:, None], p)
+        p = torch.add(p, by_logits, alpha=weight)
+    if columns is not None:
+        columns += p.sum(0)
+    return _Visited(log_normaliser - chosen, log_normaliser, chosen.ge(highest), apart, p.to(logits.dtype))
+
+
+def _divergence(log_p: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+    """KL(P1 || P2) + KL(P2 || P1) (n,) of the two halves of the rows (2 n, V), and its gradient by the logits.
+
+    By the logits of P1 it is p1 (log p1 - log p2 - KL(P1 || P2)) + p1 - p2, and by those of P2 the same turned round.
+    """
+    gap = log_p - log_p.roll(len(log_p) // 2, 0)  # log p1 - log p2, then log p2 - log p1
+    each = (p * gap).sum(1, keepdim=True)  # (2 n, 1)
+    return each.unflatten(0, (2, -1)).sum((0, 2)), (gap - each + 1) * p - p.roll(len(p) // 2, 0)

@@ -1,0 +1,106 @@
+"""Muon's step for many matrices in few operations: matrices whose shorter sides are alike are made orthogonal together.
+
+They stand in one buffer, the longer side last and zeros behind it, which do not change what the iteration computes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nmt.fast.gpu.lists import scale_all, subtract_all
+from nmt.training.optim import iterated
+
+_TOGETHER = (
+    256  # the longest shorter side whose matrices are filled up: larger ones cost more than the launches they save
+)
+
+
+class Stack:
+    """Matrices of one shape: their momentum lies in one tensor, of which the optimizer's state holds views."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.moments = torch.zeros_like(torch.stack([parameter.detach() for parameter in self.parameters]))
+        self._places = self.moments.unbind()
+        self.rows, self.columns = self.moments.shape[1:]
+
+    def direction(self, state: MutableMapping[Any, Any], momentum: float, found_inf: Tensor | None) -> Tensor:
+        """Nesterov's momentum (N, rows, columns), see `Muon`; an update that is left out does not change it."""
+        for parameter, place in zip(self.parameters, self._places, strict=True):
+            held = state[parameter].get("momentum")
+            if held is not place:
+                if held is not None:
+                    place.copy_(held)  # of a checkpoint
+                state[parameter]["momentum"] = place
+        found = [parameter.grad for parameter in self.parameters]
+        gradients = torch.stack(
+            [
+                place.new_zeros(()).expand_as(place) if grad is None else grad
+                for grad, place in zip(found, self._places, strict=True)
+            ]
+        )
+        if found_inf is not None:
+            gradients = torch.where(found_inf.bool(), self.moments, gradients)
+        self.moments.lerp_(gradients, 1 - momentum)
+        return gradients.lerp(self.moments, momentum)
+
+    def lying(self, stacked: Tensor) -> Tensor:
+        """Matrices (N, rows, columns), or those of a buffer, with the longer side last, or the other way round."""
+        return stacked.mT if self.rows > self.columns else stacked
+
+
+class Stacks:
+    """All matrices of a Muon."""
+
+    def __init__(self, matrices: Sequence[nn.Parameter]) -> None:
+        alike: dict[torch.Size, list[nn.Parameter]] = {}
+        for matrix in matrices:
+            alike.setdefault(matrix.shape, []).append(matrix)
+        sides: dict[tuple[int, int], list[Stack]] = {}
+        for shape, parameters in alike.items():
+            side = min(shape), 0 if min(shape) <= _TOGETHER else max(shape)
+            sides.setdefault(side, []).append(Stack(parameters))
+        self._sides = list(sides.values())
+        self._buffers = [_room(stacks) for stacks in self._sides]
+
+    def step(
+        self, state: MutableMapping[Any, Any], momentum: float, rate: Tensor, decay: float, found_inf: Tensor | None
+    ) -> None:
+        """Moves all matrices.
+
+        Args:
+            state: of the optimizer.
+            momentum: see `Muon`.
+            rate: learning rate; zero where the update is left out.
+            decay: weight decay.
+            found_inf: one where the update is left out.
+        """
+        parameters: list[Tensor] = []
+        changes: list[Tensor] = []
+        for stacks, buffer in zip(self._sides, self._buffers, strict=True):
+            count = [len(stack.parameters) for stack in stacks]
+            for stack, part in zip(stacks, buffer.split(count), strict=True):
+                lying = stack.lying(stack.direction(state, momentum, found_inf))
+                part[:, :, : lying.shape[2]].copy_(lying)
+            found = iterated(buffer)
+            for stack, part in zip(stacks, found.split(count), strict=True):
+                long = max(stack.rows, stack.columns)
+                change = stack.lying(part[:, :, :long]).to(stack.moments.dtype, memory_format=torch.contiguous_format)
+                changes += change.mul_(rate * (0.2 * math.sqrt(long))).unbind()
+                parameters += stack.parameters
+        if decay:
+            scale_all(parameters, 1 - rate * decay)
+        subtract_all(parameters, changes)
+
+
+def _room(stacks: Sequence[Stack]) -> Tensor:
+    """Zeros for all matrices of some stacks, in the precision that they are made orthogonal in."""
+    moments = stacks[0].moments
+    dtype = torch.bfloat16 if moments.dtype == torch.float32 else moments.dtype
+    count, side = sum(len(stack.parameters) for stack in stacks), min(stacks[0].rows, stacks[0].columns)
+    return moments.new_zeros((count, side, max(max(stack.rows, stack.columns) for stack in stacks)), dtype=dtype)

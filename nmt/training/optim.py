@@ -1,0 +1,152 @@
+"""AdamW, Muon, and the course of the learning rate as a pure function of the update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from nmt.config.recipe import TrainingConfig
+from nmt.runtime.cpu import has_fast_bf16
+
+if TYPE_CHECKING:
+    from nmt.training.muon import Stacks
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) in one fused kernel, or Muon with it; without weight decay it is Adam.
+
+    Vectors never decay. Both leave everything as it is where their `found_inf`, a tensor, is one.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    inner = _inner_matrices(model) if config.optimizer == "muon" else []
+    chosen = {id(parameter) for parameter in inner}
+    matrices = [parameter for parameter in trained if parameter.dim() >= 2 and id(parameter) not in chosen]
+    vectors = [parameter for parameter in trained if parameter.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    adam = torch.optim.AdamW(groups, lr=0.0, betas=config.adam_betas, eps=1e-9, fused=True)
+    return Muon(inner, adam, config.weight_decay) if inner else adam
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) of the matrices inside of a model, at the scale of Adam's updates, and AdamW of the rest.
+
+    The momentum of a matrix is made orthogonal before it is subtracted, so that all its directions are learnt at one rate.
+    Times 0.2 sqrt(longer side) the entries of an update are of the size of Adam's (Liu et al. 2025, equation 4), and one
+    learning rate fits both.
+    """
+
+    momentum = 0.95
+    found_inf: Tensor | None = None
+    """One where the update is to be left out, else zero; what torch's own GradScaler sets."""
+
+    def __init__(self, matrices: Sequence[nn.Parameter], adam: torch.optim.AdamW, weight_decay: float) -> None:
+        super().__init__([{"params": list(matrices)}], {"lr": 0.0, "weight_decay": weight_decay})
+        self._adam = adam
+        self.state = adam.state
+        self.param_groups.extend(adam.param_groups)
+        self._stacks: Stacks | None = None
+        if all(matrix.is_cuda for matrix in matrices):
+            self.stack()
+
+    def stack(self) -> None:
+        """From now on takes few operations for all matrices, as a GPU asks for; see `nmt.training.muon`."""
+        from nmt.training.muon import Stacks
+
+        self._stacks = Stacks(self.param_groups[0]["params"])
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]  # the closure is never given
+        """One update of each parameter that has a gradient; matrices of one shape are taken together."""
+        self._adam.found_inf = self.found_inf  # type: ignore[attr-defined]
+        self._adam.step(closure)
+        own = self.param_groups[0]
+        if self._stacks is not None:
+            kept = 1.0 if self.found_inf is None else 1 - self.found_inf
+            rate = own["lr"] * torch.as_tensor(kept, device=own["params"][0].device)
+            self._stacks.step(self.state, self.momentum, rate, own["weight_decay"], self.found_inf)
+            return
+        alike: dict[torch.Size, list[nn.Parameter]] = {}
+        for parameter in own["params"]:
+            if parameter.grad is not None:
+                alike.setdefault(parameter.shape, []).append(parameter)
+        for shape, parameters in alike.items():
+            update = orthogonal(self._direction(parameters))
+            rate = own["lr"] * (1.0 if self.found_inf is None else 1 - self.found_inf)
+            for parameter, change in zip(parameters, update * (rate * 0.2 * math.sqrt(max(shape))), strict=True):
+                parameter.mul_(1 - rate * own["weight_decay"]).sub_(change)
+
+    def _direction(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Nesterov's momentum (N, rows, columns) of matrices of one shape; an update that is left out does not change it."""
+        for parameter in parameters:
+            self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        kept = [self.state[parameter]["momentum"] for parameter in parameters]
+        moments, gradients = torch.stack(kept), torch.stack([parameter.grad for parameter in parameters])  # type: ignore[misc]
+        if self.found_inf is not None:
+            gradients = torch.where(self.found_inf.bool(), moments, gradients)
+        moments = moments.lerp(gradients, 1 - self.momentum)
+        for place, value in zip(kept, moments, strict=True):
+            place.copy_(value)
+        return gradients.lerp(moments, self.momentum)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Matrices (N, rows, columns) with their singular values driven to about one, from 0.7 to 1.2 where they are not tiny.
+
+    Five of the quintic Newton-Schulz steps of Jordan et al. 2024; those of fp32 in bf16 where that is fast: it adds little to
+    their own error.
+    """
+    rows, columns = matrices.shape[1:]
+    half = matrices.dtype == torch.float32 and (matrices.is_cuda or has_fast_bf16())
+    dtype = torch.bfloat16 if half else matrices.dtype
+    found = iterated((matrices.mT if rows > columns else matrices).to(dtype))
+    return (found.mT if rows > columns else found).to(matrices.dtype)
+
+
+def iterated(matrices: Tensor) -> Tensor:
+    """The steps of `orthogonal` for matrices (N, rows, columns) in their precision; zeros in further columns change nothing."""
+    found = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(5):
+        gram = found @ found.mT
+        found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=-4.775, alpha=2.0315), found, beta=3.4445)
+    return found
+
+
+def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_factor: float = 1.0) -> float:
+    """Learning rate of an update, counted from 1, of `updates` in all.
+
+    Linear warm-up over `warmup` updates, of a schedule that ends at most a tenth of all; then half a cosine down to zero,
+    peak * sqrt(warmup / update) (Vaswani et al. 2017, equation 3), the peak until it falls linearly to zero over the last
+    fifth (Zhai et al. 2022), `plateau_factor` times the peak, or the peak.
+    """
+    peak = config.learning_rate
+    warmup = max(1, config.warmup or 1)
+    if config.schedule in ("cosine", "trapezoid"):  # which a small budget may make shorter than the warm-up
+        warmup = max(1, min(warmup, updates // 10))
+    if update < warmup:
+        return peak * update / warmup
+    match config.schedule:
+        case "cosine":
+            progress = min(1.0, (update - warmup) / max(1, updates - warmup))
+            return peak * 0.5 * (1 + math.cos(math.pi * progress))
+        case "inverse_square_root":
+            return peak * math.sqrt(warmup / update)
+        case "trapezoid":
+            return peak * min(1.0, 5 * (1 - update / updates))
+        case "plateau":
+            return peak * plateau_factor
+        case "constant":
+            return peak
+
+
+def _inner_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """All that is trained and maps states to states: no embeddings, no output projection, nothing of one row or column."""
+    outer = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    output = getattr(model, "output", None)
+    if isinstance(output, nn.Linear):
+        outer.add(id(output.weight))
+    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    return [item for item in trained if item.dim() == 2 and min(item.shape) > 1 and id(item) not in outer]

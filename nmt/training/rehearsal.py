@@ -1,0 +1,72 @@
+"""What a training finds out before its first update: which kind of update it makes, and how much fits into memory."""
+
+from __future__ import annotations
+
+import torch
+
+from nmt.config.recipe import Recipe
+from nmt.runtime.memory import check_batch
+from nmt.training.progress import Progress
+from nmt.training.static_update import StaticUpdate, why_plain
+from nmt.training.stream import BatchStream
+from nmt.training.updater import Updater
+
+_LARGE_BATCH = 100_000  # tokens from which it is looked whether a batch fits into a computer's memory
+
+
+def rehearse(recipe: Recipe, stream: BatchStream, updater: Updater, progress: Progress) -> str | None:
+    """Settles the kind of update and the size of batches, and keeps them in the progress; says why updates are plain, if so.
+
+    On a GPU the largest batch comes first: what does not fit into memory shows now, not after hours. With
+    `batch_tokens = "auto"` batches are doubled as long as the largest fits in one piece.
+    """
+    device, automatic = updater.device, recipe.training.batch_tokens == "auto"
+    if automatic and not progress.batch_tokens:
+        fits = stream.batch_tokens if device.type == "cpu" else _largest_that_fits(stream, updater)
+        progress.batch_tokens = fits
+    stream.set_batch_tokens(progress.batch_tokens or stream.batch_tokens)
+    reason = why_plain(recipe, device, updater.world)
+    if progress.step == 0:
+        progress.static = reason is None
+    if progress.static:
+        reason = _lay_out(recipe, stream, updater, reason)
+    elif reason is None:
+        reason = "this training began with padded batches"
+    if device.type == "cuda" and not automatic and not updater.static:
+        progress.splits += updater.rehearse(stream.largest())
+    if device.type == "cpu" and stream.batch_tokens > _LARGE_BATCH:
+        check_batch(recipe, stream.largest())
+    return reason
+
+
+def _lay_out(recipe: Recipe, stream: BatchStream, updater: Updater, reason: str | None) -> str | None:
+    """Makes static updates if nothing is against it, memory included; else says what is, and batches keep their sentences."""
+    layout = stream.lay_out(None if reason else updater.device)
+    if reason is not None:
+        return reason
+    updater.static = StaticUpdate(updater, recipe.training.max_length + 1)
+    try:
+        for batch in layout.empty(updater.device):
+            updater.static.prepare(batch)
+    except torch.OutOfMemoryError:
+        reason = "memory is too small for a batch in one piece"
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "triton":
+            raise
+        reason = f"this GPU does not take one of the kernels ({str(error).splitlines()[0]})"
+    if reason is not None:
+        updater.static = None
+        stream.lay_out(None)
+        torch.cuda.empty_cache()
+    return reason
+
+
+def _largest_that_fits(stream: BatchStream, updater: Updater, first: int = 1024, last: int = 524_288) -> int:
+    """Tokens per batch, a doubling below the first that did not fit: half of the memory stays for what is to come."""
+    tokens = first
+    while tokens < last:
+        stream.set_batch_tokens(2 * tokens)
+        if updater.world.largest(updater.rehearse(stream.largest())):
+            break
+        tokens *= 2
+    return max(first, tokens // 2)

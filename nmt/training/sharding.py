@@ -1,0 +1,30 @@
+"""FSDP2: each process keeps a part of the weights, gradients and moments, for models that do not fit into one device.
+
+Rajbhandari et al. 2020 (ZeRO, stage 3); Zhao et al. 2023. A layer is whole on a device only while it computes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from nmt.models.protocol import EncoderDecoder
+from nmt.runtime.processes import World
+
+
+def shard(model: EncoderDecoder[Any, Any], world: World) -> None:
+    """Divides a model, which all processes hold alike, among them and moves it to their devices.
+
+    What the layers leave (embeddings, norms, the output projection) stays gathered from the forward pass to the end of the
+    backward pass, since the loss multiplies with it.
+    """
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    for part in model.parts():
+        fully_shard(part, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)  # sums: the loss is divided by the tokens of all processes already
+    model.to(world.device)

@@ -1,0 +1,227 @@
+"""The training batches in order, from any place on: a pure function of recipe, corpus and place, computed one ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nmt.config.recipe import DataConfig, Recipe
+from nmt.corpus.bpe_dropout import BpeDropout
+from nmt.corpus.encoded import EncodedCorpus, Ints
+from nmt.corpus.prepared import Prepared
+from nmt.errors import DataError
+from nmt.fast.gpu.layouts import Layout, StaticBatch, layout_for
+from nmt.runtime.device import draws
+from nmt.training.batches import Batch, Sizes, collate, padding_share, plan_epoch, select
+from nmt.training.flops import training_flops
+
+AUTOMATIC_ON_CPU = 4096  # tokens a batch; there memory is not what limits it
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where training stands in its data."""
+
+    epoch: int = 0
+    position: int = 0
+    """Batches of the epoch that were used."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One batch."""
+
+    rows: Ints
+    """Of all processes."""
+    batch: Batch | StaticBatch
+    """This process's part."""
+    flops: float
+    """Operations that this process's part asks for."""
+    after: Place
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The corpus as one epoch sees it, and its batches."""
+
+    number: int
+    corpus: EncodedCorpus
+    plan: list[Ints]
+
+
+@dataclass(frozen=True)
+class _Shelved:
+    """Batches of an epoch that were laid out together on a device."""
+
+    epoch: int
+    first: int
+    batches: Sequence[StaticBatch]
+    flops_per_token: float
+    """Operations that they ask for, over their target tokens."""
+
+
+class BatchStream:
+    """Draws batches; the next one is made by a background thread meanwhile."""
+
+    def __init__(self, recipe: Recipe, prepared: Prepared, rank: int = 0, world: int = 1, pinned: bool = False) -> None:
+        """Batches are put into pinned memory for a GPU, if asked for.
+
+        Of each batch this process takes every `world`-th row from `rank` on, so that their union is the same for any world.
+
+        Raises:
+            DataError: no training pair fits the length limit.
+        """
+        self.recipe, self.prepared, self.rank, self.world, self.pinned = recipe, prepared, rank, world, pinned
+        self.selection = select(prepared.train, recipe.training.max_length)
+        if not len(self.selection.rows):
+            raise DataError(f"no training pair has at most training.max_length = {recipe.training.max_length} tokens")
+        wanted = recipe.training.batch_tokens
+        self.batch_tokens = AUTOMATIC_ON_CPU if wanted == "auto" else wanted
+        self._dropout = self._bpe_dropout() if recipe.training.bpe_dropout else None
+        self._epoch: _Epoch | None = None
+        self._layout: Layout | None = None
+        self._shelved: _Shelved | None = None
+        self._device: torch.device | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._ahead: tuple[Place, Future[Drawn]] | None = None
+
+    def draw(self, place: Place) -> Drawn:
+        """The batch at a place."""
+        expected, future = self._ahead or (None, None)
+        if future is None or expected != place:
+            if future is not None:
+                future.result()
+            future = self._thread.submit(self._draw, place)
+        drawn = future.result()
+        self._ahead = (drawn.after, self._thread.submit(self._draw, drawn.after))
+        return drawn
+
+    def rows(self, place: Place) -> tuple[Ints, Place]:
+        """The rows of all processes at a place, and the place after it."""
+        epoch = self.epoch(place.epoch)
+        if place.position >= len(epoch.plan):
+            place = Place(place.epoch + 1, 0)
+            epoch = self.epoch(place.epoch)
+        return epoch.plan[place.position], Place(place.epoch, place.position + 1)
+
+    def epoch(self, number: int) -> _Epoch:
+        """The corpus and the batches of an epoch."""
+        if self._epoch is None or self._epoch.number != number:
+            corpus, rows = self.prepared.train, self.selection.rows
+            if self._dropout:
+                corpus = EncodedCorpus(*(side.epoch(number) for side in self._dropout))
+                rows = select(corpus, self.recipe.training.max_length).rows
+            rows = mixed(rows, self._parts(), self.recipe.data, self.recipe.seed, number)
+            if self._layout:
+                plan = self._layout.plan(corpus, rows, self.recipe.seed, number)
+            else:
+                plan = plan_epoch(corpus, rows, self.batch_tokens, self.recipe.seed, number)
+            self._epoch = _Epoch(number, corpus, plan)
+        return self._epoch
+
+    def set_batch_tokens(self, tokens: int) -> None:
+        """Plans the epochs anew in batches of another size, which are padded."""
+        self.batch_tokens, self._epoch, self._layout, self._device = tokens, None, None, None
+
+    def lay_out(self, device: torch.device | None) -> Layout:
+        """Plans the epochs anew in batches of few shapes, laid out on a device; None: the same sentences, padded."""
+        self._layout = self._epoch = None
+        epoch = self.epoch(0)
+        rows = np.concatenate(epoch.plan)
+        source, target = (side.lengths[rows] + 1 for side in (epoch.corpus.source, epoch.corpus.target))
+        if self._dropout:  # which makes other sentences the longest in other epochs
+            longest = self.recipe.training.max_length + 1
+            source, target = (np.append(side, longest) for side in (source, target))
+        self._layout = layout_for(self.recipe.model, source, target, self.batch_tokens)
+        self._device, self._epoch = device, None
+        return self._layout
+
+    def padding(self, epoch: _Epoch) -> float:
+        """Share of the positions of an epoch's batches that hold nothing, both sides together."""
+        if self._layout and self._device:
+            return self._layout.padding(epoch.corpus, epoch.plan)
+        return padding_share(epoch.corpus, epoch.plan)
+
+    def largest(self) -> Batch:
+        """This process's part of the batch of the first epoch that has most positions, padding included."""
+        epoch = self.epoch(0)
+        source, target = epoch.corpus.source.lengths, epoch.corpus.target.lengths
+        rows = max(epoch.plan, key=lambda rows: len(rows) * int(source[rows].max() + target[rows].max()))
+        return collate(epoch.corpus, rows[self.rank :: self.world] if len(rows) >= self.world else rows)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _parts(self) -> list[int]:
+        """Training pairs of each corpus."""
+        return [part["pairs"] for part in self.prepared.report.get("parts", [])]
+
+    def _draw(self, place: Place) -> Drawn:
+        rows, after = self.rows(place)
+        if self._layout and self._device:
+            return self._draw_laid_out(rows, after, self._layout, self._device)
+        mine = rows[self.rank :: self.world]
+        if not len(mine):
+            return Drawn(rows, Batch.nothing(), 0.0, after)
+        batch = collate(self.epoch(after.epoch).corpus, mine)
+        vocabulary = self.prepared.tokenizers.target.vocabulary_size
+        flops = training_flops(self.recipe.model, vocabulary, batch)
+        return Drawn(rows, batch.pinned() if self.pinned else batch, flops, after)
+
+    def _draw_laid_out(self, rows: Ints, after: Place, layout: Layout, device: torch.device) -> Drawn:
+        """The batch of these rows, which is that before a place."""
+        epoch, position = self.epoch(after.epoch), after.position - 1
+        first = position - position % layout.room
+        shelved = self._shelved
+        if shelved is None or (shelved.epoch, shelved.first) != (epoch.number, first):
+            plan = epoch.plan[first : first + layout.room]
+            sizes = _sizes(epoch.corpus, np.concatenate(plan))
+            vocabulary = self.prepared.tokenizers.target.vocabulary_size
+            flops = training_flops(self.recipe.model, vocabulary, sizes) / sizes.tokens
+            shelved = _Shelved(epoch.number, first, layout.lay_out(epoch.corpus, plan, device), flops)
+            self._shelved = shelved
+        batch = shelved.batches[position - first]
+        return Drawn(rows, batch, shelved.flops_per_token * batch.tokens, after)
+
+    def _bpe_dropout(self) -> tuple[BpeDropout, BpeDropout]:
+        """What cuts the words of each side anew."""
+        tokenizers, corpus = self.prepared.tokenizers, self.prepared.train
+        probability, seed = self.recipe.training.bpe_dropout, self.recipe.seed
+        return (
+            BpeDropout(tokenizers.source, corpus.source, probability, f"{seed} source"),
+            BpeDropout(tokenizers.target, corpus.target, probability, f"{seed} target"),
+        )
+
+
+def _sizes(corpus: EncodedCorpus, rows: Ints) -> Sizes:
+    return Sizes(*(torch.from_numpy(side.lengths[rows] + 1) for side in (corpus.source, corpus.target)))
+
+
+def mixed(rows: Ints, parts: list[int], data: DataConfig, seed: int, epoch: int) -> Ints:
+    """The rows of an epoch drawn from several corpora by weight and temperature; as many as there are, whole passes first.
+
+    Args:
+        rows: those that may be drawn, ascending.
+        parts: pairs of each corpus, which stand one after the other.
+        data: weights and temperature.
+        seed: of the draws, with the epoch.
+        epoch: its number.
+    """
+    weights = np.array([data.weight, *(part.weight for part in data.more)])
+    if len(parts) < 2 or (data.temperature == 1 and (weights == weights[0]).all()):
+        return rows
+    groups = np.split(rows, np.searchsorted(rows, np.cumsum(parts)[:-1]))
+    sizes = np.array([len(group) for group in groups])
+    shares = weights * sizes ** (1 / data.temperature)
+    counts = np.round(len(rows) * shares / shares.sum()).astype(int)
+    generator = draws(seed, epoch, len(parts))
+    drawn: list[Ints] = []
+    for group, count in zip(groups, counts, strict=True):
+        passes, rest = divmod(int(count), max(len(group), 1))
+        drawn += [group] * passes + [generator.choice(group, rest, replace=False)]
+    return np.concatenate(drawn)

@@ -1,0 +1,159 @@
+"""One optimizer update: gradients of its batches weighted by tokens, clipped, and applied unless they are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nmt.config.recipe import TrainingConfig
+from nmt.fast.cpu.rnn_training import scanned
+from nmt.fast.cpu.transformer_training import packed_transformer
+from nmt.fast.gpu.layouts import StaticBatch
+from nmt.models import Model
+from nmt.runtime.device import Arithmetic, autocast, fast_products, seed_update
+from nmt.runtime.processes import World, whole
+from nmt.training.averaging import RunningMean
+from nmt.training.batches import Batch
+from nmt.training.loss import Loss, consistent_cross_entropy, rewarded, smoothed_cross_entropy
+from nmt.training.optim import make_optimizer
+from nmt.training.static_update import StaticUpdate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one update did. The figures stay on the device: reading them waits for it."""
+
+    tokens: int
+    """Target tokens."""
+    splits: int
+    """Batches that did not fit into memory and were halved."""
+    figures: Tensor
+    """(5,): sums of loss, negative log-likelihood and correct tokens; gradient norm; 1 if all was finite, else 0."""
+
+
+class Updater:
+    """Model and optimizer, and how an update is made of batches."""
+
+    def __init__(
+        self,
+        model: Model,
+        config: TrainingConfig,
+        device: torch.device,
+        arithmetic: Arithmetic,
+        seed: int = 1,
+        world: World | None = None,
+    ) -> None:
+        self.model, self.config, self.device, self.arithmetic, self.seed = model, config, device, arithmetic, seed
+        self.world = world or World(device)
+        self.optimizer = make_optimizer(model, config)
+        self.shards = config.shard and self.world.size > 1
+        self.mean = RunningMean(model, config.ema) if config.ema else None
+        self.static: StaticUpdate | None = None
+        """Makes the updates of batches that were laid out for it; see `nmt.training.static_update`."""
+
+    def update(self, number: int, batches: Sequence[Batch | StaticBatch], rate: float) -> Outcome:
+        """Makes the update of that number, which seeds its dropout, at a learning rate.
+
+        In a world of several processes the batches are this one's part, and all make the update together. What was laid out
+        for a static update is an update by itself.
+        """
+        padded = [batch for batch in batches if isinstance(batch, Batch)]
+        outcome = self._plain(number, padded, rate) if padded else self._static(number, batches, rate)
+        if self.mean:
+            self.mean.update(number)
+        return outcome
+
+    def _static(self, number: int, batches: Sequence[Batch | StaticBatch], rate: float) -> Outcome:
+        (batch,) = batches
+        if self.static is None or isinstance(batch, Batch):
+            raise TypeError("a batch that was laid out is for a static update")
+        return Outcome(batch.tokens, 0, self.static.update(number, batch, rate))
+
+    def _plain(self, number: int, batches: Sequence[Batch], rate: float) -> Outcome:
+        tokens = self.world.total(sum(batch.tokens for batch in batches))
+        sums, splits = self._gradients(number, batches, tokens)
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._share_gradients(parameters, sums)
+        norm = whole(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
+        finite = (norm.isfinite() & sums[0].isfinite()).float()
+        # The fused kernel leaves weights and moments alone where this is one, without asking the device whether it is.
+        self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # what torch's own GradScaler sets
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return Outcome(tokens, splits, torch.stack([*sums, norm, finite]))
+
+    def loss(self, batch: Batch, smoothing: float) -> Loss:
+        """Loss of a batch on the device. Logits are in the precision of training where gradients are made, else in fp32."""
+        twice = self.config.r_drop > 0 and self.model.training
+        source, lengths, target = batch.source, batch.lengths, batch.target_input
+        if twice:
+            source, lengths, target = source.repeat(2, 1), lengths.repeat(2), target.repeat(2, 1)
+        with autocast(self.device, self.arithmetic.precision):
+            hidden = self._forward(source, lengths, target)
+        half = self.arithmetic.precision == "bf16" and torch.is_grad_enabled()
+        hidden = hidden.to(torch.bfloat16 if half else torch.promote_types(hidden.dtype, torch.float32))
+        if twice:
+            divergence = self.config.r_drop
+            return consistent_cross_entropy(
+                hidden, self.model.output, batch.target_output, smoothing, divergence, batch.rows
+            )
+        loss = smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, batch.rows)
+        drawn = self.model.drawn
+        return loss if drawn is None else rewarded(loss, drawn.flatten().index_select(0, batch.rows))
+
+    def _forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Hidden states by the model, or by what takes its place in training on a CPU."""
+        whole_model = not self.shards and not self.config.compile
+        if self.arithmetic.packed and whole_model and self.model.training and torch.is_grad_enabled():
+            return (packed_transformer(self.model) or scanned(self.model) or self.model)(source, lengths, target)
+        return self.model(source, lengths, target)
+
+    def rehearse(self, batch: Batch) -> int:
+        """Makes the gradients of a batch and throws them away; returns how often it had to be halved to fit into memory."""
+        _, splits = self._gradients(0, [batch], batch.tokens)
+        self.optimizer.zero_grad(set_to_none=True)
+        return splits
+
+    def _gradients(self, number: int, batches: Sequence[Batch], tokens: int) -> tuple[Tensor, int]:
+        """Gradients of all batches, and their sums; what does not fit into memory is halved until it does.
+
+        The update then begins anew, since a backward pass that was broken off has left part of its gradients behind.
+        """
+        parts, splits = list(batches), 0
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            seed_update(self.seed, number, self.world.rank)
+            sums = torch.zeros(3, device=self.device, dtype=next(self.model.parameters()).dtype)
+            for index, batch in enumerate(parts):
+                try:
+                    sums += self._backward(batch, tokens)
+                except torch.OutOfMemoryError:
+                    if len(batch.source) == 1 or self.shards:  # the other processes go on to the next exchange
+                        raise
+                    parts[index : index + 1] = batch.halves()
+                    splits += 1
+                    break
+            else:
+                return sums, splits
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _share_gradients(self, parameters: list[nn.Parameter], sums: Tensor) -> None:
+        """Adds up gradients and sums over the processes: once an update, however many batches it has.
+
+        Where the model is divided, the backward pass has added up the gradients.
+        """
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.world.add_up([sums] if self.shards else [*gradients, sums])
+
+    def _backward(self, batch: Batch, tokens: int) -> Tensor:
+        """Adds a batch's part of the gradient; returns its sums of loss, negative log-likelihood and correct tokens."""
+        with fast_products(self.arithmetic.onednn):
+            loss = self.loss(batch.to(self.device), self.config.label_smoothing)
+            (loss.total / tokens).backward()
+        return torch.stack([loss.total.detach(), loss.negative_log_likelihood, loss.correct])

@@ -1,0 +1,102 @@
+"""How good a model in training is: its loss over the validation set, and the score of real translations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nmt.config.recipe import Recipe, SearchConfig, Tokenization
+from nmt.corpus.prepared import Prepared
+from nmt.runtime.stages import counted
+from nmt.scoring.metrics import bleu, check_tokenization, chrf
+from nmt.storage.checkpoint import LoadedModel
+from nmt.training.batches import collate, plan_epoch, select
+from nmt.training.updater import Updater
+from nmt.translation.translator import Translator
+
+_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Figures of one validation; loss and perplexity per token, natural logarithm, without label smoothing."""
+
+    loss: float
+    perplexity: float
+    accuracy: float
+    bleu: float
+    chrf: float | None
+    """Where it decides."""
+
+    def score(self, metric: str) -> float:
+        """What decides on the best checkpoint: higher is better."""
+        return {"bleu": self.bleu, "chrf": self.chrf or 0.0, "loss": -self.loss}[metric]
+
+
+class Validator:
+    """Validates the model of an updater; the processes of its world share the work."""
+
+    def __init__(self, recipe: Recipe, prepared: Prepared, updater: Updater, folder: Path) -> None:
+        self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
+        self.updater, self.world, self.folder = updater, updater.world, folder
+        testset, count = prepared.testset("valid"), recipe.training.validation_sentences
+        self.tokenize: Tokenization = testset.tokenize
+        check_tokenization(self.tokenize)
+        self.source, self.target = testset.tagged[:count], testset.target[:count]
+
+    def validate(self) -> Validation:
+        """The figures of the model as it is; the same in all processes."""
+        loss, accuracy = self._loss()
+        hypotheses = self._translations(self.recipe.search.model_copy(update={"beam": 1, "groups": 1}))
+        return Validation(
+            loss=loss,
+            perplexity=exp(loss),
+            accuracy=accuracy,
+            bleu=self._bleu(hypotheses),
+            chrf=chrf(hypotheses, self.target) if self.config.metric == "chrf" else None,
+        )
+
+    def searched(self) -> float:
+        """The score that decides, BLEU or chrF2, of translations by the recipe's own search; the same in all processes."""
+        hypotheses = self._translations(self.recipe.search)
+        return chrf(hypotheses, self.target) if self.config.metric == "chrf" else self._bleu(hypotheses)
+
+    def _bleu(self, hypotheses: list[str]) -> float:
+        return bleu(hypotheses, self.target, self.tokenize)
+
+    @torch.no_grad()
+    def _loss(self) -> tuple[float, float]:
+        """Loss and accuracy per token."""
+        self.updater.model.eval()
+        corpus = self.prepared.valid
+        rows = select(corpus, self.config.max_length).rows
+        sums = torch.zeros(3, dtype=torch.float64)
+        plan = plan_epoch(corpus, rows, _BATCH_TOKENS, 0, 0)
+        own = plan[self.world.rank :: self.world.size]
+        for chunk in counted(own, "loss of validation", len(own), "batches"):
+            batch = collate(corpus, chunk)
+            loss = self.updater.loss(batch.to(self.updater.device), 0.0)
+            sums += torch.tensor([float(loss.total), float(loss.correct), batch.tokens], dtype=torch.float64)
+        sums = sums.to(self.updater.device)
+        self.world.add_up([sums])
+        self.updater.model.train()
+        total, correct, tokens = sums.tolist()
+        return total / max(tokens, 1), correct / max(tokens, 1)
+
+    def _translations(self, search: SearchConfig) -> list[str]:
+        """Of the first sentences."""
+        self.updater.model.eval()
+        loaded = LoadedModel(self.updater.model, self.prepared.tokenizers, self.recipe, self.folder, {})
+        precision = self.updater.arithmetic.precision
+        translator = Translator(loaded, self.updater.device, search, precision)
+        found = self.world.gather(translator.translate(self.world.share(self.source)))
+        self.updater.model.train()
+        return found
+
+
+def exp(value: float) -> float:
+    """Its exponential, kept finite."""
+    return math.exp(min(value, 50.0))

@@ -1,0 +1,67 @@
+"""What translations must and must not say, from phrases as people write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+
+from nmt.corpus.tokenizer import EOS, Tokenizer
+from nmt.decoding.constrained import NOTHING, Required
+from nmt.decoding.lookahead import Lookahead
+from nmt.decoding.phrases import Phrases
+from nmt.decoding.rules import Forbidden
+from nmt.errors import ConfigError
+from nmt.translation.result import Report
+
+
+class Demands:
+    """Makes of phrases what search understands, and reports those that no token can spell."""
+
+    def __init__(self, tokenizer: Tokenizer, clean: Callable[[str], str], starts: bool) -> None:
+        """For a target vocabulary.
+
+        Args:
+            tokenizer: of the target.
+            clean: makes of a line what the model knows as text.
+            starts: whether longer words that begin with a phrase count as it.
+        """
+        self._tokenizer, self._clean, self._starts = tokenizer, clean, starts
+
+    @cached_property
+    def _tokens(self) -> dict[str, int]:
+        """Tokens by what they spell."""
+        every = enumerate(self._tokenizer.spelled)
+        return {item: token for token, item in every if isinstance(item, str) and token > EOS}
+
+    def forbidden(self, phrases: Sequence[str], device: torch.device, report: Report) -> Forbidden | None:
+        """The rule that no translation holds these phrases; None if there are none. Reports those that none could hold.
+
+        Raises:
+            ConfigError: one is blank.
+        """
+        texts = [self._text(phrase) for phrase in phrases]
+        if not all(texts):
+            raise ConfigError("a forbidden phrase is blank; leave it out")
+        report.never += [text for text in texts if not self._is_spelled(text)]
+        return Forbidden(Lookahead(Phrases(texts, self._starts), self._tokenizer.spelled, device)) if texts else None
+
+    def required(self, text: str, forbidden: Forbidden | None, report: Report) -> Required:
+        """What a translation must say: phrases between tabs, without those that it cannot or may not, which are reported."""
+        texts = [phrase for phrase in map(self._text, text.split("\t")) if phrase]
+        spelled = [phrase for phrase in texts if self._is_spelled(phrase)]
+        report.left_out += [phrase for phrase in texts if phrase not in spelled]
+        allowed = [phrase for phrase in spelled if not (forbidden and forbidden.lookahead.phrases.found([phrase]))]
+        report.contradictory += [phrase for phrase in spelled if phrase not in allowed]
+        if not allowed:
+            return NOTHING
+        phrases, encoded = Phrases(allowed, self._starts), self._tokenizer.encode(allowed)
+        return Required(phrases, encoded, self._tokenizer.spelled, self._tokens)
+
+    def _text(self, phrase: str) -> str:
+        return " ".join(self._tokenizer.normalized(self._clean(phrase)).split())
+
+    def _is_spelled(self, phrase: str) -> bool:
+        (tokens,) = self._tokenizer.encode([phrase])
+        return bool(Phrases([phrase]).found(self._tokenizer.spelled[token] for token in tokens))

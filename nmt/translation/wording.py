@@ -1,0 +1,74 @@
+"""From tokens that were found to text, with the words that were copied and the links between words."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from nmt.corpus.lines import clean_line
+from nmt.corpus.prepared import Tokenizers
+from nmt.corpus.tokenizer import UNK, WORD_MARK
+from nmt.decoding.beam_search import Hypothesis
+from nmt.decoding.rules import Forbidden
+from nmt.translation.alignment import align_words, word_numbers
+from nmt.translation.result import Options, Start, Translation
+
+# T target tokens, S source tokens
+
+
+class Wording:
+    """Makes translations of hypotheses."""
+
+    def __init__(self, tokenizers: Tokenizers, options: Options, forbidden: Forbidden | None) -> None:
+        self.tokenizers, self.options, self._forbidden = tokenizers, options, forbidden
+
+    def texts(self, found: Sequence[Sequence[Hypothesis]], begins: Sequence[Start]) -> list[list[Translation]]:
+        """The text of each hypothesis of each sentence; what it must begin with is as it was written."""
+        flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
+        texts = iter(self.tokenizers.target.decode([hypothesis.tokens for hypothesis in flat]))
+        translations = [
+            [
+                Translation(clean_line(next(texts)), item.log_probability, item.score, len(item.tokens) + 1)
+                for item in hypotheses
+            ]
+            for hypotheses in found
+        ]
+        for index, start in enumerate(begins):
+            if start.pieces:
+                written = self.tokenizers.target.decode_pieces([self._written(item, start) for item in found[index]])
+                pairs = zip(translations[index], written, strict=True)
+                translations[index] = [dataclasses.replace(item, text=clean_line(text)) for item, text in pairs]
+        return translations
+
+    def _written(self, item: Hypothesis, start: Start) -> list[str]:
+        """Tokens as text, those of what it must begin with as they are written."""
+        given = start.pieces[: len(item.tokens)]
+        return [*given, *self.tokenizers.target.id_to_pieces(item.tokens[len(given) :])]
+
+    def linked(
+        self, translation: Translation, pieces: list[str], item: Hypothesis, start: Start, weights: Tensor
+    ) -> Translation:
+        """With links between words, or unknown words replaced, from the attention (T, S) of one hypothesis to the source."""
+        written, words = self._written(item, start), word_numbers(pieces)
+        unknown = [token == UNK and place >= len(start.pieces) for place, token in enumerate(item.tokens)]
+        text = translation.text
+        if self.options.replace_unknown and any(unknown) and pieces:
+            seen = [words[place] for place in weights.argmax(1).tolist()]
+            copied = self.tokenizers.source.decode_pieces(
+                [[piece for piece, word in zip(pieces, words, strict=True) if word == chosen] for chosen in seen]
+            )
+            said = [
+                f"{WORD_MARK}{word}{WORD_MARK}" if new else piece
+                for new, piece, word in zip(unknown, written, copied, strict=True)
+            ]
+            (text,) = self.tokenizers.target.decode_pieces([said])
+            text = clean_line(re.sub(" +", " ", text))
+            if self._forbidden and self._forbidden.lookahead.phrases.found([text]):
+                text = translation.text  # a word that is copied may be forbidden too
+        links = None
+        if self.options.align:
+            links = align_words(weights, words, word_numbers(written, unknown)) if text else []
+        return dataclasses.replace(translation, text=text, alignment=links)
