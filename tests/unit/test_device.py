@@ -78,7 +78,8 @@ with torch.autocast("cpu", torch.bfloat16):
     states, _ = run(torch.nn.LSTM(8, 8, batch_first=True), torch.ones(2, 3, 8))
 states.sum().backward()
 """
-    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    held = {"TORCHINDUCTOR_CACHE_DIR", *(name for known in cpu.paths() for name in known.limits)}
+    environment = {name: value for name, value in os.environ.items() if name not in held}
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], env=environment | {"NMT_ISA": path}, check=True)
 
 
