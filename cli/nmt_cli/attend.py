@@ -94,7 +94,7 @@ def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
 def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterator[Pair]:
     """Sources, with their targets where they are given."""
     from nmt.corpus.lines import read_lines
-    from nmt.corpus.prepared import TestSet
+    from nmt.corpus.testset import TestSet
     from nmt.errors import ConfigError, DataError
 
     if pairs is not None:

@@ -28,7 +28,7 @@ def average(
     ] = None,
 ) -> None:
     """Average the weights of a run's last checkpoints into one model."""
-    from nmt.corpus.prepared import Tokenizers
+    from nmt.corpus.tokenizer import Tokenizers
     from nmt.errors import CheckpointError, ConfigError
     from nmt.runtime.files import check_output
     from nmt.storage.checkpoint import checkpoints, nearest_run, read_recipe, verify, write_bundle

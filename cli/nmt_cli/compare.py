@@ -15,7 +15,7 @@ from nmt_cli.options import BeamOption, DeviceOption
 
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
-    from nmt.corpus.prepared import TestSet
+    from nmt.corpus.testset import TestSet
     from nmt.scoring.evaluation import Evaluation
     from nmt.scoring.metrics import MetricName
     from nmt.scoring.significance import Difference, TestName

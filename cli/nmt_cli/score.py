@@ -23,7 +23,7 @@ def score(
     device: DeviceOption = "auto",
 ) -> None:
     """Print the log-probability of each translation (natural logarithm, end of sentence counted), in sum and per token."""
-    from nmt.corpus.prepared import TestSet
+    from nmt.corpus.testset import TestSet
     from nmt.runtime.device import set_threads
     from nmt.translation.result import Options
     from nmt_cli.models import open_translator

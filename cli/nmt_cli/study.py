@@ -22,7 +22,7 @@ from nmt_cli.options import SetOption
 
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
-    from nmt.corpus.prepared import TestSet
+    from nmt.corpus.testset import TestSet
     from nmt.experiments.study import Row, Run, Study, System
 
 _ALIGNMENT = "alignment.json"

@@ -11,7 +11,7 @@ from nmt_cli.console import note
 
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
-    from nmt.corpus.prepared import TestSet
+    from nmt.corpus.testset import TestSet
 
 
 def choose_testsets(
@@ -34,7 +34,7 @@ def choose_testsets(
         ConfigError: a test set is named twice, or by its name without a recipe; there is none, or no such tokenisation.
         DataError: there is no such test set, or its files are wrong.
     """
-    from nmt.corpus.prepared import TestSet
+    from nmt.corpus.testset import TestSet
     from nmt.errors import ConfigError
     from nmt.scoring.metrics import check_tokenization, parse_tokenization
 
@@ -109,7 +109,7 @@ def names_apart(paths: Sequence[Path], joint: str) -> list[str]:
 
 def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[str, TestSet]:
     """Test sets of the recipe's corpus, or of sacreBLEU's cache for its languages; no names: the corpus's but validation."""
-    from nmt.corpus.prepared import TestSet
+    from nmt.corpus.testset import TestSet
     from nmt.scoring.metrics import default_tokenization
     from nmt_data.prepare import prepare
     from nmt_data.sacrebleu_cache import cached_testset

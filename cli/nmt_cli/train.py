@@ -44,10 +44,10 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     from nmt.fast.kernels import why_missing
     from nmt.runtime.device import choose_device, set_threads
     from nmt.runtime.files import check_output
-    from nmt.runtime.memory import check_least
     from nmt.runtime.processes import joined
     from nmt.scoring.metrics import check_tokenization
     from nmt.storage.run_folder import RunFolder
+    from nmt.training.memory import check_least
     from nmt.training.tensorboard import TensorBoardLog
     from nmt.training.trainer import Trainer
     from nmt_cli.testsets import say_normalisation, say_tokenization

@@ -196,7 +196,7 @@ _SAMPLES, _EPSILON = 32, 0.02  # of minimum Bayes risk decoding, as in Freitag e
 def open_from(given: Mapping[str, Any]) -> Translator:
     """The translator that the options describe; wrong ones are refused before the model is read."""
     from nmt.config.reading import parse_sampling
-    from nmt.config.recipe import SamplingConfig, SearchConfig
+    from nmt.config.search import SamplingConfig, SearchConfig
     from nmt.decoding.mbr import Utility
     from nmt.errors import ConfigError
     from nmt.translation.result import Options

@@ -9,9 +9,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from nmt.config.data import Tokenization
 from nmt.config.paths import is_card_path, is_there
 from nmt.config.reading import explain
-from nmt.config.recipe import FileName, Section, Tokenization
+from nmt.config.section import FileName, Section
 from nmt.config.toml import read_toml
 from nmt.errors import DataError
 from nmt.scoring.metrics import default_tokenization

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from nmt.config.recipe import CleaningConfig
+from nmt.config.data import CleaningConfig
 from nmt.corpus.lines import clean_line, has_control
 from nmt.corpus.words import count_letters, count_words, normalise
 from nmt_data.audit import Pair, Text, without_leaks

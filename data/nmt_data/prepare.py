@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from nmt.config.data import CorpusConfig, DataConfig, Tokenization
 from nmt.config.paths import taken_tokenizer
-from nmt.config.recipe import CorpusConfig, DataConfig, Recipe, Tokenization
+from nmt.config.recipe import Recipe
 from nmt.corpus.encoded import read_corpus, write_corpus
 from nmt.corpus.lines import clean_line
-from nmt.corpus.prepared import Prepared, TestSet, Tokenizers
-from nmt.corpus.tokenizer import UNK, Tokenizer, language_tag
+from nmt.corpus.prepared import Prepared
+from nmt.corpus.testset import TestSet
+from nmt.corpus.tokenizer import UNK, Tokenizer, Tokenizers, language_tag
 from nmt.corpus.words import count_words, lower
 from nmt.errors import DataError
 from nmt.runtime.files import (

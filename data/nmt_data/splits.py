@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
-from nmt.corpus.prepared import TestSet
+from nmt.corpus.testset import TestSet
 from nmt.corpus.words import normalise
 from nmt.errors import DataError
 from nmt_data.audit import Pair, Text

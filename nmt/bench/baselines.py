@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from nmt.config.recipe import RnnConfig
+from nmt.config.model import RnnConfig
 from nmt.errors import ConfigError
 from nmt.models import Model
 from nmt.models.protocol import sentences_of

@@ -21,7 +21,8 @@ import torch
 import nmt
 from nmt.bench.baselines import CellLoop, WithoutCache
 from nmt.bench.rounds import Outcome, interleave, ratio
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
+from nmt.decoding.batches import search_batches
 from nmt.decoding.beam_search import Hypothesis
 from nmt.errors import NmtError
 from nmt.export.ctranslate2 import CTranslate2Engine
@@ -29,7 +30,6 @@ from nmt.fast.kernels import kernels_for
 from nmt.runtime.cpu import instructions
 from nmt.runtime.device import SearchPrecision, describe
 from nmt.storage.checkpoint import load_model
-from nmt.training.batches import search_batches
 from nmt.translation.result import Batch, Options
 from nmt.translation.translator import Translator
 

@@ -25,7 +25,8 @@ from nmt.errors import NmtError
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import build_model
 from nmt.runtime.cpu import has_fast_bf16, instructions
-from nmt.runtime.device import Precision, choose_arithmetic, describe
+from nmt.runtime.device import Precision, describe
+from nmt.training.arithmetic import choose_arithmetic
 from nmt.training.batches import Batch, collate, padding_share
 from nmt.training.flops import matrix_rate, training_flops
 from nmt.training.progress import Progress

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.config.recipe import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
 from nmt.corpus.tokenizer import PAD
 from nmt.errors import ConfigError
 from nmt.models import Model

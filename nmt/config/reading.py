@@ -13,17 +13,12 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
+from nmt.config.data import TokenizerConfig
+from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig
 from nmt.config.paths import found, is_there, model_root, taken_tokenizer, told
-from nmt.config.recipe import (
-    ConvolutionConfig,
-    Recipe,
-    RnnConfig,
-    SamplingConfig,
-    SearchConfig,
-    Section,
-    TokenizerConfig,
-    TransformerConfig,
-)
+from nmt.config.recipe import Recipe
+from nmt.config.search import SamplingConfig, SearchConfig
+from nmt.config.section import Section
 from nmt.config.toml import read_toml
 from nmt.errors import ConfigError
 

@@ -6,13 +6,16 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import sentencepiece
 
-from nmt.config.recipe import TokenizerConfig
-from nmt.errors import CheckpointError, DataError
+from nmt.config.data import TokenizerConfig
+from nmt.config.paths import NEW, model_root, taken_tokenizer
+from nmt.config.recipe import Recipe
+from nmt.errors import CheckpointError, ConfigError, DataError
 from nmt.runtime.files import atomic_write
 from nmt.runtime.stages import stage
 from nmt.runtime.untrusted import read_regular
@@ -187,3 +190,64 @@ def _reason(error: Exception) -> str:
         return "there is none; every line is empty"
     said = str(error).rsplit("] ", 1)[-1].strip() or str(error)
     return re.sub("Increase vocab_size or .*", "Raise it, or lower tokenizer.character_coverage.", said)
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """The tokenizer of each side; one and the same for a joint vocabulary."""
+
+    source: Tokenizer
+    target: Tokenizer
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizers:
+        """Reads `joint.spm`, or `source.spm` and `target.spm`."""
+        joint = folder / "joint.spm"
+        if joint.exists():
+            tokenizer = Tokenizer.load(joint)
+            return cls(tokenizer, tokenizer)
+        return cls(Tokenizer.load(folder / "source.spm"), Tokenizer.load(folder / "target.spm"))
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load` reads."""
+        if self.source is self.target:
+            self.source.save(folder / "joint.spm")
+            return
+        self.source.save(folder / "source.spm")
+        self.target.save(folder / "target.spm")
+
+    @classmethod
+    def taken(cls, recipe: Recipe) -> Tokenizers | None:
+        """Those of the model whose tokenizer a recipe takes; None where it trains its own.
+
+        Raises:
+            CheckpointError: there is no such model.
+            ConfigError: they do not fit the recipe.
+        """
+        model = taken_tokenizer(recipe.model_dump())
+        if model is None:
+            return None
+        found = cls.load(model_root(Path(model)))
+        way_out = f"; tokenizer.model = '{NEW}' trains another"
+        if recipe.model.tie == "all" and found.source is not found.target:
+            raise ConfigError(f"model.tie = 'all' needs one vocabulary, and {model} has two{way_out}")
+        tags = [language_tag(language) for language in recipe.data.target_languages] if recipe.data.tag_target else []
+        if unknown := next((tag for tag in tags if tag not in found.source.pieces()), None):
+            raise ConfigError(f"data.tag_target: the tokenizer of {model} has no {unknown}{way_out}")
+        return found
+
+    @property
+    def description(self) -> str:
+        """For people: pieces of each side."""
+        sides = [self.source] if self.source is self.target else [self.source, self.target]
+        return " and ".join(f"{side.vocabulary_size:,}" for side in sides) + " pieces"
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Tokens of each side."""
+        return self.source.vocabulary_size, self.target.vocabulary_size
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Identity of each side."""
+        return {"source": self.source.fingerprint, "target": self.target.fingerprint}

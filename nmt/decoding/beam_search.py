@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.candidates import extend
 from nmt.decoding.rules import Extension, MinimumLength, NoRepeatedNgram, RepetitionPenalty, Rule

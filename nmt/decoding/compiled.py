@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import WORTH_SHRINKING, Finished, Hypothesis, beam_search, length_limits, length_penalty
 from nmt.decoding.candidates import extend

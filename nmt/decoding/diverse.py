@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import Finished, Hypothesis, length_limits, length_penalty
 from nmt.decoding.candidates import apply_rules, best_extensions

@@ -10,7 +10,7 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from nmt.config.recipe import Tokenization
+from nmt.config.data import Tokenization
 
 Utility = Literal["chrf", "bleu"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import Hypothesis, length_limits, length_penalty
 from nmt.decoding.candidates import apply_rules

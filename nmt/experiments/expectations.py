@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from nmt.config.reading import explain
-from nmt.config.recipe import Section
+from nmt.config.section import Section
 from nmt.errors import ConfigError
 from nmt.runtime.untrusted import read_object, read_regular
 from nmt.scoring.evaluation import Evaluation

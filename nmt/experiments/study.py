@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from nmt.config.reading import explain
-from nmt.config.recipe import Section
+from nmt.config.section import Section
 from nmt.config.toml import read_toml
 from nmt.errors import ConfigError
 from nmt.runtime.files import atomic_write, write_json

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from nmt.config.recipe import SearchConfig, TransformerConfig
+from nmt.config.model import TransformerConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, UNK
+from nmt.decoding.batches import search_batches
 from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
@@ -20,7 +22,6 @@ from nmt.models.transformer.model import Transformer
 from nmt.runtime.files import atomic_folder
 from nmt.runtime.stages import counted_batches
 from nmt.storage.checkpoint import LoadedModel
-from nmt.training.batches import search_batches
 from nmt.translation.result import Batch
 from nmt.translation.translator import Translator
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nmt.config.recipe import TransformerConfig
+from nmt.config.model import TransformerConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement

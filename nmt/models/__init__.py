@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from nmt.config.recipe import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
 from nmt.models.convolution import Convolution
 from nmt.models.protocol import EncoderDecoder, Seq2Seq
 from nmt.models.rnn.model import RnnSeq2Seq

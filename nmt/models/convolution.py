@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.config.recipe import ConvolutionConfig
+from nmt.config.model import ConvolutionConfig
 from nmt.models.dropout import Dropout, drop_words
 from nmt.models.protocol import EncoderDecoder, padding_mask, sentences_of
-from nmt.models.transformer.attention import softmax
+from nmt.models.softmax import softmax
 
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, W positions a kernel sees
 # V vocabulary

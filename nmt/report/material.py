@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nmt.config.model import RnnConfig
 from nmt.config.reading import recipe_to_toml
-from nmt.config.recipe import RnnConfig
-from nmt.corpus.prepared import Prepared, TestSet
+from nmt.corpus.prepared import Prepared
+from nmt.corpus.testset import TestSet
 from nmt.scoring.evaluation import Evaluation, evaluate
 from nmt.storage.run_folder import RunFolder
 from nmt.translation.attention import END

@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 
 from nmt.errors import ConfigError
-from nmt.fast.kernels import kernels
 from nmt.runtime.cpu import cpu_facts, has_fast_bf16, hold_libraries, instructions
 
 Precision = Literal["fp32", "bf16"]
@@ -53,23 +51,6 @@ def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if has_fast_bf16() else "fp32"
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """How training multiplies matrices. Chosen once and kept in the checkpoint: a restart must not choose otherwise."""
-
-    precision: Precision
-    onednn: bool
-    """On CPU: fp32 products through oneDNN instead of MKL."""
-    packed: bool = False
-    """On CPU: without padding, by the kernels of training, if they know the model; see `nmt.fast.cpu`."""
-
-
-def choose_arithmetic(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Arithmetic:
-    """The precision asked for, and what is faster on this device without being less exact."""
-    on_cpu = device.type == "cpu"
-    return Arithmetic(choose_precision(name, device), on_cpu and onednn_is_faster(), on_cpu and kernels() is not None)
 
 
 def choose_search_precision(name: str, device: torch.device) -> SearchPrecision:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
 
-from nmt.corpus.prepared import TestSet
+from nmt.corpus.testset import TestSet
 from nmt.corpus.words import count_words
 from nmt.errors import DataError
 from nmt.runtime.stages import stage

@@ -18,7 +18,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 from sacrebleu.utils import SACREBLEU_DIR
 
-from nmt.config.recipe import Tokenization
+from nmt.config.data import Tokenization
 from nmt.corpus.words import count_words
 from nmt.errors import ConfigError, DataError
 from nmt.runtime.stages import counted, stage

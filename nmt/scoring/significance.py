@@ -18,7 +18,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from nmt.config.recipe import Tokenization
+from nmt.config.data import Tokenization
 from nmt.errors import DataError
 from nmt.runtime.stages import counted, stage
 from nmt.scoring.metrics import TITLES, MetricName, Watched, resampling_seed

@@ -26,12 +26,12 @@ from typing_extensions import TypedDict
 
 from nmt.config.reading import explain, load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
-from nmt.corpus.prepared import Tokenizers
-from nmt.corpus.tokenizer import LARGEST_MODEL
+from nmt.corpus.tokenizer import LARGEST_MODEL, Tokenizers
 from nmt.errors import CheckpointError
 from nmt.models import Model, build_model
+from nmt.models.size import parameter_count
 from nmt.runtime.files import atomic_folder, file_sha256, write_json
-from nmt.runtime.memory import check_memory, memory_there, parameter_count
+from nmt.runtime.memory import check_memory, memory_there
 from nmt.runtime.processes import divided_like, whole
 from nmt.runtime.untrusted import SMALL, open_regular, read_object, read_regular
 

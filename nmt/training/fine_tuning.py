@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from nmt.corpus.prepared import Tokenizers
-from nmt.corpus.tokenizer import Tokenizer
+from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
 from nmt.models import Model
 from nmt.storage.checkpoint import LoadedModel, load_model

@@ -7,8 +7,9 @@ from time import perf_counter, process_time
 
 import torch
 
-from nmt.config.recipe import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
-from nmt.runtime.device import Arithmetic, fast_products
+from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.runtime.device import fast_products
+from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch, Sizes
 
 

@@ -43,7 +43,7 @@ class Progress:
     """Whether batches are those of `nmt.fast.gpu.layouts`; what was chosen at the start is kept."""
     onednn: bool = False
     packed: bool = False
-    """See `nmt.runtime.device.Arithmetic`; what was chosen at the start is kept."""
+    """See `nmt.training.arithmetic.Arithmetic`; what was chosen at the start is kept."""
     plateau_factor: float = 1.0
     validations: Count = 0
     next_validation: Count = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from nmt.config.recipe import Recipe
-from nmt.runtime.memory import check_batch
+from nmt.training.memory import check_batch
 from nmt.training.progress import Progress
 from nmt.training.static_update import StaticUpdate, why_plain
 from nmt.training.stream import BatchStream

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nmt.config.recipe import DataConfig, Recipe
+from nmt.config.data import DataConfig
+from nmt.config.recipe import Recipe
 from nmt.corpus.bpe_dropout import BpeDropout
 from nmt.corpus.encoded import EncodedCorpus, Ints
 from nmt.corpus.prepared import Prepared

@@ -21,18 +21,19 @@ from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import build_model
-from nmt.runtime.device import Arithmetic, choose_arithmetic, describe, peak_memory_mb, release_memory, seed_all
-from nmt.runtime.memory import check_training
+from nmt.runtime.device import describe, peak_memory_mb, release_memory, seed_all
 from nmt.runtime.owners import Claim
 from nmt.runtime.processes import World, whole
 from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
 from nmt.runtime.untrusted import read_object
 from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import Entry, RunFolder, identity
+from nmt.training.arithmetic import Arithmetic, choose_arithmetic
 from nmt.training.averaging import mean_of_checkpoints
 from nmt.training.batches import Batch
 from nmt.training.fine_tuning import Carried, freeze, initialise
 from nmt.training.flops import matrix_rate
+from nmt.training.memory import check_training
 from nmt.training.optim import learning_rate
 from nmt.training.progress import Progress, Sums
 from nmt.training.rehearsal import rehearse

@@ -13,8 +13,9 @@ from nmt.fast.cpu.rnn_training import scanned
 from nmt.fast.cpu.transformer_training import packed_transformer
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import Model
-from nmt.runtime.device import Arithmetic, autocast, fast_products, seed_update
+from nmt.runtime.device import autocast, fast_products, seed_update
 from nmt.runtime.processes import World, whole
+from nmt.training.arithmetic import Arithmetic
 from nmt.training.averaging import RunningMean
 from nmt.training.batches import Batch
 from nmt.training.loss import Loss, consistent_cross_entropy, rewarded, smoothed_cross_entropy

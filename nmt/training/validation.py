@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-from nmt.config.recipe import Recipe, SearchConfig, Tokenization
+from nmt.config.data import Tokenization
+from nmt.config.recipe import Recipe
+from nmt.config.search import SearchConfig
 from nmt.corpus.prepared import Prepared
 from nmt.runtime.stages import counted
 from nmt.scoring.metrics import bleu, check_tokenization, chrf

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nmt.corpus.tokenizer import BOS, EOS
+from nmt.decoding.batches import padded
 from nmt.decoding.beam_search import Hypothesis
 from nmt.decoding.ensemble import Ensemble
 from nmt.models import Model
-from nmt.training.batches import padded
 from nmt.translation.alignment import coverage
 
 # N hypotheses of a sentence, T target tokens, S source tokens

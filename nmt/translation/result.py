@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from nmt.config.recipe import SamplingConfig
+from nmt.config.search import SamplingConfig
 from nmt.decoding.constrained import Required
 from nmt.decoding.mbr import Utility, expected_utilities
 from nmt.errors import TextError

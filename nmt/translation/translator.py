@@ -12,10 +12,11 @@ from typing import overload
 import torch
 
 from nmt.config.reading import parse_search
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.lines import clean_line, has_control, split_long
 from nmt.corpus.tokenizer import BOS, EOS, UNK, language_tag
 from nmt.corpus.words import lower
+from nmt.decoding.batches import padded, search_batches
 from nmt.decoding.beam_search import Engine, Hypothesis, configured_rules, score_targets
 from nmt.decoding.compiled import fastest_search
 from nmt.decoding.constrained import NOTHING, constrained_beam_search
@@ -34,7 +35,6 @@ from nmt.runtime.memory import check_search, collected_later
 from nmt.runtime.stages import counted_batches
 from nmt.scoring.metrics import check_tokenization, default_tokenization
 from nmt.storage.checkpoint import LoadedModel, load_model
-from nmt.training.batches import padded, search_batches
 from nmt.translation.attended import attention_of, ranked_by_coverage
 from nmt.translation.demands import Demands
 from nmt.translation.result import (

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nmt.corpus.lines import clean_line
-from nmt.corpus.prepared import Tokenizers
-from nmt.corpus.tokenizer import UNK, WORD_MARK
+from nmt.corpus.tokenizer import UNK, WORD_MARK, Tokenizers
 from nmt.decoding.beam_search import Hypothesis
 from nmt.decoding.rules import Forbidden
 from nmt.translation.alignment import align_words, word_numbers

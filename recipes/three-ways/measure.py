@@ -20,11 +20,14 @@ from time import process_time
 import torch
 from matplotlib.figure import Figure
 
-from nmt.config.recipe import ConvolutionConfig, ModelConfig, RnnConfig, SearchConfig, TrainingConfig, TransformerConfig
+from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.recipe import TrainingConfig
+from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import beam_search
 from nmt.fast.cpu.ready import ready_for_search
 from nmt.models import Model, build_model
-from nmt.runtime.device import choose_arithmetic, describe
+from nmt.runtime.device import describe
+from nmt.training.arithmetic import choose_arithmetic
 from nmt.training.batches import Batch
 from nmt.training.updater import Updater
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 
 from command import run
+from nmt.config.data import Tokenization
 from nmt.config.reading import recipe_to_toml
-from nmt.config.recipe import Recipe, Tokenization
+from nmt.config.recipe import Recipe
 from nmt.errors import ConfigError
 from nmt.scoring.metrics import check_tokenization, default_tokenization, score, unsegmented
 from nmt.scoring.significance import paired_test

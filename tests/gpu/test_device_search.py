@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 import torch
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import EOS
 from nmt.decoding.beam_search import beam_search
 from nmt.decoding.device.search import DeviceSearch

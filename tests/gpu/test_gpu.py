@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.prepared import Prepared
 from nmt.decoding.beam_search import beam_search
 from nmt.models.transformer.attention import KeyValue, attend

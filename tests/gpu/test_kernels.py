@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import RnnConfig, SearchConfig
+from nmt.config.model import RnnConfig
+from nmt.config.search import SearchConfig
 from nmt.decoding.device.attention import Turns, attend_past, attend_source
 from nmt.decoding.device.beams import Beams, Room
 from nmt.fast.gpu.attention import packed_attention

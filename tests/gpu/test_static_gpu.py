@@ -13,7 +13,8 @@ from nmt.corpus.encoded import EncodedCorpus, Ragged
 from nmt.corpus.prepared import Prepared
 from nmt.fast.gpu.layouts import StaticBatch, layout_for
 from nmt.models import build_model
-from nmt.runtime.device import Arithmetic, Precision
+from nmt.runtime.device import Precision
+from nmt.training.arithmetic import Arithmetic
 from nmt.training.static_update import StaticUpdate
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
 from nmt.config.reading import parse_recipe
-from nmt.config.recipe import ConvolutionConfig, ModelConfig, Recipe, RnnConfig, TransformerConfig
+from nmt.config.recipe import Recipe
 from nmt.corpus.tokenizer import EOS, PAD
 from nmt.models import Model, build_model
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.config.recipe import Recipe, SearchConfig
+from nmt.config.recipe import Recipe
+from nmt.config.search import SearchConfig
 from nmt.scoring.metrics import Bucket, accuracy_by_length
 from nmt.storage.checkpoint import load_model
 from nmt.training.trainer import Trainer

@@ -11,7 +11,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from nmt.config.recipe import ModelConfig, SearchConfig
+from nmt.config.model import ModelConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.beam_search import beam_search, score_targets
 from nmt.models import Model, build_model

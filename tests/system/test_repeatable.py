@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nmt.config.data import TokenizerConfig
 from nmt.config.reading import option_names
-from nmt.config.recipe import TokenizerConfig
 from nmt.corpus.bpe_dropout import BpeDropout
 from nmt.corpus.encoded import Ragged
 from nmt.corpus.tokenizer import Tokenizer

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.config.recipe import TokenizerConfig
-from nmt.corpus.prepared import Prepared, Tokenizers
-from nmt.corpus.tokenizer import UNK, Tokenizer
+from nmt.config.data import TokenizerConfig
+from nmt.corpus.prepared import Prepared
+from nmt.corpus.tokenizer import UNK, Tokenizer, Tokenizers
 from nmt.decoding.beam_search import Hypothesis
 from nmt.errors import ConfigError, DataError
 from nmt.models import build_model

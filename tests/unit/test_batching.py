@@ -9,8 +9,9 @@ import pytest
 
 from nmt.corpus.encoded import EncodedCorpus, read_corpus, write_corpus
 from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.decoding.batches import search_batches
 from nmt.errors import DataError
-from nmt.training.batches import collate, padding_share, plan_epoch, search_batches, select
+from nmt.training.batches import collate, padding_share, plan_epoch, select
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from nmt.bench.baselines import CellLoop, WithoutCache
 from nmt.bench.rounds import interleave
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import beam_search
 from nmt.errors import ConfigError
 from nmt.runtime.device import choose_device

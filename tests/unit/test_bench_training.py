@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from command import run
 from nmt.bench.training_baselines import CellLoopSeq2Seq, PlainTraining, plain_model
+from nmt.config.model import RnnConfig, TransformerConfig
 from nmt.config.reading import recipe_to_toml
-from nmt.config.recipe import RnnConfig, TransformerConfig
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.tokenizer import PAD
 from nmt.models import build_model

@@ -15,16 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig
 from nmt.config.reading import parse_recipe
-from nmt.config.recipe import (
-    ConvolutionConfig,
-    Recipe,
-    RnnConfig,
-    SamplingConfig,
-    SearchConfig,
-    Section,
-    TransformerConfig,
-)
+from nmt.config.recipe import Recipe
+from nmt.config.search import SamplingConfig, SearchConfig
+from nmt.config.section import Section
 from nmt.corpus.prepared import Prepared
 from nmt.errors import ConfigError, NmtError, explain_memory
 from nmt.models import build_model

@@ -81,7 +81,7 @@ def test_a_bundle_is_read_back_and_checked(trained: Path, tmp_path: Path) -> Non
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
     spm = copy / "joint.spm"
-    from nmt.config.recipe import TokenizerConfig
+    from nmt.config.data import TokenizerConfig
     from nmt.corpus.tokenizer import Tokenizer
 
     Tokenizer.train(["a b c d e f g h"] * 3, TokenizerConfig(kind="word", vocabulary=40)).save(spm)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis.strategies import integers, lists
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import beam_search, score_targets
 from nmt.decoding.constrained import Progress, Required, constrained_beam_search

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nmt.config.recipe import ConvolutionConfig, SearchConfig
+from nmt.config.model import ConvolutionConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, PAD
 from nmt.decoding.beam_search import beam_search
 from nmt.fast.cpu.convolution_search import ConvolutionRows

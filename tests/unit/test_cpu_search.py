@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import beam_search
 from nmt.decoding.compiled import search_by_kernels
 from nmt.decoding.rules import MinimumLength, NoRepeatedNgram, Rule

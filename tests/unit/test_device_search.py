@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import Hypothesis, beam_search, configured_rules
 from nmt.decoding.device.beams import Beams, Room
 from nmt.decoding.device.search import DeviceSearch

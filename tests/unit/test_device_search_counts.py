@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from counting import Counting, counted, fake
-from nmt.config.recipe import ModelConfig, RnnConfig, SearchConfig, TransformerConfig
+from nmt.config.model import ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.search import SearchConfig
 from nmt.decoding.device.beams import Beams, Room
 from nmt.decoding.device.search import DeviceSearch
 from nmt.decoding.device.steps import Steps, steps_for

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.config.recipe import SearchConfig, TransformerConfig
+from nmt.config.model import TransformerConfig
+from nmt.config.search import SearchConfig
 from nmt.errors import ConfigError
 from nmt.export.ctranslate2 import CTranslate2Engine, compare_engines, export_ctranslate2
 from nmt.models import build_model

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.config.recipe import TransformerConfig
+from nmt.config.model import TransformerConfig
 from nmt.errors import ConfigError
 from nmt.export.huggingface import compare_with_marian, export_huggingface
 from nmt.models import build_model

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.decoding.device.attention import Turns, attend_past, attend_source
 from nmt.decoding.device.beams import Beams, Room
 from packs import error

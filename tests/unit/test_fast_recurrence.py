@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nmt.config.recipe import RnnConfig
+from nmt.config.model import RnnConfig
 from nmt.models.rnn.model import AttentionDecoder
 from nmt.models.rnn.model import model as rnn
 from nmt.models.rnn.state import Carry, Decoded, RnnMemory

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nmt.config.reading import parse_search
-from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.decoding.beam_search import Hypothesis
 from nmt.decoding.device.search import DeviceSearch
 from nmt.storage.checkpoint import load_model

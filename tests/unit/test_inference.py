@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config.recipe import SearchConfig, TokenizerConfig
+from nmt.config.data import TokenizerConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, UNK, Tokenizer
 from nmt.decoding.beam_search import beam_search
 from nmt.decoding.candidates import best_extensions
@@ -20,7 +21,7 @@ from nmt.fast.cpu.linear import PackedLinear
 from nmt.fast.cpu.ready import ExponentialScore, ready_for_search
 from nmt.models import build_model
 from nmt.models.rnn.scores import AdditiveScore, make_score
-from nmt.models.transformer.attention import softmax
+from nmt.models.softmax import softmax
 from nmt.runtime.device import SearchPrecision, fast_products, products_for
 from nmt.translation.alignment import align_words, coverage, word_numbers
 from tiny import FAMILIES, make_batch, make_model

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nmt.config.recipe import TransformerConfig
+from nmt.config.model import TransformerConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
 from nmt.fast.cpu.ready import ready_for_search

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nmt.config.recipe import SearchConfig, TransformerConfig
+from nmt.config.model import TransformerConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.beam_search import Hypothesis, beam_search
 from nmt.decoding.compiled import fastest_search

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import RnnConfig, TransformerConfig
+from nmt.config.model import RnnConfig, TransformerConfig
 from nmt.errors import ConfigError
 from nmt.models import build_model
 from nmt.models.rnn.scores import CoverageScore, LocationScore, MultiHeadScore

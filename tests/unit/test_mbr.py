@@ -8,7 +8,7 @@ import pytest
 from sacrebleu.metrics.chrf import CHRF
 
 from command import run
-from nmt.config.recipe import SamplingConfig
+from nmt.config.search import SamplingConfig
 from nmt.decoding.mbr import expected_utilities
 from nmt.storage.checkpoint import load_model
 from nmt.translation.result import Options

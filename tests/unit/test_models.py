@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.config.recipe import ConvolutionConfig, RnnConfig
+from nmt.config.model import ConvolutionConfig, RnnConfig
 from nmt.corpus.tokenizer import BOS, PAD
 from nmt.models import Convolution, Model, build_model
 from nmt.models.dropout import drop

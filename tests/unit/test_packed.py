@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import TrainingConfig, TransformerConfig
+from nmt.config.model import TransformerConfig
+from nmt.config.recipe import TrainingConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.fast.cpu.packed_layers import Stream, Update, activated, added, attended, embedded
 from nmt.fast.cpu.transformer_training import packed_transformer
 from nmt.fast.kernels import Kernels, kernels
 from nmt.fast.kernels.training import Chance, Norm, Spread
 from nmt.models import Transformer, build_model
-from nmt.runtime.device import Arithmetic
+from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater

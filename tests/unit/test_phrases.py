@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis.strategies import booleans, integers, lists, sampled_from, text
 
-from nmt.config.recipe import TokenizerConfig
+from nmt.config.data import TokenizerConfig
 from nmt.corpus.tokenizer import EOS, Tokenizer
 from nmt.decoding.lookahead import Lookahead
 from nmt.decoding.phrases import START, Phrases, is_edge, kind_of

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from nmt.config.data import CleaningConfig
 from nmt.config.reading import load_recipe, recipe_to_toml
-from nmt.config.recipe import CleaningConfig, Recipe
-from nmt.corpus.prepared import TestSet
+from nmt.config.recipe import Recipe
+from nmt.corpus.testset import TestSet
 from nmt.corpus.words import normalise
 from nmt.errors import ConfigError, DataError
 from nmt.storage.checkpoint import load_model

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nmt.config.recipe import RnnConfig, SearchConfig
+from nmt.config.model import RnnConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, PAD
 from nmt.decoding.beam_search import beam_search
 from nmt.decoding.ensemble import Ensemble

@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.tokenizer import EOS
 from nmt.decoding.beam_search import Hypothesis, beam_search, configured_rules
 from nmt.decoding.constrained import Required, constrained_beam_search

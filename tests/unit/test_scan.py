@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import RnnConfig, TrainingConfig
+from nmt.config.model import RnnConfig
+from nmt.config.recipe import TrainingConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.fast.cpu.rnn_training import scanned
 from nmt.fast.kernels import Kernels
 from nmt.models import RnnSeq2Seq, build_model
-from nmt.runtime.device import Arithmetic
+from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch
 from nmt.training.updater import Updater
 from tiny import make_batch

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.beam_search import Hypothesis, beam_search, length_limits, length_penalty, score_targets
 from nmt.decoding.candidates import best_extensions

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.encoded import EncodedCorpus, Ragged
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.tokenizer import EOS

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmt.config.recipe import CleaningConfig, Recipe
+from nmt.config.data import CleaningConfig
+from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.words import normalise
 from nmt.errors import DataError

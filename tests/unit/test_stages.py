@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from command import environment
-from nmt.corpus.prepared import Prepared, TestSet
+from nmt.corpus.prepared import Prepared
+from nmt.corpus.testset import TestSet
 from nmt.decoding.shortlist import Shortlist
 from nmt.export.ctranslate2 import compare_engines
 from nmt.runtime import stages as module

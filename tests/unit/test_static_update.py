@@ -16,10 +16,10 @@ from nmt.fast.gpu import attention, norm
 from nmt.fast.gpu.layouts import StaticBatch, layout_for
 from nmt.models import Model, build_model
 from nmt.models.rnn.model import model as rnn
-from nmt.runtime.device import Arithmetic
 from nmt.runtime.processes import World
 from nmt.training import packed_loss as loss
 from nmt.training import static_update as static
+from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch, collate
 from nmt.training.progress import Progress
 from nmt.training.rehearsal import rehearse

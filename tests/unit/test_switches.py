@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 
 from nmt.config.recipe import TrainingConfig
-from nmt.corpus.prepared import Prepared, Tokenizers
-from nmt.corpus.tokenizer import PAD, Tokenizer
+from nmt.corpus.prepared import Prepared
+from nmt.corpus.tokenizer import PAD, Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
 from nmt.models import RnnSeq2Seq, build_model
 from nmt.models.dropout import Dropout, drop_words
 from nmt.models.transformer.model import Embedding
-from nmt.runtime.device import Arithmetic
 from nmt.scoring.metrics import bleu
 from nmt.storage import checkpoint as store
+from nmt.training.arithmetic import Arithmetic
 from nmt.training.averaging import RunningMean, mean_of_checkpoints
 from nmt.training.batches import Batch, collate
 from nmt.training.fine_tuning import freeze, initialise

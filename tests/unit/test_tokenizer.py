@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from command import run
-from nmt.config.recipe import TokenizerConfig
+from nmt.config.data import TokenizerConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.errors import CheckpointError, DataError
 

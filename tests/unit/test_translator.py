@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import nmt
-from nmt.config.recipe import SamplingConfig, SearchConfig
+from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.lines import clean_line
 from nmt.errors import ConfigError, DataError, TextError
 from nmt.storage.checkpoint import LoadedModel, load_model

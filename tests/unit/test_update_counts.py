@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from counting import Counting, counted, fake
-from nmt.config.recipe import RnnConfig, TrainingConfig, TransformerConfig
+from nmt.config.model import RnnConfig, TransformerConfig
+from nmt.config.recipe import TrainingConfig
 from nmt.fast.gpu import attention, norm, packed_transformer
 from nmt.fast.gpu.packing import Capacity, Packed
 from nmt.fast.gpu.rounding import Rounded, Shape
 from nmt.models import build_model
 from nmt.models.rnn.model import model as rnn
-from nmt.runtime.device import Arithmetic
 from nmt.training import packed_loss as loss
+from nmt.training.arithmetic import Arithmetic
 from nmt.training.optim import Muon
 from nmt.training.static_update import StaticUpdate
 from nmt.training.updater import Updater

@@ -12,10 +12,11 @@ import torch
 from nmt.bench.gpu.context import Context
 from nmt.bench.profiles import profile_contender
 from nmt.bench.training import Name, Trainee, Work, bench_training
-from nmt.config.recipe import ModelConfig, Recipe, RnnConfig, TransformerConfig
+from nmt.config.model import ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.recipe import Recipe
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import build_model
-from nmt.runtime.device import choose_arithmetic
+from nmt.training.arithmetic import choose_arithmetic
 from nmt.training.batches import Batch
 from nmt.training.static_update import StaticUpdate
 from nmt.training.stream import BatchStream, Place

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import Hypothesis, length_limits, length_penalty
 from nmt.decoding.candidates import apply_rules, best_extensions

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.config.recipe import SearchConfig
+from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import EOS
+from nmt.decoding.batches import padded, search_batches
 from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.decoding.device.beams import Beams, Room
 from nmt.decoding.device.graphs import Repeated
@@ -17,7 +18,6 @@ from nmt.decoding.device.sources import sent
 from nmt.decoding.device.steps import Steps, steps_for
 from nmt.models.protocol import Seq2Seq
 from nmt.runtime.memory import memory_there
-from nmt.training.batches import padded, search_batches
 
 # P sentences, N slots, K beam
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nmt.config.recipe import ModelConfig
+from nmt.config.model import ModelConfig
 from nmt.corpus.encoded import Ints
 from nmt.fast.gpu.packing import Packed, Packing
 from nmt.fast.gpu.rounding import Rounded, Rounding

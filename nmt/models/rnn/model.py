@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nmt.config.recipe import RnnConfig
+from nmt.config.model import RnnConfig
 from nmt.errors import ConfigError
 from nmt.fast.gpu.recurrence import Source, attending_recurrence
 from nmt.fast.triton import usable

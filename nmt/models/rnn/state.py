@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from nmt.config.recipe import RnnConfig
+from nmt.config.model import RnnConfig
 from nmt.runtime.cpu import has_fast_bf16
 
 # B sentences, S source positions, T target positions, R = B * beam rows, H hidden, L layers

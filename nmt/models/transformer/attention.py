@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nmt.models.dropout import drop
+from nmt.models.softmax import softmax
 from nmt.models.transformer.positions import Rotary
 
 # Not cuDNN's, which torch prefers on some GPUs: it plans for tenths of a second whenever a shape is new, and here most are.
@@ -163,21 +164,3 @@ def mask_bias(mask: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
 @cache
 def _shown_and_hidden(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(0.0, dtype=dtype, device=device), torch.tensor(-torch.inf, dtype=dtype, device=device)
-
-
-def softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last dimension.
-
-    On CPU torch computes what does not fill a vector register number by number, some ten times slower; at the lengths of
-    sentences that is most of it. So the scores are filled up.
-    """
-    width = scores.shape[-1]
-    missing = -width % lanes(scores.dtype)
-    if missing == 0 or scores.device.type != "cpu":
-        return scores.softmax(-1)
-    return F.pad(scores, (0, missing), value=-torch.inf).softmax(-1)[..., :width]
-
-
-def lanes(dtype: torch.dtype) -> int:
-    """Numbers in the widest vector register of a CPU (512 bits)."""
-    return 64 // dtype.itemsize

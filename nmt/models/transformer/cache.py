@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nmt.models.transformer.attention import KeyValue, lanes
+from nmt.models.softmax import lanes
+from nmt.models.transformer.attention import KeyValue
 
 # B sentences, R = B * beam rows, H heads, N slots of a sentence, K width of a head
 

@@ -11,17 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nmt.config.recipe import TransformerConfig
+from nmt.config.model import TransformerConfig
 from nmt.models.dropout import Dropout
 from nmt.models.protocol import EncoderDecoder, padding_mask, sentences_of
-from nmt.models.transformer.attention import (
-    CrossAttention,
-    KeyValue,
-    SelfAttention,
-    attention_weights,
-    lanes,
-    mask_bias,
-)
+from nmt.models.softmax import lanes
+from nmt.models.transformer.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, mask_bias
 from nmt.models.transformer.cache import Past, Slots
 from nmt.models.transformer.positions import Embedding, Rotary, distance_bias
 from nmt.runtime.device import FEW_ROWS

@@ -1,0 +1,108 @@
+"""Which text a recipe trains on, and how it becomes tokens."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from nmt.config.section import Count, Factor, Section
+
+
+def _symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
+    for place, symbol in enumerate(symbols):
+        if not symbol or not symbol.isprintable() or re.search(r"[\s\u2581]", symbol):
+            raise ValueError(
+                f"symbols must be printable, without white space or \u2581 (a token ends there), got {symbol!r}"
+            )
+        if symbol in ("<pad>", "<unk>", "<s>", "</s>") or re.fullmatch("<0x[0-9A-F]{2}>", symbol):
+            raise ValueError(f"{symbol!r} is a special token already; text that holds it needs another name for it")
+        if symbol in symbols[:place]:
+            raise ValueError(f"{symbol!r} is there twice")
+    return symbols
+
+
+Tokenization = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"]
+"""sacreBLEU's ways to split words; `none` is for text that is tokenised already."""
+
+
+class CleaningConfig(Section):
+    """Which training pairs are dropped; validation and test sets are never touched."""
+
+    max_words: Count = 200
+    """Longest sentence kept, in words; of scripts without spaces two letters of Han or kana, or four others, are one."""
+    max_ratio: Annotated[float, Field(ge=1, le=1_000_000_000)] = 6.0
+    """Largest ratio between the two lengths in characters; pairs under 20 characters are not judged."""
+    drop_identical: bool = False
+    """Drop pairs whose two sides are the same text."""
+    duplicates: Literal["keep", "exact", "normalised"] = "keep"
+    """Drop repeated pairs: byte for byte, or ignoring case, punctuation and spacing."""
+    drop_leaked: bool = False
+    """Drop training pairs whose source or target stands in a validation or test set (they are always reported)."""
+
+
+class CorpusConfig(Section):
+    """One more corpus to train on, cleaned and lower-cased as the first."""
+
+    corpus: str
+    """Name of a corpus card that ships with nmt, or path of a card (.toml)."""
+    source: str
+    """Language (column) to translate from."""
+    target: str
+    """Language (column) to translate into."""
+    weight: Factor = 1.0
+    """Times that its share of the training pairs is multiplied by."""
+
+
+class DataConfig(Section):
+    """Which corpus, in which direction, and how it is cleaned."""
+
+    corpus: str
+    """Name of a corpus card that ships with nmt, or path of a card (.toml)."""
+    source: str
+    """Language (column) to translate from."""
+    target: str
+    """Language (column) to translate into."""
+    lowercase: bool = False
+    """Lower-case both sides before anything else; scores are then lower-cased scores."""
+    on_bad_text: Literal["error", "skip"] = "error"
+    """What to do with a training line that is not valid UTF-8."""
+    limit: Count | None = None
+    """Use only the first so many training pairs."""
+    cleaning: CleaningConfig = CleaningConfig()
+    weight: Factor = 1.0
+    """Of this corpus, where there are `more`: times that its share of the training pairs is multiplied by."""
+    temperature: Annotated[float, Field(ge=0.1, le=1_000_000)] = 1.0
+    """Corpora are drawn from in proportion to size^(1 / temperature); above 1 small ones are seen more often."""
+    tag_target: bool = False
+    """Each source begins with `<2xx>`, the language to translate into (Johnson et al. 2017): one model, several targets."""
+    more: tuple[CorpusConfig, ...] = ()
+    """Further corpora, as `[[data.more]]`."""
+
+    @property
+    def target_languages(self) -> list[str]:
+        """Of all corpora, each once, the first corpus's first."""
+        return list(dict.fromkeys([self.target, *(part.target for part in self.more)]))
+
+
+class TokenizerConfig(Section):
+    """How text becomes tokens."""
+
+    kind: Literal["unigram", "bpe", "word", "character"] = "unigram"
+    """Subwords (unigram language model or byte-pair encoding), whole words, or characters."""
+    vocabulary: Annotated[int, Field(gt=0, le=10_000_000)] = 8000
+    """Number of tokens, the four special ones included; for words and characters an upper bound."""
+    joint: bool = True
+    """One vocabulary for both languages."""
+    byte_fallback: bool = False
+    """Spell unknown characters as bytes instead of <unk>."""
+    character_coverage: Annotated[float, Field(ge=0.5, le=1)] = 1.0
+    """Share of the characters of the training text that the vocabulary must cover."""
+    normalization: Literal["nfkc", "identity"] = "nfkc"
+    """Unicode normalisation; `identity` for text that is already tokenised and normalised."""
+    user_symbols: Annotated[tuple[str, ...], AfterValidator(_symbols)] = ()
+    """Strings that are always one token; without white space, and none of the special tokens."""
+    model: str | None = None
+    """A bundle, run or checkpoint whose tokenizer is taken, with its settings, instead of training one. Left out, it is the
+    model of `training.initialise`, if there is one; `new` trains one all the same."""

@@ -1,0 +1,189 @@
+"""Settings of the model families."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nmt.config.section import Layers, Probability, Section, Width
+
+
+class RnnConfig(Section):
+    """RNN encoder-decoder (Sutskever et al. 2014; Cho et al. 2014), with or without attention (Bahdanau et al. 2015)."""
+
+    kind: Literal["rnn"] = "rnn"
+    attention: Literal["none", "additive", "dot", "scaled_dot", "bilinear", "location", "multi_head"] = "additive"
+    """Score function between decoder state and encoder states; `none`: one fixed vector is the only bridge."""
+    weighting: Literal["softmax", "sparsemax", "local_monotonic", "local_predictive", "hard", "gumbel"] = "softmax"
+    """From scores to weights: over the whole source, sparse (Martins and Astudillo 2016), in a window (Luong et al. 2015), or
+    one position alone, learnt by REINFORCE (Xu et al. 2015) or by the straight-through Gumbel-softmax (Jang et al. 2017)."""
+    window: Width = 10
+    """Source positions that local attention sees on either side."""
+    heads: Width = 4
+    """Of multi_head attention; must divide the widths."""
+    query: Literal["previous", "current"] = "previous"
+    """The state that looks at the source: of the last position (Bahdanau et al. 2015), or of this (Luong et al. 2015)."""
+    values: Literal["shared", "projected"] = "shared"
+    """What contexts are made of: the encoder's states, or a projection of their own (key-value attention)."""
+    input_feeding: bool = False
+    """The attentional state goes into the next step (Luong et al. 2015, section 3.3); for `query = "current"`."""
+    coverage: bool = False
+    """Additive scores know the attention that each position has had (See et al. 2017)."""
+    cell: Literal["gru", "lstm"] = "gru"
+    """Recurrent unit."""
+    embedding: Width = 256
+    """Width of the token embeddings."""
+    hidden: Width = 256
+    """Width of the decoder state, and of the encoder state in each direction."""
+    layers: Layers = 1
+    """Recurrent layers in the encoder and in the decoder."""
+    bidirectional: bool = True
+    """Read the source in both directions."""
+    reverse_source: bool = False
+    """Feed the source in reverse order (Sutskever et al. 2014, section 3.3)."""
+    bridge: Literal["dense", "zero"] = "dense"
+    """First decoder state: tanh of a linear map of the fixed vector, or zeros."""
+    summary: Literal["last", "max_and_last"] = "last"
+    """The fixed vector: the last encoder states, or those plus the maximum over positions."""
+    feed_summary: Literal["first", "every"] = "every"
+    """Without attention: the fixed vector reaches the first decoder state only, or every step (Cho et al. 2014)."""
+    readout: Literal["maxout", "plain"] = "maxout"
+    """Layer before the softmax: maxout (Bahdanau et al. 2015, appendix A.2.2) or tanh."""
+    tie: Literal["none", "output", "all"] = "output"
+    """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
+    dropout: Probability = 0.2
+    """On embeddings, between layers and on the readout."""
+    word_dropout: Probability = 0.0
+    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016; Sennrich and Zhang 2019)."""
+
+    @property
+    def family(self) -> str:
+        """For tables."""
+        return f"rnn ({self.attention})"
+
+    @model_validator(mode="after")
+    def _bridge_carries_something(self) -> Self:
+        if self.attention == "none" and self.bridge == "zero" and self.feed_summary == "first":
+            raise ValueError("nothing would reach the decoder: set bridge = 'dense' or feed_summary = 'every'")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_fits(self) -> Self:
+        width = self.hidden * (2 if self.bidirectional else 1)
+        if self.attention in ("dot", "scaled_dot") and width != self.hidden:
+            raise ValueError(
+                f"{self.attention} attention needs equal widths, got state {self.hidden} and encoder {width}: "
+                "use attention = 'bilinear' or bidirectional = false"
+            )
+        if self.attention == "multi_head" and self.weighting not in ("softmax", "sparsemax"):
+            raise ValueError(f"multi_head attention has no weighting = {self.weighting!r}: use softmax or sparsemax")
+        if self.attention == "multi_head" and (self.hidden % self.heads or width % self.heads):
+            raise ValueError(f"heads must divide hidden = {self.hidden} and the encoder's {width}, got {self.heads}")
+        if self.coverage and self.attention != "additive":
+            raise ValueError(f"coverage is a part of additive attention, got attention = {self.attention!r}")
+        if self.input_feeding and self.query != "current":
+            raise ValueError(
+                "input_feeding needs query = 'current': with 'previous' the context is in the recurrence already"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _switches_have_an_attention(self) -> Self:
+        plain = {"weighting": "softmax", "query": "previous", "values": "shared", "input_feeding": False}
+        changed = [key for key, value in plain.items() if getattr(self, key) != value]
+        if self.attention == "none" and changed:
+            raise ValueError(f"{changed[0]} is a switch of attention, and attention = 'none'")
+        return self
+
+
+class TransformerConfig(Section):
+    """Transformer encoder-decoder (Vaswani et al. 2017)."""
+
+    kind: Literal["transformer"] = "transformer"
+    width: Width = 256
+    """Width of the residual stream (d_model)."""
+    feed_forward: Width = 1024
+    """Inner width of the feed-forward layers (d_ff)."""
+    heads: Width = 4
+    """Attention heads; must divide the width."""
+    encoder_layers: Layers = 3
+    """Layers of the encoder."""
+    decoder_layers: Layers = 3
+    """Layers of the decoder."""
+    norm: Literal["pre", "post"] = "pre"
+    """LayerNorm before each sublayer (Xiong et al. 2020) or after it, as in the first paper."""
+    normalization: Literal["layer", "rms"] = "layer"
+    """LayerNorm, or RMSNorm (Zhang and Sennrich 2019)."""
+    positions: Literal["none", "sinusoidal", "learned", "rotary", "alibi"] = "sinusoidal"
+    """Where a word stands: added to its embedding, by sinusoids or learnt; turned into queries and keys (Su et al. 2021); or
+    as a penalty on distance (Press et al. 2022)."""
+    scaled: bool = True
+    """Divides attention scores by the root of the width of a head; false shows what that is for."""
+    residual: bool = True
+    """Adds the input of each sublayer to its output; false shows what that is for."""
+    activation: Literal["relu", "gelu"] = "relu"
+    """Activation of the feed-forward layers."""
+    tie: Literal["none", "output", "all"] = "all"
+    """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
+    dropout: Probability = 0.1
+    """On embeddings and on each sublayer's output."""
+    attention_dropout: Probability = 0.0
+    """On attention weights."""
+    activation_dropout: Probability = 0.0
+    """Inside the feed-forward layers."""
+    word_dropout: Probability = 0.0
+    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
+
+    @property
+    def family(self) -> str:
+        """For tables."""
+        return self.kind
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width, got {self.heads} heads and width {self.width}")
+        if self.width % 2:
+            raise ValueError(f"width must be even for sinusoidal positions, got {self.width}")
+        if self.positions == "rotary" and self.width // self.heads % 2:
+            raise ValueError(f"rotary positions need heads of an even width, got {self.width // self.heads}")
+        return self
+
+
+class ConvolutionConfig(Section):
+    """Convolutional sequence to sequence (Gehring et al. 2017)."""
+
+    kind: Literal["convolution"] = "convolution"
+    embedding: Width = 256
+    """Width of the token embeddings, and of what attention compares."""
+    hidden: Width = 256
+    """Width of the layers."""
+    encoder_layers: Layers = 4
+    """Gated convolutions of the encoder; each widens what a position sees by `kernel - 1`."""
+    decoder_layers: Layers = 3
+    """Gated convolutions of the decoder, each with attention."""
+    kernel: Width = 3
+    """Positions that a convolution sees; odd."""
+    positions: Width = 256
+    """Positions with an embedding of their own; those beyond share the last."""
+    tie: Literal["none", "output", "all"] = "output"
+    """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
+    dropout: Probability = 0.2
+    """On embeddings, on the input of each convolution and before the softmax."""
+    word_dropout: Probability = 0.0
+    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
+
+    @property
+    def family(self) -> str:
+        """For tables."""
+        return self.kind
+
+    @model_validator(mode="after")
+    def _kernel_has_a_middle(self) -> Self:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, so that a window has a middle, got {self.kernel}")
+        return self
+
+
+ModelConfig = Annotated[RnnConfig | TransformerConfig | ConvolutionConfig, Field(discriminator="kind")]

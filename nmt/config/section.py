@@ -1,0 +1,44 @@
+"""A section of a recipe, and the kinds of numbers in it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _file_name(text: str) -> str:
+    if not text.strip() or text.startswith(".") or set(text) & set("/:"):
+        raise ValueError(f"names files, so it must not be empty, begin with a dot or hold / or :, got {text!r}")
+    return text
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+# Bounds far above what anybody trains: beyond them numbers overflow, or a computer counts for ever.
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+
+
+Width = Annotated[int, Field(gt=0, le=1_000_000)]
+
+
+Layers = Annotated[int, Field(gt=0, le=1000)]
+
+
+Length = Annotated[int, Field(ge=0, le=100_000)]
+
+
+Factor = Annotated[float, Field(gt=0, le=1_000_000)]
+
+
+Weight = Annotated[float, Field(ge=0, le=1_000_000_000)]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)

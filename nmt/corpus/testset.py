@@ -1,0 +1,78 @@
+"""Test sets: aligned lines of text, and how their words are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nmt.config.data import Tokenization
+from nmt.corpus.lines import read_lines, write_lines
+from nmt.corpus.tokenizer import language_tag
+from nmt.corpus.words import count_words
+from nmt.errors import DataError
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Aligned lines of text."""
+
+    __test__ = False  # not a test for pytest to collect
+
+    name: str
+    source: list[str]
+    target: list[str]
+    tokenize: Tokenization = "13a"
+    """How sacreBLEU splits its words."""
+    lowercase: bool = False
+    """Whether its scores are lower-cased ones, and its text is."""
+    languages: Sequence[str] = ()
+    """Target language of each line, where a model is told it by a tag (`data.tag_target`)."""
+
+    @classmethod
+    def read(cls, name: str, source: Path, target: Path) -> TestSet:
+        """Reads two files of one line a segment.
+
+        Raises:
+            DataError: a file is missing, not UTF-8, or the two differ in length.
+        """
+        pair = cls(name, read_lines(source), read_lines(target))
+        pair.check(str(source), str(target))
+        return pair
+
+    @property
+    def tagged(self) -> list[str]:
+        """Sources as such a model reads them, behind the tags of their target languages; blank ones stay blank."""
+        if not self.languages:
+            return self.source
+        both = zip(self.source, self.languages, strict=True)
+        return [f"{language_tag(language)} {line}" if line else "" for line, language in both]
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> TestSet:
+        """Reads what `write` has written."""
+        languages = folder / f"{name}.languages"
+        found = cls.read(name, folder / f"{name}.source", folder / f"{name}.target")
+        return replace(found, languages=read_lines(languages)) if languages.exists() else found
+
+    def write(self, folder: Path) -> None:
+        """Writes a file for each side, and one of the languages if there are any, named after the test set."""
+        write_lines(folder / f"{self.name}.source", self.source)
+        write_lines(folder / f"{self.name}.target", self.target)
+        if self.languages:
+            write_lines(folder / f"{self.name}.languages", self.languages)
+
+    def check(self, source: str, target: str) -> None:
+        """Refuses sides of unequal length, with both counts and the last line they share."""
+        if len(self.source) != len(self.target):
+            common = min(len(self.source), len(self.target))
+            raise DataError(
+                f"{source} has {len(self.source)} lines but {target} has {len(self.target)}; the last line of both is {common}"
+            )
+
+    def spread(self, count: int) -> list[int]:
+        """Rows to show: at most so many, from short sources to long ones; blank ones are left out."""
+        filled = [row for row, line in enumerate(self.source) if line]
+        order = sorted(filled, key=lambda row: count_words(self.source[row]))
+        count = min(count, len(order))
+        return [order[(2 * index + 1) * len(order) // (2 * count)] for index in range(count)]

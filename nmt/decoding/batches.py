@@ -1,0 +1,37 @@
+"""Batches of sentences that are searched."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+
+from nmt.corpus.encoded import Ragged
+from nmt.corpus.tokenizer import PAD
+
+
+def search_batches(lengths: list[int], tokens: int, beam: int, size: int | None = None) -> list[list[int]]:
+    """Indices of sentences in batches for decoding, longest first, of at most `tokens` padded source tokens times beam.
+
+    `size` replaces the token budget by a number of sentences.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        count = size or max(1, tokens // max(1, lengths[order[start]] * beam))
+        batches.append(order[start : start + count])
+        start += count
+    return batches
+
+
+def padded(ids: list[list[int]], before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (B, S) between the special tokens that are not negative, and their lengths (B,)."""
+    counts = [len(tokens) for tokens in ids]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    values = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.uint32, count=int(offsets[-1]))
+    ragged = Ragged(values, offsets)
+    extra = int(before >= 0) + int(after >= 0)
+    matrix = ragged.padded(np.arange(len(ids)), max(counts) + extra, before, after, PAD)
+    return torch.from_numpy(matrix), torch.from_numpy(ragged.lengths + extra)
