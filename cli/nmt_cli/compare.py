@@ -141,7 +141,7 @@ def _evaluate(
     metrics: Sequence[MetricName],
 ) -> dict[str, list[Evaluation]]:
     """What each system scores on each test set."""
-    from nmt.scoring.evaluation import evaluate
+    from nmt.translation.evaluation import evaluate
 
     results: dict[str, list[Evaluation]] = {}
     for name, system in systems.items():

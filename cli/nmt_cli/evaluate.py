@@ -87,8 +87,8 @@ def evaluate(
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output
     from nmt.scoring.comet import comet as comet_score
-    from nmt.scoring.evaluation import evaluate as evaluate_system
     from nmt.scoring.metrics import parse_metrics
+    from nmt.translation.evaluation import evaluate as evaluate_system
     from nmt.translation.result import Options
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets

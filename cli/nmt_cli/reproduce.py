@@ -37,7 +37,7 @@ def reproduce(
     from nmt.config.reading import load_recipe
     from nmt.errors import ConfigError
     from nmt.experiments.expectations import judge, load_expectations
-    from nmt.scoring.evaluation import evaluate
+    from nmt.translation.evaluation import evaluate
     from nmt_cli.models import open_translator
     from nmt_cli.testsets import choose_testsets
 

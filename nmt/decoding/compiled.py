@@ -17,7 +17,7 @@ from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import WORTH_SHRINKING, Finished, Hypothesis, beam_search, length_limits, length_penalty
 from nmt.decoding.candidates import extend
 from nmt.decoding.rules import Extension, Rule
-from nmt.fast.cpu.transformer_search import Rows
+from nmt.fast.cpu.transformer_search import TransformerByKernels
 from nmt.fast.kernels import Kernels, kernels, layout
 from nmt.fast.kernels.beam import Going
 from nmt.models.protocol import Seq2Seq
@@ -49,7 +49,7 @@ def search_by_kernels(
     finished = Finished.empty(len(source), config.beam, longest, source.device)
     table = _table(finished, config, best, limits, divisors)
     memory = model.encode(source, lengths)
-    if isinstance(model, Rows) and model.whole and not rules:
+    if isinstance(model, TransformerByKernels) and model.whole and not rules:
         for _ in model.search(memory, table):
             pass
         return finished.hypotheses(best)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.inference import fastest_decoder
 from nmt.models import Model
 from nmt.models.protocol import log_softmax
 
@@ -21,7 +21,7 @@ class Ensemble:
 
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = models
-        self.searched = [searchable(model) for model in models]
+        self.searched = [fastest_decoder(model) for model in models]
 
     def encode(self, source: Tensor, lengths: Tensor) -> Parts:
         """See `Seq2Seq.encode`."""

@@ -20,8 +20,7 @@ from nmt.corpus.encoded import EncodedCorpus
 from nmt.corpus.tokenizer import EOS
 from nmt.decoding.beam_search import Hypothesis
 from nmt.errors import CheckpointError
-from nmt.fast.cpu.ready import ready_output
-from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.inference import fastest_decoder, output_for_inference
 from nmt.models import Model
 from nmt.runtime.device import SearchPrecision
 from nmt.runtime.files import atomic_write
@@ -131,7 +130,7 @@ class Shortlisted:
 
     def __init__(self, model: Model, output: nn.Linear, shortlist: Shortlist, precision: SearchPrecision) -> None:
         """For a model that is ready for search, and its output layer as it was before."""
-        self.model, self.searched, self.shortlist = model, searchable(model), shortlist
+        self.model, self.searched, self.shortlist = model, fastest_decoder(model), shortlist
         self.precision: SearchPrecision = precision
         self.full, self.plain = model.output, output
         self.ids = torch.arange(output.out_features)
@@ -143,7 +142,7 @@ class Shortlisted:
         self.ids = ids.to(source.device)
         part = nn.Linear(self.plain.in_features, len(ids), device="meta")
         part.weight, part.bias = (nn.Parameter(value[ids], False) for value in (self.plain.weight, self.plain.bias))
-        self.model.output = ready_output(part, self.precision, source.device)
+        self.model.output = output_for_inference(part, self.precision, source.device)
         hidden = torch.zeros(own.shape, dtype=torch.float32).masked_fill_(~own, -torch.inf)
         return memory, hidden.to(source.device)
 

@@ -7,7 +7,7 @@ import torch
 from nmt.config.model import ModelConfig
 from nmt.models import build_model
 
-_LAYERS = ("layers", "encoder_layers", "decoder_layers")
+LAYER_COUNTS = ("layers", "encoder_layers", "decoder_layers")
 
 
 _FEW = 8  # layers that torch is told of at once
@@ -18,7 +18,7 @@ def parameter_count(config: ModelConfig, source_vocabulary: int, target_vocabula
 
     A bridge between all layers of two stacks grows with their square.
     """
-    layers = {name: getattr(config, name) for name in _LAYERS if name in type(config).model_fields}
+    layers = {name: getattr(config, name) for name in LAYER_COUNTS if name in type(config).model_fields}
 
     def count(**few: int) -> int:
         with torch.device("meta"):

@@ -11,9 +11,10 @@ from nmt.config.model import RnnConfig
 from nmt.config.reading import recipe_to_toml
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.testset import TestSet
-from nmt.scoring.evaluation import Evaluation, evaluate
+from nmt.scoring.evaluation import Evaluation
 from nmt.storage.run_folder import RunFolder
 from nmt.translation.attention import END
+from nmt.translation.evaluation import evaluate
 from nmt.translation.translator import Translator
 
 _SHOWN = 12  # examples of a test set

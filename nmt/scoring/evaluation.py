@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from time import perf_counter
 from typing import Any
 
 from nmt.corpus.testset import TestSet
 from nmt.corpus.words import count_words
 from nmt.errors import DataError
-from nmt.runtime.stages import stage
 from nmt.scoring.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
 from nmt.scoring.metrics import Bucket, MetricName, Score, bleu_by, bleu_by_length, score
-from nmt.translation.translator import Translator
 
 
 @dataclass(frozen=True)
@@ -48,41 +45,28 @@ class Evaluation:
         }
 
 
-def evaluate(
-    system: Translator | Sequence[str],
+def evaluate_lines(
+    hypotheses: Sequence[str],
     testset: TestSet,
     lowercase: bool = False,
     training: Sequence[str] = (),
     metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
+    seconds: float = 0.0,
 ) -> Evaluation:
-    """Scores a translator, or translations that exist already.
+    """Scores the translations of a test set.
 
     Args:
-        system: a translator, or its lines for this test set.
+        hypotheses: a line for each source of the test set.
         testset: sources and references, and how sacreBLEU splits their words.
         lowercase: score lower-cased BLEU too, where the scores of the test set are of mixed case.
-        metrics: wanted; TER takes its time over long translations that are all wrong.
         training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
+        metrics: wanted; TER takes its time over long translations that are all wrong.
+        seconds: that the translations took, for the report.
 
     Raises:
         DataError: there are not as many translations as references, or all references are blank.
     """
-    if testset.target and not any(line.strip() for line in testset.target):
-        raise DataError(f"nothing to score: all references of {testset.name} are blank")
-    with stage(testset.name):
-        return _evaluate(system, testset, lowercase, training, metrics)
-
-
-def _evaluate(
-    system: Translator | Sequence[str],
-    testset: TestSet,
-    lowercase: bool,
-    training: Sequence[str],
-    metrics: Sequence[MetricName],
-) -> Evaluation:
-    start = perf_counter()
-    hypotheses = system.translate(testset.tagged) if isinstance(system, Translator) else list(system)
-    seconds = perf_counter() - start if isinstance(system, Translator) else 0.0
+    check_references(testset)
     tokenize, lower = testset.tokenize, testset.lowercase
     scores = score(hypotheses, testset.target, tokenize=tokenize, lowercase=lower, metrics=metrics)
     if lowercase and not lower:
@@ -93,7 +77,17 @@ def _evaluate(
         for name, measure, bounds in (("rarity", rarity, RARITY_BUCKETS), ("novelty", novelty, NOVELTY_BUCKETS))
         if training
     }
-    return Evaluation(testset, hypotheses, scores, buckets, seconds, by_difficulty)
+    return Evaluation(testset, list(hypotheses), scores, buckets, seconds, by_difficulty)
+
+
+def check_references(testset: TestSet) -> None:
+    """Refuses a test set that says nothing.
+
+    Raises:
+        DataError: all its references are blank.
+    """
+    if testset.target and not any(line.strip() for line in testset.target):
+        raise DataError(f"nothing to score: all references of {testset.name} are blank")
 
 
 def _words(lines: Sequence[str]) -> int:

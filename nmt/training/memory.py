@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from nmt.config.recipe import Recipe
-from nmt.models.size import _LAYERS, parameter_count
+from nmt.models.size import LAYER_COUNTS, parameter_count
 from nmt.runtime.device import choose_precision
 from nmt.runtime.memory import check_memory
 from nmt.training.batches import Batch
@@ -50,7 +50,7 @@ def check_batch(recipe: Recipe, batch: Batch) -> None:
     """
     model, positions = recipe.model, batch.source.numel() + batch.target_input.numel()
     width = model.width if model.kind == "transformer" else model.hidden
-    layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in _LAYERS)
+    layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in LAYER_COUNTS)
     states = _KEPT[model.kind] * positions * width * layers
     if model.kind == "rnn" and model.attention == "additive":
         states += 2 * batch.target_input.numel() * batch.source.shape[1] * width  # of each pair of positions

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nmt.config.recipe import TrainingConfig
 from nmt.fast.cpu.rnn_training import scanned
 from nmt.fast.cpu.transformer_training import packed_transformer
+from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import Model
 from nmt.runtime.device import autocast, fast_products, seed_update
@@ -49,6 +50,7 @@ class Updater:
     ) -> None:
         self.model, self.config, self.device, self.arithmetic, self.seed = model, config, device, arithmetic, seed
         self.world = world or World(device)
+        attend_by_kernels(model)
         self.optimizer = make_optimizer(model, config)
         self.shards = config.shard and self.world.size > 1
         self.mean = RunningMean(model, config.ema) if config.ema else None

@@ -27,8 +27,7 @@ from nmt.decoding.rules import Forbidden, Prefix
 from nmt.decoding.sampling import sample
 from nmt.decoding.shortlist import Shortlist, Shortlisted
 from nmt.errors import ConfigError, DataError
-from nmt.fast.cpu.ready import ready_for_search
-from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.models import Model
 from nmt.runtime.device import SearchPrecision, choose_device, choose_search_precision, fast_products, onednn_is_faster
 from nmt.runtime.memory import check_search, collected_later
@@ -89,9 +88,9 @@ class Translator:
         if any(other.tokenizers.fingerprints != loaded.tokenizers.fingerprints for other in others):
             raise ConfigError("the models of an ensemble must have the same tokenizers")
         self.parameter_count = sum(item.model.parameter_count for item in (loaded, *others))
-        models = [ready_for_search(item.model, self.device, precision) for item in (loaded, *others)]
+        models = [for_inference(item.model, self.device, precision) for item in (loaded, *others)]
         self.model = Ensemble(models) if others else models[0]
-        self.searched = searchable(self.model)
+        self.searched = fastest_decoder(self.model)
         self.tuned = True  # products may take the way that is fastest here
         self.device_search = device_search(self.model, self.device, batch_size)
         self.tokenizers = loaded.tokenizers

@@ -24,7 +24,7 @@ from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, Transfor
 from nmt.config.recipe import TrainingConfig
 from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import beam_search
-from nmt.fast.cpu.ready import ready_for_search
+from nmt.fast.inference import for_inference
 from nmt.models import Model, build_model
 from nmt.runtime.device import describe
 from nmt.training.arithmetic import choose_arithmetic
@@ -125,7 +125,7 @@ def main(folder: Path) -> None:
     models = {name: build_model(config, VOCABULARY, VOCABULARY).train() for name, config in MODELS.items()}
     arithmetic = choose_arithmetic("auto", CPU)
     updaters = {name: Updater(model, TrainingConfig(), CPU, arithmetic) for name, model in models.items()}
-    ready = {name: ready_for_search(model, CPU, "fp32") for name, model in models.items()}
+    ready = {name: for_inference(model, CPU, "fp32") for name, model in models.items()}
     figures: dict[str, dict[str, dict[int, float]]] = {
         "training: tokens per CPU second": median(lambda name, length: training_speed(updaters[name], length)),
         "greedy search: tokens per CPU second": median(lambda name, length: decoding_speed(ready[name], length)),

@@ -12,7 +12,7 @@ from nmt.corpus.tokenizer import EOS
 from nmt.decoding.beam_search import beam_search
 from nmt.decoding.device.search import DeviceSearch
 from nmt.decoding.device.steps import steps_for
-from nmt.fast.cpu.ready import ready_for_search
+from nmt.fast.inference import for_inference
 from tiny import FAMILIES, make_batch, make_model
 
 pytestmark = pytest.mark.gpu
@@ -29,7 +29,7 @@ def _searched(
     source, lengths = make_batch([2 + number % 17 for number in range(count)])
     model = make_model(name)
     expected = beam_search(model, source, lengths, config)
-    own = model.to(CUDA) if precision is None else ready_for_search(model.float(), CUDA, precision)
+    own = model.to(CUDA) if precision is None else for_inference(model.float(), CUDA, precision)
     steps = steps_for(own)
     assert steps is not None
     ids = [row[: row.index(EOS)] if EOS in row else row for row in source.tolist()]

@@ -15,6 +15,7 @@ from nmt.config.model import RnnConfig
 from nmt.config.search import SearchConfig
 from nmt.decoding.device.attention import Turns, attend_past, attend_source
 from nmt.decoding.device.beams import Beams, Room
+from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.gpu.attention import packed_attention
 from nmt.fast.gpu.norm import activated, activated_product, residual_norm
 from nmt.fast.triton import missing
@@ -185,6 +186,7 @@ def test_attention_decoder(cell: Any, score: Any, dtype: torch.dtype, most: floa
     for kind in (dtype, torch.float64):
         torch.manual_seed(2)
         decoder = AttentionDecoder(RnnConfig(hidden=128, embedding=32, cell=cell), 128, score).cuda().to(torch.bfloat16)
+        attend_by_kernels(decoder)
         decoder, inputs = decoder.to(kind), to(kind, wanted)
         memory = RnnMemory(inputs[1][:, 0], inputs[1], decoder.keys(inputs[1]), mask)
         decoded = decoder(inputs[0], memory, Carry(tuple(inputs[2:])))

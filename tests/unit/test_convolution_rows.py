@@ -15,9 +15,8 @@ from nmt.config.model import ConvolutionConfig
 from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, PAD
 from nmt.decoding.beam_search import beam_search
-from nmt.fast.cpu.convolution_search import ConvolutionRows
-from nmt.fast.cpu.ready import ready_for_search
-from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.cpu.convolution_search import ConvolutionByKernels
+from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.fast.kernels import Kernels
 from nmt.models import Convolution, build_model
 from nmt.runtime.device import SearchPrecision
@@ -45,9 +44,9 @@ def _sources(lengths: list[int], seed: int) -> tuple[Tensor, Tensor]:
     return source.masked_fill(torch.arange(max(lengths)) >= counts[:, None], PAD), counts
 
 
-def _rows(model: Convolution, precision: SearchPrecision) -> ConvolutionRows:
-    searched = searchable(ready_for_search(model, CPU, precision))
-    assert isinstance(searched, ConvolutionRows)
+def _rows(model: Convolution, precision: SearchPrecision) -> ConvolutionByKernels:
+    searched = fastest_decoder(for_inference(model, CPU, precision))
+    assert isinstance(searched, ConvolutionByKernels)
     return searched
 
 
@@ -68,7 +67,7 @@ def test_steps_are_those_of_double_precision(
     assert kernels
     model = _model(embedding, hidden, kernel, layers, seed)
     source, counts = _sources(lengths, seed)
-    fast, exact = _rows(model, "fp32"), ready_for_search(model.double(), CPU, "fp32")
+    fast, exact = _rows(model, "fp32"), for_inference(model.double(), CPU, "fp32")
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         states: list[Any] = [searched.start(searched.encode(source, counts), 1) for searched in (exact, fast)]
@@ -113,10 +112,10 @@ def test_a_row_is_the_same_for_any_batch_and_threads(
 def test_search_finds_the_same_in_rows(kernels: Kernels) -> None:
     """All hypotheses of sentences of unlike length; scores within rounding."""
     assert kernels
-    plain = ready_for_search(_model(), CPU, "fp32")
+    plain = for_inference(_model(), CPU, "fp32")
     source, lengths = _sources([9, 6, 1], 1)
     config = SearchConfig(beam=4, max_length_ratio=1.5, max_length_constant=3)
-    found = [beam_search(model, source, lengths, config, 4) for model in (plain, searchable(plain))]
+    found = [beam_search(model, source, lengths, config, 4) for model in (plain, fastest_decoder(plain))]
     for one, two in zip(*found, strict=True):
         assert [item.tokens for item in one] == [item.tokens for item in two]
         for left, right in zip(one, two, strict=True):
@@ -125,5 +124,5 @@ def test_search_finds_the_same_in_rows(kernels: Kernels) -> None:
 
 def test_what_the_kernels_do_not_know_is_searched_without_them() -> None:
     """Widths that are no whole vectors, and double precision."""
-    for model in (ready_for_search(_model(embedding=24), CPU, "fp32"), _model().double()):
-        assert searchable(model) is model
+    for model in (for_inference(_model(embedding=24), CPU, "fp32"), _model().double()):
+        assert fastest_decoder(model) is model

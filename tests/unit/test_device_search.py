@@ -144,8 +144,8 @@ def test_kernels_do_to_beams_what_torch_does(part: int, settings: str, monkeypat
 @pytest.mark.parametrize("name", ["additive-lstm", "additive", "bilinear", "dot", *TRANSFORMERS])
 def test_kernels_find_what_the_plain_loop_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In single precision, by Triton's interpreter, with all kernels of search."""
-    for place in ("search.beams", "search.rnn", "search.attention", "norm"):
-        monkeypatch.setattr(f"nmt.fast.{place}.usable", lambda _: True)
+    for place in ("decoding.device.beams", "decoding.device.rnn", "decoding.device.attention", "fast.gpu.norm"):
+        monkeypatch.setattr(f"nmt.{place}.usable", lambda _: True)
     model, config = make_model(name).float(), SearchConfig(beam=2, max_length_ratio=1, max_length_constant=0)
     source, lengths = make_batch([3, 2])
     ids = [row[: length - 1] for row, length in zip(source.tolist(), lengths.tolist(), strict=True)]

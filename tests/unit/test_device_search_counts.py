@@ -22,8 +22,8 @@ ATTENTION = RnnConfig(embedding=256, hidden=384)
 @pytest.fixture
 def _kernels(interpreter: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels are taken, and each is one operation."""
-    for place in ("search.beams", "search.rnn", "search.attention", "norm"):
-        monkeypatch.setattr(f"nmt.fast.{place}.usable", lambda _: True)
+    for place in ("decoding.device.beams", "decoding.device.rnn", "decoding.device.attention", "fast.gpu.norm"):
+        monkeypatch.setattr(f"nmt.{place}.usable", lambda _: True)
 
 
 def _begun(model: ModelConfig, search: SearchConfig, slots: int = 256) -> tuple[Steps, Beams]:
@@ -62,8 +62,8 @@ def test_a_step_is_few_operations(model: ModelConfig, most: int, beam: int) -> N
 @torch.inference_mode()
 def test_no_step_of_any_family_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a family has no kernels, plain torch does not ask the device either, and the end of a batch asks once."""
-    for place in ("search.beams", "search.rnn", "search.attention", "norm"):
-        monkeypatch.setattr(f"nmt.fast.{place}.usable", lambda _: False)
+    for place in ("decoding.device.beams", "decoding.device.rnn", "decoding.device.attention", "fast.gpu.norm"):
+        monkeypatch.setattr(f"nmt.{place}.usable", lambda _: False)
     steps = steps_for(make_model(name).float())
     assert steps is not None
     search = DeviceSearch(steps, torch.device("cpu"), slots=2)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nmt.config.model import RnnConfig
+from nmt.fast.gpu import attending
 from nmt.models.rnn.model import AttentionDecoder
-from nmt.models.rnn.model import model as rnn
 from nmt.models.rnn.state import Carry, Decoded, RnnMemory
 from packs import error
 
@@ -25,7 +25,9 @@ def _decoder(
 ) -> AttentionDecoder:
     torch.manual_seed(9)
     config = RnnConfig(hidden=HIDDEN, embedding=6, cell=cell, layers=2, dropout=0.0)
-    return AttentionDecoder(config, VALUES, score).to(dtype)
+    decoder = AttentionDecoder(config, VALUES, score).to(dtype)
+    attending.attend_by_kernels(decoder)
+    return decoder
 
 
 def _run(decoder: AttentionDecoder, embedded: Tensor, values: Tensor, first: list[Tensor]) -> Decoded:
@@ -58,7 +60,7 @@ def test_kernels_equal_the_loop(
     wanted = _run(decoder, exact[0], exact[1], exact[2:])
     reference = _gradients(decoder, wanted, exact)
 
-    monkeypatch.setattr(rnn, "usable", lambda _: True)
+    monkeypatch.setattr(attending, "usable", lambda _: True)
     inputs = [part.detach().float().requires_grad_() for part in exact]
     decoder = _decoder(cell, score, torch.float32)
     found = _run(decoder, inputs[0], inputs[1], inputs[2:])
@@ -72,7 +74,7 @@ def test_kernels_equal_the_loop(
 @pytest.mark.usefixtures("interpreter")
 def test_a_beam_looks_at_the_source_of_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that share a sentence, as in search: by the kernels what the loop finds."""
-    monkeypatch.setattr(rnn, "usable", lambda _: True)
+    monkeypatch.setattr(attending, "usable", lambda _: True)
     decoder = _decoder("gru", "additive", torch.float32)
     embedded, values = torch.randn(2 * SENTENCES, 1, 6), torch.randn(SENTENCES, LONGEST, VALUES)
     first = [torch.randn(2, 2 * SENTENCES, HIDDEN)]

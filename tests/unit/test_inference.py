@@ -18,7 +18,7 @@ from nmt.decoding.candidates import best_extensions
 from nmt.decoding.ensemble import Ensemble
 from nmt.errors import ConfigError
 from nmt.fast.cpu.linear import PackedLinear
-from nmt.fast.cpu.ready import ExponentialScore, ready_for_search
+from nmt.fast.inference import ExponentialScore, for_inference
 from nmt.models import build_model
 from nmt.models.rnn.scores import AdditiveScore, make_score
 from nmt.models.softmax import softmax
@@ -42,7 +42,7 @@ def test_a_ready_model_says_what_the_model_says(name: str, precision: SearchPrec
     target = torch.randint(4, 23, (3, 5), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         expected = model.log_probabilities(source, lengths, target)
-        ready = ready_for_search(model, CPU, precision)
+        ready = for_inference(model, CPU, precision)
         found = ready.log_probabilities(source, lengths, target)
         assert (found - expected).abs().max() <= tolerance
         torch.testing.assert_close(model.log_probabilities(source, lengths, target), expected)
@@ -109,10 +109,10 @@ def test_every_precision_works_without_compiled_products(
 ) -> None:
     """No kernels, and a oneDNN that refuses: torch's own operations search."""
     monkeypatch.setattr("nmt.fast.kernels.kernels", lambda *_: None)
-    monkeypatch.setattr("nmt.fast.cpu.ready.kernels", lambda *_: None)
+    monkeypatch.setattr("nmt.fast.inference.kernels", lambda *_: None)
     monkeypatch.setattr("nmt.fast.cpu.linear._works", lambda *_: False)
     monkeypatch.setattr("nmt.fast.cpu.linear._is_exact", lambda _: False)
-    ready = ready_for_search(make_model("transformer").float(), CPU, precision)
+    ready = for_inference(make_model("transformer").float(), CPU, precision)
     assert not any(isinstance(part, PackedLinear) for part in ready.modules())
     source, lengths = make_batch([5, 3])
     assert len(beam_search(ready, source, lengths, SearchConfig(beam=2))) == 2

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from nmt.config.model import TransformerConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
-from nmt.fast.cpu.ready import ready_for_search
-from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.fast.kernels import Kernels
 from nmt.models import build_model
 from nmt.runtime.device import SearchPrecision
@@ -140,7 +139,7 @@ def steps(kernels: Kernels, draw: Draw) -> None:
     vocabulary = draw.between((5, 3000))
     model = build_model(config, vocabulary, vocabulary).eval()
     precision: SearchPrecision = ("fp32", "bf16", "int8")[int(draw.random.integers(3))]  # type: ignore[assignment]  # one of them
-    searched = searchable(ready_for_search(model, CPU, precision))
+    searched = fastest_decoder(for_inference(model, CPU, precision))
     sentences, beam, length = draw.between((1, 20)), draw.between((1, 6)), draw.between((1, 12))
     lengths = torch.from_numpy(draw.random.integers(1, 30, size=sentences))
     source = torch.randint(4, vocabulary, (sentences, int(lengths.max())))

@@ -16,8 +16,8 @@ from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.beam_search import Hypothesis, beam_search
 from nmt.decoding.compiled import fastest_search
-from nmt.fast.cpu.ready import ready_for_search
-from nmt.fast.cpu.transformer_search import Rows, searchable
+from nmt.fast.cpu.transformer_search import TransformerByKernels
+from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.fast.kernels import Kernels, _is_right
 from nmt.models import Transformer, build_model
 from nmt.models.transformer.positions import PositionName
@@ -108,9 +108,9 @@ def _transformer(**changes: str | bool) -> Transformer:
 def _found(
     model: Transformer, source: Tensor, lengths: Tensor, config: SearchConfig, rows: bool
 ) -> list[list[Hypothesis]]:
-    ready = ready_for_search(model, CPU, "fp32")
+    ready = for_inference(model, CPU, "fp32")
     if rows:
-        return fastest_search(CPU)(searchable(ready), source, lengths, config, config.beam)
+        return fastest_search(CPU)(fastest_decoder(ready), source, lengths, config, config.beam)
     return beam_search(ready, source, lengths, config, config.beam)
 
 
@@ -125,7 +125,7 @@ def test_search_finds_the_same_in_rows(kernels: Kernels, norm: str, positions: s
     source = torch.randint(4, 40, (4, 9), generator=torch.Generator().manual_seed(1))
     source = source.masked_fill(torch.arange(9) >= lengths[:, None], PAD)
     config = SearchConfig(beam=beam, max_length_ratio=1.5, max_length_constant=3)
-    assert isinstance(searchable(ready_for_search(model, CPU, "fp32")), Rows)
+    assert isinstance(fastest_decoder(for_inference(model, CPU, "fp32")), TransformerByKernels)
     plain, fast = (_found(model, source, lengths, config, rows) for rows in (False, True))
     for one, two in zip(plain, fast, strict=True):
         assert [item.tokens for item in one] == [item.tokens for item in two]
@@ -147,8 +147,8 @@ def test_a_step_is_the_same_for_any_batch_and_threads(
     """To the bit: logits of rows alone, beside others, and shared among threads. In fp32 they are those of double precision."""
     assert kernels
     model = _transformer(**changes)
-    searched = searchable(ready_for_search(model, CPU, precision))
-    assert isinstance(searched, Rows)
+    searched = fastest_decoder(for_inference(model, CPU, precision))
+    assert isinstance(searched, TransformerByKernels)
     source, lengths = torch.tensor([[5, 6, 7, EOS], [9, 8, EOS, PAD]]), torch.tensor([4, 3])
     said = torch.tensor([[BOS, 4, 11, 12, 13], [BOS, 4, 11, 13, 12], [BOS, 20, 21, 22, 23], [BOS, 30, 31, 32, 33]])
 
@@ -176,8 +176,8 @@ def test_a_step_is_the_same_for_any_batch_and_threads(
 def test_what_the_kernels_do_not_know_is_searched_without_them() -> None:
     """Heads that are no multiple of a vector, and double precision."""
     narrow = build_model(TransformerConfig(width=24, feed_forward=32, heads=3), 40, 40).eval()
-    for model in (ready_for_search(narrow, CPU, "fp32"), _transformer().double()):
-        assert searchable(model) is model
+    for model in (for_inference(narrow, CPU, "fp32"), _transformer().double()):
+        assert fastest_decoder(model) is model
 
 
 @given(

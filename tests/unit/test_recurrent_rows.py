@@ -17,9 +17,8 @@ from nmt.corpus.tokenizer import BOS, PAD
 from nmt.decoding.beam_search import beam_search
 from nmt.decoding.ensemble import Ensemble
 from nmt.fast.cpu import rnn_parts as recurrent_parts
-from nmt.fast.cpu.ready import ready_for_search
-from nmt.fast.cpu.rnn_search import RecurrentRows
-from nmt.fast.cpu.transformer_search import searchable
+from nmt.fast.cpu.rnn_search import RnnByKernels
+from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.fast.kernels import Kernels
 from nmt.models import RnnSeq2Seq, build_model
 from nmt.runtime.device import SearchPrecision
@@ -63,9 +62,9 @@ def _sources(lengths: list[int], seed: int) -> tuple[Tensor, Tensor]:
     return source.masked_fill(torch.arange(max(lengths)) >= counts[:, None], PAD), counts
 
 
-def _rows(model: RnnSeq2Seq, precision: SearchPrecision) -> RecurrentRows:
-    searched = searchable(ready_for_search(model, CPU, precision))
-    assert isinstance(searched, RecurrentRows)
+def _rows(model: RnnSeq2Seq, precision: SearchPrecision) -> RnnByKernels:
+    searched = fastest_decoder(for_inference(model, CPU, precision))
+    assert isinstance(searched, RnnByKernels)
     return searched
 
 
@@ -84,7 +83,7 @@ def test_steps_are_those_of_double_precision(
     assert kernels
     model = _model(changes, seed, *widths)
     source, counts = _sources(lengths, seed)
-    fast, exact = _rows(model, "fp32"), ready_for_search(model.double(), CPU, "fp32")
+    fast, exact = _rows(model, "fp32"), for_inference(model.double(), CPU, "fp32")
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         memories = [searched.encode(source, counts) for searched in (exact, fast)]
@@ -119,7 +118,7 @@ def test_a_row_is_the_same_for_any_batch_and_threads(
     source, lengths = _sources([7, 3], 1)
     said = torch.tensor([[BOS, 4, 11, 12], [BOS, 4, 11, 13], [BOS, 20, 21, 22], [BOS, 30, 31, 32]])
 
-    def logits(rows: RecurrentRows, own: slice, said: Tensor, beam: int, threads: int) -> Tensor:
+    def logits(rows: RnnByKernels, own: slice, said: Tensor, beam: int, threads: int) -> Tensor:
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
         width = int(lengths[own].max())
         state, found = rows.start(rows.encode(source[own, :width], lengths[own]), beam), []
@@ -142,12 +141,12 @@ def test_a_row_is_the_same_for_any_batch_and_threads(
 def test_search_finds_the_same_in_rows(kernels: Kernels, changes: dict[str, Any]) -> None:
     """All hypotheses of sentences of unlike length, of one model and of two that vote; scores within rounding."""
     assert kernels
-    models = [ready_for_search(_model(changes, seed), CPU, "fp32") for seed in (1, 2)]
+    models = [for_inference(_model(changes, seed), CPU, "fp32") for seed in (1, 2)]
     source, lengths = _sources([9, 6, 1], 1)
     config = SearchConfig(beam=4, max_length_ratio=1.5, max_length_constant=3)
     both, plainly = Ensemble(models), Ensemble(models)
     plainly.searched[:] = models
-    for fast, plain in ((searchable(models[0]), models[0]), (both, plainly)):
+    for fast, plain in ((fastest_decoder(models[0]), models[0]), (both, plainly)):
         found = [beam_search(model, source, lengths, config, 4) for model in (plain, fast)]
         for one, two in zip(*found, strict=True):
             assert [item.tokens for item in one] == [item.tokens for item in two]
@@ -157,7 +156,7 @@ def test_search_finds_the_same_in_rows(kernels: Kernels, changes: dict[str, Any]
 
 def test_what_the_kernels_do_not_know_is_searched_without_them() -> None:
     """Widths that are no whole vectors, and double precision."""
-    narrow = ready_for_search(_model({}, embedding=12, hidden=24), CPU, "fp32")
-    heads = ready_for_search(_model({"attention": "multi_head", "heads": 8}), CPU, "fp32")
+    narrow = for_inference(_model({}, embedding=12, hidden=24), CPU, "fp32")
+    heads = for_inference(_model({"attention": "multi_head", "heads": 8}), CPU, "fp32")
     for model in (narrow, heads, _model({}).double()):
-        assert searchable(model) is model
+        assert fastest_decoder(model) is model

@@ -21,11 +21,11 @@ from nmt.decoding.shortlist import Shortlist
 from nmt.export.ctranslate2 import compare_engines
 from nmt.runtime import stages as module
 from nmt.runtime.stages import Stage, counted, counted_batches, stage, stages
-from nmt.scoring.evaluation import evaluate
 from nmt.scoring.metrics import score
 from nmt.scoring.significance import paired_test
 from nmt.storage.checkpoint import checkpoints, load_model
 from nmt.training.averaging import mean_of_checkpoints
+from nmt.translation.evaluation import evaluate
 from nmt.translation.translator import Translator
 from nmt_cli import pulse as heart
 from nmt_cli.console import note

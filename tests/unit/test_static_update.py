@@ -12,10 +12,9 @@ import torch
 from nmt.config.recipe import TrainingConfig
 from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
 from nmt.corpus.prepared import Prepared
-from nmt.fast.gpu import attention, norm
+from nmt.fast.gpu import attending, attention, norm
 from nmt.fast.gpu.layouts import StaticBatch, layout_for
 from nmt.models import Model, build_model
-from nmt.models.rnn.model import model as rnn
 from nmt.runtime.processes import World
 from nmt.training import packed_loss as loss
 from nmt.training import static_update as static
@@ -111,7 +110,7 @@ def test_recurrences_in_few_kernels_are_the_loop(name: str, monkeypatch: pytest.
     """Loss and gradient norm of the first update, in fp32, beside those of the model's own loop."""
     corpus, plan, batches = make_batches(name, tokens=16)
     with monkeypatch.context() as patch:
-        patch.setattr(rnn, "usable", lambda _: True)
+        patch.setattr(attending, "usable", lambda _: True)
         found = made_static(make_updater(name, torch.float32)).update(1, [batches[0]], 1e-3)
     wanted = make_updater(name, torch.float32).update(1, [collate(corpus, plan[0])], 1e-3)
     torch.testing.assert_close(found.figures, wanted.figures, rtol=1e-4, atol=1e-4)

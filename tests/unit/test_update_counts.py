@@ -12,11 +12,10 @@ from torch import Tensor
 from counting import Counting, counted, fake
 from nmt.config.model import RnnConfig, TransformerConfig
 from nmt.config.recipe import TrainingConfig
-from nmt.fast.gpu import attention, norm, packed_transformer
+from nmt.fast.gpu import attending, attention, norm, packed_transformer
 from nmt.fast.gpu.packing import Capacity, Packed
 from nmt.fast.gpu.rounding import Rounded, Shape
 from nmt.models import build_model
-from nmt.models.rnn.model import model as rnn
 from nmt.training import packed_loss as loss
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.optim import Muon
@@ -95,7 +94,7 @@ def test_a_position_of_the_attention_rnn_takes_few_operations(
         for name in names:
             monkeypatch.setattr(module, name, kernel)
     monkeypatch.setattr(look, "additive_keys", lambda _, keys, vector, __: (keys, vector))
-    monkeypatch.setattr(rnn, "usable", lambda _: True)
+    monkeypatch.setattr(attending, "usable", lambda _: True)
     counts: list[int] = []
     for length in (4, 8):
         ours = 0

@@ -1,4 +1,4 @@
 """What replaces a model on a CPU, in search and in training.
 
-Read `ready.py` first: what it makes of a trained model, the `*_search.py` files run by the compiled kernels.
+The `*_search.py` files run a step of search by the compiled kernels, the `*_training.py` files an update.
 """

@@ -22,7 +22,7 @@ from nmt.models.protocol import sentences_of
 
 
 @dataclass(frozen=True)
-class ConvolutionRowsState:
+class ConvolutionKernelState:
     """R rows in the middle of decoding."""
 
     sources: ConvolutionSources
@@ -32,7 +32,7 @@ class ConvolutionRowsState:
     beam: int
 
 
-class ConvolutionRows:
+class ConvolutionByKernels:
     """A convolutional model, for the protocol of search; it shares its encoder and its output layer with the model."""
 
     def __init__(self, model: Convolution, kernels: Kernels) -> None:
@@ -42,7 +42,7 @@ class ConvolutionRows:
         self._positions = model.target_embedding.positions.weight.float()
         self._decoder = self._read()
 
-    def start(self, memory: ConvolutionMemory, beam: int) -> ConvolutionRowsState:
+    def start(self, memory: ConvolutionMemory, beam: int) -> ConvolutionKernelState:
         """See `Seq2Seq.start`."""
         sentences, longest, _ = memory.keys.shape
         config = self.model.config
@@ -54,9 +54,9 @@ class ConvolutionRows:
         empty = torch.zeros((sentences, config.decoder_layers * (config.kernel - 1) * config.hidden))
         origins = torch.arange(sentences).repeat_interleave(beam)
         windows = Windows(torch.arange(sentences), empty, origins, 0)
-        return ConvolutionRowsState(sources, (*kept, values), windows, beam)
+        return ConvolutionKernelState(sources, (*kept, values), windows, beam)
 
-    def step(self, state: ConvolutionRowsState, tokens: Tensor) -> tuple[Tensor, ConvolutionRowsState]:
+    def step(self, state: ConvolutionKernelState, tokens: Tensor) -> tuple[Tensor, ConvolutionKernelState]:
         """See `Seq2Seq.step`."""
         windows = state.windows
         place = self._positions[min(windows.position, len(self._positions) - 1)]
@@ -65,7 +65,7 @@ class ConvolutionRows:
         after = Windows(windows.owners, states, torch.arange(len(tokens)), windows.position + 1)
         return self.model.output(hidden), replace(state, windows=after)
 
-    def reorder(self, state: ConvolutionRowsState, rows: Tensor, beam: int) -> ConvolutionRowsState:
+    def reorder(self, state: ConvolutionKernelState, rows: Tensor, beam: int) -> ConvolutionKernelState:
         """See `Seq2Seq.reorder`."""
         windows, owners = state.windows, state.windows.owners
         if len(rows) != len(owners) * beam:
@@ -97,10 +97,10 @@ class ConvolutionRows:
         return tiled(layer).matrix()
 
 
-def convolution_rows(model: Convolution) -> ConvolutionRows | None:
+def convolution_by_kernels(model: Convolution) -> ConvolutionByKernels | None:
     """The model in rows; None: its widths are no whole vectors, or there are no kernels for it."""
     kernels = kernels_for(model.target_embedding.table.weight)
     in_tiles = isinstance(model.target_input, TiledLinear | TiledInt8Linear)
     if kernels is None or not in_tiles or model.config.embedding % LANES or model.config.hidden % LANES:
         return None
-    return ConvolutionRows(model, kernels)
+    return ConvolutionByKernels(model, kernels)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
-from nmt.fast.cpu.ready import ExponentialScore
 from nmt.fast.cpu.rnn_parts import RecurrentParts
+from nmt.fast.inference import ExponentialScore
 from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.layout import LANES
 from nmt.fast.kernels.recurrent import Ground, RnnSources
@@ -36,7 +36,7 @@ class RecurrentState:
     beam: int
 
 
-class RecurrentRows:
+class RnnByKernels:
     """A recurrent encoder-decoder, for the protocol of search; it shares its encoder and its output layer with the model."""
 
     def __init__(self, model: RnnSeq2Seq, kernels: Kernels) -> None:
@@ -101,7 +101,7 @@ class RecurrentRows:
         return torch.cat([layers, *more], 1).float().contiguous()
 
 
-def recurrent_rows(model: RnnSeq2Seq) -> RecurrentRows | None:
+def rnn_by_kernels(model: RnnSeq2Seq) -> RnnByKernels | None:
     """The model in rows; None: its widths are no whole vectors, or there are no kernels for it."""
     config, decoder = model.config, model.decoder
     widths = [config.embedding, config.hidden]
@@ -111,4 +111,4 @@ def recurrent_rows(model: RnnSeq2Seq) -> RecurrentRows | None:
     tiled = isinstance(model.readout.state, TiledLinear | TiledInt8Linear)
     if kernels is None or not tiled or any(width % LANES for width in widths):
         return None
-    return RecurrentRows(model, kernels)
+    return RnnByKernels(model, kernels)

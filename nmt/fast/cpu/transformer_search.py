@@ -10,20 +10,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nmt.fast.cpu.convolution_search import convolution_rows
 from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
-from nmt.fast.cpu.rnn_search import recurrent_rows
 from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.layout import LANES, Finished, Layer, Matrix, Norm, Sources, Stack, norm_of, places
 from nmt.fast.kernels.transformer import History
-from nmt.models.convolution import Convolution
-from nmt.models.protocol import Seq2Seq, sentences_of
-from nmt.models.rnn.model import RnnSeq2Seq
+from nmt.models.protocol import sentences_of
 from nmt.models.transformer.model import DecoderLayer, EncoderLayer, Residual, Transformer, TransformerMemory
 from nmt.models.transformer.positions import Embedding
 
@@ -31,7 +26,7 @@ from nmt.models.transformer.positions import Embedding
 
 
 @dataclass(frozen=True)
-class RowsSources:
+class TransformerSources:
     """The encoded sources of a batch, as each layer attends to them."""
 
     table: Sources
@@ -40,10 +35,10 @@ class RowsSources:
 
 
 @dataclass(frozen=True)
-class RowsState:
+class TransformerKernelState:
     """R rows in the middle of decoding. The steps are shared by the states of one search: a state can be stepped from once."""
 
-    sources: RowsSources
+    sources: TransformerSources
     owners: Tensor
     """(B,) which of the sources is each sentence's."""
     steps: list[Tensor]
@@ -55,7 +50,7 @@ class RowsState:
     beam: int
 
 
-class Rows:
+class TransformerByKernels:
     """A Transformer, for the protocol of search; it shares its weights with the model."""
 
     def __init__(self, model: Transformer, kernels: Kernels) -> None:
@@ -72,7 +67,7 @@ class Rows:
         states = self.kernels.transformer.encode(self._encoder, source, lengths, added, turns)
         return TransformerMemory(states, lengths, None)
 
-    def start(self, memory: TransformerMemory, beam: int) -> RowsState:
+    def start(self, memory: TransformerMemory, beam: int) -> TransformerKernelState:
         """See `Seq2Seq.start`."""
         sentences, longest, _ = memory.states.shape
         keys, values = self.kernels.transformer.project_source(self._decoder, memory.states, memory.lengths)
@@ -80,10 +75,10 @@ class Rows:
         table = Sources(longest, keys[0].shape[2], memory.lengths.data_ptr(), *addresses)
         owners = torch.arange(sentences)
         past, origins = torch.empty((sentences * beam, 0), dtype=torch.int32), torch.arange(sentences * beam)
-        kept = RowsSources(table, (keys, values, memory.lengths, addresses))
-        return RowsState(kept, owners, [], past, origins, beam)
+        kept = TransformerSources(table, (keys, values, memory.lengths, addresses))
+        return TransformerKernelState(kept, owners, [], past, origins, beam)
 
-    def step(self, state: RowsState, tokens: Tensor) -> tuple[Tensor, RowsState]:
+    def step(self, state: TransformerKernelState, tokens: Tensor) -> tuple[Tensor, TransformerKernelState]:
         """See `Seq2Seq.step`."""
         config, steps, position = self.model.config, state.steps, len(state.steps)
         steps.append(torch.empty((config.decoder_layers, len(tokens), 2 * config.width)))
@@ -98,7 +93,7 @@ class Rows:
         logits = self.model.output(hidden)  # (R, V)
         return logits, replace(state, past=past, origins=torch.arange(len(tokens)))
 
-    def reorder(self, state: RowsState, rows: Tensor, beam: int) -> RowsState:
+    def reorder(self, state: TransformerKernelState, rows: Tensor, beam: int) -> TransformerKernelState:
         """See `Seq2Seq.reorder`."""
         owners = state.owners
         if len(rows) != len(owners) * beam:
@@ -211,15 +206,11 @@ class Places:
         return torch.cat([angles.cos(), angles.sin()], 1).float().contiguous()
 
 
-def searchable(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
-    """The model as search runs it fastest: in rows, if it can be, and else as it is."""
-    if isinstance(model, RnnSeq2Seq):
-        return recurrent_rows(model) or model
-    if isinstance(model, Convolution):
-        return convolution_rows(model) or model
-    if not isinstance(model, Transformer) or model.config.width // model.config.heads % LANES:
-        return model
+def transformer_by_kernels(model: Transformer) -> TransformerByKernels | None:
+    """The model in rows; None: its heads are no whole vectors, or there are no kernels for it."""
     kernels = kernels_for(model.target_embedding.table.weight)
     layers = (*model.encoder, *model.decoder)
     tiled = all(isinstance(layer.feed_forward.inner, TiledLinear | TiledInt8Linear) for layer in layers)
-    return Rows(model, kernels) if kernels is not None and tiled else model
+    if kernels is None or not tiled or model.config.width // model.config.heads % LANES:
+        return None
+    return TransformerByKernels(model, kernels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,11 @@ from torch import Tensor, nn
 
 from nmt.config.model import RnnConfig
 from nmt.errors import ConfigError
-from nmt.fast.gpu.recurrence import Source, attending_recurrence
-from nmt.fast.triton import usable
 from nmt.models.dropout import Dropout, drop_words
 from nmt.models.protocol import EncoderDecoder, padding_mask, sentences_of
 from nmt.models.rnn.look import AttendingDecoder, CurrentStateDecoder, Look
-from nmt.models.rnn.scores import AdditiveScore, BilinearScore, CoverageScore, DotScore, ScoreName
+from nmt.models.rnn.scores import ScoreName
 from nmt.models.rnn.state import Carry, Decoded, Hidden, RnnMemory, RnnState, recurrent, run
-from nmt.models.rnn.weighting import Softmax
 
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, L layers, V vocabulary
 # C width of the encoder's states (2H when it reads both ways), G gates of the recurrent unit (GRU 3, LSTM 4)
@@ -128,6 +126,9 @@ class AttentionDecoder(AttendingDecoder):
     depend on the recurrence (keys, input gates, readout) is computed outside the loop, for all positions at once.
     """
 
+    replacement: Callable[[AttentionDecoder, Tensor, RnnMemory, Carry], Decoded | None] | None = None
+    """Decodes in place of `forward` where it can, and finds the same: `nmt.fast.gpu.attending` on a GPU."""
+
     def __init__(self, config: RnnConfig, width: int, score: ScoreName) -> None:
         super().__init__(config, width, score)
         self.cell = config.cell
@@ -140,8 +141,8 @@ class AttentionDecoder(AttendingDecoder):
 
     def forward(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Decoded:
         """Decodes embedded tokens (R, T, E), position by position."""
-        if usable(embedded) and (source := self._source(embedded, memory, carry)) is not None:
-            return self._by_kernels(embedded, source, carry)
+        if self.replacement is not None and (decoded := self.replacement(self, embedded, memory, carry)) is not None:
+            return decoded
         bottom = tuple(part[0] for part in carry.hidden)  # each (R, H)
         bias, coverage, last = memory.bias, carry.coverage, carry.position + embedded.shape[1]
         places = torch.arange(carry.position, last, device=embedded.device).split(1)
@@ -154,7 +155,7 @@ class AttentionDecoder(AttendingDecoder):
             states.append(bottom[0])
             looks.append(look)
         contexts = torch.stack([look.context.flatten(0, 1) for look in looks], 1)  # (R, T, C)
-        top, after = self._above(torch.stack(states, 1), bottom, carry)
+        top, after = self.above(torch.stack(states, 1), bottom, carry)
         drawn = [look.drawn for look in looks if look.drawn is not None]
         return Decoded(top, contexts, Carry(after, last, coverage), [look.weights for look in looks], drawn)
 
@@ -171,48 +172,13 @@ class AttentionDecoder(AttendingDecoder):
         look = self.look(query, memory, bias, place, covered)
         return look, self._advance(gates + self.context(look.context.flatten(0, 1)), state)
 
-    def _above(self, states: Tensor, bottom: Hidden, carry: Carry) -> tuple[Tensor, Hidden]:
+    def above(self, states: Tensor, bottom: Hidden, carry: Carry) -> tuple[Tensor, Hidden]:
         """Top states (R, T, H) over those of the lowest layer, and the last states of all layers."""
         after = tuple(part[None] for part in bottom)
         if self.upper is None:
             return states, after
         top, above = run(self.upper, self.dropout(states), tuple(part[1:] for part in carry.hidden))
         return top, tuple(torch.cat(parts) for parts in zip(after, above, strict=True))
-
-    def _source(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Source | None:
-        """What the kernels look at; None: they do not have this score or weighting, or cannot go back from a beam."""
-        apart = torch.is_grad_enabled() and len(embedded) != len(memory.values)
-        if apart or carry.coverage is not None or not isinstance(self.weighting, Softmax):
-            return None
-        lengths = memory.mask.sum(1)
-        match self.score:
-            case CoverageScore():
-                return None
-            case AdditiveScore(combine=combine):
-                return Source(memory.keys, memory.values, lengths, combine.weight[0])
-            case DotScore(scale=scale):
-                return Source(memory.keys, memory.values, lengths, None, scale)
-            case BilinearScore():
-                return Source(memory.keys, memory.values, lengths, None)
-            case _:
-                return None
-
-    def _by_kernels(self, embedded: Tensor, source: Source, carry: Carry) -> Decoded:
-        """As `forward`, by a few kernels for each position; see `nmt.fast.gpu.recurrence`."""
-        attended = attending_recurrence(
-            self.input(embedded).transpose(0, 1).contiguous(),
-            tuple(part[0] for part in carry.hidden),
-            source,
-            (self.recurrent.weight, self.recurrent.bias),
-            self.context.weight,
-            self.score.query.weight if isinstance(self.score, AdditiveScore) else None,
-        )
-        top, after = self._above(attended.states.transpose(0, 1), attended.last, carry)
-        sentences = len(source.values)
-        weights = [part.unflatten(0, (sentences, -1)) for part in attended.weights]  # (B, beam, S) each
-        return Decoded(
-            top, attended.contexts.transpose(0, 1), Carry(after, carry.position + embedded.shape[1]), weights
-        )
 
     def _advance(self, gates: Tensor, state: Hidden) -> Hidden:
         """One step of the recurrent unit from its input gates (R, G * H)."""

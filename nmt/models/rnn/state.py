@@ -106,7 +106,7 @@ def recurrent(config: RnnConfig, width: int, layers: int) -> nn.RNNBase:
 def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden = ()) -> tuple[Tensor, Hidden]:
     """Runs torch's GRU or LSTM over inputs (R, T, ...) from a state, zeros if left out.
 
-    On CUDA in the precision of its own weights, which is single (`ready_for_search` leaves it so). Under autocast cuDNN would
+    On CUDA in the precision of its own weights, which is single (`for_inference` leaves it so). Under autocast cuDNN would
     take half precision, whose smallest gradients are zero, and weights in bf16 it would lay out anew at every call.
     """
     if not inputs.is_cuda:

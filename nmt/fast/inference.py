@@ -1,26 +1,37 @@
-"""A trained model made ready for search: frozen, in the precision asked for, its matrices laid out as the CPU likes them."""
+"""What runs in place of a trained model in search: this file alone chooses.
+
+`for_inference` copies a model, frozen and in the precision asked for, its matrices laid out as the CPU likes them.
+`fastest_decoder` then says what makes the steps of a search.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nmt.fast.cpu.convolution_search import convolution_by_kernels
 from nmt.fast.cpu.linear import Int8Linear, PackedLinear, TiledLinear, packed, quantised
+from nmt.fast.cpu.rnn_search import rnn_by_kernels
+from nmt.fast.cpu.transformer_search import transformer_by_kernels
+from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.kernels import kernels
+from nmt.models.convolution import Convolution
+from nmt.models.protocol import Seq2Seq
+from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.scores import AdditiveScore
-from nmt.models.transformer.model import FeedForward
+from nmt.models.transformer.model import FeedForward, Transformer
 from nmt.runtime.cpu import has_fast_bf16
 from nmt.runtime.device import SearchPrecision
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
-def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPrecision) -> AnyModule:
+def for_inference(model: AnyModule, device: torch.device, precision: SearchPrecision) -> AnyModule:
     """A copy of the model on the device, for inference only.
 
     fp32 and bf16 are the type of all weights and states. int8 multiplies in integers: all linear layers, with states in fp32,
@@ -35,6 +46,7 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
     ready = ready.to(torch.bfloat16 if half else torch.float32)
     if device.type == "cuda":
         _keep_recurrences_exact(ready, model)
+        attend_by_kernels(ready)
     else:
         if precision == "int8" and not integers:
             _quantise_in_part(ready)
@@ -42,8 +54,21 @@ def ready_for_search(model: AnyModule, device: torch.device, precision: SearchPr
     return ready
 
 
-def ready_output(linear: nn.Linear, precision: SearchPrecision, device: torch.device) -> nn.Linear:
-    """An output layer as `ready_for_search` makes it; typed as what it stands in for."""
+def fastest_decoder(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
+    """What search steps in place of a model: the compiled kernels of its family where they take it, else the model itself."""
+    match model:
+        case RnnSeq2Seq():
+            return rnn_by_kernels(model) or model
+        case Transformer():
+            return transformer_by_kernels(model) or model
+        case Convolution():
+            return convolution_by_kernels(model) or model
+        case _:
+            return model
+
+
+def output_for_inference(linear: nn.Linear, precision: SearchPrecision, device: torch.device) -> nn.Linear:
+    """An output layer as `for_inference` makes it; typed as what it stands in for."""
     linear = linear.to(device)
     if linear.weight.dtype == torch.float64:
         return linear
