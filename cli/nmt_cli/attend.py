@@ -64,7 +64,7 @@ def attend(
     """Show what a model attends to: heat maps, word links, entropy, and alignment error rate against gold links."""
     from nmt.runtime.device import set_threads
     from nmt.translation.result import Options
-    from nmt_cli.models import open_translator
+    from nmt_cli.opening import open_translator
 
     _check(output, plot, gold is not None and pairs is None and target is None)
     set_threads()

@@ -87,7 +87,7 @@ def compare(
 def _opened(systems: Sequence[Path], device: str, beam: int | None) -> dict[str, Translator | list[str]]:
     """Models, and the lines of files, by the names of the systems."""
     from nmt.corpus.lines import read_lines
-    from nmt_cli.models import open_translator
+    from nmt_cli.opening import open_translator
 
     return {
         name: read_lines(path) if path.is_file() else open_translator(path, device, False, {"beam": beam})

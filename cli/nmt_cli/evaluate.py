@@ -90,7 +90,7 @@ def evaluate(
     from nmt.scoring.metrics import parse_metrics
     from nmt.translation.evaluation import evaluate as evaluate_system
     from nmt.translation.result import Options
-    from nmt_cli.models import open_translator
+    from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
 

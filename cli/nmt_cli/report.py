@@ -31,7 +31,7 @@ def report(
     from nmt.report.page import render
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import atomic_write, check_output
-    from nmt_cli.models import open_translator
+    from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets, names_apart
     from nmt_data.prepare import prepare
 

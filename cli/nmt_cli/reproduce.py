@@ -38,7 +38,7 @@ def reproduce(
     from nmt.errors import ConfigError
     from nmt.experiments.expectations import judge, load_expectations
     from nmt.translation.evaluation import evaluate
-    from nmt_cli.models import open_translator
+    from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets
 
     place = name if name.exists() else Path("recipes") / name

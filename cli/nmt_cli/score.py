@@ -26,7 +26,7 @@ def score(
     from nmt.corpus.testset import TestSet
     from nmt.runtime.device import set_threads
     from nmt.translation.result import Options
-    from nmt_cli.models import open_translator
+    from nmt_cli.opening import open_translator
 
     set_threads()
     pair = TestSet.read("score", source, target)

@@ -32,7 +32,7 @@ def tune_decoding(
     from nmt.runtime.device import set_threads
     from nmt.scoring.metrics import score
     from nmt.translation.result import Report
-    from nmt_cli.models import open_translator
+    from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets
 
     set_threads()

@@ -6,17 +6,19 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nmt_cli.console import note
+from nmt_cli.opening import open_for
 
 if TYPE_CHECKING:
     from nmt.translation.result import Report, Translation
     from nmt.translation.translator import Translator
+    from nmt_cli.translation_request import TranslationRequest
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,21 @@ class Outcome:
     report: Report
 
 
-def translated(tasks: Iterable[Task], given: Mapping[str, Any]) -> Generator[Outcome]:
+def translated(tasks: Iterable[Task], request: TranslationRequest) -> Generator[Outcome]:
     """The outcomes in the order of the tasks, of which only a few more than there are workers are under way at a time.
 
     Args:
         tasks: read as they are needed.
-        given: the options, from which each worker opens its own translator.
+        request: from which each worker opens its own translator.
 
     Raises:
         NmtError: a worker was killed, and another one at the same lines.
     """
-    crew = _Crew(given)
+    crew = _Crew(request)
     try:
         for task in tasks:
             crew.give(task)
-            if len(crew.waiting) > 2 * given["workers"]:
+            if len(crew.waiting) > 2 * request.workers:
                 yield crew.next()
         while crew.waiting:
             yield crew.next()
@@ -66,9 +68,9 @@ def translated(tasks: Iterable[Task], given: Mapping[str, Any]) -> Generator[Out
 class _Crew:
     """The workers, and the tasks that are under way, oldest first."""
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
+    def __init__(self, request: TranslationRequest) -> None:
         self.waiting: deque[tuple[Task, Future[Outcome]]] = deque()
-        self._given = given
+        self._request = request
         self._others = set(multiprocessing.active_children())
         self._lost: Task | None = None  # the oldest one when a worker was lost
         self._pool = self._hire()
@@ -99,7 +101,7 @@ class _Crew:
 
     def _hire(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._given["workers"], context, _begin, (dict(self._given), os.getpid()))
+        return ProcessPoolExecutor(self._request.workers, context, _begin, (self._request, os.getpid()))
 
     def _submit(self, task: Task) -> Future[Outcome]:
         try:
@@ -139,17 +141,15 @@ def _is_done(future: Future[Outcome]) -> bool:
 _own: list[Translator] = []  # of a worker process
 
 
-def _begin(given: Mapping[str, Any], parent: int) -> None:
+def _begin(request: TranslationRequest, parent: int) -> None:
     from nmt.runtime.signals import end_with
 
     end_with(parent, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits ends the others
     import torch
 
-    from nmt_cli.translate import open_from
-
     torch.set_num_threads(1)
-    _own.append(open_from(given))
+    _own.append(open_for(request))
 
 
 def _work(task: Task) -> Outcome:

@@ -21,7 +21,7 @@ class SearchConfig(Section):
     max_length_ratio: Weight = 2.0
     """Longest translation in tokens: this times the source length plus `max_length_constant`."""
     max_length_constant: Length = 10
-    """See `max_length_ratio`."""
+    """Added to `max_length_ratio` times the source length."""
     min_length: Length = 0
     """Shortest translation in tokens."""
     no_repeat_ngram: Length = 0

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from nmt.fast.cpu.convolution_search import convolution_by_kernels
+from nmt.fast.cpu.exponential_score import ExponentialScore
 from nmt.fast.cpu.linear import Int8Linear, PackedLinear, TiledLinear, packed, quantised
 from nmt.fast.cpu.rnn_search import rnn_by_kernels
 from nmt.fast.cpu.transformer_search import transformer_by_kernels
@@ -77,40 +78,6 @@ def output_for_inference(linear: nn.Linear, precision: SearchPrecision, device: 
     half = precision == "bf16"
     linear = linear.to(torch.bfloat16 if half else torch.float32)
     return packed(linear) if device.type == "cpu" else linear  # type: ignore[return-value]
-
-
-class ExponentialScore(nn.Module):
-    """Additive attention without a tanh for each pair of states: its exponentials factor, and each is taken once.
-
-    tanh(q + k) = 1 - 2 / (1 + e^2q e^2k), so that v . tanh(q + k) is -2 v . 1 / (1 + e^2q e^2k) and a constant, which the
-    softmax does not see.
-    """
-
-    def __init__(self, score: AdditiveScore) -> None:
-        super().__init__()
-        self.key, self.query, self.combine = score.keys, score.query, score.combine
-        self.vector = score.combine.weight[0].float()  # v (A,)
-
-    def keys(self, values: Tensor) -> Tensor:
-        """Exponentials (B, S, A) of the keys of values (B, S, C)."""
-        return self.exponential(self.key(values))
-
-    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores (B, T, S), but for a constant, of query (B, T, Q) against keys (B, S, A)."""
-        sums = self.factors(query)[:, :, None] * keys[:, None]  # (B, T, S, A)
-        return self.combine(sums.add_(1).reciprocal_()).squeeze(-1) * -2
-
-    if TYPE_CHECKING:
-        __call__ = forward
-
-    def factors(self, query: Tensor) -> Tensor:
-        """Exponentials (..., A) of a query (..., Q)."""
-        return self.exponential(self.query(query))
-
-    @staticmethod
-    def exponential(states: Tensor) -> Tensor:
-        """e^2x, kept where two of them still multiply within single precision; tanh is flat long before."""
-        return torch.exp(states.float().clamp(-20, 20) * 2).to(states.dtype)
 
 
 def _keep_recurrences_exact(ready: nn.Module, model: nn.Module) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.fast.gpu.lists import scale_all, subtract_all
-from nmt.training.optim import iterated
+from nmt.training.orthogonal import iterated
 
 _TOGETHER = (
     256  # the longest shorter side whose matrices are filled up: larger ones cost more than the launches they save

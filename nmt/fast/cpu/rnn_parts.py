@@ -7,8 +7,8 @@ import ctypes
 import torch
 from torch import Tensor, nn
 
+from nmt.fast.cpu.exponential_score import ExponentialScore
 from nmt.fast.cpu.linear import Joined, Tiled, like, tiled
-from nmt.fast.inference import ExponentialScore
 from nmt.fast.kernels.layout import Matrix
 from nmt.fast.kernels.recurrent import GATES, SCORES, WEIGHTINGS, Attention, Reader, RnnDecoder
 from nmt.models.rnn.look import CurrentStateDecoder

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nmt.fast.cpu.exponential_score import ExponentialScore
 from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
 from nmt.fast.cpu.rnn_parts import RecurrentParts
-from nmt.fast.inference import ExponentialScore
 from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.layout import LANES
 from nmt.fast.kernels.recurrent import Ground, RnnSources

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "helpers/compile_kernels.py"
+SCRIPT = Path(__file__).parents[2] / "helpers/compile_kernels.py"
 
 
 @pytest.mark.slow

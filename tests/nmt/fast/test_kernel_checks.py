@@ -11,7 +11,7 @@ import pytest
 from nmt.runtime.cpu import InstructionSet, instructions
 from tried import tried_paths
 
-CHECK = Path(__file__).parents[1] / "kernels" / "check.c"
+CHECK = Path(__file__).parents[2] / "kernels" / "check.c"
 STRICT = ["-g", "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 ARM, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"

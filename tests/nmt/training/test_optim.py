@@ -10,7 +10,8 @@ from torch import nn
 
 from nmt.config.recipe import TrainingConfig
 from nmt.errors import ConfigError
-from nmt.training.optim import Muon, learning_rate, make_optimizer, orthogonal
+from nmt.training.optim import Muon, learning_rate, make_optimizer
+from nmt.training.orthogonal import orthogonal
 from tiny import FAMILIES, make_model, make_recipe
 
 
@@ -147,3 +148,9 @@ def test_matrices_are_moved_together_as_one_by_one(finite: bool) -> None:
         found.append([*parameters, *(muon.state[parameter]["momentum"] for parameter in parameters)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
+
+
+def test_a_trapezoid_falls_over_its_last_fifth() -> None:
+    config = TrainingConfig(schedule="trapezoid", learning_rate=1.0, warmup=10)
+    rates = [learning_rate(update, 100, config) for update in (5, 10, 50, 80, 90, 100)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 1.0, 0.5, 0.0])

@@ -23,7 +23,7 @@ from tiny import make_recipe
 
 _CARD = 'name = "m"\ntitle = "m"\nlicence = "m"\nlanguages = ["input", "output"]\n[splits]\n'
 _SPLITS = "".join(f'{name} = "{name}.{{language}}"\n' for name in ("train", "valid", "test"))
-_DATA = Path(__file__).parents[1] / "data"
+_DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_toml_that_nobody_wrote_by_hand_is_one_line(tmp_path: Path, data: bytes,
 
 def test_one_place_reads_toml() -> None:
     """No other file of the packages does, but for the value of an override."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     users = {
         path.name
         for part in ("nmt", "data", "cli")

@@ -22,9 +22,10 @@ from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.config.section import Section
 from nmt.corpus.prepared import Prepared
 from nmt.errors import ConfigError, NmtError, explain_memory
-from nmt.models import build_model
+from nmt.models import build_model, size
 from nmt.models.dropout import drop
 from nmt.runtime import memory
+from nmt.training import memory as training_memory
 from nmt.training.stream import BatchStream
 from nmt.training.trainer import Trainer
 from tiny import FAMILIES, make_recipe
@@ -92,9 +93,9 @@ def test_every_number_of_a_recipe_has_bounds() -> None:
 def test_parameters_are_counted_without_a_model(name: str) -> None:
     """As many as the model has, of few layers and of many."""
     for few in (1, 3, 10):
-        layers = {key: few + index for index, key in enumerate(memory._LAYERS) if hasattr(FAMILIES[name], key)}
+        layers = {key: few + index for index, key in enumerate(size.LAYER_COUNTS) if hasattr(FAMILIES[name], key)}
         config = FAMILIES[name].model_copy(update=layers)
-        assert memory.parameter_count(config, 23, 23) == build_model(config, 23, 23).parameter_count
+        assert size.parameter_count(config, 23, 23) == build_model(config, 23, 23).parameter_count
 
 
 def test_counting_draws_nothing() -> None:
@@ -102,7 +103,7 @@ def test_counting_draws_nothing() -> None:
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    memory.parameter_count(FAMILIES["additive-lstm"], 23, 23)
+    size.parameter_count(FAMILIES["additive-lstm"], 23, 23)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -122,7 +123,7 @@ def test_a_model_too_large_is_refused_before_it_is_made(
     with pytest.raises(ConfigError, match=message):
         Trainer(make_recipe(model), prepared, tmp_path, CPU)
     with pytest.raises(ConfigError, match=message):
-        memory.check_least(make_recipe(model), CPU)
+        training_memory.check_least(make_recipe(model), CPU)
 
 
 def test_batches_and_beams_too_large_are_refused(
@@ -134,12 +135,12 @@ def test_batches_and_beams_too_large_are_refused(
     recipe = make_recipe(training={"batch_tokens": 10**9})
     stream = BatchStream(recipe, prepared)
     largest = stream.largest()
-    memory.check_batch(recipe, largest)
+    training_memory.check_batch(recipe, largest)
     monkeypatch.setattr(memory, "memory_there", lambda _=None: 10**6)
     with pytest.raises(
         ConfigError, match=r"batch_tokens.*positions: that takes .* GB of memory at least, and there are 0.0"
     ):
-        memory.check_batch(recipe, largest)
+        training_memory.check_batch(recipe, largest)
     monkeypatch.setattr(memory, "memory_there", lambda _=None: 10**7)
     with pytest.raises(ConfigError, match=r"search.beam = 9000"):
         nmt.load(trained, beam=9000)

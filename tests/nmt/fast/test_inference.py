@@ -17,8 +17,9 @@ from nmt.decoding.beam_search import beam_search
 from nmt.decoding.candidates import best_extensions
 from nmt.decoding.ensemble import Ensemble
 from nmt.errors import ConfigError
+from nmt.fast.cpu.exponential_score import ExponentialScore
 from nmt.fast.cpu.linear import PackedLinear
-from nmt.fast.inference import ExponentialScore, for_inference
+from nmt.fast.inference import for_inference
 from nmt.models import build_model
 from nmt.models.rnn.scores import AdditiveScore, make_score
 from nmt.models.softmax import softmax

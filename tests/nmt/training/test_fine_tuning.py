@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,16 @@ from command import run
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
+from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
+from nmt.models import build_model
+from nmt.storage import checkpoint as store
 from nmt.storage.checkpoint import load_model
+from nmt.training.fine_tuning import freeze, initialise
 from nmt.training.trainer import Trainer
 from nmt_cli.console import TrainingDisplay
 from nmt_data.prepare import prepare
-from tiny import make_recipe
+from tiny import make_model, make_recipe
 
 CPU = torch.device("cpu")
 
@@ -131,3 +136,75 @@ def test_what_was_carried_is_told_for_each_side(capsys: pytest.CaptureFixture[st
     TrainingDisplay().report(json.loads(json.dumps(entry)))
     expected = "embeddings of 1,200 of 8,000 source pieces (the others are new), all 5 target pieces"
     assert expected in capsys.readouterr().err
+
+
+RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
+
+
+@pytest.mark.parametrize("model", [None, RNN], ids=["transformer", "attention"])
+def test_fine_tuning_starts_from_the_parents_weights(
+    tmp_path: Path, prepared: Prepared, model: dict[str, Any] | None
+) -> None:
+    """With the same tokenizer all weights are the parent's; the first update already stands on them."""
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    Trainer(make_recipe(model), prepared, parent, CPU).run()
+    child = Trainer(make_recipe(model, training={"initialise": str(parent)}), prepared, tmp_path / "child", CPU)
+    torch.testing.assert_close(dict(child.model.named_parameters()), store.read_weights(parent / "model"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [None, {"positions": "learned"}, {"kind": "convolution", "embedding": 16, "hidden": 16}],
+    ids=["transformer", "learned", "convolution"],
+)
+def test_fine_tuning_with_another_tokenizer_copies_matching_pieces(
+    tmp_path: Path, prepared: Prepared, model: dict[str, Any] | None
+) -> None:
+    """Rows of embeddings and output go by piece, not those of positions; new pieces keep their fresh rows."""
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    recipe = make_recipe(model)
+    Trainer(recipe, prepared, parent, CPU).run()
+    lines = ["a b c d e f zebra"] * 3
+    tokenizer = Tokenizer.train(lines, make_recipe(tokenizer={"vocabulary": 30}).tokenizer)
+    child = build_model(recipe.model, tokenizer.vocabulary_size, tokenizer.vocabulary_size)
+    fresh = child.output.weight.detach().clone()
+    initialise(child, Tokenizers(tokenizer, tokenizer), parent)
+    theirs = store.load_model(parent)
+    places = {piece: index for index, piece in enumerate(theirs.tokenizers.target.pieces())}
+    shared = 0
+    for index, piece in enumerate(tokenizer.pieces()):
+        expected = theirs.model.output.weight[places[piece]] if piece in places else fresh[index]
+        shared += piece in places
+        torch.testing.assert_close(child.output.weight[index], expected)
+    assert 4 < shared < tokenizer.vocabulary_size
+    positions = store.read_weights(parent / "model")
+    for name, weight in child.named_parameters():
+        if "positions" in name or "learned" in name:
+            torch.testing.assert_close(weight, positions[name])
+    with pytest.raises(CheckpointError, match=r"cannot start this model: .* the recipe says"):
+        initialise(make_model("transformer", tokenizer.vocabulary_size), Tokenizers(tokenizer, tokenizer), parent)
+
+
+def test_frozen_parameters_stay_and_the_others_move(tmp_path: Path, prepared: Prepared) -> None:
+    trainer = Trainer(make_recipe(training={"freeze": ["encoder*", "*norm*"]}), prepared, tmp_path, CPU)
+    before = {name: part.detach().clone() for name, part in trainer.model.named_parameters()}
+    trainer.run()
+    for name, part in trainer.model.named_parameters():
+        stays = name.startswith("encoder") or "norm" in name
+        assert torch.equal(part, before[name]) == stays, name
+    with pytest.raises(ConfigError, match=r"'encodr\*' fits no parameter; they begin with decoder_layers"):
+        freeze(trainer.model, ("encodr*",))
+    with pytest.raises(ConfigError, match="leaves nothing to train"):
+        freeze(trainer.model, ("*",))
+
+
+def test_the_name_of_a_module_freezes_what_is_below_it() -> None:
+    model = make_model("transformer")
+    freeze(model, ("source_embedding", "decoder_layers.1"))
+    for name, part in model.named_parameters():
+        assert part.requires_grad != name.startswith(("source_embedding.", "decoder_layers.1.")), name
+    shared = make_model("additive-lstm")
+    freeze(shared, ("source_embedding",))
+    assert not shared.output.weight.requires_grad

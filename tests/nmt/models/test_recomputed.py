@@ -1,0 +1,69 @@
+"""Layers that are compiled, or run again in the backward pass, compute the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from nmt.config.recipe import TrainingConfig
+from nmt.errors import ConfigError
+from nmt.training.arithmetic import Arithmetic
+from nmt.training.batches import Batch
+from nmt.training.updater import Updater
+from tiny import make_batch, make_model, make_recipe
+
+CPU = torch.device("cpu")
+
+
+RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
+
+
+EXACT = Arithmetic("fp32", onednn=False)
+
+
+def _updater(name: str = "transformer", **training: Any) -> Updater:
+    return Updater(make_model(name).train(), TrainingConfig(**training), CPU, EXACT)
+
+
+def collate_like(source: torch.Tensor, lengths: torch.Tensor) -> Any:
+    """A batch that copies its source."""
+    return Batch.of(source, lengths, source, source)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
+@pytest.mark.parametrize(
+    "name", ["convolution", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("additive", "transformer"))]
+)
+def test_compiled_is_plain(name: str) -> None:
+    """The same states and gradients for any shapes."""
+    plain, compiled = make_model(name), make_model(name)
+    compiled.compile_steps()
+    for lengths, words in (([9, 4, 7, 2], 6), ([12, 3, 4], 3)):
+        source, counts = make_batch(lengths)
+        target = make_batch([words] * len(lengths), seed=2)[0]
+        states = [model(source, counts, target) for model in (plain, compiled)]
+        torch.testing.assert_close(states[1], states[0])
+        for found in states:
+            found.square().sum().backward()
+    for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
+
+
+def test_recomputed_layers_have_the_same_gradients() -> None:
+    """With dropout on: the second run of a layer draws what the first one drew."""
+    batch = collate_like(*make_batch([6, 4]))
+    gradients: list[list[torch.Tensor | None]] = []
+    for again in (False, True):
+        updater = _updater()
+        updater.model.recompute = again
+        updater._gradients(1, [batch], batch.tokens)
+        gradients.append([parameter.grad for parameter in updater.model.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_recomputing_is_refused_for_a_recurrence() -> None:
+    with pytest.raises(ConfigError, match=r"training.recompute is for Transformers"):
+        make_recipe(RNN, training={"recompute": True})

@@ -1,0 +1,60 @@
+"""BPE-dropout cuts words anew in each epoch, and keeps the text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nmt.corpus.prepared import Prepared
+from nmt.errors import ConfigError
+from nmt.training.batches import Batch
+from nmt.training.stream import BatchStream, Place
+from nmt_data.prepare import prepare
+from tiny import make_recipe
+
+
+@pytest.fixture(scope="module")
+def phrases(home: Path) -> tuple[Any, Prepared]:
+    """A recipe and its corpus with BPE over real words."""
+    recipe = make_recipe(
+        data={"corpus": "phrasebook", "source": "de", "target": "en", "limit": 400},
+        tokenizer={"kind": "bpe", "vocabulary": 300},
+        training={"bpe_dropout": 0.1, "batch_tokens": 500},
+    )
+    return recipe, prepare(recipe)
+
+
+def test_bpe_dropout_keeps_the_text_and_varies_the_pieces(phrases: tuple[Any, Prepared]) -> None:
+    """Each epoch has pieces of its own, more of them than the plain ones; any place is the same whenever it is drawn."""
+    recipe, prepared = phrases
+    stream, again = BatchStream(recipe, prepared), BatchStream(recipe, prepared)
+    tokenizer = prepared.tokenizers.target
+    epochs = [stream.epoch(number).corpus.target for number in (0, 1)]
+    texts = [
+        tokenizer.decode([part.tolist() for part in np.split(ragged.values, ragged.offsets[1:-1])])
+        for ragged in (*epochs, prepared.train.target)
+    ]
+    assert texts[0] == texts[1] == texts[2]
+    plain = len(prepared.train.target.values)
+    assert not np.array_equal(epochs[0].offsets, epochs[1].offsets)
+    assert all(1.03 * plain < len(ragged.values) < 2 * plain for ragged in epochs)
+    place, late = Place(), Place(1, 2)
+    for _ in range(len(stream.epoch(0).plan) + 2):
+        place = stream.draw(place).after
+    drawn = stream.draw(place)
+    other = again.draw(late)
+    assert isinstance(drawn.batch, Batch)
+    assert isinstance(other.batch, Batch)
+    assert torch.equal(drawn.batch.source, other.batch.source)
+    assert torch.equal(drawn.batch.target_output, other.batch.target_output)
+    stream.close()
+    again.close()
+
+
+def test_bpe_dropout_is_for_bpe() -> None:
+    with pytest.raises(ConfigError, match=r"training.bpe_dropout needs tokenizer.kind = 'bpe', got 'word'"):
+        make_recipe(training={"bpe_dropout": 0.1})

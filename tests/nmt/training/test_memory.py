@@ -1,0 +1,93 @@
+"""What does not fit into memory is halved, and automatic batches are as large as fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nmt.config.recipe import TrainingConfig
+from nmt.corpus.prepared import Prepared
+from nmt.models.dropout import Dropout
+from nmt.training.arithmetic import Arithmetic
+from nmt.training.batches import Batch, collate
+from nmt.training.rehearsal import _largest_that_fits
+from nmt.training.trainer import Trainer
+from nmt.training.updater import Updater
+from tiny import make_batch, make_model, make_recipe
+
+CPU = torch.device("cpu")
+
+
+EXACT = Arithmetic("fp32", onednn=False)
+
+
+def _updater(name: str = "transformer", **training: Any) -> Updater:
+    return Updater(make_model(name).train(), TrainingConfig(**training), CPU, EXACT)
+
+
+def _without_dropout(updater: Updater) -> None:
+    for module in updater.model.modules():
+        if isinstance(module, Dropout):
+            module.probability = 0.0
+
+
+def collate_like(source: torch.Tensor, lengths: torch.Tensor) -> Any:
+    """A batch that copies its source."""
+    return Batch.of(source, lengths, source, source)
+
+
+@pytest.mark.parametrize("name", ["transformer", "additive", "bottleneck"])
+def test_a_batch_that_does_not_fit_is_halved(name: str, prepared: Prepared) -> None:
+    """The same gradients as in one piece, also where memory ran out in the middle of a backward pass; counted."""
+    batch = collate(prepared.train, np.arange(24))
+    whole, split = (Updater(make_model(name, 40).train(), TrainingConfig(), CPU, EXACT) for _ in range(2))
+    for updater in (whole, split):
+        _without_dropout(updater)
+    whole._gradients(1, [batch], batch.tokens)
+    backward = split._backward
+
+    def small(part: Any, tokens: int) -> torch.Tensor:
+        sums = backward(part, tokens)
+        if len(part.source) > 7:
+            raise torch.OutOfMemoryError("no room")
+        return sums
+
+    split._backward = small  # type: ignore[method-assign]
+    _, splits = split._gradients(1, [batch], batch.tokens)
+    assert splits == 3
+    for one, two in zip(whole.model.parameters(), split.model.parameters(), strict=True):
+        torch.testing.assert_close(two.grad, one.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_a_single_sentence_that_does_not_fit_is_an_error() -> None:
+    updater = _updater()
+
+    def never(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    updater._backward = never  # type: ignore[method-assign]
+    with pytest.raises(torch.OutOfMemoryError):
+        updater.update(1, [collate_like(*make_batch([3, 2]))], 1e-3)
+
+
+def test_automatic_batches_are_doubled_until_memory_runs_out(tmp_path: Path, prepared: Prepared) -> None:
+    """Half of the largest size whose largest batch fits in one piece; kept in the checkpoint."""
+    recipe = make_recipe(training={"batch_tokens": "auto"})
+    trainer = Trainer(recipe, prepared, tmp_path, CPU)
+    backward = trainer.updater._backward
+
+    def small(batch: Any, tokens: int) -> torch.Tensor:
+        if batch.tokens > 900:
+            raise torch.OutOfMemoryError("no room")
+        return backward(batch, tokens)
+
+    trainer.updater._backward = small  # type: ignore[method-assign]
+    assert _largest_that_fits(trainer.stream, trainer.updater, first=50) == 400
+    trainer.stream.close()
+    reports: list[dict[str, Any]] = []
+    assert Trainer(recipe, prepared, tmp_path, CPU, reports.append).run().batch_tokens == 4096
+    assert reports[0]["batch_tokens"] == 4096

@@ -1,0 +1,83 @@
+"""What a training reports, and which of its checkpoints it calls the best."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nmt.corpus.prepared import Prepared
+from nmt.scoring.metrics import bleu
+from nmt.storage import checkpoint as store
+from nmt.training.trainer import Trainer
+from nmt.training.validation import Validation, Validator
+from nmt.translation.translator import Translator
+from tiny import make_recipe
+
+CPU = torch.device("cpu")
+
+
+RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
+
+
+def test_a_spike_names_its_batch(tmp_path: Path, prepared: Prepared) -> None:
+    """A loss far above the running mean is reported with the pairs of its batch."""
+    reports: list[dict[str, Any]] = []
+    trainer = Trainer(make_recipe(), prepared, tmp_path, CPU, reports.append)
+    trainer.run_folder.create()
+    for step, loss in [*((step, 2.0) for step in range(1001, 1300)), (1300, 2.5), (1301, 6.0)]:
+        trainer._watch_for_spikes(step, [np.array([4, 7, 4])], loss)
+    spikes = [entry for entry in reports if entry["kind"] == "spike"]
+    assert [(entry["step"], entry["pairs"]) for entry in spikes] == [(1301, [5, 8])]
+    trainer.stream.close()
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf", "loss"])
+def test_the_metric_decides_on_the_best(tmp_path: Path, prepared: Prepared, metric: str) -> None:
+    reports: list[dict[str, Any]] = []
+    recipe = make_recipe(training={"metric": metric, "updates": 12, "validate_every": 3})
+    progress = Trainer(recipe, prepared, tmp_path, CPU, reports.append).run()
+    scores = {
+        entry["step"]: (-entry["loss"] if metric == "loss" else entry[metric], -entry["loss"])
+        for entry in reports
+        if entry["kind"] == "validation"
+    }
+    assert scores[progress.best_step] == max(scores.values())
+    assert not math.isinf(progress.best_score)
+
+
+@pytest.mark.parametrize(
+    ("last", "chosen"), [(41.0, "step-00000006"), (39.0, "step-00000003"), (40.0, "step-00000003")]
+)
+def test_search_decides_between_the_best_and_the_last(
+    tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch, last: float, chosen: str
+) -> None:
+    """The best by greedy translations may be so by luck; of equals it stays."""
+    greedy, searched = iter([30.0, 20.0, 20.0]), iter([40.0, last])
+    monkeypatch.setattr(
+        Validator, "validate", lambda _: Validation(loss=1, perplexity=1, accuracy=1, bleu=next(greedy), chrf=None)
+    )
+    monkeypatch.setattr(Validator, "searched", lambda _: next(searched))
+    reports: list[dict[str, Any]] = []
+    recipe = make_recipe(RNN, training={"updates": 6, "validate_every": 3})
+    Trainer(recipe, prepared, tmp_path, CPU, reports.append).run()
+    assert (reports[-1]["kind"], reports[-1]["checkpoint"]) == ("choice", chosen)
+    loaded = store.load_model(tmp_path)
+    assert (loaded.path, loaded.card["checkpoint"]) == (tmp_path / "model", chosen)
+    assert loaded.card["validation"]["bleu"] == (20.0 if last > 40 else 30.0)
+    weights = store.read_weights(tmp_path / "checkpoints" / chosen)
+    assert all(bool((part == weights[name]).all()) for name, part in store.read_weights(loaded.path).items())
+
+
+def test_the_recipes_own_search_is_what_decides(tmp_path: Path, prepared: Prepared) -> None:
+    """Its score is that of the model's translations of the validation sentences."""
+    recipe = make_recipe(RNN, training={"updates": 3}, search={"beam": 3})
+    trainer = Trainer(recipe, prepared, tmp_path, CPU)
+    trainer.run()
+    translator, validator = Translator(store.load_model(tmp_path)), trainer.validator
+    assert translator.search.beam == 3
+    assert validator.searched() == bleu(translator.translate(validator.source), validator.target)
