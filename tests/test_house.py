@@ -19,8 +19,10 @@ from tiny import make_batch, make_model
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"nmt": ROOT / "nmt", "nmt_data": ROOT / "data/nmt_data", "nmt_cli": ROOT / "cli/nmt_cli"}
 # The wings of the library, the lowest first.
-WINGS = ["config", "runtime", "corpus", "models", "fast", "decoding", "scoring", "storage", "translation", "training"]
-WINGS += ["experiments", "report", "export", "bench"]
+WINGS = (
+    *("config", "runtime", "corpus", "models", "fast", "decoding", "scoring", "storage", "translation", "training"),
+    *("experiments", "report", "export", "bench"),
+)
 MAY_IMPORT = {"nmt": {"nmt"}, "nmt_data": {"nmt", "nmt_data"}, "nmt_cli": {"nmt", "nmt_data", "nmt_cli"}}
 
 

@@ -92,7 +92,7 @@ def _translate(
     from nmt.errors import DataError
     from nmt.fast.kernels import why_missing
 
-    if translator.device.type == "cpu" and translator.engine is None and (reason := why_missing()):
+    if translator.device.type == "cpu" and translator.decoder.engine is None and (reason := why_missing()):
         note(f"nmt: search is slower than it could be: {reason}")
     report = translator.report
     with Meter(source) as meter, _prefixes(request.prefix, sink.lines) as prefixes:

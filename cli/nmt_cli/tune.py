@@ -31,7 +31,6 @@ def tune_decoding(
     from nmt.corpus.words import count_words
     from nmt.runtime.device import set_threads
     from nmt.scoring.metrics import score
-    from nmt.translation.result import Report
     from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets
 
@@ -42,9 +41,8 @@ def tune_decoding(
     source, target = chosen.tagged[:sentences], chosen.target[:sentences]
     rows: list[dict[str, Any]] = []
     for beam, alpha in tries:
-        translator.search = translator.search.model_copy(update={"beam": beam, "alpha": alpha})
         with stage(f"beam {beam}, alpha {alpha}"):
-            hypotheses = translator.translate(source)
+            hypotheses = translator.with_search(beam=beam, alpha=alpha).translate(source)
         found = score(
             hypotheses,
             target,
@@ -56,9 +54,8 @@ def tune_decoding(
         ratio = sum(map(count_words, hypotheses)) / max(sum(map(count_words, target)), 1)
         rows.append({"beam": beam, "alpha": alpha, "bleu": round(found.value, 2), "length_ratio": round(ratio, 3)})
         note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")
-        for line in translator.report.summary():
+        for line in translator.report.taken().summary():
             note(f"nmt: {line}")
-        translator.report = Report()
     best = max(rows, key=lambda row: row["bleu"])
     if as_json:
         print_text(json.dumps({"best": best, "tried": rows}))

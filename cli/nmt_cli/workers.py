@@ -153,9 +153,6 @@ def _begin(request: TranslationRequest, parent: int) -> None:
 
 
 def _work(task: Task) -> Outcome:
-    from nmt.translation.result import Report
-
     (translator,) = _own
-    translator.report = Report()
     found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
-    return Outcome(found, translator.report)
+    return Outcome(found, translator.report.taken())

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nmt.config.model import RnnConfig
+from nmt.config.search import SearchConfig
+from nmt.corpus.tokenizer import EOS
+from nmt.decoding.batches import padded
+from nmt.decoding.beam_search import Hypothesis, beam_search
 from nmt.errors import ConfigError
 from nmt.models import Model
-from nmt.models.protocol import sentences_of
+from nmt.models.protocol import Seq2Seq, sentences_of
 from nmt.models.rnn.model import AttentionDecoder, RnnSeq2Seq
 from nmt.models.rnn.state import RnnMemory, RnnState
 
@@ -22,6 +27,18 @@ class Prefix:
     source: Tensor
     lengths: Tensor
     target: Tensor
+
+
+class PlainSearch:
+    """An engine: beam search over a model as it is, its products as torch makes them by itself."""
+
+    def __init__(self, model: Seq2Seq[Any, Any], device: torch.device) -> None:
+        self.model, self.device = model, device
+
+    def search(self, ids: list[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
+        """See `Engine.search`."""
+        source, lengths = padded(ids, before=-1, after=EOS)
+        return beam_search(self.model, source.to(self.device), lengths, config, best)
 
 
 class WithoutCache:

@@ -19,17 +19,18 @@ from typing import Any, Literal
 import torch
 
 import nmt
-from nmt.bench.baselines import CellLoop, WithoutCache
+from nmt.bench.baselines import CellLoop, PlainSearch, WithoutCache
 from nmt.bench.rounds import Outcome, interleave, ratio
 from nmt.config.search import SearchConfig
 from nmt.decoding.batches import search_batches
-from nmt.decoding.beam_search import Hypothesis
+from nmt.decoding.beam_search import Engine, Hypothesis
 from nmt.errors import NmtError
 from nmt.export.ctranslate2 import CTranslate2Engine
+from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.fast.kernels import kernels_for
 from nmt.runtime.cpu import instructions
 from nmt.runtime.device import SearchPrecision, describe
-from nmt.storage.checkpoint import load_model
+from nmt.storage.checkpoint import LoadedModel, load_model
 from nmt.translation.result import Batch, Options
 from nmt.translation.translator import Translator
 
@@ -68,7 +69,7 @@ class Work:
     """What the variants of that name search among."""
 
 
-class Decoder:
+class Contender:
     """A contender: translates all lines, in batches of sentences of like length."""
 
     def __init__(self, work: Work, variant: Variant) -> None:
@@ -78,20 +79,9 @@ class Decoder:
         device = torch.device(work.device)
         self.work, self.variant = work, variant
         precision: SearchPrecision = variant.precision if variant.engine in _OURS else "fp32"  # type: ignore[assignment]
-        self.engine = (
-            CTranslate2Engine(loaded, variant.precision, work.threads, device)
-            if variant.engine == "ctranslate2"
-            else None
-        )
+        self.engine = _engine(work, variant, loaded, device, precision)
         options = Options(shortlist=work.shortlist if variant.engine == "shortlist" else None)
         self.translator = Translator(loaded, device, work.search, precision, work.batch, options, engine=self.engine)
-        if variant.engine == "without cache":
-            self.translator.searched = WithoutCache(loaded.model.to(device))
-        if variant.engine == "cell loop":
-            self.translator.searched = CellLoop(loaded.model)
-        self.translator.tuned = variant.engine in _OURS
-        if variant.engine == "loop":
-            self.translator.device_search = None
         ids = [tokens for tokens in loaded.tokenizers.source.encode(work.lines) if tokens]
         self.batches = [[ids[index] for index in batch] for batch in self._batches([len(tokens) + 1 for tokens in ids])]
 
@@ -103,16 +93,33 @@ class Decoder:
 
     def _batches(self, lengths: list[int]) -> list[list[int]]:
         """Sentences of like length; or all, for a search that makes its own batches of them."""
-        if self.variant.engine in _OURS and self.translator.device_search is not None:
+        if self.engine is None and self.translator.decoder.device_search is not None:
             return [list(range(len(lengths)))]
         return search_batches(lengths, _BATCH_TOKENS, self.work.search.beam, self.work.batch)
 
     def search(self, ids: list[list[int]]) -> list[list[Hypothesis]]:
         """One batch, without text on either side."""
-        return self.translator.search_batch(Batch(ids), 1)
+        return self.translator.decoder.search_batch(Batch(ids), 1)
 
 
-class Text(Decoder):
+def _engine(
+    work: Work, variant: Variant, loaded: LoadedModel, device: torch.device, precision: SearchPrecision
+) -> Engine | None:
+    """What searches instead of our own search; None for our own."""
+    match variant.engine:
+        case "ctranslate2":
+            return CTranslate2Engine(loaded, variant.precision, work.threads, device)
+        case "loop":
+            return PlainSearch(fastest_decoder(for_inference(loaded.model, device, precision)), device)
+        case "without cache":
+            return PlainSearch(WithoutCache(loaded.model.to(device)), device)
+        case "cell loop":
+            return PlainSearch(CellLoop(loaded.model), device)
+        case _:
+            return None
+
+
+class Text(Contender):
     """A contender that is given lines and gives lines."""
 
     def run(self) -> dict[str, Any]:
@@ -123,7 +130,7 @@ class Text(Decoder):
         return {"tokens": sum(len(item) + 1 for item in self.made), "hypotheses": [], "sentences": len(self.made)}
 
 
-class Bulk(Decoder):
+class Bulk(Contender):
     """CTranslate2 on a GPU: it is given all sentences at once, in batches of the size that it is fastest with."""
 
     def __init__(self, work: Work, variant: Variant) -> None:
@@ -142,18 +149,18 @@ class Bulk(Decoder):
         return {"tokens": sum(len(item) + 1 for item in tokens), "hypotheses": tokens, "sentences": len(tokens)}
 
     def _search(self, ids: list[list[int]], size: int) -> list[list[Hypothesis]]:
-        return self.engine.search(ids, self.work.search, 1, size) if self.engine else []
+        return self.engine.search(ids, self.work.search, 1, size) if isinstance(self.engine, CTranslate2Engine) else []
 
 
-def decoder(work: Work, variant: Variant) -> Decoder:
+def decoder(work: Work, variant: Variant) -> Contender:
     """The contender of a variant."""
     if variant.engine == "text":
         return Text(work, variant)
     on_gpu = torch.device(work.device).type == "cuda"
-    return Bulk(work, variant) if on_gpu and variant.engine == "ctranslate2" else Decoder(work, variant)
+    return Bulk(work, variant) if on_gpu and variant.engine == "ctranslate2" else Contender(work, variant)
 
 
-class Latency(Decoder):
+class Latency(Contender):
     """A contender that is given single sentences, one after the other."""
 
     def run(self) -> dict[str, Any]:
@@ -194,7 +201,7 @@ def bench_decoding(
 
     makers = {item.name: functools.partial(decoder, work, item) for item in variants}
     outcomes = interleave(makers, rounds, work.threads, say, lambda known: so_far(rows(known, {})), excused)
-    singles: dict[str, Callable[[], Decoder]] = {
+    singles: dict[str, Callable[[], Contender]] = {
         item.name: functools.partial(Latency, work, item)
         for item in variants
         if item.engine not in ("without cache", "text") and item.name in outcomes

@@ -90,7 +90,7 @@ def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     differences: list[float] = []
     for line in counted(lines, "decoding by both engines", len(lines)):
         encoded = tokenizer([line], return_tensors="pt")
-        mine = ours.search_batch(Batch([ours.encode(line)]), 1)[0][0]
+        mine = ours.decoder.search_batch(Batch([ours.encode(line)]), 1)[0][0]
         said = [*mine.tokens, EOS]
         with torch.inference_mode():
             written = torch.tensor([[BOS, *said]])

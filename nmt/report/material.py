@@ -86,13 +86,13 @@ def _examples(evaluation: Evaluation) -> list[Example]:
 def _attention(translator: Translator, evaluation: Evaluation) -> list[AttentionMap]:
     if isinstance(translator.recipe.model, RnnConfig) and translator.recipe.model.attention == "none":
         return []
-    layer = translator.aligning_layer(shifted=False)
+    layer = translator.decoder.single.aligning_layer(shifted=False)
     maps: list[AttentionMap] = []
     for row in evaluation.testset.spread(_SEEN):
         source, target = evaluation.testset.tagged[row], evaluation.hypotheses[row]
-        pieces, tag = translator.source_pieces(source)
-        weights = translator.attention_maps(translator.encode(source), translator.encode_target(target)).mean(1)
+        pieces, tag = translator.source.pieces(source)
+        weights = translator.decoder.attention_maps(translator.encode(source), translator.encode_target(target)).mean(1)
         chosen = (weights.mean(0) if layer is None else weights[layer])[:, tag:]  # (T + 1, S + 1)
         rounded = [[round(weight, 3) for weight in line] for line in chosen.tolist()]
-        maps.append(AttentionMap([*pieces, END], [*translator.target_pieces(target), END], rounded))
+        maps.append(AttentionMap([*pieces, END], [*translator.target.pieces([target])[0], END], rounded))
     return maps

@@ -89,13 +89,13 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
         target = translator.translate([source])[0]
     else:
         translator.report.lines += 1
-        translator.report.source_cut += translator.is_cut(source)
+        translator.report.source_cut += translator.source.is_cut(source)
     ids = [translator.encode(source), translator.encode_target(target)]
-    pieces, tag = translator.source_pieces(source)
-    written = translator.target_pieces(target)
+    pieces, tag = translator.source.pieces(source)
+    written = translator.target.pieces([target])[0]
     if not pieces or not written:
         raise DataError("attention needs words on both sides; the source or the translation has none")
-    maps = translator.attention_maps(*ids)[..., tag:]  # (L, H, T + 1, S + 1) over pieces
+    maps = translator.decoder.attention_maps(*ids)[..., tag:]  # (L, H, T + 1, S + 1) over pieces
     numbers = [word_numbers(part) for part in (pieces, written)]
     with_end = [[*part, part[-1] + 1] for part in numbers]
     return Attention(
@@ -103,8 +103,8 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
         target=_words(written, numbers[1]),
         maps=merge_words(maps, *with_end),
         shifted=merge_words(maps[:, :, 1:], *numbers),
-        layer=translator.aligning_layer(shifted=False),
-        shifted_layer=translator.aligning_layer(shifted=True),
+        layer=translator.decoder.single.aligning_layer(shifted=False),
+        shifted_layer=translator.decoder.single.aligning_layer(shifted=True),
     )
 
 

@@ -91,6 +91,13 @@ class Report:
         for item in dataclasses.fields(self):
             setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
+    def taken(self) -> Report:
+        """What has been counted so far; the counts begin anew."""
+        found = dataclasses.replace(self)
+        for item in dataclasses.fields(self):
+            setattr(self, item.name, [] if isinstance(getattr(self, item.name), list) else 0)
+        return found
+
     def summary(self) -> list[str]:
         """Sentences for the user, none if nothing happened."""
         lines: list[str] = []

@@ -184,14 +184,14 @@ def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SLOW = """
 import sys, time
-from nmt.translation.translator import Translator
+from nmt.translation.decoder import Decoder
 from nmt_cli import pulse
 from nmt_cli.main import app
-search = Translator.search_batch
+search = Decoder.search_batch
 def slowly(*arguments):
     time.sleep(0.4)
     return search(*arguments)
-Translator.search_batch = slowly
+Decoder.search_batch = slowly
 pulse._PATIENCE, pulse._GLANCE = 0.8, 0.1
 try:
     app(sys.argv[1:])

@@ -106,8 +106,8 @@ def test_unknown_words_are_words(tmp_path: Path) -> None:
     assert tag > 0
     maps = torch.eye(4 + tag)[None, [tag + 2, tag + 1, tag, tag + 3]]  # the source read backwards, then its end
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(translator, "search_batch", lambda *_: [[Hypothesis(said, -1.0, -1.0, cut=False)]])
-        patch.setattr(translator.model, "attention", lambda *_: maps)
+        patch.setattr(translator.decoder, "search_batch", lambda *_: [[Hypothesis(said, -1.0, -1.0, cut=False)]])
+        patch.setattr(translator.decoder.model, "attention", lambda *_: maps)
         found = translator.translate_n_best([line], 1)[0][0]
     assert found.text == "Zwiebeln und Kater"
     assert found.alignment == [(2, 0), (1, 1), (0, 2)]

@@ -220,7 +220,8 @@ def test_a_line_is_split_without_loss(trained: Path, runs: list[tuple[str, int]]
     line = "".join(text * count for text, count in runs)
     options = Options(max_source=limit, long_lines="split")
     translator = Translator(MODELS.setdefault(trained, load_model(trained)), options=options)
-    ids, _, texts = translator._encode_source([line])
+    source = translator.source.encoded([line])
+    ids, texts = source.ids, source.texts
     assert "".join("".join(map(clean_line, texts)).split()) == "".join(clean_line(line).split())
     assert [translator.tokenizers.source.encode([text])[0] for text in map(clean_line, texts)] == ids
     assert translator.report.source_cut == 0

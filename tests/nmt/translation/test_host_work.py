@@ -75,7 +75,8 @@ def test_what_a_device_can_search_goes_there(
     settings = parse_search(SearchConfig(beam=5), search)
     translator = Translator(load_model(trained), search=settings, batch_size=2, options=Options(**options))
     fake = Fake()
-    translator.device_search, translator.searched = cast(DeviceSearch, fake), translator.model  # as on a GPU
+    decoder = translator.decoder
+    decoder.device_search, decoder.stepped = cast(DeviceSearch, fake), decoder.model  # as on a GPU
     lines = ["der Hund schläft", "", "die Frau liest ein Buch", "die Frau schläft"]
     assert len(translator.translate_n_best(lines, 1, None if prefixes is None else [*prefixes, ""])) == len(lines)
     assert fake.sizes == sizes

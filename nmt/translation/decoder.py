@@ -1,0 +1,199 @@
+"""From batches of tokens to hypotheses: the search that was asked for, by what runs it fastest here."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import torch
+
+from nmt.config.search import SearchConfig
+from nmt.corpus.tokenizer import BOS, EOS
+from nmt.decoding.batches import padded, search_batches
+from nmt.decoding.beam_search import Engine, Hypothesis, configured_rules, score_targets
+from nmt.decoding.compiled import fastest_search
+from nmt.decoding.constrained import constrained_beam_search
+from nmt.decoding.device.search import device_search, takes
+from nmt.decoding.diverse import diverse_beam_search
+from nmt.decoding.ensemble import Ensemble
+from nmt.decoding.rules import Forbidden, Prefix
+from nmt.decoding.sampling import sample
+from nmt.decoding.shortlist import Shortlist, Shortlisted
+from nmt.errors import ConfigError
+from nmt.fast.inference import fastest_decoder, for_inference
+from nmt.models import Model
+from nmt.runtime.device import SearchPrecision, fast_products, onednn_is_faster
+from nmt.storage.checkpoint import LoadedModel
+from nmt.translation.attended import attention_of, ranked_by_coverage
+from nmt.translation.result import Batch, Options
+
+_AUTOMATIC_BATCH = {"cpu": 4096, "cuda": 32_768}
+_LEAST_WIDTH = 4  # of a beam when words are forbidden: the best hypotheses may all end in one of them
+_FEW = 8  # sentences for which another way to multiply takes longer to set up than it saves
+
+
+class Decoder:
+    """One model, or several that vote, ready to search on a device."""
+
+    def __init__(
+        self,
+        loaded: Sequence[LoadedModel],
+        device: torch.device,
+        search: SearchConfig,
+        precision: SearchPrecision,
+        batch_size: int | None,
+        options: Options,
+        engine: Engine | None = None,
+    ) -> None:
+        """See `Translator`."""
+        models = [for_inference(item.model, device, precision) for item in loaded]
+        self.model = Ensemble(models) if len(models) > 1 else models[0]
+        self.stepped = fastest_decoder(self.model)
+        self.device, self.batch_size, self.options, self.engine = device, batch_size, options, engine
+        self.device_search = device_search(self.model, device, batch_size)
+        self.shortlisted = self._narrowed(loaded[0], precision)
+        self._set(search)
+
+    def _set(self, search: SearchConfig) -> None:
+        self.search, self._rules = search, configured_rules(search)
+
+    def with_search(self, search: SearchConfig) -> Decoder:
+        """The same model, searched otherwise."""
+        other = copy.copy(self)
+        other._set(search)
+        return other
+
+    def batches(self, lengths: list[int], plain: bool) -> list[list[int]]:
+        """Sentences of these lengths that are searched together; a device takes all plain ones, and makes its own batches."""
+        if plain and lengths and self._on_device:
+            return [list(range(len(lengths)))]
+        return search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size)
+
+    def search_batch(self, batch: Batch, count: int, rule: Forbidden | None = None) -> list[list[Hypothesis]]:
+        """The `count` hypotheses of each sentence of a batch, best first; among many, where a rule narrows the choice."""
+        wanted = self.search.beam if self.search.coverage_penalty else count
+        asked = [row for row, required in enumerate(batch.required) if required.encoded]
+        if 0 < len(asked) < len(batch.ids):  # what stands beside a line in its batch changes nothing
+            free = [row for row in range(len(batch.ids)) if row not in asked]
+            parts = [zip(rows, self.search_batch(batch.only(rows), count, rule), strict=True) for rows in (asked, free)]
+            return [hypotheses for _, hypotheses in sorted(itertools.chain(*parts), key=lambda pair: pair[0])]
+        config, rules = self.search, [*self._rules, *([rule] if rule else [])]
+        if rule and not self.options.sampling:
+            config = config.model_copy(update={"beam": config.groups * max(config.beam // config.groups, _LEAST_WIDTH)})
+        begins = [begin.tokens for begin in batch.begins]
+        engine = self.engine or (None if rule or any(begins) or asked else self._on_device)
+        if engine is not None:
+            return self._finally(batch, engine.search(batch.ids, config, wanted), count)
+        source, lengths = padded(batch.ids, before=-1, after=EOS)
+        source = source.to(self.device)
+        if any(begins):
+            rules = [Prefix(begins, rules)]
+        if self.options.sampling is not None:
+            numbers = batch.numbers or range(len(batch.ids))
+            found = sample(self.stepped, source, lengths, config, self.options.sampling, numbers, rules)
+        elif asked:
+            found = constrained_beam_search(self.stepped, source, lengths, config, batch.required, wanted, rules)
+        else:
+            search = diverse_beam_search if config.groups > 1 else fastest_search(self.device)
+            with fast_products(self.device.type == "cpu" and len(batch.ids) >= _FEW and onednn_is_faster()):
+                found = search(self.stepped, source, lengths, config, wanted, rules)
+        return self._finally(batch, found, count)
+
+    def allowed(self, batch: Batch, count: int, forbidden: Forbidden | None) -> list[list[Hypothesis]]:
+        """The `count` hypotheses of each sentence; where they say what is forbidden, those of a search by the rule.
+
+        So the rule changes no other translation. If it leaves nothing to say, and in sampling, which cannot look ahead, no
+        word may even begin with a forbidden one.
+        """
+        found = self.search_batch(batch, count)
+        sampled = self.options.sampling is not None
+        for strict in (True,) if sampled else (False, True):
+            if forbidden is None:
+                break
+            begins = [begin.tokens for begin in batch.begins] or [[]] * len(found)
+            broken = [
+                [forbidden.broken_by(item.tokens, len(begin)) for item in items]
+                for items, begin in zip(found, begins, strict=True)
+            ]
+            rows = [row for row, items in enumerate(broken) if any(items) or not items]
+            if rows:
+                rule = dataclasses.replace(forbidden, strict=strict, begins=[begins[row] for row in rows])
+                for row, again in zip(rows, self.search_batch(batch.only(rows), count, rule), strict=True):
+                    draws = [new if bad else old for new, bad, old in zip(again, broken[row], found[row], strict=False)]
+                    found[row] = draws if sampled else again
+        return found
+
+    def forced_batches(self, lengths: list[int]) -> list[list[int]]:
+        """Pairs of these lengths that are scored together."""
+        return search_batches(lengths, self._batch_tokens, 1, self.batch_size)
+
+    def forced(self, source_ids: list[list[int]], target_ids: list[list[int]]) -> list[float]:
+        """Log-probability of each target given its source, by forced decoding."""
+        source, lengths = padded(source_ids, before=-1, after=EOS)
+        inputs, outputs = padded(target_ids, before=BOS, after=-1)[0], padded(target_ids, before=-1, after=EOS)[0]
+        values = score_targets(
+            self.model, source.to(self.device), lengths, inputs.to(self.device), outputs.to(self.device)
+        )
+        return values.double().sum(1).tolist()
+
+    @property
+    def single(self) -> Model:
+        """The model that is looked into.
+
+        Raises:
+            ConfigError: there are several.
+        """
+        if isinstance(self.model, Ensemble):
+            raise ConfigError("attention is shown of one model, not of an ensemble")
+        return self.model
+
+    def attention_maps(self, source: list[int], target: list[int]) -> torch.Tensor:
+        """(L, H, T + 1, S + 1) attention of each layer and head while each of the target tokens, and the end, is predicted.
+
+        Raises:
+            ConfigError: there is none to show.
+        """
+        ids, lengths = padded([source], before=-1, after=EOS)
+        inputs = padded([target], before=BOS, after=-1)[0]
+        with torch.inference_mode():
+            maps = self.single.attention_maps(ids.to(self.device), lengths, inputs.to(self.device))
+        return maps[0].float().cpu()
+
+    @property
+    def _on_device(self) -> Engine | None:
+        """The search that never leaves the device, where that is all that is asked for."""
+        search = self.device_search
+        if search is None or self.stepped is not self.model or self.options.sampling or not takes(self.search):
+            return None
+        return search
+
+    @property
+    def _batch_tokens(self) -> int:
+        """Source tokens times beam of a batch; a GPU takes as long for few as for many."""
+        tokens = self.search.batch_tokens
+        return _AUTOMATIC_BATCH[self.device.type] if tokens == "auto" else tokens
+
+    def _narrowed(self, loaded: LoadedModel, precision: SearchPrecision) -> Shortlisted | None:
+        """The model among the tokens of a shortlist, if one is asked for."""
+        options = self.options
+        if options.shortlist is None:
+            return None
+        if isinstance(self.model, Ensemble) or self.engine is not None or options.forbidden or options.constrained:
+            raise ConfigError(
+                "--shortlist goes with one model and plain search or sampling, without phrases or prefixes"
+            )
+        tokenizers = loaded.tokenizers
+        shortlist = Shortlist.load(options.shortlist, tokenizers.fingerprints, tokenizers.sizes)
+        self.stepped = narrowed = Shortlisted(self.model, loaded.model.output, shortlist, precision)
+        return narrowed
+
+    def _finally(self, batch: Batch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
+        """The `count` best of what was found, by all that decides on it."""
+        if self.shortlisted:
+            found = self.shortlisted.finished(found)
+        if self.search.coverage_penalty:
+            seen = attention_of(self.model, self.device, batch.ids, found)
+            found = ranked_by_coverage(found, seen, batch.ids, self.search.coverage_penalty)
+        return [hypotheses[:count] for hypotheses in found]
