@@ -101,17 +101,16 @@ class Decoder:
                 found = search(self.stepped, source, lengths, config, wanted, rules)
         return self._finally(batch, found, count)
 
-    def allowed(self, batch: Batch, count: int, forbidden: Forbidden | None) -> list[list[Hypothesis]]:
-        """The `count` hypotheses of each sentence; where they say what is forbidden, those of a search by the rule.
+    def allowed(
+        self, batch: Batch, found: list[list[Hypothesis]], count: int, forbidden: Forbidden
+    ) -> list[list[Hypothesis]]:
+        """What was found, but where that says what is forbidden, the `count` hypotheses that a search by the rule finds.
 
         So the rule changes no other translation. If it leaves nothing to say, and in sampling, which cannot look ahead, no
         word may even begin with a forbidden one.
         """
-        found = self.search_batch(batch, count)
         sampled = self.options.sampling is not None
         for strict in (True,) if sampled else (False, True):
-            if forbidden is None:
-                break
             begins = [begin.tokens for begin in batch.begins] or [[]] * len(found)
             broken = [
                 [forbidden.broken_by(item.tokens, len(begin)) for item in items]

@@ -203,7 +203,9 @@ class Translator:
                 [required[owners[row]] if new else NOTHING for row, new in zip(rows, fresh, strict=True)],
             )
             wanted = self.search.beam if mbr else count
-            hypotheses = self.decoder.allowed(batch, wanted, self._forbidden)
+            hypotheses = self.decoder.search_batch(batch, wanted)
+            if self._forbidden is not None:
+                hypotheses = self.decoder.allowed(batch, hypotheses, wanted, self._forbidden)
             found = self._to_text(batch, hypotheses, [source.texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self.target.language)[:count] if mbr else translations
