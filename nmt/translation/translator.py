@@ -12,7 +12,7 @@ import torch
 from nmt.config.reading import parse_search
 from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import Engine, Hypothesis, configured_rules
-from nmt.decoding.constrained import NOTHING
+from nmt.decoding.constrained import NOTHING, Required
 from nmt.decoding.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
 from nmt.runtime.device import SearchPrecision, choose_device, choose_search_precision
@@ -180,10 +180,7 @@ class Translator:
             raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
         if prefixes is not None and (self.decoder.engine is not None or self.decoder.shortlisted):
             raise ConfigError("prefixes go with our own search over the whole vocabulary alone")
-        required = [NOTHING] * len(lines)
-        if self.options.constrained:
-            lines, phrases = zip(*(line.partition("\t")[::2] for line in lines), strict=True) if lines else ((), ())
-            required = [self._demands.required(text, self._forbidden, self.report) for text in phrases]
+        lines, required = self._with_phrases(lines)
         source = self.source.encoded(lines)
         ids, owners = source.ids, source.owners
         starts = [_NO_START] * len(lines) if prefixes is None else self.target.starts(prefixes)
@@ -210,6 +207,13 @@ class Translator:
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self.target.language)[:count] if mbr else translations
         return joined(parts, owners, len(lines))
+
+    def _with_phrases(self, lines: Sequence[str]) -> tuple[Sequence[str], list[Required]]:
+        """Lines without the phrases that stand after tabs, where they carry some, and what their translations must say."""
+        if not self.options.constrained or not lines:
+            return lines, [NOTHING] * len(lines)
+        lines, phrases = zip(*(line.partition("\t")[::2] for line in lines), strict=True)
+        return lines, [self._demands.required(text, self._forbidden, self.report) for text in phrases]
 
     def score_targets(self, sources: Iterable[str], targets: Iterable[str]) -> list[TargetScore]:
         """Log-probability of each target given its source, by forced decoding; sources that are cut are counted."""
