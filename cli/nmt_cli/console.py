@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from nmt.runtime.stages import Stage, stages, under_way
-from nmt_cli.pulse import clock, pulse
+from nmt_cli.pulse import pulse
 from nmt_cli.standard import silence
 
 if TYPE_CHECKING:
@@ -135,9 +134,6 @@ def _table(columns: Sequence[_Column]) -> Table:
     return table
 
 
-_BAR = 12  # characters
-
-
 PREPARE_ANEW = "what was downloaded is kept, nothing half made; the same command reads the corpus from the beginning"
 
 
@@ -149,180 +145,3 @@ def said_when_interrupted(text: str) -> Generator[None]:
     except KeyboardInterrupt:
         note(f"\nnmt: interrupted; {text}")
         raise
-
-
-class TrainingDisplay:
-    """Shows training: a live line on a terminal, plain lines elsewhere."""
-
-    def __init__(self, regularisers: Sequence[str] = ()) -> None:
-        """With the names of what raises the loss in training alone."""
-        self._regularisers = regularisers
-        self._bleu: float | None = None
-        self._loss: float | None = None
-        self._budget: float | None = None
-        self._begun = (0, 0.0)  # update and seconds at which this process began: an earlier one may have been slower
-        self._figures: dict[str, Any] = {}  # of the last line of the log
-        self._updates = 0
-        self._progress: Any = None
-        self._task: Any = None
-        self._open = ExitStack()
-        self.step: Callable[[], int] = lambda: 0
-        """Says how many updates are made."""
-
-    def __enter__(self) -> TrainingDisplay:
-        self._open.enter_context(under_way(_Updates(self)))
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = (BarColumn(_BAR), TextColumn("{task.description}", markup=False))
-            self._progress = self._open.enter_context(Progress(*columns, console=Console(stderr=True)))
-            self._task = self._progress.add_task("", total=None)
-            self._open.enter_context(pulse.shown_by(self._draw))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    def report(self, entry: dict[str, Any]) -> None:
-        """Shows one log entry."""
-        match entry["kind"]:
-            case "start":
-                self._start(entry)
-            case "initialised":
-                self._initialised(entry)
-            case "train":
-                self._train(entry)
-            case "validation":
-                self._bleu = entry["bleu"]
-                mark = "  best so far" if entry["best"] else ""
-                figures = (
-                    f"loss {entry['loss']:.3f}  perplexity {entry['perplexity']:.2f}  accuracy {entry['accuracy']:.1%}"
-                )
-                self._line(f"update {entry['step']}  validation  {figures}  BLEU {entry['bleu']:.2f} (greedy){mark}")
-                self._explain(entry["loss"])
-            case "skipped":
-                self._line(f"update {entry['step']}  skipped: loss or gradient not finite")
-            case "spike":
-                pairs = ", ".join(map(str, entry["pairs"]))
-                self._line(
-                    f"update {entry['step']}  loss {entry['loss']:.3f}, usually {entry['usual']:.3f}: pairs {pairs}, ..."
-                )
-            case "mean":
-                figures = f"loss {entry['loss']:.3f}  BLEU {entry['bleu']:.2f} (greedy)"
-                self._line(f"mean of the last {entry['checkpoints']} checkpoints  validation  {figures}")
-            case "choice":
-                scores = f"{entry['best']:.2f} for the best so far, {entry['last']:.2f} for the last"
-                self._line(f"{entry['checkpoint']} is the model: validation {entry['metric']} by search {scores}")
-            case "damaged":
-                self._line(f"{entry['checkpoint']} is damaged ({entry['reason']}); going back to the one before")
-            case _:
-                pass
-
-    def _start(self, entry: dict[str, Any]) -> None:
-        self._begun, self._budget = (entry["step"], entry["seconds"]), entry["budget"]
-        self._updates = entry["updates"]
-        if self._progress:
-            self._progress.update(self._task, description="starting")
-        begun = f"going on from update {entry['step']}" if entry["step"] else "starting"
-        plan = f"{clock(entry['budget'])} of training" if entry["budget"] else f"{entry['updates']} updates"
-        sizes = f"{entry['parameters']:,} parameters, {entry['pairs']:,} pairs, {plan}"
-        self._line(f"{begun}: {sizes}, {entry['precision']} on {entry['device']}")
-        if field := entry.get("receptive_field"):
-            self._line(f"a state sees {field[0]} positions of the source, {field[1]} of the target")
-        batches = f"{entry['batches_per_epoch']} batches of {entry['batch_tokens']} tokens an epoch"
-        batches += f", {entry['padding']:.1%} padding"
-        self._line(batches + (f", {entry['too_long']} pairs left out as too long" if entry["too_long"] else ""))
-        if update := entry.get("update"):
-            self._line(f"an update is {update}" if ":" not in update else f"updates are {update}")
-
-    def _initialised(self, entry: dict[str, Any]) -> None:
-        counts = [("source ", *entry["source"]), ("target ", *entry["target"])]
-        if entry["source"] == entry["target"]:
-            counts = [("", *entry["source"])]
-        carried = ", ".join(
-            f"all {total:,} {side}pieces"
-            if count == total
-            else f"{count:,} of {total:,} {side}pieces (the others are new)"
-            for side, count, total in counts
-        )
-        self._line(f"begins with the weights of {entry['path']} and the embeddings of {carried}")
-
-    def _train(self, entry: dict[str, Any]) -> None:
-        self._figures, self._loss, self._updates = entry, entry["loss"], entry["updates"]
-        if self._progress:
-            self._draw()
-            return
-        loss, accuracy, speed = self._measured()
-        rate = f"lr {entry['learning_rate']:.1e}  norm {entry['gradient_norm']:.2f}"
-        left = f"{clock(self.left or 0)} left"
-        self._line(f"update {self.count()}  {loss}  {accuracy}  {speed}  {rate}  {left}")
-
-    def _measured(self) -> tuple[str, str, str]:
-        entry = self._figures
-        speed = f"{entry['tokens_per_second']:,.0f} tok/s"
-        return f"loss {entry['loss']:.3f}", f"accuracy {entry['accuracy']:.1%}", speed
-
-    def _draw(self) -> None:
-        """The live line, as it is now."""
-        left, parts = self.left, [self.count()]
-        done, total = float(self._at()), float(self._updates)
-        if left is not None:
-            loss, *others = self._measured()
-            bleu = [] if self._bleu is None else [f"BLEU {self._bleu:.1f}"]
-            inside = [str(item) for item in stages() if not isinstance(item, _Updates)][-1:]
-            parts += [f"{clock(left)} left", *(inside or [loss, *bleu, *others])]
-            done, total = (self._budget - left, self._budget) if self._budget else (done, total)
-        while len("  ".join(parts)) + _BAR + 1 > self._progress.console.width and len(parts) > 1:
-            parts.pop()  # the least wanted stand last
-        self._progress.update(self._task, completed=done, total=total, description="  ".join(parts))
-
-    def _at(self) -> int:
-        """Updates made."""
-        return max(self.step(), self._figures.get("step", 0))
-
-    def count(self) -> str:
-        """Updates made, of how many: until the speed is known a budget says nothing of that."""
-        return f"{self._at()}" if self._budget else f"{self._at()}/{self._updates}"
-
-    @property
-    def left(self) -> float | None:
-        """Seconds to the end; None: that is not known yet."""
-        entry, (step, seconds) = self._figures, self._begun
-        if not entry:
-            return None
-        if self._budget:
-            return max(0.0, self._budget - entry["seconds"])
-        return float((entry["seconds"] - seconds) / (entry["step"] - step) * (self._updates - self._at()))
-
-    def _explain(self, validation: float) -> None:
-        """Says once why the loss of training is above that of validation, where it is."""
-        if self._regularisers and self._loss is not None and self._loss > validation:
-            self._line(
-                f"  (training loss is higher than validation loss: {' and '.join(self._regularisers)} count in training alone)"
-            )
-            self._regularisers = ()
-
-    def _line(self, text: str) -> None:
-        from nmt.corpus.lines import visible
-
-        if self._progress:
-            self._progress.console.print(visible(text), markup=False, highlight=False, emoji=False)
-        else:
-            note(text)
-
-
-class _Updates(Stage):
-    """The updates of a training, as its display counts them."""
-
-    def __init__(self, display: TrainingDisplay) -> None:
-        super().__init__("training")
-        self._display = display
-
-    @property
-    def left(self) -> float | None:
-        """See `Stage.left`."""
-        return self._display.left
-
-    def __str__(self) -> str:
-        return f"update {self._display.count()}"

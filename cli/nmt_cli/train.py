@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.console import PREPARE_ANEW, TrainingDisplay, note, print_text, said_when_interrupted
+from nmt_cli.console import PREPARE_ANEW, note, print_text, said_when_interrupted
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
 from nmt_cli.pulse import clock
+from nmt_cli.training_display import TrainingDisplay
 
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
@@ -47,6 +48,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     from nmt.runtime.processes import joined
     from nmt.scoring.metrics import check_tokenization
     from nmt.storage.run_folder import RunFolder
+    from nmt.training.events import Event
     from nmt.training.memory import check_least
     from nmt.training.tensorboard import TensorBoardLog
     from nmt.training.trainer import Trainer
@@ -83,9 +85,9 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
             closing(TensorBoardLog(folder / "tensorboard")) as board,
         ):
 
-            def report(entry: dict[str, Any]) -> None:
-                display.report(entry)
-                board.report(entry)
+            def report(event: Event) -> None:
+                display.report(event)
+                board.report(event)
 
             trainer = Trainer(settings, prepared, folder, place, report, budget, world)
             display.step = lambda: trainer.progress.step

@@ -103,13 +103,13 @@ class RunFolder:
         atomic_write(self.path / RECIPE, recipe_to_toml(recipe, self.path).encode())
         tokenizers.save(self.path)
 
-    def drop_damaged(self, report: Callable[[Entry], None]) -> None:
-        """Removes checkpoints from the newest on until one is whole."""
+    def drop_damaged(self, report: Callable[[str, str], None]) -> None:
+        """Removes checkpoints from the newest on until one is whole; reports the name of each, and what is wrong with it."""
         for path in reversed(store.checkpoints(self.checkpoints)):
             reason = store.damage(path)
             if not reason:
                 return
-            report({"kind": "damaged", "step": 0, "checkpoint": path.name, "reason": reason})
+            report(path.name, reason)
             shutil.rmtree(path)
 
     def append(self, entry: Entry) -> None:

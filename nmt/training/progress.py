@@ -70,6 +70,11 @@ class Progress:
     """Time in validations and checkpoints."""
     sums: Sums = field(default_factory=Sums)
 
+    @property
+    def seconds(self) -> float:
+        """Of the whole training so far."""
+        return self.training_seconds + self.validation_seconds
+
     @classmethod
     def restore(cls, values: dict[str, Any]) -> Progress:
         """From the JSON of a checkpoint.

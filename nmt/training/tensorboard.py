@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from nmt.training.events import Event, Started, Updated, Validated
 
 
 class TensorBoardLog:
@@ -18,20 +21,20 @@ class TensorBoardLog:
         self._folder = folder
         self._writer: Any = None
 
-    def report(self, entry: dict[str, Any]) -> None:
-        """Adds one log entry. What an earlier start wrote beyond its checkpoint is superseded."""
+    def report(self, event: Event) -> None:
+        """Adds one event. What an earlier start wrote beyond its checkpoint is superseded."""
         if find_spec("tensorboard") is None or not _is_utf8(self._folder):
             return
-        if entry["kind"] == "start":
+        if isinstance(event, Started):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # TensorBoard's own imports warn of each other
                 from torch.utils.tensorboard import SummaryWriter
-            self._writer = SummaryWriter(str(self._folder), purge_step=entry["step"] + 1)
-        if self._writer is None or entry["kind"] not in ("train", "validation"):
+            self._writer = SummaryWriter(str(self._folder), purge_step=event.step + 1)
+        if self._writer is None or not isinstance(event, Updated | Validated):
             return
-        for key, value in entry.items():
+        for key, value in asdict(event).items():
             if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "step":
-                self._writer.add_scalar(f"{entry['kind']}/{key}", value, entry["step"])
+                self._writer.add_scalar(f"{event.kind}/{key}", value, event.step)
 
     def close(self) -> None:
         """Writes what is still in memory."""

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
 
-import nmt
 from nmt.config.reading import explain
 from nmt.config.recipe import Recipe
-from nmt.corpus.encoded import Ints
 from nmt.corpus.prepared import Prepared
-from nmt.errors import CheckpointError, ConfigError, NmtError
+from nmt.errors import CheckpointError, ConfigError
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import build_model
 from nmt.runtime.device import describe, peak_memory_mb, release_memory, seed_all
 from nmt.runtime.owners import Claim
-from nmt.runtime.processes import World, whole
+from nmt.runtime.processes import World
 from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
 from nmt.runtime.untrusted import read_object
 from nmt.storage import checkpoint as store
-from nmt.storage.run_folder import Entry, RunFolder, identity
+from nmt.storage.run_folder import RunFolder, identity
 from nmt.training.arithmetic import Arithmetic, choose_arithmetic
-from nmt.training.averaging import mean_of_checkpoints
 from nmt.training.batches import Batch
+from nmt.training.budget import UNPLANNED, fit_budget, speed_is_known
+from nmt.training.events import Damaged, Event, Initialised, Reporter, Started, Updated, Validated, logged
 from nmt.training.fine_tuning import Carried, freeze, initialise
+from nmt.training.finish import Finish
 from nmt.training.flops import matrix_rate
 from nmt.training.memory import check_training
 from nmt.training.optim import learning_rate
@@ -39,17 +36,8 @@ from nmt.training.progress import Progress, Sums
 from nmt.training.rehearsal import rehearse
 from nmt.training.stream import BatchStream, Drawn, Place
 from nmt.training.updater import Outcome, Updater
-from nmt.training.validation import Validation, Validator, exp
-
-Reporter = Callable[[Entry], None]
-Measured = TypeVar("Measured")
-
-_MAX_NON_FINITE = 10
-_SPIKE = 2.0  # a loss so many times the running mean names its batch; those of sound trainings reach 1.9
-_UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
-_PROBED_UPDATES = 20
-_VALIDATIONS_IN_BUDGET = 8
-_UNREAD = {"cpu": 1, "cuda": 16}  # updates whose figures may wait on the device
+from nmt.training.validation import Validator, exp
+from nmt.training.watch import Watch
 
 
 class Trainer:
@@ -72,7 +60,7 @@ class Trainer:
             prepared: the encoded corpus.
             run: folder of logs, checkpoints and the finished model.
             device: where to train.
-            report: receives each log entry.
+            report: receives each event.
             budget: seconds to train, validations included; replaces `training.updates`.
             world: the processes that train together; None: this one alone.
 
@@ -106,13 +94,12 @@ class Trainer:
         pinned = device.type == "cuda"
         self.stream = BatchStream(recipe, prepared, self.world.rank, self.world.size, pinned)
         self.progress = Progress(
-            updates=self.config.updates if budget is None else _UNPLANNED,
-            next_validation=self.config.validate_every if budget is None else _UNPLANNED,
+            updates=self.config.updates if budget is None else UNPLANNED,
+            next_validation=self.config.validate_every if budget is None else UNPLANNED,
             **dataclasses.asdict(arithmetic),
         )
         self._matrix_rate = matrix_rate(arithmetic, device)
-        self._unread: list[tuple[int, list[Ints], Outcome]] = []
-        self._non_finite = 0
+        self.watch = Watch(self.config, device, self._emit)
         self._claim: Claim | None = None
 
     def run(self) -> Progress:
@@ -137,7 +124,8 @@ class Trainer:
                         raise Interrupted(number, f"after update {self.progress.step}")
                 if not self._is_saved:
                     self._validate()
-                self._write_bundle()
+                finish = Finish(self.recipe, self.prepared, self.run_folder, self.validator, self.budget, self._emit)
+                finish.write_bundle(self.progress)
             finally:
                 self.stream.close()
         return self.progress
@@ -160,17 +148,17 @@ class Trainer:
         progress.step += 1
         rate = learning_rate(progress.step, progress.updates, self.config, progress.plateau_factor)
         outcome = self._step([item.batch for item in drawn], rate)
-        self._unread.append((progress.step, [item.rows for item in drawn], outcome))
+        self.watch.keep(progress.step, [item.rows for item in drawn], outcome)
         logs = progress.step % self.config.log_every == 0
         validates = progress.step in (progress.next_validation, progress.updates)
-        if logs or validates or len(self._unread) >= _UNREAD[self.device.type]:
-            self._read_outcomes()
+        if logs or validates or self.watch.is_full:
+            self.watch.read(progress)
         seconds = self.world.largest(perf_counter() - start)
         progress.training_seconds += seconds
         progress.sums.seconds += seconds
         progress.sums.flops += sum(item.flops for item in drawn)
-        if progress.updates == _UNPLANNED and self._speed_is_known:
-            self._fit_budget()
+        if progress.updates == UNPLANNED and speed_is_known(progress, self.budget):
+            fit_budget(progress, self.budget)
         if logs:
             self._log_training(rate)
         if validates or progress.step in (progress.next_validation, progress.updates):
@@ -185,54 +173,10 @@ class Trainer:
         progress.epoch, progress.position = drawn.after.epoch, drawn.after.position
         return drawn
 
-    def _read_outcomes(self) -> None:
-        """Takes the figures of the last updates from the device: sums for the log, and what went wrong."""
-        progress, unread = self.progress, self._unread
-        self._unread = []
-        for (step, rows, outcome), figures in zip(
-            unread, torch.stack([outcome.figures for _, _, outcome in unread]).tolist() if unread else [], strict=True
-        ):
-            loss, negative, correct, norm, finite = figures
-            progress.splits += outcome.splits
-            progress.sums.updates += 1
-            if not finite:
-                self._skipped(step, rows)
-                continue
-            self._non_finite = 0
-            progress.sums.loss += loss
-            progress.sums.negative_log_likelihood += negative
-            progress.sums.correct += correct
-            progress.sums.gradient_norm += norm
-            progress.sums.tokens += outcome.tokens
-            progress.target_tokens += outcome.tokens
-            self._watch_for_spikes(step, rows, loss / max(outcome.tokens, 1))
-
-    def _skipped(self, step: int, rows: list[Ints]) -> None:
-        self.progress.skipped += 1
-        self._non_finite += 1
-        pairs = _pairs(rows)
-        self._emit({"kind": "skipped", "step": step, "pairs": pairs})
-        if self._non_finite >= _MAX_NON_FINITE:
-            raise NmtError(
-                f"loss or gradient was not finite in {_MAX_NON_FINITE} updates in a row, last at update "
-                f"{step} (training pairs {', '.join(map(str, pairs))}, ...); "
-                "lower training.learning_rate or use --set training.precision=fp32"
-            )
-
-    def _watch_for_spikes(self, step: int, rows: list[Ints], loss: float) -> None:
-        """Names the batch of a loss far above the running mean, once the warm-up is over."""
-        progress = self.progress
-        settled = progress.usual_loss > 0 and step > max(100, self.config.warmup or 0)
-        if settled and loss > _SPIKE * progress.usual_loss:
-            self._emit(
-                {"kind": "spike", "step": step, "loss": loss, "usual": progress.usual_loss, "pairs": _pairs(rows)}
-            )
-        progress.usual_loss = loss if progress.usual_loss == 0 else 0.98 * progress.usual_loss + 0.02 * loss
-
     def _validate(self) -> None:
         """Loss over the validation set and the score of real translations; then a checkpoint."""
         start, progress = perf_counter(), self.progress
-        found = self._measured(self._mean_weights, self.validator.validate)
+        found = self.validator.validate(self._mean_weights)
         score = found.score(self.config.metric)
         if (score, -found.loss) > (progress.best_score, -progress.best_loss):
             progress.best_step, progress.best_score, progress.best_bleu = progress.step, score, found.bleu
@@ -243,73 +187,38 @@ class Trainer:
                 progress.plateau_factor /= 2
         progress.validations += 1
         progress.next_validation = progress.step + self.config.validate_every
-        self._emit({"kind": "validation", "step": progress.step, **_known(found), "best": progress.stale == 0})
+        self._emit(Validated(progress.step, **dataclasses.asdict(found), best=progress.stale == 0))
         release_memory()
         progress.validation_seconds += self.world.largest(perf_counter() - start)
-        self._fit_budget()
+        fit_budget(progress, self.budget)
         self._save()
 
-    def _measured(self, weights: Mapping[str, torch.Tensor] | None, measure: Callable[[], Measured]) -> Measured:
-        """What the validator finds of the model with these weights; None: as it is being trained."""
-        if weights is None and not (self.updater.shards or self.config.compile):
-            return measure()
-        trained = self.model
-        self.updater.model = build_model(self.recipe.model, *self.tokenizers.sizes).to(self.device)
-        try:
-            weights = weights or dict(trained.named_parameters())
-            store.copy_weights({name: whole(part) for name, part in weights.items()}, self.updater.model, "validation")
-            return measure()
-        finally:
-            self.updater.model = trained
-
     def _log_training(self, rate: float) -> None:
-        sums, tokens = self.progress.sums, max(self.progress.sums.tokens, 1)
+        progress, sums = self.progress, self.progress.sums
+        tokens = max(sums.tokens, 1)
         self._emit(
-            {
-                "kind": "train",
-                "step": self.progress.step,
-                "updates": self.progress.updates,
-                "epoch": self.progress.epoch,
-                "loss": sums.loss / tokens,
-                "perplexity": exp(sums.negative_log_likelihood / tokens),
-                "accuracy": sums.correct / tokens,
-                "learning_rate": rate,
-                "gradient_norm": sums.gradient_norm / max(sums.updates, 1),
-                "tokens_per_second": sums.tokens / max(sums.seconds, 1e-9),
-                "utilisation": sums.flops / max(sums.seconds, 1e-9) / self._matrix_rate,
-                "seconds": self._seconds,
-                "memory_mb": peak_memory_mb(self.device),
-            }
+            Updated(
+                step=progress.step,
+                updates=progress.updates,
+                epoch=progress.epoch,
+                loss=sums.loss / tokens,
+                perplexity=exp(sums.negative_log_likelihood / tokens),
+                accuracy=sums.correct / tokens,
+                learning_rate=rate,
+                gradient_norm=sums.gradient_norm / max(sums.updates, 1),
+                tokens_per_second=sums.tokens / max(sums.seconds, 1e-9),
+                utilisation=sums.flops / max(sums.seconds, 1e-9) / self._matrix_rate,
+                seconds=progress.seconds,
+                memory_mb=peak_memory_mb(self.device),
+            )
         )
-        self.progress.sums = Sums()
+        progress.sums = Sums()
 
-    def _emit(self, entry: Entry) -> None:
+    def _emit(self, event: Event) -> None:
         if not self.world.leads:
             return
-        self.run_folder.append(entry)
-        self.report(entry)
-
-    def _fit_budget(self) -> None:
-        """Plans as many updates as the time left allows at the speed seen so far, validations included."""
-        progress = self.progress
-        if self.budget is None or progress.step >= progress.updates:
-            return
-        done = progress.validations
-        per_validation = progress.validation_seconds / done if done else 0.01 * self.budget
-        ahead = max(1, _VALIDATIONS_IN_BUDGET - done)
-        left = self.budget - self._seconds - ahead * per_validation
-        per_update = progress.training_seconds / progress.step
-        progress.updates = progress.step + max(0, int(left / per_update))
-        progress.next_validation = progress.step + math.ceil((progress.updates - progress.step) / ahead)
-
-    @property
-    def _speed_is_known(self) -> bool:
-        progress, budget = self.progress, self.budget or 0.0
-        return progress.step >= _PROBED_UPDATES or (progress.step >= 2 and progress.training_seconds > budget / 20)
-
-    @property
-    def _seconds(self) -> float:
-        return self.progress.training_seconds + self.progress.validation_seconds
+        self.run_folder.append(logged(event))
+        self.report(event)
 
     @property
     def _out_of_patience(self) -> bool:
@@ -320,7 +229,7 @@ class Trainer:
         return (self.folder / f"step-{self.progress.step:08d}").is_dir()
 
     def _save(self, validated: bool = True) -> None:
-        self._read_outcomes()
+        self.watch.read(self.progress)
         missing = self.world.largest(not self._is_saved)
         if missing and (self.world.leads or self.updater.shards):
             snapshot = store.Snapshot.of(self.model, self.updater.optimizer, self._mean_weights)
@@ -363,7 +272,7 @@ class Trainer:
         self.run_folder.check_recipe(self.recipe)
         if self.world.leads:
             self.run_folder.begin(self.recipe, self.tokenizers)
-            self.run_folder.drop_damaged(self._emit)
+            self.run_folder.drop_damaged(lambda name, reason: self._emit(Damaged(0, name, reason)))
         self.world.wait()
         if saved := store.checkpoints(self.folder):
             self._restore(saved[-1])
@@ -392,88 +301,26 @@ class Trainer:
 
     def _announce(self, plain: str | None) -> None:
         """Says what is trained and how; `plain`: why updates are plain ones, if so."""
-        epoch = self.stream.epoch(self.progress.epoch)
-        update = {"update": "one CUDA graph" if plain is None else f"plain: {plain}"}
+        epoch, on_gpu = self.stream.epoch(self.progress.epoch), self.device.type == "cuda"
+        update = "one CUDA graph" if plain is None else f"plain: {plain}"
         self._emit(
-            {
-                "kind": "start",
-                "step": self.progress.step,
-                "seconds": self._seconds,
-                "updates": self.progress.updates,
-                "budget": self.budget,
-                "parameters": self.model.parameter_count,
-                "receptive_field": self.model.receptive_field,
-                "device": describe(self.device),
-                "processes": self.world.size,
-                "precision": self.progress.precision,
-                "pairs": len(self.stream.selection.rows),
-                "too_long": self.stream.selection.too_long,
-                "batches_per_epoch": len(epoch.plan),
-                "batch_tokens": self.stream.batch_tokens,
-                "padding": self.stream.padding(epoch),
-                **(update if self.device.type == "cuda" else {}),
-            }
+            Started(
+                step=self.progress.step,
+                seconds=self.progress.seconds,
+                updates=self.progress.updates,
+                budget=self.budget,
+                parameters=self.model.parameter_count,
+                receptive_field=self.model.receptive_field,
+                device=describe(self.device),
+                processes=self.world.size,
+                precision=self.progress.precision,
+                pairs=len(self.stream.selection.rows),
+                too_long=self.stream.selection.too_long,
+                batches_per_epoch=len(epoch.plan),
+                batch_tokens=self.stream.batch_tokens,
+                padding=self.stream.padding(epoch),
+                update=update if on_gpu else None,
+            )
         )
-
         if self._carried:
-            self._emit({"kind": "initialised", "step": 0, **dataclasses.asdict(self._carried)})
-
-    def _chosen(self) -> list[Path]:
-        """The checkpoints that the model is made of: the last ones for `training.average`, else the best or the last.
-
-        The best was found greedily, among many, and may be so by luck: the recipe's own search decides between the two.
-        """
-        saved, best = store.checkpoints(self.folder), store.best_checkpoint(self.folder)
-        if self.config.average > 1:
-            return saved[-self.config.average :]
-        if best is None:
-            raise CheckpointError(f"{self.folder}: the best checkpoint is gone; nothing to write a model from")
-        if best == saved[-1] or self.config.metric == "loss" or self.budget is not None:
-            return [best]
-        scores = [self._measured(store.read_weights(path), self.validator.searched) for path in (best, saved[-1])]
-        chosen = saved[-1] if scores[1] > scores[0] else best
-        entry = {"checkpoint": chosen.name, "metric": self.config.metric, "best": scores[0], "last": scores[1]}
-        self._emit({"kind": "choice", "step": self.progress.step, **entry})
-        return [chosen]
-
-    def _write_bundle(self) -> None:
-        """One checkpoint, or the mean of several, as a bundle; what was not the best so far is validated."""
-        progress, chosen = self.progress, self._chosen()
-        step, figures = progress.best_step, {"bleu": progress.best_bleu, "loss": progress.best_loss}
-        weights = mean_of_checkpoints(chosen)
-        if chosen != [store.best_checkpoint(self.folder)]:
-            found = self._measured(weights, self.validator.validate)
-            step, figures = progress.step, {"bleu": found.bleu, "loss": found.loss}
-            if len(chosen) > 1:
-                self._emit({"kind": "mean", "step": step, "checkpoints": len(chosen), **_known(found)})
-        card = {
-            "name": self.recipe.name,
-            "parameters": self.model.parameter_count,
-            "validation": {**figures, "step": step},
-            "seed": self.recipe.seed,
-            "budget_seconds": self.budget,
-            "updates": progress.step,
-            "target_tokens": progress.target_tokens,
-            "seconds": round(self._seconds, 1),
-            "tokens_per_second": round(progress.target_tokens / max(progress.training_seconds, 1e-9)),
-            "corpus": self.prepared.fingerprint,
-            "synthetic": bool(self.prepared.report.get("synthetic")),
-            "longest_source_words": self.prepared.report["train"]["longest_source_words"],
-            "device": describe(self.device),
-            "processes": self.world.size,
-            "precision": progress.precision,
-            "versions": {"nmt": nmt.__version__, "torch": str(torch.__version__)},
-        }
-        if self.world.leads:
-            names = [path.name for path in chosen]
-            store.write_bundle(self.run_folder.path / "model", weights, names, self.recipe, self.tokenizers, card)
-        self.world.wait()
-
-
-def _pairs(rows: list[Ints]) -> list[int]:
-    """The first training pairs of some batches, counted from 1; one that was drawn several times is named once."""
-    return [row + 1 for batch in rows for row in list(dict.fromkeys(batch.tolist()))[:5]]
-
-
-def _known(found: Validation) -> dict[str, float]:
-    return {key: value for key, value in dataclasses.asdict(found).items() if value is not None}
+            self._emit(Initialised(0, **dataclasses.asdict(self._carried)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,16 @@ from nmt.config.data import Tokenization
 from nmt.config.recipe import Recipe
 from nmt.config.search import SearchConfig
 from nmt.corpus.prepared import Prepared
+from nmt.models import build_model
+from nmt.runtime.processes import whole
 from nmt.runtime.stages import counted
 from nmt.scoring.metrics import bleu, check_tokenization, chrf
-from nmt.storage.checkpoint import LoadedModel
+from nmt.storage.checkpoint import LoadedModel, copy_weights
 from nmt.training.batches import collate, plan_epoch, select
 from nmt.training.updater import Updater
 from nmt.translation.translator import Translator
+
+Weights = Mapping[str, torch.Tensor]
 
 _BATCH_TOKENS = 4096
 
@@ -49,10 +55,11 @@ class Validator:
         check_tokenization(self.tokenize)
         self.source, self.target = testset.tagged[:count], testset.target[:count]
 
-    def validate(self) -> Validation:
-        """The figures of the model as it is; the same in all processes."""
-        loss, accuracy = self._loss()
-        hypotheses = self._translations(self.recipe.search.model_copy(update={"beam": 1, "groups": 1}))
+    def validate(self, weights: Weights | None = None) -> Validation:
+        """The figures of the model with these weights, or as it is being trained; the same in all processes."""
+        with self._with(weights):
+            loss, accuracy = self._loss()
+            hypotheses = self._translations(self.recipe.search.model_copy(update={"beam": 1, "groups": 1}))
         return Validation(
             loss=loss,
             perplexity=exp(loss),
@@ -61,10 +68,26 @@ class Validator:
             chrf=chrf(hypotheses, self.target) if self.config.metric == "chrf" else None,
         )
 
-    def searched(self) -> float:
+    def searched(self, weights: Weights | None = None) -> float:
         """The score that decides, BLEU or chrF2, of translations by the recipe's own search; the same in all processes."""
-        hypotheses = self._translations(self.recipe.search)
+        with self._with(weights):
+            hypotheses = self._translations(self.recipe.search)
         return chrf(hypotheses, self.target) if self.config.metric == "chrf" else self._bleu(hypotheses)
+
+    @contextmanager
+    def _with(self, weights: Weights | None) -> Generator[None]:
+        """Inside, the updater's model has these weights; None: it is the one that is being trained, if that is whole."""
+        trained = self.updater.model
+        if weights is None and not (self.updater.shards or self.config.compile):
+            yield
+            return
+        self.updater.model = build_model(self.recipe.model, *self.prepared.tokenizers.sizes).to(self.updater.device)
+        try:
+            weights = weights or dict(trained.named_parameters())
+            copy_weights({name: whole(part) for name, part in weights.items()}, self.updater.model, "validation")
+            yield
+        finally:
+            self.updater.model = trained
 
     def _bleu(self, hypotheses: list[str]) -> float:
         return bleu(hypotheses, self.target, self.tokenize)

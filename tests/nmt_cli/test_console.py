@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
-from nmt_cli.console import TrainingDisplay
+from nmt.training.events import Started, Updated, Validated
 from nmt_cli.train import regularisers
+from nmt_cli.training_display import TrainingDisplay
 from tiny import make_recipe
 
-PLAN = {"parameters": 1, "pairs": 1, "precision": "fp32", "device": "cpu"}
-BATCHES = {"batches_per_epoch": 1, "batch_tokens": 1, "padding": 0.0, "too_long": 0}
-FIGURES = {"loss": 4.0, "accuracy": 0.5, "tokens_per_second": 12345.0, "learning_rate": 0.1, "gradient_norm": 1.0}
-VALIDATION = {"kind": "validation", "step": 160, "perplexity": 2.0, "accuracy": 0.1, "bleu": 12.34, "best": True}
+STARTED = Started(100, 1000.0, 0, None, 1, None, "cpu", 1, "fp32", 1, 0, 1, 1, 0.0)
+UPDATED = Updated(0, 0, 0, 4.0, 2.0, 0.5, 0.1, 1.0, 12345.0, 0.5, 0.0, 1.0)
+VALIDATED = Validated(step=160, loss=5.0, perplexity=2.0, accuracy=0.1, bleu=12.34, chrf=None, best=True)
 UNPLANNED = 1_000_000_000
 
 
 def _show(step: int, seconds: float, updates: int, budget: float | None, display: TrainingDisplay) -> None:
-    display.report(
-        {"kind": "start", "step": 100, "seconds": 1000.0, "updates": updates, "budget": budget, **PLAN, **BATCHES}
-    )
-    display.report({"kind": "train", "step": step, "seconds": seconds, "updates": updates, **FIGURES})
+    display.report(replace(STARTED, updates=updates, budget=budget))
+    display.report(replace(UPDATED, step=step, seconds=seconds, updates=updates))
 
 
 def test_the_time_left_is_told_by_the_speed_of_this_process(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +51,7 @@ def test_a_terminal_shows_the_time_left_whole(
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "xterm")
     with TrainingDisplay() as display:
-        display.report({**VALIDATION, "loss": 5.0})
+        display.report(VALIDATED)
         _show(150, 1050.0, UNPLANNED if budget else 123_250, budget, display)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
     last = text.replace("\r", "\n").rstrip("\n").split("\n")[-1].rstrip()
@@ -69,7 +68,7 @@ def test_why_training_loss_is_higher_is_said_once(capsys: pytest.CaptureFixture[
         with TrainingDisplay(names) as display:
             _show(150, 1050.0, 250, None, display)
             for loss in losses:
-                display.report({**VALIDATION, "loss": loss})
+                display.report(replace(VALIDATED, loss=loss))
         assert capsys.readouterr().err.count("count in training alone") == said
     assert regularisers(make_recipe(training={"label_smoothing": 0.1, "r_drop": 1.0})) == [
         "label smoothing",

@@ -23,6 +23,7 @@ from nmt.fast.kernels import kernels
 from nmt.runtime.files import file_sha256
 from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
 from nmt.storage import checkpoint as store
+from nmt.training.events import logged
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Outcome
 from nmt_data.prepare import prepare
@@ -89,7 +90,7 @@ def test_interrupted_and_resumed_is_uninterrupted(
 def test_a_training_begun_without_kernels_goes_on_without_them(tmp_path: Path, prepared: Prepared) -> None:
     """Though they are there by then: the same weights, to the bit, as if they were not."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nmt.runtime.device.kernels", lambda: None)
+        patch.setattr("nmt.training.arithmetic.kernels", lambda: None)
         whole = _run(tmp_path / "whole", prepared, PACKED)
         folder = _run(tmp_path / "later", prepared, PACKED, updates=3, schedule="constant")
         plain = _run(tmp_path / "plain", prepared, PACKED, schedule="constant")
@@ -153,7 +154,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, prepa
     data[-5] ^= 1
     weights.write_bytes(bytes(data))
     reports: list[dict[str, Any]] = []
-    Trainer(make_recipe(), prepared, folder, CPU, reports.append).run()
+    Trainer(make_recipe(), prepared, folder, CPU, lambda event: reports.append(logged(event))).run()
     assert [entry["checkpoint"] for entry in reports if entry["kind"] == "damaged"] == [newest.name]
     assert _weights(folder) == expected
     assert _trace(folder) == trace
@@ -216,7 +217,7 @@ def test_a_loss_that_is_not_finite_is_skipped_and_never_saved(tmp_path: Path, pr
     reports: list[dict[str, Any]] = []
     folder = tmp_path / "run"
     folder.mkdir()
-    trainer = Sick(make_recipe(), prepared, folder, CPU, reports.append)
+    trainer = Sick(make_recipe(), prepared, folder, CPU, lambda event: reports.append(logged(event)))
     trainer.sick = {2, 5}
     assert trainer.run().skipped == 2
     assert [entry["step"] for entry in reports if entry["kind"] == "skipped"] == [2, 5]

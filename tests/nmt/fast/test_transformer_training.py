@@ -20,6 +20,7 @@ from nmt.fast.kernels.training import Chance, Norm, Spread
 from nmt.models import Transformer, build_model
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch
+from nmt.training.events import logged
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
 from nmt_data.prepare import prepare
@@ -220,10 +221,10 @@ def test_five_hundred_updates_lose_as_much_with_and_without_kernels(tmp_path: Pa
     losses: list[float] = []
     for name, found in (("with", kernels()), ("without", None)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("nmt.runtime.device.kernels", lambda found=found: found)
+            patch.setattr("nmt.training.arithmetic.kernels", lambda found=found: found)
             (tmp_path / name).mkdir()
             entries: list[dict[str, Any]] = []
-            Trainer(recipe, prepare(recipe), tmp_path / name, CPU, entries.append).run()
+            Trainer(recipe, prepare(recipe), tmp_path / name, CPU, lambda event: entries.append(logged(event))).run()
         losses.append([entry["loss"] for entry in entries if entry["kind"] == "train"][-1])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert losses[0] != losses[1]

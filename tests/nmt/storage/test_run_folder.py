@@ -12,7 +12,8 @@ from command import run
 from nmt import NmtError
 from nmt.config.reading import recipe_to_toml
 from nmt.corpus.prepared import Prepared
-from nmt.storage.run_folder import Entry, RunFolder
+from nmt.storage.run_folder import RunFolder
+from nmt.training.events import Event
 from nmt.training.trainer import Trainer
 from tiny import make_recipe
 
@@ -56,8 +57,8 @@ def test_a_folder_that_is_removed_while_it_is_trained(tmp_path: Path, prepared: 
     """One line; nothing is written that would look like a run."""
     folder = tmp_path / "run"
 
-    def remove(entry: Entry) -> None:
-        if entry["kind"] == when:
+    def remove(event: Event) -> None:
+        if event.kind == when:
             shutil.rmtree(folder)
 
     with pytest.raises(NmtError, match="is gone"):

@@ -12,6 +12,7 @@ from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, ConfigError
 from nmt.storage import checkpoint as store
 from nmt.training.averaging import RunningMean, mean_of_checkpoints
+from nmt.training.events import logged
 from nmt.training.trainer import Trainer
 from tiny import make_recipe
 
@@ -57,7 +58,7 @@ def test_the_mean_of_checkpoints_is_the_model(tmp_path: Path, prepared: Prepared
     """`training.average` makes the bundle of the last checkpoints, and says what it scores."""
     reports: list[dict[str, Any]] = []
     recipe = make_recipe(training={"average": 2, "validate_every": 2})
-    Trainer(recipe, prepared, tmp_path, CPU, reports.append).run()
+    Trainer(recipe, prepared, tmp_path, CPU, lambda event: reports.append(logged(event))).run()
     saved = store.checkpoints(tmp_path / "checkpoints")[-2:]
     weights = [store.read_weights(path) for path in saved]
     bundle = store.read_weights(tmp_path / "model")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from nmt.errors import CheckpointError, ConfigError
 from nmt.models import build_model
 from nmt.storage import checkpoint as store
 from nmt.storage.checkpoint import load_model
+from nmt.training.events import Initialised
 from nmt.training.fine_tuning import freeze, initialise
 from nmt.training.trainer import Trainer
-from nmt_cli.console import TrainingDisplay
+from nmt_cli.training_display import TrainingDisplay
 from nmt_data.prepare import prepare
 from tiny import make_model, make_recipe
 
@@ -132,8 +132,7 @@ def _with(recipe: Recipe, model: str) -> Recipe:
 
 
 def test_what_was_carried_is_told_for_each_side(capsys: pytest.CaptureFixture[str]) -> None:
-    entry = {"kind": "initialised", "step": 0, "path": "base", "source": [1200, 8000], "target": [5, 5]}
-    TrainingDisplay().report(json.loads(json.dumps(entry)))
+    TrainingDisplay().report(Initialised(0, "base", source=(1200, 8000), target=(5, 5)))
     expected = "embeddings of 1,200 of 8,000 source pieces (the others are new), all 5 target pieces"
     assert expected in capsys.readouterr().err
 

@@ -14,6 +14,7 @@ from nmt.corpus.prepared import Prepared
 from nmt.models.dropout import Dropout
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch, collate
+from nmt.training.events import logged
 from nmt.training.rehearsal import _largest_that_fits
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
@@ -89,5 +90,7 @@ def test_automatic_batches_are_doubled_until_memory_runs_out(tmp_path: Path, pre
     assert _largest_that_fits(trainer.stream, trainer.updater, first=50) == 400
     trainer.stream.close()
     reports: list[dict[str, Any]] = []
-    assert Trainer(recipe, prepared, tmp_path, CPU, reports.append).run().batch_tokens == 4096
+    assert (
+        Trainer(recipe, prepared, tmp_path, CPU, lambda event: reports.append(logged(event))).run().batch_tokens == 4096
+    )
     assert reports[0]["batch_tokens"] == 4096

@@ -13,6 +13,7 @@ import torch
 from nmt.corpus.prepared import Prepared
 from nmt.scoring.metrics import bleu
 from nmt.storage import checkpoint as store
+from nmt.training.events import logged
 from nmt.training.trainer import Trainer
 from nmt.training.validation import Validation, Validator
 from nmt.translation.translator import Translator
@@ -27,10 +28,10 @@ RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
 def test_a_spike_names_its_batch(tmp_path: Path, prepared: Prepared) -> None:
     """A loss far above the running mean is reported with the pairs of its batch."""
     reports: list[dict[str, Any]] = []
-    trainer = Trainer(make_recipe(), prepared, tmp_path, CPU, reports.append)
+    trainer = Trainer(make_recipe(), prepared, tmp_path, CPU, lambda event: reports.append(logged(event)))
     trainer.run_folder.create()
     for step, loss in [*((step, 2.0) for step in range(1001, 1300)), (1300, 2.5), (1301, 6.0)]:
-        trainer._watch_for_spikes(step, [np.array([4, 7, 4])], loss)
+        trainer.watch.look(trainer.progress, step, [np.array([4, 7, 4])], loss)
     spikes = [entry for entry in reports if entry["kind"] == "spike"]
     assert [(entry["step"], entry["pairs"]) for entry in spikes] == [(1301, [5, 8])]
     trainer.stream.close()
@@ -40,7 +41,7 @@ def test_a_spike_names_its_batch(tmp_path: Path, prepared: Prepared) -> None:
 def test_the_metric_decides_on_the_best(tmp_path: Path, prepared: Prepared, metric: str) -> None:
     reports: list[dict[str, Any]] = []
     recipe = make_recipe(training={"metric": metric, "updates": 12, "validate_every": 3})
-    progress = Trainer(recipe, prepared, tmp_path, CPU, reports.append).run()
+    progress = Trainer(recipe, prepared, tmp_path, CPU, lambda event: reports.append(logged(event))).run()
     scores = {
         entry["step"]: (-entry["loss"] if metric == "loss" else entry[metric], -entry["loss"])
         for entry in reports
@@ -59,12 +60,12 @@ def test_search_decides_between_the_best_and_the_last(
     """The best by greedy translations may be so by luck; of equals it stays."""
     greedy, searched = iter([30.0, 20.0, 20.0]), iter([40.0, last])
     monkeypatch.setattr(
-        Validator, "validate", lambda _: Validation(loss=1, perplexity=1, accuracy=1, bleu=next(greedy), chrf=None)
+        Validator, "validate", lambda *_: Validation(loss=1, perplexity=1, accuracy=1, bleu=next(greedy), chrf=None)
     )
-    monkeypatch.setattr(Validator, "searched", lambda _: next(searched))
+    monkeypatch.setattr(Validator, "searched", lambda *_: next(searched))
     reports: list[dict[str, Any]] = []
     recipe = make_recipe(RNN, training={"updates": 6, "validate_every": 3})
-    Trainer(recipe, prepared, tmp_path, CPU, reports.append).run()
+    Trainer(recipe, prepared, tmp_path, CPU, lambda event: reports.append(logged(event))).run()
     assert (reports[-1]["kind"], reports[-1]["checkpoint"]) == ("choice", chosen)
     loaded = store.load_model(tmp_path)
     assert (loaded.path, loaded.card["checkpoint"]) == (tmp_path / "model", chosen)

@@ -1,0 +1,34 @@
+"""A training that ends when its time is up: how many updates that is."""
+
+from __future__ import annotations
+
+import math
+
+from nmt.training.progress import Progress
+
+UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
+_PROBED_UPDATES = 20
+_VALIDATIONS = 8
+
+
+def fit_budget(progress: Progress, budget: float | None) -> None:
+    """Plans as many updates as the time left allows at the speed seen so far, validations included.
+
+    Args:
+        progress: gets the number of updates, and after which the next validation falls due.
+        budget: seconds of the whole training; None: nothing to plan.
+    """
+    if budget is None or progress.step >= progress.updates:
+        return
+    done = progress.validations
+    per_validation = progress.validation_seconds / done if done else 0.01 * budget
+    ahead = max(1, _VALIDATIONS - done)
+    left = budget - progress.seconds - ahead * per_validation
+    per_update = progress.training_seconds / progress.step
+    progress.updates = progress.step + max(0, int(left / per_update))
+    progress.next_validation = progress.step + math.ceil((progress.updates - progress.step) / ahead)
+
+
+def speed_is_known(progress: Progress, budget: float | None) -> bool:
+    """Whether enough updates were made to tell how long the next ones take."""
+    return progress.step >= _PROBED_UPDATES or (progress.step >= 2 and progress.training_seconds > (budget or 0.0) / 20)

@@ -1,0 +1,91 @@
+"""The end of a training: which checkpoints the model is made of, and the bundle that it travels in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nmt import __version__
+from nmt.config.recipe import Recipe
+from nmt.corpus.prepared import Prepared
+from nmt.errors import CheckpointError
+from nmt.runtime.device import describe
+from nmt.storage import checkpoint as store
+from nmt.storage.run_folder import RunFolder
+from nmt.training.averaging import mean_of_checkpoints
+from nmt.training.events import Averaged, Chosen, Reporter
+from nmt.training.progress import Progress
+from nmt.training.validation import Validator
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Makes the model of a run that has been trained to its end."""
+
+    recipe: Recipe
+    prepared: Prepared
+    run_folder: RunFolder
+    validator: Validator
+    budget: float | None
+    report: Reporter
+
+    def write_bundle(self, progress: Progress) -> None:
+        """One checkpoint, or the mean of several, as a bundle; what was not the best so far is validated."""
+        chosen = self._chosen(progress)
+        step, figures = progress.best_step, {"bleu": progress.best_bleu, "loss": progress.best_loss}
+        weights = mean_of_checkpoints(chosen)
+        if chosen != [store.best_checkpoint(self.run_folder.checkpoints)]:
+            found = self.validator.validate(weights)
+            step, figures = progress.step, {"bleu": found.bleu, "loss": found.loss}
+            if len(chosen) > 1:
+                self.report(Averaged(step, len(chosen), **asdict(found)))
+        updater = self.validator.updater
+        if updater.world.leads:
+            names = [path.name for path in chosen]
+            card = self._card(progress, {**figures, "step": step})
+            place, tokenizers = self.run_folder.path / "model", self.prepared.tokenizers
+            store.write_bundle(place, weights, names, self.recipe, tokenizers, card)
+        updater.world.wait()
+
+    def _chosen(self, progress: Progress) -> list[Path]:
+        """The checkpoints that the model is made of: the last ones for `training.average`, else the best or the last.
+
+        The best was found greedily, among many, and may be so by luck: the recipe's own search decides between the two.
+        """
+        folder, config = self.run_folder.checkpoints, self.recipe.training
+        saved, best = store.checkpoints(folder), store.best_checkpoint(folder)
+        if config.average > 1:
+            return saved[-config.average :]
+        if best is None:
+            raise CheckpointError(f"{folder}: the best checkpoint is gone; nothing to write a model from")
+        if best == saved[-1] or config.metric == "loss" or self.budget is not None:
+            return [best]
+        scores = [self.validator.searched(store.read_weights(path)) for path in (best, saved[-1])]
+        chosen = saved[-1] if scores[1] > scores[0] else best
+        self.report(Chosen(progress.step, chosen.name, config.metric, *scores))
+        return [chosen]
+
+    def _card(self, progress: Progress, validation: dict[str, float]) -> dict[str, Any]:
+        """What is told of the model wherever it goes."""
+        updater, report = self.validator.updater, self.prepared.report
+        return {
+            "name": self.recipe.name,
+            "parameters": updater.model.parameter_count,
+            "validation": validation,
+            "seed": self.recipe.seed,
+            "budget_seconds": self.budget,
+            "updates": progress.step,
+            "target_tokens": progress.target_tokens,
+            "seconds": round(progress.seconds, 1),
+            "tokens_per_second": round(progress.target_tokens / max(progress.training_seconds, 1e-9)),
+            "corpus": self.prepared.fingerprint,
+            "synthetic": bool(report.get("synthetic")),
+            "longest_source_words": report["train"]["longest_source_words"],
+            "device": describe(updater.device),
+            "processes": updater.world.size,
+            "precision": progress.precision,
+            "versions": {"nmt": __version__, "torch": str(torch.__version__)},
+        }
