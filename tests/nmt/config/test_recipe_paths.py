@@ -213,4 +213,4 @@ def test_one_place_reads_toml() -> None:
         for path in (root / part).rglob("*.py")
         if "tomllib." in path.read_text()
     }
-    assert users == {"toml.py", "recipes.py"}
+    assert users == {"toml.py", "reading.py"}

@@ -20,7 +20,7 @@ from nmt.fast.kernels.training import Chance, Norm, Spread
 from nmt.models import Transformer, build_model
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch
-from nmt.training.events import logged
+from nmt.training.events import Event, Updated
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
 from nmt_data.prepare import prepare
@@ -223,8 +223,8 @@ def test_five_hundred_updates_lose_as_much_with_and_without_kernels(tmp_path: Pa
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("nmt.training.arithmetic.kernels", lambda found=found: found)
             (tmp_path / name).mkdir()
-            entries: list[dict[str, Any]] = []
-            Trainer(recipe, prepare(recipe), tmp_path / name, CPU, lambda event: entries.append(logged(event))).run()
-        losses.append([entry["loss"] for entry in entries if entry["kind"] == "train"][-1])
+            events: list[Event] = []
+            Trainer(recipe, prepare(recipe), tmp_path / name, CPU, events.append).run()
+        losses.append([event.loss for event in events if isinstance(event, Updated)][-1])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert losses[0] != losses[1]
