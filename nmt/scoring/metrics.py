@@ -165,7 +165,15 @@ def score(
     metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
     resamples: int = 1000,
 ) -> list[Score]:
-    """Corpus scores with 95 % bootstrap intervals (Koehn 2004).
+    """Corpus scores with 95 % bootstrap intervals (Koehn 2004), each with its sacreBLEU signature.
+
+    Args:
+        hypotheses: translations, one a segment.
+        references: as many.
+        tokenize: how sacreBLEU splits words for BLEU.
+        lowercase: compare lower-cased text.
+        metrics: wanted, in this order.
+        resamples: of the bootstrap; 1: no interval.
 
     Raises:
         DataError: the two sides differ in length (sacreBLEU alone would score the shorter), or are empty.

@@ -16,7 +16,7 @@ from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, ConfigError
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import build_model
-from nmt.runtime.device import describe, peak_memory_mb, release_memory, seed_all
+from nmt.runtime.device import choose_device, describe, peak_memory_mb, release_memory, seed_all
 from nmt.runtime.owners import Claim
 from nmt.runtime.processes import World
 from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
@@ -324,3 +324,35 @@ class Trainer:
         )
         if self._carried:
             self._emit(Initialised(0, **dataclasses.asdict(self._carried)))
+
+
+def train(
+    recipe: Recipe,
+    prepared: Prepared,
+    run: str | Path,
+    device: str = "auto",
+    budget: float | None = None,
+    report: Reporter = lambda _: None,
+) -> Path:
+    """Trains a recipe to its end, or goes on where an earlier call for the same folder stopped.
+
+    Args:
+        recipe: what to train and how; `load_recipe` reads one.
+        prepared: its corpus; `nmt_data.prepare.prepare(recipe)` makes it.
+        run: folder of the log, the checkpoints and the model; made if it is not there.
+        device: `auto`, `cpu`, `cuda` or `cuda:n`.
+        budget: seconds to train, validations included; replaces `training.updates`.
+        report: receives what happens; see `nmt.training.events`.
+
+    Returns:
+        The folder of the model, for `nmt.load`.
+
+    Raises:
+        ConfigError: the recipe does not go with the budget, the folder or the memory of the device.
+        DataError: no training pair fits the length limit.
+        Interrupted: a signal came; everything is saved, and the same call goes on.
+    """
+    folder = Path(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    Trainer(recipe, prepared, folder, choose_device(device), report, budget).run()
+    return folder / "model"

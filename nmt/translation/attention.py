@@ -81,6 +81,11 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
 
     Words are what white space separates; attention to a word is the sum over its pieces, of a word the mean.
 
+    Args:
+        translator: from `nmt.load`.
+        source: a line to translate.
+        target: a line to look at instead of the translation.
+
     Raises:
         ConfigError: the model has no attention.
         DataError: a side has no words.

@@ -19,7 +19,14 @@ def evaluate(
     training: Sequence[str] = (),
     metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
 ) -> Evaluation:
-    """Scores a translator, or translations that exist already; see `evaluate_lines`.
+    """Scores a translator, or translations that exist already, on a test set.
+
+    Args:
+        system: a translator, or its lines for this test set.
+        testset: sources and references; `TestSet.read` reads two files.
+        lowercase: score lower-cased BLEU too, where the scores of the test set are of mixed case.
+        training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
+        metrics: wanted; TER takes its time over long translations that are all wrong.
 
     Raises:
         DataError: there are not as many translations as references, or all references are blank.

@@ -255,6 +255,11 @@ class Translator:
 def load(path: str | Path, device: str = "auto", **search: object) -> Translator:
     """Loads a bundle, run folder or checkpoint: `nmt.load("runs/x", beam=1).translate("Guten Tag.")`.
 
+    Args:
+        path: what `nmt train` has written; of a run folder its model.
+        device: `auto`, `cpu`, `cuda` or `cuda:n`.
+        search: search settings that replace those of the recipe; see `nmt.config.search.SearchConfig`.
+
     Raises:
         CheckpointError: nothing usable is there.
         ConfigError: a search setting is unknown or wrong.
