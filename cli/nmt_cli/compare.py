@@ -223,11 +223,11 @@ def _corpus(translator: Translator) -> str:
 
 
 def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
-    from nmt.scoring.metrics import TITLES
+    from nmt.scoring.metrics import title_of
 
     first = next(iter(results.values()))
     heads = [
-        "BLEU lower-cased" if "lc" in score.signature and score.metric == "bleu" else TITLES[score.metric]
+        "BLEU lower-cased" if "lc" in score.signature and score.metric == "bleu" else title_of(score.metric)
         for score in first.scores
     ]
     rows = [

@@ -66,8 +66,8 @@ def open_for(request: TranslationRequest) -> Translator:
         ConfigError: options are wrong or do not go together; said before the model is read.
     """
     from nmt.config.reading import parse_sampling
-    from nmt.decoding.mbr import Utility
     from nmt.errors import ConfigError
+    from nmt.translation.mbr import Utility
     from nmt.translation.result import LongLines, Options
 
     _known("--format", request.output_format, FORMATS)

@@ -8,14 +8,21 @@ from pydantic import Field, model_validator
 
 from nmt.config.section import Layers, Probability, Section, Width
 
+ScoreName = Literal["additive", "dot", "scaled_dot", "bilinear", "location", "multi_head"]
+"""How a decoder state and the encoder's states are compared; see `nmt.models.rnn.scores`."""
+WeightingName = Literal["softmax", "sparsemax", "local_monotonic", "local_predictive", "hard", "gumbel"]
+"""From scores to weights; see `nmt.models.rnn.weighting`."""
+PositionName = Literal["none", "sinusoidal", "learned", "rotary", "alibi"]
+"""Where a word of a Transformer stands; see `nmt.models.transformer.positions`."""
+
 
 class RnnConfig(Section):
     """RNN encoder-decoder (Sutskever et al. 2014; Cho et al. 2014), with or without attention (Bahdanau et al. 2015)."""
 
     kind: Literal["rnn"] = "rnn"
-    attention: Literal["none", "additive", "dot", "scaled_dot", "bilinear", "location", "multi_head"] = "additive"
+    attention: Literal["none", ScoreName] = "additive"
     """Score function between decoder state and encoder states; `none`: one fixed vector is the only bridge."""
-    weighting: Literal["softmax", "sparsemax", "local_monotonic", "local_predictive", "hard", "gumbel"] = "softmax"
+    weighting: WeightingName = "softmax"
     """From scores to weights: over the whole source, sparse (Martins and Astudillo 2016), in a window (Luong et al. 2015), or
     one position alone, learnt by REINFORCE (Xu et al. 2015) or by the straight-through Gumbel-softmax (Jang et al. 2017)."""
     window: Width = 10
@@ -115,7 +122,7 @@ class TransformerConfig(Section):
     """LayerNorm before each sublayer (Xiong et al. 2020) or after it, as in the first paper."""
     normalization: Literal["layer", "rms"] = "layer"
     """LayerNorm, or RMSNorm (Zhang and Sennrich 2019)."""
-    positions: Literal["none", "sinusoidal", "learned", "rotary", "alibi"] = "sinusoidal"
+    positions: PositionName = "sinusoidal"
     """Where a word stands: added to its embedding, by sinusoids or learnt; turned into queries and keys (Su et al. 2021); or
     as a penalty on distance (Press et al. 2022)."""
     scaled: bool = True

@@ -22,7 +22,7 @@ from nmt.fast.cpu.transformer_search import transformer_by_kernels
 from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.kernels import kernels
 from nmt.models.convolution import Convolution
-from nmt.models.protocol import Seq2Seq
+from nmt.models.protocol import EncoderDecoder, Seq2Seq
 from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.scores import AdditiveScore
 from nmt.models.transformer.model import FeedForward, Transformer
@@ -91,9 +91,9 @@ def _quantise_in_part(model: nn.Module) -> None:
     """Logits, and the encoder, which sees whole sentences; a decoder sees one position of each at a time, too few rows."""
     if isinstance(output := getattr(model, "output", None), nn.Linear):
         model.output = quantised(output, torch.float32)
-    for name, child in model.named_children():
-        if name.startswith("encoder"):
-            _replace_linear(child, _quantised_if_larger)
+    if isinstance(model, EncoderDecoder):
+        for part in model.encoder_parts():
+            _replace_linear(part, _quantised_if_larger)
 
 
 def _quantised_if_larger(linear: nn.Linear) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nmt.config.model import ConvolutionConfig
 from nmt.models.dropout import Dropout, drop_words
-from nmt.models.protocol import EncoderDecoder, padding_mask, sentences_of
+from nmt.models.protocol import EncoderDecoder, Tables, padding_mask, sentences_of
 from nmt.models.softmax import softmax
 
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, W positions a kernel sees
@@ -238,6 +238,15 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
     def decoder(self) -> list[DecoderLayer]:
         """The decoder's layers, as what they are."""
         return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
+
+    def tables(self) -> Tables:
+        """See `EncoderDecoder.tables`."""
+        target = [self.target_embedding.table.weight, self.output.weight, self.output.bias]
+        return Tables([self.source_embedding.table.weight], target)
+
+    def encoder_parts(self) -> Iterable[nn.Module]:
+        """See `EncoderDecoder.encoder_parts`."""
+        yield from self.encoder_layers
 
     def _initialise(self) -> None:
         """Variance 4 p / n where a gate follows, p the share that dropout keeps, 1 / n elsewhere; embeddings N(0, 0.1).

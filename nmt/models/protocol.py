@@ -7,7 +7,8 @@ V vocabulary. Search decodes R = B * beam rows at once; the rows of a sentence s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import torch
@@ -40,13 +41,29 @@ class Seq2Seq(Protocol[Memory, State]):
         ...
 
 
+@dataclass(frozen=True)
+class Forced:
+    """What a model makes of a target that is given."""
+
+    states: Tensor
+    """(B, T, D) hidden, ready for `output`."""
+    drawn: Tensor | None = None
+    """(B, T) log-probabilities of the positions that were drawn, for the loss to reward; None: none were."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Parameters with a row for each token; one that is shared stands on each side that it is of."""
+
+    source: Sequence[Tensor]
+    target: Sequence[Tensor]
+
+
 class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
     """A trainable model: the protocol of search, and teacher forcing."""
 
     output: nn.Linear
     """Projection of hidden states to logits. Training leaves it to the loss, which never keeps the logits."""
-    drawn: Tensor | None = None
-    """(B, T) log-probabilities of the positions that the last forward pass drew, for the loss to reward; none: it drew none."""
     recompute: bool = False
     """Whether layers are computed again in the backward pass, where the family can."""
 
@@ -99,6 +116,18 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
         maps, layer = self.attention_maps(source, lengths, target).mean(2), self.aligning_layer()  # (B, L, T, S)
         return maps.mean(1) if layer is None else maps[:, layer]
 
+    def forced(self, source: Tensor, lengths: Tensor, target: Tensor) -> Forced:
+        """`forward`, and what it drew, where a model decides by chance while it is trained."""
+        return Forced(self.forward(source, lengths, target))
+
+    @abstractmethod
+    def tables(self) -> Tables:
+        """Parameters with a row for each token of a vocabulary."""
+
+    @abstractmethod
+    def encoder_parts(self) -> Iterable[nn.Module]:
+        """Modules that read whole sources."""
+
     def compile_steps(self) -> None:
         """Compiles what a forward pass repeats, once for all shapes; nothing where a family has no such part."""
         for part in self.parts():
@@ -112,6 +141,11 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
     def parameter_count(self) -> int:
         """Trainable numbers; what is shared counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def is_among(parameter: Tensor, others: Iterable[Tensor]) -> bool:
+    """Whether a parameter itself is one of others."""
+    return any(parameter is other for other in others)
 
 
 def log_softmax(logits: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from nmt.report.pictures import name_lines, placeholders
+from nmt.report.pictures import COLOURS, name_lines, placeholders
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
 _INK = "#010203"  # stands for the colour of the text around the figure
 
 Curve = Sequence[tuple[float, float]]

@@ -9,14 +9,12 @@ from typing import Literal
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nmt.report.pictures import name_lines, placeholders, plain, save_picture
+from nmt.report.pictures import COLOURS, FEWEST, name_lines, placeholders, plain, save_picture
 from nmt.scoring.metrics import Bucket
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
 _MARKERS = "osD^vP"
 _LINES = ("-", "--", ":")
 _MEASURES = {"bleu": "BLEU, 95 % bootstrap band", "accuracy": "percent of positions right, 95 % band"}
-_FEWEST = 10
 
 
 def plot_by_length(
@@ -38,15 +36,15 @@ def plot_by_length(
         measure: what the buckets hold.
         trained: longest source in the training data, in words; what lies beyond is shaded.
     """
-    crowded, bands = len(systems) > 4, len(systems) if len(systems) <= len(_COLOURS) else 1
+    crowded, bands = len(systems) > 4, len(systems) if len(systems) <= len(COLOURS) else 1
     figure = Figure(figsize=(9 if crowded else 7, 4.2), layout="constrained")
     axes = figure.subplots()
     for index, buckets in enumerate(systems.values()):
-        shown = [bucket for bucket in buckets if bucket.sentences >= _FEWEST]
-        centres = [(bucket.low + min(bucket.high, bucket.low + 20)) / 2 for bucket in shown]
-        colour = _COLOURS[index % len(_COLOURS)]
+        shown = [bucket for bucket in buckets if bucket.sentences >= FEWEST]
+        centres = [bucket.centre for bucket in shown]
+        colour = COLOURS[index % len(COLOURS)]
         scores = [bucket.bleu for bucket in shown]
-        line = _LINES[index // len(_COLOURS) % len(_LINES)]
+        line = _LINES[index // len(COLOURS) % len(_LINES)]
         marker = _MARKERS[index % len(_MARKERS)]
         axes.plot(centres, [score.value for score in scores], line, color=colour, marker=marker)
         if index < bands:

@@ -13,6 +13,8 @@ from nmt import __version__
 from nmt.corpus.words import join_words, split_words
 from nmt.report.figures import curves
 from nmt.report.material import AttentionMap, Example, RunMaterial
+from nmt.report.pictures import FEWEST
+from nmt.scoring.metrics import title_of
 
 
 def render(runs: Sequence[RunMaterial]) -> str:
@@ -76,7 +78,6 @@ def _scores(runs: Sequence[RunMaterial]) -> str:
     parts = [_table(head, rows)]
     for index, evaluation in enumerate(runs[0].evaluations):
         found = [(run.name, run.evaluations[index]) for run in runs]
-        names = {"bleu": "BLEU", "chrf2": "chrF2", "ter": "TER"}
         scores = [
             [
                 name,
@@ -86,8 +87,8 @@ def _scores(runs: Sequence[RunMaterial]) -> str:
             for name, item in found
         ]
         title = f"{evaluation.testset.name}, {len(evaluation.hypotheses):,} sentences, 95 % bootstrap intervals"
-        signatures = "<br>".join(escape(f"{names[score.metric]}: {score.signature}") for score in evaluation.scores)
-        head = ["run", *(names[score.metric] for score in evaluation.scores), "translated in"]
+        signatures = "<br>".join(escape(f"{title_of(score.metric)}: {score.signature}") for score in evaluation.scores)
+        head = ["run", *(title_of(score.metric) for score in evaluation.scores), "translated in"]
         parts.append(f"<h3>{escape(title)}</h3>{_table(head, scores)}<p class='fine'>{signatures}</p>")
     return "".join(parts)
 
@@ -115,9 +116,9 @@ def _lengths(runs: Sequence[RunMaterial]) -> str:
     for index, evaluation in enumerate(runs[0].evaluations):
         series = {
             run.name: [
-                ((bucket.low + min(bucket.high, bucket.low + 20)) / 2, bucket.bleu.value)
+                (bucket.centre, bucket.bleu.value)
                 for bucket in run.evaluations[index].buckets
-                if bucket.sentences >= 10
+                if bucket.sentences >= FEWEST
             ]
             for run in runs
         }

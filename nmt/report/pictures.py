@@ -18,6 +18,10 @@ _NEED_MORE = {"pgf", "raw", "rgba"}  # LaTeX, or a program that is told the size
 
 _LARGEST = 16_000  # pixels of a side; the attention of a thousand words would need 10 GB of memory
 
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
+FEWEST = 10
+"""Sentences of a bucket that is shown."""
+
 
 def picture_format(path: Path) -> str:
     """The format that a file's suffix chooses.

@@ -10,7 +10,7 @@ from nmt.corpus.testset import TestSet
 from nmt.corpus.words import count_words
 from nmt.errors import DataError
 from nmt.scoring.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
-from nmt.scoring.metrics import Bucket, MetricName, Score, bleu_by, bleu_by_length, score
+from nmt.scoring.metrics import EVERY_METRIC, Bucket, MetricName, Score, bleu_by, bleu_by_length, score
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def evaluate_lines(
     testset: TestSet,
     lowercase: bool = False,
     training: Sequence[str] = (),
-    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
+    metrics: Sequence[MetricName] = EVERY_METRIC,
     seconds: float = 0.0,
 ) -> Evaluation:
     """Scores the translations of a test set.

@@ -6,12 +6,14 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal, cast, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -24,7 +26,9 @@ from nmt.errors import ConfigError, DataError
 from nmt.runtime.stages import counted, stage
 
 MetricName = Literal["bleu", "chrf2", "ter"]
-TITLES: Mapping[str, str] = {"bleu": "BLEU", "chrf2": "chrF2", "ter": "TER"}
+EVERY_METRIC: tuple[MetricName, ...] = get_args(MetricName)
+RESAMPLES = 1000
+"""Of the bootstrap, for the interval that holds 95 % of their scores."""
 
 LENGTH_BUCKETS = ((1, 5), (6, 10), (11, 15), (16, 20), (21, 25), (26, 30), (31, 35), (36, 40), (41, 60), (61, 10_000))
 """Source lengths in words, ends included."""
@@ -57,6 +61,11 @@ class Bucket:
     high: int
     sentences: int
     bleu: Score
+
+    @property
+    def centre(self) -> float:
+        """Where a picture shows it; the last bucket has no end that means something."""
+        return (self.low + min(self.high, self.low + 20)) / 2
 
 
 def parse_tokenization(name: str) -> Tokenization:
@@ -135,11 +144,10 @@ def parse_metrics(names: Sequence[str]) -> list[MetricName]:
     Raises:
         ConfigError: one is unknown.
     """
-    known = get_args(MetricName)
     for name in names:
-        if name not in known:
-            raise ConfigError(f"--metric must be one of {', '.join(known)}, got {name}")
-    return [metric for metric in known if metric in names or not names]
+        if name not in EVERY_METRIC:
+            raise ConfigError(f"--metric must be one of {', '.join(EVERY_METRIC)}, got {name}")
+    return [metric for metric in EVERY_METRIC if metric in names or not names]
 
 
 def resampling_seed() -> int | None:
@@ -162,8 +170,8 @@ def score(
     *,
     tokenize: Tokenization = "13a",
     lowercase: bool = False,
-    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
-    resamples: int = 1000,
+    metrics: Sequence[MetricName] = EVERY_METRIC,
+    resamples: int = RESAMPLES,
 ) -> list[Score]:
     """Corpus scores with 95 % bootstrap intervals (Koehn 2004), each with its sacreBLEU signature.
 
@@ -257,17 +265,69 @@ class Watched(list[str]):
         return counted(super().__iter__(), self._text, len(self))
 
 
-class _PlainFloats(Metric):
+class Scorer(Metric):
+    """Opens what sacreBLEU makes a score of: numbers for each sentence, and their sums."""
+
+    def rows(self, lines: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
+        """A row of numbers for each sentence."""
+        watched = Watched(lines, "comparing with references")
+        return np.array(self._extract_corpus_statistics(watched, [list(references)]), dtype=np.float64)
+
+    def score_of(self, sums: NDArray[np.float64]) -> float:
+        """The score of the sums of rows."""
+        return float(self._compute_score_from_stats(sums.tolist()).score)
+
+    def scores_of(self, sums: NDArray[np.float64]) -> list[float]:
+        """The score of each row of sums."""
+        return [self.score_of(row) for row in sums]
+
+
+class _PlainFloats(Scorer):
     """Resamples without a reference word have a float of Python's, others one of NumPy's: sacreBLEU 2.6 cannot mix them."""
 
     def _compute_score_from_stats(self, stats: Sequence[float]) -> Any:
         return super()._compute_score_from_stats([float(value) for value in stats])  # type: ignore[safe-super]
 
 
+class _Bleu(Scorer, BLEU): ...
+
+
 class _Chrf(_PlainFloats, CHRF): ...
 
 
 class _Ter(_PlainFloats, TER): ...
+
+
+@dataclass(frozen=True)
+class MetricKind:
+    """What there is to know of a metric; a new one is one more of these."""
+
+    title: str
+    """For tables."""
+    most: float
+    """The largest score there can be."""
+    corpus: Callable[[Tokenization, bool], Scorer]
+    """Scores whole texts: for a way to split words, and whether case is ignored."""
+    sentence: Callable[[Tokenization], Metric]
+    """Scores single sentences."""
+
+
+def title_of(metric: str) -> str:
+    """A metric as tables name it."""
+    return next((kind.title for name, kind in METRICS.items() if name == metric), metric)
+
+
+def _bleu(tokenize: Tokenization, lowercase: bool) -> Scorer:
+    """Who asks for no tokenisation knows that the text is tokenised: no warning."""
+    return _Bleu(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")
+
+
+METRICS: Mapping[MetricName, MetricKind] = {
+    "bleu": MetricKind("BLEU", 100.0, _bleu, lambda tokenize: BLEU(effective_order=True, tokenize=tokenize)),
+    "chrf2": MetricKind("chrF2", 100.0, lambda _, lowercase: _Chrf(lowercase=lowercase), lambda _: CHRF()),
+    # sacreBLEU's TER ignores case by default.
+    "ter": MetricKind("TER", float("inf"), lambda _, __: _Ter(), lambda _: TER()),
+}
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
@@ -285,16 +345,9 @@ def _score_one(
     lowercase: bool,
     resamples: int,
 ) -> Score:
-    scorer: Metric
-    match metric:
-        case "bleu":
-            # Who asks for no tokenisation knows that the text is tokenised: no warning.
-            scorer = BLEU(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")
-        case "chrf2":
-            scorer = _Chrf(lowercase=lowercase)
-        case "ter":
-            scorer = _Ter()  # sacreBLEU's default ignores case
-    with stage(f"scoring by {TITLES[metric]}"):
+    kind = METRICS[metric]
+    scorer = kind.corpus(tokenize, lowercase)
+    with stage(f"scoring by {kind.title}"):
         lines = Watched(hypotheses, "comparing with references")
         result = scorer.corpus_score(lines, [list(references)], n_bootstrap=resamples)
     signature = str(scorer.get_signature())
@@ -303,6 +356,5 @@ def _score_one(
     # sacreBLEU's interval lies around the mean of the resamples; where all are alike it gives none. Of a few sentences it
     # reaches beyond what a score can be.
     middle, margin = details.get("confidence_mean", value), details.get("confidence_var", 0.0)
-    most = float("inf") if metric == "ter" else 100.0
-    low, high = max(0.0, middle - margin), min(most, middle + margin)
+    low, high = max(0.0, middle - margin), min(kind.most, middle + margin)
     return Score(metric, value, min(value, low), max(value, high), signature)

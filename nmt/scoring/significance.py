@@ -13,15 +13,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sacrebleu.metrics.base import Metric
-from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from sacrebleu.metrics.ter import TER
 
 from nmt.config.data import Tokenization
 from nmt.errors import DataError
 from nmt.runtime.stages import counted, stage
-from nmt.scoring.metrics import TITLES, MetricName, Watched, resampling_seed
+from nmt.scoring.metrics import EVERY_METRIC, METRICS, MetricName, Scorer, resampling_seed
 
 TestName = Literal["bs", "ar"]
 """Paired bootstrap resampling (Koehn 2004) or paired approximate randomisation (Riezler and Maxwell 2005)."""
@@ -68,7 +65,7 @@ def paired_test(
     tokenize: Tokenization = "13a",
     samples: int = 0,
     lowercase: bool = False,
-    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
+    metrics: Sequence[MetricName] = EVERY_METRIC,
 ) -> list[Difference]:
     """Each system against the first, by metric.
 
@@ -89,15 +86,12 @@ def paired_test(
             raise DataError(f"{name} has {len(lines)} translations for {len(references)} references")
     if not references:
         raise DataError("nothing to compare: the test set is empty")
-    scorers: dict[MetricName, _Scorer] = {
-        "bleu": _Bleu(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none"),
-        "chrf2": _Chrf(lowercase=lowercase),
-        "ter": _Ter(),
-    }
     found: list[Difference] = []
     for metric in metrics:
-        with stage(f"paired test by {TITLES[metric]}"):
-            found += _by_metric(TITLES[metric], scorers[metric], systems, references, test, samples or _DRAWS[test])
+        kind = METRICS[metric]
+        scorer = kind.corpus(tokenize, lowercase)
+        with stage(f"paired test by {kind.title}"):
+            found += _by_metric(kind.title, scorer, systems, references, test, samples or _DRAWS[test])
     return found
 
 
@@ -118,35 +112,9 @@ def p_value(test: TestName, first: Floats, second: Floats, observed: float) -> f
     return (int(np.count_nonzero(gaps >= abs(observed) - _TIE)) + 1) / (len(gaps) + 1)
 
 
-class _Scorer(Metric):
-    """Opens what sacreBLEU makes a score of: numbers for each sentence, and their sums."""
-
-    def rows(self, lines: Sequence[str], references: Sequence[str]) -> Floats:
-        """A row of numbers for each sentence."""
-        watched = Watched(lines, "comparing with references")
-        return np.array(self._extract_corpus_statistics(watched, [list(references)]), dtype=np.float64)
-
-    def score_of(self, sums: Floats) -> float:
-        """The score of the sums of rows."""
-        return float(self._compute_score_from_stats(sums.tolist()).score)
-
-    def scores_of(self, sums: Floats) -> list[float]:
-        """The score of each row of sums."""
-        return [self.score_of(row) for row in sums]
-
-
-class _Bleu(_Scorer, BLEU): ...
-
-
-class _Chrf(_Scorer, CHRF): ...
-
-
-class _Ter(_Scorer, TER): ...
-
-
 def _by_metric(
     name: str,
-    metric: _Scorer,
+    metric: Scorer,
     systems: Mapping[str, Sequence[str]],
     references: Sequence[str],
     test: TestName,
@@ -170,7 +138,7 @@ def _by_metric(
 
 
 def _drawn(
-    test: TestName, metric: _Scorer, first: Floats, second: Floats, samples: int, seed: int | None
+    test: TestName, metric: Scorer, first: Floats, second: Floats, samples: int, seed: int | None
 ) -> tuple[Floats, Floats]:
     """Scores of the two systems in each draw.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,8 +12,6 @@ from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
 from nmt.models import Model
 from nmt.storage.checkpoint import LoadedModel, load_model
-
-_OF_PIECES = re.compile(r"(?P<side>source|target)_embedding(\.table)?\.weight|output\.(weight|bias)")
 
 
 @dataclass(frozen=True)
@@ -36,20 +33,19 @@ def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> Carried:
         CheckpointError: the other model is of another shape; says where.
     """
     parent = load_model(path)
-    sides = {
-        "source": _matches(parent.tokenizers.source, tokenizers.source),
-        "target": _matches(parent.tokenizers.target, tokenizers.target),
-    }
-    weights = dict(parent.model.named_parameters())
+    source = _matches(parent.tokenizers.source, tokenizers.source)
+    target = _matches(parent.tokenizers.target, tokenizers.target)
+    tables, weights = model.tables(), dict(parent.model.named_parameters())
+    rows = {id(table): target for table in tables.target} | {id(table): source for table in tables.source}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name not in weights:
                 raise CheckpointError(f"{path}: has no {name}, so it cannot start this model: use its model section")
-            _copy(name, parameter, weights[name].to(parameter), sides, parent)
+            _copy(name, parameter, weights[name].to(parameter), rows.get(id(parameter)), parent)
     return Carried(
         str(path),
-        (len(sides["source"][0]), tokenizers.source.vocabulary_size),
-        (len(sides["target"][0]), tokenizers.target.vocabulary_size),
+        (len(source[0]), tokenizers.source.vocabulary_size),
+        (len(target[0]), tokenizers.target.vocabulary_size),
     )
 
 
@@ -83,11 +79,12 @@ def _copy(
     name: str,
     parameter: torch.Tensor,
     weight: torch.Tensor,
-    sides: dict[str, tuple[torch.Tensor, torch.Tensor]],
+    rows: tuple[torch.Tensor, torch.Tensor] | None,
     parent: LoadedModel,
 ) -> None:
-    if words := _OF_PIECES.fullmatch(name):
-        ours, theirs = sides[words["side"] or "target"]
+    """Copies a parameter, or of a table the rows of the pieces that both models have."""
+    if rows is not None:
+        ours, theirs = rows
         if parameter.shape[1:] == weight.shape[1:]:
             parameter[ours] = weight[theirs]
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from time import perf_counter, process_time
+from typing import assert_never
 
 import torch
 
@@ -25,6 +26,8 @@ def training_flops(config: ModelConfig, vocabulary: int, batch: Batch | Sizes) -
             products = _transformer_products(config, vocabulary, batch)
         case ConvolutionConfig():
             products = _convolution_products(config, vocabulary, batch)
+        case _:
+            assert_never(config)
     return 3 * 2 * products
 
 
@@ -65,10 +68,16 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> f
     if not attends:
         return sources * encoder + targets * decoder
     looks = float((batch.lengths * batch.target_lengths).sum())
-    if config.attention in ("additive", "bilinear", "multi_head"):
-        encoder += width * config.hidden  # keys
-    if config.attention in ("additive", "multi_head"):
-        decoder += config.hidden * config.hidden  # queries
+    match config.attention:
+        case "additive" | "multi_head":
+            encoder += width * config.hidden  # keys
+            decoder += config.hidden * config.hidden  # queries
+        case "bilinear":
+            encoder += width * config.hidden  # keys
+        case "none" | "dot" | "scaled_dot" | "location":
+            pass
+        case _:
+            assert_never(config.attention)
     if config.values == "projected":
         encoder += width * width
     if config.input_feeding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from nmt.models.protocol import EncoderDecoder
 from nmt.runtime.processes import World
@@ -24,6 +24,7 @@ def shard(model: EncoderDecoder[Any, Any], world: World) -> None:
     for part in model.parts():
         fully_shard(part, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    register_fsdp_forward_method(model, "forced")
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # sums: the loss is divided by the tokens of all processes already

@@ -14,6 +14,7 @@ from nmt.fast.cpu.transformer_training import packed_transformer
 from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import Model
+from nmt.models.protocol import Forced
 from nmt.runtime.device import autocast, fast_products, seed_update
 from nmt.runtime.processes import World, whole
 from nmt.training.arithmetic import Arithmetic
@@ -97,8 +98,9 @@ class Updater:
         if twice:
             source, lengths, target = source.repeat(2, 1), lengths.repeat(2), target.repeat(2, 1)
         with autocast(self.device, self.arithmetic.precision):
-            hidden = self._forward(source, lengths, target)
+            forced = self._forward(source, lengths, target)
         half = self.arithmetic.precision == "bf16" and torch.is_grad_enabled()
+        hidden = forced.states
         hidden = hidden.to(torch.bfloat16 if half else torch.promote_types(hidden.dtype, torch.float32))
         if twice:
             divergence = self.config.r_drop
@@ -106,15 +108,18 @@ class Updater:
                 hidden, self.model.output, batch.target_output, smoothing, divergence, batch.rows
             )
         loss = smoothed_cross_entropy(hidden, self.model.output, batch.target_output, smoothing, batch.rows)
-        drawn = self.model.drawn
-        return loss if drawn is None else rewarded(loss, drawn.flatten().index_select(0, batch.rows))
+        if forced.drawn is None:
+            return loss
+        return rewarded(loss, forced.drawn.flatten().index_select(0, batch.rows))
 
-    def _forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Hidden states by the model, or by what takes its place in training on a CPU."""
+    def _forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Forced:
+        """The target forced by the model, or by what takes its place in training on a CPU."""
         whole_model = not self.shards and not self.config.compile
         if self.arithmetic.packed and whole_model and self.model.training and torch.is_grad_enabled():
-            return (packed_transformer(self.model) or scanned(self.model) or self.model)(source, lengths, target)
-        return self.model(source, lengths, target)
+            fast = packed_transformer(self.model) or scanned(self.model)
+            if fast is not None:
+                return Forced(fast(source, lengths, target))
+        return self.model.forced(source, lengths, target)
 
     def rehearse(self, batch: Batch) -> int:
         """Makes the gradients of a batch and throws them away; returns how often it had to be halved to fit into memory."""

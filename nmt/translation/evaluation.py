@@ -8,7 +8,7 @@ from time import perf_counter
 from nmt.corpus.testset import TestSet
 from nmt.runtime.stages import stage
 from nmt.scoring.evaluation import Evaluation, check_references, evaluate_lines
-from nmt.scoring.metrics import MetricName
+from nmt.scoring.metrics import EVERY_METRIC, MetricName
 from nmt.translation.translator import Translator
 
 
@@ -17,7 +17,7 @@ def evaluate(
     testset: TestSet,
     lowercase: bool = False,
     training: Sequence[str] = (),
-    metrics: Sequence[MetricName] = ("bleu", "chrf2", "ter"),
+    metrics: Sequence[MetricName] = EVERY_METRIC,
 ) -> Evaluation:
     """Scores a translator, or translations that exist already, on a test set.
 

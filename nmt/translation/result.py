@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 
 from nmt.config.search import SamplingConfig
 from nmt.decoding.constrained import Required
-from nmt.decoding.mbr import Utility, expected_utilities
 from nmt.errors import TextError
 from nmt.scoring.metrics import default_tokenization
 from nmt.translation.alignment import Link
+from nmt.translation.mbr import Utility, expected_utilities
 
 LongLines = Literal["cut", "split"]
 

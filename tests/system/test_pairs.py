@@ -160,14 +160,14 @@ def _train(model: Model) -> list[float]:
     losses: list[float] = []
     for step in range(22):
         model.train(step not in (0, 21))
-        loss = smoothed_cross_entropy(model(source, lengths, target), model.output, source, 0.1)
+        forced = model.forced(source, lengths, target)
+        loss = smoothed_cross_entropy(forced.states, model.output, source, 0.1)
         if step in (0, 21):
             losses.append(float(loss.total.detach()))
             continue
-        drawn = model.drawn
-        if drawn is not None:
+        if forced.drawn is not None:
             rows = source.flatten().ne(PAD).nonzero().squeeze(1)
-            loss = rewarded(loss, drawn.flatten().index_select(0, rows))
+            loss = rewarded(loss, forced.drawn.flatten().index_select(0, rows))
         optimizer.zero_grad()
         (loss.total / len(source)).backward()
         optimizer.step()

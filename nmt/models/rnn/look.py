@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from nmt.config.model import RnnConfig
-from nmt.models.rnn.scores import CoverageScore, MultiHeadScore, ScoreName, make_score
+from nmt.config.model import RnnConfig, ScoreName
+from nmt.models.rnn.scores import CoverageScore, MultiHeadScore, make_score
 from nmt.models.rnn.state import Carry, Decoded, Hidden, RnnMemory, recurrent, run
 from nmt.models.rnn.weighting import Place, make_weighting
 

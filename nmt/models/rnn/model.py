@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from nmt.config.model import RnnConfig
+from nmt.config.model import RnnConfig, ScoreName
 from nmt.errors import ConfigError
 from nmt.models.dropout import Dropout, drop_words
-from nmt.models.protocol import EncoderDecoder, padding_mask, sentences_of
+from nmt.models.protocol import EncoderDecoder, Forced, Tables, is_among, padding_mask, sentences_of
 from nmt.models.rnn.look import AttendingDecoder, CurrentStateDecoder, Look
-from nmt.models.rnn.scores import ScoreName
 from nmt.models.rnn.state import Carry, Decoded, Hidden, RnnMemory, RnnState, recurrent, run
 
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, L layers, V vocabulary
@@ -249,13 +248,17 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         mask = padding_mask(lengths, source.shape[1], source.device)
         return RnnMemory(summary, self.decoder.values(values), self.decoder.keys(values), mask)
 
-    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """See `EncoderDecoder.forward`."""
+    def forced(self, source: Tensor, lengths: Tensor, target: Tensor) -> Forced:
+        """See `EncoderDecoder.forced`."""
         memory = self.encode(source, lengths)
         embedded = self.embed(self.target_embedding, target)  # (B, T, E)
         decoded = self.decoder(embedded, memory, self.first(memory))
-        self.drawn = torch.cat(list(decoded.drawn), 1) if decoded.drawn else None
-        return self.readout(embedded, decoded)
+        drawn = torch.cat(list(decoded.drawn), 1) if decoded.drawn else None
+        return Forced(self.readout(embedded, decoded), drawn)
+
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """See `EncoderDecoder.forward`."""
+        return self.forced(source, lengths, target).states
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -307,21 +310,37 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         hidden = flat.unflatten(1, (self._parts, self.config.layers, -1)).permute(1, 2, 0, 3).contiguous().unbind(0)
         return self.decoder.first(memory, hidden)
 
+    def tables(self) -> Tables:
+        """See `EncoderDecoder.tables`."""
+        target = [self.target_embedding.weight, self.output.weight, self.output.bias]
+        return Tables([self.source_embedding.weight], target)
+
+    def encoder_parts(self) -> Iterable[nn.Module]:
+        """See `EncoderDecoder.encoder_parts`."""
+        yield self.encoder
+
     def _initialise(self) -> None:
         """Orthogonal recurrent matrices (Saxe et al. 2014), Glorot elsewhere, small embeddings, zero biases.
 
         The forget gate of an LSTM starts open, with bias 1 (Jozefowicz et al. 2015).
         """
-        hidden = self.config.hidden
-        for name, parameter in self.named_parameters():
+        hidden, units = self.config.hidden, [module for module in self.modules() if isinstance(module, nn.RNNBase)]
+        inner = [weights for unit in units for weights in unit.all_weights]  # input and recurrent matrix, their biases
+        recurrent: list[Tensor] = [part[1] for part in inner]
+        opened: list[Tensor] = [part[2] for part in inner]
+        if isinstance(self.decoder, AttentionDecoder):
+            recurrent.append(self.decoder.recurrent.weight)
+            opened.append(self.decoder.input.bias)
+        embeddings = [self.source_embedding.weight, self.target_embedding.weight]
+        for parameter in self.parameters():
             if parameter.dim() < 2:
                 nn.init.zeros_(parameter)
-                if self.config.cell == "lstm" and ("bias_ih" in name or name == "decoder.input.bias"):
+                if self.config.cell == "lstm" and is_among(parameter, opened):
                     nn.init.ones_(parameter.data[hidden : 2 * hidden])
-            elif "weight_hh" in name or name == "decoder.recurrent.weight":
+            elif is_among(parameter, recurrent):
                 for gate in parameter.data.split(hidden):
                     nn.init.orthogonal_(gate)
-            elif "embedding.weight" in name and "readout" not in name:
+            elif is_among(parameter, embeddings):
                 nn.init.normal_(parameter, std=self.config.embedding**-0.5)
             else:
                 nn.init.xavier_uniform_(parameter)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
-ScoreName = Literal["additive", "dot", "scaled_dot", "bilinear", "location", "multi_head"]
+from nmt.config.model import ScoreName
 
 # B sentences, S source positions, T target positions (or hypotheses of one sentence)
 # Q width of the query, C width of the values, A width of the keys, H heads

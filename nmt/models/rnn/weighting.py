@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WeightingName = Literal["softmax", "sparsemax", "local_monotonic", "local_predictive", "hard", "gumbel"]
+from nmt.config.model import WeightingName
 
 # B sentences, S source positions, T target positions (or hypotheses of one sentence), Q width of the query
 

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nmt.config.model import TransformerConfig
 from nmt.models.dropout import Dropout
-from nmt.models.protocol import EncoderDecoder, padding_mask, sentences_of
+from nmt.models.protocol import EncoderDecoder, Tables, is_among, padding_mask, sentences_of
 from nmt.models.softmax import lanes
 from nmt.models.transformer.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, mask_bias
 from nmt.models.transformer.cache import Past, Slots
@@ -318,23 +318,43 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         """The decoder's layers, as what they are."""
         return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
 
+    def tables(self) -> Tables:
+        """See `EncoderDecoder.tables`."""
+        target = [self.target_embedding.table.weight, self.output.weight, self.output.bias]
+        return Tables([self.source_embedding.table.weight], target)
+
+    def encoder_parts(self) -> Iterable[nn.Module]:
+        """See `EncoderDecoder.encoder_parts`."""
+        yield from self.encoder_layers
+
     def _initialise(self) -> None:
         """Glorot for matrices (queries, keys and values each on their own), N(0, 1/D) for embeddings, zero biases.
 
         As in tensor2tensor, the paper's own code.
         """
-        for name, parameter in self.named_parameters():
-            if "norm" in name:
+        embeddings, joined, norms = [self.output.weight], list[Tensor](), list[Tensor]()
+        for module in self.modules():
+            match module:
+                case nn.LayerNorm() | nn.RMSNorm():
+                    norms += module.parameters()
+                case nn.Embedding():
+                    embeddings.append(module.weight)
+                case SelfAttention():
+                    joined.append(module.projection.weight)
+                case CrossAttention():
+                    joined.append(module.memory.weight)
+                case _:
+                    pass
+        for parameter in self.parameters():
+            if is_among(parameter, norms):
                 continue
             if parameter.dim() < 2:
                 nn.init.zeros_(parameter)
-            elif "table" in name or "learned" in name or name == "output.weight":
+            elif is_among(parameter, embeddings):
                 nn.init.normal_(parameter, std=self.config.width**-0.5)
-            elif "projection" in name or "memory" in name:  # several matrices in one
-                for part in parameter.data.split(self.config.width):
+            else:  # several matrices in one are each on their own
+                for part in parameter.data.split(self.config.width) if is_among(parameter, joined) else (parameter,):
                     nn.init.xavier_uniform_(part)
-            else:
-                nn.init.xavier_uniform_(parameter)
 
 
 def make_norm(config: TransformerConfig) -> nn.Module:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from nmt.config.model import PositionName
 from nmt.models.dropout import Dropout, drop_words
-
-PositionName = Literal["none", "sinusoidal", "learned", "rotary", "alibi"]
 
 LEARNED = 256  # positions with an embedding of their own; those beyond share the last
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nmt.config.model import TransformerConfig
+from nmt.config.model import PositionName, TransformerConfig
 from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.beam_search import Hypothesis, beam_search
@@ -20,7 +20,6 @@ from nmt.fast.cpu.transformer_search import TransformerByKernels
 from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.fast.kernels import Kernels, _is_right
 from nmt.models import Transformer, build_model
-from nmt.models.transformer.positions import PositionName
 from nmt.runtime.device import SearchPrecision
 
 CPU = torch.device("cpu")

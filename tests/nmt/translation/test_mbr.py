@@ -9,8 +9,8 @@ from sacrebleu.metrics.chrf import CHRF
 
 from command import run
 from nmt.config.search import SamplingConfig
-from nmt.decoding.mbr import expected_utilities
 from nmt.storage.checkpoint import load_model
+from nmt.translation.mbr import expected_utilities
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
 

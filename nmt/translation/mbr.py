@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from sacrebleu.metrics.base import Metric
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
-
 from nmt.config.data import Tokenization
+from nmt.scoring.metrics import METRICS, MetricName
 
 Utility = Literal["chrf", "bleu"]
+_METRIC: dict[Utility, MetricName] = {"chrf": "chrf2", "bleu": "bleu"}
 
 
 def expected_utilities(
@@ -22,7 +20,7 @@ def expected_utilities(
 
     Samples that are alike are scored once and counted as often as they were drawn. BLEU splits words by `tokenize`.
     """
-    metric: Metric = CHRF() if utility == "chrf" else BLEU(effective_order=True, tokenize=tokenize)
+    metric = METRICS[_METRIC[utility]].sentence(tokenize)
     counts = Counter(samples)
     values = {
         sample: sum(count * metric.sentence_score(sample, [other]).score for other, count in counts.items())
