@@ -21,6 +21,7 @@ from nmt.fast.cpu.rnn_search import rnn_by_kernels
 from nmt.fast.cpu.transformer_search import transformer_by_kernels
 from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.kernels import kernels
+from nmt.fast.slots import TransformerBySlots
 from nmt.models.convolution import Convolution
 from nmt.models.protocol import EncoderDecoder, Seq2Seq
 from nmt.models.rnn.model import RnnSeq2Seq
@@ -61,7 +62,7 @@ def fastest_decoder(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
         case RnnSeq2Seq():
             return rnn_by_kernels(model) or model
         case Transformer():
-            return transformer_by_kernels(model) or model
+            return transformer_by_kernels(model) or TransformerBySlots(model)
         case Convolution():
             return convolution_by_kernels(model) or model
         case _:

@@ -164,7 +164,7 @@ class Decoder:
     def _on_device(self) -> Engine | None:
         """The search that never leaves the device, where that is all that is asked for."""
         search = self.device_search
-        if search is None or self.stepped is not self.model or self.options.sampling or not takes(self.search):
+        if search is None or self.shortlisted or self.options.sampling or not takes(self.search):
             return None
         return search
 

@@ -35,6 +35,10 @@ class KeyValue:
         """The same, laid out for many products."""
         return KeyValue(self.key.contiguous(), self.value.contiguous())
 
+    def followed_by(self, other: KeyValue) -> KeyValue:
+        """These positions, then the others."""
+        return KeyValue(torch.cat([self.key, other.key], 1), torch.cat([self.value, other.value], 1))
+
     def padded(self, count: int) -> KeyValue:
         """With so many positions of zeros behind."""
         return KeyValue(F.pad(self.key, (0, 0, 0, count)), F.pad(self.value, (0, 0, 0, count)))

@@ -14,11 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from nmt.config.model import TransformerConfig
 from nmt.models.dropout import Dropout
 from nmt.models.protocol import EncoderDecoder, Tables, is_among, padding_mask, sentences_of
-from nmt.models.softmax import lanes
 from nmt.models.transformer.attention import CrossAttention, KeyValue, SelfAttention, attention_weights, mask_bias
-from nmt.models.transformer.cache import Past, Slots
 from nmt.models.transformer.positions import Embedding, Rotary, distance_bias
-from nmt.runtime.device import FEW_ROWS
 
 # B sentences, S source positions, T target positions, R = B * beam rows, D width, H heads, K width of a head, V vocabulary
 
@@ -55,11 +52,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class TransformerState:
-    """R rows in the middle of decoding. The slots are shared by the states of one search: a state can be stepped from once."""
+    """R rows in the middle of decoding."""
 
     sources: Sources
-    slots: Slots
-    """The past of the decoder layers."""
+    past: Sequence[KeyValue]
+    """Keys and values of the positions so far in each decoder layer, (R * H, T, K)."""
     position: int
     beam: int
 
@@ -95,43 +92,44 @@ class DecoderLayer(nn.Module):
         self.self_residual, self.cross_residual = Residual(config), Residual(config)
         self.feed_forward_residual = Residual(config)
 
-    def forward(
-        self,
-        states: Tensor,
-        memory: KeyValue,
-        bias: Tensor | None,
-        past: Past | None = None,
-        causal: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, states: Tensor, memory: KeyValue, bias: Tensor | None, causal: Tensor | None = None) -> Tensor:
         """(B, T, D) to (B, T, D): T positions of a target that see each other causally.
 
-        With a past, the T states are the next position of each hypothesis of a sentence instead, and see that. A `causal`
-        bias (B * H, T, T) is for positions that are distances; it hides the future too.
+        A `causal` bias (B * H, T, T) is for positions that are distances; it hides the future too.
         """
-        query, seen, hidden = self._past(states, past, causal)
-        states = self.self_residual.after(states, self.self_attention(query, seen, hidden, causal=hidden is None))
+        return self.rest(self._attended(states, causal), memory, bias)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def step(
+        self, states: Tensor, memory: KeyValue, bias: Tensor | None, past: KeyValue, position: int, near: Tensor | None
+    ) -> tuple[Tensor, KeyValue]:
+        """The next position of each hypothesis, (B, beam, D) to (B, beam, D), and the past (R * H, T, K) with it.
+
+        A bias `near` (R * H, 1, T + 1) is for positions that are distances.
+        """
+        query, new = self.self_attention.project(self.self_residual.before(states.flatten(0, 1)[:, None]), position)
+        seen = past.followed_by(new)
+        update = self.self_attention(query, seen, near)  # (R, 1, D)
+        return self.rest(self.self_residual.after(states, update.view_as(states)), memory, bias), seen
+
+    def rest(self, states: Tensor, memory: KeyValue, bias: Tensor | None) -> Tensor:
+        """What follows the self-attention, (B, T, D) to (B, T, D): attention to the source and the feed-forward network."""
         query = self.cross_attention.project_query(self.cross_residual.before(states))
         states = self.cross_residual.after(states, self.cross_attention(query, memory, bias))
         update = self.feed_forward(self.feed_forward_residual.before(states))
         return self.feed_forward_residual.after(states, update)
 
-    if TYPE_CHECKING:
-        __call__ = forward
-
-    def _past(self, states: Tensor, past: Past | None, causal: Tensor | None) -> tuple[Tensor, KeyValue, Tensor | None]:
-        """Queries, keys and values, and bias of the self-attention; see `forward`. No bias: it hides the future itself."""
-        before = self.self_residual.before(states)
-        if past is None:
-            return *self.self_attention.project(before), causal
-        query, new = self.self_attention.project(before, past.position, together=True)
-        return query, past.extended(new), past.bias
-
     def source_weights(self, states: Tensor, memory: KeyValue, bias: Tensor | None, causal: Tensor | None) -> Tensor:
         """Weights (B * H, T, S) of the attention to the source at states (B, T, D) of a target."""
-        query, seen, hidden = self._past(states, None, causal)
-        states = self.self_residual.after(states, self.self_attention(query, seen, hidden, causal=hidden is None))
-        query = self.cross_attention.project_query(self.cross_residual.before(states))
+        query = self.cross_attention.project_query(self.cross_residual.before(self._attended(states, causal)))
         return attention_weights(query, memory.key, bias, causal=False)
+
+    def _attended(self, states: Tensor, causal: Tensor | None) -> Tensor:
+        """After the self-attention, (B, T, D) to (B, T, D)."""
+        query, seen = self.self_attention.project(self.self_residual.before(states))
+        return self.self_residual.after(states, self.self_attention(query, seen, causal, causal=causal is None))
 
 
 class FeedForward(nn.Module):
@@ -210,11 +208,11 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.forward`."""
-        sources = self._sources(self.encode(source, lengths))
+        sources = self.sources(self.encode(source, lengths))
         states = self.target_embedding(target)  # (B, T, D)
         causal = self._causal(states)
         for layer, keys_values in zip(self.decoder, sources.layers, strict=True):
-            inputs = (states, keys_values, sources.bias, None, causal)
+            inputs = (states, keys_values, sources.bias, causal)
             states = recomputed(layer, *inputs) if self._again else layer(*inputs)
         return self.decoder_norm(states)
 
@@ -223,13 +221,13 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.attention_maps`."""
-        sources = self._sources(self.encode(source, lengths))
+        sources = self.sources(self.encode(source, lengths))
         states = self.target_embedding(target)  # (B, T, D)
         causal, maps = self._causal(states), []
         for layer, keys_values in zip(self.decoder, sources.layers, strict=True):
             weights = layer.source_weights(states, keys_values, sources.bias, causal)  # (B * H, T, S)
             maps.append(weights.unflatten(0, (-1, self.config.heads)))
-            states = layer(states, keys_values, sources.bias, None, causal)
+            states = layer(states, keys_values, sources.bias, causal)
         return torch.stack(maps, 1)
 
     def aligning_layer(self, shifted: bool = False) -> int:
@@ -239,39 +237,28 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     def start(self, memory: TransformerMemory, beam: int) -> TransformerState:
         """See `Seq2Seq.start`."""
-        sentences = len(memory.states)
-        sources = _laid_out(self._sources(memory), self._precision(sentences * beam))
-        slots = Slots.empty(sources.layers, sentences, beam, placed=self.config.positions == "alibi")
-        return TransformerState(sources, slots, 0, beam)
+        sources = self.sources(memory)
+        rows = len(memory.states) * beam * self.config.heads
+        nothing = memory.states.new_zeros((rows, 0, self.config.width // self.config.heads))
+        return TransformerState(sources, [KeyValue(nothing, nothing)] * self.config.decoder_layers, 0, beam)
 
     def step(self, state: TransformerState, tokens: Tensor) -> tuple[Tensor, TransformerState]:
-        """See `Seq2Seq.step`."""
-        sources, slots, beam = state.sources, state.slots, state.beam
-        if not slots.has_room():
-            sentences = torch.arange(len(slots.seen), device=tokens.device)
-            slots = slots.kept(sentences, sources.heads, self._precision(len(tokens)))
-        first, slots = slots.used, slots.filled(state.position)
-        bias = mask_bias(slots.seen, sources.heads, slots.layers[0].key.dtype)
-        if slots.places is not None:
-            here = torch.tensor([state.position], device=tokens.device)
-            distances = distance_bias(here, slots.places, self.config.heads)  # (B, H, 1, N)
-            bias = bias + distances.to(bias.dtype).flatten(0, 1)
-        states = self.target_embedding(tokens.view(-1, beam), state.position, together=True)  # (B, beam, D)
-        for layer, keys_values, past in zip(self.decoder, sources.layers, slots.layers, strict=True):
-            states = layer(states, keys_values, sources.bias, Past(past, bias, first, state.position))
+        """See `Seq2Seq.step`; search has faster ones, see `nmt.fast.inference`."""
+        sources, past, position = state.sources, list[KeyValue](), state.position
+        near = self._distances_back(position, tokens) if self.config.positions == "alibi" else None
+        states = self.target_embedding(tokens.view(-1, state.beam), position, together=True)  # (B, beam, D)
+        for layer, keys_values, before in zip(self.decoder, sources.layers, state.past, strict=True):
+            states, seen = layer.step(states, keys_values, sources.bias, before, position, near)
+            past.append(seen)
         logits = self.output(self.decoder_norm(states)).flatten(0, 1)  # (R, V)
-        return logits, TransformerState(sources, slots, state.position + 1, beam)
+        return logits, TransformerState(sources, past, position + 1, state.beam)
 
     def reorder(self, state: TransformerState, rows: Tensor, beam: int) -> TransformerState:
         """See `Seq2Seq.reorder`."""
-        sources, slots = state.sources, state.slots.reordered(rows, beam)
-        precision = self._precision(len(rows))
-        if len(slots.seen) < len(state.slots.seen):
-            sentences = sentences_of(rows, state.beam, beam)
-            sources, slots = sources.select(sentences), slots.kept(sentences, sources.heads, precision)
-        if precision != sources.layers[0].key.dtype:
-            sources = _laid_out(sources, precision)
-        return TransformerState(sources, slots, state.position, beam)
+        sources, heads = state.sources, self.config.heads
+        if len(rows) * state.beam != len(state.past[0].key) // heads * beam:
+            sources = sources.select(sentences_of(rows, state.beam, beam))
+        return TransformerState(sources, [part.select(rows, heads) for part in state.past], state.position, beam)
 
     def parts(self) -> Iterable[nn.Module]:
         """See `EncoderDecoder.parts`. Keys and values of the source are made before the layer that attends to them runs."""
@@ -279,7 +266,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         yield from self.encoder_layers
         yield from self.decoder_layers
 
-    def _sources(self, memory: TransformerMemory) -> Sources:
+    def sources(self, memory: TransformerMemory) -> Sources:
         """Keys and values of the source in each layer, once for all positions of a target."""
         layers = [layer.cross_attention.project_memory(memory.states) for layer in self.decoder]
         return Sources(layers, memory.bias, self.config.heads)
@@ -297,11 +284,11 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         distances = self._nearness(states, None)
         return None if distances is None else distances + torch.full_like(distances[:1], -torch.inf).triu_(1)
 
-    def _precision(self, rows: int) -> torch.dtype:
-        """In which search attends; see `FEW_ROWS`."""
-        weight = self.target_embedding.table.weight
-        few = weight.device.type == "cpu" and rows <= FEW_ROWS
-        return torch.float32 if few and weight.dtype == torch.bfloat16 else weight.dtype
+    def _distances_back(self, position: int, tokens: Tensor) -> Tensor:
+        """ALiBi's bias (R * H, 1, T + 1) of a position against itself and those before, for R rows."""
+        places = torch.arange(position + 1, device=tokens.device)
+        bias = distance_bias(places[-1:], places, self.config.heads)  # (H, 1, T + 1)
+        return bias.to(self.output.weight.dtype).repeat(len(tokens), 1, 1)
 
     @property
     def _again(self) -> bool:
@@ -371,17 +358,3 @@ def recomputed(layer: nn.Module, *inputs: Tensor | KeyValue | None) -> Tensor:
     """What a layer makes of its inputs; in the backward pass it is run again, with the same dropout."""
     states: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
     return states
-
-
-def _laid_out(sources: Sources, precision: torch.dtype) -> Sources:
-    """The sources as many small products like it: in their precision, its width a number of whole vector registers."""
-    layers = [layer.to(precision) for layer in sources.layers]
-    bias = None if sources.bias is None else sources.bias.to(precision)
-    key = layers[0].key
-    width = key.shape[1]
-    missing = -width % lanes(precision) if key.device.type == "cpu" else 0
-    if missing == 0:
-        return replace(sources, layers=[layer.contiguous() for layer in layers], bias=bias)
-    bias = key.new_zeros((len(key), 1, width)) if bias is None else bias
-    bias = F.pad(bias, (0, missing), value=-torch.inf)
-    return replace(sources, layers=[layer.padded(missing) for layer in layers], bias=bias)

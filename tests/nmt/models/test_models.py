@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from nmt.config.model import ConvolutionConfig, RnnConfig
 from nmt.corpus.tokenizer import BOS, PAD
+from nmt.fast.inference import fastest_decoder
+from nmt.fast.slots import SlotState
 from nmt.models import Convolution, Model, build_model
 from nmt.models.dropout import drop
-from nmt.models.transformer.model import TransformerState
+from nmt.models.protocol import Seq2Seq
 from tiny import FAMILIES, VOCABULARY, make_batch, make_model
 
+Searched = Seq2Seq[Any, Any]
 LENGTHS = [9, 4, 7, 2]
 
 
@@ -36,41 +41,48 @@ def test_padding_has_no_gradient(model: Model) -> None:
         assert (table.grad[PAD] == 0).all()
 
 
-def test_steps_equal_teacher_forcing(model: Model) -> None:
+@pytest.fixture(params=[False, True], ids=["plain", "as search runs it"])
+def searched(request: pytest.FixtureRequest, model: Model) -> Searched:
+    """The model itself, and what takes its place in search without kernels."""
+    return fastest_decoder(model) if request.param else model
+
+
+def test_steps_equal_teacher_forcing(model: Model, searched: Searched) -> None:
     """Decoding token by token, with a beam, gives the logits of the whole target at once."""
     source, lengths = make_batch(LENGTHS)
     target = make_batch([6] * 4, seed=2)[0]
     target[:, 0] = BOS
     forced = model.output(model(source, lengths, target))
     with torch.no_grad():
-        state = model.start(model.encode(source, lengths), 3)
+        state = searched.start(searched.encode(source, lengths), 3)
         for position in range(6):
-            logits, state = model.step(state, target[:, position].repeat_interleave(3))
+            logits, state = searched.step(state, target[:, position].repeat_interleave(3))
             expected = forced[:, position].repeat_interleave(3, 0)
             torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_reorder_moves_hypotheses_and_drops_sentences(model: Model) -> None:
+def test_reorder_moves_hypotheses_and_drops_sentences(model: Model, searched: Searched) -> None:
     """After rows are chosen, each goes on as if it had been decoded alone."""
     source, lengths = make_batch(LENGTHS)
     tokens = torch.tensor([5, 6, 7, 8, 9, 10, 11, 12])
     following = torch.tensor([13, 14, 15, 16])
     with torch.no_grad():
-        state = model.start(model.encode(source, lengths), 2)
-        _, state = model.step(state, tokens)
+        state = searched.start(searched.encode(source, lengths), 2)
+        _, state = searched.step(state, tokens)
         rows = torch.tensor([3, 2, 7, 7])  # sentences 1 and 3 stay
-        logits, _ = model.step(model.reorder(state, rows, 2), following)
+        logits, _ = searched.step(searched.reorder(state, rows, 2), following)
         for index, row in enumerate(rows.tolist()):
             sentence = row // 2
-            single = model.start(
-                model.encode(source[sentence : sentence + 1, : LENGTHS[sentence]], lengths[sentence : sentence + 1]), 1
+            single = searched.start(
+                searched.encode(source[sentence : sentence + 1, : LENGTHS[sentence]], lengths[sentence : sentence + 1]),
+                1,
             )
-            _, single = model.step(single, tokens[row : row + 1])
-            expected, _ = model.step(single, following[index : index + 1])
+            _, single = searched.step(single, tokens[row : row + 1])
+            expected, _ = searched.step(single, following[index : index + 1])
             torch.testing.assert_close(logits[index : index + 1], expected, rtol=1e-10, atol=1e-12)
 
 
-def test_hypotheses_may_change_places_at_any_step(model: Model) -> None:
+def test_hypotheses_may_change_places_at_any_step(model: Model, searched: Searched) -> None:
     """However they go on from each other, the last logits are those of what each has said."""
     source, lengths = make_batch(LENGTHS)
     beam, steps = 3, 20
@@ -78,17 +90,17 @@ def test_hypotheses_may_change_places_at_any_step(model: Model) -> None:
     rows = torch.arange(len(LENGTHS) * beam)
     said = torch.full((len(rows), 1), BOS)
     with torch.no_grad():
-        state = model.start(model.encode(source, lengths), beam)
+        state = searched.start(searched.encode(source, lengths), beam)
         for _ in range(steps):
-            _, state = model.step(state, said[:, -1])
+            _, state = searched.step(state, said[:, -1])
             origins = rows - rows % beam + torch.randint(beam, rows.shape, generator=generator)
-            state = model.reorder(state, origins, beam)
+            state = searched.reorder(state, origins, beam)
             tokens = torch.randint(4, VOCABULARY, (len(rows), 1), generator=generator)
             said = torch.cat([said[origins], tokens], 1)
-        logits, state = model.step(state, said[:, -1])
+        logits, state = searched.step(state, said[:, -1])
         whole = model.output(model(source.repeat_interleave(beam, 0), lengths.repeat_interleave(beam), said))
     torch.testing.assert_close(logits, whole[:, -1], rtol=1e-10, atol=1e-11)
-    if isinstance(state, TransformerState):  # what no hypothesis goes on from has made room
+    if isinstance(state, SlotState):  # what no hypothesis goes on from has made room
         assert state.slots.seen.shape[2] < beam * steps * 0.75
 
 
