@@ -30,6 +30,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Paths in the file are looked for beside it, then in the current folder; those of overrides the other way round.
 
+    Args:
+        path: of the file or the folder.
+        overrides: for example `model.layers=2`; values as in TOML, strings with or without quotes.
+
     Raises:
         ConfigError: naming the file or the override, every wrong key and value, and the nearest known key.
     """

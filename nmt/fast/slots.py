@@ -103,10 +103,7 @@ class TransformerBySlots:
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.heads = model, model.config.heads
-
-    def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
-        """See `Seq2Seq.encode`."""
-        return self.model.encode(source, lengths)
+        self.encode = model.encode  # as it is
 
     def start(self, memory: TransformerMemory, beam: int) -> SlotState:
         """See `Seq2Seq.start`."""
