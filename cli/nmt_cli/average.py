@@ -31,7 +31,8 @@ def average(
     from nmt.corpus.tokenizer import Tokenizers
     from nmt.errors import CheckpointError, ConfigError
     from nmt.runtime.files import check_output
-    from nmt.storage.checkpoint import checkpoints, nearest_run, read_recipe, verify, write_bundle
+    from nmt.storage.bundle import nearest_run, read_recipe, write_bundle
+    from nmt.storage.checkpoint import checkpoints, verify
     from nmt.training.averaging import mean_of_checkpoints
 
     if output.exists():

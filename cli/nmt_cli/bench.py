@@ -45,7 +45,7 @@ def decode(
     from nmt.bench.decoding import Variant, Work, bench_decoding
     from nmt.corpus.lines import read_lines
     from nmt.runtime.device import choose_device
-    from nmt.storage.checkpoint import load_model
+    from nmt.storage.bundle import load_model
 
     loaded, place = load_model(model), choose_device(device)
     search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})

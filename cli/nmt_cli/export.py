@@ -13,7 +13,7 @@ from nmt_cli.testsets import choose_testsets
 
 if TYPE_CHECKING:
     from nmt.export.agreement import Agreement
-    from nmt.storage.checkpoint import LoadedModel
+    from nmt.storage.bundle import LoadedModel
 
 
 def export(
@@ -41,7 +41,7 @@ def export(
     from nmt.export.ctranslate2 import compare_engines, export_ctranslate2
     from nmt.export.huggingface import compare_with_marian, export_huggingface
     from nmt.runtime.files import check_output
-    from nmt.storage.checkpoint import load_model
+    from nmt.storage.bundle import load_model
 
     if to not in ("ctranslate2", "huggingface"):
         raise ConfigError(f"--to must be ctranslate2 or huggingface, got {to}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def info(model: ModelArgument, as_json: JsonOption = False, latest: LatestOption = False) -> None:
     """Show parameters, vocabulary, training and provenance of a model, and verify its files."""
-    from nmt.storage.checkpoint import load_model
+    from nmt.storage.bundle import load_model
 
     loaded = load_model(model, latest)
     tokenizers = loaded.tokenizers

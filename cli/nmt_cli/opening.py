@@ -29,7 +29,7 @@ def open_translator(
     from nmt.errors import ConfigError
     from nmt.export.ctranslate2 import CTranslate2Engine
     from nmt.runtime.device import choose_device, choose_search_precision
-    from nmt.storage.checkpoint import load_model
+    from nmt.storage.bundle import load_model
     from nmt.translation.translator import Translator
 
     if engine not in ("nmt", "ctranslate2"):

@@ -21,7 +21,7 @@ def shortlist(
     """Make a vocabulary shortlist from a model's training corpus, for `nmt translate --shortlist`: faster search on CPU."""
     from nmt.decoding.shortlist import Shortlist
     from nmt.runtime.files import check_output
-    from nmt.storage.checkpoint import load_model
+    from nmt.storage.bundle import load_model
     from nmt_data.prepare import prepare
 
     check_output(output)

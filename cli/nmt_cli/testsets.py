@@ -36,7 +36,7 @@ def choose_testsets(
     """
     from nmt.corpus.testset import TestSet
     from nmt.errors import ConfigError
-    from nmt.scoring.metrics import check_tokenization, parse_tokenization
+    from nmt.scoring.tokenization import check_tokenization, parse_tokenization
 
     scheme = parse_tokenization(tokenize) if tokenize else None
     files = {name: [Path(part) for part in name.split(":", 1)] for name in names if ":" in name}
@@ -65,7 +65,7 @@ def choose_testsets(
 
 def say_tokenization(testset: TestSet) -> None:
     """Notes how words are split where that is not the usual way, and where the usual way takes sentences for words."""
-    from nmt.scoring.metrics import unsegmented
+    from nmt.scoring.tokenization import unsegmented
 
     if testset.tokenize not in ("13a", "none"):
         alone = "; TER does not, and takes sentences for words" if unsegmented(testset.target[:_LOOKED_AT]) else ""
@@ -110,7 +110,7 @@ def names_apart(paths: Sequence[Path], joint: str) -> list[str]:
 def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[str, TestSet]:
     """Test sets of the recipe's corpus, or of sacreBLEU's cache for its languages; no names: the corpus's but validation."""
     from nmt.corpus.testset import TestSet
-    from nmt.scoring.metrics import default_tokenization
+    from nmt.scoring.tokenization import default_tokenization
     from nmt_data.prepare import prepare
     from nmt_data.sacrebleu_cache import cached_testset
 
@@ -130,7 +130,7 @@ def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[s
 def _scored(testset: TestSet, recipe: Recipe | None, language: str | None, reference: Path) -> TestSet:
     """Files as the recipe's own test sets are scored; without a recipe by the suffix of the reference, if it is a language."""
     from nmt.errors import DataError
-    from nmt.scoring.metrics import default_tokenization
+    from nmt.scoring.tokenization import default_tokenization
     from nmt_data.cards import load_card
 
     if recipe is None:

@@ -46,7 +46,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     from nmt.runtime.device import choose_device, set_threads
     from nmt.runtime.files import check_output
     from nmt.runtime.processes import joined
-    from nmt.scoring.metrics import check_tokenization
+    from nmt.scoring.tokenization import check_tokenization
     from nmt.storage.run_folder import RunFolder
     from nmt.training.events import Event
     from nmt.training.memory import check_least

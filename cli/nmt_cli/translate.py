@@ -144,7 +144,8 @@ def _job(request: TranslationRequest, file: Path) -> str:
     """What decides on the output: the options, the weights and the files that are read as they are now."""
     from nmt.errors import DataError
     from nmt.runtime.untrusted import read_object
-    from nmt.storage.checkpoint import MANIFEST, locate
+    from nmt.storage.bundle import locate
+    from nmt.storage.checkpoint import MANIFEST
 
     try:
         states = [path.stat() for path in (file, request.prefix, request.shortlist) if path is not None]

@@ -15,7 +15,7 @@ from nmt.config.reading import explain
 from nmt.config.section import FileName, Section
 from nmt.config.toml import read_toml
 from nmt.errors import DataError
-from nmt.scoring.metrics import default_tokenization
+from nmt.scoring.tokenization import default_tokenization
 
 _CARDS = Path(__file__).parent / "cards"
 

@@ -16,7 +16,8 @@ from nmt.decoding.beam_search import Hypothesis, beam_search
 from nmt.errors import ConfigError
 from nmt.models import Model
 from nmt.models.protocol import Seq2Seq, sentences_of
-from nmt.models.rnn.model import AttentionDecoder, RnnSeq2Seq
+from nmt.models.rnn.decoder import AttentionDecoder
+from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.state import RnnMemory, RnnState
 
 

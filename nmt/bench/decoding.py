@@ -30,7 +30,7 @@ from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.fast.kernels import kernels_for
 from nmt.runtime.cpu import instructions
 from nmt.runtime.device import SearchPrecision, describe
-from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.storage.bundle import LoadedModel, load_model
 from nmt.translation.result import Batch, Options
 from nmt.translation.translator import Translator
 

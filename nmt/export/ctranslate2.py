@@ -21,7 +21,7 @@ from nmt.export.agreement import Agreement
 from nmt.models.transformer.model import Transformer
 from nmt.runtime.files import atomic_folder
 from nmt.runtime.stages import counted_batches
-from nmt.storage.checkpoint import LoadedModel
+from nmt.storage.bundle import LoadedModel
 from nmt.translation.result import Batch
 from nmt.translation.translator import Translator
 

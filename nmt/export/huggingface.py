@@ -16,10 +16,11 @@ from nmt.config.model import TransformerConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
-from nmt.models.transformer.model import DecoderLayer, EncoderLayer, Transformer
+from nmt.models.transformer.layers import DecoderLayer, EncoderLayer
+from nmt.models.transformer.model import Transformer
 from nmt.runtime.files import atomic_folder, write_json
 from nmt.runtime.stages import counted
-from nmt.storage.checkpoint import LoadedModel
+from nmt.storage.bundle import LoadedModel
 from nmt.translation.result import Batch
 from nmt.translation.translator import Translator
 

@@ -26,7 +26,8 @@ from nmt.models.convolution import Convolution
 from nmt.models.protocol import EncoderDecoder, Seq2Seq
 from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.scores import AdditiveScore
-from nmt.models.transformer.model import FeedForward, Transformer
+from nmt.models.transformer.layers import FeedForward
+from nmt.models.transformer.model import Transformer
 from nmt.runtime.cpu import has_fast_bf16
 from nmt.runtime.device import SearchPrecision
 

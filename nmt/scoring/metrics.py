@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +15,6 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
-from sacrebleu.utils import SACREBLEU_DIR
 
 from nmt.config.data import Tokenization
 from nmt.corpus.words import count_words
@@ -66,76 +62,6 @@ class Bucket:
     def centre(self) -> float:
         """Where a picture shows it; the last bucket has no end that means something."""
         return (self.low + min(self.high, self.low + 20)) / 2
-
-
-def parse_tokenization(name: str) -> Tokenization:
-    """The name of one of sacreBLEU's tokenisations.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    if name not in get_args(Tokenization):
-        raise ConfigError(f"--tokenize must be one of {', '.join(get_args(Tokenization))}, got {name}")
-    return cast(Tokenization, name)
-
-
-def default_tokenization(language: str) -> Tokenization:
-    """How sacreBLEU's own command splits words of a language: Chinese, Japanese and Korean each in a way of its own, else 13a.
-
-    Regions and scripts (zh-TW, zho_Hans) and letters of either case say nothing about that.
-    """
-    return _BY_LANGUAGE.get(re.split("[-_]", language.lower())[0], "13a")
-
-
-_BY_LANGUAGE: dict[str, Tokenization] = {
-    **dict.fromkeys(("zh", "zho", "chi", "cmn"), "zh"),
-    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
-    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
-}
-
-
-def check_tokenization(scheme: Tokenization) -> None:
-    """Tries a way to split words, so that what it lacks is known before the work.
-
-    Raises:
-        ConfigError: a package or a model that it needs is not there.
-    """
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE)  # sacreBLEU fetches the model of flores200
-    try:
-        BLEU(tokenize=scheme)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - MeCab, the network and sacreBLEU raise what they like
-        need = _NEEDS.get(scheme, "sacreBLEU cannot load it ({reason})")
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        place = Path(SACREBLEU_DIR, "models")
-        raise ConfigError(
-            f"words cannot be split by {scheme}: {need.format(reason=reason, place=place)}; or choose another way, "
-            'such as char: --tokenize char, or tokenize = "char" in the card of the corpus'
-        ) from None
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-_PATIENCE = 20.0  # seconds
-_NEEDS: dict[str, str] = {
-    "ja-mecab": "it needs MeCab with its dictionary (pip install 'sacrebleu[ja]')",
-    "ko-mecab": "it needs MeCab with its dictionary (pip install 'sacrebleu[ko]')",
-    "flores200": "it needs a model that sacreBLEU fetches into {place}, which failed ({reason})",
-}
-
-
-def unsegmented(lines: Sequence[str]) -> bool:
-    """Whether text is mostly of a script that writes no spaces, and has none: 13a takes its sentences for words."""
-    text = "".join(lines)
-    letters = sum(_WITHOUT_SPACES.fullmatch(letter) is not None for letter in text)
-    spaces = sum(map(str.isspace, text))
-    return letters > 0.3 * (len(text) - spaces) and spaces < letters / 8
-
-
-# Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters
-_WITHOUT_SPACES = re.compile(
-    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
 
 
 def parse_metrics(names: Sequence[str]) -> list[MetricName]:

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from nmt.config.reading import explain, load_recipe, recipe_to_toml
-from nmt.config.recipe import Recipe
-from nmt.corpus.tokenizer import LARGEST_MODEL, Tokenizers
+from nmt.corpus.tokenizer import LARGEST_MODEL
 from nmt.errors import CheckpointError
-from nmt.models import Model, build_model
-from nmt.models.size import parameter_count
 from nmt.runtime.files import atomic_folder, file_sha256, write_json
-from nmt.runtime.memory import check_memory, memory_there
+from nmt.runtime.memory import memory_there
 from nmt.runtime.processes import divided_like, whole
 from nmt.runtime.untrusted import SMALL, open_regular, read_object, read_regular
 
 WEIGHTS, STATE, PROGRESS, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "MANIFEST.json"
-CARD = "card.json"
 _PARTS = re.compile(r"(weights|state)\.safetensors|state\.json|card\.json|recipe\.toml|(joint|source|target)\.spm")
 _PREFIX = "step-"
 _TRAINED = "trained"  # weights of which the checkpoint holds a running mean
@@ -49,40 +42,7 @@ class Listed(TypedDict):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class Card(BaseModel):
-    """Where a bundle comes from; what else a card holds is kept, and not relied on."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-    format: Literal[1] = 1
-    name: str = ""
-    checkpoint: str = ""
-    checkpoints: list[str] = []
-    vocabulary: dict[str, str] = {}
-    parameters: int = 0
-    updates: int = 0
-    target_tokens: int = 0
-    seconds: int | float = 0
-    tokens_per_second: int | float = 0
-    validation: dict[str, int | float] = {}
-    synthetic: bool = False
-    longest_source_words: int | None = None
-    device: str = ""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model ready to translate."""
-
-    model: Model
-    tokenizers: Tokenizers
-    recipe: Recipe
-    path: Path
-    card: dict[str, Any]
-    """Provenance: scores, steps, fingerprints; empty for a checkpoint."""
-
-
-_MANIFEST_OF, _CARD_OF = TypeAdapter(dict[str, Listed]), TypeAdapter(Card)
+_MANIFEST_OF = TypeAdapter(dict[str, Listed])
 
 
 @dataclass(frozen=True)
@@ -104,17 +64,17 @@ class Snapshot:
             f"{name}|{key}": value for name, part in trained.items() for key, value in optimizer.state[part].items()
         }
         kept = {f"{name}|{_TRAINED}": tensor for name, tensor in trained.items()} if mean else {}
-        return cls(_tensors(mean or trained), _tensors(state | kept))
+        return cls(plain_tensors(mean or trained), plain_tensors(state | kept))
 
 
 def save_checkpoint(folder: Path, snapshot: Snapshot, progress: dict[str, Any]) -> Path:
     """Writes `step-NNNNNNNN` under `folder` in one rename; `progress` must hold "step"."""
     final = folder / f"{_PREFIX}{progress['step']:08d}"
     with atomic_folder(final) as draft:
-        _write(draft / WEIGHTS, save_tensors(snapshot.weights))
-        _write(draft / STATE, save_tensors(snapshot.state))
-        _write(draft / PROGRESS, json.dumps(progress, indent=1).encode())
-        _write_manifest(draft)
+        (draft / WEIGHTS).write_bytes(save_tensors(snapshot.weights))
+        (draft / STATE).write_bytes(save_tensors(snapshot.state))
+        (draft / PROGRESS).write_bytes(json.dumps(progress, indent=1).encode())
+        write_manifest(draft)
     return final
 
 
@@ -193,7 +153,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint or bundle by its manifest, or None."""
     try:
-        _check_hashes(path, _check_manifest(path))
+        check_hashes(path, check_manifest(path))
     except CheckpointError as error:
         return str(error)
     return None
@@ -206,7 +166,7 @@ def verify(path: Path) -> None:
 
 
 @contextmanager
-def _damaged(path: Path) -> Generator[None]:
+def damaged(path: Path) -> Generator[None]:
     """Names the checkpoint or bundle that is damaged."""
     try:
         yield
@@ -214,7 +174,7 @@ def _damaged(path: Path) -> Generator[None]:
         raise CheckpointError(f"{path}: damaged: {error}") from None
 
 
-def _check_manifest(path: Path) -> dict[str, Listed]:
+def check_manifest(path: Path) -> dict[str, Listed]:
     """The manifest of a folder whose parts are all listed, are regular files and have the sizes that it says.
 
     Raises:
@@ -243,7 +203,7 @@ def _check_manifest(path: Path) -> dict[str, Listed]:
     return manifest
 
 
-def _check_hashes(path: Path, manifest: dict[str, Listed]) -> None:
+def check_hashes(path: Path, manifest: dict[str, Listed]) -> None:
     """Compares the files with their hashes, the smallest first."""
     for name, entry in sorted(manifest.items(), key=lambda item: item[1]["size"]):
         with _part(path / name) as stream:
@@ -290,124 +250,10 @@ def write_best(folder: Path, step: int, scores: Mapping[str, float]) -> None:
 
 def best_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that `best.json` names, if it is there."""
-    return next((path for path in checkpoints(folder) if path.name == _named(folder / "best.json")), None)
+    return next((path for path in checkpoints(folder) if path.name == checkpoint_named(folder / "best.json")), None)
 
 
-def write_bundle(
-    folder: Path,
-    weights: Mapping[str, Tensor],
-    origin: Sequence[str],
-    recipe: Recipe,
-    tokenizers: Tokenizers,
-    card: dict[str, Any],
-) -> None:
-    """Writes a self-contained model: weights, recipe, tokenizers and card; `origin` names the checkpoints, oldest first."""
-    with atomic_folder(folder) as draft:
-        _write(draft / WEIGHTS, save_tensors(_tensors(weights)))
-        (draft / "recipe.toml").write_text(recipe_to_toml(recipe, folder), encoding="utf-8")
-        tokenizers.save(draft)
-        identity = {"checkpoint": origin[-1], "checkpoints": list(origin), "vocabulary": tokenizers.fingerprints}
-        card = {"format": 1, **identity, **card}
-        _write(draft / CARD, json.dumps(card, indent=1, ensure_ascii=False).encode())
-        _write_manifest(draft)
-
-
-def load_model(path: Path, latest: bool = False) -> LoadedModel:
-    """Loads a bundle, a run folder (its best checkpoint, or the latest) or one checkpoint, ready to translate on the CPU.
-
-    Raises:
-        CheckpointError: nothing of the kind is there, or it is damaged or does not fit together.
-    """
-    place = locate(path, latest)
-    with _damaged(place):
-        manifest = _check_manifest(place)
-        _check_hashes(place, {name: entry for name, entry in manifest.items() if entry["size"] <= SMALL})
-    root = place if "recipe.toml" in manifest else place.parent.parent
-    recipe, tokenizers = read_recipe(root), Tokenizers.load(root)
-    sizes = tokenizers.sizes
-    with _damaged(place):
-        _check_size(recipe, sizes, manifest[WEIGHTS]["size"])
-        _check_hashes(place, {name: entry for name, entry in manifest.items() if entry["size"] > SMALL})
-    card = read_card(place) if CARD in manifest else {}
-    expected = card.get("vocabulary") if CARD in manifest else read_object(place / PROGRESS).get("vocabulary")
-    if expected != tokenizers.fingerprints:
-        raise CheckpointError(f"{root}: the tokenizer is not the one that {place.name} was trained with")
-    model = build_model(recipe.model, *sizes)
-    load_weights(place, model)
-    return LoadedModel(model.eval(), tokenizers, recipe, place, card)
-
-
-def read_recipe(root: Path) -> Recipe:
-    """The recipe of a bundle or run.
-
-    Raises:
-        NmtError: it is missing, or is none.
-    """
-    path = root / "recipe.toml"
-    try:
-        read_regular(path)
-        return load_recipe(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
-    except RecursionError:
-        raise CheckpointError(f"{path}: nested too deeply") from None
-
-
-def read_card(place: Path) -> dict[str, Any]:
-    """The card of a bundle.
-
-    Raises:
-        CheckpointError: it is not one.
-    """
-    try:
-        return _CARD_OF.validate_python(read_object(place / CARD)).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        raise CheckpointError(explain(error, Card, f"{place / CARD}: ")) from None
-
-
-def _check_size(recipe: Recipe, sizes: tuple[int, int], weights: int) -> None:
-    """Refuses a model that the memory does not hold, and weights that are not of its size, before they are read."""
-    count = parameter_count(recipe.model, *sizes)
-    check_memory(f"the model has {count:,} parameters", 2 * 4 * count)
-    if not count <= weights <= 8 * count + SMALL:
-        raise CheckpointError(f"{WEIGHTS} has {weights:,} bytes, and the recipe's model {count:,} parameters")
-
-
-def locate(path: Path, latest: bool = False) -> Path:
-    """The bundle or checkpoint that a path given by a user means.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if (path / MANIFEST).exists():
-        return path
-    folder = path / "checkpoints"
-    saved = checkpoints(folder) if folder.is_dir() else []
-    if saved and latest:
-        return saved[-1]
-    if saved:
-        best = best_checkpoint(folder) or saved[-1]
-        return path / "model" if _named(path / "model" / CARD) in (best.name, saved[-1].name) else best
-    if (path / WEIGHTS).exists():
-        raise CheckpointError(f"{path}: damaged: {MANIFEST} is missing")
-    state = "holds no bundle, run or checkpoint" if path.is_dir() else "no such folder"
-    raise CheckpointError(f"{path}: {state}{nearest_run(path)}; MODEL is a bundle, a run folder or one checkpoint")
-
-
-def nearest_run(path: Path) -> str:
-    """A question for a user who has named a folder that is none: whether a run or bundle of a similar name was meant."""
-    known: dict[str, Path] = {}
-    for place in (Path("runs"), path.parent):
-        with contextlib.suppress(OSError):  # a folder that is not there, or may not be read
-            runs = (
-                entry for entry in place.iterdir() if (entry / "checkpoints").is_dir() or (entry / MANIFEST).is_file()
-            )
-            known |= {entry.name: entry for entry in runs}
-    close = difflib.get_close_matches(path.name, list(known), n=1)
-    return f" (did you mean {known[close[0]]}?)" if close and known[close[0]] != path else ""
-
-
-def _named(path: Path) -> object:
+def checkpoint_named(path: Path) -> object:
     """The checkpoint that a file of JSON names."""
     try:
         return read_object(path).get("checkpoint")
@@ -415,18 +261,16 @@ def _named(path: Path) -> object:
         return None
 
 
-def _tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def plain_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, whole and on the CPU, as they are saved."""
     return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in named.items()}
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-
-
-def _write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path) -> None:
+    """Lists the files of a folder with their sizes and hashes, as the last of what is written."""
     files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     entries = {path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for path in files}
-    _write(folder / MANIFEST, json.dumps(entries, indent=1).encode())
+    (folder / MANIFEST).write_bytes(json.dumps(entries, indent=1).encode())
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
 from nmt.models import Model
-from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.storage.bundle import LoadedModel, load_model
 
 
 @dataclass(frozen=True)

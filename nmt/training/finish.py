@@ -13,6 +13,7 @@ from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError
 from nmt.runtime.device import describe
+from nmt.storage import bundle
 from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder
 from nmt.training.averaging import mean_of_checkpoints
@@ -47,7 +48,7 @@ class Finish:
             names = [path.name for path in chosen]
             card = self._card(progress, {**figures, "step": step})
             place, tokenizers = self.run_folder.path / "model", self.prepared.tokenizers
-            store.write_bundle(place, weights, names, self.recipe, tokenizers, card)
+            bundle.write_bundle(place, weights, names, self.recipe, tokenizers, card)
         updater.world.wait()
 
     def _chosen(self, progress: Progress) -> list[Path]:

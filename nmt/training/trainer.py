@@ -8,25 +8,22 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from pydantic import ValidationError
 
-from nmt.config.reading import explain
-from nmt.config.recipe import Recipe
+from nmt.config.recipe import Recipe, TrainingConfig
 from nmt.corpus.prepared import Prepared
-from nmt.errors import CheckpointError, ConfigError
+from nmt.errors import ConfigError
 from nmt.fast.gpu.layouts import StaticBatch
-from nmt.models import build_model
+from nmt.models import Model, build_model
 from nmt.runtime.device import choose_device, describe, peak_memory_mb, release_memory, seed_all
 from nmt.runtime.owners import Claim
 from nmt.runtime.processes import World
 from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
-from nmt.runtime.untrusted import read_object
 from nmt.storage import checkpoint as store
-from nmt.storage.run_folder import RunFolder, identity
-from nmt.training.arithmetic import Arithmetic, choose_arithmetic
+from nmt.storage.run_folder import RunFolder
+from nmt.training.arithmetic import choose_arithmetic
 from nmt.training.batches import Batch
 from nmt.training.budget import UNPLANNED, fit_budget, speed_is_known
-from nmt.training.events import Damaged, Event, Initialised, Reporter, Started, Updated, Validated, logged
+from nmt.training.events import Event, Initialised, Reporter, Started, Updated, Validated, logged
 from nmt.training.fine_tuning import Carried, freeze, initialise
 from nmt.training.finish import Finish
 from nmt.training.flops import matrix_rate
@@ -34,6 +31,7 @@ from nmt.training.memory import check_training
 from nmt.training.optim import learning_rate
 from nmt.training.progress import Progress, Sums
 from nmt.training.rehearsal import rehearse
+from nmt.training.saving import Saver
 from nmt.training.stream import BatchStream, Drawn, Place
 from nmt.training.updater import Outcome, Updater
 from nmt.training.validation import Validator, exp
@@ -87,7 +85,7 @@ class Trainer:
         if self.config.initialise and not store.checkpoints(self.folder):
             self._carried = initialise(self.model, self.tokenizers, Path(self.config.initialise))
         freeze(self.model, self.config.freeze)
-        self._place_model()
+        _place(self.model, self.config, self.world)
         arithmetic = choose_arithmetic(self.config.precision, device)
         self.updater = Updater(self.model, self.config, device, arithmetic, recipe.seed, self.world)
         self.validator = Validator(recipe, prepared, self.updater, run)
@@ -100,7 +98,7 @@ class Trainer:
         )
         self._matrix_rate = matrix_rate(arithmetic, device)
         self.watch = Watch(self.config, device, self._emit)
-        self._claim: Claim | None = None
+        self.saver = Saver(recipe, prepared, self.run_folder, self.updater, budget, self._emit)
 
     def run(self) -> Progress:
         """Trains to the end and writes the bundle.
@@ -112,9 +110,9 @@ class Trainer:
         alone: AbstractContextManager[Claim | None] = (
             only_trainer(self.run_folder.path) if self.world.leads else nullcontext()
         )
-        with alone as self._claim, stop_signals() as stop:
+        with alone as self.saver.claim, stop_signals() as stop:
             try:
-                self._resume()
+                self.progress = self.saver.resume(self.progress)
                 plain = rehearse(self.recipe, self.stream, self.updater, self.progress)
                 self._announce(plain)
                 while self.progress.step < self.progress.updates and not self._out_of_patience:
@@ -122,24 +120,13 @@ class Trainer:
                     if number := int(self.world.largest(stop.number)):
                         self._save(validated=False)
                         raise Interrupted(number, f"after update {self.progress.step}")
-                if not self._is_saved:
+                if not self.saver.is_saved(self.progress):
                     self._validate()
                 finish = Finish(self.recipe, self.prepared, self.run_folder, self.validator, self.budget, self._emit)
                 finish.write_bundle(self.progress)
             finally:
                 self.stream.close()
         return self.progress
-
-    def _place_model(self) -> None:
-        """Puts the model on the device, or its share where processes divide it."""
-        if self.config.shard and self.world.size > 1:
-            from nmt.training.sharding import shard
-
-            shard(self.model, self.world)
-        else:
-            self.model.to(self.device)
-        if self.config.compile:
-            self.model.compile_steps()
 
     def _update(self) -> None:
         """One optimizer update, and what falls due after it."""
@@ -176,7 +163,7 @@ class Trainer:
     def _validate(self) -> None:
         """Loss over the validation set and the score of real translations; then a checkpoint."""
         start, progress = perf_counter(), self.progress
-        found = self.validator.validate(self._mean_weights)
+        found = self.validator.validate(self.saver.mean_weights)
         score = found.score(self.config.metric)
         if (score, -found.loss) > (progress.best_score, -progress.best_loss):
             progress.best_step, progress.best_score, progress.best_bleu = progress.step, score, found.bleu
@@ -224,80 +211,9 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         return self.config.patience is not None and self.progress.stale >= self.config.patience
 
-    @property
-    def _is_saved(self) -> bool:
-        return (self.folder / f"step-{self.progress.step:08d}").is_dir()
-
     def _save(self, validated: bool = True) -> None:
         self.watch.read(self.progress)
-        missing = self.world.largest(not self._is_saved)
-        if missing and (self.world.leads or self.updater.shards):
-            snapshot = store.Snapshot.of(self.model, self.updater.optimizer, self._mean_weights)
-            if self.world.leads:
-                self._write_checkpoint(snapshot, validated)
-        self.world.wait()
-
-    def _write_checkpoint(self, snapshot: store.Snapshot, validated: bool) -> None:
-        """Saves, and removes what is not needed any more.
-
-        A checkpoint between validations is there to go on from; it goes with the next one, so that those that are kept, and
-        averaged in the end, are the same as without an interruption.
-        """
-        state = {
-            **dataclasses.asdict(self.progress),
-            "vocabulary": self.tokenizers.fingerprints,
-            "corpus": self.prepared.fingerprint,
-            "recipe": identity(self.recipe),
-            "validated": validated,
-        }
-        self.run_folder.check_there()
-        if self._claim:
-            self._claim.check()
-        store.save_checkpoint(self.folder, snapshot, state)
-        if validated:
-            self._mark_best()
-
-    @property
-    def _mean_weights(self) -> dict[str, torch.Tensor] | None:
-        return self.updater.mean.weights if self.updater.mean else None
-
-    def _mark_best(self) -> None:
-        progress = self.progress
-        if progress.best_step:
-            store.write_best(self.folder, progress.best_step, {"bleu": progress.best_bleu, "loss": progress.best_loss})
-        store.rotate(self.folder, self.config.keep, store.best_checkpoint(self.folder))
-
-    def _resume(self) -> None:
-        """Goes on from the newest checkpoint that is whole; log lines after it are dropped."""
-        self.run_folder.check_recipe(self.recipe)
-        if self.world.leads:
-            self.run_folder.begin(self.recipe, self.tokenizers)
-            self.run_folder.drop_damaged(lambda name, reason: self._emit(Damaged(0, name, reason)))
-        self.world.wait()
-        if saved := store.checkpoints(self.folder):
-            self._restore(saved[-1])
-        self.world.wait()
-        if self.world.leads:
-            self.run_folder.trim_log(self.progress.step)
-
-    def _restore(self, path: Path) -> None:
-        state = read_object(path / store.PROGRESS)
-        expected = self.prepared.fingerprint, self.tokenizers.fingerprints
-        if (state.get("corpus"), state.get("vocabulary")) != expected:
-            raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another --run folder")
-        planned = {} if self.budget is not None else {"updates": self.config.updates}
-        try:
-            self.progress = Progress.restore({**state, **planned})
-        except ValidationError as error:
-            raise CheckpointError(explain(error, Recipe, f"{path / store.PROGRESS}: ")) from None
-        if self.budget is None and self.progress.step > self.config.updates:
-            raise ConfigError(
-                f"{path}: trained further than training.updates = {self.config.updates}; use another --run folder"
-            )
-        store.load_checkpoint(path, self.model, self.updater.optimizer, self._mean_weights)
-        self.updater.arithmetic = Arithmetic(self.progress.precision, self.progress.onednn, self.progress.packed)
-        if self.world.leads:
-            self._mark_best()
+        self.saver.save(self.progress, validated)
 
     def _announce(self, plain: str | None) -> None:
         """Says what is trained and how; `plain`: why updates are plain ones, if so."""
@@ -324,6 +240,18 @@ class Trainer:
         )
         if self._carried:
             self._emit(Initialised(0, **dataclasses.asdict(self._carried)))
+
+
+def _place(model: Model, config: TrainingConfig, world: World) -> None:
+    """Puts the model on the device, or its share where processes divide it."""
+    if config.shard and world.size > 1:
+        from nmt.training.sharding import shard
+
+        shard(model, world)
+    else:
+        model.to(world.device)
+    if config.compile:
+        model.compile_steps()
 
 
 def train(

@@ -17,8 +17,10 @@ from nmt.corpus.prepared import Prepared
 from nmt.models import build_model
 from nmt.runtime.processes import whole
 from nmt.runtime.stages import counted
-from nmt.scoring.metrics import bleu, check_tokenization, chrf
-from nmt.storage.checkpoint import LoadedModel, copy_weights
+from nmt.scoring.metrics import bleu, chrf
+from nmt.scoring.tokenization import check_tokenization
+from nmt.storage.bundle import LoadedModel
+from nmt.storage.checkpoint import copy_weights
 from nmt.training.batches import collate, plan_epoch, select
 from nmt.training.updater import Updater
 from nmt.translation.translator import Translator

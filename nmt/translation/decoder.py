@@ -25,7 +25,7 @@ from nmt.errors import ConfigError
 from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.models import Model
 from nmt.runtime.device import SearchPrecision, fast_products, onednn_is_faster
-from nmt.storage.checkpoint import LoadedModel
+from nmt.storage.bundle import LoadedModel
 from nmt.translation.attended import attention_of, ranked_by_coverage
 from nmt.translation.result import Batch, Options
 

@@ -47,6 +47,15 @@ class Demands:
         report.never += [text for text in texts if not self._is_spelled(text)]
         return Forbidden(Lookahead(Phrases(texts, self._starts), self._tokenizer.spelled, device)) if texts else None
 
+    def of_lines(
+        self, lines: Sequence[str], constrained: bool, forbidden: Forbidden | None, report: Report
+    ) -> tuple[Sequence[str], list[Required]]:
+        """Lines without the phrases that stand after tabs, if they carry some, and what their translations must say."""
+        if not constrained or not lines:
+            return lines, [NOTHING] * len(lines)
+        lines, phrases = zip(*(line.partition("\t")[::2] for line in lines), strict=True)
+        return lines, [self.required(text, forbidden, report) for text in phrases]
+
     def required(self, text: str, forbidden: Forbidden | None, report: Report) -> Required:
         """What a translation must say: phrases between tabs, without those that it cannot or may not, which are reported."""
         texts = [phrase for phrase in map(self._text, text.split("\t")) if phrase]

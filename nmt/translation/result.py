@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from nmt.config.search import SamplingConfig
 from nmt.decoding.constrained import Required
 from nmt.errors import TextError
-from nmt.scoring.metrics import default_tokenization
+from nmt.scoring.tokenization import default_tokenization
 from nmt.translation.alignment import Link
 from nmt.translation.mbr import Utility, expected_utilities
 

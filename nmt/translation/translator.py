@@ -12,14 +12,14 @@ import torch
 from nmt.config.reading import parse_search
 from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import Engine, Hypothesis, configured_rules
-from nmt.decoding.constrained import NOTHING, Required
+from nmt.decoding.constrained import NOTHING
 from nmt.decoding.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
 from nmt.runtime.device import SearchPrecision, choose_device, choose_search_precision
 from nmt.runtime.memory import check_search, collected_later
 from nmt.runtime.stages import counted_batches
-from nmt.scoring.metrics import check_tokenization, default_tokenization
-from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.scoring.tokenization import check_tokenization, default_tokenization
+from nmt.storage.bundle import LoadedModel, load_model
 from nmt.translation.attended import attention_of
 from nmt.translation.decoder import Decoder
 from nmt.translation.demands import Demands
@@ -57,7 +57,7 @@ class Translator:
         """Puts the model on the device.
 
         Args:
-            loaded: from `nmt.storage.checkpoint.load_model`.
+            loaded: from `nmt.storage.bundle.load_model`.
             device: where to compute; the CPU if left out.
             search: replaces the search settings of the recipe.
             precision: of weights and arithmetic.
@@ -85,13 +85,7 @@ class Translator:
         self._demands = Demands(self.tokenizers.target, self.target.cleaned, self.options.word_starts)
         self._forbidden = self._demands.forbidden(self.options.forbidden, self.device, self.report)
         self._wording = Wording(self.tokenizers, self.options, self._forbidden)
-        ruled = bool(configured_rules(search) or self._forbidden)
-        if engine is not None and (others or ruled or self.options.sampling or search.groups > 1):
-            raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
-        if self.options.constrained and (engine is not None or self.options.sampling or search.groups > 1):
-            raise ConfigError(
-                "phrases that must be said need a plain beam search, without sampling, groups or another engine"
-            )
+        _check_together(self.options, search, engine, bool(others or configured_rules(search) or self._forbidden))
 
     def __repr__(self) -> str:
         model, data = self.decoder.model, self.recipe.data
@@ -180,7 +174,7 @@ class Translator:
             raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
         if prefixes is not None and (self.decoder.engine is not None or self.decoder.shortlisted):
             raise ConfigError("prefixes go with our own search over the whole vocabulary alone")
-        lines, required = self._with_phrases(lines)
+        lines, required = self._demands.of_lines(lines, self.options.constrained, self._forbidden, self.report)
         source = self.source.encoded(lines)
         ids, owners = source.ids, source.owners
         starts = [_NO_START] * len(lines) if prefixes is None else self.target.starts(prefixes)
@@ -207,13 +201,6 @@ class Translator:
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self.target.language)[:count] if mbr else translations
         return joined(parts, owners, len(lines))
-
-    def _with_phrases(self, lines: Sequence[str]) -> tuple[Sequence[str], list[Required]]:
-        """Lines without the phrases that stand after tabs, where they carry some, and what their translations must say."""
-        if not self.options.constrained or not lines:
-            return lines, [NOTHING] * len(lines)
-        lines, phrases = zip(*(line.partition("\t")[::2] for line in lines), strict=True)
-        return lines, [self._demands.required(text, self._forbidden, self.report) for text in phrases]
 
     def score_targets(self, sources: Iterable[str], targets: Iterable[str]) -> list[TargetScore]:
         """Log-probability of each target given its source, by forced decoding; sources that are cut are counted."""
@@ -250,6 +237,16 @@ class Translator:
                     said = translations[index][rank]
                     translations[index][rank] = self._wording.linked(said, pieces, item, batch.begins[index], seen)
         return translations
+
+
+def _check_together(options: Options, search: SearchConfig, engine: Engine | None, more: bool) -> None:
+    """Refuses options that no search has together; `more`: rules or other models are asked for."""
+    if engine is not None and (more or options.sampling or search.groups > 1):
+        raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
+    if options.constrained and (engine is not None or options.sampling or search.groups > 1):
+        raise ConfigError(
+            "phrases that must be said need a plain beam search, without sampling, groups or another engine"
+        )
 
 
 def load(path: str | Path, device: str = "auto", **search: object) -> Translator:

@@ -12,7 +12,7 @@ from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.prepared import Prepared
 from nmt.decoding.beam_search import beam_search
 from nmt.models.transformer.attention import KeyValue, attend
-from nmt.storage.checkpoint import load_model
+from nmt.storage.bundle import load_model
 from nmt.training.loss import smoothed_cross_entropy
 from nmt.training.trainer import Trainer
 from nmt.translation.result import Options

@@ -19,7 +19,7 @@ from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.gpu.attention import packed_attention
 from nmt.fast.gpu.norm import activated, activated_product, residual_norm
 from nmt.fast.triton import missing
-from nmt.models.rnn.model import AttentionDecoder
+from nmt.models.rnn.decoder import AttentionDecoder
 from nmt.models.rnn.state import Carry, RnnMemory
 from nmt.training.packed_loss import packed_cross_entropy
 from packs import error, spans

@@ -195,7 +195,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, trained: Pat
     def bug(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("nmt.storage.checkpoint.load_model", bug)
+    monkeypatch.setattr("nmt.storage.bundle.load_model", bug)
     assert isinstance(run("translate", trained, stdin=b"x\n").exception, ZeroDivisionError)
 
 

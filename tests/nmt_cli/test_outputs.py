@@ -74,7 +74,7 @@ def test_a_refusal_anywhere_is_one_line(trained: Path, monkeypatch: pytest.Monke
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("nmt.storage.checkpoint.load_model", refuse)
+    monkeypatch.setattr("nmt.storage.bundle.load_model", refuse)
     result = run("translate", trained, stdin=b"x\n")
     assert result.exit_code == 1
     assert result.stderr == f"nmt: {explain(error)}\n"

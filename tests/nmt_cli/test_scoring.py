@@ -17,8 +17,9 @@ from nmt.config.data import Tokenization
 from nmt.config.reading import recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.errors import ConfigError
-from nmt.scoring.metrics import check_tokenization, default_tokenization, score, unsegmented
+from nmt.scoring.metrics import score
 from nmt.scoring.significance import paired_test
+from nmt.scoring.tokenization import check_tokenization, default_tokenization, unsegmented
 from nmt_cli.testsets import choose_testsets
 from nmt_data.prepare import prepare
 from tiny import make_recipe

@@ -19,7 +19,7 @@ from nmt.config.recipe import Recipe
 from nmt.corpus.testset import TestSet
 from nmt.corpus.words import normalise
 from nmt.errors import ConfigError, DataError
-from nmt.storage.checkpoint import load_model
+from nmt.storage.bundle import load_model
 from nmt.training.stream import mixed
 from nmt.training.trainer import Trainer
 from nmt.translation.result import Options

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from nmt.config.reading import recipe_to_toml
+from nmt.storage import bundle
 from nmt.storage import checkpoint as store
 from tiny import make_recipe
 
@@ -150,4 +151,4 @@ def test_the_command_runs_under_torchrun(tmp_path: Path, home: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode().strip() == "run/model"
     assert done.stderr.decode().count("starting:") == 1
-    assert store.load_model(tmp_path / "run").card["processes"] == 2
+    assert bundle.load_model(tmp_path / "run").card["processes"] == 2

@@ -12,7 +12,7 @@ import torch
 from nmt.config.recipe import Recipe
 from nmt.config.search import SearchConfig
 from nmt.scoring.metrics import Bucket, accuracy_by_length
-from nmt.storage.checkpoint import load_model
+from nmt.storage.bundle import load_model
 from nmt.training.trainer import Trainer
 from nmt.translation.translator import Translator
 from nmt_data.prepare import prepare

@@ -12,7 +12,7 @@ from nmt.bench.decoding import Variant, Work, bench_decoding
 from nmt.bench.gpu.context import NMT, Context, run_command
 from nmt.bench.gpu.ledger import read_figures
 from nmt.runtime.device import SearchPrecision
-from nmt.storage.checkpoint import load_model
+from nmt.storage.bundle import load_model
 from nmt.translation.translator import Translator
 
 _BASE = {"width": 512, "feed_forward": 2048, "heads": 8, "encoder_layers": 6, "decoder_layers": 6}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nmt.decoding.device.beams import Beams
-from nmt.models.rnn.model import AttentionDecoder
+from nmt.models.rnn.decoder import AttentionDecoder
 from nmt.models.rnn.scores import AdditiveScore, BilinearScore, DotScore
 from nmt.models.rnn.weighting import Softmax
 

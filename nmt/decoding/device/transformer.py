@@ -12,7 +12,8 @@ from nmt.decoding.device.attention import Turns, attend_past, attend_source
 from nmt.decoding.device.beams import Beams, Room
 from nmt.decoding.device.sources import real_positions
 from nmt.fast.gpu.norm import residual_norm
-from nmt.models.transformer.model import DecoderLayer, FeedForward, Residual, Transformer
+from nmt.models.transformer.layers import DecoderLayer, FeedForward, Residual
+from nmt.models.transformer.model import Transformer
 
 # B sentences, S source positions, N slots, R rows, T longest translation, D width, H heads, K width of a head
 

@@ -11,8 +11,9 @@ from nmt.fast.cpu.exponential_score import ExponentialScore
 from nmt.fast.cpu.linear import Joined, Tiled, like, tiled
 from nmt.fast.kernels.layout import Matrix
 from nmt.fast.kernels.recurrent import GATES, SCORES, WEIGHTINGS, Attention, Reader, RnnDecoder
+from nmt.models.rnn.decoder import AttentionDecoder, BottleneckDecoder
 from nmt.models.rnn.look import CurrentStateDecoder
-from nmt.models.rnn.model import AttentionDecoder, BottleneckDecoder, RnnSeq2Seq
+from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.scores import CoverageScore, DotScore, LocationScore, MultiHeadScore
 from nmt.models.rnn.weighting import LocalPredictive
 

@@ -18,7 +18,8 @@ from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.layout import LANES
 from nmt.fast.kernels.recurrent import Ground, RnnSources
 from nmt.models.protocol import padding_mask, sentences_of
-from nmt.models.rnn.model import BottleneckDecoder, RnnSeq2Seq
+from nmt.models.rnn.decoder import BottleneckDecoder
+from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.state import RnnMemory
 
 # B sentences, S source positions, R = B * beam rows, E embedding, H hidden, L layers, C width of the encoder's states

@@ -19,7 +19,8 @@ from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.layout import LANES, Finished, Layer, Matrix, Norm, Sources, Stack, norm_of, places
 from nmt.fast.kernels.transformer import History
 from nmt.models.protocol import sentences_of
-from nmt.models.transformer.model import DecoderLayer, EncoderLayer, Residual, Transformer, TransformerMemory
+from nmt.models.transformer.layers import DecoderLayer, EncoderLayer, Residual
+from nmt.models.transformer.model import Transformer, TransformerMemory
 from nmt.models.transformer.positions import Embedding
 
 # B sentences, S source positions, R = B * beam rows, T positions so far, D width, H heads, K width of a head, V vocabulary

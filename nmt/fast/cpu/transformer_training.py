@@ -20,7 +20,8 @@ from nmt.fast.kernels.layout import LANES
 from nmt.fast.kernels.training import Chance, Norm, Spread, TrainingKernels
 from nmt.models.protocol import padding_mask
 from nmt.models.transformer.attention import CrossAttention, SelfAttention
-from nmt.models.transformer.model import FeedForward, Residual, Transformer
+from nmt.models.transformer.layers import FeedForward, Residual
+from nmt.models.transformer.model import Transformer
 from nmt.models.transformer.positions import Embedding
 
 # B sentences, S source positions, T target positions, N words of all sentences of a side, D width

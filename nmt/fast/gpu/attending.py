@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nmt.fast.gpu.recurrence import Source, attending_recurrence
 from nmt.fast.triton import usable
-from nmt.models.rnn.model import AttentionDecoder
+from nmt.models.rnn.decoder import AttentionDecoder
 from nmt.models.rnn.scores import AdditiveScore, BilinearScore, CoverageScore, DotScore
 from nmt.models.rnn.state import Carry, Decoded, RnnMemory
 from nmt.models.rnn.weighting import Softmax

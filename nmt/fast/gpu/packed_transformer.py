@@ -20,7 +20,8 @@ from nmt.fast.gpu.packing import Packed, Windows
 from nmt.fast.gpu.seeds import Seeds
 from nmt.models.dropout import drop
 from nmt.models.transformer.attention import CrossAttention, MultiHeadAttention, SelfAttention
-from nmt.models.transformer.model import DecoderLayer, EncoderLayer, FeedForward, Residual, Transformer
+from nmt.models.transformer.layers import DecoderLayer, EncoderLayer, FeedForward, Residual
+from nmt.models.transformer.model import Transformer
 from nmt.models.transformer.positions import LEARNED, Embedding, sinusoids
 
 # S source rows, N target rows, D width, H heads, K width of a head, L layers of the decoder

@@ -1,7 +1,7 @@
 """A recurrence that attends (Bahdanau et al. 2015), in four kernels for each position, each way.
 
 They are two products, a look at the source, and the recurrent unit. Gradients of weights, keys and values are products over all
-positions, after the loop. `nmt.models.rnn.model.AttentionDecoder` says what is computed.
+positions, after the loop. `nmt.models.rnn.decoder.AttentionDecoder` says what is computed.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def _(queries, keys, vector, values, owners, offsets, lengths, scale):
 def recurrent_unit(
     gates: Tensor, recurrent: Tensor, old: Tensor, old_cell: Tensor | None, hidden: Tensor, cell: Tensor | None
 ) -> None:
-    """One step of a GRU, or with a cell of an LSTM, from its products; see `nmt.models.rnn.model.AttentionDecoder`.
+    """One step of a GRU, or with a cell of an LSTM, from its products; see `nmt.models.rnn.decoder.AttentionDecoder`.
 
     Args:
         gates: (R, G * H) of inputs and context.

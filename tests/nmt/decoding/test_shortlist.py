@@ -14,7 +14,7 @@ from nmt.corpus.tokenizer import EOS
 from nmt.decoding.shortlist import Shortlist, Shortlisted
 from nmt.errors import CheckpointError, ConfigError
 from nmt.runtime.device import SearchPrecision
-from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.storage.bundle import LoadedModel, load_model
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
 from tiny import VOCABULARY, make_batch, make_model, make_recipe

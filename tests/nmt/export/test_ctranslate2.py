@@ -14,7 +14,7 @@ from nmt.config.search import SearchConfig
 from nmt.errors import ConfigError
 from nmt.export.ctranslate2 import CTranslate2Engine, compare_engines, export_ctranslate2
 from nmt.models import build_model
-from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.storage.bundle import LoadedModel, load_model
 from nmt.training.trainer import Trainer
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator

@@ -14,7 +14,7 @@ from nmt.config.model import TransformerConfig
 from nmt.errors import ConfigError
 from nmt.export.huggingface import compare_with_marian, export_huggingface
 from nmt.models import build_model
-from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.storage.bundle import LoadedModel, load_model
 from nmt.training.trainer import Trainer
 from nmt_data.prepare import prepare
 from nmt_data.synthetic import phrasebook

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nmt.config.model import RnnConfig
 from nmt.fast.gpu import attending
-from nmt.models.rnn.model import AttentionDecoder
+from nmt.models.rnn.decoder import AttentionDecoder
 from nmt.models.rnn.state import Carry, Decoded, RnnMemory
 from packs import error
 

@@ -14,7 +14,7 @@ import pytest
 from command import run
 from nmt.report.material import AttentionMap, Example, RunMaterial, gather
 from nmt.report.page import render
-from nmt.storage.checkpoint import load_model
+from nmt.storage.bundle import load_model
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
 from nmt_data.prepare import prepare

@@ -23,7 +23,8 @@ from nmt.runtime import stages as module
 from nmt.runtime.stages import Stage, counted, counted_batches, stage, stages
 from nmt.scoring.metrics import score
 from nmt.scoring.significance import paired_test
-from nmt.storage.checkpoint import checkpoints, load_model
+from nmt.storage.bundle import load_model
+from nmt.storage.checkpoint import checkpoints
 from nmt.training.averaging import mean_of_checkpoints
 from nmt.translation.evaluation import evaluate
 from nmt.translation.translator import Translator

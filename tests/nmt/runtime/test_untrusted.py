@@ -23,6 +23,7 @@ from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, DataError, NmtError
 from nmt.runtime.files import file_sha256
 from nmt.runtime.untrusted import parse_object, read_regular
+from nmt.storage import bundle
 from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
@@ -127,7 +128,7 @@ def test_a_harmed_model_is_refused_or_read(folder: Path, harm: str, signed: bool
         HARMS[harm](copy / name)
         if signed and name != store.MANIFEST and harm != "huge":
             _sign(copy)
-        error = _refused_or_read(lambda copy=copy: store.load_model(copy))
+        error = _refused_or_read(lambda copy=copy: bundle.load_model(copy))
         assert signed or error, f"{harm} {name} was taken for sound"
         if harm in ("pipe", "device", "link", "folder", "huge"):
             assert error, f"{harm} {name} was read"
@@ -141,7 +142,7 @@ def test_a_harmed_run_is_refused_or_read(folder: Path, prepared: Prepared, harm:
         copy = shutil.copytree(folder, folder.with_name("copy"))
         HARMS[harm](copy / name)
         for latest in (True, False):
-            _refused_or_read(lambda copy=copy, latest=latest: store.load_model(copy, latest))
+            _refused_or_read(lambda copy=copy, latest=latest: bundle.load_model(copy, latest))
         _refused_or_read(RunFolder(copy).entries)
         shutil.rmtree(copy)
 
@@ -167,7 +168,7 @@ def test_a_manifest_names_parts_of_a_model_alone(folder: Path, name: str) -> Non
     path = folder / "model" / store.MANIFEST
     path.write_text(json.dumps({**json.loads(path.read_text()), name: {"size": 0, "sha256": "0" * 64}}))
     with pytest.raises(CheckpointError, match="no part of a checkpoint or model"):
-        store.load_model(folder / "model")
+        bundle.load_model(folder / "model")
 
 
 @pytest.mark.parametrize("content", [{}, {store.WEIGHTS: {"size": -1, "sha256": ""}}, {store.WEIGHTS: 3}, [], None])
@@ -175,7 +176,7 @@ def test_a_manifest_lists_all_that_is_read(folder: Path, content: Any) -> None:
     """An empty one vouches for nothing."""
     (folder / "model" / store.MANIFEST).write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"damaged: MANIFEST.json (does not list|cannot be read)"):
-        store.load_model(folder / "model")
+        bundle.load_model(folder / "model")
 
 
 def _header(entries: dict[str, Any], size: int = 0) -> bytes:
@@ -204,13 +205,13 @@ def test_strange_tensors_are_refused(folder: Path, data: bytes) -> None:
         (place / store.WEIGHTS).write_bytes(data)
         _sign(place)
         with pytest.raises(CheckpointError):
-            store.load_model(place)
+            bundle.load_model(place)
         with pytest.raises(CheckpointError):
             store.read_weights(place)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.sampled_from([f"model/{store.CARD}", f"checkpoints/step-00000002/{store.PROGRESS}"]), st.data())
+@given(st.sampled_from([f"model/{bundle.CARD}", f"checkpoints/step-00000002/{store.PROGRESS}"]), st.data())
 def test_any_json_is_refused_or_read(original: Path, tmp_path: Path, name: str, data: st.DataObject) -> None:
     """A value of a card or of a state replaced by another, by the command line too."""
     folder = tmp_path / "run"

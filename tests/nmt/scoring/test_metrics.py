@@ -11,7 +11,8 @@ import pytest
 
 from nmt.corpus.lines import write_lines
 from nmt.errors import ConfigError, DataError
-from nmt.scoring.metrics import bleu, bleu_by_length, parse_tokenization, score
+from nmt.scoring.metrics import bleu, bleu_by_length, score
+from nmt.scoring.tokenization import parse_tokenization
 
 REFERENCES = [f"The {a} dog sees {b} cats , and it's happy." for a in ("big", "small", "old") for b in range(7)]
 HYPOTHESES = [line.replace("sees", "saw") if index % 3 else line for index, line in enumerate(REFERENCES)]

@@ -14,6 +14,7 @@ from nmt.config.recipe import TrainingConfig
 from nmt.errors import CheckpointError, NmtError
 from nmt.models import build_model
 from nmt.runtime.files import atomic_folder, atomic_write
+from nmt.storage import bundle as bundles
 from nmt.storage import checkpoint as store
 from nmt.training.optim import make_optimizer
 from tiny import make_recipe
@@ -73,10 +74,10 @@ def test_another_models_weights_are_refused(tmp_path: Path) -> None:
 
 def test_a_bundle_is_read_back_and_checked(trained: Path, tmp_path: Path) -> None:
     """The bundle, the run and the checkpoint are the same model; a bundle with another tokenizer is refused."""
-    bundle = store.load_model(trained / "model")
+    bundle = bundles.load_model(trained / "model")
     assert bundle.card["parameters"] == bundle.model.parameter_count
     for path in (trained, store.checkpoints(trained / "checkpoints")[-1]):
-        other = store.load_model(path)
+        other = bundles.load_model(path)
         assert other.tokenizers.fingerprints == bundle.tokenizers.fingerprints
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
@@ -86,14 +87,14 @@ def test_a_bundle_is_read_back_and_checked(trained: Path, tmp_path: Path) -> Non
 
     Tokenizer.train(["a b c d e f g h"] * 3, TokenizerConfig(kind="word", vocabulary=40)).save(spm)
     with pytest.raises(CheckpointError, match="tokenizer is not the one"):
-        store.load_model(copy, latest=True)
+        bundles.load_model(copy, latest=True)
 
 
 def test_what_is_no_model_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
-        store.load_model(tmp_path / "nothing")
+        bundles.load_model(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="holds no bundle, run or checkpoint"):
-        store.load_model(tmp_path)
+        bundles.load_model(tmp_path)
 
 
 def test_rotation_keeps_the_newest_and_the_best(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, ConfigError
+from nmt.storage import bundle as bundles
 from nmt.storage import checkpoint as store
 from nmt.training.averaging import RunningMean, mean_of_checkpoints
 from nmt.training.events import logged
@@ -65,7 +66,7 @@ def test_the_mean_of_checkpoints_is_the_model(tmp_path: Path, prepared: Prepared
     for name, value in bundle.items():
         torch.testing.assert_close(value, (weights[0][name] + weights[1][name]) / 2)
     assert reports[-1]["kind"] == "mean"
-    card = store.load_model(tmp_path).card
+    card = bundles.load_model(tmp_path).card
     assert card["checkpoints"] == [path.name for path in saved]
     other = tmp_path / "other"
     other.mkdir()

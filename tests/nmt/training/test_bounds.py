@@ -203,7 +203,7 @@ def test_any_number_trains_or_is_refused(
 def test_any_number_searches_or_is_refused(trained: Path, name: str, number: Any, groups: int) -> None:
     """Each number of the search replaced by each hard one."""
     from nmt.config.reading import parse_search
-    from nmt.storage.checkpoint import load_model
+    from nmt.storage.bundle import load_model
     from nmt.translation.translator import Translator
 
     loaded = load_model(trained)

@@ -16,8 +16,9 @@ from nmt.corpus.prepared import Prepared
 from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
 from nmt.models import build_model
+from nmt.storage import bundle
 from nmt.storage import checkpoint as store
-from nmt.storage.checkpoint import load_model
+from nmt.storage.bundle import load_model
 from nmt.training.events import Initialised
 from nmt.training.fine_tuning import freeze, initialise
 from nmt.training.trainer import Trainer
@@ -170,7 +171,7 @@ def test_fine_tuning_with_another_tokenizer_copies_matching_pieces(
     child = build_model(recipe.model, tokenizer.vocabulary_size, tokenizer.vocabulary_size)
     fresh = child.output.weight.detach().clone()
     initialise(child, Tokenizers(tokenizer, tokenizer), parent)
-    theirs = store.load_model(parent)
+    theirs = bundle.load_model(parent)
     places = {piece: index for index, piece in enumerate(theirs.tokenizers.target.pieces())}
     shared = 0
     for index, piece in enumerate(tokenizer.pieces()):

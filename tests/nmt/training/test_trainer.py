@@ -12,6 +12,7 @@ import torch
 
 from nmt.corpus.prepared import Prepared
 from nmt.scoring.metrics import bleu
+from nmt.storage import bundle
 from nmt.storage import checkpoint as store
 from nmt.training.events import logged
 from nmt.training.trainer import Trainer
@@ -67,7 +68,7 @@ def test_search_decides_between_the_best_and_the_last(
     recipe = make_recipe(RNN, training={"updates": 6, "validate_every": 3})
     Trainer(recipe, prepared, tmp_path, CPU, lambda event: reports.append(logged(event))).run()
     assert (reports[-1]["kind"], reports[-1]["checkpoint"]) == ("choice", chosen)
-    loaded = store.load_model(tmp_path)
+    loaded = bundle.load_model(tmp_path)
     assert (loaded.path, loaded.card["checkpoint"]) == (tmp_path / "model", chosen)
     assert loaded.card["validation"]["bleu"] == (20.0 if last > 40 else 30.0)
     weights = store.read_weights(tmp_path / "checkpoints" / chosen)
@@ -79,6 +80,6 @@ def test_the_recipes_own_search_is_what_decides(tmp_path: Path, prepared: Prepar
     recipe = make_recipe(RNN, training={"updates": 3}, search={"beam": 3})
     trainer = Trainer(recipe, prepared, tmp_path, CPU)
     trainer.run()
-    translator, validator = Translator(store.load_model(tmp_path)), trainer.validator
+    translator, validator = Translator(bundle.load_model(tmp_path)), trainer.validator
     assert translator.search.beam == 3
     assert validator.searched() == bleu(translator.translate(validator.source), validator.target)

@@ -14,7 +14,7 @@ from nmt.decoding.beam_search import Hypothesis
 from nmt.errors import ConfigError, DataError
 from nmt.models import build_model
 from nmt.report.heat_map import blocks
-from nmt.storage.checkpoint import LoadedModel
+from nmt.storage.bundle import LoadedModel
 from nmt.translation.alignment import (
     Gold,
     diagonal,

@@ -14,7 +14,7 @@ from nmt.config.reading import parse_search
 from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.decoding.beam_search import Hypothesis
 from nmt.decoding.device.search import DeviceSearch
-from nmt.storage.checkpoint import load_model
+from nmt.storage.bundle import load_model
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
 

@@ -9,7 +9,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from command import run
 from nmt.config.search import SamplingConfig
-from nmt.storage.checkpoint import load_model
+from nmt.storage.bundle import load_model
 from nmt.translation.mbr import expected_utilities
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator

@@ -17,7 +17,7 @@ import nmt
 from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.lines import clean_line
 from nmt.errors import ConfigError, DataError, TextError
-from nmt.storage.checkpoint import LoadedModel, load_model
+from nmt.storage.bundle import LoadedModel, load_model
 from nmt.translation.result import Options, Translation
 from nmt.translation.translator import Translator
 from nmt_data.synthetic import phrasebook

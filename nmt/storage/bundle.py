@@ -1,0 +1,191 @@
+"""The bundle that a trained model travels in, and what a path given by a user means."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from nmt.config.reading import explain, load_recipe, recipe_to_toml
+from nmt.config.recipe import Recipe
+from nmt.corpus.tokenizer import Tokenizers
+from nmt.errors import CheckpointError
+from nmt.models import Model, build_model
+from nmt.models.size import parameter_count
+from nmt.runtime.files import atomic_folder
+from nmt.runtime.memory import check_memory
+from nmt.runtime.untrusted import SMALL, read_object, read_regular
+from nmt.storage.checkpoint import (
+    MANIFEST,
+    PROGRESS,
+    WEIGHTS,
+    best_checkpoint,
+    check_hashes,
+    check_manifest,
+    checkpoint_named,
+    checkpoints,
+    damaged,
+    load_weights,
+    plain_tensors,
+    write_manifest,
+)
+
+CARD = "card.json"
+
+
+class Card(BaseModel):
+    """Where a bundle comes from; what else a card holds is kept, and not relied on."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    format: Literal[1] = 1
+    name: str = ""
+    checkpoint: str = ""
+    checkpoints: list[str] = []
+    vocabulary: dict[str, str] = {}
+    parameters: int = 0
+    updates: int = 0
+    target_tokens: int = 0
+    seconds: int | float = 0
+    tokens_per_second: int | float = 0
+    validation: dict[str, int | float] = {}
+    synthetic: bool = False
+    longest_source_words: int | None = None
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to translate."""
+
+    model: Model
+    tokenizers: Tokenizers
+    recipe: Recipe
+    path: Path
+    card: dict[str, Any]
+    """Provenance: scores, steps, fingerprints; empty for a checkpoint."""
+
+
+_CARD_OF = TypeAdapter(Card)
+
+
+def write_bundle(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    origin: Sequence[str],
+    recipe: Recipe,
+    tokenizers: Tokenizers,
+    card: dict[str, Any],
+) -> None:
+    """Writes a self-contained model: weights, recipe, tokenizers and card; `origin` names the checkpoints, oldest first."""
+    with atomic_folder(folder) as draft:
+        (draft / WEIGHTS).write_bytes(save_tensors(plain_tensors(weights)))
+        (draft / "recipe.toml").write_text(recipe_to_toml(recipe, folder), encoding="utf-8")
+        tokenizers.save(draft)
+        identity = {"checkpoint": origin[-1], "checkpoints": list(origin), "vocabulary": tokenizers.fingerprints}
+        card = {"format": 1, **identity, **card}
+        (draft / CARD).write_bytes(json.dumps(card, indent=1, ensure_ascii=False).encode())
+        write_manifest(draft)
+
+
+def load_model(path: Path, latest: bool = False) -> LoadedModel:
+    """Loads a bundle, a run folder (its best checkpoint, or the latest) or one checkpoint, ready to translate on the CPU.
+
+    Raises:
+        CheckpointError: nothing of the kind is there, or it is damaged or does not fit together.
+    """
+    place = locate(path, latest)
+    with damaged(place):
+        manifest = check_manifest(place)
+        check_hashes(place, {name: entry for name, entry in manifest.items() if entry["size"] <= SMALL})
+    root = place if "recipe.toml" in manifest else place.parent.parent
+    recipe, tokenizers = read_recipe(root), Tokenizers.load(root)
+    sizes = tokenizers.sizes
+    with damaged(place):
+        _check_size(recipe, sizes, manifest[WEIGHTS]["size"])
+        check_hashes(place, {name: entry for name, entry in manifest.items() if entry["size"] > SMALL})
+    card = read_card(place) if CARD in manifest else {}
+    expected = card.get("vocabulary") if CARD in manifest else read_object(place / PROGRESS).get("vocabulary")
+    if expected != tokenizers.fingerprints:
+        raise CheckpointError(f"{root}: the tokenizer is not the one that {place.name} was trained with")
+    model = build_model(recipe.model, *sizes)
+    load_weights(place, model)
+    return LoadedModel(model.eval(), tokenizers, recipe, place, card)
+
+
+def read_recipe(root: Path) -> Recipe:
+    """The recipe of a bundle or run.
+
+    Raises:
+        NmtError: it is missing, or is none.
+    """
+    path = root / "recipe.toml"
+    try:
+        read_regular(path)
+        return load_recipe(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    except RecursionError:
+        raise CheckpointError(f"{path}: nested too deeply") from None
+
+
+def read_card(place: Path) -> dict[str, Any]:
+    """The card of a bundle.
+
+    Raises:
+        CheckpointError: it is not one.
+    """
+    try:
+        return _CARD_OF.validate_python(read_object(place / CARD)).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise CheckpointError(explain(error, Card, f"{place / CARD}: ")) from None
+
+
+def _check_size(recipe: Recipe, sizes: tuple[int, int], weights: int) -> None:
+    """Refuses a model that the memory does not hold, and weights that are not of its size, before they are read."""
+    count = parameter_count(recipe.model, *sizes)
+    check_memory(f"the model has {count:,} parameters", 2 * 4 * count)
+    if not count <= weights <= 8 * count + SMALL:
+        raise CheckpointError(f"{WEIGHTS} has {weights:,} bytes, and the recipe's model {count:,} parameters")
+
+
+def locate(path: Path, latest: bool = False) -> Path:
+    """The bundle or checkpoint that a path given by a user means.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if (path / MANIFEST).exists():
+        return path
+    folder = path / "checkpoints"
+    saved = checkpoints(folder) if folder.is_dir() else []
+    if saved and latest:
+        return saved[-1]
+    if saved:
+        best = best_checkpoint(folder) or saved[-1]
+        return path / "model" if checkpoint_named(path / "model" / CARD) in (best.name, saved[-1].name) else best
+    if (path / WEIGHTS).exists():
+        raise CheckpointError(f"{path}: damaged: {MANIFEST} is missing")
+    state = "holds no bundle, run or checkpoint" if path.is_dir() else "no such folder"
+    raise CheckpointError(f"{path}: {state}{nearest_run(path)}; MODEL is a bundle, a run folder or one checkpoint")
+
+
+def nearest_run(path: Path) -> str:
+    """A question for a user who has named a folder that is none: whether a run or bundle of a similar name was meant."""
+    known: dict[str, Path] = {}
+    for place in (Path("runs"), path.parent):
+        with contextlib.suppress(OSError):  # a folder that is not there, or may not be read
+            runs = (
+                entry for entry in place.iterdir() if (entry / "checkpoints").is_dir() or (entry / MANIFEST).is_file()
+            )
+            known |= {entry.name: entry for entry in runs}
+    close = difflib.get_close_matches(path.name, list(known), n=1)
+    return f" (did you mean {known[close[0]]}?)" if close and known[close[0]] != path else ""

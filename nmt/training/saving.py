@@ -1,0 +1,121 @@
+"""Checkpoints of a training: what is written when, and how it goes on from the newest."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+
+from nmt.config.reading import explain
+from nmt.config.recipe import Recipe
+from nmt.corpus.prepared import Prepared
+from nmt.errors import CheckpointError, ConfigError
+from nmt.runtime.owners import Claim
+from nmt.runtime.untrusted import read_object
+from nmt.storage import checkpoint as store
+from nmt.storage.run_folder import RunFolder, identity
+from nmt.training.arithmetic import Arithmetic
+from nmt.training.events import Damaged, Reporter
+from nmt.training.progress import Progress
+from nmt.training.updater import Updater
+
+
+class Saver:
+    """Writes and reads the checkpoints of one run; in a world of several processes one writes, and all wait."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        prepared: Prepared,
+        run_folder: RunFolder,
+        updater: Updater,
+        budget: float | None,
+        report: Reporter,
+    ) -> None:
+        self._recipe, self._prepared, self._run_folder = recipe, prepared, run_folder
+        self._updater, self._budget, self._report = updater, budget, report
+        self._folder, self._world = run_folder.checkpoints, updater.world
+        self.claim: Claim | None = None
+        """On the folder, while this process trains in it."""
+
+    def is_saved(self, progress: Progress) -> bool:
+        """Whether there is a checkpoint of this update."""
+        return (self._folder / f"step-{progress.step:08d}").is_dir()
+
+    def save(self, progress: Progress, validated: bool = True) -> None:
+        """Saves, and removes what is not needed any more.
+
+        A checkpoint between validations is there to go on from; it goes with the next one, so that those that are kept, and
+        averaged in the end, are the same as without an interruption.
+        """
+        missing = self._world.largest(not self.is_saved(progress))
+        if missing and (self._world.leads or self._updater.shards):
+            snapshot = store.Snapshot.of(self._updater.model, self._updater.optimizer, self.mean_weights)
+            if self._world.leads:
+                self._write(snapshot, progress, validated)
+        self._world.wait()
+
+    def resume(self, progress: Progress) -> Progress:
+        """The progress of the newest checkpoint that is whole, with its weights, or the one given; later log lines go.
+
+        Raises:
+            ConfigError: the run belongs to another recipe, or was trained further than this one asks for.
+            CheckpointError: it was trained on another corpus, or the checkpoint is damaged.
+        """
+        self._run_folder.check_recipe(self._recipe)
+        if self._world.leads:
+            self._run_folder.begin(self._recipe, self._prepared.tokenizers)
+            self._run_folder.drop_damaged(lambda name, reason: self._report(Damaged(0, name, reason)))
+        self._world.wait()
+        if saved := store.checkpoints(self._folder):
+            progress = self._restored(saved[-1])
+        self._world.wait()
+        if self._world.leads:
+            self._run_folder.trim_log(progress.step)
+        return progress
+
+    @property
+    def mean_weights(self) -> dict[str, torch.Tensor] | None:
+        """Of the running mean, if the training keeps one."""
+        return self._updater.mean.weights if self._updater.mean else None
+
+    def _write(self, snapshot: store.Snapshot, progress: Progress, validated: bool) -> None:
+        state = {
+            **dataclasses.asdict(progress),
+            "vocabulary": self._prepared.tokenizers.fingerprints,
+            "corpus": self._prepared.fingerprint,
+            "recipe": identity(self._recipe),
+            "validated": validated,
+        }
+        self._run_folder.check_there()
+        if self.claim:
+            self.claim.check()
+        store.save_checkpoint(self._folder, snapshot, state)
+        if validated:
+            self._mark_best(progress)
+
+    def _mark_best(self, progress: Progress) -> None:
+        if progress.best_step:
+            scores = {"bleu": progress.best_bleu, "loss": progress.best_loss}
+            store.write_best(self._folder, progress.best_step, scores)
+        store.rotate(self._folder, self._recipe.training.keep, store.best_checkpoint(self._folder))
+
+    def _restored(self, path: Path) -> Progress:
+        state, updates = read_object(path / store.PROGRESS), self._recipe.training.updates
+        expected = self._prepared.fingerprint, self._prepared.tokenizers.fingerprints
+        if (state.get("corpus"), state.get("vocabulary")) != expected:
+            raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another --run folder")
+        planned = {} if self._budget is not None else {"updates": updates}
+        try:
+            progress = Progress.restore({**state, **planned})
+        except ValidationError as error:
+            raise CheckpointError(explain(error, Recipe, f"{path / store.PROGRESS}: ")) from None
+        if self._budget is None and progress.step > updates:
+            raise ConfigError(f"{path}: trained further than training.updates = {updates}; use another --run folder")
+        store.load_checkpoint(path, self._updater.model, self._updater.optimizer, self.mean_weights)
+        self._updater.arithmetic = Arithmetic(progress.precision, progress.onednn, progress.packed)
+        if self._world.leads:
+            self._mark_best(progress)
+        return progress
