@@ -15,8 +15,8 @@ from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.runtime.files import atomic_write, clear_litter, explain_full_disk, fingerprint
 from nmt.runtime.untrusted import open_regular, parse_object, read_regular
-from nmt.storage import bundle
 from nmt.storage import checkpoint as store
+from nmt.storage.bundle import read_recipe
 
 Entry = dict[str, Any]
 _LONGEST_LOG = 2**28  # bytes
@@ -79,7 +79,7 @@ class RunFolder:
         """
         if not store.checkpoints(self.checkpoints):
             return
-        earlier, now = _flat(bundle.read_recipe(self.path)), _flat(recipe)
+        earlier, now = _flat(read_recipe(self.path)), _flat(recipe)
         changed = [key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key)]
         if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
             details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
