@@ -90,8 +90,9 @@ def train(
     from nmt.bench.profiles import profile_training
     from nmt.bench.training import Work, bench_training, contenders
     from nmt.config.reading import load_recipe
+    from nmt.runtime.atomic import atomic_write
     from nmt.runtime.device import choose_device
-    from nmt.runtime.files import atomic_write, check_output
+    from nmt.runtime.files import check_output
     from nmt_data.prepare import prepare
 
     if profile:

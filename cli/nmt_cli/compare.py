@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nmt.runtime.stages import stage
-from nmt_cli.console import note, print_table, print_text
-from nmt_cli.evaluate import LowercaseOption, MetricOption, TestsetOption, TokenizeOption, bucket_name
+from nmt_cli.compared import corpus_of, print_systems, print_testsets
+from nmt_cli.console import note
+from nmt_cli.evaluate import LowercaseOption, MetricOption, TestsetOption, TokenizeOption
 from nmt_cli.options import BeamOption, DeviceOption
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from nmt.scoring.metrics import MetricName
     from nmt.scoring.significance import Difference, TestName
     from nmt.translation.translator import Translator
-
-_EXAMPLES = 4
 
 
 def compare(
@@ -52,8 +51,8 @@ def compare(
 ) -> None:
     """Compare systems: scores with intervals, paired tests against the first, by length, and sentences side by side."""
     from nmt.errors import ConfigError
+    from nmt.runtime.atomic import write_json
     from nmt.runtime.device import set_threads
-    from nmt.runtime.files import write_json
     from nmt.scoring.metrics import parse_metrics
     from nmt_cli.testsets import choose_testsets
 
@@ -80,8 +79,8 @@ def compare(
             write_json(save, _as_json(translators, results, tests))
             note(f"figures: {save}")
     finally:  # what cannot be saved is shown all the same
-        _print_systems({labels[name]: translator for name, translator in translators.items()})
-        _print_testsets(testsets, labelled, tests, test)
+        print_systems({labels[name]: translator for name, translator in translators.items()})
+        print_testsets(testsets, labelled, tests, test)
 
 
 def _opened(systems: Sequence[Path], device: str, beam: int | None) -> dict[str, Translator | list[str]]:
@@ -189,139 +188,12 @@ def _paired_tests(
     return tests
 
 
-def _print_testsets(
-    testsets: Sequence[TestSet],
-    results: Mapping[str, Sequence[Evaluation]],
-    tests: Mapping[str, Sequence[Difference]],
-    test: str,
-) -> None:
-    """Scores, paired tests and examples of each test set."""
-    for index, item in enumerate(testsets):
-        found = {name: evaluations[index] for name, evaluations in results.items()}
-        _print_testset(item, found)
-        if item.name in tests:
-            _print_test(tests[item.name], test)
-        _print_examples(item, found)
-
-
-def _print_systems(translators: Mapping[str, Translator]) -> None:
-    if not translators:
-        return
-    rows: list[list[str]] = []
-    for name, translator in translators.items():
-        card = translator.card
-        training = [f"{card[key]:,.0f}" if key in card else "-" for key in ("updates", "seconds", "tokens_per_second")]
-        rows.append([name, f"{translator.parameter_count:,}", *training])
-    heads = ["system", "parameters", "updates", "seconds", "train tok/s"]
-    print_table(_corpus(next(iter(translators.values()))), heads, rows)
-
-
-def _corpus(translator: Translator) -> str:
-    """What the models were trained on; a synthetic corpus is called one."""
-    data = translator.recipe.data
-    return f"{data.corpus} {data.source}-{data.target}{' (synthetic)' if translator.card.get('synthetic') else ''}"
-
-
-def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
-    from nmt.scoring.metrics import title_of
-
-    first = next(iter(results.values()))
-    heads = [
-        "BLEU lower-cased" if "lc" in score.signature and score.metric == "bleu" else title_of(score.metric)
-        for score in first.scores
-    ]
-    rows = [
-        [name, *(f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]" for score in result.scores)]
-        for name, result in results.items()
-    ]
-    print_table(
-        f"{testset.name}: {len(testset.source):,} sentences, 95 % bootstrap intervals", ["system", *heads], rows
-    )
-    for head, score in zip(heads, first.scores, strict=True):
-        print_text(f"  {head}: {score.signature}")
-    print_text()
-    if len(results) > 1:
-        _print_lengths(results)
-
-
-def _print_lengths(results: Mapping[str, Evaluation]) -> None:
-    """BLEU by source length, a column a system."""
-    first = next(iter(results.values()))
-    rows = [
-        [
-            bucket_name(bucket),
-            str(bucket.sentences),
-            *(f"{result.buckets[index].bleu.value:.1f}" for result in results.values()),
-        ]
-        for index, bucket in enumerate(first.buckets)
-    ]
-    print_table("BLEU by source length in words", ["words", "sentences", *results], rows)
-
-
-def _print_test(differences: Sequence[Difference], test: str) -> None:
-    """Each system against the first, with the chance that they are alike."""
-    from nmt.scoring.significance import FEWEST
-
-    rows = [
-        [
-            item.system,
-            item.metric,
-            f"{item.score:.2f}",
-            *(["", ""] if item.p_value is None else [f"{item.difference:+.2f}", f"{item.p_value:.4f}"]),
-            _verdict(item),
-        ]
-        for item in differences
-    ]
-    names = {"bs": "paired bootstrap resampling", "ar": "paired approximate randomisation"}
-    heads = ["system", "metric", "score", "difference", "p", ""]
-    print_table(f"{names[test]} against {differences[0].system}", heads, rows)
-    for signature in dict.fromkeys(f"{item.metric}: {item.signature}" for item in differences):
-        print_text(f"  {signature}")
-    if any(item.p_value is not None and not item.equal and item.differing < FEWEST for item in differences):
-        print_text(f"  Where fewer than {FEWEST} lines differ, that could be chance whatever p is.")
-    print_text()
-
-
-def _verdict(item: Difference) -> str:
-    """What the test says in words."""
-    if item.p_value is None:
-        return "baseline"
-    if item.equal:
-        return "equal"
-    return "significant" if item.significant else "could be chance"
-
-
-def _print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
-    """A few sentences side by side, from short to long; of two systems, then where they differ most by sentence chrF2."""
-    from nmt.scoring.significance import largest_differences
-
-    _print_rows("", testset.spread(_EXAMPLES), testset, results)
-    if len(results) == 2:
-        (one, first), (two, second) = results.items()
-        both = second.hypotheses, first.hypotheses
-        wins, losses = largest_differences(*both, testset.target, _EXAMPLES, testset.lowercase)
-        _print_rows(f"{two} is better than {one} by most", wins, testset, results)
-        _print_rows(f"{two} is worse than {one} by most", losses, testset, results)
-
-
-def _print_rows(title: str, rows: Sequence[int], testset: TestSet, results: Mapping[str, Evaluation]) -> None:
-    width = max(len("reference"), *(len(name) for name in results))
-    if title and rows:
-        print_text(f"{title}\n")
-    for row in rows:
-        lines = {"source": testset.source[row], "reference": testset.target[row]}
-        lines |= {name: result.hypotheses[row] for name, result in results.items()}
-        for name, line in lines.items():
-            print_text(f"  {name:<{width}}  {line}")
-        print_text()
-
-
 def _plot(
     path: Path, testset: str, translators: Sequence[Translator], results: Mapping[str, Sequence[Evaluation]]
 ) -> None:
     from nmt.report.length_plot import plot_by_length
 
-    corpus = _corpus(translators[0]) if translators else "translations"
+    corpus = corpus_of(translators[0]) if translators else "translations"
     longest = next((translator.card.get("longest_source_words") for translator in translators), None)
     buckets = {name: found[-1].buckets for name, found in results.items()}
     plot_by_length(path, f"{corpus}, {testset}: BLEU by source length", buckets, longest)

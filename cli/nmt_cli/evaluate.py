@@ -128,7 +128,7 @@ def _show(results: Sequence[Evaluation], as_json: bool) -> None:
 
 def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evaluation]) -> None:
     """Writes the translations of each test set, and `result.json`: scores with the provenance of the model."""
-    from nmt.runtime.files import atomic_write, write_json
+    from nmt.runtime.atomic import atomic_write, write_json
 
     for result in results:
         text = "".join(f"{line}\n" for line in result.hypotheses)

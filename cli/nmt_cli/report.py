@@ -29,8 +29,9 @@ def report(
     """Write one self-contained HTML page: scores, curves, BLEU by length, translations, attention, data, provenance."""
     from nmt.report.material import gather
     from nmt.report.page import render
+    from nmt.runtime.atomic import atomic_write
     from nmt.runtime.device import set_threads
-    from nmt.runtime.files import atomic_write, check_output
+    from nmt.runtime.files import check_output
     from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets, names_apart
     from nmt_data.prepare import prepare

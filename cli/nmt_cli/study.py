@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
-from time import sleep
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_table
 from nmt_cli.options import SetOption
+from nmt_cli.study_commands import Commands, Material, Task
 
 if TYPE_CHECKING:
-    from nmt.config.recipe import Recipe
     from nmt.corpus.testset import TestSet
     from nmt.experiments.study import Row, Run, Study, System
 
 _ALIGNMENT = "alignment.json"
-_PATIENCE = 60  # seconds to wait for a training that is about to end
 
 
 def study(
@@ -80,158 +73,6 @@ def study(
     for suffix in ("png", "svg"):
         plot_by_length(results / f"figure.{suffix}", plan.title, averaged(plan, found), measure=plan.measure)
     _print(plan, rows)
-
-
-@dataclass(frozen=True)
-class Task:
-    """One system with one seed, and where its run lies."""
-
-    folder: Path
-    plan: Study
-    system: System
-    seed: int
-    run: Path
-    overrides: Sequence[str]
-
-    @property
-    def recipe(self) -> Path:
-        """File of the recipe that is changed."""
-        return self.folder / self.system.recipe
-
-    @property
-    def changes(self) -> list[str]:
-        """What is changed in the recipe."""
-        return [
-            f"name={json.dumps(self.system.name, ensure_ascii=False)}",
-            f"seed={self.seed}",
-            *self.system.set,
-            *self.overrides,
-        ]
-
-    @property
-    def results(self) -> Path:
-        """Folder of translations and scores."""
-        return self.run / "results"
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a system is trained on and scored with, beside its recipe."""
-
-    corpus: str
-    """Fingerprint."""
-    testsets: list[TestSet]
-    gold: list[Path]
-    """Sentences and their links, if alignments are scored."""
-
-    def origin(self, recipe: Recipe) -> str:
-        """Fingerprint of all that makes a result."""
-        import sacrebleu
-
-        import nmt
-        from nmt.runtime.files import file_sha256, fingerprint
-
-        return fingerprint(
-            {
-                "recipe": recipe.model_dump(mode="json"),
-                "corpus": self.corpus,
-                "testsets": [vars(testset) for testset in self.testsets],
-                "gold": [file_sha256(path) for path in self.gold],
-                "versions": [nmt.__version__, sacrebleu.__version__],
-            }
-        )
-
-
-class Commands:
-    """The commands of a study, several at a time, each in a process group of its own: a signal reaches it through us alone."""
-
-    def __init__(self, threads: int) -> None:
-        from nmt.runtime.signals import child_environment
-
-        self._environment = {**child_environment(), "OMP_NUM_THREADS": str(threads)}
-        self._running: set[subprocess.Popen[str]] = set()
-        self._lock, self._stopped = Lock(), False
-
-    def call(self, run: Path, *arguments: str) -> str:
-        """What a command prints; its progress goes into a file of the run.
-
-        Raises:
-            NmtError: it failed, with its last words.
-        """
-        from nmt.errors import NmtError
-
-        with (run / "study.log").open("a", encoding="utf-8") as log:
-            process = self._start(arguments, log)
-            output, _ = process.communicate()
-        with self._lock:  # `_stop` goes through them
-            self._running.discard(process)
-        if process.returncode:
-            last = (run / "study.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
-            raise NmtError(f"nmt {arguments[0]} failed in {run}: {' '.join(last)}")
-        return output
-
-    def wait_for(self, run: Path) -> None:
-        """Waits until nobody trains in a run: one whose study was killed saves before it ends.
-
-        Raises:
-            NmtError: somebody does for a minute.
-        """
-        from nmt.errors import NmtError
-        from nmt.runtime.signals import only_trainer
-
-        for seconds in range(_PATIENCE, -1, -1):
-            try:
-                with only_trainer(run):
-                    return
-            except NmtError:
-                if self._stopped or not seconds:
-                    raise
-                sleep(1)
-
-    def follow(self, work: Sequence[Future[None]]) -> None:
-        """Waits for all the work. A signal that asks to stop is passed on, and nothing else begins; a second one kills.
-
-        Raises:
-            Interrupted: by that signal.
-            NmtError: of the first that failed, when the others have ended.
-        """
-        from nmt.runtime.signals import Interrupted, stop_signals
-
-        with stop_signals(self._kill) as stop:
-            with stage("training and scoring", len(work), "runs") as here:
-                while not stop.number and (left := wait(work, timeout=0.2).not_done):
-                    here.done = len(work) - len(left)
-            if stop.number:
-                self._stop(work)
-                raise Interrupted(stop.number, "with its trainings")
-        for future in work:
-            future.result()
-
-    def _start(self, arguments: Sequence[str], log: TextIO) -> subprocess.Popen[str]:
-        from nmt.errors import NmtError
-
-        command = [sys.executable, "-m", "nmt_cli", *arguments]
-        with self._lock:
-            if self._stopped:
-                raise NmtError("stopped")
-            process = subprocess.Popen(  # noqa: S603 - this program itself
-                command, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0
-            )
-            self._running.add(process)
-        return process
-
-    def _stop(self, work: Sequence[Future[None]]) -> None:
-        with self._lock:
-            self._stopped = True
-            for future in work:
-                future.cancel()
-            for process in self._running:
-                process.terminate()
-        wait(work)
-
-    def _kill(self) -> None:  # called by a signal, which may have come while this thread holds the lock
-        for process in tuple(self._running):
-            process.kill()
 
 
 def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]) -> Material:

@@ -16,7 +16,7 @@ from nmt.config.data import TokenizerConfig
 from nmt.config.paths import NEW, model_root, taken_tokenizer
 from nmt.config.recipe import Recipe
 from nmt.errors import CheckpointError, ConfigError, DataError
-from nmt.runtime.files import atomic_write
+from nmt.runtime.atomic import atomic_write
 from nmt.runtime.stages import stage
 from nmt.runtime.untrusted import read_regular
 

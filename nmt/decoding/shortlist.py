@@ -22,8 +22,8 @@ from nmt.decoding.beam_search import Hypothesis
 from nmt.errors import CheckpointError
 from nmt.fast.inference import fastest_decoder, output_for_inference
 from nmt.models import Model
+from nmt.runtime.atomic import atomic_write
 from nmt.runtime.device import SearchPrecision
-from nmt.runtime.files import atomic_write
 from nmt.runtime.stages import counted, stage
 from nmt.runtime.untrusted import open_regular
 

@@ -16,7 +16,7 @@ from nmt.config.reading import explain
 from nmt.config.section import Section
 from nmt.config.toml import read_toml
 from nmt.errors import ConfigError
-from nmt.runtime.files import atomic_write, write_json
+from nmt.runtime.atomic import atomic_write, write_json
 from nmt.scoring.metrics import Bucket, Score
 
 STUDY, RESULTS = "study.toml", "results"

@@ -19,7 +19,7 @@ from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
 from nmt.models.transformer.model import Transformer
-from nmt.runtime.files import atomic_folder
+from nmt.runtime.atomic import atomic_folder
 from nmt.runtime.stages import counted_batches
 from nmt.storage.bundle import LoadedModel
 from nmt.translation.result import Batch

@@ -18,7 +18,7 @@ from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer
 from nmt.models.transformer.model import Transformer
-from nmt.runtime.files import atomic_folder, write_json
+from nmt.runtime.atomic import atomic_folder, write_json
 from nmt.runtime.stages import counted
 from nmt.storage.bundle import LoadedModel
 from nmt.translation.result import Batch

@@ -12,7 +12,7 @@ from matplotlib.legend import Legend
 
 from nmt.corpus.lines import visible_line
 from nmt.errors import ConfigError
-from nmt.runtime.files import atomic_write
+from nmt.runtime.atomic import atomic_write
 
 _NEED_MORE = {"pgf", "raw", "rgba"}  # LaTeX, or a program that is told the size
 

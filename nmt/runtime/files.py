@@ -8,16 +8,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from nmt.errors import NmtError
-from nmt.runtime.owners import beating, lock, new_token, seized
 
-_LITTER = ".tmp-"
+LITTER = ".tmp-"
 _PARTS = frozenset(
     [
         "MANIFEST.json",
@@ -69,116 +68,6 @@ def home_folder() -> Path:
         raise NmtError(f"no home folder is known here; {NAME_A_HOME}") from None
 
 
-@contextmanager
-def atomic_folder(final: Path, keep: Callable[[Path], bool] = lambda _: False) -> Generator[Path]:
-    """Yields an empty folder beside `final`; when the block ends it is fsynced and takes the name in one rename.
-
-    Args:
-        final: the folder that is to be there whole or not at all.
-        keep: whether what has come to stand there meanwhile is as good, since another process made the same; else it is
-            replaced.
-
-    Raises:
-        NmtError: a file is in its place, or the disk is full.
-    """
-    final = final.resolve() if final.is_symlink() else final
-    if final.is_file():
-        raise NmtError(f"{final}: is a file; a folder is to be written")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    draft, descriptor = _draft(final, _make_folder)
-    try:
-        with explain_full_disk(final), beating(draft):
-            yield draft
-            for path in (*draft.rglob("*"), draft):
-                _sync(path)
-        _put(draft, final, keep)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    finally:
-        os.close(descriptor)
-    _sync(final.parent)
-
-
-def _put(draft: Path, final: Path, keep: Callable[[Path], bool]) -> None:
-    """Gives a draft its name. Other processes may do the same at the same moment."""
-    aside = draft.with_name(f"{_LITTER}old-{new_token()}")
-    while True:
-        try:
-            draft.rename(final)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        else:
-            return
-        if keep(final):
-            shutil.rmtree(draft)
-            return
-        with suppress(FileNotFoundError):
-            final.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _draft(final: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """A path beside another that bears the token of this owner, and its open descriptor, locked.
-
-    Between its making and the lock it may be taken for litter; then another one is made.
-    """
-    while True:
-        draft = final.parent / f"{_LITTER}{final.name}-{new_token()}"
-        descriptor = make(draft)
-        with suppress(OSError):
-            lock(descriptor)
-            if draft.stat().st_ino == os.fstat(descriptor).st_ino:
-                return draft, descriptor
-        os.close(descriptor)
-
-
-def _make_folder(path: Path) -> int:
-    while True:
-        path.mkdir()
-        with suppress(FileNotFoundError):  # taken for litter already
-            return os.open(path, os.O_RDONLY)
-
-
-def _make_file(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON-like value, indented, as `atomic_write` does."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    atomic_write(
-        path, text.encode(errors="backslashreplace")
-    )  # a name may hold other bytes: \\udcff means that in JSON too
-
-
-def atomic_write(path: Path, data: bytes) -> None:
-    """Replaces a file by `data` in one rename, or what a link to it names; makes its folder if there is none.
-
-    Raises:
-        NmtError: a folder is in its place, or the disk is full.
-    """
-    path = destination(path)
-    if path.exists() and not path.is_file():
-        with explain_full_disk(path):
-            path.write_bytes(data)
-        return
-    with explain_full_disk(path):
-        draft, descriptor = _draft(path, _make_file)
-    try:
-        with explain_full_disk(path):
-            draft.write_bytes(data)
-            os.fsync(descriptor)
-        draft.rename(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
-    _sync(path.parent)
-
-
 def destination(path: Path) -> Path:
     """Where what is written to a path comes to lie: behind its links, in a folder that is made if there is none.
 
@@ -222,7 +111,7 @@ def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
         place = _resolved(path)
         if _is_part(place):
             raise NmtError(f"{path}: is part of a model, a run or a corpus; name another file")
-        with tempfile.TemporaryFile(dir=place if place.is_dir() else _nearest(place.parent), prefix=_LITTER) as probe:
+        with tempfile.TemporaryFile(dir=place if place.is_dir() else _nearest(place.parent), prefix=LITTER) as probe:
             probe.write(bytes(4096))
     except OSError as error:
         raise NmtError(f"{path}: cannot be written ({error.strerror}){hint and f'; {hint}'}") from None
@@ -269,17 +158,6 @@ def _nearest(folder: Path) -> Path:
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
-def clear_litter(folder: Path) -> None:
-    """Removes what a killed process left half-written; what a living one writes at this moment stays, wherever it runs."""
-    for path in folder.glob(f"{_LITTER}*"):
-        with seized(path) as dead:
-            if dead and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif dead:
-                with suppress(OSError):
-                    path.unlink()
-
-
 @contextmanager
 def explain_full_disk(path: Path) -> Generator[None]:
     """Turns a full disk into one line that says how much room is left; what names a draft names the file it was to be."""
@@ -293,14 +171,6 @@ def explain_full_disk(path: Path) -> Generator[None]:
             raise NmtError(
                 f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact"
             ) from None
-        if isinstance(error, OSError) and isinstance(error.filename, str) and _LITTER in error.filename:
+        if isinstance(error, OSError) and isinstance(error.filename, str) and LITTER in error.filename:
             raise NmtError(f"{path}: {explain(OSError(error.errno, error.strerror))}") from None
         raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,7 @@ from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError
 from nmt.models import Model, build_model
 from nmt.models.size import parameter_count
-from nmt.runtime.files import atomic_folder
+from nmt.runtime.atomic import atomic_folder
 from nmt.runtime.memory import check_memory
 from nmt.runtime.untrusted import SMALL, read_object, read_regular
 from nmt.storage.checkpoint import (

@@ -24,7 +24,8 @@ from typing_extensions import TypedDict
 
 from nmt.corpus.tokenizer import LARGEST_MODEL
 from nmt.errors import CheckpointError
-from nmt.runtime.files import atomic_folder, file_sha256, write_json
+from nmt.runtime.atomic import atomic_folder, write_json
+from nmt.runtime.files import file_sha256
 from nmt.runtime.memory import memory_there
 from nmt.runtime.processes import divided_like, whole
 from nmt.runtime.untrusted import SMALL, open_regular, read_object, read_regular

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nmt.runtime.files import file_sha256, fingerprint, write_json
+from nmt.runtime.atomic import write_json
+from nmt.runtime.files import file_sha256, fingerprint
 from nmt.runtime.untrusted import parse_object, read_regular
 
 MANIFEST = "MANIFEST.json"

@@ -13,7 +13,8 @@ from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError, ConfigError, NmtError
-from nmt.runtime.files import atomic_write, clear_litter, explain_full_disk, fingerprint
+from nmt.runtime.atomic import atomic_write, clear_litter
+from nmt.runtime.files import explain_full_disk, fingerprint
 from nmt.runtime.untrusted import open_regular, parse_object, read_regular
 from nmt.storage import checkpoint as store
 from nmt.storage.bundle import read_recipe

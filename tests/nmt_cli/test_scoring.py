@@ -150,7 +150,7 @@ def test_whatever_keeps_a_way_from_working_is_one_line(failure: BaseException, m
     def refuse(**_: object) -> None:
         raise failure
 
-    monkeypatch.setattr("nmt.scoring.metrics.BLEU", refuse)
+    monkeypatch.setattr("nmt.scoring.tokenization.BLEU", refuse)
     for scheme in get_args(Tokenization):
         with pytest.raises(ConfigError) as error:
             check_tokenization(scheme)

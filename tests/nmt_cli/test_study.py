@@ -21,7 +21,7 @@ from nmt.experiments.study import load_study
 from nmt.runtime.owners import claim
 from nmt.runtime.signals import only_trainer
 from nmt.scoring.metrics import accuracy_by_length
-from nmt_cli.study import Commands
+from nmt_cli.study_commands import Commands
 from nmt_cli.testsets import choose_testsets
 from tiny import make_recipe
 
@@ -231,12 +231,12 @@ def test_a_study_waits_for_a_training_that_is_about_to_end(
     lab: _Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That of a study which was killed: it saves first. One that does not end is named."""
-    monkeypatch.setattr("nmt_cli.study.sleep", lambda _: held.__exit__(None, None, None))
+    monkeypatch.setattr("nmt_cli.study_commands.sleep", lambda _: held.__exit__(None, None, None))
     (tmp_path / "runs" / "5-1").mkdir(parents=True)
     held = only_trainer(tmp_path / "runs" / "5-1")
     held.__enter__()
     assert _study(tmp_path)["said"] == "6 5"
-    monkeypatch.setattr("nmt_cli.study.sleep", lambda _: None)
+    monkeypatch.setattr("nmt_cli.study_commands.sleep", lambda _: None)
     with only_trainer(tmp_path / "runs" / "5-1"):
         assert "5-1 is being trained by process" in _study(tmp_path, "seed=2")["said"]
 

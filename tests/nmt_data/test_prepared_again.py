@@ -130,13 +130,13 @@ def test_the_same_corpus_elsewhere_is_the_same(tmp_path: Path) -> None:
 def test_a_corpus_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else new text would lie under the name of the old."""
     recipe = _project(tmp_path, card='citation = "its own"')
-    inner = module._read
+    inner = module.read_texts
 
     def read(*arguments: object) -> object:
         _write(tmp_path, _LAYOUTS[0], "train", "de", ["anders"] * 12)
         return inner(*arguments)  # type: ignore[arg-type] # whatever it takes
 
-    monkeypatch.setattr(module, "_read", read)
+    monkeypatch.setattr(module, "read_texts", read)
     with pytest.raises(DataError, match="corpus m was changed while it was read; start again"):
         prepare(recipe)
     monkeypatch.undo()

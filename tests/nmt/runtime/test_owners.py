@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from command import environment
 from nmt.errors import NmtError
 from nmt.runtime import owners
-from nmt.runtime.files import atomic_folder, atomic_write, clear_litter
+from nmt.runtime.atomic import atomic_folder, atomic_write, clear_litter
 from nmt.runtime.owners import SILENT, claim
 from nmt_cli.streams import writing
 
 _WRITES = """
 import sys
 from pathlib import Path
-from nmt.runtime.files import atomic_folder
+from nmt.runtime.atomic import atomic_folder
 with atomic_folder(Path(sys.argv[1])) as draft:
     (draft / "half").touch()
     print(draft.name, flush=True)

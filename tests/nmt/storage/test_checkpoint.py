@@ -13,7 +13,7 @@ import torch
 from nmt.config.recipe import TrainingConfig
 from nmt.errors import CheckpointError, NmtError
 from nmt.models import build_model
-from nmt.runtime.files import atomic_folder, atomic_write
+from nmt.runtime.atomic import atomic_folder, atomic_write
 from nmt.storage import bundle as bundles
 from nmt.storage import checkpoint as store
 from nmt.training.optim import make_optimizer

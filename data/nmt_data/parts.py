@@ -1,0 +1,82 @@
+"""The corpora of a recipe, and what identifies what is made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmt.config.data import CorpusConfig, DataConfig, Tokenization
+from nmt.config.recipe import Recipe
+from nmt.corpus.tokenizer import Tokenizers
+from nmt.runtime.files import (
+    file_sha256,
+    fingerprint,
+)
+from nmt_data.cards import Card, load_card
+from nmt_data.reading import Split
+
+_FORMAT = 7  # of the prepared folder; raising it makes all of them anew
+_GENERATED = ["train", "valid", "test", "long"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One corpus in one direction."""
+
+    card: Card
+    source: str
+    target: str
+
+    @property
+    def languages(self) -> tuple[str, str]:
+        """Source and target."""
+        return self.source, self.target
+
+    @property
+    def direction(self) -> str:
+        """For people: source-target."""
+        return f"{self.source}-{self.target}"
+
+    @property
+    def tokenize(self) -> Tokenization:
+        """How sacreBLEU splits the words of its target."""
+        return self.card.tokenization(self.target)
+
+    def splits(self) -> list[Split]:
+        """All splits of the corpus, in this direction."""
+        names = list(self.card.splits) or (list(self.card.hub.splits) if self.card.hub else _GENERATED)
+        return [Split(self.card, name, self.source, self.target) for name in names]
+
+
+def parts_of(recipe: Recipe) -> list[Part]:
+    """The corpora of a recipe, the first first."""
+    wanted: list[DataConfig | CorpusConfig] = [recipe.data, *recipe.data.more]
+    return [Part(load_card(item.corpus, (item.source, item.target)), item.source, item.target) for item in wanted]
+
+
+def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | None) -> str:
+    """Of all that the result depends on: settings, cards, and the bytes of local files; not of where these lie."""
+    cards = [
+        {"card": part.card.model_dump(mode="json", exclude={"folder"}), "files": _hashes(part), "to": part.direction}
+        for part in parts
+    ]
+    mixing = {"weight", "temperature"}  # decide on what is drawn from the corpora, not on what they hold
+    data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more"})
+    tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"model"})
+    if taken:
+        tokenizer = {"taken": [hashlib.sha256(side.model).hexdigest() for side in (taken.source, taken.target)]}
+    return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, "corpora": cards})
+
+
+def _hashes(part: Part) -> dict[str, str]:
+    """What is read, by what it is read as: the files of each split in the order of the languages, or the generator."""
+    if part.card.generator:
+        package = Path(__file__).parent / "synthetic"
+        return {path.relative_to(package).as_posix(): file_sha256(path) for path in sorted(package.rglob("*.py"))}
+    return {
+        f"{split.name} {side}{path.suffix}": file_sha256(path)
+        for split in part.splits()
+        for side, path in enumerate(split.files)
+    }
