@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import math
 
+from nmt.config.recipe import Recipe
+from nmt.errors import ConfigError
 from nmt.training.progress import Progress
 
 UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
 _PROBED_UPDATES = 20
 _VALIDATIONS = 8
+
+
+def check_budget(recipe: Recipe, budget: float | None) -> None:
+    """Refuses a budget with a learning rate that does not end.
+
+    Raises:
+        ConfigError: names the schedule, and one that goes with a budget.
+    """
+    if budget is not None and recipe.training.schedule not in ("cosine", "trapezoid"):
+        raise ConfigError(
+            "--budget needs a schedule that ends when time is up: "
+            f"--set training.schedule=cosine, not {recipe.training.schedule}"
+        )
 
 
 def fit_budget(progress: Progress, budget: float | None) -> None:

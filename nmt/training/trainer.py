@@ -11,7 +11,6 @@ import torch
 
 from nmt.config.recipe import Recipe, TrainingConfig
 from nmt.corpus.prepared import Prepared
-from nmt.errors import ConfigError
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import Model, build_model
 from nmt.runtime.device import choose_device, describe, peak_memory_mb, release_memory, seed_all
@@ -22,7 +21,7 @@ from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder
 from nmt.training.arithmetic import choose_arithmetic
 from nmt.training.batches import Batch
-from nmt.training.budget import UNPLANNED, fit_budget, speed_is_known
+from nmt.training.budget import UNPLANNED, check_budget, fit_budget, speed_is_known
 from nmt.training.events import Event, Initialised, Reporter, Started, Updated, Validated, logged
 from nmt.training.fine_tuning import Carried, freeze, initialise
 from nmt.training.finish import Finish
@@ -66,11 +65,7 @@ class Trainer:
             ConfigError: the budget does not go with the schedule, the run belongs to another recipe, or memory is too small.
             DataError: no training pair fits the length limit.
         """
-        if budget is not None and recipe.training.schedule not in ("cosine", "trapezoid"):
-            raise ConfigError(
-                "--budget needs a schedule that ends when time is up: "
-                f"--set training.schedule=cosine, not {recipe.training.schedule}"
-            )
+        check_budget(recipe, budget)
         self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
         self.run_folder = RunFolder(run)
         self.folder = self.run_folder.checkpoints
