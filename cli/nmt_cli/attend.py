@@ -117,12 +117,12 @@ def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterato
 def _lines(file: Path | None) -> Iterator[str]:
     """Lines of a file or of standard input, read as `nmt translate` reads them."""
     from nmt.corpus.lines import clean_line
-    from nmt_cli.streams import chunks, decode, reading
+    from nmt_cli.text_files import chunks, decoded_lines, reading
 
     replaced = 0
     with reading(file) as stream:
         for chunk in chunks(stream):
-            texts, bad = decode(chunk)
+            texts, bad = decoded_lines(chunk)
             replaced += bad
             yield from map(clean_line, texts)
     if replaced:

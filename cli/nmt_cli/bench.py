@@ -42,7 +42,7 @@ def decode(
     device: DeviceOption = "cpu",
 ) -> None:
     """Decoding: our search in each precision, against CTranslate2 (Transformers) or, on a CPU, a loop over cells (RNNs)."""
-    from nmt.bench.decoding import Variant, Work, bench_decoding
+    from nmt.bench.decoding import DecodingWork, Variant, bench_decoding
     from nmt.corpus.lines import read_lines
     from nmt.runtime.device import choose_device
     from nmt.storage.bundle import load_model
@@ -50,7 +50,7 @@ def decode(
     loaded, place = load_model(model), choose_device(device)
     search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})
     size = batch or (32 if place.type == "cpu" else None)
-    work = Work(model, read_lines(text) * repeat, search, size, threads, str(place), shortlist)
+    work = DecodingWork(model, read_lines(text) * repeat, search, size, threads, str(place), shortlist)
     precisions = ("fp32", "bf16", "int8") if place.type == "cpu" else ("fp32", "bf16")
     variants = [Variant("nmt", precision) for precision in precisions]
     if shortlist:
@@ -88,7 +88,7 @@ def train(
 ) -> None:
     """Training: our update in fp32 and bf16, against torch's own modules, plain and on CUDA compiled, on the same batches."""
     from nmt.bench.profiles import profile_training
-    from nmt.bench.training import Work, bench_training, contenders
+    from nmt.bench.training import TrainingWork, bench_training, contenders
     from nmt.config.reading import load_recipe
     from nmt.runtime.atomic import atomic_write
     from nmt.runtime.device import choose_device
@@ -99,7 +99,7 @@ def train(
         check_output(profile)
     settings = load_recipe(recipe, overrides or ())
     place = choose_device(device)
-    work = Work(settings, prepare(settings, say=note), str(place), threads, updates)
+    work = TrainingWork(settings, prepare(settings, say=note), str(place), threads, updates)
     names = contenders(settings, place)
     if "nmt bf16" not in names:
         note("bf16 is left out: this CPU does not multiply in it")

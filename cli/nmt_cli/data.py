@@ -41,7 +41,7 @@ def show(
     from nmt.runtime.device import choose_device
     from nmt.runtime.processes import World
     from nmt.training.static_update import why_plain
-    from nmt.training.stream import BatchStream, Place
+    from nmt.training.stream import BatchStream, StreamPosition
     from nmt_data.prepare import prepare
 
     settings = load_recipe(recipe, overrides or ())
@@ -52,7 +52,7 @@ def show(
         where = torch.device("cuda") if device.startswith("cuda") else choose_device(device)
         if why_plain(settings, where, World(where)) is None:
             stream.lay_out(None)
-        place, wanted = Place(), []
+        place, wanted = StreamPosition(), []
         for drawn in range(step * settings.training.accumulate):
             rows, place = stream.rows(place)
             if drawn >= (step - 1) * settings.training.accumulate:

@@ -69,9 +69,9 @@ class _Group(Verbs):
         except BrokenPipeError:  # the reader went away (`| head -1`): a quiet end
             sys.exit(1)
         except OSError as error:
-            from nmt.runtime.files import explain
+            from nmt.runtime.files import explain_os_error
 
-            note(f"nmt: {explain(error)}")
+            note(f"nmt: {explain_os_error(error)}")
             sys.exit(1)
         finally:
             flush_output()
@@ -100,10 +100,10 @@ class _Group(Verbs):
 
 def _explain_in_thread(found: threading.ExceptHookArgs) -> None:
     """A line for what the operating system refused a thread, such as TensorBoard's; the main one is told when it asks."""
-    from nmt.runtime.files import explain
+    from nmt.runtime.files import explain_os_error
 
     if isinstance(found.exc_value, OSError):
-        note(f"nmt: {explain(found.exc_value)}")
+        note(f"nmt: {explain_os_error(found.exc_value)}")
     else:
         threading.__excepthook__(found)
 

@@ -27,7 +27,7 @@ def report(
     device: DeviceOption = "auto",
 ) -> None:
     """Write one self-contained HTML page: scores, curves, BLEU by length, translations, attention, data, provenance."""
-    from nmt.report.material import gather
+    from nmt.report.material import material_of
     from nmt.report.page import render
     from nmt.runtime.atomic import atomic_write
     from nmt.runtime.device import set_threads
@@ -46,7 +46,7 @@ def report(
         testsets = [item for item in prepared.testsets() if item != "valid"] or ["valid"]
         note(f"translating with {name}")
         with stage(name):
-            found.append(gather(run, name, prepared, translator, choose_testsets(translator.recipe, testsets)))
+            found.append(material_of(run, name, prepared, translator, choose_testsets(translator.recipe, testsets)))
         for line in translator.report.summary():
             note(f"{name}: {line}")
     with stage("drawing"):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 Request = TypeVar("Request")
 
 
-def takes(request: type[Request]) -> Callable[[Callable[[Request], None]], Callable[..., None]]:
+def takes_request(request: type[Request]) -> Callable[[Callable[[Request], None]], Callable[..., None]]:
     """Makes a command of a function of a request: each field is an option, declared by its annotation as Typer reads it.
 
     A field that is a dataclass itself is a group: its fields are options of the same command.

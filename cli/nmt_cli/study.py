@@ -13,7 +13,7 @@ import typer
 
 from nmt_cli.console import note, print_table
 from nmt_cli.options import SetOption
-from nmt_cli.study_commands import Commands, Material, Task
+from nmt_cli.study_commands import Commands, Material, TrainingTask
 
 if TYPE_CHECKING:
     from nmt.corpus.testset import TestSet
@@ -61,7 +61,8 @@ def study(
         materials = {system.name: _prepare(folder, plan, system, overrides or []) for system in plan.systems}
         chosen = [(system, seed) for system in plan.systems for seed in plan.seeds]
         tasks = [
-            Task(folder, plan, system, seed, place / run_name(system, seed), overrides or []) for system, seed in chosen
+            TrainingTask(folder, plan, system, seed, place / run_name(system, seed), overrides or [])
+            for system, seed in chosen
         ]
         with ThreadPoolExecutor(workers) as pool:
             work = [pool.submit(_run, commands, task, materials[task.system.name]) for task in tasks]
@@ -103,7 +104,7 @@ def _gold_file(folder: Path, name: str) -> Path:
     return found
 
 
-def _run(commands: Commands, task: Task, material: Material) -> None:
+def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
     """Trains and scores, in processes of their own, unless the very same was done before; old results go first."""
     from nmt.config.reading import load_recipe
     from nmt.storage.manifest import broken, write_manifest
@@ -127,7 +128,7 @@ def _run(commands: Commands, task: Task, material: Material) -> None:
     note(f"done: {task.system.name}, seed {task.seed}")
 
 
-def _read(task: Task, testset: TestSet) -> Run:
+def _read(task: TrainingTask, testset: TestSet) -> Run:
     from nmt.corpus.lines import read_lines
     from nmt.experiments.study import Run
     from nmt.scoring.metrics import Bucket, Score, accuracy_by_length

@@ -24,7 +24,7 @@ _PATIENCE = 60  # seconds to wait for a training that is about to end
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """One system with one seed, and where its run lies."""
 
     folder: Path

@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING
 
 from nmt_cli.console import note
 from nmt_cli.opening import open_for
-from nmt_cli.requests import options, takes
+from nmt_cli.requests import options, takes_request
 from nmt_cli.standard import binary_output
-from nmt_cli.streams import WINDOW, Meter, Sink, chunks, decode, job_of, reading, writing
+from nmt_cli.text_files import WINDOW, Meter, Sink, chunks, decoded_lines, job_of, reading, writing
 from nmt_cli.translation_request import TranslationRequest
 from nmt_cli.workers import Task, translated
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nmt.translation.translator import Translator
 
 
-@takes(TranslationRequest)
+@takes_request(TranslationRequest)
 def translate(request: TranslationRequest) -> None:
     """Translate text, line by line."""
     file, output = request.file, request.output
@@ -133,7 +133,7 @@ def _tasks(
 ) -> Iterator[Task]:
     """The lines from one on, in chunks, with what each translation begins with."""
     for chunk in chunks(source, first, window):
-        lines, replaced = decode(chunk)
+        lines, replaced = decoded_lines(chunk)
         report.replaced += replaced
         begins = None if prefixes is None else list(islice(prefixes, len(lines)))
         yield Task(lines, begins, first, count)
@@ -166,7 +166,7 @@ def _prefixes(path: Path | None, skip: int) -> Generator[Iterator[str] | None]:
         yield None
         return
     with reading(path) as stream:
-        yield (text for chunk in chunks(stream, skip) for text in decode(chunk)[0])
+        yield (text for chunk in chunks(stream, skip) for text in decoded_lines(chunk)[0])
 
 
 def _formatted(number: int, items: list[Translation], form: str) -> Iterator[str]:

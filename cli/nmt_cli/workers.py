@@ -34,14 +34,14 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TranslatedTask:
     """What became of a task."""
 
     translations: list[list[Translation]]
     report: Report
 
 
-def translated(tasks: Iterable[Task], request: TranslationRequest) -> Generator[Outcome]:
+def translated(tasks: Iterable[Task], request: TranslationRequest) -> Generator[TranslatedTask]:
     """The outcomes in the order of the tasks, of which only a few more than there are workers are under way at a time.
 
     Args:
@@ -69,7 +69,7 @@ class _Crew:
     """The workers, and the tasks that are under way, oldest first."""
 
     def __init__(self, request: TranslationRequest) -> None:
-        self.waiting: deque[tuple[Task, Future[Outcome]]] = deque()
+        self.waiting: deque[tuple[Task, Future[TranslatedTask]]] = deque()
         self._request = request
         self._others = set(multiprocessing.active_children())
         self._lost: Task | None = None  # the oldest one when a worker was lost
@@ -78,7 +78,7 @@ class _Crew:
     def give(self, task: Task) -> None:
         self.waiting.append((task, self._submit(task)))
 
-    def next(self) -> Outcome:
+    def next(self) -> TranslatedTask:
         """The outcome of the oldest task; what a worker had that was killed is done again, once."""
         while True:
             try:
@@ -103,11 +103,11 @@ class _Crew:
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self._request.workers, context, _begin, (self._request, os.getpid()))
 
-    def _submit(self, task: Task) -> Future[Outcome]:
+    def _submit(self, task: Task) -> Future[TranslatedTask]:
         try:
             return self._pool.submit(_work, task)
         except BrokenProcessPool as error:  # told when its turn comes
-            future: Future[Outcome] = Future()
+            future: Future[TranslatedTask] = Future()
             future.set_exception(error)
             return future
 
@@ -134,7 +134,7 @@ class _Crew:
         self.waiting = deque(again)
 
 
-def _is_done(future: Future[Outcome]) -> bool:
+def _is_done(future: Future[TranslatedTask]) -> bool:
     return future.done() and not isinstance(future.exception(), BrokenProcessPool)
 
 
@@ -152,7 +152,7 @@ def _begin(request: TranslationRequest, parent: int) -> None:
     _own.append(open_for(request))
 
 
-def _work(task: Task) -> Outcome:
+def _work(task: Task) -> TranslatedTask:
     (translator,) = _own
     found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
-    return Outcome(found, translator.report.taken())
+    return TranslatedTask(found, translator.report.taken())

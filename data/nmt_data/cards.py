@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from nmt.config.data import Tokenization
 from nmt.config.paths import is_card_path, is_there
-from nmt.config.reading import explain
+from nmt.config.reading import explain_errors
 from nmt.config.section import FileName, Section
 from nmt.config.toml import read_toml
 from nmt.errors import DataError
@@ -40,7 +40,7 @@ class Holdout(Section):
     test: Annotated[int, Field(ge=0)] = 0
 
 
-class Card(Section):
+class CorpusCard(Section):
     """Description of one corpus."""
 
     name: FileName
@@ -86,7 +86,7 @@ def card_names() -> list[str]:
     return sorted(path.stem for path in _CARDS.glob("*.toml"))
 
 
-def load_card(name: str, languages: tuple[str, str] | None = None) -> Card:
+def load_card(name: str, languages: tuple[str, str] | None = None) -> CorpusCard:
     """The card of that name, or the card file at that path, checked for the two languages if they are given.
 
     Raises:
@@ -106,9 +106,9 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> Card:
         )
     try:
         values = read_toml(path, DataError)
-        card = Card.model_validate({**values, "folder": path.parent if path.parent != _CARDS else None})
+        card = CorpusCard.model_validate({**values, "folder": path.parent if path.parent != _CARDS else None})
     except ValidationError as error:
-        raise DataError(explain(error, Card, f"{path}: ")) from None
+        raise DataError(explain_errors(error, CorpusCard, f"{path}: ")) from None
     for key, language in zip(("source", "target"), languages or (), strict=False):
         if language not in card.languages:
             raise DataError(f"data.{key} = {language!r}: {card.name} has {', '.join(card.languages)}")

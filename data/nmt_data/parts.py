@@ -14,7 +14,7 @@ from nmt.runtime.files import (
     file_sha256,
     fingerprint,
 )
-from nmt_data.cards import Card, load_card
+from nmt_data.cards import CorpusCard, load_card
 from nmt_data.reading import Split
 
 _FORMAT = 7  # of the prepared folder; raising it makes all of them anew
@@ -25,7 +25,7 @@ _GENERATED = ["train", "valid", "test", "long"]
 class Part:
     """One corpus in one direction."""
 
-    card: Card
+    card: CorpusCard
     source: str
     target: str
 

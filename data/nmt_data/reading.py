@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from nmt.corpus.lines import decode_strict, file_lines
 from nmt.errors import DataError
-from nmt_data.cards import Card, data_folder
+from nmt_data.cards import CorpusCard, data_folder
 from nmt_data.synthetic.generate import generate
 from nmt_data.tables import is_quoted, plain_rows, quoted_rows
 
@@ -39,7 +39,7 @@ class Unreadable:
 class Split:
     """One split of a corpus, in one direction."""
 
-    card: Card
+    card: CorpusCard
     name: str
     source: str
     target: str
@@ -111,7 +111,7 @@ class Split:
         return _texts(places, columns, unreadable)
 
 
-def _find(name: str, card: Card) -> Path | None:
+def _find(name: str, card: CorpusCard) -> Path | None:
     """A file beside the user's card, or under NMT_DATA; also compressed."""
     for folder in (card.folder, data_folder()):
         for suffix in ("", *_PACKED):

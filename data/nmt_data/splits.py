@@ -10,10 +10,10 @@ from nmt.corpus.testset import TestSet
 from nmt.corpus.words import normalise
 from nmt.errors import DataError
 from nmt_data.audit import Pair, Text
-from nmt_data.cards import Card
+from nmt_data.cards import CorpusCard
 
 
-def hold_out(train: Text, card: Card) -> tuple[Text, list[TestSet]]:
+def hold_out(train: Text, card: CorpusCard) -> tuple[Text, list[TestSet]]:
     """Takes validation and test pairs out of train, by a hash of the source; of pairs with the same source one at most.
 
     Raises:

@@ -22,7 +22,7 @@ from nmt.models.rnn.state import RnnMemory, RnnState
 
 
 @dataclass(frozen=True)
-class Prefix:
+class TargetSoFar:
     """Source and target so far of R rows."""
 
     source: Tensor
@@ -48,23 +48,25 @@ class WithoutCache:
     def __init__(self, model: Model) -> None:
         self.model = model.eval()
 
-    def encode(self, source: Tensor, lengths: Tensor) -> Prefix:
+    def encode(self, source: Tensor, lengths: Tensor) -> TargetSoFar:
         """Nothing is computed ahead."""
-        return Prefix(source, lengths, source.new_zeros((len(source), 0)))
+        return TargetSoFar(source, lengths, source.new_zeros((len(source), 0)))
 
-    def start(self, memory: Prefix, beam: int) -> Prefix:
+    def start(self, memory: TargetSoFar, beam: int) -> TargetSoFar:
         """Each row carries its own source."""
-        return Prefix(*(part.repeat_interleave(beam, 0) for part in (memory.source, memory.lengths, memory.target)))
+        return TargetSoFar(
+            *(part.repeat_interleave(beam, 0) for part in (memory.source, memory.lengths, memory.target))
+        )
 
-    def step(self, state: Prefix, tokens: Tensor) -> tuple[Tensor, Prefix]:
+    def step(self, state: TargetSoFar, tokens: Tensor) -> tuple[Tensor, TargetSoFar]:
         """Everything again."""
         target = torch.cat([state.target, tokens[:, None]], 1)
         logits = self.model.output(self.model(state.source, state.lengths, target)[:, -1])
-        return logits, Prefix(state.source, state.lengths, target)
+        return logits, TargetSoFar(state.source, state.lengths, target)
 
-    def reorder(self, state: Prefix, rows: Tensor, beam: int) -> Prefix:  # noqa: ARG002  # rows say all
+    def reorder(self, state: TargetSoFar, rows: Tensor, beam: int) -> TargetSoFar:  # noqa: ARG002  # rows say all
         """Rows of the prefixes."""
-        return Prefix(*(part[rows] for part in (state.source, state.lengths, state.target)))
+        return TargetSoFar(*(part[rows] for part in (state.source, state.lengths, state.target)))
 
 
 class CellLoop:

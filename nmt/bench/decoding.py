@@ -20,7 +20,7 @@ import torch
 
 import nmt
 from nmt.bench.baselines import CellLoop, PlainSearch, WithoutCache
-from nmt.bench.rounds import Outcome, interleave, ratio
+from nmt.bench.rounds import Measurement, interleave, ratio
 from nmt.config.search import SearchConfig
 from nmt.decoding.batches import search_batches
 from nmt.decoding.beam_search import Engine, Hypothesis
@@ -31,7 +31,7 @@ from nmt.fast.kernels import kernels_for
 from nmt.runtime.cpu import instructions
 from nmt.runtime.device import SearchPrecision, describe
 from nmt.storage.bundle import LoadedModel, load_model
-from nmt.translation.result import Batch, Options
+from nmt.translation.result import Options, SearchBatch
 from nmt.translation.translator import Translator
 
 EngineName = Literal["nmt", "text", "loop", "shortlist", "ctranslate2", "without cache", "cell loop"]
@@ -55,7 +55,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Work:
+class DecodingWork:
     """What every variant does."""
 
     model: Path
@@ -69,10 +69,10 @@ class Work:
     """What the variants of that name search among."""
 
 
-class Contender:
+class DecodingContender:
     """A contender: translates all lines, in batches of sentences of like length."""
 
-    def __init__(self, work: Work, variant: Variant) -> None:
+    def __init__(self, work: DecodingWork, variant: Variant) -> None:
         if variant.engine not in _OURS:
             os.environ["NMT_KERNELS"] = "0"  # of this process: a yardstick is made of torch's own operations
         loaded = load_model(work.model)
@@ -99,11 +99,11 @@ class Contender:
 
     def search(self, ids: list[list[int]]) -> list[list[Hypothesis]]:
         """One batch, without text on either side."""
-        return self.translator.decoder.search_batch(Batch(ids), 1)
+        return self.translator.decoder.search_batch(SearchBatch(ids), 1)
 
 
 def _engine(
-    work: Work, variant: Variant, loaded: LoadedModel, device: torch.device, precision: SearchPrecision
+    work: DecodingWork, variant: Variant, loaded: LoadedModel, device: torch.device, precision: SearchPrecision
 ) -> Engine | None:
     """What searches instead of our own search; None for our own."""
     match variant.engine:
@@ -119,7 +119,7 @@ def _engine(
             return None
 
 
-class Text(Contender):
+class TextContender(DecodingContender):
     """A contender that is given lines and gives lines."""
 
     def run(self) -> dict[str, Any]:
@@ -130,10 +130,10 @@ class Text(Contender):
         return {"tokens": sum(len(item) + 1 for item in self.made), "hypotheses": [], "sentences": len(self.made)}
 
 
-class Bulk(Contender):
+class Bulk(DecodingContender):
     """CTranslate2 on a GPU: it is given all sentences at once, in batches of the size that it is fastest with."""
 
-    def __init__(self, work: Work, variant: Variant) -> None:
+    def __init__(self, work: DecodingWork, variant: Variant) -> None:
         super().__init__(work, variant)
         self.ids = [tokens for batch in self.batches for tokens in batch]
         part, times = self.ids[:: max(1, len(self.ids) // 2048)], dict[float, int]()
@@ -152,15 +152,15 @@ class Bulk(Contender):
         return self.engine.search(ids, self.work.search, 1, size) if isinstance(self.engine, CTranslate2Engine) else []
 
 
-def decoder(work: Work, variant: Variant) -> Contender:
+def decoder(work: DecodingWork, variant: Variant) -> DecodingContender:
     """The contender of a variant."""
     if variant.engine == "text":
-        return Text(work, variant)
+        return TextContender(work, variant)
     on_gpu = torch.device(work.device).type == "cuda"
-    return Bulk(work, variant) if on_gpu and variant.engine == "ctranslate2" else Contender(work, variant)
+    return Bulk(work, variant) if on_gpu and variant.engine == "ctranslate2" else DecodingContender(work, variant)
 
 
-class Latency(Contender):
+class Latency(DecodingContender):
     """A contender that is given single sentences, one after the other."""
 
     def run(self) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class Latency(Contender):
 
 
 def bench_decoding(
-    work: Work,
+    work: DecodingWork,
     variants: list[Variant],
     rounds: int,
     say: Callable[[str], None] = lambda _: None,
@@ -196,12 +196,12 @@ def bench_decoding(
         excused: see `interleave`.
     """
 
-    def rows(outcomes: dict[str, Outcome], latencies: dict[str, Outcome]) -> list[dict[str, Any]]:
+    def rows(outcomes: dict[str, Measurement], latencies: dict[str, Measurement]) -> list[dict[str, Any]]:
         return [_row(work, item, outcomes, latencies) for item in variants if item.name in outcomes]
 
     makers = {item.name: functools.partial(decoder, work, item) for item in variants}
     outcomes = interleave(makers, rounds, work.threads, say, lambda known: so_far(rows(known, {})), excused)
-    singles: dict[str, Callable[[], Contender]] = {
+    singles: dict[str, Callable[[], DecodingContender]] = {
         item.name: functools.partial(Latency, work, item)
         for item in variants
         if item.engine not in ("without cache", "text") and item.name in outcomes
@@ -209,12 +209,14 @@ def bench_decoding(
     return rows(outcomes, interleave(singles, 2, work.threads, say, excused=excused))
 
 
-def _row(work: Work, variant: Variant, outcomes: dict[str, Outcome], latencies: dict[str, Outcome]) -> dict[str, Any]:
+def _row(
+    work: DecodingWork, variant: Variant, outcomes: dict[str, Measurement], latencies: dict[str, Measurement]
+) -> dict[str, Any]:
     ours = outcomes[variant.name]
     loaded = load_model(work.model)
     times = sorted(
         time
-        for item in latencies.get(variant.name, Outcome([], 0, 0, 0)).rounds
+        for item in latencies.get(variant.name, Measurement([], 0, 0, 0)).rounds
         for time in item.result["milliseconds"]
     )
     row: dict[str, Any] = {
@@ -260,7 +262,7 @@ def version_of(engine: EngineName) -> str:
     return f"{nmt.__version__}, torch {torch.__version__}"
 
 
-def _identical(ours: Outcome, outcomes: dict[str, Outcome]) -> float | None:
+def _identical(ours: Measurement, outcomes: dict[str, Measurement]) -> float | None:
     """Share of sentences that are the same as the reference's: CTranslate2 in float32, else our own in fp32."""
     reference = outcomes.get("ctranslate2 float32") or outcomes.get("cell loop fp32") or outcomes.get("nmt fp32")
     if reference is None or not ours.rounds[0].result["hypotheses"]:

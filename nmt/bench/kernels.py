@@ -187,13 +187,13 @@ def _tiles() -> None:
     """Attention in tiles of other sizes."""
     from nmt.fast.triton import attention as kernels
 
-    own = kernels.blocks
+    own = kernels.block_sizes
     for rows, keys, warps, stages in _TILES:
         tile = {"BM": rows, "BN": keys, "num_warps": warps, "num_stages": stages}
-        kernels.blocks = partial(_same, tile)
+        kernels.block_sizes = partial(_same, tile)
         for dropout in (0.0, 0.1):
             _show(attention(dropout), f" {rows}x{keys} {warps} {stages}")
-    kernels.blocks = own
+    kernels.block_sizes = own
 
 
 if __name__ == "__main__":

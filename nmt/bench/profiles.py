@@ -8,7 +8,7 @@ from time import perf_counter
 
 import torch
 
-from nmt.bench.training import Name, Trainee, Work
+from nmt.bench.training import Name, Trainee, TrainingWork
 from nmt.runtime.device import describe
 
 
@@ -27,7 +27,7 @@ class Profile:
     """An update, without a profiler."""
 
 
-def profile_contender(work: Work, name: Name) -> Profile:
+def profile_contender(work: TrainingWork, name: Name) -> Profile:
     """Profiles one round."""
     trainee = Trainee(work, name)
     trainee.run()
@@ -46,7 +46,7 @@ def profile_contender(work: Work, name: Name) -> Profile:
     return Profile(title, table, len(ran) / work.updates, computed / seconds, 1e3 * seconds / work.updates)
 
 
-def profile_training(work: Work, names: Sequence[Name]) -> str:
+def profile_training(work: TrainingWork, names: Sequence[Name]) -> str:
     """A table for each contender."""
     found = (profile_contender(work, name) for name in names)
     return "\n\n".join(f"{item.title}\n{item.table}" for item in found) + "\n"

@@ -52,7 +52,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Measurement:
     """All rounds of one contender, without the first."""
 
     rounds: list[Round]
@@ -73,9 +73,9 @@ def interleave(
     rounds: int,
     threads: int,
     say: Callable[[str], None] = lambda _: None,
-    so_far: Callable[[dict[str, Outcome]], None] | None = None,
+    so_far: Callable[[dict[str, Measurement]], None] | None = None,
     excused: type[Exception] = NmtError,
-) -> dict[str, Outcome]:
+) -> dict[str, Measurement]:
     """Times contenders against each other; one that this machine cannot set up is left out.
 
     Args:
@@ -107,13 +107,15 @@ def interleave(
 
     for name in list(ends):
         starts[name] = ask(name, "")
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, Measurement] = {}
     for number in counted(range(rounds + 1), "measuring", rounds + 1, "rounds"):
         for name in list(ends):
             if found := ask(name, "run"):
                 taken[name].append(found)
                 memory[name] = ask(name, "memory") or 0.0
-        outcomes = {name: Outcome(taken[name][1:], starts[name], memory[name], taken[name][0].seconds) for name in ends}
+        outcomes = {
+            name: Measurement(taken[name][1:], starts[name], memory[name], taken[name][0].seconds) for name in ends
+        }
         if so_far and number:
             so_far(outcomes)
     for end in ends.values():
@@ -138,7 +140,7 @@ def _started(
     return ends, processes
 
 
-def ratio(ours: Outcome, theirs: Outcome, clock: bool = False) -> tuple[float, float, float]:
+def ratio(ours: Measurement, theirs: Measurement, clock: bool = False) -> tuple[float, float, float]:
     """Median of the per-round ratios of tokens per CPU second, or by the clock, and its range."""
     speed = attrgetter("tokens_per_second" if clock else "tokens_per_cpu_second")
     ratios = [speed(one) / speed(two) for one, two in zip(ours.rounds, theirs.rounds, strict=True)]

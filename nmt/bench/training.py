@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from nmt.bench.rounds import Contender, Outcome, interleave, ratio
+from nmt.bench.rounds import Contender, Measurement, interleave, ratio
 from nmt.bench.training_baselines import PlainTraining, plain_model
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
@@ -31,7 +31,7 @@ from nmt.training.batches import Batch, collate, padding_share
 from nmt.training.flops import matrix_rate, training_flops
 from nmt.training.progress import Progress
 from nmt.training.rehearsal import rehearse
-from nmt.training.stream import BatchStream, Place
+from nmt.training.stream import BatchStream, StreamPosition
 from nmt.training.updater import Updater
 
 Name = Literal["nmt fp32", "nmt bf16", "nmt bf16 plain", "baseline", "compiled baseline"]
@@ -56,7 +56,7 @@ def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingWork:
     """What every contender trains on."""
 
     recipe: Recipe
@@ -76,7 +76,7 @@ class Work:
         """Batches without end: on CPU the first ones of an epoch again and again, made ahead, else as a training draws them."""
         if device.type == "cpu":
             yield from cycle(self.batches())
-        place = Place()
+        place = StreamPosition()
         while True:
             drawn = stream.draw(place)
             place, batch = drawn.after, drawn.batch
@@ -97,7 +97,7 @@ class Work:
 class Trainee:
     """A contender: makes the updates of a round."""
 
-    def __init__(self, work: Work, name: Name) -> None:
+    def __init__(self, work: TrainingWork, name: Name) -> None:
         self.work, self.device, self.number = work, torch.device(work.device), 0
         stream = BatchStream(work.recipe, work.prepared, pinned=self.device.type == "cuda")
         self.batches = work.supply(self.device, stream)
@@ -144,7 +144,7 @@ class Trainee:
 
 
 def bench_training(
-    work: Work,
+    work: TrainingWork,
     names: Sequence[Name],
     rounds: int,
     say: Callable[[str], None] = lambda _: None,
@@ -178,7 +178,7 @@ def _precision(name: Name, device: torch.device) -> Precision:
 class _Measured:
     """What rows say beside the speed."""
 
-    work: Work
+    work: TrainingWork
     flops: float
     """Operations a target token."""
     peaks: dict[Precision, float]
@@ -186,7 +186,7 @@ class _Measured:
     padding: float
 
     @classmethod
-    def of(cls, work: Work, names: Sequence[Name]) -> _Measured:
+    def of(cls, work: TrainingWork, names: Sequence[Name]) -> _Measured:
         batches, device = work.batches(), torch.device(work.device)
         tokens = sum(batch.tokens for batch in batches)
         flops = sum(training_flops(work.recipe.model, work.vocabularies[1], batch) for batch in batches) / tokens
@@ -199,11 +199,11 @@ class _Measured:
         torch.set_num_threads(threads)
         return cls(work, flops, peaks, work.padding())
 
-    def rows(self, outcomes: dict[str, Outcome], names: Sequence[Name]) -> list[dict[str, Any]]:
+    def rows(self, outcomes: dict[str, Measurement], names: Sequence[Name]) -> list[dict[str, Any]]:
         """One for each contender that was not left out."""
         return [self._row(name, outcomes) for name in names if name in outcomes]
 
-    def _row(self, name: Name, outcomes: dict[str, Outcome]) -> dict[str, Any]:
+    def _row(self, name: Name, outcomes: dict[str, Measurement]) -> dict[str, Any]:
         work, own, plain = self.work, outcomes[name], outcomes.get("baseline")
         device = torch.device(work.device)
         on_gpu = device.type == "cuda"

@@ -99,7 +99,7 @@ def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(explain(error, Recipe, f"{origin}: ")) from None
+        raise ConfigError(explain_errors(error, Recipe, f"{origin}: ")) from None
 
 
 def parse_search(base: SearchConfig, changes: Mapping[str, object]) -> SearchConfig:
@@ -130,7 +130,7 @@ def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
     return _parse_section(TokenizerConfig, values)
 
 
-def explain(error: ValidationError, section: type[BaseModel], origin: str = "") -> str:
+def explain_errors(error: ValidationError, section: type[BaseModel], origin: str = "") -> str:
     """All that is wrong with the values of a section, a line each: where, which key, and the nearest known name."""
     return "\n".join(origin + _explain(item, section) for item in error.errors())
 
@@ -165,7 +165,7 @@ def _parse_section(section: type[SectionType], values: dict[str, Any]) -> Sectio
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(explain(error, section)) from None
+        raise ConfigError(explain_errors(error, section)) from None
 
 
 def _fields(section: type[BaseModel], prefix: str) -> list[str]:

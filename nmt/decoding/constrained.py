@@ -57,7 +57,7 @@ NOTHING = Required(Phrases([]), [], [], {})
 
 
 @dataclass(frozen=True)
-class Progress:
+class PhraseProgress:
     """How much of its phrases a hypothesis has said."""
 
     required: Required
@@ -122,12 +122,12 @@ class Progress:
         if is_edge(self.state.before, kind_of(text[0])):
             yield from self._onward(index, 0, 0)
 
-    def after(self, token: int) -> Progress:
+    def after(self, token: int) -> PhraseProgress:
         """With one more token. Phrases may overlap or lie inside of each other; one that is broken off may begin another."""
         if token == EOS:
-            return Progress(self.required, START, self.said | self.required.phrases.at_end(self.state))
+            return PhraseProgress(self.required, START, self.said | self.required.phrases.at_end(self.state))
         state, said = self.required.phrases.read(self.state, self.required.spelled[token])
-        return Progress(self.required, state, self.said | said)
+        return PhraseProgress(self.required, state, self.said | said)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class _Extended:
     row: int
     """Of its sentence."""
     token: int
-    progress: Progress
+    progress: PhraseProgress
 
 
 @torch.inference_mode()
@@ -165,7 +165,7 @@ def constrained_beam_search(
     history = tokens.new_zeros((len(tokens), 0))  # (R, T)
     scores = torch.full((len(source), beam), -torch.inf, dtype=torch.float64, device=device)
     scores[:, 0] = 0
-    progress = [Progress(items) for items in required for _ in range(beam)]
+    progress = [PhraseProgress(items) for items in required for _ in range(beam)]
     finished: list[list[tuple[bool, Hypothesis]]] = [[] for _ in required]
     for length in range(1, int(limits.max()) + 1):
         logits, state = model.step(state, tokens)
@@ -215,7 +215,7 @@ def _is_done(finished: Sequence[tuple[bool, Hypothesis]], best: int, reach: floa
 
 
 def _candidates(
-    scores: Tensor, log_probabilities: Tensor, progress: Sequence[Progress], beam: int
+    scores: Tensor, log_probabilities: Tensor, progress: Sequence[PhraseProgress], beam: int
 ) -> Iterator[list[_Extended]]:
     """For each sentence its extensions, best first: the best of all, of each hypothesis, and the wanted."""
     _, origins, tokens = best_extensions(scores, log_probabilities, 2 * beam)

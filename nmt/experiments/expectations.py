@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from nmt.config.reading import explain
+from nmt.config.reading import explain_errors
 from nmt.config.section import Section
 from nmt.errors import ConfigError
 from nmt.runtime.untrusted import read_object, read_regular
@@ -59,7 +59,7 @@ def load_expectations(folder: Path) -> list[Expectation]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
-        raise ConfigError(explain(error, Expectation, f"{path}: ")) from None
+        raise ConfigError(explain_errors(error, Expectation, f"{path}: ")) from None
 
 
 def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> list[Verdict]:
@@ -116,7 +116,7 @@ def _evaluations(path: Path) -> list[_Scored]:
     try:
         return _EVALUATIONS.validate_python(read_object(path).get("evaluations"))
     except ValidationError as error:
-        raise ConfigError(explain(error, Expectation, f"{path}: evaluations: ")) from None
+        raise ConfigError(explain_errors(error, Expectation, f"{path}: evaluations: ")) from None
 
 
 def _judge(expectation: Expectation, evaluations: list[Evaluation]) -> Verdict:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from nmt.config.reading import explain
+from nmt.config.reading import explain_errors
 from nmt.config.section import Section
 from nmt.config.toml import read_toml
 from nmt.errors import ConfigError
@@ -75,7 +75,7 @@ def load_study(folder: Path) -> Study:
     try:
         return Study.model_validate(read_toml(path))
     except ValidationError as error:
-        raise ConfigError(explain(error, Study, f"{path}: ")) from None
+        raise ConfigError(explain_errors(error, Study, f"{path}: ")) from None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from nmt.models.transformer.model import Transformer
 from nmt.runtime.atomic import atomic_folder
 from nmt.runtime.stages import counted_batches
 from nmt.storage.bundle import LoadedModel
-from nmt.translation.result import Batch
+from nmt.translation.result import SearchBatch
 from nmt.translation.translator import Translator
 
 _POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
@@ -155,7 +155,7 @@ def compare_engines(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     batches = search_batches([len(tokens) for tokens in ids], 0, search.beam, 32)
     for batch in counted_batches(batches, "decoding by both engines"):
         rows = [ids[index] for index in batch]
-        mine = [found[0] for found in ours.decoder.search_batch(Batch(rows), 1)]
+        mine = [found[0] for found in ours.decoder.search_batch(SearchBatch(rows), 1)]
         both = [(one, two[0]) for one, two in zip(mine, theirs.search(rows, search), strict=True)]
         same = [one.tokens == two.tokens for one, two in both if not one.cut and not two.cut]
         identical, count, cut = identical + sum(same), count + len(same), cut + len(both) - len(same)

@@ -21,7 +21,7 @@ from nmt.models.transformer.model import Transformer
 from nmt.runtime.atomic import atomic_folder, write_json
 from nmt.runtime.stages import counted
 from nmt.storage.bundle import LoadedModel
-from nmt.translation.result import Batch
+from nmt.translation.result import SearchBatch
 from nmt.translation.translator import Translator
 
 _POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
@@ -91,7 +91,7 @@ def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     differences: list[float] = []
     for line in counted(lines, "decoding by both engines", len(lines)):
         encoded = tokenizer([line], return_tensors="pt")
-        mine = ours.decoder.search_batch(Batch([ours.encode(line)]), 1)[0][0]
+        mine = ours.decoder.search_batch(SearchBatch([ours.encode(line)]), 1)[0][0]
         said = [*mine.tokens, EOS]
         with torch.inference_mode():
             written = torch.tensor([[BOS, *said]])

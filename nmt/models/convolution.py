@@ -52,7 +52,7 @@ class ConvolutionState:
     beam: int
 
 
-class Embedding(nn.Module):
+class ConvolutionEmbedding(nn.Module):
     """e = (w_1 + p_1, ..., w_m + p_m): embeddings of words and of their positions (section 3.1)."""
 
     def __init__(self, table: nn.Embedding, config: ConvolutionConfig) -> None:
@@ -89,7 +89,7 @@ class GatedConvolution(nn.Module):
         __call__ = forward
 
 
-class Attention(nn.Module):
+class SourceAttention(nn.Module):
     """Each decoder layer looks at the source: d = W h + b + g, a = softmax(d . z), c = sum a (z + e) (equations 1 and 2)."""
 
     def __init__(self, config: ConvolutionConfig) -> None:
@@ -108,12 +108,12 @@ class Attention(nn.Module):
         __call__ = forward
 
 
-class DecoderLayer(nn.Module):
+class ConvolutionDecoderLayer(nn.Module):
     """A convolution that sees no future, then attention, in a residual connection (section 3.3)."""
 
     def __init__(self, config: ConvolutionConfig) -> None:
         super().__init__()
-        self.convolution, self.attention = GatedConvolution(config), Attention(config)
+        self.convolution, self.attention = GatedConvolution(config), SourceAttention(config)
 
     def forward(
         self, states: Tensor, before: Tensor, embedded: Tensor, memory: ConvolutionMemory
@@ -135,11 +135,14 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         self.config = config
         target = nn.Embedding(target_vocabulary, config.embedding)
         source = target if config.tie == "all" else nn.Embedding(source_vocabulary, config.embedding)
-        self.source_embedding, self.target_embedding = Embedding(source, config), Embedding(target, config)
+        self.source_embedding, self.target_embedding = (
+            ConvolutionEmbedding(source, config),
+            ConvolutionEmbedding(target, config),
+        )
         self.source_input = nn.Linear(config.embedding, config.hidden)
         self.target_input = nn.Linear(config.embedding, config.hidden)
         self.encoder_layers = nn.ModuleList(GatedConvolution(config) for _ in range(config.encoder_layers))
-        self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.decoder_layers = nn.ModuleList(ConvolutionDecoderLayer(config) for _ in range(config.decoder_layers))
         self.source_output = nn.Linear(config.hidden, config.embedding)
         self.target_output = nn.Linear(config.hidden, config.embedding)
         self.dropout = Dropout(config.dropout)
@@ -217,7 +220,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         return self.dropout(self.target_output(states)), weights
 
     def step_layer(
-        self, layer: DecoderLayer, states: Tensor, before: Tensor, embedded: Tensor, state: ConvolutionState
+        self, layer: ConvolutionDecoderLayer, states: Tensor, before: Tensor, embedded: Tensor, state: ConvolutionState
     ) -> Tensor:
         """One position of R rows: the hypotheses of a sentence share its memory, as positions of a target do."""
         convolved = layer.convolution(torch.cat([before, states], 1))  # (R, 1, H)
@@ -225,8 +228,8 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         context, _ = layer.attention(states_of, words_of, state.memory)  # (B, beam, H)
         return ((convolved + context.flatten(0, 1)[:, None]) * _HALF + states) * _HALF
 
-    def parts(self) -> Iterable[nn.Module]:
-        """See `EncoderDecoder.parts`."""
+    def repeated_parts(self) -> Iterable[nn.Module]:
+        """See `EncoderDecoder.repeated_parts`."""
         yield from self.encoder_layers
         yield from self.decoder_layers
 
@@ -235,9 +238,9 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         return [layer for layer in self.encoder_layers if isinstance(layer, GatedConvolution)]
 
     @property
-    def decoder(self) -> list[DecoderLayer]:
+    def decoder(self) -> list[ConvolutionDecoderLayer]:
         """The decoder's layers, as what they are."""
-        return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
+        return [layer for layer in self.decoder_layers if isinstance(layer, ConvolutionDecoderLayer)]
 
     def tables(self) -> Tables:
         """See `EncoderDecoder.tables`."""

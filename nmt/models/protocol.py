@@ -130,10 +130,10 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
 
     def compile_steps(self) -> None:
         """Compiles what a forward pass repeats, once for all shapes; nothing where a family has no such part."""
-        for part in self.parts():
+        for part in self.repeated_parts():
             part.compile(dynamic=True)
 
-    def parts(self) -> Iterable[nn.Module]:
+    def repeated_parts(self) -> Iterable[nn.Module]:
         """Modules that compute by being called, inner before outer: what several processes may divide; none: only the whole."""
         return ()
 

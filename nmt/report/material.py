@@ -58,7 +58,7 @@ class RunMaterial:
     attention: list[AttentionMap] = field(default_factory=list)
 
 
-def gather(
+def material_of(
     run: Path, name: str, prepared: Prepared, translator: Translator, testsets: Sequence[TestSet]
 ) -> RunMaterial:
     """Reads a run's log and card, and translates test sets: one at least."""

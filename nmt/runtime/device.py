@@ -76,7 +76,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 @contextmanager
-def fast_products(enabled: bool) -> Generator[None]:
+def onednn_products(enabled: bool) -> Generator[None]:
     """Inside, if enabled, fp32 products go through oneDNN, else as torch does by itself; see `onednn_is_faster`."""
     matmul = _matmul_settings()
     before = getattr(matmul, "fp32_precision", None)
@@ -96,7 +96,7 @@ FEW_ROWS = 64
 
 def products_for(rows: int) -> AbstractContextManager[None]:
     """Inside, fp32 products for few rows are left to torch, whatever was chosen outside."""
-    return fast_products(False) if rows <= FEW_ROWS else nullcontext()
+    return onednn_products(False) if rows <= FEW_ROWS else nullcontext()
 
 
 def set_threads() -> None:
@@ -179,6 +179,6 @@ def onednn_is_faster() -> bool:
         return False
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
-    with fast_products(True):
+    with onednn_products(True):
         error = float((left @ right - left.double() @ right.double()).abs().max())
     return error < 1e-4  # not so where bf16 has units of its own

@@ -140,7 +140,7 @@ def refuse_overwriting(output: Path, inputs: Iterable[Path | None]) -> None:
             raise NmtError(f"{file}: is read by this command, so it cannot be its output; name another file")
 
 
-def explain(error: OSError) -> str:
+def explain_os_error(error: OSError) -> str:
     """One line about what the operating system has refused, naming the file."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno in _FULL:
@@ -172,5 +172,5 @@ def explain_full_disk(path: Path) -> Generator[None]:
                 f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact"
             ) from None
         if isinstance(error, OSError) and isinstance(error.filename, str) and LITTER in error.filename:
-            raise NmtError(f"{path}: {explain(OSError(error.errno, error.strerror))}") from None
+            raise NmtError(f"{path}: {explain_os_error(OSError(error.errno, error.strerror))}") from None
         raise

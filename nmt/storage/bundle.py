@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from nmt.config.reading import explain, load_recipe, recipe_to_toml
+from nmt.config.reading import explain_errors, load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError
@@ -35,13 +35,13 @@ from nmt.storage.checkpoint import (
     damaged,
     load_weights,
     plain_tensors,
-    write_manifest,
+    write_checkpoint_manifest,
 )
 
 CARD = "card.json"
 
 
-class Card(BaseModel):
+class ModelCard(BaseModel):
     """Where a bundle comes from; what else a card holds is kept, and not relied on."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
@@ -74,7 +74,7 @@ class LoadedModel:
     """Provenance: scores, steps, fingerprints; empty for a checkpoint."""
 
 
-_CARD_OF = TypeAdapter(Card)
+_CARD_OF = TypeAdapter(ModelCard)
 
 
 def write_bundle(
@@ -93,7 +93,7 @@ def write_bundle(
         identity = {"checkpoint": origin[-1], "checkpoints": list(origin), "vocabulary": tokenizers.fingerprints}
         card = {"format": 1, **identity, **card}
         (draft / CARD).write_bytes(json.dumps(card, indent=1, ensure_ascii=False).encode())
-        write_manifest(draft)
+        write_checkpoint_manifest(draft)
 
 
 def load_model(path: Path, latest: bool = False) -> LoadedModel:
@@ -146,7 +146,7 @@ def read_card(place: Path) -> dict[str, Any]:
     try:
         return _CARD_OF.validate_python(read_object(place / CARD)).model_dump(exclude_unset=True)
     except ValidationError as error:
-        raise CheckpointError(explain(error, Card, f"{place / CARD}: ")) from None
+        raise CheckpointError(explain_errors(error, ModelCard, f"{place / CARD}: ")) from None
 
 
 def _check_size(recipe: Recipe, sizes: tuple[int, int], weights: int) -> None:

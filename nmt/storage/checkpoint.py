@@ -75,7 +75,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, progress: dict[str, Any]) 
         (draft / WEIGHTS).write_bytes(save_tensors(snapshot.weights))
         (draft / STATE).write_bytes(save_tensors(snapshot.state))
         (draft / PROGRESS).write_bytes(json.dumps(progress, indent=1).encode())
-        write_manifest(draft)
+        write_checkpoint_manifest(draft)
     return final
 
 
@@ -267,7 +267,7 @@ def plain_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in named.items()}
 
 
-def write_manifest(folder: Path) -> None:
+def write_checkpoint_manifest(folder: Path) -> None:
     """Lists the files of a folder with their sizes and hashes, as the last of what is written."""
     files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
     entries = {path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for path in files}

@@ -9,7 +9,7 @@ from typing import assert_never
 import torch
 
 from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
-from nmt.runtime.device import fast_products
+from nmt.runtime.device import onednn_products
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch, Sizes
 
@@ -42,7 +42,7 @@ def matrix_rate(arithmetic: Arithmetic, device: torch.device) -> float:
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     clock, threads = (perf_counter, 1) if device.type == "cuda" else (process_time, torch.get_num_threads())
     best = float("inf")
-    with fast_products(arithmetic.onednn):
+    with onednn_products(arithmetic.onednn):
         for _ in range(8):
             start = clock()
             torch.mm(left, right)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from nmt.config.reading import explain
+from nmt.config.reading import explain_errors
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, ConfigError
@@ -111,7 +111,7 @@ class Saver:
         try:
             progress = Progress.restore({**state, **planned})
         except ValidationError as error:
-            raise CheckpointError(explain(error, Recipe, f"{path / store.PROGRESS}: ")) from None
+            raise CheckpointError(explain_errors(error, Recipe, f"{path / store.PROGRESS}: ")) from None
         if self._budget is None and progress.step > updates:
             raise ConfigError(f"{path}: trained further than training.updates = {updates}; use another --run folder")
         store.load_checkpoint(path, self._updater.model, self._updater.optimizer, self.mean_weights)

@@ -21,7 +21,7 @@ def shard(model: EncoderDecoder[Any, Any], world: World) -> None:
     backward pass, since the loss multiplies with it.
     """
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for part in model.parts():
+    for part in model.repeated_parts():
         fully_shard(part, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     register_fsdp_forward_method(model, "forced")

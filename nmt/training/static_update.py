@@ -26,7 +26,7 @@ from nmt.fast.gpu.lists import copy_all
 from nmt.fast.gpu.runners import runner_for
 from nmt.fast.gpu.seeds import Seeds
 from nmt.fast.triton import missing
-from nmt.runtime.device import fast_products, seed_update, update_seed
+from nmt.runtime.device import onednn_products, seed_update, update_seed
 from nmt.runtime.processes import World
 from nmt.training.loss import Loss
 from nmt.training.packed_loss import packed_cross_entropy
@@ -132,7 +132,7 @@ class StaticUpdate:
         """What is captured: from the numbers of a batch to the changed parameters and the figures."""
         self.seeds.begin()
         self.runner.refresh()
-        with torch.enable_grad(), fast_products(self.arithmetic.onednn):
+        with torch.enable_grad(), onednn_products(self.arithmetic.onednn):
             hidden = self.runner.hidden(batch)
             weight, bias = self.runner.projection()
             loss = packed_cross_entropy(hidden, weight, bias, batch.wanted, self.config.label_smoothing)

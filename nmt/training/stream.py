@@ -24,7 +24,7 @@ AUTOMATIC_ON_CPU = 4096  # tokens a batch; there memory is not what limits it
 
 
 @dataclass(frozen=True)
-class Place:
+class StreamPosition:
     """Where training stands in its data."""
 
     epoch: int = 0
@@ -42,7 +42,7 @@ class Drawn:
     """This process's part."""
     flops: float
     """Operations that this process's part asks for."""
-    after: Place
+    after: StreamPosition
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class BatchStream:
         self._shelved: _Shelved | None = None
         self._device: torch.device | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
-        self._ahead: tuple[Place, Future[Drawn]] | None = None
+        self._ahead: tuple[StreamPosition, Future[Drawn]] | None = None
 
-    def draw(self, place: Place) -> Drawn:
+    def draw(self, place: StreamPosition) -> Drawn:
         """The batch at a place."""
         expected, future = self._ahead or (None, None)
         if future is None or expected != place:
@@ -101,13 +101,13 @@ class BatchStream:
         self._ahead = (drawn.after, self._thread.submit(self._draw, drawn.after))
         return drawn
 
-    def rows(self, place: Place) -> tuple[Ints, Place]:
+    def rows(self, place: StreamPosition) -> tuple[Ints, StreamPosition]:
         """The rows of all processes at a place, and the place after it."""
         epoch = self.epoch(place.epoch)
         if place.position >= len(epoch.plan):
-            place = Place(place.epoch + 1, 0)
+            place = StreamPosition(place.epoch + 1, 0)
             epoch = self.epoch(place.epoch)
-        return epoch.plan[place.position], Place(place.epoch, place.position + 1)
+        return epoch.plan[place.position], StreamPosition(place.epoch, place.position + 1)
 
     def epoch(self, number: int) -> _Epoch:
         """The corpus and the batches of an epoch."""
@@ -162,7 +162,7 @@ class BatchStream:
         """Training pairs of each corpus."""
         return [part["pairs"] for part in self.prepared.report.get("parts", [])]
 
-    def _draw(self, place: Place) -> Drawn:
+    def _draw(self, place: StreamPosition) -> Drawn:
         rows, after = self.rows(place)
         if self._layout and self._device:
             return self._draw_laid_out(rows, after, self._layout, self._device)
@@ -174,7 +174,7 @@ class BatchStream:
         flops = training_flops(self.recipe.model, vocabulary, batch)
         return Drawn(rows, batch.pinned() if self.pinned else batch, flops, after)
 
-    def _draw_laid_out(self, rows: Ints, after: Place, layout: Layout, device: torch.device) -> Drawn:
+    def _draw_laid_out(self, rows: Ints, after: StreamPosition, layout: Layout, device: torch.device) -> Drawn:
         """The batch of these rows, which is that before a place."""
         epoch, position = self.epoch(after.epoch), after.position - 1
         first = position - position % layout.room

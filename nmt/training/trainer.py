@@ -31,7 +31,7 @@ from nmt.training.optim import learning_rate
 from nmt.training.progress import Progress, Sums
 from nmt.training.rehearsal import rehearse
 from nmt.training.saving import Saver
-from nmt.training.stream import BatchStream, Drawn, Place
+from nmt.training.stream import BatchStream, Drawn, StreamPosition
 from nmt.training.updater import Outcome, Updater
 from nmt.training.validation import Validator, exp
 from nmt.training.watch import Watch
@@ -151,7 +151,7 @@ class Trainer:
 
     def _next_batch(self) -> Drawn:
         progress = self.progress
-        drawn = self.stream.draw(Place(progress.epoch, progress.position))
+        drawn = self.stream.draw(StreamPosition(progress.epoch, progress.position))
         progress.epoch, progress.position = drawn.after.epoch, drawn.after.position
         return drawn
 

@@ -15,7 +15,7 @@ from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import Model
 from nmt.models.protocol import Forced
-from nmt.runtime.device import autocast, fast_products, seed_update
+from nmt.runtime.device import autocast, onednn_products, seed_update
 from nmt.runtime.processes import World, whole
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.averaging import RunningMean
@@ -161,7 +161,7 @@ class Updater:
 
     def _backward(self, batch: Batch, tokens: int) -> Tensor:
         """Adds a batch's part of the gradient; returns its sums of loss, negative log-likelihood and correct tokens."""
-        with fast_products(self.arithmetic.onednn):
+        with onednn_products(self.arithmetic.onednn):
             loss = self.loss(batch.to(self.device), self.config.label_smoothing)
             (loss.total / tokens).backward()
         return torch.stack([loss.total.detach(), loss.negative_log_likelihood, loss.correct])

@@ -15,7 +15,7 @@ from nmt.decoding.batches import padded, search_batches
 from nmt.decoding.beam_search import Engine, Hypothesis, configured_rules, score_targets
 from nmt.decoding.compiled import fastest_search
 from nmt.decoding.constrained import constrained_beam_search
-from nmt.decoding.device.search import device_search, takes
+from nmt.decoding.device.search import can_search, device_search
 from nmt.decoding.diverse import diverse_beam_search
 from nmt.decoding.ensemble import Ensemble
 from nmt.decoding.rules import Forbidden, Prefix
@@ -24,10 +24,10 @@ from nmt.decoding.shortlist import Shortlist, Shortlisted
 from nmt.errors import ConfigError
 from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.models import Model
-from nmt.runtime.device import SearchPrecision, fast_products, onednn_is_faster
+from nmt.runtime.device import SearchPrecision, onednn_is_faster, onednn_products
 from nmt.storage.bundle import LoadedModel
 from nmt.translation.attended import attention_of, ranked_by_coverage
-from nmt.translation.result import Batch, Options
+from nmt.translation.result import Options, SearchBatch
 
 _AUTOMATIC_BATCH = {"cpu": 4096, "cuda": 32_768}
 _LEAST_WIDTH = 4  # of a beam when words are forbidden: the best hypotheses may all end in one of them
@@ -71,7 +71,7 @@ class Decoder:
             return [list(range(len(lengths)))]
         return search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size)
 
-    def search_batch(self, batch: Batch, count: int, rule: Forbidden | None = None) -> list[list[Hypothesis]]:
+    def search_batch(self, batch: SearchBatch, count: int, rule: Forbidden | None = None) -> list[list[Hypothesis]]:
         """The `count` hypotheses of each sentence of a batch, best first; among many, where a rule narrows the choice."""
         wanted = self.search.beam if self.search.coverage_penalty else count
         asked = [row for row, required in enumerate(batch.required) if required.encoded]
@@ -97,12 +97,12 @@ class Decoder:
             found = constrained_beam_search(self.stepped, source, lengths, config, batch.required, wanted, rules)
         else:
             search = diverse_beam_search if config.groups > 1 else fastest_search(self.device)
-            with fast_products(self.device.type == "cpu" and len(batch.ids) >= _FEW and onednn_is_faster()):
+            with onednn_products(self.device.type == "cpu" and len(batch.ids) >= _FEW and onednn_is_faster()):
                 found = search(self.stepped, source, lengths, config, wanted, rules)
         return self._finally(batch, found, count)
 
     def allowed(
-        self, batch: Batch, found: list[list[Hypothesis]], count: int, forbidden: Forbidden
+        self, batch: SearchBatch, found: list[list[Hypothesis]], count: int, forbidden: Forbidden
     ) -> list[list[Hypothesis]]:
         """What was found, but where that says what is forbidden, the `count` hypotheses that a search by the rule finds.
 
@@ -164,7 +164,7 @@ class Decoder:
     def _on_device(self) -> Engine | None:
         """The search that never leaves the device, where that is all that is asked for."""
         search = self.device_search
-        if search is None or self.shortlisted or self.options.sampling or not takes(self.search):
+        if search is None or self.shortlisted or self.options.sampling or not can_search(self.search):
             return None
         return search
 
@@ -188,7 +188,7 @@ class Decoder:
         self.stepped = narrowed = Shortlisted(self.model, loaded.model.output, shortlist, precision)
         return narrowed
 
-    def _finally(self, batch: Batch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
+    def _finally(self, batch: SearchBatch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
         """The `count` best of what was found, by all that decides on it."""
         if self.shortlisted:
             found = self.shortlisted.finished(found)

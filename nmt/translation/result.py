@@ -177,7 +177,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Batch:
+class SearchBatch:
     """Sentences that are searched together."""
 
     ids: list[list[int]]
@@ -189,10 +189,10 @@ class Batch:
     required: Sequence[Required] = ()
     """What each translation must contain; nothing if left out."""
 
-    def only(self, rows: Sequence[int]) -> Batch:
+    def only(self, rows: Sequence[int]) -> SearchBatch:
         """Some of the sentences."""
         numbers = self.numbers or range(len(self.ids))
-        return Batch(
+        return SearchBatch(
             [self.ids[row] for row in rows],
             [self.begins[row] for row in rows] if self.begins else (),
             [numbers[row] for row in rows],
@@ -200,7 +200,7 @@ class Batch:
         )
 
 
-def joined(parts: list[list[Translation]], owners: list[int], lines: int) -> list[list[Translation]]:
+def joined_parts(parts: list[list[Translation]], owners: list[int], lines: int) -> list[list[Translation]]:
     """The translations of each line from those of its parts, rank by rank; a line without any has an empty one."""
     results: list[list[Translation]] = [[] for _ in range(lines)]
     for part, owner in zip(parts, owners, strict=True):

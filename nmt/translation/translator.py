@@ -24,14 +24,14 @@ from nmt.translation.attended import attention_of
 from nmt.translation.decoder import Decoder
 from nmt.translation.demands import Demands
 from nmt.translation.result import (
-    Batch,
     Options,
     Report,
+    SearchBatch,
     Start,
     TargetScore,
     Translation,
     by_agreement,
-    joined,
+    joined_parts,
     text_lines,
 )
 from nmt.translation.source import SourceText, TargetText
@@ -187,7 +187,7 @@ class Translator:
         for places in counted_batches(self.decoder.batches(lengths, plain), "translating"):
             rows = [filled[index] for index in places]
             fresh = [row == 0 or owners[row - 1] != owners[row] for row in rows]
-            batch = Batch(
+            batch = SearchBatch(
                 [ids[row] for row in rows],
                 [starts[owners[row]] if new else _NO_START for row, new in zip(rows, fresh, strict=True)],
                 [first + owners[row] for row in rows],
@@ -200,7 +200,7 @@ class Translator:
             found = self._to_text(batch, hypotheses, [source.texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self.target.language)[:count] if mbr else translations
-        return joined(parts, owners, len(lines))
+        return joined_parts(parts, owners, len(lines))
 
     def score_targets(self, sources: Iterable[str], targets: Iterable[str]) -> list[TargetScore]:
         """Log-probability of each target given its source, by forced decoding; sources that are cut are counted."""
@@ -224,7 +224,7 @@ class Translator:
         """Target tokens of a line."""
         return self.target.tokens([line])[0]
 
-    def _to_text(self, batch: Batch, found: list[list[Hypothesis]], lines: list[str]) -> list[list[Translation]]:
+    def _to_text(self, batch: SearchBatch, found: list[list[Hypothesis]], lines: list[str]) -> list[list[Translation]]:
         self.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
         for hypotheses, required in zip(found, batch.required, strict=True):
             self.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)

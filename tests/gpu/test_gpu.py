@@ -11,7 +11,7 @@ import torch
 from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.prepared import Prepared
 from nmt.decoding.beam_search import beam_search
-from nmt.models.transformer.attention import KeyValue, attend
+from nmt.models.transformer.attention import KeyValue, dot_product_attention
 from nmt.storage.bundle import load_model
 from nmt.training.loss import smoothed_cross_entropy
 from nmt.training.trainer import Trainer
@@ -128,7 +128,7 @@ def test_attention_plans_nothing_for_a_new_shape() -> None:
     """CuDNN's kernel, which torch prefers on some GPUs, takes tenths of a second for each shape that it has not seen."""
     query, key = (torch.randn(8, 5, 16, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     with torch.profiler.profile(acc_events=True) as profiler:
-        attend(query, KeyValue(key, key), None, True, 0.1, 2)
+        dot_product_attention(query, KeyValue(key, key), None, True, 0.1, 2)
     names = {event.key for event in profiler.key_averages()}
     assert any("scaled_dot_product" in name for name in names)
     assert not any("cudnn" in name for name in names)

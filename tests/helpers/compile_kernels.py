@@ -60,7 +60,7 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
     for width in (32, 64, 128):
         shape = {"D": width, "DB": width, "CAUSAL": True, "ALIBI": width == 64, "THRESHOLD": MASK, "PRECISION": exact}
         for kernel in (attention._forward, attention._backward_queries, attention._backward_keys):
-            yield kernel, {**shape, **attention.blocks(width, dtype, kernel is attention._backward_keys)}
+            yield kernel, {**shape, **attention.block_sizes(width, dtype, kernel is attention._backward_keys)}
         turned = {"TURNS": width == 64, "ALIBI": width == 32}
         yield ancestry._past, {"K": width, "KB": width, "TB": 16, **turned, "num_warps": 1}
         block = 16 if dtype == torch.float32 else 32

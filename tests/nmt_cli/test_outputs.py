@@ -19,7 +19,7 @@ from nmt import NmtError
 from nmt.config.reading import recipe_to_toml
 from nmt.fast.kernels import build
 from nmt.runtime.atomic import write_json
-from nmt.runtime.files import check_output, explain, home_folder
+from nmt.runtime.files import check_output, explain_os_error, home_folder
 from nmt_cli.main import app
 from tiny import make_recipe
 
@@ -62,7 +62,7 @@ def test_an_output_that_cannot_be_written_is_refused_first(
 @given(st.sampled_from([*errno.errorcode]), st.sampled_from([None, "a/file", b"a/file", 3]))
 def test_whatever_is_refused_is_one_line(number: int, name: str | bytes | int | None) -> None:
     """It holds the name, where there is one, and the reason."""
-    line = explain(OSError(number, os.strerror(number), name))
+    line = explain_os_error(OSError(number, os.strerror(number), name))
     assert os.strerror(number) in line
     assert "\n" not in line
     assert line.startswith("a/file: ") == isinstance(name, (str, bytes))
@@ -78,7 +78,7 @@ def test_a_refusal_anywhere_is_one_line(trained: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("nmt.storage.bundle.load_model", refuse)
     result = run("translate", trained, stdin=b"x\n")
     assert result.exit_code == 1
-    assert result.stderr == f"nmt: {explain(error)}\n"
+    assert result.stderr == f"nmt: {explain_os_error(error)}\n"
 
 
 def test_a_full_disk_shows_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

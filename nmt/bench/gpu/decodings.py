@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nmt.bench.decoding import Variant, Work, bench_decoding
+from nmt.bench.decoding import DecodingWork, Variant, bench_decoding
 from nmt.bench.gpu.context import NMT, Context, run_command
 from nmt.bench.gpu.ledger import read_figures
 from nmt.runtime.device import SearchPrecision
@@ -82,7 +82,7 @@ def _lines(context: Context) -> list[str]:
 def _decode(context: Context, beam: int, rounds: int) -> None:
     loaded = load_model(_run(context))
     search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})
-    work = Work(_run(context), _lines(context), search, None, 2, str(context.device))
+    work = DecodingWork(_run(context), _lines(context), search, None, 2, str(context.device))
     variants = [Variant("nmt", "bf16"), Variant("text", "bf16"), Variant("loop", "bf16")]
     variants.append(Variant("ctranslate2", "float16" if context.on_gpu else "float32"))
 

@@ -11,7 +11,7 @@ import torch
 
 from nmt.bench.gpu.context import Context
 from nmt.bench.profiles import profile_contender
-from nmt.bench.training import Name, Trainee, Work, bench_training
+from nmt.bench.training import Name, Trainee, TrainingWork, bench_training
 from nmt.config.model import ModelConfig, RnnConfig, TransformerConfig
 from nmt.config.recipe import Recipe
 from nmt.fast.gpu.layouts import StaticBatch
@@ -19,7 +19,7 @@ from nmt.models import build_model
 from nmt.training.arithmetic import choose_arithmetic
 from nmt.training.batches import Batch
 from nmt.training.static_update import StaticUpdate
-from nmt.training.stream import BatchStream, Place
+from nmt.training.stream import BatchStream, StreamPosition
 from nmt.training.updater import Updater
 
 BASE = TransformerConfig(width=512, feed_forward=2048, heads=8, encoder_layers=6, decoder_layers=6)
@@ -76,7 +76,7 @@ def compare_beside(context: Context) -> None:
         work = _work(context, model, tokens, updates)
         with closing(BatchStream(work.recipe, work.prepared)) as stream:
             stream.lay_out(context.device)
-            place, batches = Place(), list[StaticBatch]()
+            place, batches = StreamPosition(), list[StaticBatch]()
             for _ in range(work.updates):
                 drawn = stream.draw(place)
                 place, batch = drawn.after, drawn.batch
@@ -96,7 +96,7 @@ def compare_beside(context: Context) -> None:
         context.write(f"{title} weights apart", apart, "")
 
 
-def _static(context: Context, work: Work, beside: bool) -> Updater:
+def _static(context: Context, work: TrainingWork, beside: bool) -> Updater:
     torch.manual_seed(1)
     model = build_model(work.recipe.model, *work.vocabularies).to(context.device).train()
     updater = Updater(model, work.recipe.training, context.device, choose_arithmetic("bf16", context.device))
@@ -137,11 +137,11 @@ def profile(context: Context) -> None:
                 file.write(f"{title}, {found.title}\n{found.table}\n\n")
 
 
-def _work(context: Context, model: ModelConfig, tokens: int, updates: int) -> Work:
+def _work(context: Context, model: ModelConfig, tokens: int, updates: int) -> TrainingWork:
     recipe = _recipe(
         context.recipe, _small(model) if context.quick else model, min(tokens, 512) if context.quick else tokens
     )
-    return Work(recipe, context.prepared, str(context.device), 2, 2 if context.quick else updates)
+    return TrainingWork(recipe, context.prepared, str(context.device), 2, 2 if context.quick else updates)
 
 
 def _train(context: Context, model: ModelConfig, tokens: int, updates: int, names: Sequence[Name]) -> None:

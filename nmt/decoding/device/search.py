@@ -135,7 +135,7 @@ def device_search(model: Seq2Seq[Any, Any], device: torch.device, slots: int | N
     return None if steps is None else DeviceSearch(steps, device, slots)
 
 
-def takes(config: SearchConfig) -> bool:
+def can_search(config: SearchConfig) -> bool:
     """Whether there is such a search by these settings; groups and rules that look at what was said want the plain loop."""
     return config.groups == 1 and config.no_repeat_ngram == 0 and config.repetition_penalty == 1
 

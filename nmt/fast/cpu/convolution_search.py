@@ -15,7 +15,7 @@ from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear, like, tiled
 from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.convolutional import ConvolutionDecoder, ConvolutionLayer, ConvolutionSources, Windows
 from nmt.fast.kernels.layout import LANES, Matrix, places
-from nmt.models.convolution import Convolution, ConvolutionMemory, DecoderLayer
+from nmt.models.convolution import Convolution, ConvolutionDecoderLayer, ConvolutionMemory
 from nmt.models.protocol import sentences_of
 
 # B sentences, S source positions, R = B * beam rows, E embedding, H hidden, W positions that a kernel sees
@@ -83,7 +83,7 @@ class ConvolutionByKernels:
             *(self._matrix(model.target_input), self._matrix(model.target_output), layers),
         )
 
-    def _layer(self, layer: DecoderLayer) -> ConvolutionLayer:
+    def _layer(self, layer: ConvolutionDecoderLayer) -> ConvolutionLayer:
         whole, reach = tiled(layer.convolution.linear), (self.model.config.kernel - 1) * self.model.config.hidden
         past, newest = whole.plain[:, :reach], whole.plain[:, reach:]
         read = ConvolutionLayer(newest=self._matrix(like(whole, newest, whole.parts[1])))

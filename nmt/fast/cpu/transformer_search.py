@@ -21,7 +21,7 @@ from nmt.fast.kernels.transformer import History
 from nmt.models.protocol import sentences_of
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer, Residual
 from nmt.models.transformer.model import Transformer, TransformerMemory
-from nmt.models.transformer.positions import Embedding
+from nmt.models.transformer.positions import TransformerEmbedding
 
 # B sentences, S source positions, R = B * beam rows, T positions so far, D width, H heads, K width of a head, V vocabulary
 
@@ -113,7 +113,9 @@ class TransformerByKernels:
         given = (self._decoder, self._matrix(self.model.output), state.sources.table, finished, len(memory.states))
         yield from self.kernels.search(*given, *positions)
 
-    def _read(self, embedding: Embedding, layers: Sequence[EncoderLayer | DecoderLayer], last: nn.Module) -> Stack:
+    def _read(
+        self, embedding: TransformerEmbedding, layers: Sequence[EncoderLayer | DecoderLayer], last: nn.Module
+    ) -> Stack:
         """All layers of the encoder or the decoder as the kernels read them."""
         config, table = self.model.config, embedding.table.weight.float().contiguous()
         read = (Layer * len(layers))(*[self._layer(layer) for layer in layers])
@@ -194,7 +196,7 @@ class Places:
         return self._turns
 
     @staticmethod
-    def _first(embedding: Embedding, count: int) -> Tensor | None:
+    def _first(embedding: TransformerEmbedding, count: int) -> Tensor | None:
         there = embedding.learned is not None or embedding.sinusoidal
         return embedding.added(count).float().contiguous() if there else None
 

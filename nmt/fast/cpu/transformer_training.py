@@ -22,7 +22,7 @@ from nmt.models.protocol import padding_mask
 from nmt.models.transformer.attention import CrossAttention, SelfAttention
 from nmt.models.transformer.layers import FeedForward, Residual
 from nmt.models.transformer.model import Transformer
-from nmt.models.transformer.positions import Embedding
+from nmt.models.transformer.positions import TransformerEmbedding
 
 # B sentences, S source positions, T target positions, N words of all sentences of a side, D width
 
@@ -57,7 +57,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class PackedTransformer:
+class CpuPackedTransformer:
     """What trains a model: its weights, and the kernels."""
 
     model: Transformer
@@ -100,7 +100,7 @@ class PackedTransformer:
             stream = added(self.kernels, stream, update, _norm(norm), chance, post)
         return stream.read
 
-    def _embed(self, embedding: Embedding, words: Words) -> Tensor:
+    def _embed(self, embedding: TransformerEmbedding, words: Words) -> Tensor:
         table, chance = embedding.table.weight, _chance(embedding.dropout.probability)
         places = embedding.sinusoids(int(words.places.max()) + 1) if embedding.sinusoidal else None
         return embedded(self.kernels, table, words.tokens, places, words.places, chance)
@@ -132,7 +132,7 @@ class PackedTransformer:
         return torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
 
 
-def packed_transformer(model: nn.Module) -> PackedTransformer | None:
+def packed_transformer(model: nn.Module) -> CpuPackedTransformer | None:
     """What takes the place of a model's forward pass while it is trained; None: it is trained as it is.
 
     That is a Transformer in fp32 (or in bf16 by autocast) whose widths are whole vectors, without what seldom is asked for.
@@ -145,7 +145,7 @@ def packed_transformer(model: nn.Module) -> PackedTransformer | None:
     if kernels is None or not usual or config.word_dropout or any(width % LANES for width in widths):
         return None
     exact = all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    return PackedTransformer(model, kernels.training) if exact and not model.recompute else None
+    return CpuPackedTransformer(model, kernels.training) if exact and not model.recompute else None
 
 
 def _norm(module: nn.Module) -> Norm:

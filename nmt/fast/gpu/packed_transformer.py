@@ -22,7 +22,7 @@ from nmt.models.dropout import drop
 from nmt.models.transformer.attention import CrossAttention, MultiHeadAttention, SelfAttention
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer, FeedForward, Residual
 from nmt.models.transformer.model import Transformer
-from nmt.models.transformer.positions import LEARNED, Embedding, sinusoids
+from nmt.models.transformer.positions import LEARNED, TransformerEmbedding, sinusoids
 
 # S source rows, N target rows, D width, H heads, K width of a head, L layers of the decoder
 
@@ -102,18 +102,18 @@ class PackedTransformer:
         states = self._placed(target, self._words(target, tokens), torch.cat([batch.source[1], batch.target[2]]))
         return states[:rows], states[rows:]
 
-    def _embed(self, embedding: Embedding, tokens: Tensor, places: Tensor) -> Tensor:
+    def _embed(self, embedding: TransformerEmbedding, tokens: Tensor, places: Tensor) -> Tensor:
         return self._placed(embedding, self._words(embedding, tokens), places)
 
-    def _words(self, embedding: Embedding, tokens: Tensor) -> Tensor:
+    def _words(self, embedding: TransformerEmbedding, tokens: Tensor) -> Tensor:
         """Embeddings of tokens, some of them zeroed as wholes."""
         embedded = F.embedding(tokens, self.of(embedding.table.weight))
         if embedding.word_dropout:
             embedded = embedded * F.dropout(embedded.new_ones((len(embedded), 1)), embedding.word_dropout)
         return embedded
 
-    def _placed(self, embedding: Embedding, embedded: Tensor, places: Tensor) -> Tensor:
-        """See `Embedding.forward`; dropout comes later."""
+    def _placed(self, embedding: TransformerEmbedding, embedded: Tensor, places: Tensor) -> Tensor:
+        """See `TransformerEmbedding.forward`; dropout comes later."""
         gain = math.sqrt(embedding.table.embedding_dim)
         if embedding.learned is not None:
             added = F.embedding(places.clamp(max=LEARNED - 1), self.of(embedding.learned.weight))

@@ -194,7 +194,7 @@ def _backward_keys(
     _put(D_V, d_stride, keys, inside, head, d_v * kept_scale, D, DB)
 
 
-def blocks(width: int, dtype: torch.dtype, of_keys: bool = False) -> dict[str, int]:
+def block_sizes(width: int, dtype: torch.dtype, of_keys: bool = False) -> dict[str, int]:
     """Rows and keys of a tile, warps and stages, by the width of a head: what fits into registers (`of_keys` takes most)."""
     wide = width > 64
     if dtype == torch.float32:
@@ -212,7 +212,7 @@ def _options(queries: Tensor, heads: int, causal: bool, dropout: float, slopes: 
         "ALIBI": slopes is not None,
         "THRESHOLD": threshold(dropout),
         "PRECISION": "ieee" if queries.dtype == torch.float32 else "tf32",
-        **blocks(width, queries.dtype),
+        **block_sizes(width, queries.dtype),
     }
 
 
@@ -243,7 +243,7 @@ def _backwards(
         queries, keys, values, out, gradient, log, delta, d_queries, starts, counts, slopes, seed,
         rows, *strides, d_queries.stride(0), *factors, **options,
     )  # fmt: skip
-    options |= blocks(queries.shape[1] // heads, queries.dtype, of_keys=True)
+    options |= block_sizes(queries.shape[1] // heads, queries.dtype, of_keys=True)
     _backward_keys[(triton.cdiv(count, options["BN"]), heads)](
         queries, keys, values, gradient, log, delta, d_keys, d_values, starts, counts, query_starts, query_counts,
         slopes, seed, rows, count, *strides, d_keys.stride(0), *factors, **options,

@@ -83,13 +83,15 @@ class MultiHeadAttention(nn.Module):
             bias: (B * H, 1 or T, S) from `mask_bias`; None: every position may be seen.
             causal: position t sees the positions up to t only (then S = T, and there is no bias).
         """
-        heads = attend(query, memory, bias, causal, self.dropout if self.training else 0.0, self.heads)  # (B * H, T, K)
+        heads = dot_product_attention(
+            query, memory, bias, causal, self.dropout if self.training else 0.0, self.heads
+        )  # (B * H, T, K)
         return self.output(heads.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2))  # (B, T, D)
 
     if TYPE_CHECKING:
         __call__ = forward
 
-    def gained(self, query: Tensor) -> Tensor:
+    def scaled_query(self, query: Tensor) -> Tensor:
         """Queries as they are to be multiplied."""
         return query if self.gain == 1.0 else query * self.gain
 
@@ -117,7 +119,7 @@ class SelfAttention(MultiHeadAttention):
         query, key, value = self.split_heads(self.projection(states), 3)
         if self.rotary is not None:
             query, key = self.rotary(query, first, together), self.rotary(key, first, together)
-        return self.gained(query), KeyValue(key, value)
+        return self.scaled_query(query), KeyValue(key, value)
 
 
 class CrossAttention(MultiHeadAttention):
@@ -130,14 +132,16 @@ class CrossAttention(MultiHeadAttention):
 
     def project_query(self, states: Tensor) -> Tensor:
         """Queries (B * H, T, K) of the decoder's states (B, T, D)."""
-        return self.gained(self.split_heads(self.query(states), 1)[0])
+        return self.scaled_query(self.split_heads(self.query(states), 1)[0])
 
     def project_memory(self, states: Tensor) -> KeyValue:
         """Keys and values (B * H, S, K) of the encoder's states (B, S, D), once per sentence."""
         return KeyValue(*self.split_heads(self.memory(states), 2))
 
 
-def attend(query: Tensor, memory: KeyValue, bias: Tensor | None, causal: bool, dropout: float, heads: int) -> Tensor:
+def dot_product_attention(
+    query: Tensor, memory: KeyValue, bias: Tensor | None, causal: bool, dropout: float, heads: int
+) -> Tensor:
     """softmax(Q K^T / sqrt(K)) V: Vaswani et al. 2017, equation 1. Returns (B * H, T, K)."""
     if query.is_cuda:
         q, k, v = (part.unflatten(0, (-1, heads)) for part in (query, memory.key, memory.value))

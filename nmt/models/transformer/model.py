@@ -14,7 +14,7 @@ from nmt.config.model import TransformerConfig
 from nmt.models.protocol import EncoderDecoder, Tables, is_among, padding_mask, sentences_of
 from nmt.models.transformer.attention import CrossAttention, KeyValue, SelfAttention, mask_bias
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer, make_norm
-from nmt.models.transformer.positions import Embedding, distance_bias
+from nmt.models.transformer.positions import TransformerEmbedding, distance_bias
 
 # B sentences, S source positions, T target positions, R = B * beam rows, D width, H heads, K width of a head, V vocabulary
 
@@ -68,8 +68,8 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         self.config = config
         target = nn.Embedding(target_vocabulary, config.width)
         source = target if config.tie == "all" else nn.Embedding(source_vocabulary, config.width)
-        self.source_embedding = Embedding(source, config.positions, config.dropout, config.word_dropout)
-        self.target_embedding = Embedding(target, config.positions, config.dropout, config.word_dropout)
+        self.source_embedding = TransformerEmbedding(source, config.positions, config.dropout, config.word_dropout)
+        self.target_embedding = TransformerEmbedding(target, config.positions, config.dropout, config.word_dropout)
         self.encoder_layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder_layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         pre = config.norm == "pre"  # post-norm states are normalised already
@@ -89,7 +89,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
             bias = mask_bias(mask, self.config.heads, states.dtype)
         near = self._nearness(states, bias)
         for layer in self.encoder_layers:
-            states = recomputed(layer, states, near) if self._again else layer(states, near)
+            states = recomputed(layer, states, near) if self._recomputes else layer(states, near)
         return TransformerMemory(self.encoder_norm(states), lengths, bias)
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         causal = self._causal(states)
         for layer, keys_values in zip(self.decoder, sources.layers, strict=True):
             inputs = (states, keys_values, sources.bias, causal)
-            states = recomputed(layer, *inputs) if self._again else layer(*inputs)
+            states = recomputed(layer, *inputs) if self._recomputes else layer(*inputs)
         return self.decoder_norm(states)
 
     if TYPE_CHECKING:
@@ -146,8 +146,8 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
             sources = sources.select(sentences_of(rows, state.beam, beam))
         return TransformerState(sources, [part.select(rows, heads) for part in state.past], state.position, beam)
 
-    def parts(self) -> Iterable[nn.Module]:
-        """See `EncoderDecoder.parts`. Keys and values of the source are made before the layer that attends to them runs."""
+    def repeated_parts(self) -> Iterable[nn.Module]:
+        """See `EncoderDecoder.repeated_parts`. Keys and values of the source are made before the layer that attends to them."""
         yield from (layer.cross_attention.memory for layer in self.decoder)
         yield from self.encoder_layers
         yield from self.decoder_layers
@@ -177,7 +177,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         return bias.to(self.output.weight.dtype).repeat(len(tokens), 1, 1)
 
     @property
-    def _again(self) -> bool:
+    def _recomputes(self) -> bool:
         """Whether a layer's activations are computed again in the backward pass instead of kept (Chen et al. 2016)."""
         return self.recompute and self.training
 

@@ -16,7 +16,7 @@ LEARNED = 256  # positions with an embedding of their own; those beyond share th
 # B sentences, T positions, D width, H heads, K width of a head
 
 
-class Embedding(nn.Module):
+class TransformerEmbedding(nn.Module):
     """sqrt(D) times the embedding (Vaswani et al. 2017, section 3.4), plus its position (section 3.5), where it is added."""
 
     def __init__(self, table: nn.Embedding, positions: PositionName, dropout: float, word_dropout: float) -> None:

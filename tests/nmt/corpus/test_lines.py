@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nmt.corpus.lines import clean_line, decode_strict, has_control, read_lines, split_lines, split_long, write_lines
 from nmt.errors import DataError
-from nmt_cli.streams import chunks
+from nmt_cli.text_files import chunks
 
 PACKED = (
     gzip.compress(b"a\n", mtime=0),

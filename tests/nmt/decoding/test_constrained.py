@@ -12,7 +12,7 @@ from hypothesis.strategies import integers, lists
 from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import beam_search, score_targets
-from nmt.decoding.constrained import Progress, Required, constrained_beam_search
+from nmt.decoding.constrained import PhraseProgress, Required, constrained_beam_search
 from nmt.decoding.phrases import Phrases
 from tiny import SPELLED, make_batch, make_model
 
@@ -34,7 +34,7 @@ def _says(tokens: list[int], phrase: list[int]) -> bool:
 
 def test_progress_follows_phrases() -> None:
     """A phrase that is broken off begins anew, also with the word that broke it off; what is whole stays."""
-    start = Progress(_required([12, 13, 14], [15]))
+    start = PhraseProgress(_required([12, 13, 14], [15]))
     assert start.wanted() == {12, 15}
     half = start.after(12).after(13)
     assert (half.met, half.wanted()) == (2, {14})
@@ -48,7 +48,7 @@ def test_progress_follows_phrases() -> None:
 
 def test_a_phrase_may_be_spelled_in_other_pieces() -> None:
     """What was begun in other pieces goes on in them; a longer word is not the phrase."""
-    start = Progress(_required([6]))  # "ab"
+    start = PhraseProgress(_required([6]))  # "ab"
     assert start.wanted() == {6}
     other = start.after(4)  # " a"
     assert 8 in other.wanted()  # "b"
@@ -64,7 +64,7 @@ def test_a_phrase_may_be_spelled_in_other_pieces() -> None:
 )
 def test_progress_knows_what_a_text_contains(phrases: list[list[int]], tokens: list[int]) -> None:
     """Also of phrases that overlap, repeat themselves or lie inside of each other."""
-    progress = Progress(_required(*phrases))
+    progress = PhraseProgress(_required(*phrases))
     for token in tokens:
         progress = progress.after(token)
         assert 0 <= progress.met <= sum(map(len, phrases))

@@ -23,7 +23,7 @@ from nmt.fast.inference import for_inference
 from nmt.models import build_model
 from nmt.models.rnn.scores import AdditiveScore, make_score
 from nmt.models.softmax import softmax
-from nmt.runtime.device import SearchPrecision, fast_products, products_for
+from nmt.runtime.device import SearchPrecision, onednn_products, products_for
 from nmt.translation.alignment import align_words, coverage, word_numbers
 from tiny import FAMILIES, make_batch, make_model
 
@@ -95,7 +95,7 @@ def test_factored_additive_scores_give_the_same_weights() -> None:
 
 def test_faster_products_are_switched_back() -> None:
     before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]  # unknown to torch's types
-    with fast_products(True):
+    with onednn_products(True):
         assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # type: ignore[attr-defined]  # as above
         with products_for(rows=8):
             assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"  # type: ignore[attr-defined]  # as above

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from nmt.models.rnn.scores import make_score
-from nmt.models.transformer.attention import CrossAttention, KeyValue, SelfAttention, attend, mask_bias
+from nmt.models.transformer.attention import (
+    CrossAttention,
+    KeyValue,
+    SelfAttention,
+    dot_product_attention,
+    mask_bias,
+)
 from nmt.models.transformer.positions import sinusoids
 
 
@@ -54,7 +60,9 @@ def test_attention_to_another_sequence_equals_torch() -> None:
 def test_attend_equals_the_fused_kernel() -> None:
     query, key, value = (_random(6, 4, 6, seed=seed) for seed in range(3))
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-    torch.testing.assert_close(attend(query, KeyValue(key, value), None, causal=True, dropout=0.0, heads=3), expected)
+    torch.testing.assert_close(
+        dot_product_attention(query, KeyValue(key, value), None, causal=True, dropout=0.0, heads=3), expected
+    )
 
 
 def test_a_masked_position_has_no_gradient_to_the_future() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from nmt.models import RnnSeq2Seq
 from nmt.models.dropout import drop_words
-from nmt.models.transformer.model import Embedding
+from nmt.models.transformer.model import TransformerEmbedding
 from tiny import make_batch, make_model
 
 
@@ -27,7 +27,7 @@ def test_word_dropout_works_in_every_family_and_only_in_training(name: str) -> N
     source, lengths = make_batch([5, 3])
     plain = model(source, lengths, source)
     for module in model.modules():
-        if isinstance(module, Embedding):
+        if isinstance(module, TransformerEmbedding):
             module.word_dropout = 0.9
     if isinstance(model, RnnSeq2Seq):
         model.config = model.config.model_copy(update={"word_dropout": 0.9})

@@ -225,7 +225,7 @@ def test_without_scaling_the_softmax_saturates_as_width_grows() -> None:
     slopes: dict[bool, list[float]] = {True: [], False: []}
     for scaled, width in itertools.product((True, False), (16, 256, 4096)):
         attention = SelfAttention(width, 1, scaled=scaled).double()
-        query = attention.gained(_random(1, 200, width, seed=width))
+        query = attention.scaled_query(_random(1, 200, width, seed=width))
         weights = attention_weights(query, _random(1, 40, width, seed=1), None, causal=False)
         slopes[scaled].append(float((weights * (1 - weights)).sum(-1).mean()))  # of a weight by its own score
     assert slopes[False][0] > 2 * slopes[False][1] > 4 * slopes[False][2]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from command import run
-from nmt.report.material import AttentionMap, Example, RunMaterial, gather
+from nmt.report.material import AttentionMap, Example, RunMaterial, material_of
 from nmt.report.page import render
 from nmt.storage.bundle import load_model
 from nmt.translation.result import Options
@@ -30,7 +30,7 @@ def material(trained: Path) -> RunMaterial:
     translator = Translator(loaded, search=search, options=Options(max_source=12))
     prepared = prepare(loaded.recipe)
     testsets = [prepared.testset(name) for name in prepared.testsets() if name != "valid"]
-    return gather(trained, "trained", prepared, translator, testsets)
+    return material_of(trained, "trained", prepared, translator, testsets)
 
 
 class _Tags(HTMLParser):

@@ -45,7 +45,7 @@ def test_bf16_is_for_processors_that_have_it(facts: Facts, said: dict[str, str],
 def test_onednn_multiplies_only_if_exact() -> None:
     """Whatever the vendor of the CPU."""
     left, right = torch.randn(64, 64), torch.randn(64, 64)
-    with device.fast_products(device.onednn_is_faster()):
+    with device.onednn_products(device.onednn_is_faster()):
         torch.testing.assert_close(left @ right, (left.double() @ right.double()).float(), rtol=1e-4, atol=1e-4)
 
 

@@ -18,7 +18,7 @@ from nmt.errors import NmtError
 from nmt.runtime import owners
 from nmt.runtime.atomic import atomic_folder, atomic_write, clear_litter
 from nmt.runtime.owners import SILENT, claim
-from nmt_cli.streams import writing
+from nmt_cli.text_files import writing
 
 _WRITES = """
 import sys

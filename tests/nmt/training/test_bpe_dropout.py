@@ -12,7 +12,7 @@ import torch
 from nmt.corpus.prepared import Prepared
 from nmt.errors import ConfigError
 from nmt.training.batches import Batch
-from nmt.training.stream import BatchStream, Place
+from nmt.training.stream import BatchStream, StreamPosition
 from nmt_data.prepare import prepare
 from tiny import make_recipe
 
@@ -42,7 +42,7 @@ def test_bpe_dropout_keeps_the_text_and_varies_the_pieces(phrases: tuple[Any, Pr
     plain = len(prepared.train.target.values)
     assert not np.array_equal(epochs[0].offsets, epochs[1].offsets)
     assert all(1.03 * plain < len(ragged.values) < 2 * plain for ragged in epochs)
-    place, late = Place(), Place(1, 2)
+    place, late = StreamPosition(), StreamPosition(1, 2)
     for _ in range(len(stream.epoch(0).plan) + 2):
         place = stream.draw(place).after
     drawn = stream.draw(place)

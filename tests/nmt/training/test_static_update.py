@@ -23,7 +23,7 @@ from nmt.training.batches import Batch, collate
 from nmt.training.progress import Progress
 from nmt.training.rehearsal import rehearse
 from nmt.training.static_update import StaticUpdate, why_plain
-from nmt.training.stream import BatchStream, Place
+from nmt.training.stream import BatchStream, StreamPosition
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
 from tiny import FAMILIES, VOCABULARY, make_recipe
@@ -223,7 +223,7 @@ def test_where_memory_or_a_kernel_fails_updates_are_plain(
     with closing(BatchStream(recipe, prepared)) as stream:
         assert rehearse(recipe, stream, updater, Progress())
         assert updater.static is None
-        assert isinstance(stream.draw(Place()).batch, Batch)
+        assert isinstance(stream.draw(StreamPosition()).batch, Batch)
         error = ValueError()
         with pytest.raises(ValueError, match=r"^$"):
             rehearse(recipe, stream, updater, Progress())

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from nmt.errors import DataError
-from nmt_cli.streams import chunks
+from nmt_cli.text_files import chunks
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW) -> Iterator[l
         yield chunk
 
 
-def decode(lines: Iterable[bytes]) -> tuple[list[str], int]:
+def decoded_lines(lines: Iterable[bytes]) -> tuple[list[str], int]:
     """Text, and how many lines held bytes that are not UTF-8; those bytes are replaced, and the line stays."""
     from nmt.corpus.lines import decode_replacing
 
