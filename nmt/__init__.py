@@ -1,11 +1,11 @@
-"""Sequence-to-sequence translation: an RNN with one fixed vector, the same with attention, and the Transformer.
+"""Sequence-to-sequence translation: an RNN with one fixed vector or with attention, and the Transformer.
 
 import nmt
 
 translator = nmt.load("runs/phrasebook-transformer")
 print(translator.translate("Der Hund schläft."))
 
-What `__all__` lists is the public interface; all else may change from one version to the next.
+The names in `__all__` are the public interface; everything else may change from one version to the next.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> object:
-    """Brings in what is asked for, and with it torch: `import nmt` alone is quick."""
+    """Imports public names, and with them torch, on first use, so that `import nmt` is quick."""
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'nmt' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend. The command line prints them as one line and exits with 1; a bug keeps its traceback."""
+"""Errors that the user can fix. The command line prints them as one line and exits with 1; a bug keeps its traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class NmtError(Exception):
-    """Base of every error that a user can mend; its text is one clear line (or a short list of lines)."""
+    """Base of every error that the user can fix; its text is one clear line (or a short list of lines)."""
 
 
 class ConfigError(NmtError):
@@ -19,7 +19,7 @@ class DataError(NmtError):
 
 
 class TextError(DataError, TypeError):
-    """What was given as text is something else."""
+    """A value given as text has another type."""
 
 
 class CheckpointError(NmtError):
@@ -28,10 +28,10 @@ class CheckpointError(NmtError):
 
 @contextmanager
 def explain_memory() -> Generator[None]:
-    """Turns memory that is used up into one line."""
+    """Converts an out-of-memory error to one line."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch's are a RuntimeError
+    except (MemoryError, RuntimeError) as error:  # torch raises RuntimeError
         text = str(error).splitlines()[0] if str(error) else ""
         if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
             raise NmtError(

@@ -1,4 +1,4 @@
-"""`nmt attend`: what a model looks at, as pictures, blocks or links, and how good such links are."""
+"""`nmt attend`: attention of a model as pictures, blocks or links, and scores of these links."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def attend(
 
 
 def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
-    """Refuses what cannot be done before the model is read."""
+    """Refuses impossible requests before the model is read."""
     from nmt.errors import ConfigError
     from nmt.runtime.files import check_output
 
@@ -92,7 +92,7 @@ def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
 
 
 def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterator[Pair]:
-    """Sources, with their targets where they are given."""
+    """Yields sources with their targets, or None where no targets are given."""
     from nmt.corpus.lines import read_lines
     from nmt.corpus.testset import TestSet
     from nmt.errors import ConfigError, DataError
@@ -115,7 +115,7 @@ def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterato
 
 
 def _lines(file: Path | None) -> Iterator[str]:
-    """Lines of a file or of standard input, read as `nmt translate` reads them."""
+    """Yields lines of a file or standard input, decoded as `nmt translate` does."""
     from nmt.corpus.lines import clean_line
     from nmt_cli.text_files import chunks, decoded_lines, reading
 
@@ -145,7 +145,7 @@ def _show(
 
     for number, (source, target) in enumerate(counted(lines, "looking at attention"), 1):
         if not source.split() or (target is not None and not target.split()):
-            print_text("")  # as many lines or pictures as there were
+            print_text("")  # keeps the number of lines or pictures
             continue
         try:
             seen = attend(translator, source, target)
@@ -185,7 +185,7 @@ def _as_json(seen: Attention, layer: int | None, head: int | None, shifted: bool
 
 
 def _entropy(seen: Attention) -> str:
-    """A row for each layer, a column for each head."""
+    """Formats one row per layer and one column per head."""
     return "\n".join("\t".join(f"{value:.2f}" for value in row) for row in seen.entropy.tolist()) + "\n"
 
 
@@ -208,7 +208,7 @@ def _print_error_rates(
     head: int | None,
     as_json: bool,
 ) -> None:
-    """A row for each layer, or the one wanted, while predicting and shifted by one step, beside the diagonal."""
+    """Prints one row per layer, or the chosen one, for predicted and fed words, after a diagonal baseline."""
     from nmt.corpus.lines import read_lines
     from nmt.errors import DataError
     from nmt.translation.alignment import diagonal, grow_diagonal, read_gold, score_links
@@ -259,10 +259,10 @@ _WAYS: dict[Way, str] = {"target": "each target word", "source": "each source wo
 
 
 def _attend(translator: Translator, source: str, target: str, number: int) -> Attention:
-    """Attention of a pair whose words were numbered by annotators.
+    """Returns the attention of a pair whose words annotators have numbered.
 
     Raises:
-        DataError: a side is empty, or the model counts other words than they did.
+        DataError: a side is empty, or the model splits words differently.
     """
     from nmt.errors import DataError
     from nmt.translation.attention import attend

@@ -1,4 +1,4 @@
-"""`nmt average`: the mean of a run's last checkpoints, as a model."""
+"""`nmt average`: the mean of a run's last checkpoints as a model."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def decode(
     as_json: JsonOption = False,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Decoding: our search in each precision, against CTranslate2 (Transformers) or, on a CPU, a loop over cells (RNNs)."""
+    """Time our search in each precision, against CTranslate2 (Transformers) or on a CPU a loop over cells (RNNs)."""
     from nmt.bench.decoding import DecodingWork, Variant, bench_decoding
     from nmt.corpus.lines import read_lines
     from nmt.runtime.device import choose_device
@@ -86,7 +86,7 @@ def train(
     as_json: JsonOption = False,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Training: our update in fp32 and bf16, against torch's own modules, plain and on CUDA compiled, on the same batches."""
+    """Time our update in fp32 and bf16 against torch's own modules (on CUDA also compiled), on the same batches."""
     from nmt.bench.profiles import profile_training
     from nmt.bench.training import TrainingWork, bench_training, contenders
     from nmt.config.reading import load_recipe

@@ -1,4 +1,4 @@
-"""`nmt compare`: several models on the same test sets, in one table, side by side and as a plot."""
+"""`nmt compare`: several models on the same test sets, as a table, example sentences and a plot."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def compare(
         if save:
             write_json(save, _as_json(translators, results, tests))
             note(f"figures: {save}")
-    finally:  # what cannot be saved is shown all the same
+    finally:  # show results even if they cannot be saved
         print_systems({labels[name]: translator for name, translator in translators.items()})
         print_testsets(testsets, labelled, tests, test)
 
 
 def _opened(systems: Sequence[Path], device: str, beam: int | None) -> dict[str, Translator | list[str]]:
-    """Models, and the lines of files, by the names of the systems."""
+    """Opens models, or reads lines of files, by name of the system."""
     from nmt.corpus.lines import read_lines
     from nmt_cli.opening import open_translator
 
@@ -95,7 +95,7 @@ def _opened(systems: Sequence[Path], device: str, beam: int | None) -> dict[str,
 
 
 def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
-    """That of the first model, whose corpus and case are those of all."""
+    """Returns the recipe of the first model, whose corpus and case apply to all."""
     recipes = [translator.recipe for translator in translators.values()]
     if len({recipe.data.lowercase for recipe in recipes}) > 1:
         note(
@@ -105,7 +105,7 @@ def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
 
 
 def _check_outputs(plot: Path | None, save: Path | None) -> None:
-    """Refuses what could not be written after all the work."""
+    """Refuses outputs that could not be written after the work."""
     from nmt.runtime.files import check_output
 
     if plot:
@@ -118,10 +118,10 @@ def _check_outputs(plot: Path | None, save: Path | None) -> None:
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
-    """A name for each system: that of its file or folder, with as many folders before it as tell all apart.
+    """Names each system by its file or folder, with enough parent folders to tell all apart.
 
     Raises:
-        ConfigError: a path is not there, or is given twice.
+        ConfigError: a path does not exist, or is given twice.
     """
     from nmt.errors import ConfigError
     from nmt_cli.testsets import names_apart
@@ -139,7 +139,7 @@ def _evaluate(
     lowercase: bool,
     metrics: Sequence[MetricName],
 ) -> dict[str, list[Evaluation]]:
-    """What each system scores on each test set."""
+    """Evaluates each system on each test set."""
     from nmt.translation.evaluation import evaluate
 
     results: dict[str, list[Evaluation]] = {}
@@ -154,7 +154,7 @@ def _evaluate(
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
-    """Names without the words that all of them begin with."""
+    """Shortens names by their common first words."""
     parts = [name.split("-") for name in names]
     shared = 0
     while (
@@ -172,7 +172,7 @@ def _paired_tests(
     test: str,
     metrics: Sequence[MetricName],
 ) -> dict[str, list[Difference]]:
-    """Each system against the first on each test set; empty where none is asked for, or there is nothing to compare."""
+    """Tests each system against the first on each test set; empty if no test is wanted or there is one system."""
     from nmt.scoring.significance import paired_test
 
     tests: dict[str, list[Difference]] = {}

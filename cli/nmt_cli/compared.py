@@ -23,7 +23,7 @@ def print_testsets(
     tests: Mapping[str, Sequence[Difference]],
     test: str,
 ) -> None:
-    """Scores, paired tests and examples of each test set."""
+    """Prints scores, paired tests and examples of each test set."""
     for index, item in enumerate(testsets):
         found = {name: evaluations[index] for name, evaluations in results.items()}
         _print_testset(item, found)
@@ -46,7 +46,7 @@ def print_systems(translators: Mapping[str, Translator]) -> None:
 
 
 def corpus_of(translator: Translator) -> str:
-    """What the models were trained on; a synthetic corpus is called one."""
+    """Describes the training corpus; a synthetic one is marked."""
     data = translator.recipe.data
     return f"{data.corpus} {data.source}-{data.target}{' (synthetic)' if translator.card.get('synthetic') else ''}"
 
@@ -74,7 +74,7 @@ def _print_testset(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
 
 
 def _print_lengths(results: Mapping[str, Evaluation]) -> None:
-    """BLEU by source length, a column a system."""
+    """Prints BLEU by source length, one column per system."""
     first = next(iter(results.values()))
     rows = [
         [
@@ -88,7 +88,7 @@ def _print_lengths(results: Mapping[str, Evaluation]) -> None:
 
 
 def print_test(differences: Sequence[Difference], test: str) -> None:
-    """Each system against the first, with the chance that they are alike."""
+    """Prints each system against the first, with the p-value."""
     from nmt.scoring.significance import FEWEST
 
     rows = [
@@ -112,7 +112,7 @@ def print_test(differences: Sequence[Difference], test: str) -> None:
 
 
 def _verdict(item: Difference) -> str:
-    """What the test says in words."""
+    """Returns the result of the test in words."""
     if item.p_value is None:
         return "baseline"
     if item.equal:
@@ -121,7 +121,7 @@ def _verdict(item: Difference) -> str:
 
 
 def print_examples(testset: TestSet, results: Mapping[str, Evaluation]) -> None:
-    """A few sentences side by side, from short to long; of two systems, then where they differ most by sentence chrF2."""
+    """Prints a few sentences side by side, from short to long; for two systems also the largest differences by chrF2."""
     from nmt.scoring.significance import largest_differences
 
     _print_rows("", testset.spread(_EXAMPLES), testset, results)

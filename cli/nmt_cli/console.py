@@ -1,4 +1,4 @@
-"""What people see: progress and notes on stderr, results on stdout."""
+"""Console output: progress and notes on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def print_text(text: str = "", err: bool = False) -> None:
-    """Prints text of any origin on stdout, or on stderr; what a terminal would obey is made visible.
+    """Prints text on stdout or stderr; control characters for a terminal are made visible.
 
-    All that people see goes through here, or through a table.
+    All output for people goes through here or through a table.
     """
     from nmt.corpus.lines import visible
 
@@ -32,7 +32,7 @@ def print_text(text: str = "", err: bool = False) -> None:
 
 
 def note(text: str) -> None:
-    """A line on stderr; where that cannot be written, the work goes on without its notes."""
+    """Prints a line on stderr; if that fails, the work continues without notes."""
     try:
         print_text(text, err=True)
     except OSError:
@@ -40,10 +40,10 @@ def note(text: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout, text left and figures right. Nothing is cut, and nothing is read as markup.
+    """Prints a table on stdout, with text left and figures right. Nothing is cut or parsed as markup.
 
-    In a pipe lines stay whole however wide. On a terminal text is wrapped. Columns for which there is no room then go into a
-    table of their own below, behind the first; what is too wide for that, a signature, stands in lines of its own there.
+    In a pipe each row stays on one line. On a terminal text is wrapped. Columns that do not fit go into a further table below,
+    which repeats the first column. A column that is still too wide, such as a signature, is printed one line per row.
     """
     from rich.console import Console
 
@@ -77,7 +77,7 @@ def _print_blocks(console: Console, title: str, blocks: Sequence[Sequence[_Colum
 
 
 class _Column:
-    """Cells below a head: how wide they are, and how narrow they can be; figures are never wrapped."""
+    """The cells of a column with its head: its width, and the least width; figures are never wrapped."""
 
     def __init__(self, cells: Sequence[str]) -> None:
         from rich.cells import cell_len
@@ -91,15 +91,15 @@ class _Column:
         self.least = max(self.least, word if word > _WHOLE else min(word, _FOLDED))
 
     def wrapped(self, row: int) -> Text:
-        """A cell in lines that fit, broken between words and at hyphens."""
+        """Wraps a cell to the width, between words and at hyphens."""
         from rich.text import Text
 
         return Text("\n".join(textwrap.wrap(self.cells[row], self.width)) or " ")
 
 
-_FOLDED, _WHOLE = 16, 60  # letters of a long name on a line, at least; of a word that is never broken
+_FOLDED, _WHOLE = 16, 60  # least letters per line of a name; words above this length are never broken
 _FIGURE = re.compile(r"[-+\[(]*[\d.]|$")
-_EDGES, _GAP = 2, 3  # of a table, and between its columns
+_EDGES, _GAP = 2, 3  # width of the table's edges, and of the gap between columns
 
 
 def _width(columns: Sequence[_Column]) -> int:
@@ -107,7 +107,7 @@ def _width(columns: Sequence[_Column]) -> int:
 
 
 def _blocks(columns: Sequence[_Column], room: int | None) -> list[list[_Column]]:
-    """The columns in as few tables as have room, each behind the first column, and narrowed to fit."""
+    """Splits columns into as few tables as possible, each with the first column, and narrows them to fit."""
     first, *others = columns
     blocks = [[first]]
     for column in others:
@@ -139,7 +139,7 @@ PREPARE_ANEW = "what was downloaded is kept, nothing half made; the same command
 
 @contextmanager
 def said_when_interrupted(text: str) -> Generator[None]:
-    """Says, when ^C ends the work, what goes on from where."""
+    """Prints, when ^C ends the work, how to resume."""
     try:
         yield
     except KeyboardInterrupt:

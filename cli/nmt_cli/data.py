@@ -1,4 +1,4 @@
-"""`nmt data`: the corpora that nmt knows, and the sentences of an update."""
+"""`nmt data`: the corpora that ship with nmt, and the sentences of an update."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def show(
 ) -> None:
     """Print the sentence pairs of one update: row, source and target as the model saw them.
 
-    A GPU takes other sentences together than a CPU: say where the recipe was trained.
+    A GPU groups sentences differently from a CPU: name the device that the recipe was trained on.
     """
     import torch
 

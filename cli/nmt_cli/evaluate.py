@@ -1,4 +1,4 @@
-"""`nmt evaluate`: translates test sets and scores them, or scores translations that exist."""
+"""`nmt evaluate`: translates test sets and scores them, or scores given translations."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def evaluate(
     latest: LatestOption = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """BLEU, chrF2 and TER with signatures and 95 % bootstrap intervals."""
+    """Print BLEU, chrF2 and TER with signatures and 95 % bootstrap intervals."""
     from nmt.corpus.lines import read_lines
     from nmt.errors import DataError
     from nmt.runtime.device import set_threads
@@ -115,7 +115,7 @@ def evaluate(
     try:
         if save:
             save_results(save, translator.card, results)
-    finally:  # what cannot be saved is shown all the same
+    finally:  # show results even if they cannot be saved
         _show(results, as_json)
 
 
@@ -127,7 +127,7 @@ def _show(results: Sequence[Evaluation], as_json: bool) -> None:
 
 
 def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evaluation]) -> None:
-    """Writes the translations of each test set, and `result.json`: scores with the provenance of the model."""
+    """Writes the translations of each test set, and `result.json` with scores and the model's provenance."""
     from nmt.runtime.atomic import atomic_write, write_json
 
     for result in results:
@@ -138,7 +138,7 @@ def save_results(folder: Path, card: Mapping[str, Any], results: Sequence[Evalua
 
 
 def print_scores(results: Sequence[Evaluation]) -> None:
-    """One table of scores a test set, each with its signature, and BLEU by source length."""
+    """Prints a table of scores per test set, with signatures, and BLEU by source length."""
     for result in results:
         rows = [[score.metric, f"{score.value:.2f}", _interval(score), score.signature] for score in result.scores]
         words = f"{result.length_ratio:.3f} words for each of the reference"
@@ -151,7 +151,7 @@ def print_scores(results: Sequence[Evaluation]) -> None:
 
 
 def _interval(score: Score) -> str:
-    """Of width zero where all resamples score alike; blank for COMET, which has none."""
+    """Formats the 95 % interval; blank for COMET, which has none."""
     return "" if score.metric == "comet" else f"[{score.low:.2f}, {score.high:.2f}]"
 
 
@@ -162,13 +162,13 @@ _DIFFICULTIES = {
 
 
 def print_buckets(title: str, unit: str, buckets: Sequence[Bucket]) -> None:
-    """A table of BLEU, a row a bucket."""
+    """Prints BLEU, one row per bucket."""
     rows = [[bucket_name(bucket), str(bucket.sentences), str(bucket.bleu)[5:]] for bucket in buckets]
     print_table(title, [unit, "sentences", "BLEU"], rows)
 
 
 def bucket_name(bucket: Bucket) -> str:
-    """Its bounds: `6-10`, `7`, or `61+` for the last."""
+    """Formats the bounds of a bucket: `6-10`, `7`, or `61+` for the last."""
     if bucket.high >= 10_000:
         return f"{bucket.low}+"
     return f"{bucket.low}-{bucket.high}" if bucket.high > bucket.low else str(bucket.low)

@@ -1,4 +1,4 @@
-"""`nmt export`: a trained model for another engine."""
+"""`nmt export`: writes a trained model for another engine."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def export(
 
 
 def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
-    """Sentences that both engines are to decode."""
+    """Returns the sentences that both engines decode."""
     from nmt.corpus.lines import read_lines
 
     lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].tagged
@@ -70,7 +70,7 @@ def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
 
 
 def _judge(result: Agreement) -> None:
-    """Both engines decoded the same sentences in float32; they must agree."""
+    """Prints how well both engines agree in float32, and refuses a mismatch."""
     from nmt.errors import NmtError
 
     print_text(

@@ -1,4 +1,4 @@
-"""The help of the verbs: an example for each, and words instead of Python's types."""
+"""Help of the verbs: an example for each, and readable names of types."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _WORDS = {"int": "N", "float": "X", "str": "TEXT", "path": "PATH", "file": "FILE
 
 
 def _word(kind: str, _: object = None) -> str | None:
-    """What stands for a type of Python's in the help."""
+    """Returns the word for a Python type in the help."""
     return _WORDS.get(kind)
 
 
 class _PlainHelp:
-    """Shows what an option takes in a word, and nothing for a switch or an argument, whose name says it."""
+    """Shows the type of an option as a word, and none for switches and arguments."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters, as Typer shows them."""
-        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command that this is mixed into
+        """Returns the parameters with readable types."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # from the command class this is mixed into
         for parameter in found:
             if hasattr(parameter, "display_type") and "display_type" not in vars(parameter):
                 kind = (
@@ -61,15 +61,15 @@ class Verb(_PlainHelp, TyperCommand):
 
 
 class Verbs(_PlainHelp, TyperGroup):
-    """Several verbs; `help VERB` is `VERB --help`."""
+    """A group of verbs, where `help VERB` equals `VERB --help`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reads the words of the command line."""
+        """Parses the command line."""
         return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
 
 
 def add_examples(app: typer.Typer, *before: str) -> None:
-    """Gives each verb its example."""
+    """Adds the example of each verb to its help."""
     for command in app.registered_commands:
         name = command.name or (command.callback.__name__ if command.callback else "")
         command.cls, command.epilog = Verb, f"Example: {EXAMPLES[' '.join([*before, name])]}"

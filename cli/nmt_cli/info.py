@@ -1,4 +1,4 @@
-"""`nmt info`: what a model is and where it comes from."""
+"""`nmt info`: facts and provenance of a model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def info(model: ModelArgument, as_json: JsonOption = False, latest: LatestOption
 
 
 def _parameters_by_part(model: Model) -> dict[str, int]:
-    """Parameters of each part that has its own; what parts share counts where it comes first."""
+    """Counts the parameters of each part; shared ones count in the first part."""
     sizes: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
         sizes[name.partition(".")[0]] += parameter.numel()
@@ -49,7 +49,7 @@ def _parameters_by_part(model: Model) -> dict[str, int]:
 
 
 def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """A fact a line, under its heading; what is not known is left out."""
+    """Yields one line per fact, indented under its heading; unknown facts are left out."""
     known = {key: value for key, value in facts.items() if value not in (None, {})}
     width = max(map(len, known), default=0)
     for key, value in known.items():

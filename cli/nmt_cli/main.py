@@ -1,4 +1,4 @@
-"""Wires the verbs together, and turns errors that are the user's to mend into one line."""
+"""Joins the verbs to one command, and prints user errors as one line."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ _MAKE_FILES = (
     "train",
     "translate",
 )
-"""What these print beside the files that they make can be done without; `tokenizer` and `translate` look for themselves."""
+"""Verbs that write files, so that closed output does not stop them; `tokenizer` and `translate` check it themselves."""
 
 
 class _Group(Verbs):
-    """Prints what is the user's to mend as one line on stderr and exits with 1, or the code the error names."""
+    """Prints a user error as one line on stderr and exits with 1, or with the code of the error."""
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
-        """Begins and ends as every command does."""
+        """Prepares the streams, runs the command and flushes the output."""
         from nmt.runtime.signals import follow_parent
 
         before, threading.excepthook = threading.excepthook, _explain_in_thread
@@ -66,7 +66,7 @@ class _Group(Verbs):
         follow_parent()
         try:
             return super().main(*arguments, **keywords)
-        except BrokenPipeError:  # the reader went away (`| head -1`): a quiet end
+        except BrokenPipeError:  # the reader has gone (`| head -1`): end quietly
             sys.exit(1)
         except OSError as error:
             from nmt.runtime.files import explain_os_error
@@ -78,7 +78,7 @@ class _Group(Verbs):
             threading.excepthook = before
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The verb; one that only prints is refused where nothing can be printed."""
+        """Finds the verb; one that only prints is refused if standard output is closed."""
         found = super().resolve_command(ctx, args)
         if found[0] not in _MAKE_FILES:
             binary_output()
@@ -99,7 +99,7 @@ class _Group(Verbs):
 
 
 def _explain_in_thread(found: threading.ExceptHookArgs) -> None:
-    """A line for what the operating system refused a thread, such as TensorBoard's; the main one is told when it asks."""
+    """Prints an operating system error of a thread, such as TensorBoard's, as one line; the main thread learns later."""
     from nmt.runtime.files import explain_os_error
 
     if isinstance(found.exc_value, OSError):
@@ -110,7 +110,7 @@ def _explain_in_thread(found: threading.ExceptHookArgs) -> None:
 
 @contextmanager
 def _visible_usage_errors() -> Generator[None]:
-    """Typer's errors about words of the command line show what a terminal would obey as escapes."""
+    """Escapes control characters in Typer's errors about the command line."""
     try:
         yield
     except Exception as error:

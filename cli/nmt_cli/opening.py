@@ -1,4 +1,4 @@
-"""Opens what MODEL names."""
+"""Opens the model that MODEL names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_translator(
     others: Sequence[Path] = (),
     engine: str = "nmt",
 ) -> Translator:
-    """A model (or several that vote) ready to translate, with the search options that were given."""
+    """Opens a model, or an ensemble, for translation with the given search options."""
     from nmt.config.reading import parse_search
     from nmt.errors import ConfigError
     from nmt.export.ctranslate2 import CTranslate2Engine
@@ -56,14 +56,14 @@ def open_translator(
 
 
 FORMATS = ("text", "tsv", "moses", "json")
-_SAMPLES, _EPSILON = 32, 0.02  # of minimum Bayes risk decoding, as in Freitag et al. 2023
+_SAMPLES, _EPSILON = 32, 0.02  # for minimum Bayes risk decoding, as in Freitag et al. 2023
 
 
 def open_for(request: TranslationRequest) -> Translator:
-    """The translator that a request describes.
+    """Opens the translator that a request describes.
 
     Raises:
-        ConfigError: options are wrong or do not go together; said before the model is read.
+        ConfigError: options are wrong or conflict; raised before the model is read.
     """
     from nmt.config.reading import parse_sampling
     from nmt.errors import ConfigError
@@ -111,10 +111,10 @@ def open_for(request: TranslationRequest) -> Translator:
 
 
 def _known(option: str, word: str | None, allowed: tuple[Any, ...], wanted: str = "") -> Any:
-    """The word, if an option takes it; None where an option was left out.
+    """Checks the value of an option; None if it was left out.
 
     Raises:
-        ConfigError: it is another.
+        ConfigError: the value is not allowed.
     """
     from nmt.errors import ConfigError
 

@@ -51,7 +51,7 @@ ToOption = Annotated[
 
 
 def duration(text: str) -> float:
-    """Seconds of `90s`, `15m`, `2h` or a plain number."""
+    """Parses `90s`, `15m`, `2h` or a plain number of seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if not match or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is not a time; write 90s, 15m or 2h")

@@ -1,4 +1,4 @@
-"""`nmt prepare`: from raw text to an encoded corpus, with a report of what was dropped and why."""
+"""`nmt prepare`: from raw text to an encoded corpus, with a report of dropped pairs and reasons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def prepare(recipe: RecipeArgument, overrides: SetOption = None, as_json: JsonOp
 
 
 def print_report(prepared: Prepared) -> None:
-    """The data report as tables."""
+    """Prints the data report as tables."""
     report: dict[str, Any] = prepared.report
     kind = "synthetic corpus" if report["synthetic"] else "corpus"
     print_text(f"{kind} {report['corpus']} {report['source']}-{report['target']} ({report['licence']})")

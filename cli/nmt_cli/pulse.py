@@ -1,4 +1,4 @@
-"""Shows that a command lives: on a terminal a live line, elsewhere a plain line where nothing was said for some seconds."""
+"""Shows progress: a live line on a terminal, elsewhere a plain line after some seconds of silence."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from time import perf_counter
 from nmt.runtime.stages import Stage, stages
 from nmt_cli.standard import silence
 
-_GLANCE = 0.5  # seconds between two looks
-_PATIENCE = 4.0  # seconds without a word before a plain line
-_LONG, _RARE = 3600.0, 60.0  # seconds from which a command counts as long, and what its patience is then
+_GLANCE = 0.5  # seconds between two checks
+_PATIENCE = 4.0  # seconds of silence before a plain line
+_LONG, _RARE = 3600.0, 60.0  # seconds after which a command is long, and the patience from then on
 _CLEAR = "\r\x1b[K"
 
 
 class Pulse:
-    """A thread that looks at what is under way."""
+    """A thread that shows the current stage."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._begun = self._said = perf_counter()
-        self._shown = False  # whether a live line stands on the terminal
+        self._shown = False  # whether the terminal shows a live line
         self._screen: Callable[[], None] | None = None
 
     @contextmanager
     def beating(self) -> Generator[None]:
-        """Inside, a command runs; of several processes that train together the first alone shows that."""
+        """Shows progress while the block runs; of several processes that train together only the first does."""
         self._begun = self._said = perf_counter()
         stop = threading.Event()
         thread = threading.Thread(target=self._watch, args=(stop,), name="pulse", daemon=True)
@@ -45,10 +45,10 @@ class Pulse:
 
     @contextmanager
     def saying(self, heard: bool = True) -> Generator[None]:
-        """Inside, something is written: no live line stands in its way.
+        """Removes the live line while the block writes.
 
         Args:
-            heard: it goes where people look for a sign of life.
+            heard: whether the text counts as a sign of life.
         """
         with self._lock:
             self._clear()
@@ -58,7 +58,7 @@ class Pulse:
 
     @contextmanager
     def shown_by(self, screen: Callable[[], None]) -> Generator[None]:
-        """Inside, a display of its own is told when it is time to show something, instead of the live line."""
+        """Lets `screen` show progress instead of the live line within the block."""
         with self._lock:
             self._clear()
             before, self._screen = self._screen, screen
@@ -104,7 +104,7 @@ class Pulse:
 
 
 def text_of(found: tuple[Stage, ...], seconds: float) -> str:
-    """What is under way and how long it will take, or has taken: `compare: translating, 340 of 1,000 lines, 0:05 left`."""
+    """Formats the stages and the time left, or taken: `compare: translating, 340 of 1,000 lines, 0:05 left`."""
     from nmt.corpus.lines import visible_line
 
     words = visible_line(": ".join(map(str, found)) or "working")
@@ -113,12 +113,12 @@ def text_of(found: tuple[Stage, ...], seconds: float) -> str:
 
 
 def is_live() -> bool:
-    """Whether stderr is a terminal on which a line can be written anew."""
+    """Whether stderr is a terminal whose last line can be rewritten."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
+    """Formats seconds as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -55,10 +55,10 @@ def report(
 
 
 def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
-    """Refuses what cannot go on one page before anything is translated.
+    """Refuses runs that do not fit on one page, before anything is translated.
 
     Raises:
-        ConfigError: a run is named twice, the corpora are several, or what was named is a model without its run.
+        ConfigError: a run is named twice, the corpora differ, or a path is a model without its run.
     """
     from nmt.errors import ConfigError
     from nmt.storage.run_folder import RunFolder

@@ -1,4 +1,4 @@
-"""`nmt reproduce`: a recipe from raw text to a score, beside the score that was expected."""
+"""`nmt reproduce`: runs a recipe from raw text to a score, and compares it with the expected one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def reproduce(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Prepare, train, translate and score a recipe, and compare with what its `expected.json` says."""
+    """Prepare, train, translate and score a recipe, and compare with its `expected.json`."""
     from nmt.config.reading import load_recipe
     from nmt.errors import ConfigError
     from nmt.experiments.expectations import judge, load_expectations
@@ -57,7 +57,7 @@ def reproduce(
         note(f"nmt: {line}")
     try:
         save_results(folder / "results", translator.card, evaluations)
-    finally:  # what cannot be saved is shown all the same
+    finally:  # show results even if they cannot be saved
         print_scores(evaluations)
     verdicts = judge(expectations, evaluations)
     _print_verdicts(verdicts)

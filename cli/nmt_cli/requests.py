@@ -15,9 +15,9 @@ Request = TypeVar("Request")
 
 
 def takes_request(request: type[Request]) -> Callable[[Callable[[Request], None]], Callable[..., None]]:
-    """Makes a command of a function of a request: each field is an option, declared by its annotation as Typer reads it.
+    """Makes a command of a function of a request; each field is an option, declared by its annotation for Typer.
 
-    A field that is a dataclass itself is a group: its fields are options of the same command.
+    A field that is itself a dataclass is a group: its fields are options of the same command.
     """
 
     def decorate(command: Callable[[Request], None]) -> Callable[..., None]:
@@ -34,7 +34,7 @@ def takes_request(request: type[Request]) -> Callable[[Callable[[Request], None]
 
 
 def options(request: object) -> dict[str, Any]:
-    """The value of each option, those of groups too."""
+    """Returns the value of each option, with those of groups."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(request):  # type: ignore[arg-type]
         value = getattr(request, field.name)
@@ -44,7 +44,7 @@ def options(request: object) -> dict[str, Any]:
 
 @cache
 def field_help(module: str, section: str) -> Mapping[str, str]:
-    """What a section of a recipe says of its fields, read from its source: the command's help does not wait for pydantic."""
+    """Returns the help of a section's fields, read from its source so that the command's help need not import pydantic."""
     spec = find_spec(module)
     body = ast.parse(Path(str(spec and spec.origin)).read_text(encoding="utf-8")).body
     (found,) = (node for node in body if isinstance(node, ast.ClassDef) and node.name == section)
@@ -56,7 +56,7 @@ def field_help(module: str, section: str) -> Mapping[str, str]:
 
 
 def _fields(request: type[Any]) -> list[inspect.Parameter]:
-    """The options as parameters, in the order of the fields."""
+    """Returns the options as parameters, in the order of the fields."""
     hints = get_type_hints(request, include_extras=True)
     found: list[inspect.Parameter] = []
     for field in dataclasses.fields(request):
@@ -70,7 +70,7 @@ def _fields(request: type[Any]) -> list[inspect.Parameter]:
 
 
 def _built(request: type[Request], given: Mapping[str, Any]) -> Request:
-    """The request of the options that were given."""
+    """Builds the request from the given options."""
     values: dict[str, Any] = {}
     for name, kind in get_type_hints(request).items():
         group = isinstance(kind, type) and dataclasses.is_dataclass(kind)

@@ -1,4 +1,4 @@
-"""`nmt score`: how probable given translations are, by forced decoding."""
+"""`nmt score`: log-probabilities of given translations, by forced decoding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def score(
     latest: LatestOption = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Print the log-probability of each translation (natural logarithm, end of sentence counted), in sum and per token."""
+    """Print the log-probability of each translation (natural logarithm, end of sentence counted), total and per token."""
     from nmt.corpus.testset import TestSet
     from nmt.runtime.device import set_threads
     from nmt.translation.result import Options

@@ -1,4 +1,4 @@
-"""`nmt shortlist`: which target tokens the source tokens of a corpus become."""
+"""`nmt shortlist`: the likely target tokens of each source token of a corpus."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def shortlist(
     frequent: Annotated[int, typer.Option(min=0, help="Frequent target tokens that are candidates of all.")] = 200,
     latest: LatestOption = False,
 ) -> None:
-    """Make a vocabulary shortlist from a model's training corpus, for `nmt translate --shortlist`: faster search on CPU."""
+    """Make a vocabulary shortlist from a model's training corpus, for faster search by `nmt translate --shortlist` on CPU."""
     from nmt.decoding.shortlist import Shortlist
     from nmt.runtime.files import check_output
     from nmt.storage.bundle import load_model

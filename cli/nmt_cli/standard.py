@@ -1,4 +1,4 @@
-"""The standard streams: there also where they were closed, and in UTF-8 where no terminal asks for something else."""
+"""The standard streams: usable even if closed, and in UTF-8 unless they are a terminal."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import IO
 
 
 class _Nowhere(io.TextIOWrapper):
-    """Stands where a stream was closed."""
+    """Replaces a closed stream."""
 
     def __init__(self) -> None:
         super().__init__(io.FileIO(os.devnull, "w"), encoding="utf-8", errors="surrogateescape")
 
 
 def prepare_streams() -> None:
-    """Makes the streams fit to be used; to be called before any file is opened.
+    """Makes the streams usable; to be called before any file is opened.
 
-    A closed one is held open on nothing: the next file would get its number, and with it what is meant for the stream.
-    Text that is not printed on a terminal is UTF-8 as all text is here, whatever the locale says.
+    A closed stream is opened on the null device. Otherwise the next opened file would get its number, and with it the text
+    meant for the stream. Output that is not a terminal is in UTF-8, as all text here, whatever the locale.
     """
     for number in range(3):
         try:
@@ -33,20 +33,20 @@ def prepare_streams() -> None:
     elif isinstance(sys.stdout, io.TextIOWrapper):
         if sys.stdout.isatty():
             sys.stdout.reconfigure(errors="backslashreplace")
-        else:  # names of files may hold other bytes, and are printed as they are
+        else:  # file names may contain other bytes, which are printed unchanged
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def output_is_closed() -> bool:
-    """Whether there was no standard output."""
+    """Whether standard output was closed."""
     return isinstance(sys.stdout, _Nowhere)
 
 
 def binary_input() -> IO[bytes]:
-    """Standard input, in bytes.
+    """Returns standard input as bytes.
 
     Raises:
-        DataError: it is closed.
+        DataError: standard input is closed.
     """
     if not sys.stdin:
         from nmt.errors import DataError
@@ -56,10 +56,10 @@ def binary_input() -> IO[bytes]:
 
 
 def binary_output() -> IO[bytes]:
-    """Standard output, in bytes.
+    """Returns standard output as bytes.
 
     Raises:
-        DataError: it is closed.
+        DataError: standard output is closed.
     """
     if output_is_closed():
         from nmt.errors import DataError
@@ -69,7 +69,7 @@ def binary_output() -> IO[bytes]:
 
 
 def flush_output() -> None:
-    """Writes what is still in the buffer, or gives it up: at its exit Python would complain once more."""
+    """Writes the rest of the buffer, or drops it: otherwise Python would complain again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -77,10 +77,10 @@ def flush_output() -> None:
 
 
 def silence(number: int) -> None:
-    """Lets what is written to a stream from now on go nowhere, by the number of the stream."""
+    """Redirects a stream, given by its number, to the null device."""
     nothing = os.open(os.devnull, os.O_RDWR)
     if nothing == number:
-        os.set_inheritable(number, True)  # children are to find it there too
+        os.set_inheritable(number, True)  # children must find it there too
         return
     os.dup2(nothing, number)
     os.close(nothing)

@@ -1,4 +1,4 @@
-"""`nmt study`: several systems over several seeds, from raw text to one table and one picture."""
+"""`nmt study`: several systems over several seeds, from raw text to a table and a plot."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def study(
     ] = None,
     overrides: SetOption = None,
 ) -> None:
-    """Train and score every system of a study (what is done already is kept), then write table, CSV, JSON and picture."""
+    """Train and score every system of a study (finished ones are kept), then write table, CSV, JSON and picture."""
     from nmt.experiments.study import averaged, load_study, run_name, summarise, write_results
     from nmt.report.length_plot import plot_by_length
     from nmt.runtime.device import usable_cores
@@ -77,7 +77,7 @@ def study(
 
 
 def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]) -> Material:
-    """Checks the recipe of a system and prepares its corpus, before the first training."""
+    """Checks the recipe of a system and prepares its corpus, before any training."""
     from nmt.config.reading import load_recipe
     from nmt_cli.testsets import choose_testsets
     from nmt_data.prepare import prepare
@@ -89,10 +89,10 @@ def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]
 
 
 def _gold_file(folder: Path, name: str) -> Path:
-    """A file beside the study, or under NMT_DATA.
+    """Finds a file beside the study or under NMT_DATA.
 
     Raises:
-        DataError: it is at neither place.
+        DataError: the file is in neither place.
     """
     from nmt.errors import DataError
     from nmt_data.cards import data_folder
@@ -105,7 +105,7 @@ def _gold_file(folder: Path, name: str) -> Path:
 
 
 def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
-    """Trains and scores, in processes of their own, unless the very same was done before; old results go first."""
+    """Trains and scores in separate processes, unless the same was done before; outdated results are removed first."""
     from nmt.config.reading import load_recipe
     from nmt.storage.manifest import broken, write_manifest
 
@@ -152,7 +152,7 @@ def _read(task: TrainingTask, testset: TestSet) -> Run:
 
 
 def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, float | None]:
-    """Of each system beside the first, over the test set once for each seed."""
+    """Returns the p-value of each system against the first, over the test set once per seed."""
     from nmt.scoring.significance import paired_test
 
     joined = {

@@ -25,7 +25,7 @@ _PATIENCE = 60  # seconds to wait for a training that is about to end
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """One system with one seed, and where its run lies."""
+    """One system with one seed, and its run folder."""
 
     folder: Path
     plan: Study
@@ -36,12 +36,12 @@ class TrainingTask:
 
     @property
     def recipe(self) -> Path:
-        """File of the recipe that is changed."""
+        """File of the recipe that the study changes."""
         return self.folder / self.system.recipe
 
     @property
     def changes(self) -> list[str]:
-        """What is changed in the recipe."""
+        """The changes to the recipe."""
         return [
             f"name={json.dumps(self.system.name, ensure_ascii=False)}",
             f"seed={self.seed}",
@@ -57,16 +57,16 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class Material:
-    """What a system is trained on and scored with, beside its recipe."""
+    """The data that a system is trained on and scored with."""
 
     corpus: str
-    """Fingerprint."""
+    """Fingerprint of the corpus."""
     testsets: list[TestSet]
     gold: list[Path]
-    """Sentences and their links, if alignments are scored."""
+    """Sentences and their links, if alignments are scored; else empty."""
 
     def origin(self, recipe: Recipe) -> str:
-        """Fingerprint of all that makes a result."""
+        """Returns the fingerprint of everything that decides on a result."""
         import sacrebleu
 
         import nmt
@@ -84,7 +84,7 @@ class Material:
 
 
 class Commands:
-    """The commands of a study, several at a time, each in a process group of its own: a signal reaches it through us alone."""
+    """Runs the commands of a study in parallel, each in its own process group; signals reach them only through this class."""
 
     def __init__(self, threads: int) -> None:
         from nmt.runtime.signals import child_environment
@@ -94,10 +94,10 @@ class Commands:
         self._lock, self._stopped = Lock(), False
 
     def call(self, run: Path, *arguments: str) -> str:
-        """What a command prints; its progress goes into a file of the run.
+        """Runs a command and returns its output; progress goes into a file of the run.
 
         Raises:
-            NmtError: it failed, with its last words.
+            NmtError: the command failed; gives its last line.
         """
         from nmt.errors import NmtError
 
@@ -112,10 +112,10 @@ class Commands:
         return output
 
     def wait_for(self, run: Path) -> None:
-        """Waits until nobody trains in a run: one whose study was killed saves before it ends.
+        """Waits until no process trains in a run: a training whose study was killed saves before it ends.
 
         Raises:
-            NmtError: somebody does for a minute.
+            NmtError: another process still trains after a minute.
         """
         from nmt.errors import NmtError
         from nmt.runtime.signals import only_trainer
@@ -130,11 +130,11 @@ class Commands:
                 sleep(1)
 
     def follow(self, work: Sequence[Future[None]]) -> None:
-        """Waits for all the work. A signal that asks to stop is passed on, and nothing else begins; a second one kills.
+        """Waits for all the work. A signal to stop is passed on, and nothing new begins; a second one kills.
 
         Raises:
-            Interrupted: by that signal.
-            NmtError: of the first that failed, when the others have ended.
+            Interrupted: a signal came.
+            NmtError: the first failure, after the others have ended.
         """
         from nmt.runtime.signals import Interrupted, stop_signals
 
@@ -170,6 +170,6 @@ class Commands:
                 process.terminate()
         wait(work)
 
-    def _kill(self) -> None:  # called by a signal, which may have come while this thread holds the lock
+    def _kill(self) -> None:  # called in a signal handler, perhaps while this thread holds the lock
         for process in tuple(self._running):
             process.kill()

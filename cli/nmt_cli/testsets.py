@@ -1,4 +1,4 @@
-"""Test sets as users name them: of the model's own corpus, a pair of files, or one that sacreBLEU has fetched."""
+"""Finds the test sets that users name: of the model's corpus, a pair of files, or from sacreBLEU's cache."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def choose_testsets(
     tokenize: str | None = None,
     language: str | None = None,
 ) -> list[TestSet]:
-    """Test sets by name, or as SOURCE:REFERENCE files; without names all of the recipe's corpus but validation.
+    """Returns test sets by name or as SOURCE:REFERENCE files; without names all of the recipe's corpus except `valid`.
 
-    All are scored alike: words are split as the corpus says, and where the recipe lower-cases text, so are all test sets.
+    All are scored alike: with the corpus's tokenisation, and lower-cased if the recipe lower-cases text.
 
     Args:
-        recipe: whose corpus is looked at first, then sacreBLEU's cache; None: only files can be named.
-        names: as they were given.
-        tokenize: sacreBLEU's way to split words, for all of them; None: as the corpus says, else by the target language.
-        language: to translate into; None: the recipe's first.
+        recipe: its corpus is searched first, then sacreBLEU's cache; None: only files can be named.
+        names: names as the user gave them.
+        tokenize: tokenisation for all of them; None: that of the corpus, else by the target language.
+        language: target language; None: the recipe's first.
 
     Raises:
-        ConfigError: a test set is named twice, or by its name without a recipe; there is none, or no such tokenisation.
+        ConfigError: a test set is given twice, is named without a recipe, or is missing, or the tokenisation is unknown.
         DataError: there is no such test set, or its files are wrong.
     """
     from nmt.corpus.testset import TestSet
@@ -64,7 +64,7 @@ def choose_testsets(
 
 
 def say_tokenization(testset: TestSet) -> None:
-    """Notes how words are split where that is not the usual way, and where the usual way takes sentences for words."""
+    """Notes an unusual tokenisation, and warns where the usual one would take sentences for words."""
     from nmt.scoring.tokenization import unsegmented
 
     if testset.tokenize not in ("13a", "none"):
@@ -78,7 +78,7 @@ def say_tokenization(testset: TestSet) -> None:
 
 
 def say_normalisation(testset: TestSet, recipe: Recipe) -> None:
-    """Notes where many references hold what the tokenizer rewrites, so that no translation can say it: a full-width comma."""
+    """Warns if many references contain characters that the tokenizer rewrites, such as a full-width comma."""
     import unicodedata
 
     lines = ["".join(line.split()) for line in testset.target[:_LOOKED_AT]]
@@ -98,7 +98,7 @@ _LOOKED_AT = 200  # lines
 
 
 def names_apart(paths: Sequence[Path], joint: str) -> list[str]:
-    """A name for each path: its own, behind as many of the folders before it as tell all apart."""
+    """Names each path by its last part, with enough parent folders to tell all apart."""
     whole = [path.absolute().parts for path in paths]
     deepest = max(map(len, whole), default=1)
     count = next(
@@ -108,7 +108,7 @@ def names_apart(paths: Sequence[Path], joint: str) -> list[str]:
 
 
 def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[str, TestSet]:
-    """Test sets of the recipe's corpus, or of sacreBLEU's cache for its languages; no names: the corpus's but validation."""
+    """Finds test sets in the recipe's corpus or sacreBLEU's cache; no names: all of the corpus except `valid`."""
     from nmt.corpus.testset import TestSet
     from nmt.scoring.tokenization import default_tokenization
     from nmt_data.prepare import prepare
@@ -128,7 +128,7 @@ def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[s
 
 
 def _scored(testset: TestSet, recipe: Recipe | None, language: str | None, reference: Path) -> TestSet:
-    """Files as the recipe's own test sets are scored; without a recipe by the suffix of the reference, if it is a language."""
+    """Chooses the tokenisation of files: as in the recipe's corpus, or by the suffix of the reference without a recipe."""
     from nmt.errors import DataError
     from nmt.scoring.tokenization import default_tokenization
     from nmt_data.cards import load_card
@@ -141,14 +141,14 @@ def _scored(testset: TestSet, recipe: Recipe | None, language: str | None, refer
         corpus = recipe.data.corpus
     try:
         scheme = load_card(corpus).tokenization(target)
-    except DataError as error:  # a model that came without its corpus
+    except DataError as error:  # a model without its corpus
         scheme = default_tokenization(target)
         note(f"{error}; words are split by {scheme}, as {target} is")
     return _lowered(replace(testset, tokenize=scheme), recipe)
 
 
 def _lowered(testset: TestSet, recipe: Recipe) -> TestSet:
-    """As the recipe's own test sets are: lower-cased on both sides where `data.lowercase` says so."""
+    """Lower-cases both sides if `data.lowercase` says so, like the recipe's own test sets."""
     if not recipe.data.lowercase:
         return testset
     source, target = ([line.lower() for line in side] for side in (testset.source, testset.target))

@@ -1,4 +1,4 @@
-"""Lines from files and pipes in chunks, and back to a file that appears whole, or to stdout."""
+"""Reads lines from files and pipes in chunks, and writes to stdout or to a file that appears complete."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from nmt_cli.standard import binary_input, binary_output
 
 WINDOW = 2048
 _PATIENCE = 0.05
-_LONG = 60.0  # seconds from which a run is summed up
+_LONG = 60.0  # seconds after which a run ends with a summary
 
 
 @contextmanager
 def reading(file: Path | None) -> Generator[IO[bytes]]:
-    """A file, unpacked where it is packed, or stdin, in bytes."""
+    """Opens a file, decompressed if needed, or stdin, as bytes."""
     from nmt.corpus.lines import open_text
 
     if file is None or str(file) == "-":
@@ -39,7 +39,7 @@ def reading(file: Path | None) -> Generator[IO[bytes]]:
 
 
 def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW) -> Iterator[list[bytes]]:
-    """Lines in chunks, after the first `skip`: of a file as many as fit a window, of a pipe those that have come."""
+    """Yields chunks of lines after the first `skip`: windows of a file, or the lines that a pipe has delivered."""
     from nmt.corpus.lines import split_lines
 
     name = getattr(stream, "name", None)
@@ -53,7 +53,7 @@ def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW) -> Iterator[l
 
 
 def decoded_lines(lines: Iterable[bytes]) -> tuple[list[str], int]:
-    """Text, and how many lines held bytes that are not UTF-8; those bytes are replaced, and the line stays."""
+    """Decodes lines and replaces bytes that are not UTF-8; also returns how many lines had such bytes."""
     from nmt.corpus.lines import decode_replacing
 
     found = [decode_replacing(line) for line in lines]
@@ -61,14 +61,14 @@ def decoded_lines(lines: Iterable[bytes]) -> tuple[list[str], int]:
 
 
 class Sink:
-    """Where translations go, and how many lines of the input have been dealt with."""
+    """The output for translations; it counts the lines of input that are done."""
 
     def __init__(self, stream: IO[bytes], record: Path | None, job: str, lines: int) -> None:
         self.lines = lines
         self._stream, self._record, self._job = stream, record, job
 
     def write(self, data: bytes, lines: int) -> None:
-        """Writes what became of so many lines of the input."""
+        """Writes the output of the next `lines` lines of input."""
         with pulse.saying(heard=False):  # both may be the same terminal
             self._stream.write(data)
             self._stream.flush()
@@ -80,13 +80,13 @@ class Sink:
 
 @contextmanager
 def writing(output: Path | None, job: str | None) -> Generator[Sink]:
-    """Stdout, or a file that appears whole when the last line is written; a pipe or a device is written into.
+    """Opens stdout, or a file that appears complete after the last line; pipes and devices are written directly.
 
-    Where a run of the same job was interrupted, what it had written to a file is kept and the next one goes on after it.
+    If a run of the same job was interrupted, its lines are kept and the new run continues after them.
 
     Args:
-        output: the file; None is stdout.
-        job: names model, settings and input; None if the input cannot be read again.
+        output: the file; None means stdout.
+        job: identifies model, settings and input; None if the input cannot be read again.
 
     Raises:
         NmtError: another process is writing the file.
@@ -123,12 +123,12 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
 
 
 def job_of(*parts: object) -> str:
-    """A name for what decides on the output."""
+    """Returns an identifier of everything that decides on the output."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 class Meter(Stage):
-    """The lines of a text, as far as they are translated, at what speed, and how long the rest will take."""
+    """Counts the translated lines of a text, their speed and the time left."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__("translating")
@@ -141,12 +141,12 @@ class Meter(Stage):
         return self
 
     def advance(self, lines: int) -> None:
-        """So many more lines are done."""
+        """Counts more lines as done."""
         self.done += lines
         self._share = self._stream.tell() / self._size if self._size else 0.0
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """A run that took a while is summed up."""
+        """Prints a summary of a long run."""
         self._open.close()
         seconds = self.seconds
         if kind is None and (seconds >= _LONG or (is_live() and seconds > 1)):
@@ -168,7 +168,7 @@ class _Done:
 
 
 def _done(record: Path, draft: Path, job: str | None) -> _Done:
-    """What an interrupted run of the same job had finished."""
+    """Returns how much an interrupted run of the same job has finished."""
     try:
         entry: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if job is not None and entry["job"] == job and draft.stat().st_size >= entry["bytes"]:
@@ -181,7 +181,7 @@ def _done(record: Path, draft: Path, job: str | None) -> _Done:
 def _mode(stream: IO[bytes]) -> int:
     try:
         return os.fstat(stream.fileno()).st_mode
-    except (OSError, ValueError):  # a stream of a test has no number
+    except (OSError, ValueError):  # a stream in a test has no number
         return 0
 
 
@@ -194,12 +194,12 @@ def _is_pipe(stream: IO[bytes]) -> bool:
 
 
 def _is_plain(stream: IO[bytes]) -> bool:
-    """Whether its place is one in the file: what is unpacked has another."""
+    """Whether the stream's position is one in the file, which is not so for decompressed data."""
     return isinstance(stream, BufferedReader)
 
 
 def _raw_lines(number: int) -> Iterator[bytes]:
-    """Lines of a file descriptor; a buffered stream would be locked by the thread that waits in it when all ends."""
+    """Yields the lines of a file descriptor. A buffered stream would stay locked by the waiting thread at exit."""
     parts: list[bytes] = []
     while data := os.read(number, 1 << 16):
         *lines, rest = data.split(b"\n")
@@ -212,7 +212,7 @@ def _raw_lines(number: int) -> Iterator[bytes]:
 
 
 def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
-    """Chunks of a pipe: what a reader of its own has collected when no more comes for a moment, or the window is full."""
+    """Yields chunks of a pipe: what a reader thread has collected when input pauses or the window is full."""
     waiting: queue.Queue[bytes | Exception | None] = queue.Queue(maxsize=2 * window)
 
     def read() -> None:
@@ -220,7 +220,7 @@ def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
             for line in lines:
                 waiting.put(line)
             waiting.put(None)
-        except Exception as error:  # noqa: BLE001 - told to the thread that waits, which would wait for ever
+        except Exception as error:  # noqa: BLE001 - passed to the waiting thread, which would wait forever
             waiting.put(error)
 
     threading.Thread(target=read, daemon=True).start()

@@ -44,7 +44,7 @@ def train(
 def encode(
     model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of tokens.")] = False
 ) -> None:
-    """Text on stdin to tokens on stdout."""
+    """Convert text on stdin to tokens on stdout."""
     from nmt.corpus.lines import without_control
     from nmt.corpus.tokenizer import Tokenizer
 
@@ -59,14 +59,14 @@ def encode(
 def decode(
     model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Read ids instead of tokens.")] = False
 ) -> None:
-    """Tokens on stdin to text on stdout."""
+    """Convert tokens on stdin to text on stdout."""
     from nmt.corpus.tokenizer import Tokenizer
     from nmt.errors import DataError
 
     tokenizer = Tokenizer.load(model)
     for lines in _chunks():
         if not ids:
-            # A space alone stands between tokens: other white space is text.
+            # Tokens are separated by single spaces: other white space is text.
             _write(tokenizer.decode_pieces([[piece for piece in line.split(" ") if piece] for line in lines]))
             continue
         try:
@@ -82,7 +82,7 @@ def _chunks() -> Iterator[list[str]]:
     from nmt.corpus.lines import decode_strict, split_lines
 
     lines = (decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(binary_input()), 1))
-    with stage("tokens", idle=True):  # whoever types or pipes sees the lines come back
+    with stage("tokens", idle=True):  # the user sees the lines come back
         while chunk := list(islice(lines, 1000)):
             yield chunk
 

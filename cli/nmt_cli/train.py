@@ -31,7 +31,7 @@ def train(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Train a model; killed or stopped, the same command goes on where it was."""
+    """Train a model. If it is stopped or killed, the same command continues it."""
     from nmt.config.reading import load_recipe
 
     settings = load_recipe(recipe, overrides or ())
@@ -41,7 +41,7 @@ def train(
 
 
 def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None) -> bool:
-    """Prepares and trains to the end; returns whether this process leads those that torchrun has started, if it has."""
+    """Prepares and trains to the end; returns whether this process is the first of those started by torchrun, if any."""
     from nmt.fast.kernels import why_missing
     from nmt.runtime.device import choose_device, set_threads
     from nmt.runtime.files import check_output
@@ -110,7 +110,7 @@ def _warn_of_leaks(leaks: list[dict[str, Any]]) -> None:
 
 
 def regularisers(recipe: Recipe) -> list[str]:
-    """What raises the loss in training, and not in validation."""
+    """Returns the names of settings that raise the loss in training, but not in validation."""
     model, training = recipe.model.model_dump(), recipe.training
     names = [("label smoothing", training.label_smoothing), ("R-Drop", training.r_drop)]
     names.append(("dropout", any(value for key, value in model.items() if key.endswith("dropout"))))

@@ -1,4 +1,4 @@
-"""Shows a training: a live line on a terminal, plain lines elsewhere."""
+"""Shows training progress: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class TrainingDisplay:
     """Shows training: a live line on a terminal, plain lines elsewhere."""
 
     def __init__(self, regularisers: Sequence[str] = ()) -> None:
-        """With the names of what raises the loss in training alone."""
+        """Takes the names of settings that raise the loss only in training."""
         self._regularisers = regularisers
         self._bleu: float | None = None
         self._loss: float | None = None
         self._budget: float | None = None
-        self._begun = (0, 0.0)  # update and seconds at which this process began: an earlier one may have been slower
-        self._figures: Updated | None = None  # the last of the log
+        self._begun = (0, 0.0)  # update and seconds at the start of this process: an earlier one may have been slower
+        self._figures: Updated | None = None  # the last figures of the log
         self._updates = 0
         self._progress: Any = None
         self._task: Any = None
         self._open = ExitStack()
         self.step: Callable[[], int] = lambda: 0
-        """Says how many updates are made."""
+        """Returns the number of updates made."""
 
     def __enter__(self) -> TrainingDisplay:
         self._open.enter_context(under_way(_Updates(self)))
@@ -51,7 +51,7 @@ class TrainingDisplay:
         self._open.close()
 
     def report(self, event: Event) -> None:
-        """Shows one event."""
+        """Shows an event."""
         from nmt.training import events
 
         match event:
@@ -127,7 +127,7 @@ class TrainingDisplay:
         return f"loss {event.loss:.3f}", f"accuracy {event.accuracy:.1%}", speed
 
     def _draw(self) -> None:
-        """The live line, as it is now."""
+        """Draws the live line."""
         left, parts = self.left, [self.count()]
         done, total = float(self._at()), float(self._updates)
         if left is not None and self._figures:
@@ -137,20 +137,20 @@ class TrainingDisplay:
             parts += [f"{clock(left)} left", *(inside or [loss, *bleu, *others])]
             done, total = (self._budget - left, self._budget) if self._budget else (done, total)
         while len("  ".join(parts)) + _BAR + 1 > self._progress.console.width and len(parts) > 1:
-            parts.pop()  # the least wanted stand last
+            parts.pop()  # the least important are last
         self._progress.update(self._task, completed=done, total=total, description="  ".join(parts))
 
     def _at(self) -> int:
-        """Updates made."""
+        """Returns the number of updates made."""
         return max(self.step(), self._figures.step if self._figures else 0)
 
     def count(self) -> str:
-        """Updates made, of how many: until the speed is known a budget says nothing of that."""
+        """Formats the updates made, and the total unless a budget decides on it."""
         return f"{self._at()}" if self._budget else f"{self._at()}/{self._updates}"
 
     @property
     def left(self) -> float | None:
-        """Seconds to the end; None: that is not known yet."""
+        """Seconds to the end; None: not known yet."""
         event, (step, seconds) = self._figures, self._begun
         if event is None:
             return None
@@ -159,7 +159,7 @@ class TrainingDisplay:
         return float((event.seconds - seconds) / (event.step - step) * (self._updates - self._at()))
 
     def _explain(self, validation: float) -> None:
-        """Says once why the loss of training is above that of validation, where it is."""
+        """Explains once why the training loss is above the validation loss, if it is."""
         if self._regularisers and self._loss is not None and self._loss > validation:
             self._line(
                 f"  (training loss is higher than validation loss: {' and '.join(self._regularisers)} count in training alone)"
@@ -176,7 +176,7 @@ class TrainingDisplay:
 
 
 class _Updates(Stage):
-    """The updates of a training, as its display counts them."""
+    """The stage of training, counted in updates by its display."""
 
     def __init__(self, display: TrainingDisplay) -> None:
         super().__init__("training")

@@ -1,4 +1,4 @@
-"""`nmt translate`: files or stdin to stdout; n lines in, n lines out."""
+"""`nmt translate`: files or stdin to stdout, one line of output per line of input."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def translate(request: TranslationRequest) -> None:
 
 
 def _begin(output: Path | None, inputs: Sequence[Path | None]) -> None:
-    """Refuses, before the model is read, what cannot be written or what the output would overwrite; sets the threads."""
+    """Refuses outputs that cannot be written or would overwrite an input, before the model is read; sets the threads."""
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output, refuse_overwriting
 
@@ -51,7 +51,7 @@ def _begin(output: Path | None, inputs: Sequence[Path | None]) -> None:
 
 
 class Verification:
-    """The first lines that are translated, to be translated again."""
+    """Keeps the first lines translated, to translate them again."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -61,7 +61,7 @@ class Verification:
         self.texts: list[str] = []
 
     def watch(self, tasks: Iterator[Task]) -> Iterator[Task]:
-        """Keeps the lines of tasks as they pass."""
+        """Keeps the lines of passing tasks."""
         for task in tasks:
             if not self.lines:
                 self.first = task.first
@@ -72,11 +72,11 @@ class Verification:
             yield task
 
     def keep(self, found: list[list[Translation]]) -> None:
-        """Keeps what became of the next lines."""
+        """Keeps the translations of the next lines."""
         self.texts += [items[0].text for items in found[: self.count - len(self.texts)]]
 
     def summary(self, request: TranslationRequest) -> Iterator[str]:
-        """A sentence on how many lines our own search in fp32 translates otherwise when each is alone, if any were kept."""
+        """Yields a sentence on how many lines our fp32 search translates differently one at a time, if any lines were kept."""
         if not self.texts:
             return
         alone = open_for(replace(request, precision="fp32", batch_size=1, engine="nmt"))
@@ -88,7 +88,7 @@ class Verification:
 def _translate(
     translator: Translator, request: TranslationRequest, source: IO[bytes], sink: Sink, verification: Verification
 ) -> Report:
-    """Chunk by chunk, until the source ends."""
+    """Translates chunk by chunk, until the source ends."""
     from nmt.errors import DataError
     from nmt.fast.kernels import why_missing
 
@@ -122,7 +122,7 @@ def _deliver(found: list[list[Translation]], request: TranslationRequest, sink: 
 
 
 def _window(translator: Translator, workers: int) -> int:
-    """Lines that are read at a time: fewer for each of several workers, many for a GPU, which searches a thousand at once."""
+    """Returns how many lines are read at a time: few for each of several workers, many for a GPU."""
     if translator.device.type == "cuda":
         return 16 * WINDOW
     return WINDOW if workers == 1 else WINDOW // 8
@@ -131,7 +131,7 @@ def _window(translator: Translator, workers: int) -> int:
 def _tasks(
     source: IO[bytes], prefixes: Iterator[str] | None, first: int, window: int, count: int, report: Report
 ) -> Iterator[Task]:
-    """The lines from one on, in chunks, with what each translation begins with."""
+    """Yields the lines from `first` on, in chunks, with their prefixes."""
     for chunk in chunks(source, first, window):
         lines, replaced = decoded_lines(chunk)
         report.replaced += replaced
@@ -141,7 +141,7 @@ def _tasks(
 
 
 def _job(request: TranslationRequest, file: Path) -> str:
-    """What decides on the output: the options, the weights and the files that are read as they are now."""
+    """Returns an identifier of what decides on the output: options, weights and the current state of input files."""
     from nmt.errors import DataError
     from nmt.runtime.untrusted import read_object
     from nmt.storage.bundle import locate
@@ -161,7 +161,7 @@ def _job(request: TranslationRequest, file: Path) -> str:
 
 @contextmanager
 def _prefixes(path: Path | None, skip: int) -> Generator[Iterator[str] | None]:
-    """Lines of the file of prefixes from one on."""
+    """Yields the lines of the prefix file from `skip` on."""
     if path is None:
         yield None
         return
@@ -170,7 +170,7 @@ def _prefixes(path: Path | None, skip: int) -> Generator[Iterator[str] | None]:
 
 
 def _formatted(number: int, items: list[Translation], form: str) -> Iterator[str]:
-    """Lines of output for one line of input."""
+    """Yields the lines of output for one line of input."""
     for rank, item in enumerate(items):
         links = None if item.alignment is None else " ".join(f"{source}-{target}" for source, target in item.alignment)
         tail = "" if links is None else f"\t{links}"

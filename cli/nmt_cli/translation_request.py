@@ -1,4 +1,4 @@
-"""The options of `nmt translate`, in the panels of its help."""
+"""The options of `nmt translate`, by panel of its help."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _SEARCH, _SAMPLING = (field_help("nmt.config.search", section) for section in ("
 
 
 def _searched(name: str, panel: str = SEARCH) -> Any:
-    """An option that stands in the recipe too, whose field says what it is; left out, it is the recipe's."""
+    """Makes an option of a recipe's search setting, with the field's help; the default is the recipe's value."""
     return typer.Option(show_default=False, rich_help_panel=panel, help=_SEARCH[name])
 
 
 def _sampled(name: str) -> Any:
-    """An option of sampling."""
+    """Makes an option of a sampling setting."""
     return typer.Option(show_default=False, rich_help_panel=SAMPLING, help=_SAMPLING[name])
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Fields of `SearchConfig`; None is what the recipe says."""
+    """Fields of `SearchConfig`; None: the recipe's value."""
 
     beam: BeamOption = None
     length_penalty: Annotated[str | None, _searched("length_penalty")] = None
@@ -46,7 +46,7 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """Fields of `SamplingConfig`; None is their default."""
+    """Fields of `SamplingConfig`; None: the default."""
 
     temperature: Annotated[float | None, _sampled("temperature")] = None
     top_k: Annotated[int | None, _sampled("top_k")] = None
@@ -58,7 +58,7 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class TranslationRequest:
-    """All that `nmt translate` was asked for."""
+    """Everything that `nmt translate` was asked for."""
 
     model: ModelArgument
     file: Annotated[
@@ -204,5 +204,5 @@ class TranslationRequest:
 
     @property
     def form(self) -> str:
-        """How translations are written."""
+        """The output format."""
         return self.output_format or ("text" if self.n_best == 1 else "tsv")

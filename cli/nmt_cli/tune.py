@@ -1,4 +1,4 @@
-"""`nmt tune-decoding`: the length penalty and beam that serve the validation set best."""
+"""`nmt tune-decoding`: finds the best beam and length penalty on the validation set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tune_decoding(
     latest: LatestOption = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Translate the validation set with each beam and length penalty, and say which scores best."""
+    """Translate the validation set with each beam and length penalty, and print which scores best."""
     from nmt.corpus.words import count_words
     from nmt.runtime.device import set_threads
     from nmt.scoring.metrics import score

@@ -1,4 +1,4 @@
-"""Chunks of lines translated by several processes of one thread each, which beat threads that share a batch."""
+"""Translates chunks of lines in several single-threaded processes, which is faster than threads sharing a batch."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """Lines that follow each other."""
+    """Consecutive lines."""
 
     lines: list[str]
     prefixes: list[str] | None
     first: int
     """Number of the first line."""
     count: int
-    """Translations wanted of each."""
+    """Number of translations wanted per line."""
 
 
 @dataclass(frozen=True)
 class TranslatedTask:
-    """What became of a task."""
+    """The result of a task."""
 
     translations: list[list[Translation]]
     report: Report
 
 
 def translated(tasks: Iterable[Task], request: TranslationRequest) -> Generator[TranslatedTask]:
-    """The outcomes in the order of the tasks, of which only a few more than there are workers are under way at a time.
+    """Yields outcomes in the order of the tasks; only a few more tasks than workers run at a time.
 
     Args:
-        tasks: read as they are needed.
-        request: from which each worker opens its own translator.
+        tasks: read on demand.
+        request: each worker opens its translator from it.
 
     Raises:
-        NmtError: a worker was killed, and another one at the same lines.
+        NmtError: a worker was killed twice at the same lines.
     """
     crew = _Crew(request)
     try:
@@ -66,20 +66,20 @@ def translated(tasks: Iterable[Task], request: TranslationRequest) -> Generator[
 
 
 class _Crew:
-    """The workers, and the tasks that are under way, oldest first."""
+    """The workers, and the tasks in progress, oldest first."""
 
     def __init__(self, request: TranslationRequest) -> None:
         self.waiting: deque[tuple[Task, Future[TranslatedTask]]] = deque()
         self._request = request
         self._others = set(multiprocessing.active_children())
-        self._lost: Task | None = None  # the oldest one when a worker was lost
+        self._lost: Task | None = None  # the oldest task when a worker was killed
         self._pool = self._hire()
 
     def give(self, task: Task) -> None:
         self.waiting.append((task, self._submit(task)))
 
     def next(self) -> TranslatedTask:
-        """The outcome of the oldest task; what a worker had that was killed is done again, once."""
+        """Returns the outcome of the oldest task; tasks of a killed worker are repeated once."""
         while True:
             try:
                 outcome = self.waiting[0][1].result()
@@ -90,11 +90,11 @@ class _Crew:
                 return outcome
 
     def leave(self) -> None:
-        """Ends the workers, which have nothing to do."""
+        """Ends the idle workers."""
         self._pool.shutdown()
 
     def dismiss(self) -> None:
-        """Ends the workers whatever they do."""
+        """Ends the workers at once."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - self._others:
             process.kill()
@@ -106,16 +106,16 @@ class _Crew:
     def _submit(self, task: Task) -> Future[TranslatedTask]:
         try:
             return self._pool.submit(_work, task)
-        except BrokenProcessPool as error:  # told when its turn comes
+        except BrokenProcessPool as error:  # raised again when its turn comes
             future: Future[TranslatedTask] = Future()
             future.set_exception(error)
             return future
 
     def _start_again(self) -> None:
-        """Gives what is not done to new workers.
+        """Gives the unfinished tasks to new workers.
 
         Raises:
-            NmtError: that was tried already for the oldest task.
+            NmtError: this was already tried for the oldest task.
         """
         from nmt.errors import NmtError
 
@@ -138,14 +138,14 @@ def _is_done(future: Future[TranslatedTask]) -> bool:
     return future.done() and not isinstance(future.exception(), BrokenProcessPool)
 
 
-_own: list[Translator] = []  # of a worker process
+_own: list[Translator] = []  # the translator of a worker process
 
 
 def _begin(request: TranslationRequest, parent: int) -> None:
     from nmt.runtime.signals import end_with
 
     end_with(parent, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process ends the workers
     import torch
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Which sentences of validation and test sets stand in the training data."""
+"""Finds sentences of validation and test sets in the training data."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from nmt.corpus.words import normalise
 
 Pair = tuple[str, str]
 Sentence = tuple[str, str]
-"""A language and a text in it."""
+"""A language and a text in that language."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Pairs of one direction, from `source` into `target`, languages both."""
+    """Pairs of one direction, from the language `source` to the language `target`."""
 
     source: str
     target: str
     pairs: Sequence[Pair]
 
     def sentences(self, normalised: bool) -> Iterator[tuple[Sentence, Sentence]]:
-        """Both sides of each pair, as they are or without case, punctuation and spacing."""
+        """Yields both sides of each pair, unchanged or without case, punctuation and spacing."""
         source, target = _language(self.source), _language(self.target)
         for one, other in self.pairs:
             if normalised:
@@ -32,26 +32,26 @@ class Text:
 
 @dataclass(frozen=True)
 class Leak:
-    """How many sentences of one test set were found in train, on either side of any corpus in the same language."""
+    """How many sentences of a test set are in train, on either side of any corpus in the same language."""
 
     testset: str
     sentences: int
     pairs_exact: int
-    """Source and target together, byte for byte, in either direction."""
+    """Pairs found whole, byte for byte, in either direction."""
     source_exact: int
     target_exact: int
     pairs_normalised: int
-    """The same, ignoring case, punctuation and spacing."""
+    """Pairs found whole, ignoring case, punctuation and spacing."""
     source_normalised: int
     target_normalised: int
 
     def as_dict(self) -> dict[str, int | str]:
-        """For JSON."""
+        """Returns the counts for JSON."""
         return asdict(self)
 
 
 def audit(trains: Sequence[Text], testsets: Mapping[str, Sequence[Text]]) -> list[Leak]:
-    """Looks for the sentences of each test set, of one direction or several, in the training pairs of all corpora."""
+    """Looks for the sentences of each test set, in one direction or several, in the training pairs of all corpora."""
     found = [_Found(trains, testsets.values(), normalised) for normalised in (False, True)]
     return [
         Leak(name, sum(len(text.pairs) for text in texts), *found[0].count(texts), *found[1].count(texts))
@@ -60,7 +60,7 @@ def audit(trains: Sequence[Text], testsets: Mapping[str, Sequence[Text]]) -> lis
 
 
 def without_leaks(train: Text, testsets: Iterable[Text]) -> Text:
-    """The training pairs of which neither side stands, normalised, on a side of a test set in the same language."""
+    """Drops training pairs with a side that is, normalised, in a test set of the same language."""
     known = {side for text in testsets for sides in text.sentences(normalised=True) for side in sides}
     if not known:
         return train
@@ -69,7 +69,7 @@ def without_leaks(train: Text, testsets: Iterable[Text]) -> Text:
 
 
 class _Found:
-    """What of some test sets stands in the training pairs; of those, which may be millions, nothing else is kept."""
+    """Test sentences found in the training pairs. There may be millions of those, so nothing else is kept."""
 
     def __init__(self, trains: Iterable[Text], testsets: Iterable[Sequence[Text]], normalised: bool) -> None:
         self.normalised = normalised
@@ -84,7 +84,7 @@ class _Found:
                 self.pairs.add(pair)
 
     def count(self, texts: Iterable[Text]) -> tuple[int, int, int]:
-        """How many of the pairs of a test set were found together, by their source and by their target."""
+        """Counts the pairs of a test set found together, those found by source, and those found by target."""
         rows = [sides for text in texts for sides in text.sentences(self.normalised)]
         return (
             sum(frozenset(sides) in self.pairs for sides in rows),
@@ -94,5 +94,5 @@ class _Found:
 
 
 def _language(code: str) -> str:
-    """Without its region or script, so that corpora that name it otherwise are compared."""
+    """Drops region and script, so that corpora with different language codes can be compared."""
     return code.replace("_", "-").split("-")[0].lower()

@@ -1,4 +1,4 @@
-"""Corpus cards: where a corpus is, its splits, columns and licence."""
+"""Corpus cards: the place, splits, columns and licence of a corpus."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _CARDS = Path(__file__).parent / "cards"
 
 
 class Hub(Section):
-    """Where the corpus lies on the Hugging Face hub."""
+    """The place of a corpus on the Hugging Face hub."""
 
     dataset: str
     """Repository, for example `bentrevett/multi30k`."""
     configuration: str | None = None
-    """Name of the configuration, if it has several; may hold {source} and {target}."""
+    """Name of the configuration, if there are several; may contain {source} and {target}."""
     splits: dict[FileName, str]
-    """Split of the hub for each split of the card."""
+    """Name on the hub of each split of the card."""
     columns: dict[str, str]
-    """Column of each language; a dot goes into a nested column (`translation.de`)."""
+    """Column of each language; a dot leads into a nested column (`translation.de`)."""
 
 
 class Holdout(Section):
-    """Splits taken out of the training data, chosen by a hash of the source, so that they never change."""
+    """Splits taken from the training data by a hash of the source, so that they never change."""
 
     valid: Annotated[int, Field(ge=0)] = 0
     test: Annotated[int, Field(ge=0)] = 0
@@ -45,23 +45,24 @@ class CorpusCard(Section):
 
     name: FileName
     title: str
-    """One line about what it is."""
+    """One line of description."""
     licence: str
     citation: str = ""
     languages: tuple[str, ...]
     tokenize: Tokenization | None = None
-    """How sacreBLEU splits words of this corpus; `none` where the text is tokenised already. Default: as sacreBLEU's own
-    command does for the target language (zh, ja-mecab, ko-mecab, else 13a)."""
+    """sacreBLEU's tokenisation for this corpus; `none` if the text is already tokenised. Default: that of sacreBLEU's
+    command for the target language (zh, ja-mecab, ko-mecab, else 13a).
+    """
     splits: dict[FileName, str] = Field(default_factory=dict)
-    """File of each split: `{language}` for one file a language, else .tsv, .jsonl or .parquet; any of them .gz or .xz."""
+    """File of each split: `{language}` for one file per language, else .tsv, .jsonl or .parquet; .gz or .xz may follow."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Column of each language in .tsv (a number from 1), .jsonl and .parquet; its own name if left out."""
+    """Column of each language in .tsv (a number from 1), .jsonl and .parquet; the language code if left out."""
     holdout: Holdout = Holdout()
     hub: Hub | None = None
     generator: Literal["phrasebook", "copy", "reverse", "sort"] | None = None
-    """Made by a program instead of read; such a corpus is synthetic."""
+    """Name of the program that makes the corpus; such a corpus is synthetic."""
     folder: Path | None = None
-    """Where a card of the user's lies; its files are looked for there first."""
+    """The folder of a user's card; its files are searched there first."""
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:
@@ -72,7 +73,7 @@ class CorpusCard(Section):
         return self
 
     def tokenization(self, target: str) -> Tokenization:
-        """How words of a language are split for scores: as the card says, else as sacreBLEU's own command does."""
+        """Returns the tokenisation for scores: that of the card, else sacreBLEU's default for the language."""
         return self.tokenize or default_tokenization(target)
 
     @property
@@ -82,15 +83,15 @@ class CorpusCard(Section):
 
 
 def card_names() -> list[str]:
-    """Names of the cards that ship with nmt."""
+    """Returns the names of the cards that ship with nmt."""
     return sorted(path.stem for path in _CARDS.glob("*.toml"))
 
 
 def load_card(name: str, languages: tuple[str, str] | None = None) -> CorpusCard:
-    """The card of that name, or the card file at that path, checked for the two languages if they are given.
+    """Loads the card of that name, or the card file at that path, and checks that it has the given languages.
 
     Raises:
-        DataError: there is no such card, it is wrong, or it lacks a language.
+        DataError: there is no such card, it is invalid, or it lacks a language.
     """
     path = Path(name) if is_card_path(name) else _CARDS / f"{name}.toml"
     if not is_there(path):
@@ -120,6 +121,6 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> CorpusCard
 
 
 def data_folder() -> Path | None:
-    """The folder of local corpora, from NMT_DATA."""
+    """Returns the folder of local corpora, from NMT_DATA."""
     value = os.environ.get("NMT_DATA")
     return Path(value).expanduser() if value else None

@@ -10,11 +10,11 @@ from nmt.corpus.lines import clean_line, has_control
 from nmt.corpus.words import count_letters, count_words, normalise
 from nmt_data.audit import Pair, Text, without_leaks
 
-_SHORT = 20  # characters under which the ratio of two lengths says nothing
+_SHORT = 20  # below this many characters the length ratio is not judged
 
 
 class Cleaner:
-    """Passes on the pairs worth training on; `dropped` and `mended` say what happened to the others."""
+    """Passes on pairs worth training on; `dropped` and `mended` count the others."""
 
     def __init__(self, config: CleaningConfig) -> None:
         self.config = config
@@ -23,7 +23,7 @@ class Cleaner:
         self._seen: set[int] = set()
 
     def clean(self, pairs: Iterable[Pair], languages: tuple[str, str] = ("", "")) -> Iterator[Pair]:
-        """The pairs of two languages that stay, with control characters turned into spaces."""
+        """Yields the pairs of two languages that are kept, with control characters replaced by spaces."""
         for pair in pairs:
             if any(has_control(side) for side in pair):
                 self.mended["control characters"] += 1
@@ -34,14 +34,14 @@ class Cleaner:
                 yield source, target
 
     def without(self, trains: Sequence[Text], testsets: Sequence[Text], reason: str) -> list[Text]:
-        """The training pairs of which no side stands in a test set; the others are dropped for this reason."""
+        """Drops the training pairs with a side in a test set, and counts them under this reason."""
         kept = [without_leaks(train, testsets) for train in trains]
         if gone := sum(len(train.pairs) for train in trains) - sum(len(train.pairs) for train in kept):
             self.dropped[reason] = gone
         return kept
 
     def _reason(self, pair: Pair, languages: tuple[str, str]) -> str | None:
-        """Why a pair is dropped, or None."""
+        """Returns the reason to drop a pair, or None."""
         source, target = pair
         if not source or not target:
             return "empty"

@@ -17,7 +17,7 @@ from nmt.runtime.files import (
 from nmt_data.cards import CorpusCard, load_card
 from nmt_data.reading import Split
 
-_FORMAT = 7  # of the prepared folder; raising it makes all of them anew
+_FORMAT = 7  # format of the prepared folder; raising it remakes all of them
 _GENERATED = ["train", "valid", "test", "long"]
 
 
@@ -57,12 +57,12 @@ def parts_of(recipe: Recipe) -> list[Part]:
 
 
 def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | None) -> str:
-    """Of all that the result depends on: settings, cards, and the bytes of local files; not of where these lie."""
+    """Returns a fingerprint of all that the result depends on: settings, cards, and content of local files, not their place."""
     cards = [
         {"card": part.card.model_dump(mode="json", exclude={"folder"}), "files": _hashes(part), "to": part.direction}
         for part in parts
     ]
-    mixing = {"weight", "temperature"}  # decide on what is drawn from the corpora, not on what they hold
+    mixing = {"weight", "temperature"}  # they decide how corpora are sampled, not what they contain
     data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more"})
     tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"model"})
     if taken:
@@ -71,7 +71,7 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
 
 
 def _hashes(part: Part) -> dict[str, str]:
-    """What is read, by what it is read as: the files of each split in the order of the languages, or the generator."""
+    """Returns hashes of what is read: the files of each split in the order of the languages, or the generator."""
     if part.card.generator:
         package = Path(__file__).parent / "synthetic"
         return {path.relative_to(package).as_posix(): file_sha256(path) for path in sorted(package.rglob("*.py"))}

@@ -1,4 +1,4 @@
-"""From a corpus card to a folder that training reads: read, clean, split, audit, train tokenizers, encode."""
+"""Makes the folder that training reads from corpus cards: read, clean, split, audit, train tokenizers, encode."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _TOKENIZER_LINES = 2_000_000
 
 
 def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -> Prepared:
-    """The prepared corpus of a recipe, made unless it lies under NMT_HOME already, whole.
+    """Returns the prepared corpus of a recipe, made unless it already exists, undamaged, under NMT_HOME.
 
     Args:
-        recipe: whose corpora and tokenizer are wanted.
+        recipe: its corpora and tokenizer are used.
         say: receives a line about each step.
-        thorough: look at every byte of large files too, as before a training.
+        thorough: check every byte of large files too, as before a training.
 
     Raises:
-        DataError: the corpus cannot be had or used.
+        DataError: the corpus is missing or unusable.
     """
     parts, taken = parts_of(recipe), Tokenizers.taken(recipe)
     key = fingerprint_of(recipe, parts, taken)
@@ -75,7 +75,7 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
 
 
 def _checked(prepared: Prepared, recipe: Recipe, say: Say) -> Prepared:
-    """The corpus, if validation has pairs within the length limit.
+    """Checks that validation has pairs within the length limit.
 
     Raises:
         DataError: it has none.
@@ -94,7 +94,7 @@ def _checked(prepared: Prepared, recipe: Recipe, say: Say) -> Prepared:
 
 
 def _identity(folder: Path, texts: Texts, tokenizers: Tokenizers) -> str:
-    """Of what is trained on and validated with, by content: test sets, titles and licences are no part of it."""
+    """Returns a fingerprint of the training and validation content; test sets, titles and licences do not count."""
     names = ("train.source", "train.target", "testsets/valid.source", "testsets/valid.target")
     ids = hashlib.sha256()
     for corpus in (read_corpus(folder / "train.arrow"), read_corpus(folder / "valid.arrow")):

@@ -1,4 +1,4 @@
-"""Pairs of raw lines from parallel files, TSV, JSONL, Parquet, the Hugging Face hub or a generator."""
+"""Reads pairs of raw lines from parallel files, TSV, JSONL, Parquet, the Hugging Face hub or a generator."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _PACKED = (".gz", ".xz", ".bz2")
 
 @dataclass
 class Unreadable:
-    """Lines that give no pair: those that are no text, and blank ones between the rows of a table."""
+    """Counts lines that give no pair: invalid text, and blank lines between the rows of a table."""
 
     lines: int = 0
-    """Left out because they are not UTF-8."""
+    """Lines left out because they are not UTF-8."""
     skip: bool | None = None
-    """Whether they are; None: they never may be, as of a test set."""
+    """Whether invalid lines are skipped; None: they are always errors, as in test sets."""
     blank: int = 0
 
     def counts(self) -> dict[str, int]:
-        """How many there were of each kind, if any."""
+        """Returns the number of lines of each kind, if any."""
         kinds = {"not UTF-8": self.lines, "blank line of a table": self.blank}
         return {kind: count for kind, count in kinds.items() if count}
 
@@ -46,7 +46,7 @@ class Split:
 
     @property
     def files(self) -> list[Path]:
-        """The local files it is read from; none if it comes from the hub or a generator."""
+        """The local files to read; none if the split comes from the hub or a generator."""
         pattern = self.card.splits.get(self.name)
         if pattern is None:
             return []
@@ -55,10 +55,10 @@ class Split:
         return [path for path in paths if path is not None] if all(paths) else []
 
     def read(self, unreadable: Unreadable) -> Iterator[Pair]:
-        """Pairs of lines as they are.
+        """Yields pairs of unchanged lines.
 
         Raises:
-            DataError: nothing to read from, a damaged file, sides of unequal length, or what is no text in UTF-8.
+            DataError: there is nothing to read, a file is damaged or not UTF-8, or the sides differ in length.
         """
         if self.card.generator:
             return generate(self.card.generator, self.name, reverse=self.source == self.card.languages[1])
@@ -112,7 +112,7 @@ class Split:
 
 
 def _find(name: str, card: CorpusCard) -> Path | None:
-    """A file beside the user's card, or under NMT_DATA; also compressed."""
+    """Finds a file beside the user's card or under NMT_DATA, compressed or not."""
     for folder in (card.folder, data_folder()):
         for suffix in ("", *_PACKED):
             path = folder / (name + suffix) if folder else None
@@ -142,7 +142,7 @@ def _unequal(source: Path, target: Path) -> str:
 
 
 def _read_tsv(path: Path, columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
-    """Tab-separated, quoted where all of the file is as spreadsheets quote; columns are numbers from 1, or names."""
+    """Yields pairs of a tab-separated file, quoted or plain; columns are numbers from 1, or names."""
     named = not all(column.isdecimal() for column in columns)
     rows = quoted_rows(path) if is_quoted(path, named) else plain_rows(path)
     if not named:
@@ -172,7 +172,7 @@ def _read_jsonl(path: Path, columns: list[str], unreadable: Unreadable) -> Itera
 
 
 def _json_rows(path: Path, unreadable: Unreadable) -> Iterator[tuple[Any, str]]:
-    """What each line holds, and where."""
+    """Yields the value of each line, and its place."""
     for number, line in enumerate(file_lines(path), 1):
         where = f"{path}, line {number}"
         text = _decode(line, where, unreadable)
@@ -204,7 +204,7 @@ def _read_parquet(path: Path, columns: list[str], unreadable: Unreadable) -> Ite
 
 
 def _texts(rows: Iterable[tuple[Any, str]], columns: Sequence[str], unreadable: Unreadable) -> Iterator[Pair]:
-    """The text of two columns of each row, which comes with its place."""
+    """Yields the text of two columns of each row; rows come with their places."""
     for row, where in rows:
         pair = _cell(row, columns[0], where), _cell(row, columns[1], where)
         halves = [column for column, text in zip(columns, pair, strict=True) if not _can_be_written(text)]
@@ -219,7 +219,7 @@ def _texts(rows: Iterable[tuple[Any, str]], columns: Sequence[str], unreadable: 
 
 
 def _can_be_written(text: str) -> bool:
-    """Whether it holds no half of a surrogate pair, as JSON can."""
+    """Whether a text contains no half of a surrogate pair, which JSON can contain."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -233,7 +233,7 @@ def _check_columns(wanted: Sequence[str], there: Sequence[str], path: Path) -> N
 
 
 def _decode(line: bytes, where: str, unreadable: Unreadable) -> str | None:
-    """Text of a line, or None where it is to be skipped."""
+    """Decodes a line; None: it is to be skipped."""
     try:
         return decode_strict(line, where)
     except DataError as error:
@@ -247,7 +247,7 @@ def _hint(unreadable: Unreadable) -> str:
 
 
 def _cell(row: Any, column: str, where: str) -> str:
-    """The text of a column; a dot goes into a nested one. What is null is empty, and cleaning counts it as that."""
+    """Returns the text of a column; a dot leads into a nested one. Null becomes empty, which cleaning counts."""
     value = row
     for key in column.split("."):
         if value is None:

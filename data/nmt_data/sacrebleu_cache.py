@@ -1,4 +1,4 @@
-"""Test sets that sacreBLEU has fetched for its user: WMT, IWSLT and others, by its names."""
+"""Test sets in sacreBLEU's cache, by sacreBLEU's names: WMT, IWSLT and others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from nmt.errors import DataError
 
 
 def cached_testset(name: str, source: str, target: str) -> tuple[Path, Path] | None:
-    """Files of sources and references from sacreBLEU's cache (`~/.sacrebleu`); None: it knows no such name.
+    """Returns source and reference files from sacreBLEU's cache (`~/.sacrebleu`); None: the name is unknown.
 
-    A test set that is not there is not fetched; sacreBLEU completes one that is there in part.
+    A missing test set is not fetched; sacreBLEU completes one that is there in part.
 
     Raises:
-        DataError: the test set is not for these languages, not in the cache, or has several references.
+        DataError: the test set lacks these languages, is not in the cache, or has several references.
     """
     from sacrebleu.dataset import DATASETS
     from sacrebleu.utils import SACREBLEU_DIR, get_reference_files

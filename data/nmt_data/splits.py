@@ -1,4 +1,4 @@
-"""Pairs that are held out of train, and whether test sets are worth scoring."""
+"""Holds pairs out of train, and checks that test sets are worth scoring."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nmt_data.cards import CorpusCard
 
 
 def hold_out(train: Text, card: CorpusCard) -> tuple[Text, list[TestSet]]:
-    """Takes validation and test pairs out of train, by a hash of the source; of pairs with the same source one at most.
+    """Takes validation and test pairs out of train by a hash of the source, at most one pair per source.
 
     Raises:
-        DataError: there are not as many different sources, and one more to train on.
+        DataError: there are too few different sources to hold out and still train.
     """
     wanted = {name: count for name, count in card.holdout.model_dump().items() if count}
     if not wanted:
@@ -42,15 +42,15 @@ def hold_out(train: Text, card: CorpusCard) -> tuple[Text, list[TestSet]]:
 
 
 def testset_of(name: str, pairs: Sequence[Pair]) -> TestSet:
-    """Pairs as a test set."""
+    """Makes a test set of pairs."""
     return TestSet(name, [source for source, _ in pairs], [target for _, target in pairs])
 
 
 def check_testset(testset: TestSet, corpus: str, say: Callable[[str], None]) -> None:
-    """Refuses a test set whose score would say nothing, and says it of one that is mostly copies.
+    """Refuses a test set whose score would mean nothing, and reports one that is mostly copies.
 
     Raises:
-        DataError: it has no lines, no line with text on both sides, or one pair many times.
+        DataError: it has no lines, no line with text on both sides, or only one pair, repeated.
     """
     kind = "validation set" if testset.name == "valid" else f"test set {testset.name}"
     where, lines = f"corpus {corpus}, {kind}", len(testset.source)
@@ -68,7 +68,7 @@ def check_testset(testset: TestSet, corpus: str, say: Callable[[str], None]) -> 
 
 
 def interleaved(testsets: Sequence[TestSet]) -> TestSet:
-    """One test set with the lines of all, in turn, so that its beginning holds some of each."""
+    """Interleaves the lines of test sets to one, so that its first lines come from all of them."""
     columns = [
         zip(item.source, item.target, item.languages or [""] * len(item.source), strict=True) for item in testsets
     ]

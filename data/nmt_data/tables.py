@@ -1,4 +1,4 @@
-"""Rows of tab-separated files: as they stand, or quoted as spreadsheets and data frames write them."""
+"""Rows of tab-separated files: plain, or quoted as spreadsheets and data frames do."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ _CELL = rb'(?:"[^"]*(?:""[^"]*)*"|[^"\t]*)'
 _CELLS = re.compile(rb"(?:\A|(?<=\t))%s(?=\t|\Z)" % _CELL)
 _ROW = re.compile(rb"%s(?:\t%s)*" % (_CELL, _CELL))
 _BEGINNING = re.compile(rb'(?:%s\t)*"[^"]*(?:""[^"]*)*' % _CELL)
-_LINES = 100  # that one row may take
+_LINES = 100  # most lines of one row
 Row = tuple[int, list[bytes]]
 
 
 def plain_rows(path: Path) -> Iterator[Row]:
-    """The number of each line and its cells, in which a quote is a character as others are."""
+    """Yields the number and cells of each line; quotes are ordinary characters."""
     for number, line in enumerate(file_lines(path), 1):
         yield number, line.split(b"\t")
 
 
 def quoted_rows(path: Path) -> Iterator[Row]:
-    """The number of the first line of each row and its cells, without the quotes around them."""
+    """Yields the first line number and the cells of each row, without the quotes around them."""
     for number, row in _joined(path):
         yield number, [_unquoted(cell) for cell in _cells(row)]
 
 
 def is_quoted(path: Path, named: bool) -> bool:
-    """Whether each quote of a table is a spreadsheet's, and one at least cannot be the text's.
+    """Whether every quote of a table is a spreadsheet's, and at least one cannot belong to the text.
 
-    It cannot where it is doubled, stands around a tab, a line break, the name of a column or all cells, or where the cells
-    with a comma are those in quotes. `named` says whether the first row holds the names of the columns.
+    A quote cannot belong to the text if it is doubled, or surrounds a tab, a line break or a column name. Nor can it if all
+    cells are quoted, or exactly those with a comma. `named` says whether the first row holds column names.
     """
     certain = quoted = False
     everywhere = by_comma = True
@@ -50,7 +50,7 @@ def is_quoted(path: Path, named: bool) -> bool:
 
 
 def _joined(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Rows with the number of their first line; one that ends within quotes goes on in the next line."""
+    """Yields rows with the number of their first line; a row that ends within quotes continues in the next line."""
     first, held = 1, list[bytes]()
     for number, line in enumerate(file_lines(path), 1):
         held.append(line)

@@ -46,7 +46,7 @@ def read_texts(recipe: Recipe, parts: Sequence[Part], say: Say) -> Texts:
     held_out: list[Text] = []
     for index, part in enumerate(parts):
         train, own = Text(*part.languages, list(cleaner.clean(reader.train(part), part.languages))), list[TestSet]()
-        if part not in parts[:index]:  # a corpus that is listed again has the same test sets
+        if part not in parts[:index]:  # a corpus that is listed twice has the same test sets
             train, own = hold_out(train, part.card)
             held_out += [_as_text(part, testset) for testset in own]
             found += [(part, testset) for testset in (*reader.testsets(part), *own)]
@@ -91,7 +91,7 @@ def _as_text(part: Part, testset: TestSet) -> Text:
 
 
 def _named(found: Sequence[tuple[Part, TestSet]], tagged: bool) -> tuple[list[TestSet], dict[str, list[Text]]]:
-    """The test sets of all corpora, validation first and made one, and the text of each by its name."""
+    """Returns the test sets of all corpora, with one joint validation set first, and the text of each by name."""
     valids: list[TestSet] = []
     others: dict[str, TestSet] = {}
     texts: dict[str, list[Text]] = {"valid": []}
@@ -110,26 +110,26 @@ def _named(found: Sequence[tuple[Part, TestSet]], tagged: bool) -> tuple[list[Te
 
 
 def _free_name(name: str, part: Part, taken: Container[str]) -> str:
-    """A name for a test set that no corpus before has used."""
+    """Returns a name for a test set that no earlier corpus has used."""
     longest = f"{name}.{part.card.name}.{part.direction}"
     numbered = (f"{longest}.{number}" for number in count(2))
     return next(item for item in chain((name, f"{name}.{part.direction}", longest), numbered) if item not in taken)
 
 
 def _joined(trains: Sequence[Text], tagged: bool) -> TestSet:
-    """The training pairs of all corpora, with the target language of each pair if sources are tagged."""
+    """Joins the training pairs of all corpora, with the target language of each if sources are tagged."""
     train = testset_of("train", [pair for text in trains for pair in text.pairs])
     return replace(train, languages=[text.target for text in trains for _ in text.pairs]) if tagged else train
 
 
 @dataclass
 class _Reader:
-    """Reads the splits of corpora as a recipe wants them: lower-cased, limited, tagged."""
+    """Reads the splits of corpora as the recipe says: lower-cased, limited, tagged."""
 
     recipe: Recipe
     unreadable: Unreadable
     count: int = 0
-    """Training pairs read."""
+    """Number of training pairs read."""
 
     def train(self, part: Part) -> Iterator[Pair]:
         split = next(split for split in part.splits() if split.name == "train")
@@ -139,7 +139,7 @@ class _Reader:
             yield self._case(source, part.source), self._case(target, part.target)
 
     def account(self, cleaner: Cleaner, held_out: int, kept: int) -> dict[str, Any]:
-        """What became of all training pairs that were read; none is unaccounted for."""
+        """Accounts for every training pair read: kept, held out or dropped."""
         dropped = {**self.unreadable.counts(), **cleaner.dropped}
         read = self.count + sum(self.unreadable.counts().values())
         if read != kept + held_out + sum(dropped.values()):
@@ -147,7 +147,7 @@ class _Reader:
         return {"read": read, "kept": kept, "held_out": held_out, "dropped": dropped, "mended": dict(cleaner.mended)}
 
     def testsets(self, part: Part) -> list[TestSet]:
-        """Test sets as they are: no line is dropped, and bad text is always an error."""
+        """Reads test sets unchanged: no line is dropped, and bad text is always an error."""
         return [self._testset(split) for split in part.splits() if split.name != "train"]
 
     def _testset(self, split: Split) -> TestSet:
@@ -160,5 +160,5 @@ class _Reader:
 
 
 def _validation_tokenization(parts: Sequence[Part]) -> Tokenization:
-    """That of the first corpus, unless another has a target language of its own way, which splits the others' words too."""
+    """Returns the tokenisation of the first corpus, unless another has a special one, which then splits all words."""
     return next((part for part in parts if part.tokenize not in ("13a", "none")), parts[0]).tokenize

@@ -1,1 +1,1 @@
-"""Speed, measured as a ratio: every contender in a process of its own, rounds interleaved."""
+"""Speed measured as a ratio: each contender in a separate process, with interleaved rounds."""

@@ -1,4 +1,4 @@
-"""What people write by hand, over the weights of our models: the yardsticks of the benchmarks."""
+"""Baselines of the benchmarks: code as people write it by hand, with the weights of our models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nmt.models.rnn.state import RnnMemory, RnnState
 
 @dataclass(frozen=True)
 class TargetSoFar:
-    """Source and target so far of R rows."""
+    """Source and target prefix of R rows."""
 
     source: Tensor
     lengths: Tensor
@@ -31,7 +31,7 @@ class TargetSoFar:
 
 
 class PlainSearch:
-    """An engine: beam search over a model as it is, its products as torch makes them by itself."""
+    """An engine: beam search over an unchanged model, with torch's default products."""
 
     def __init__(self, model: Seq2Seq[Any, Any], device: torch.device) -> None:
         self.model, self.device = model, device
@@ -43,34 +43,34 @@ class PlainSearch:
 
 
 class WithoutCache:
-    """Decodes by running the whole prefix again at every step, source and all."""
+    """Decodes by running source and whole prefix again at every step."""
 
     def __init__(self, model: Model) -> None:
         self.model = model.eval()
 
     def encode(self, source: Tensor, lengths: Tensor) -> TargetSoFar:
-        """Nothing is computed ahead."""
+        """Computes nothing ahead."""
         return TargetSoFar(source, lengths, source.new_zeros((len(source), 0)))
 
     def start(self, memory: TargetSoFar, beam: int) -> TargetSoFar:
-        """Each row carries its own source."""
+        """Gives each row a copy of its source."""
         return TargetSoFar(
             *(part.repeat_interleave(beam, 0) for part in (memory.source, memory.lengths, memory.target))
         )
 
     def step(self, state: TargetSoFar, tokens: Tensor) -> tuple[Tensor, TargetSoFar]:
-        """Everything again."""
+        """Runs the model on source and whole prefix."""
         target = torch.cat([state.target, tokens[:, None]], 1)
         logits = self.model.output(self.model(state.source, state.lengths, target)[:, -1])
         return logits, TargetSoFar(state.source, state.lengths, target)
 
     def reorder(self, state: TargetSoFar, rows: Tensor, beam: int) -> TargetSoFar:  # noqa: ARG002  # rows say all
-        """Rows of the prefixes."""
+        """Selects rows of the prefixes."""
         return TargetSoFar(*(part[rows] for part in (state.source, state.lengths, state.target)))
 
 
 class CellLoop:
-    """Batched decoding over `nn.LSTMCell` or `nn.GRUCell`, keys projected once, torch's defaults otherwise."""
+    """Batched decoding over `nn.LSTMCell` or `nn.GRUCell`, with keys projected once and torch's defaults."""
 
     def __init__(self, model: Model) -> None:
         if (
@@ -92,7 +92,7 @@ class CellLoop:
             self.cell.bias_hh.copy_(self.decoder.recurrent.bias)
 
     def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
-        """The encoder and the keys, once."""
+        """Runs the encoder and projects the keys, once."""
         return self.model.encode(source, lengths)
 
     def start(self, memory: RnnMemory, beam: int) -> RnnState:
@@ -100,7 +100,7 @@ class CellLoop:
         return self.model.start(memory, beam)
 
     def step(self, state: RnnState, tokens: Tensor) -> tuple[Tensor, RnnState]:
-        """Attention, cell and readout of one position."""
+        """Computes attention, cell and readout of one position."""
         memory, hidden = state.memory, tuple(part[0] for part in state.carry.hidden)
         embedded = self.model.target_embedding(tokens)
         query = hidden[0].unflatten(0, (len(memory.values), -1))
@@ -116,7 +116,7 @@ class CellLoop:
         return self.model.output(top), replace(state, carry=carry)
 
     def reorder(self, state: RnnState, rows: Tensor, beam: int) -> RnnState:
-        """States and memory of the rows."""
+        """Selects states and memory of the rows."""
         memory = state.memory.select(sentences_of(rows, state.beam, beam))
         return RnnState(memory, state.carry.select(rows), beam)
 

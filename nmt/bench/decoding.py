@@ -1,7 +1,7 @@
-"""Decoding speed: our search in each precision, CTranslate2 on the same weights, and the loops people write by hand.
+"""Decoding speed: our search in each precision, CTranslate2 with the same weights, and hand-written loops.
 
-From token ids to token ids, apart from the variant `text`, which reads and writes lines. `loop` is our search step by step, as
-it runs for rules and constraints, where the search that stays on a GPU would be taken.
+All map token ids to token ids, except the variant `text`, which maps lines to lines. The variant `loop` runs our search step
+by step, as it does with rules and constraints, even where a search that stays on the GPU exists.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from nmt.translation.translator import Translator
 
 EngineName = Literal["nmt", "text", "loop", "shortlist", "ctranslate2", "without cache", "cell loop"]
 _OURS = ("nmt", "text", "loop", "shortlist")
-_BATCH_TOKENS = 32_768  # source tokens times beam, where the number of sentences is left to us
-_SIZES = (64, 128, 256, 512, 1024)  # batches among which CTranslate2 has its best on a GPU
+_BATCH_TOKENS = 32_768  # source tokens times beam, if the number of sentences is not given
+_SIZES = (64, 128, 256, 512, 1024)  # batch sizes among which CTranslate2 has its best on a GPU
 
 
 @dataclass(frozen=True)
@@ -50,31 +50,31 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """For tables."""
+        """Name in tables."""
         return f"{self.engine} {self.precision}"
 
 
 @dataclass(frozen=True)
 class DecodingWork:
-    """What every variant does."""
+    """The work of every variant."""
 
     model: Path
     lines: list[str]
     search: SearchConfig
     batch: int | None
-    """Sentences; none: as many as are worth while."""
+    """Sentences per batch; None: chosen automatically."""
     threads: int
     device: str
     shortlist: Path | None = None
-    """What the variants of that name search among."""
+    """Shortlist for the variants of that name."""
 
 
 class DecodingContender:
-    """A contender: translates all lines, in batches of sentences of like length."""
+    """Translates all lines, in batches of sentences of similar length."""
 
     def __init__(self, work: DecodingWork, variant: Variant) -> None:
         if variant.engine not in _OURS:
-            os.environ["NMT_KERNELS"] = "0"  # of this process: a yardstick is made of torch's own operations
+            os.environ["NMT_KERNELS"] = "0"  # in this process: a baseline uses torch's own operations
         loaded = load_model(work.model)
         device = torch.device(work.device)
         self.work, self.variant = work, variant
@@ -86,26 +86,26 @@ class DecodingContender:
         self.batches = [[ids[index] for index in batch] for batch in self._batches([len(tokens) + 1 for tokens in ids])]
 
     def run(self) -> dict[str, Any]:
-        """Searches every batch; returns tokens, the hypotheses and the latency of single sentences."""
+        """Searches every batch; returns the number of tokens and sentences, and the hypotheses."""
         found = [hypotheses[0] for batch in self.batches for hypotheses in self.search(batch)]
         tokens = [item.tokens for item in found]
         return {"tokens": sum(len(item) + 1 for item in tokens), "hypotheses": tokens, "sentences": len(tokens)}
 
     def _batches(self, lengths: list[int]) -> list[list[int]]:
-        """Sentences of like length; or all, for a search that makes its own batches of them."""
+        """Groups sentences of similar length; a search that makes its own batches gets all of them."""
         if self.engine is None and self.translator.decoder.device_search is not None:
             return [list(range(len(lengths)))]
         return search_batches(lengths, _BATCH_TOKENS, self.work.search.beam, self.work.batch)
 
     def search(self, ids: list[list[int]]) -> list[list[Hypothesis]]:
-        """One batch, without text on either side."""
+        """Searches one batch, from token ids to token ids."""
         return self.translator.decoder.search_batch(SearchBatch(ids), 1)
 
 
 def _engine(
     work: DecodingWork, variant: Variant, loaded: LoadedModel, device: torch.device, precision: SearchPrecision
 ) -> Engine | None:
-    """What searches instead of our own search; None for our own."""
+    """Returns the search to use instead of our own; None: our own."""
     match variant.engine:
         case "ctranslate2":
             return CTranslate2Engine(loaded, variant.precision, work.threads, device)
@@ -120,10 +120,10 @@ def _engine(
 
 
 class TextContender(DecodingContender):
-    """A contender that is given lines and gives lines."""
+    """A contender that translates lines to lines."""
 
     def run(self) -> dict[str, Any]:
-        """Translates all lines; the tokens are those of what came out the first time."""
+        """Translates all lines; tokens are counted on the first translation."""
         lines = self.translator.translate(self.work.lines)
         if not hasattr(self, "made"):
             self.made = [tokens for tokens in self.translator.tokenizers.target.encode(lines) if tokens]
@@ -131,13 +131,13 @@ class TextContender(DecodingContender):
 
 
 class Bulk(DecodingContender):
-    """CTranslate2 on a GPU: it is given all sentences at once, in batches of the size that it is fastest with."""
+    """CTranslate2 on a GPU: gets all sentences at once, with the fastest batch size."""
 
     def __init__(self, work: DecodingWork, variant: Variant) -> None:
         super().__init__(work, variant)
         self.ids = [tokens for batch in self.batches for tokens in batch]
         part, times = self.ids[:: max(1, len(self.ids) // 2048)], dict[float, int]()
-        for size in (_SIZES[0], *_SIZES):  # the first once more, since the library warms up
+        for size in (_SIZES[0], *_SIZES):  # the first size twice, as the library warms up
             start = perf_counter()
             self._search(part, size)
             times[perf_counter() - start] = size
@@ -153,7 +153,7 @@ class Bulk(DecodingContender):
 
 
 def decoder(work: DecodingWork, variant: Variant) -> DecodingContender:
-    """The contender of a variant."""
+    """Makes the contender of a variant."""
     if variant.engine == "text":
         return TextContender(work, variant)
     on_gpu = torch.device(work.device).type == "cuda"
@@ -161,10 +161,10 @@ def decoder(work: DecodingWork, variant: Variant) -> DecodingContender:
 
 
 class Latency(DecodingContender):
-    """A contender that is given single sentences, one after the other."""
+    """A contender that gets single sentences, one after the other."""
 
     def run(self) -> dict[str, Any]:
-        """Milliseconds of each sentence."""
+        """Measures milliseconds of each sentence."""
         singles = [[tokens] for batch in self.batches for tokens in batch]
         times: list[float] = []
         tokens = 0
@@ -183,16 +183,16 @@ def bench_decoding(
     so_far: Callable[[list[dict[str, Any]]], None] = lambda _: None,
     excused: type[Exception] = NmtError,
 ) -> list[dict[str, Any]]:
-    """One row for each variant that this machine can run; ratios are medians over the rounds.
+    """Returns a row for each variant that this machine can run; ratios are medians over the rounds.
 
-    They are of tokens per CPU second, on CUDA by the clock.
+    They compare tokens per CPU second, on CUDA tokens per second.
 
     Args:
-        work: what is translated.
-        variants: who translates it.
-        rounds: that count.
-        say: is told who is left out, and why.
-        so_far: is given the rows as they are after each round, without latencies.
+        work: the work to do.
+        variants: the variants to compare.
+        rounds: number of rounds that count.
+        say: receives which variants are left out, and why.
+        so_far: receives the rows after each round, without latencies.
         excused: see `interleave`.
     """
 
@@ -256,14 +256,14 @@ def _row(
 
 
 def version_of(engine: EngineName) -> str:
-    """Of CTranslate2, or of this package and torch."""
+    """Returns the version of CTranslate2, or of this package and torch."""
     if engine == "ctranslate2":
         return metadata.version("ctranslate2")
     return f"{nmt.__version__}, torch {torch.__version__}"
 
 
 def _identical(ours: Measurement, outcomes: dict[str, Measurement]) -> float | None:
-    """Share of sentences that are the same as the reference's: CTranslate2 in float32, else our own in fp32."""
+    """Share of sentences equal to the reference's: CTranslate2 in float32, else ours in fp32."""
     reference = outcomes.get("ctranslate2 float32") or outcomes.get("cell loop fp32") or outcomes.get("nmt fp32")
     if reference is None or not ours.rounds[0].result["hypotheses"]:
         return None

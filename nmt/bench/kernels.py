@@ -1,7 +1,7 @@
-"""Times of the Triton kernels at the sizes of a base Transformer with 25,000 tokens a batch, beside what memory would allow.
+"""Times of the Triton kernels at the sizes of a base Transformer with 25,000 tokens per batch, with memory rates.
 
 python -m nmt.bench.kernels             each kernel as it is used
-python -m nmt.bench.kernels --tiles     attention in tiles of other sizes too
+python -m nmt.bench.kernels --tiles     attention with other tile sizes too
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _TILES = [
 ]
 
 Timed = tuple[str, Callable[[], object], float]
-"""Name, work, and megabytes that it has to move."""
+"""Name, work, and megabytes that it must move."""
 
 
 def microseconds(work: Callable[[], object], repeats: int = 20) -> float:
-    """Of the device for one call, in a graph, so that launches do not count."""
+    """Returns the device's microseconds of one call, measured in a graph so that launches do not count."""
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         for _ in range(2):
@@ -57,7 +57,7 @@ def microseconds(work: Callable[[], object], repeats: int = 20) -> float:
 
 
 def _lengths(total: int) -> list[int]:
-    """Of sentences as they are in texts, 25 tokens on average, end to end in so many rows."""
+    """Draws realistic sentence lengths, 25 tokens on average, that fill `total` rows."""
     generator = torch.Generator().manual_seed(1)
     found: list[int] = []
     while sum(found) < total:
@@ -67,7 +67,7 @@ def _lengths(total: int) -> list[int]:
 
 
 def _packed(total: int) -> tuple[Tensor, Tensor]:
-    """Starts and counts of that many rows."""
+    """Returns starts and counts of `total` rows."""
     counts = torch.tensor(_lengths(total))
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
     return starts.int().cuda(), counts.repeat_interleave(counts).int().cuda()
@@ -78,7 +78,7 @@ def _random(*shape: int) -> Tensor:
 
 
 def _both_ways(work: Callable[[], Tensor | tuple[Tensor, ...]], inputs: list[Tensor]) -> Callable[[], object]:
-    """Forward and backward, with a random gradient of each result."""
+    """Runs forward and backward, with a random gradient of each result."""
     outs = work()
     gradients = [torch.randn_like(out) for out in (outs if isinstance(outs, tuple) else (outs,))]
 
@@ -90,7 +90,7 @@ def _both_ways(work: Callable[[], Tensor | tuple[Tensor, ...]], inputs: list[Ten
 
 
 def attention(dropout: float = 0.0) -> Iterator[Timed]:
-    """Of the encoder and of the decoder, both ways."""
+    """Yields attention of encoder and decoder, forward and both ways."""
     states, rows, unit = _random(ROWS, 3 * WIDTH), _packed(ROWS), ROWS * WIDTH * 2 / 1e6
     seed = torch.tensor([1], device="cuda")
     for name, causal in (("encoder", False), ("decoder", True)):
@@ -104,7 +104,7 @@ def attention(dropout: float = 0.0) -> Iterator[Timed]:
 
 
 def others() -> Iterator[Timed]:
-    """Norm, activation and loss, both ways."""
+    """Yields norm, activation and loss, forward and both ways."""
     states, update, unit = _random(ROWS, WIDTH), _random(ROWS, WIDTH), ROWS * WIDTH * 2 / 1e6
     weight, bias, seed = _random(WIDTH), _random(WIDTH), torch.tensor([1], device="cuda")
     inner = _random(ROWS, INNER)
@@ -132,7 +132,7 @@ def others() -> Iterator[Timed]:
 
 
 def search(slots: int = 128, beam: int = 5, length: int = 25) -> Iterator[Timed]:
-    """Attention of a step in the middle of sentences."""
+    """Yields the attention of a search step in the middle of sentences."""
     rows, longest = slots * beam, 2 * length
     new, unit = _random(rows, 3 * WIDTH), WIDTH * 2 / 1e6
     keys, values = (_random(rows, longest, WIDTH).detach() for _ in range(2))
@@ -155,7 +155,7 @@ def search(slots: int = 128, beam: int = 5, length: int = 25) -> Iterator[Timed]
 
 
 def recurrence(sentences: int = 256, length: int = 16, width: int = 512) -> Iterator[Timed]:
-    """All positions of the attention RNN with an LSTM of that width."""
+    """Yields all positions of the attention RNN with an LSTM of that width."""
     gates, first = _random(length, sentences, 4 * width), _random(2, sentences, width)
     keys, values, vector = _random(sentences, length, width), _random(sentences, length, 2 * width), _random(width)
     weight, bias, context = _random(4 * width, width), _random(4 * width), _random(4 * width, 2 * width)
@@ -179,12 +179,12 @@ def _show(timed: Iterator[Timed], extra: str = "") -> None:
 
 
 def _same(tile: dict[str, int], *_: object, **__: object) -> dict[str, int]:
-    """The tile, whatever is asked for."""
+    """Returns the same tile for any request."""
     return tile
 
 
 def _tiles() -> None:
-    """Attention in tiles of other sizes."""
+    """Times attention with other tile sizes."""
     from nmt.fast.triton import attention as kernels
 
     own = kernels.block_sizes

@@ -1,4 +1,4 @@
-"""Where the time of an update goes: torch's profile, the kernels of a GPU, and the share of time in which it computes."""
+"""Profiles of an update: torch's table, the kernels of a GPU, and the share of time in which it computes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from nmt.runtime.device import describe
 
 @dataclass(frozen=True)
 class Profile:
-    """One contender's."""
+    """The profile of one contender."""
 
     title: str
     table: str
-    """By torch's operation and kernel, those that take longest first."""
+    """Table by torch's operation and kernel, slowest first."""
     kernels: float
-    """That an update starts on the GPU; copies and fills are counted too."""
+    """Number of kernels that an update starts on the GPU, with copies and fills."""
     busy: float
-    """Share of the time, without a profiler, in which one of them ran."""
+    """Share of the time in which a kernel ran, without a profiler."""
     milliseconds: float
-    """An update, without a profiler."""
+    """Time of an update, without a profiler."""
 
 
 def profile_contender(work: TrainingWork, name: Name) -> Profile:
-    """Profiles one round."""
+    """Profiles one round of a contender."""
     trainee = Trainee(work, name)
     trainee.run()
     start = perf_counter()
@@ -47,6 +47,6 @@ def profile_contender(work: TrainingWork, name: Name) -> Profile:
 
 
 def profile_training(work: TrainingWork, names: Sequence[Name]) -> str:
-    """A table for each contender."""
+    """Returns a table for each contender."""
     found = (profile_contender(work, name) for name in names)
     return "\n\n".join(f"{item.title}\n{item.table}" for item in found) + "\n"

@@ -1,4 +1,4 @@
-"""Interleaved rounds A B C A B C, each contender in a process of its own; the first round warms up and is discarded."""
+"""Interleaved rounds A B C A B C, each contender in a separate process; the first round is a warm-up and is dropped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Contender(Protocol):
     """One way to do the work, ready to be timed."""
 
     def run(self) -> dict[str, Any]:
-        """Does the work once; returns what it made, at least `tokens`."""
+        """Does the work once; returns its results, at least `tokens`."""
         ...
 
 
@@ -37,17 +37,17 @@ class Round:
     seconds: float
     cpu_seconds: float
     foreign_load: float
-    """Share of the cores that other processes used meanwhile."""
+    """Share of the cores that other processes used in the meantime."""
     result: dict[str, Any]
 
     @property
     def tokens_per_cpu_second(self) -> float:
-        """Speed on a shared machine."""
+        """Tokens per CPU second, for a shared machine."""
         return float(self.result["tokens"]) / self.cpu_seconds
 
     @property
     def tokens_per_second(self) -> float:
-        """Speed by the clock."""
+        """Tokens per second of wall time."""
         return float(self.result["tokens"]) / self.seconds
 
 
@@ -57,10 +57,10 @@ class Measurement:
 
     rounds: list[Round]
     start_seconds: float
-    """To set it up."""
+    """Time of the setup."""
     peak_memory_mb: float
     first_seconds: float
-    """Of the round that does not count, in which things are compiled and captured."""
+    """Time of the first round, which does not count: in it code is compiled and captured."""
 
     @property
     def median(self) -> float:
@@ -76,15 +76,15 @@ def interleave(
     so_far: Callable[[dict[str, Measurement]], None] | None = None,
     excused: type[Exception] = NmtError,
 ) -> dict[str, Measurement]:
-    """Times contenders against each other; one that this machine cannot set up is left out.
+    """Times contenders against each other; one that cannot be set up on this machine is left out.
 
     Args:
-        contenders: functions that can be pickled and set one up inside its process.
-        rounds: rounds that count, after one that does not.
-        threads: of each process.
-        say: is told who is left out, and why.
-        so_far: is given what is known after each round that counts.
-        excused: errors for which a contender is left out, whenever they happen; others end the whole.
+        contenders: picklable functions that set up a contender in its process.
+        rounds: number of rounds that count, after one that does not.
+        threads: threads of each process.
+        say: receives which contenders are left out, and why.
+        so_far: receives the outcomes after each round that counts.
+        excused: errors for which a contender is left out at any time; other errors end everything.
     """
     ends, processes = _started(contenders, threads)
     starts: dict[str, float] = {}
@@ -92,7 +92,7 @@ def interleave(
     memory: dict[str, float] = {}
 
     def ask(name: str, order: str) -> Any:
-        """What a process answers; None if it is left out."""
+        """Returns the answer of a process; None if it is left out."""
         try:
             if order:
                 ends[name].send(order)
@@ -128,7 +128,7 @@ def interleave(
 def _started(
     contenders: Mapping[str, Callable[[], Contender]], threads: int
 ) -> tuple[dict[str, Connection], list[BaseProcess]]:
-    """A process for each contender, and our end of the pipe to it."""
+    """Starts a process for each contender, and returns our ends of the pipes."""
     context = multiprocessing.get_context("spawn")
     ends: dict[str, Connection] = {}
     processes: list[BaseProcess] = []
@@ -141,7 +141,7 @@ def _started(
 
 
 def ratio(ours: Measurement, theirs: Measurement, clock: bool = False) -> tuple[float, float, float]:
-    """Median of the per-round ratios of tokens per CPU second, or by the clock, and its range."""
+    """Returns median, least and largest per-round ratio of tokens per CPU second, or per second if `clock`."""
     speed = attrgetter("tokens_per_second" if clock else "tokens_per_cpu_second")
     ratios = [speed(one) / speed(two) for one, two in zip(ours.rounds, theirs.rounds, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
@@ -155,7 +155,7 @@ def _answer(end: Connection) -> Any:
 
 
 def _serve(end: Connection, make: Callable[[], Contender], threads: int) -> None:
-    """The life of one process: set up, then run when told."""
+    """Runs one process: sets the contender up, then runs it on demand."""
     try:
         torch.set_num_threads(threads)
         start = perf_counter()
@@ -166,13 +166,13 @@ def _serve(end: Connection, make: Callable[[], Contender], threads: int) -> None
                 end.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
             else:
                 end.send(_timed(contender))
-    except (EOFError, BrokenPipeError):  # nobody waits any more
+    except (EOFError, BrokenPipeError):  # the parent has gone
         return
     except NmtError as error:
         end.send(error)
-    except Exception as error:  # noqa: BLE001  # crosses to the process that waits, which raises it
+    except Exception as error:  # noqa: BLE001  # passed to the waiting process, which raises it
         traceback.print_exc()
-        end.send(RuntimeError(f"{type(error).__name__}: {error}"))  # others cannot all be sent
+        end.send(RuntimeError(f"{type(error).__name__}: {error}"))  # others cannot all be pickled
 
 
 def _timed(contender: Contender) -> Round:
@@ -184,7 +184,7 @@ def _timed(contender: Contender) -> Round:
 
 
 def _busy_seconds() -> float:
-    """CPU time that all processes of the machine have used."""
+    """Returns the CPU time used by all processes of the machine."""
     try:
         first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
         user, nice, system = (int(field) for field in first.split()[1:4])

@@ -1,7 +1,7 @@
-"""Training speed: our update in each precision against torch's modules as most people use them, on the same sentences.
+"""Training speed: our update in each precision against torch's modules in common use, on the same sentences.
 
-On a CPU batches are made ahead. On a GPU every contender draws them while it trains, so that the way from the corpus to the
-card counts, and shapes are as new as in a training.
+On a CPU batches are made ahead. On a GPU each contender draws them while it trains. So the way from corpus to card counts,
+and shapes are as new as in a training.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from nmt.training.stream import BatchStream, StreamPosition
 from nmt.training.updater import Updater
 
 Name = Literal["nmt fp32", "nmt bf16", "nmt bf16 plain", "baseline", "compiled baseline"]
-"""`plain`: by updates of padded batches, call by call, where a GPU makes others; see `nmt.training.static_update`."""
+"""`plain` means updates of padded batches, call by call, where a GPU would use others; see `nmt.training.static_update`."""
 
 
 def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
-    """Who is compared where: torch has no convolutional model, and a loop over positions is not to be compiled.
+    """Returns the contenders for a model: torch has no convolutional one, and a loop over positions is not compiled.
 
-    Without instructions for bf16 an update in bf16 takes minutes, so it is left out.
+    Without bf16 instructions an update in bf16 takes minutes, so it is left out.
     """
     names: list[Name] = ["nmt fp32"]
     if device.type == "cuda" or has_fast_bf16():
@@ -57,23 +57,23 @@ def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
 
 @dataclass(frozen=True)
 class TrainingWork:
-    """What every contender trains on."""
+    """The work of every contender."""
 
     recipe: Recipe
     prepared: Prepared
     device: str
     threads: int
     updates: int
-    """In one round."""
+    """Number of updates per round."""
 
     def batches(self) -> list[Batch]:
-        """The first batches of an epoch."""
+        """Returns the first batches of an epoch."""
         with closing(BatchStream(self.recipe, self.prepared)) as stream:
             epoch = stream.epoch(0)
         return [collate(epoch.corpus, rows) for rows in islice(epoch.plan, self.updates)]
 
     def supply(self, device: torch.device, stream: BatchStream) -> Iterator[Batch | StaticBatch]:
-        """Batches without end: on CPU the first ones of an epoch again and again, made ahead, else as a training draws them."""
+        """Yields batches without end: on CPU the first ones of an epoch in a cycle, else as training draws them."""
         if device.type == "cpu":
             yield from cycle(self.batches())
         place = StreamPosition()
@@ -83,19 +83,19 @@ class TrainingWork:
             yield batch.to(device) if isinstance(batch, Batch) else batch
 
     def padding(self) -> float:
-        """Share of padding in an epoch."""
+        """Returns the share of padding in an epoch."""
         with closing(BatchStream(self.recipe, self.prepared)) as stream:
             return padding_share(stream.epoch(0).corpus, stream.epoch(0).plan)
 
     @property
     def vocabularies(self) -> tuple[int, int]:
-        """Sizes, source and target."""
+        """Sizes of the source and target vocabularies."""
         tokenizers = self.prepared.tokenizers
         return tokenizers.source.vocabulary_size, tokenizers.target.vocabulary_size
 
 
 class Trainee:
-    """A contender: makes the updates of a round."""
+    """A contender that makes the updates of a round."""
 
     def __init__(self, work: TrainingWork, name: Name) -> None:
         self.work, self.device, self.number = work, torch.device(work.device), 0
@@ -121,7 +121,7 @@ class Trainee:
                 rehearse(work.recipe, stream, self.updater, Progress())
 
     def run(self) -> dict[str, Any]:
-        """The updates of a round; returns tokens and the losses per token, for which the device is waited for once."""
+        """Makes the updates of a round; returns tokens and losses per token, with one wait for the device."""
         tokens, losses = 0, list[Tensor]()
         for batch in islice(self.batches, self.work.updates):
             losses.append(self.update(batch))
@@ -151,16 +151,16 @@ def bench_training(
     so_far: Callable[[list[dict[str, Any]]], None] = lambda _: None,
     excused: type[Exception] = NmtError,
 ) -> list[dict[str, Any]]:
-    """One row a contender; ratios are medians over the rounds, of target tokens per CPU second, and by the clock.
+    """Returns a row per contender; ratios are medians over the rounds, of target tokens per CPU second and per second.
 
-    On CUDA all are by the clock, and the baseline is in bf16.
+    On CUDA all are per second, and the baseline is in bf16.
 
     Args:
-        work: what is trained.
-        names: of the contenders.
-        rounds: that count.
-        say: is told who is left out, and why.
-        so_far: is given the rows as they are after each round.
+        work: the training to time.
+        names: the contenders.
+        rounds: number of rounds that count.
+        say: receives which contenders are left out, and why.
+        so_far: receives the rows after each round.
         excused: see `interleave`.
     """
     measured = _Measured.of(work, names)
@@ -176,13 +176,13 @@ def _precision(name: Name, device: torch.device) -> Precision:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What rows say beside the speed."""
+    """Measurements that rows contain besides the speed."""
 
     work: TrainingWork
     flops: float
-    """Operations a target token."""
+    """Operations per target token."""
     peaks: dict[Precision, float]
-    """Operations a second of large products."""
+    """Operations per second of large products."""
     padding: float
 
     @classmethod
@@ -200,7 +200,7 @@ class _Measured:
         return cls(work, flops, peaks, work.padding())
 
     def rows(self, outcomes: dict[str, Measurement], names: Sequence[Name]) -> list[dict[str, Any]]:
-        """One for each contender that was not left out."""
+        """Returns a row for each contender that was not left out."""
         return [self._row(name, outcomes) for name in names if name in outcomes]
 
     def _row(self, name: Name, outcomes: dict[str, Measurement]) -> dict[str, Any]:
@@ -211,7 +211,7 @@ class _Measured:
         compared = ratio(own, plain, clock=on_gpu) if plain else None
         compiled = outcomes.get("compiled baseline")
         speed = statistics.median(item.tokens_per_second for item in own.rounds)
-        alone = speed if on_gpu else own.median * work.threads  # as the peaks are measured
+        alone = speed if on_gpu else own.median * work.threads  # by the same clock as the peaks
         return {
             "engine": "nmt plain" if name.endswith("plain") else name if name.endswith("baseline") else "nmt",
             "family": work.recipe.model.family,

@@ -1,4 +1,4 @@
-"""Training as most people write it, with torch's own modules and defaults: the yardsticks of `nmt bench train`."""
+"""Baselines of `nmt bench train`: training as most people write it, with torch's modules and defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nmt.training.batches import Batch
 
 
 class TorchTransformer(nn.Module):
-    """`nn.Transformer` between embeddings and a linear layer, with the masks of its tutorial, both boolean."""
+    """`nn.Transformer` between embeddings and a linear layer, with the boolean masks of its tutorial."""
 
     def __init__(self, config: TransformerConfig, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class TorchTransformer(nn.Module):
         self.register_buffer("positions", sinusoids(512, config.width).float())
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, T, V)."""
+        """Returns logits (B, T, V)."""
         source, target = batch.source, batch.target_input
         causal = torch.ones(target.shape[1], target.shape[1], dtype=torch.bool, device=target.device).triu(1)
         states = self.transformer(
@@ -64,7 +64,7 @@ class TorchTransformer(nn.Module):
         __call__ = forward
 
     def copy(self, model: Transformer) -> None:
-        """Takes the weights of one of our models, so that both can be trained side by side."""
+        """Copies the weights of one of our models, so that both can be trained side by side."""
         with torch.no_grad():
             self.target.weight.copy_(model.target_embedding.table.weight)
             self.source.weight.copy_(model.source_embedding.table.weight)
@@ -87,7 +87,7 @@ class TorchTransformer(nn.Module):
 
 
 class CellLoopSeq2Seq(nn.Module):
-    """Bidirectional encoder, keys projected once, then a Python loop: attention, cell and read-out of each position."""
+    """Bidirectional encoder, keys projected once, then a Python loop over positions: attention, cell and readout."""
 
     def __init__(self, config: RnnConfig, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class CellLoopSeq2Seq(nn.Module):
             self.output.weight = self.target.weight
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, T, V)."""
+        """Returns logits (B, T, V)."""
         packed = nn.utils.rnn.pack_padded_sequence(
             self.dropout(self.source(batch.source)), batch.lengths, batch_first=True, enforce_sorted=False
         )
@@ -137,9 +137,9 @@ class CellLoopSeq2Seq(nn.Module):
 
 
 class PlainTraining:
-    """Forward, `F.cross_entropy`, backward, clipping and AdamW with torch's defaults; on CUDA under autocast in bf16.
+    """Forward, `F.cross_entropy`, backward, clipping and AdamW with torch's defaults; on CUDA with autocast to bf16.
 
-    Compiled, model and loss are one function of `torch.compile`, once for all shapes, and AdamW is torch's fused one.
+    When compiled, model and loss are one function of `torch.compile` for all shapes, and AdamW is fused.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class PlainTraining:
         )
 
     def update(self, batch: Batch) -> Tensor:
-        """One update; returns the loss per token, on the device."""
+        """Makes one update; returns the loss per token, on the device."""
         device = batch.target_output.device
         with autocast(device, "bf16" if device.type == "cuda" else "fp32"):
             loss = self.loss(batch)
@@ -173,7 +173,7 @@ class PlainTraining:
 
 
 def plain_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: int, like: Model) -> nn.Module:
-    """The plain counterpart of a model; a Transformer takes its weights."""
+    """Makes the plain counterpart of a model; a Transformer copies its weights."""
     if isinstance(config, RnnConfig):
         return CellLoopSeq2Seq(config, source_vocabulary, target_vocabulary)
     if isinstance(config, ConvolutionConfig):
@@ -185,7 +185,7 @@ def plain_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: 
 
 
 def _copy_layer(theirs: nn.Module, ours: nn.Module) -> None:
-    """Encoder or decoder layer of ours to `nn.TransformerEncoderLayer` or `nn.TransformerDecoderLayer`."""
+    """Copies a layer of ours to `nn.TransformerEncoderLayer` or `nn.TransformerDecoderLayer`."""
     own = dict(ours.named_parameters())
     cross = "cross_attention.query.weight" in own
     names = {

@@ -1,4 +1,4 @@
-"""What a user may set: the recipe, the settings of its sections, and how they are read.
+"""The settings of a user: the recipe, its sections, and how they are read.
 
-Read `recipe.py` first: every key, its default and what it means. `reading.py` turns TOML into it, with all errors at once.
+Read `recipe.py` first: it has every key, its default and its meaning. `reading.py` reads TOML and reports all errors at once.
 """

@@ -1,4 +1,4 @@
-"""Which text a recipe trains on, and how it becomes tokens."""
+"""The text that a recipe trains on, and its tokenisation."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Tokenization = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"]
-"""sacreBLEU's ways to split words; `none` is for text that is tokenised already."""
+"""sacreBLEU's ways to split words; `none` is for text that is already tokenised."""
 
 
 class CleaningConfig(Section):
-    """Which training pairs are dropped; validation and test sets are never touched."""
+    """Which training pairs are dropped; validation and test sets are never changed."""
 
     max_words: Count = 200
-    """Longest sentence kept, in words; of scripts without spaces two letters of Han or kana, or four others, are one."""
+    """Longest sentence kept, in words; in scripts without spaces a word is two letters of Han or kana, or four others."""
     max_ratio: Annotated[float, Field(ge=1, le=1_000_000_000)] = 6.0
     """Largest ratio between the two lengths in characters; pairs under 20 characters are not judged."""
     drop_identical: bool = False
@@ -39,7 +39,7 @@ class CleaningConfig(Section):
     duplicates: Literal["keep", "exact", "normalised"] = "keep"
     """Drop repeated pairs: byte for byte, or ignoring case, punctuation and spacing."""
     drop_leaked: bool = False
-    """Drop training pairs whose source or target stands in a validation or test set (they are always reported)."""
+    """Drop training pairs whose source or target occurs in a validation or test set (they are always reported)."""
 
 
 class CorpusConfig(Section):
@@ -52,7 +52,7 @@ class CorpusConfig(Section):
     target: str
     """Language (column) to translate into."""
     weight: Factor = 1.0
-    """Times that its share of the training pairs is multiplied by."""
+    """Factor on its share of the training pairs."""
 
 
 class DataConfig(Section):
@@ -69,12 +69,12 @@ class DataConfig(Section):
     on_bad_text: Literal["error", "skip"] = "error"
     """What to do with a training line that is not valid UTF-8."""
     limit: Count | None = None
-    """Use only the first so many training pairs."""
+    """Use only the first training pairs, at most this many."""
     cleaning: CleaningConfig = CleaningConfig()
     weight: Factor = 1.0
-    """Of this corpus, where there are `more`: times that its share of the training pairs is multiplied by."""
+    """Factor on this corpus's share of the training pairs, if there are `more`."""
     temperature: Annotated[float, Field(ge=0.1, le=1_000_000)] = 1.0
-    """Corpora are drawn from in proportion to size^(1 / temperature); above 1 small ones are seen more often."""
+    """Corpora are sampled in proportion to size^(1 / temperature); above 1 small ones are seen more often."""
     tag_target: bool = False
     """Each source begins with `<2xx>`, the language to translate into (Johnson et al. 2017): one model, several targets."""
     more: tuple[CorpusConfig, ...] = ()
@@ -82,7 +82,7 @@ class DataConfig(Section):
 
     @property
     def target_languages(self) -> list[str]:
-        """Of all corpora, each once, the first corpus's first."""
+        """Target languages of all corpora, each once, that of the first corpus first."""
         return list(dict.fromkeys([self.target, *(part.target for part in self.more)]))
 
 
@@ -100,9 +100,10 @@ class TokenizerConfig(Section):
     character_coverage: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """Share of the characters of the training text that the vocabulary must cover."""
     normalization: Literal["nfkc", "identity"] = "nfkc"
-    """Unicode normalisation; `identity` for text that is already tokenised and normalised."""
+    """Unicode normalisation; `identity` is for text that is already tokenised and normalised."""
     user_symbols: Annotated[tuple[str, ...], AfterValidator(_symbols)] = ()
-    """Strings that are always one token; without white space, and none of the special tokens."""
+    """Strings that are always one token; without white space, and different from the special tokens."""
     model: str | None = None
-    """A bundle, run or checkpoint whose tokenizer is taken, with its settings, instead of training one. Left out, it is the
-    model of `training.initialise`, if there is one; `new` trains one all the same."""
+    """A bundle, run or checkpoint whose tokenizer and tokenizer settings are used, instead of training one. Default: the
+    model of `training.initialise`, if there is one. `new` always trains one.
+    """

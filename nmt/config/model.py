@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 from nmt.config.section import Layers, Probability, Section, Width
 
 ScoreName = Literal["additive", "dot", "scaled_dot", "bilinear", "location", "multi_head"]
-"""How a decoder state and the encoder's states are compared; see `nmt.models.rnn.scores`."""
+"""How a decoder state is compared with the encoder's states; see `nmt.models.rnn.scores`."""
 WeightingName = Literal["softmax", "sparsemax", "local_monotonic", "local_predictive", "hard", "gumbel"]
 """From scores to weights; see `nmt.models.rnn.weighting`."""
 PositionName = Literal["none", "sinusoidal", "learned", "rotary", "alibi"]
-"""Where a word of a Transformer stands; see `nmt.models.transformer.positions`."""
+"""How a Transformer encodes word positions; see `nmt.models.transformer.positions`."""
 
 
 class RnnConfig(Section):
@@ -21,22 +21,23 @@ class RnnConfig(Section):
 
     kind: Literal["rnn"] = "rnn"
     attention: Literal["none", ScoreName] = "additive"
-    """Score function between decoder state and encoder states; `none`: one fixed vector is the only bridge."""
+    """Score function between decoder state and encoder states; `none`: one fixed vector is the only link."""
     weighting: WeightingName = "softmax"
-    """From scores to weights: over the whole source, sparse (Martins and Astudillo 2016), in a window (Luong et al. 2015), or
-    one position alone, learnt by REINFORCE (Xu et al. 2015) or by the straight-through Gumbel-softmax (Jang et al. 2017)."""
+    """From scores to weights: over the whole source, sparse (Martins and Astudillo 2016), in a window (Luong et al. 2015),
+    or on one position, learnt by REINFORCE (Xu et al. 2015) or straight-through Gumbel-softmax (Jang et al. 2017).
+    """
     window: Width = 10
     """Source positions that local attention sees on either side."""
     heads: Width = 4
-    """Of multi_head attention; must divide the widths."""
+    """Number of heads of multi_head attention; must divide the widths."""
     query: Literal["previous", "current"] = "previous"
-    """The state that looks at the source: of the last position (Bahdanau et al. 2015), or of this (Luong et al. 2015)."""
+    """The decoder state that queries the source: the previous (Bahdanau et al. 2015) or the current (Luong et al. 2015)."""
     values: Literal["shared", "projected"] = "shared"
-    """What contexts are made of: the encoder's states, or a projection of their own (key-value attention)."""
+    """The vectors that contexts average: the encoder's states, or a separate projection of them (key-value attention)."""
     input_feeding: bool = False
-    """The attentional state goes into the next step (Luong et al. 2015, section 3.3); for `query = "current"`."""
+    """Feeds the attentional state into the next step (Luong et al. 2015, section 3.3); for `query = "current"`."""
     coverage: bool = False
-    """Additive scores know the attention that each position has had (See et al. 2017)."""
+    """Additive scores include the attention that each position has had so far (See et al. 2017)."""
     cell: Literal["gru", "lstm"] = "gru"
     """Recurrent unit."""
     embedding: Width = 256
@@ -52,15 +53,15 @@ class RnnConfig(Section):
     bridge: Literal["dense", "zero"] = "dense"
     """First decoder state: tanh of a linear map of the fixed vector, or zeros."""
     summary: Literal["last", "max_and_last"] = "last"
-    """The fixed vector: the last encoder states, or those plus the maximum over positions."""
+    """The fixed vector: the last encoder states, or these plus the maximum over positions."""
     feed_summary: Literal["first", "every"] = "every"
-    """Without attention: the fixed vector reaches the first decoder state only, or every step (Cho et al. 2014)."""
+    """Without attention: the fixed vector is fed to the first decoder state only, or to every step (Cho et al. 2014)."""
     readout: Literal["maxout", "plain"] = "maxout"
     """Layer before the softmax: maxout (Bahdanau et al. 2015, appendix A.2.2) or tanh."""
     tie: Literal["none", "output", "all"] = "output"
     """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
     dropout: Probability = 0.2
-    """On embeddings, between layers and on the readout."""
+    """Dropout on embeddings, between layers and on the readout."""
     word_dropout: Probability = 0.0
     """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016; Sennrich and Zhang 2019)."""
 
@@ -119,26 +120,27 @@ class TransformerConfig(Section):
     decoder_layers: Layers = 3
     """Layers of the decoder."""
     norm: Literal["pre", "post"] = "pre"
-    """LayerNorm before each sublayer (Xiong et al. 2020) or after it, as in the first paper."""
+    """LayerNorm before each sublayer (Xiong et al. 2020), or after it as in the original paper."""
     normalization: Literal["layer", "rms"] = "layer"
     """LayerNorm, or RMSNorm (Zhang and Sennrich 2019)."""
     positions: PositionName = "sinusoidal"
-    """Where a word stands: added to its embedding, by sinusoids or learnt; turned into queries and keys (Su et al. 2021); or
-    as a penalty on distance (Press et al. 2022)."""
+    """Word positions: added to the embedding, sinusoidal or learned; rotated into queries and keys (Su et al. 2021); or a
+    penalty on distance (Press et al. 2022).
+    """
     scaled: bool = True
-    """Divides attention scores by the root of the width of a head; false shows what that is for."""
+    """Divides attention scores by the square root of the head width; false shows its effect."""
     residual: bool = True
-    """Adds the input of each sublayer to its output; false shows what that is for."""
+    """Adds the input of each sublayer to its output; false shows its effect."""
     activation: Literal["relu", "gelu"] = "relu"
     """Activation of the feed-forward layers."""
     tie: Literal["none", "output", "all"] = "all"
     """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
     dropout: Probability = 0.1
-    """On embeddings and on each sublayer's output."""
+    """Dropout on embeddings and on each sublayer's output."""
     attention_dropout: Probability = 0.0
-    """On attention weights."""
+    """Dropout on attention weights."""
     activation_dropout: Probability = 0.0
-    """Inside the feed-forward layers."""
+    """Dropout inside the feed-forward layers."""
     word_dropout: Probability = 0.0
     """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
 
@@ -163,21 +165,21 @@ class ConvolutionConfig(Section):
 
     kind: Literal["convolution"] = "convolution"
     embedding: Width = 256
-    """Width of the token embeddings, and of what attention compares."""
+    """Width of the token embeddings, and of the vectors that attention compares."""
     hidden: Width = 256
     """Width of the layers."""
     encoder_layers: Layers = 4
-    """Gated convolutions of the encoder; each widens what a position sees by `kernel - 1`."""
+    """Gated convolutions of the encoder; each widens the view of a position by `kernel - 1`."""
     decoder_layers: Layers = 3
     """Gated convolutions of the decoder, each with attention."""
     kernel: Width = 3
     """Positions that a convolution sees; odd."""
     positions: Width = 256
-    """Positions with an embedding of their own; those beyond share the last."""
+    """Positions with a separate embedding; later ones share the last."""
     tie: Literal["none", "output", "all"] = "output"
     """Share embeddings: target with softmax, or source too (joint vocabulary only)."""
     dropout: Probability = 0.2
-    """On embeddings, on the input of each convolution and before the softmax."""
+    """Dropout on embeddings, on the input of each convolution and before the softmax."""
     word_dropout: Probability = 0.0
     """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
 

@@ -1,4 +1,4 @@
-"""Paths in a recipe: of corpus cards, and of models to start from. A relative one is looked for beside the recipe first."""
+"""Paths in a recipe: of corpus cards, and of models to start from. Relative ones are searched beside the recipe first."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 NEW = "new"
-"""In the place of a model whose tokenizer is taken: one is trained."""
+"""Value of `tokenizer.model` to train a new tokenizer."""
 
 
 def is_card_path(corpus: str) -> bool:
-    """Whether a corpus is the path of a card, not the name of one that ships with nmt."""
+    """Whether a corpus is the path of a card, rather than the name of one that ships with nmt."""
     return corpus.lower().endswith(".toml")
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file or folder exists; a name that none can have is not there."""
+    """Whether a file or folder exists; an invalid name does not."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -26,9 +26,9 @@ def is_there(path: Path) -> bool:
 
 
 def found(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
-    """The values of a recipe, in which each path that leads somewhere from one of the folders is absolute.
+    """Returns the values of a recipe with all paths that exist in one of the folders made absolute.
 
-    A path that a run has noted of its surroundings, `../../mine.toml`, is tried without the dots too: the run may have moved.
+    A path that a run has saved relative to its folder, `../../mine.toml`, is also tried without dots: the run may have moved.
     """
 
     def find(path: str) -> str:
@@ -44,9 +44,9 @@ def found(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The values of a recipe as it is saved in a folder: what lies near is named from there, so that both can move together.
+    """Returns the values of a recipe to save in a folder, with paths relative to it, so that all can move together.
 
-    A tokenizer that was taken from another model lies in that folder too.
+    The tokenizer of another model is saved in that folder too.
     """
     here = folder.resolve()
 
@@ -61,18 +61,18 @@ def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def model_root(path: Path) -> Path:
-    """The folder that holds recipe and tokenizers of a bundle, a run or a checkpoint in a run."""
+    """Returns the folder with the recipe and tokenizers of a bundle, a run or a checkpoint in a run."""
     return next((root for root in (path, path.parent.parent) if is_there(root / "recipe.toml")), path)
 
 
 def taken_tokenizer(values: dict[str, Any]) -> str | None:
-    """The model whose tokenizer a recipe takes, or None where it trains one."""
+    """Returns the model whose tokenizer a recipe uses, or None if it trains one."""
     chosen = _section(values.get("tokenizer")).get("model") or _section(values.get("training")).get("initialise")
     return chosen if isinstance(chosen, str) and chosen != NEW else None
 
 
 def _with_home(path: str) -> str:
-    """The path with `~` spelt out, where there is a home."""
+    """Expands `~` in a path, if there is a home folder."""
     try:
         return str(Path(path).expanduser())
     except RuntimeError:
@@ -80,7 +80,7 @@ def _with_home(path: str) -> str:
 
 
 def _mapped(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """The values with every path changed; what is no path where one should be stays, and is refused elsewhere."""
+    """Applies a change to every path; values of a wrong type are kept, and are refused elsewhere."""
     data, training, tokenizer = (dict(_section(values.get(key))) for key in ("data", "training", "tokenizer"))
     _change(data, "corpus", lambda corpus: change(corpus) if is_card_path(corpus) else corpus)
     if isinstance(more := data.get("more"), (list, tuple)):

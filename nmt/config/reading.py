@@ -1,4 +1,4 @@
-"""Recipes as text: read and checked, every error with file, key and the nearest known name; and written back."""
+"""Reads recipes and checks them, with file, key and nearest known name in every error; and writes them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _with_tokenizer(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with the tokenizer settings of the model whose tokenizer is taken, if one is and it is there."""
+    """Adds the tokenizer settings of the model whose tokenizer is used, if it exists."""
     model = taken_tokenizer(values)
     path = model_root(Path(model or "")) / "recipe.toml"
     if model is None or not is_there(path):
@@ -66,7 +66,7 @@ def _with_tokenizer(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _errors(values: dict[str, Any]) -> set[str]:
-    """What is wrong with a recipe."""
+    """Returns the errors of a recipe."""
     try:
         Recipe.model_validate(values)
     except ValidationError as error:
@@ -79,7 +79,7 @@ def _text(item: Any) -> str:
 
 
 def _settings(item: Any, overrides: Sequence[str]) -> str:
-    """The overrides that an error is about: of its key, of keys within or around it, else all."""
+    """Returns the overrides that an error is about: of its key, or of keys within or around it; otherwise all."""
     key = ".".join(_location(item))
     names = {override: override.partition("=")[0].strip() for override in overrides}
     own = [
@@ -94,7 +94,7 @@ def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
     """Validates the nested values of a recipe; `origin` names their source in errors.
 
     Raises:
-        ConfigError: with all errors at once, one a line.
+        ConfigError: lists all errors, one per line.
     """
     try:
         return Recipe.model_validate(values)
@@ -103,51 +103,51 @@ def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
 
 
 def parse_search(base: SearchConfig, changes: Mapping[str, object]) -> SearchConfig:
-    """Search settings with those changes that are not None.
+    """Returns search settings with the changes that are not None.
 
     Raises:
-        ConfigError: naming each wrong option.
+        ConfigError: names each wrong option.
     """
     given = {key: value for key, value in changes.items() if value is not None}
     return _parse_section(SearchConfig, {**base.model_dump(), **given})
 
 
 def parse_sampling(values: Mapping[str, object]) -> SamplingConfig:
-    """Sampling settings from those values that are not None.
+    """Makes sampling settings from the values that are not None.
 
     Raises:
-        ConfigError: naming each wrong option.
+        ConfigError: names each wrong option.
     """
     return _parse_section(SamplingConfig, {key: value for key, value in values.items() if value is not None})
 
 
 def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
-    """Tokenizer settings from plain values.
+    """Makes tokenizer settings from plain values.
 
     Raises:
-        ConfigError: naming each wrong option.
+        ConfigError: names each wrong option.
     """
     return _parse_section(TokenizerConfig, values)
 
 
 def explain_errors(error: ValidationError, section: type[BaseModel], origin: str = "") -> str:
-    """All that is wrong with the values of a section, a line each: where, which key, and the nearest known name."""
+    """Explains all errors of a section, one per line: place, key and nearest known name."""
     return "\n".join(origin + _explain(item, section) for item in error.errors())
 
 
 def recipe_to_toml(recipe: Recipe, folder: Path | None = None) -> str:
-    """The resolved recipe as TOML that runs again as it is; paths are told from the folder that it is saved in, if given."""
+    """Writes the resolved recipe as TOML that can be run again; paths are relative to the folder, if given."""
     values = recipe.model_dump(exclude_none=True)
     return "\n".join(_toml_lines(told(values, folder) if folder else values, ()))
 
 
 def recipe_schema() -> str:
-    """JSON schema of a recipe, for editors."""
+    """Returns the JSON schema of a recipe, for editors."""
     return json.dumps(Recipe.model_json_schema(), indent=2)
 
 
 def option_names(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
-    """Dotted names of every option of a recipe; those of a model family stand under `model[kind]`."""
+    """Returns the dotted names of all options of a recipe; those of a model family are under `model[kind]`."""
     if section is Recipe:
         families = [name for kind, model in FAMILIES.items() for name in option_names(model, f"model[{kind}].")]
         return [name for name in _fields(section, "") if not name.startswith("model")] + families
@@ -179,7 +179,7 @@ def _fields(section: type[BaseModel], prefix: str) -> list[str]:
 
 
 def _explain(item: Any, section: type[BaseModel]) -> str:
-    """One validation error as a sentence that names the key."""
+    """Explains one validation error in a sentence that names the key."""
     location = _location(item)
     key = ".".join(location)
     message = str(item["msg"]).removeprefix("Value error, ")
@@ -200,7 +200,7 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
 
 
 def _location(item: Any) -> list[str]:
-    """The names of sections and key; pydantic puts the members of a union between them, "constrained-int", say."""
+    """Returns the names of sections and key; pydantic puts union members between them, for example "constrained-int"."""
     return [str(part) for part in item["loc"] if str(part) not in FAMILIES and re.fullmatch(r"\w+", str(part))]
 
 
@@ -242,7 +242,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _toml_value(text: str) -> Any:
-    """A TOML value; what is none (a bare word) is a string."""
+    """Parses a TOML value; anything else (a bare word) is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -269,7 +269,7 @@ def _is_tables(value: Any) -> bool:
 
 
 def _toml_text(value: Any) -> str:
-    """TOML of a string, number, boolean or list; for these JSON is TOML too, but for DEL, which TOML wants escaped."""
+    """Formats a string, number, boolean or list; JSON is valid TOML for these, except DEL, which TOML wants escaped."""
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_text(item) for item in cast(Sequence[Any], value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""The recipe: the one typed config. Every key is checked, and a default lives here and nowhere else."""
+"""The recipe: the one typed config. Every key is checked, and every default is defined only here."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from nmt.config.section import Count, Factor, FileName, Probability, Section, We
 
 
 class TrainingConfig(Section):
-    """How the model is trained. What is left out takes the default of the family, and stands in the resolved recipe."""
+    """How the model is trained. Omitted keys take the family's default, which the resolved recipe contains."""
 
     updates: Count = 10_000
-    """Optimizer updates; `--budget` replaces this number by what fits into the time."""
+    """Optimizer updates; `--budget` replaces this number by as many as fit into the time."""
     batch_tokens: Count | Literal["auto"] = 4096
-    """Target tokens per batch, padding not counted; auto: what fits into a GPU's memory, 4096 on a CPU."""
+    """Target tokens per batch, without padding; auto: as many as fit into a GPU's memory, 4096 on a CPU."""
     accumulate: Annotated[int, Field(gt=0, le=10_000)] = 1
     """Batches per update; gradients are weighted by tokens."""
     max_length: Count = 200
     """Longest training sentence in tokens on either side; longer pairs are left out and counted."""
     optimizer: Literal["adam", "muon"] = "adam"
-    """Muon moves the matrices inside of the model, at the rate of Adam, which moves the rest (Jordan et al. 2024)."""
+    """Muon updates the matrices inside the model, at the learning rate of Adam, which updates the rest (Jordan et al. 2024)."""
     learning_rate: Factor = 2e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "inverse_square_root", "trapezoid", "plateau", "constant"] = "cosine"
-    """Course of the learning rate after warm-up; a trapezoid falls linearly to zero over the last fifth."""
+    """Schedule of the learning rate after warm-up; a trapezoid falls linearly to zero over the last fifth."""
     warmup: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
-    """Updates of linear warm-up; by family: 200, for Transformers 800 (of `cosine` and `trapezoid` at most a tenth of all)."""
+    """Updates of linear warm-up. Default: 200, for Transformers 800. With `cosine` and `trapezoid` at most a tenth of all."""
     plateau_patience: Count = 2
     """Validations without improvement before `plateau` halves the learning rate."""
     adam_betas: tuple[Probability, Probability] = (0.9, 0.98)
@@ -38,43 +38,44 @@ class TrainingConfig(Section):
     weight_decay: Weight = 0.0
     """Decoupled weight decay (AdamW) on matrices; 0 is Adam."""
     clip: Factor = 1.0
-    """Largest norm of the gradient."""
+    """Largest gradient norm; larger gradients are scaled down to it."""
     label_smoothing: Probability = 0.1
     """Share of the probability spread over the vocabulary (Szegedy et al. 2016)."""
     bpe_dropout: Probability = 0.0
-    """Chance of leaving a merge out, drawn anew each epoch on both sides (Provilkov et al. 2020); `bpe` only."""
+    """Probability that a BPE merge is left out, drawn anew each epoch on both sides (Provilkov et al. 2020); `bpe` only."""
     r_drop: Weight = 0.0
     """Weight of the divergence between two passes with different dropout (Liang et al. 2021); doubles the work."""
     ema: Probability = 0.0
-    """Decay of a running mean of the weights, which then is what is validated and translates; 0: none. 0.999, say."""
+    """Decay of a running mean of the weights, for example 0.999. The mean is validated and used for translation. 0: no mean."""
     average: Width = 1
-    """The model is the mean of that many last checkpoints; 1: the best checkpoint."""
+    """Number of last checkpoints whose mean is the model; 1: the best checkpoint."""
     initialise: str | None = None
-    """A bundle, run or checkpoint whose weights training starts from, and whose tokenizer is kept (see `tokenizer.model`);
-    embeddings go by piece if tokenizers differ."""
+    """A bundle, run or checkpoint to start from: its weights and its tokenizer (see `tokenizer.model`). If tokenizers
+    differ, embeddings are matched by piece.
+    """
     freeze: tuple[str, ...] = ()
-    """Modules or parameters that are not trained, by name or pattern, such as `source_embedding` or `encoder*`."""
+    """Modules or parameters that are not trained, by name or pattern, for example `source_embedding` or `encoder*`."""
     recompute: bool = False
-    """Computes each layer again in the backward pass instead of keeping its activations: a third more work, less memory."""
+    """Recomputes each layer in the backward pass instead of keeping its activations: a third more work, less memory."""
     compile: bool = False
-    """Compiles layers, or the step of attention RNNs, once for all shapes; meant for GPUs, slower on the CPUs tried."""
+    """Compiles layers, or the step of attention RNNs, once for all shapes; meant for GPUs, and slower on the CPUs tried."""
     shard: bool = False
-    """Several processes divide weights, gradients and moments among them (FSDP2), for models too large for one device."""
+    """Several processes divide weights, gradients and moments (FSDP2), for models too large for one device."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of matrix products; auto: bf16 where the device is fast at it."""
+    """Precision of matrix products; auto: bf16 where the device is fast at it."""
     validate_every: Count = 500
     """Updates between validations; each writes a checkpoint."""
     validation_sentences: Count = 1000
-    """Validation sentences that are translated (greedily) for the score; the loss uses all of them."""
+    """Validation sentences translated (greedily) for the score; the loss uses all of them."""
     metric: Literal["bleu", "chrf", "loss"] = "bleu"
-    """What decides on the best checkpoint, on patience and on `plateau`.
+    """Metric that decides on the best checkpoint, on patience and on `plateau`.
 
-    By BLEU or chrF2, and without `--budget`, the recipe's own search decides in the end between the best and the last.
+    With BLEU or chrF2, and without `--budget`, the recipe's own search decides at the end between the best and the last.
     """
     patience: Count | None = None
-    """Stop after so many validations without a better score."""
+    """Stop after this many validations without a better score."""
     keep: Width = 3
-    """Newest checkpoints kept, beside the best."""
+    """Number of newest checkpoints to keep, besides the best."""
     log_every: Count = 50
     """Updates between log lines."""
 
@@ -83,7 +84,7 @@ class Recipe(Section):
     """Everything that decides what is trained and how."""
 
     name: FileName
-    """Names the run folder and the reports."""
+    """Name of the run folder and in reports."""
     seed: int = 1
     """Seed of initialisation, dropout and data order."""
     data: DataConfig
@@ -95,7 +96,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_family_defaults(cls, values: Any) -> Any:
-        """Training defaults that depend on the family become plain values, so that the saved recipe says them."""
+        """Fills in the training defaults of the family, so that the saved recipe contains them."""
         model, training = (
             (values.get(key, {}) for key in ("model", "training")) if isinstance(values, dict) else ({}, {})
         )

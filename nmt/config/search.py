@@ -1,4 +1,4 @@
-"""How translations are searched for, or drawn."""
+"""Settings of search and sampling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nmt.config.section import Count, Length, Section, Weight, Width
 
 
 class SearchConfig(Section):
-    """How translations are searched for."""
+    """How translations are searched."""
 
     beam: Annotated[int, Field(gt=0, le=10_000)] = 5
     """Hypotheses kept per sentence; 1 is greedy search."""
@@ -25,19 +25,19 @@ class SearchConfig(Section):
     min_length: Length = 0
     """Shortest translation in tokens."""
     no_repeat_ngram: Length = 0
-    """No n-gram of this size twice in a translation (Paulus et al. 2018); 0 allows all."""
+    """Forbids repeating an n-gram of this size in a translation (Paulus et al. 2018); 0 allows all."""
     repetition_penalty: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """Multiplies the log-probability of tokens said before (Keskar et al. 2019); 1 leaves it."""
+    """Factor on the log-probability of tokens said before (Keskar et al. 2019); 1 changes nothing."""
     coverage_penalty: Weight = 0.0
     """Weight of the coverage penalty when finished hypotheses are ranked (Wu et al. 2016, equation 14)."""
     groups: Width = 1
-    """Groups of the beam that avoid each other's words (diverse beam search, Vijayakumar et al. 2018); must divide it."""
+    """Groups of the beam that avoid each other's tokens (diverse beam search, Vijayakumar et al. 2018); must divide it."""
     diversity: Weight = 0.5
-    """What a word costs for each earlier group that has just chosen it."""
+    """Cost of a token for each earlier group that has chosen it in the same step."""
     stopping: Literal["exact", "count"] = "exact"
-    """A sentence is done when no better hypothesis can still come, or when as many as the beam is wide have ended."""
+    """exact: a sentence is done when no better hypothesis is possible; count: when a whole beam of hypotheses has ended."""
     batch_tokens: Count | Literal["auto"] = "auto"
-    """Source tokens times beam in one batch, padding counted; auto: 4,096 on a CPU, 32,768 on a GPU."""
+    """Source tokens times beam per batch, with padding; auto: 4,096 on a CPU, 32,768 on a GPU."""
 
     @model_validator(mode="after")
     def _groups_divide_beam(self) -> Self:
@@ -47,17 +47,17 @@ class SearchConfig(Section):
 
 
 class SamplingConfig(Section):
-    """How translations are drawn instead of searched for."""
+    """How translations are drawn instead of searched."""
 
     temperature: Annotated[float, Field(ge=0.0001, le=1000)] = 1.0
     """Divides log-probabilities: below 1 sharper, above 1 flatter."""
     top_k: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """Draw from the k most probable tokens; 0 from all."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Draw from the most probable tokens that together hold this probability."""
+    """Draw from the most probable tokens that together have this probability."""
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Draw from tokens of at least this share of the largest probability."""
     epsilon: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Draw from tokens of at least this probability."""
     seed: int = 1
-    """Seed of the draws; those of a line depend on it and on the number of the line alone."""
+    """Seed of the draws; the draws of a line depend only on the seed and the line's number."""

@@ -1,4 +1,4 @@
-"""A section of a recipe, and the kinds of numbers in it."""
+"""The base class of recipe sections, and the number types of their fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FileName = Annotated[str, AfterValidator(_file_name)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
-# Bounds far above what anybody trains: beyond them numbers overflow, or a computer counts for ever.
+# Bounds far above real trainings: beyond them numbers overflow, or the computer runs forever.
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 
 
@@ -39,6 +39,6 @@ Weight = Annotated[float, Field(ge=0, le=1_000_000_000)]
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe that refuses keys it does not know."""
+    """A frozen part of a recipe that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)

@@ -1,4 +1,4 @@
-"""TOML as people's editors save it: the one place that reads it."""
+"""Reads TOML as editors save it; the only place that does."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _LARGEST = 10_000_000
 
 
 def read_toml(path: Path, kind: type[NmtError] = ConfigError) -> dict[str, Any]:
-    """Reads a TOML file; a byte-order mark and line ends of any system do not matter.
+    """Reads a TOML file, with or without a byte-order mark, and with any line ends.
 
     Args:
-        path: of the file.
-        kind: of the error.
+        path: the file.
+        kind: the class of error to raise.
 
     Raises:
-        NmtError: of that kind: the file cannot be read, is not UTF-8 or not TOML.
+        NmtError: of class `kind`: the file cannot be read, or is not UTF-8 or not TOML.
     """
     try:
         with path.open("rb") as stream:
             data = stream.read(_LARGEST + 1)
-    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # a ValueError: an invalid file name
         raise kind(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > _LARGEST:
         raise kind(f"{path}: larger than {_LARGEST // 1_000_000} MB, so not a file of settings")

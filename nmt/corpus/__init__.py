@@ -1,4 +1,4 @@
-"""Text on its way to a model: lines, words, subwords, and the encoded corpus on disk.
+"""From text to model input: lines, words, subwords, and the encoded corpus on disk.
 
 Read `lines.py` first, then `tokenizer.py` and `prepared.py`.
 """

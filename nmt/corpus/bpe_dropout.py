@@ -1,7 +1,7 @@
-"""BPE-dropout (Provilkov et al. 2020): each epoch cuts words into other pieces, by leaving merges out at random.
+"""BPE-dropout (Provilkov et al. 2020): random merges are left out, so that each epoch splits words differently.
 
-SentencePiece can do so too, but its draws differ from process to process, whatever the seed. Here they depend on the seed,
-the epoch, the side and the number of the pair alone.
+SentencePiece offers it too, but its draws differ from process to process, whatever the seed. Here they depend only on the
+seed, the epoch, the side and the number of the pair.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from nmt.corpus.encoded import Ints, Ragged
 from nmt.corpus.tokenizer import UNK, WORD_MARK, Tokenizer
 
-_REMEMBERED = 2**18  # cuts of words, some 100 MB at most
+_REMEMBERED = 2**18  # words whose splits are cached, some 100 MB at most
 
 
 class BpeDropout:
-    """One side of a corpus, to be cut anew each epoch."""
+    """One side of a corpus, split into new tokens for each epoch."""
 
     def __init__(self, tokenizer: Tokenizer, plain: Ragged, probability: float, seed: str) -> None:
         """Finds the words of the corpus.
 
         Args:
             tokenizer: a BPE model.
-            plain: its tokens of each line.
-            probability: of leaving out a merge when its turn comes.
-            seed: of the draws, with the epoch and the line.
+            plain: the tokens of each line without dropout.
+            probability: probability that a merge is left out.
+            seed: seeds the draws, together with epoch and line.
         """
         self._log_kept, self._seed = math.log1p(-probability), seed
         pieces, whole = tokenizer.pieces(), tokenizer.unmerged()
@@ -46,16 +46,16 @@ class BpeDropout:
         self._cut = lru_cache(_REMEMBERED)(self._cut_anew)
 
     def epoch(self, number: int) -> Ragged:
-        """The tokens of each line in an epoch."""
+        """Returns the tokens of each line in an epoch."""
         return Ragged.of(self._line(number, row) for row in range(len(self._lines) - 1))
 
     def _line(self, epoch: int, row: int) -> list[int]:
         draws = random.Random(f"{self._seed} {epoch} {row}")
         tokens: list[int] = []
-        gap = self._gap(draws)  # merges before the next that is left out
+        gap = self._gap(draws)  # merges before the next one that is left out
         for number in self._sequence[self._lines[row] : self._lines[row + 1]].tolist():
             word, text = self._words[number], self._texts[number]
-            merges = 3 * max(len(text) - 1, 0)  # that can come up at most: each that is made brings two more
+            merges = 3 * max(len(text) - 1, 0)  # upper bound: each merge proposes two more
             left_out: list[int] = []
             while gap < merges:
                 left_out.append(gap)
@@ -69,7 +69,7 @@ class BpeDropout:
         return int(min(math.log(1 - draws.random()) / self._log_kept, 1e15))
 
     def _cut_anew(self, text: str, left_out: tuple[int, ...]) -> tuple[int, ...]:
-        """Tokens of a word, merged in the order of the vocabulary but for the merges of these numbers."""
+        """Merges a word in the order of the vocabulary, except the merges of these numbers, and returns its tokens."""
         parts, after, before = list(text), list(range(1, len(text) + 1)), list(range(-1, len(text) - 1))
         agenda: list[tuple[float, int, int, str]] = []
 
@@ -97,7 +97,7 @@ class BpeDropout:
 
 
 def _word_begins(plain: Ragged, pieces: list[str], whole: set[int]) -> Ints:
-    """Where words begin among the tokens of a corpus; no merge goes from one into the next."""
+    """Returns the indices of tokens that begin a word; no merge crosses them."""
     marked = np.array([piece.startswith(WORD_MARK) for piece in pieces])[plain.values]
     alone = np.isin(plain.values, list(whole))
     begins = marked | alone

@@ -1,4 +1,4 @@
-"""The encoded corpus on disk: token ids as Arrow, memory-mapped, read by address without a copy."""
+"""The encoded corpus on disk: token ids as Arrow, memory-mapped and read without a copy."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ragged:
-    """Sequences of token ids end to end: sequence i is `values[offsets[i]:offsets[i + 1]]`."""
+    """Sequences of token ids laid end to end: sequence i is `values[offsets[i]:offsets[i + 1]]`."""
 
     values: npt.NDArray[np.uint32]
     offsets: Ints
 
     @property
     def lengths(self) -> Ints:
-        """Tokens in each sequence."""
+        """Number of tokens of each sequence."""
         return np.diff(self.offsets)
 
     def padded(self, rows: Ints, width: int, before: int, after: int, pad: int) -> Ints:
-        """The sequences `rows` as a matrix (rows, width + 1), each between the tokens `before` and `after`.
+        """Returns the sequences `rows` as a matrix (rows, width), each between the tokens `before` and `after`.
 
-        `before` or `after` less than zero is left out; what is short is filled with `pad`.
+        A negative `before` or `after` is left out; short rows are filled with `pad`.
         """
         starts, lengths = self.offsets[rows], self.lengths[rows]
         shift = int(before >= 0)
@@ -49,7 +49,7 @@ class Ragged:
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[int]]) -> Ragged:
-        """Sequences put end to end, in memory."""
+        """Lays sequences end to end in memory."""
         builder = _Builder()
         builder.extend(sequences)
         return builder.ragged()
@@ -67,7 +67,7 @@ class EncodedCorpus:
 
 
 def write_corpus(path: Path, chunks: Iterable[tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]]) -> None:
-    """Writes chunks of (source ids, target ids) as one Arrow record batch, so that reading needs no joining."""
+    """Writes chunks of (source ids, target ids) as one Arrow record batch, so that reading joins nothing."""
     builders = (_Builder(), _Builder())
     for sides in chunks:
         for builder, sequences in zip(builders, sides, strict=True):
@@ -87,7 +87,7 @@ def read_corpus(path: Path) -> EncodedCorpus:
     try:
         open_regular(path).close()
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-        batch.validate(full=True)  # what lies outside of the file would be read as memory
+        batch.validate(full=True)  # offsets beyond the file would read foreign memory
         if batch.schema.types != [pa.large_list(pa.uint32())] * 2:
             raise ValueError("its columns have another type")
         source, target = (
@@ -100,7 +100,7 @@ def read_corpus(path: Path) -> EncodedCorpus:
 
 
 class _Builder:
-    """Grows one ragged column."""
+    """Collects the sequences of one side."""
 
     def __init__(self) -> None:
         self.values = array("I")

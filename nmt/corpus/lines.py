@@ -1,4 +1,4 @@
-r"""Lines of text from bytes: split on `\\n` alone, so that line n of a file is line n of its translation."""
+r"""Reads lines of text from bytes, split only at `\\n`, so that line numbers of parallel files agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 from nmt.corpus.words import is_mark
 from nmt.errors import DataError
 
-# Control characters and the line separators that only some programs honour. A no-break space stays what it is.
+# Control characters, and line separators that only some programs honour. A no-break space is kept.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TAB_TOO = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]")
@@ -34,10 +34,10 @@ _UNPACK: dict[str, Callable[[Any], Any]] = {"gzip": gzip.open, "xz": lzma.open, 
 
 @contextmanager
 def open_text(path: Path) -> Generator[IO[bytes]]:
-    """A file in bytes, unpacked where it is packed by gzip, xz or bzip2; a pipe is passed on as it is.
+    """Opens a file as bytes and decompresses gzip, xz and bzip2; a pipe is passed through.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: the file cannot be opened.
     """
     with ExitStack() as stack:
         try:
@@ -51,11 +51,11 @@ def open_text(path: Path) -> Generator[IO[bytes]]:
 
 
 def split_lines(stream: IO[bytes] | Iterable[bytes], where: str = "standard input") -> Iterator[bytes]:
-    r"""Lines of a binary stream without their `\n`, one trailing `\r` and, on the first, a byte-order mark.
+    r"""Yields the lines of a binary stream without `\n`, one trailing `\r` and, on the first line, a byte-order mark.
 
     Raises:
-        DataError: it cannot be read, is a damaged archive, begins as no UTF-8 text does (packed, or in UTF-16), or its
-            lines end with carriage returns alone.
+        DataError: the stream cannot be read, is a damaged archive, starts like compressed data or UTF-16, or its lines end
+            with carriage returns alone.
     """
     try:
         for number, line in enumerate(stream):
@@ -70,10 +70,10 @@ def split_lines(stream: IO[bytes] | Iterable[bytes], where: str = "standard inpu
 
 
 def file_lines(path: Path) -> Iterator[bytes]:
-    """Lines of a file of text, also of a packed one, as `split_lines` gives them.
+    """Yields the lines of a text file, decompressed if needed; see `split_lines`.
 
     Raises:
-        DataError: as `open_text` and `split_lines`; or its lines end with carriage returns alone.
+        DataError: as in `open_text` and `split_lines`, or the lines end with carriage returns alone.
     """
     count, line = 0, b""
     with open_text(path) as stream:
@@ -85,13 +85,13 @@ def file_lines(path: Path) -> Iterator[bytes]:
 
 
 def _packing(start: bytes) -> str | None:
-    """What a file that begins so is packed by."""
+    """Returns the compression format of a file that starts with these bytes."""
     kind = next((name for name, magic in _PACKED.items() if start.startswith(magic)), None)
     return None if kind == "bzip2" and start[4:10] != b"1AY&SY" else kind
 
 
 def _refuse_other_formats(first: bytes, where: str) -> None:
-    """Refuses what begins with this line if it is packed, or text in UTF-16 or UTF-32."""
+    """Refuses compressed data and text in UTF-16 or UTF-32, by the first line."""
     if kind := _packing(first):
         raise DataError(f"{where}: is packed by {kind}; unpack it first")
     if first.startswith(_UTF16) or _looks_like_utf16(first[:1000]):
@@ -99,22 +99,22 @@ def _refuse_other_formats(first: bytes, where: str) -> None:
 
 
 def _refuse_returns(only: bytes, where: str) -> None:
-    """Refuses text whose only line holds others, ended by carriage returns alone."""
+    """Refuses text whose only line contains more lines, ended by carriage returns alone."""
     if b"\r" in only.strip(b"\r"):
         raise DataError(f"{where}: its lines end with carriage returns alone; convert it: tr '\\r' '\\n'")
 
 
 def _looks_like_utf16(start: bytes) -> bool:
-    """Whether text without a byte-order mark has zeros in most places of one parity, and in none of the other."""
+    """Whether text without a byte-order mark has zeros at many even places and no odd ones, or the other way round."""
     zeros = [start[parity::2].count(0) for parity in (0, 1)]
     return min(zeros) == 0 and max(zeros) >= 4 and 4 * max(zeros) > len(start)
 
 
 def decode_strict(line: bytes, where: str) -> str:
-    """Text of a line.
+    """Decodes a line.
 
     Raises:
-        DataError: the line is not UTF-8; says where and which byte.
+        DataError: the line is not UTF-8; names the place and the byte.
     """
     try:
         return line.decode("utf-8")
@@ -124,7 +124,7 @@ def decode_strict(line: bytes, where: str) -> str:
 
 
 def decode_replacing(line: bytes) -> tuple[str, bool]:
-    """Text of a line with what is not UTF-8 replaced, and whether anything was."""
+    """Decodes a line and replaces invalid UTF-8; also returns whether there was any."""
     try:
         return line.decode("utf-8"), False
     except UnicodeDecodeError:
@@ -132,12 +132,12 @@ def decode_replacing(line: bytes) -> tuple[str, bool]:
 
 
 def has_control(text: str) -> bool:
-    """Whether a line holds control characters or stray line separators."""
+    """Whether a line contains control characters or stray line separators."""
     return not text.isprintable() and _CONTROL.search(text) is not None
 
 
 def clean_line(text: str) -> str:
-    """The line with control characters and stray line separators turned into spaces, and outer white space gone.
+    """Replaces control characters and stray line separators by spaces, and strips the line.
 
     Half of a surrogate pair, which cannot be written, becomes the replacement character.
     """
@@ -145,28 +145,28 @@ def clean_line(text: str) -> str:
 
 
 def without_control(text: str) -> str:
-    """The line as `clean_line` gives it, with outer white space."""
-    if text.isprintable():  # as most lines are, and told in a tenth of the time
+    """Cleans a line as `clean_line` does, without stripping it."""
+    if text.isprintable():  # true for most lines, and ten times as fast
         return text
     return _SURROGATE.sub("\ufffd", _TAB_TOO.sub(" ", text))
 
 
 def visible(text: str) -> str:
-    r"""The text with what a terminal would obey, or cannot show, as escapes such as \\u001b; tabs and line breaks stay.
+    r"""Escapes characters that a terminal would obey or cannot show, as in \\u001b; tabs and line breaks stay.
 
-    These are control characters, those that turn the direction of writing, and halves of surrogate pairs, which stand in
-    names of files that are not UTF-8. In a JSON string the escapes mean the same characters.
+    These are control characters, marks of writing direction, and halves of surrogate pairs, which occur in file names that
+    are not UTF-8. Inside a JSON string the escapes mean the same characters.
     """
     return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def visible_line(text: str) -> str:
-    """The text as `visible` shows it, on one line: line breaks and tabs are escapes too."""
+    """Escapes a text as `visible` does, and line breaks and tabs too, so that it stays on one line."""
     return visible(text).replace("\n", "\\u000a").replace("\t", "\\u0009")
 
 
 def split_long(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """The text in parts that fit, halved near its middle: after a sentence, else between words, else between letters."""
+    """Splits text near its middle until the parts fit: after a sentence, otherwise between words, otherwise between letters."""
     if len(text) < 2 or fits(text):
         return [text]
     middle = len(text) // 2
@@ -186,10 +186,10 @@ def _is_between_letters(text: str, place: int) -> bool:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Cleaned lines of a UTF-8 file.
+    """Reads the cleaned lines of a UTF-8 file.
 
     Raises:
-        DataError: the file is missing, or is not text in UTF-8.
+        DataError: the file is missing or not UTF-8.
     """
     return [
         clean_line(decode_strict(line, f"{path}, line {number}")) for number, line in enumerate(file_lines(path), 1)
@@ -197,5 +197,5 @@ def read_lines(path: Path) -> list[str]:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    r"""Writes lines as UTF-8, each ended by one `\\n`."""
+    r"""Writes lines as UTF-8, each ended by `\\n`."""
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))

@@ -1,4 +1,4 @@
-"""A prepared corpus: the folder that `nmt prepare` makes and training reads."""
+"""A prepared corpus: the folder that `nmt prepare` writes and training reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Prepared:
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """What was read, dropped and found."""
+        """The report of `nmt prepare`: what was read, dropped and found."""
         return read_object(self.folder / "report.json")
 
     @cached_property
@@ -50,7 +50,7 @@ class Prepared:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of what is trained on and validated with, wherever it lies; test sets are no part of it."""
+        """Identity of the training and validation data, wherever the folder is; test sets do not count."""
         return str(self.report["fingerprint"])
 
     def testsets(self) -> list[str]:
@@ -58,10 +58,10 @@ class Prepared:
         return sorted(self.report["testsets"])
 
     def testset(self, name: str) -> TestSet:
-        """A test set as text.
+        """Returns a test set as text.
 
         Raises:
-            DataError: there is none of that name.
+            DataError: there is no test set of that name.
         """
         folder = self.folder / "testsets"
         if name not in self.testsets():

@@ -1,4 +1,4 @@
-"""Test sets: aligned lines of text, and how their words are counted."""
+"""Test sets: aligned lines of text, and the way to count their words."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class TestSet:
     source: list[str]
     target: list[str]
     tokenize: Tokenization = "13a"
-    """How sacreBLEU splits its words."""
+    """sacreBLEU's way to split words for BLEU."""
     lowercase: bool = False
-    """Whether its scores are lower-cased ones, and its text is."""
+    """Whether text and scores are lower-cased."""
     languages: Sequence[str] = ()
-    """Target language of each line, where a model is told it by a tag (`data.tag_target`)."""
+    """Target language of each line, for models that are told by a tag (`data.tag_target`)."""
 
     @classmethod
     def read(cls, name: str, source: Path, target: Path) -> TestSet:
-        """Reads two files of one line a segment.
+        """Reads two files with one segment per line.
 
         Raises:
-            DataError: a file is missing, not UTF-8, or the two differ in length.
+            DataError: a file is missing or not UTF-8, or the two differ in length.
         """
         pair = cls(name, read_lines(source), read_lines(target))
         pair.check(str(source), str(target))
@@ -42,7 +42,7 @@ class TestSet:
 
     @property
     def tagged(self) -> list[str]:
-        """Sources as such a model reads them, behind the tags of their target languages; blank ones stay blank."""
+        """Sources behind the tags of their target languages, if there are any; blank lines stay blank."""
         if not self.languages:
             return self.source
         both = zip(self.source, self.languages, strict=True)
@@ -50,20 +50,20 @@ class TestSet:
 
     @classmethod
     def load(cls, folder: Path, name: str) -> TestSet:
-        """Reads what `write` has written."""
+        """Reads the files that `write` writes."""
         languages = folder / f"{name}.languages"
         found = cls.read(name, folder / f"{name}.source", folder / f"{name}.target")
         return replace(found, languages=read_lines(languages)) if languages.exists() else found
 
     def write(self, folder: Path) -> None:
-        """Writes a file for each side, and one of the languages if there are any, named after the test set."""
+        """Writes a file for each side, and one for the languages if there are any, named after the test set."""
         write_lines(folder / f"{self.name}.source", self.source)
         write_lines(folder / f"{self.name}.target", self.target)
         if self.languages:
             write_lines(folder / f"{self.name}.languages", self.languages)
 
     def check(self, source: str, target: str) -> None:
-        """Refuses sides of unequal length, with both counts and the last line they share."""
+        """Checks that both sides have the same length; the error gives both counts and the last common line."""
         if len(self.source) != len(self.target):
             common = min(len(self.source), len(self.target))
             raise DataError(
@@ -71,7 +71,7 @@ class TestSet:
             )
 
     def spread(self, count: int) -> list[int]:
-        """Rows to show: at most so many, from short sources to long ones; blank ones are left out."""
+        """Chooses at most `count` rows to show, from short to long sources, without blank ones."""
         filled = [row for row, line in enumerate(self.source) if line]
         order = sorted(filled, key=lambda row: count_words(self.source[row]))
         count = min(count, len(order))

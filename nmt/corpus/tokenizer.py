@@ -22,18 +22,18 @@ from nmt.runtime.untrusted import read_regular
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 LARGEST_MODEL = 256_000_000
-"""Bytes that a `.spm` file may have; one of 32,000 pieces has a million."""
+"""Largest size of a `.spm` file in bytes; one with 32,000 pieces has a million."""
 WORD_MARK = "\u2581"  # begins a word
 _MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character": "char"}
 
 
 def language_tag(language: str) -> str:
-    """What a source begins with to say into which language it is to be translated (Johnson et al. 2017)."""
+    """Returns the tag that tells a model the target language, at the start of the source (Johnson et al. 2017)."""
     return f"<2{language}>"
 
 
 class Tokenizer:
-    """A trained vocabulary: text to token ids and back."""
+    """A trained vocabulary that converts text to token ids and back."""
 
     def __init__(self, model: bytes) -> None:
         self.model = model
@@ -42,10 +42,10 @@ class Tokenizer:
 
     @classmethod
     def train(cls, lines: Iterable[str], config: TokenizerConfig) -> Tokenizer:
-        """Trains on lines of text, on one thread so that the result does not depend on the machine.
+        """Trains on lines of text, on one thread, so that the result is the same on every machine.
 
         Raises:
-            DataError: the text cannot fill the vocabulary that was asked for.
+            DataError: the text is too small or too diverse for the vocabulary size.
         """
         model = io.BytesIO()
         try:
@@ -80,7 +80,7 @@ class Tokenizer:
         """Reads a `.spm` file.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or has other special tokens.
+            CheckpointError: the file is missing or damaged, or has other special tokens.
         """
         try:
             tokenizer = cls(read_regular(path, LARGEST_MODEL))
@@ -101,16 +101,16 @@ class Tokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the vocabulary: its pieces in order, not the bytes of the file."""
+        """Identity of the vocabulary: a hash of its pieces in order, not of the file."""
         return hashlib.sha256("\n".join(self.pieces()).encode()).hexdigest()[:16]
 
     def pieces(self) -> list[str]:
-        """All tokens as text, by id."""
+        """Returns all pieces by id."""
         return [self._processor.id_to_piece(index) for index in range(self.vocabulary_size)]
 
     @cached_property
     def spelled(self) -> list[str | int]:
-        """What each token adds to a text, by id: characters (a space where a word begins), or one byte of a character."""
+        """The text of each token, by id: characters (a space where a word begins), or one byte of a character."""
         processor, found = self._processor, list[str | int]()
         for token, piece in enumerate(self.pieces()):
             if processor.is_byte(token):
@@ -122,19 +122,19 @@ class Tokenizer:
         return found
 
     def normalized(self, text: str) -> str:
-        """Text as the tokens spell it."""
+        """Normalises text as the tokenizer does."""
         return str(self._processor.normalize(text)).replace(WORD_MARK, " ").strip(" ")
 
     def id_to_pieces(self, ids: Sequence[int]) -> list[str]:
-        """Tokens as text."""
+        """Returns the pieces of token ids."""
         return [self._processor.id_to_piece(token) for token in ids]
 
     def score(self, token: int) -> float:
-        """Rank of a piece: of two merges that BPE can make, it makes the one of the higher score first."""
+        """Returns the score of a piece; BPE makes the merge of the highest score first."""
         return float(self._processor.get_score(token))
 
     def unmerged(self) -> set[int]:
-        """Tokens that BPE does not make by merging: special ones, bytes, and the symbols that are always one token."""
+        """Returns tokens that BPE does not merge: special ones, bytes and user-defined symbols."""
         spelled = self._processor.encode(
             [piece.replace(WORD_MARK, " ") for piece in self.pieces()],
             out_type=str,
@@ -150,7 +150,7 @@ class Tokenizer:
         }
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
-        """Token ids of each line, without special tokens; each unknown word is one."""
+        """Returns the token ids of each line, without special tokens; every unknown word is one token."""
         found: list[list[int]] = self._processor.encode(list(lines))
         for row, ids in enumerate(found):
             if UNK in ids:
@@ -159,33 +159,33 @@ class Tokenizer:
         return found
 
     def encode_pieces(self, lines: Sequence[str]) -> list[list[str]]:
-        """Tokens of each line as they stand in it, unknown ones too.
+        """Returns the pieces of each line as written, unknown ones included.
 
-        SentencePiece makes one token of unknown words in a row; here each is one.
+        SentencePiece joins consecutive unknown words to one piece; here each word is a piece.
         """
         found: list[list[str]] = self._processor.encode(list(lines), out_type=str)
         return [[part for piece in pieces for part in self._words(piece)] for pieces in found]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Text of each sequence of token ids; never holds a line break."""
+        """Returns the text of each sequence of token ids, without line breaks."""
         texts: list[str] = self._processor.decode([list(sequence) for sequence in ids])
         return [text.replace("\n", " ") for text in texts]
 
     def decode_pieces(self, pieces: Sequence[Sequence[str]]) -> list[str]:
-        """Text of each sequence of tokens given as text; never holds a line break."""
+        """Returns the text of each sequence of pieces, without line breaks."""
         texts: list[str] = [self._processor.decode(list(sequence)) for sequence in pieces]
         texts = [" ".join(text.split("\n")) for text in texts]
-        return [text.replace(WORD_MARK, " ").removeprefix(" ") for text in texts]  # unknown words still have their mark
+        return [text.replace(WORD_MARK, " ").removeprefix(" ") for text in texts]  # unknown words keep their mark
 
     def _words(self, piece: str) -> list[str]:
-        """A token, or the words that an unknown one runs together."""
+        """Splits a piece of several unknown words into these words."""
         if WORD_MARK in piece[1:] and self._processor.piece_to_id(piece) == UNK:
             return re.findall(f"{WORD_MARK}?[^{WORD_MARK}]+", piece) or [piece]
         return [piece]
 
 
 def _reason(error: Exception) -> str:
-    """What SentencePiece says, in words that lead to a key of ours."""
+    """Rewords an error of SentencePiece in terms of our keys."""
     if "sentences_.empty()" in str(error):
         return "there is none; every line is empty"
     said = str(error).rsplit("] ", 1)[-1].strip() or str(error)
@@ -194,7 +194,7 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """The tokenizer of each side; one and the same for a joint vocabulary."""
+    """The tokenizers of both sides; a joint vocabulary is the same object twice."""
 
     source: Tokenizer
     target: Tokenizer
@@ -209,7 +209,7 @@ class Tokenizers:
         return cls(Tokenizer.load(folder / "source.spm"), Tokenizer.load(folder / "target.spm"))
 
     def save(self, folder: Path) -> None:
-        """Writes what `load` reads."""
+        """Writes the files that `load` reads."""
         if self.source is self.target:
             self.source.save(folder / "joint.spm")
             return
@@ -218,11 +218,11 @@ class Tokenizers:
 
     @classmethod
     def taken(cls, recipe: Recipe) -> Tokenizers | None:
-        """Those of the model whose tokenizer a recipe takes; None where it trains its own.
+        """Loads the tokenizers of `tokenizer.model`; None if the recipe trains its own.
 
         Raises:
             CheckpointError: there is no such model.
-            ConfigError: they do not fit the recipe.
+            ConfigError: the tokenizers do not fit the recipe.
         """
         model = taken_tokenizer(recipe.model_dump())
         if model is None:
@@ -238,16 +238,16 @@ class Tokenizers:
 
     @property
     def description(self) -> str:
-        """For people: pieces of each side."""
+        """The number of pieces of each side, as text."""
         sides = [self.source] if self.source is self.target else [self.source, self.target]
         return " and ".join(f"{side.vocabulary_size:,}" for side in sides) + " pieces"
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Tokens of each side."""
+        """Number of tokens of each side."""
         return self.source.vocabulary_size, self.target.vocabulary_size
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Identity of each side."""
+        """Fingerprint of each side."""
         return {"source": self.source.fingerprint, "target": self.target.fingerprint}

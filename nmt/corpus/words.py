@@ -1,4 +1,4 @@
-"""Words, lengths and case in the scripts of the world: with spaces or without, with combining marks, with a Turkish i."""
+"""Words, lengths and case in all scripts: without spaces, with combining marks, with the Turkish i."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-# Scripts that are written without spaces: of Han and kana some two letters make a word, of the others some four.
+# Scripts without spaces: a word has about two letters in Han and kana, and four in the others.
 _DENSE = (
     "\u3005-\u3007\u3031-\u3035\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
     "\U00020000-\U0003ffff"
@@ -16,12 +16,12 @@ _DENSE_LETTER = re.compile(f"[{_DENSE}]")
 _UNSPACED = re.compile(f"[{_DENSE}{_LOOSE}]")
 _LONE_MARK = re.compile(
     "(?<!\\S)[\u0300-\u036f\u3099\u309a]+"
-)  # of a spacing accent: it decomposes into a space and this
+)  # the mark of a spacing accent, which decomposes into a space and this mark
 _TURKIC = ("tr", "tur", "az", "aze", "azj")
 
 
 def count_words(text: str) -> int:
-    """Length in words: what white space separates; in scripts without spaces an estimate from the number of letters."""
+    """Counts the words of a text: separated by white space, or estimated from the letters in scripts without spaces."""
     if not _UNSPACED.search(text):
         return len(text.split())
     dense = len(_DENSE_LETTER.findall(text))
@@ -31,7 +31,7 @@ def count_words(text: str) -> int:
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a line, which white space separates; each letter of a script without spaces stands for itself."""
+    """Splits a line at white space; each letter of a script without spaces is a word."""
     if not _UNSPACED.search(text):
         return text.split()
     apart = (f" {letter}" if _UNSPACED.match(letter) and not is_mark(letter) else letter for letter in text)
@@ -39,7 +39,7 @@ def split_words(text: str) -> list[str]:
 
 
 def join_words(words: Sequence[str]) -> str:
-    """Words in a line: with a space between them, but for letters of scripts without spaces."""
+    """Joins words by spaces, but puts none between letters of scripts without spaces."""
     line = ""
     for word in words:
         together = not line or (_UNSPACED.match(line[-1]) and _UNSPACED.match(word))
@@ -48,7 +48,7 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def count_letters(text: str) -> int:
-    """Length in characters as composed; one of Han or kana says as much as two of an alphabet."""
+    """Counts characters in composed form; a Han or kana character counts twice, as it says as much as two letters."""
     if text.isascii():
         return len(text)
     return len(unicodedata.normalize("NFC", text)) + len(_DENSE_LETTER.findall(text))
@@ -60,14 +60,14 @@ def is_mark(letter: str) -> bool:
 
 
 def lower(text: str, language: str = "") -> str:
-    """The text in lower case; I and İ of Turkish and Azerbaijani become ı and i."""
+    """Lower-cases a text; in Turkish and Azerbaijani I and İ become ı and i."""
     return _with_turkic_i(text, language).lower()
 
 
 def normalise(text: str, language: str = "") -> str:
-    """Text without case, punctuation, symbols, compatibility forms and extra spaces: what makes two sentences the same.
+    """Removes case, punctuation, symbols, compatibility forms and extra spaces, to compare sentences.
 
-    Letters, digits and their marks stay: vowel signs of Hindi, Thai or Burmese, points of Arabic and Hebrew are letters too.
+    Letters, digits and their marks are kept: vowel signs of Hindi, Thai or Burmese and points of Arabic and Hebrew too.
     """
     composed = unicodedata.normalize("NFKC", text)
     folded = unicodedata.normalize("NFKC", _with_turkic_i(composed, language).casefold()).replace("i\u0307", "i")
@@ -81,7 +81,7 @@ def _with_turkic_i(text: str, language: str) -> str:
 
 
 class _Signs(dict[int, int | str | None]):
-    """What becomes of each character, found out when it is first met: signs become spaces, invisible ones nothing."""
+    """Maps characters, each at its first use: signs become spaces, and invisible characters are removed."""
 
     def __missing__(self, code: int) -> int | str | None:
         kind = unicodedata.category(chr(code))

@@ -1,4 +1,4 @@
-"""Search: from a model to its most probable translations.
+"""Search for the most probable translations of a model.
 
-Read `beam_search.py` first; the other files are other searches, or what narrows one.
+Read `beam_search.py` first. The other files are other searches, or restrict one.
 """

@@ -1,4 +1,4 @@
-"""Batches of sentences that are searched."""
+"""Groups sentences into batches for search."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from nmt.corpus.tokenizer import PAD
 
 
 def search_batches(lengths: list[int], tokens: int, beam: int, size: int | None = None) -> list[list[int]]:
-    """Indices of sentences in batches for decoding, longest first, of at most `tokens` padded source tokens times beam.
+    """Returns batches of sentence indices, longest first, of at most `tokens` padded source tokens times beam.
 
-    `size` replaces the token budget by a number of sentences.
+    `size` gives the number of sentences per batch instead of the token budget.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     batches: list[list[int]] = []
@@ -27,7 +27,7 @@ def search_batches(lengths: list[int], tokens: int, beam: int, size: int | None 
 
 
 def padded(ids: list[list[int]], before: int, after: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, S) between the special tokens that are not negative, and their lengths (B,)."""
+    """Returns token ids (B, S) and lengths (B,), with `before` and `after` added to each sentence unless negative."""
     counts = [len(tokens) for tokens in ids]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     values = np.fromiter(itertools.chain.from_iterable(ids), dtype=np.uint32, count=int(offsets[-1]))

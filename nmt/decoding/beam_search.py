@@ -30,23 +30,23 @@ class Hypothesis:
     tokens: list[int]
     """Token ids, without BOS and EOS."""
     log_probability: float
-    """Natural logarithm, end of sentence counted."""
+    """Natural logarithm of the probability, end of sentence counted."""
     score: float
-    """Log-probability divided by the length penalty; what hypotheses are ranked by."""
+    """Log-probability divided by the length penalty; hypotheses are ranked by it."""
     cut: bool
     """Whether the end was forced at the length limit."""
 
 
 class Engine(Protocol):
-    """What can search instead of the plain loop."""
+    """A search that can replace the plain loop."""
 
     def search(self, ids: list[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
-        """The `best` hypotheses of each sentence of source tokens."""
+        """Returns the `best` hypotheses of each sentence of source tokens."""
         ...
 
 
 def length_penalty(config: SearchConfig) -> Penalty:
-    """The divisor of a log-probability for a length in tokens, end of sentence counted."""
+    """Returns the function from a length in tokens, end of sentence counted, to the divisor of log-probabilities."""
     match config.length_penalty:
         case "none":
             return torch.ones_like
@@ -57,7 +57,7 @@ def length_penalty(config: SearchConfig) -> Penalty:
 
 
 def length_limits(lengths: Tensor, config: SearchConfig) -> Tensor:
-    """Longest translation of each sentence in tokens, end of sentence counted, from source lengths (B,)."""
+    """Returns the length limit of each translation in tokens, end of sentence counted, from source lengths (B,)."""
     return (lengths * config.max_length_ratio).long() + config.max_length_constant + 1
 
 
@@ -70,28 +70,29 @@ def beam_search(
     best: int = 1,
     rules: Sequence[Rule] = (),
 ) -> list[list[Hypothesis]]:
-    """The `best` highest-scoring hypotheses of each sentence that the beam meets, best first.
+    """Returns the `best` highest-scoring hypotheses of each sentence that the beam finds, best first.
 
-    By the `exact` stopping rule a sentence is done when no hypothesis still alive can end above its `best` finished ones:
-    log-probabilities only fall, so one of log-probability l can reach at most l / penalty(limit). By `count` it is done
-    when a beam of them has ended. At its limit a hypothesis is ended by force, at the model's price of an end of sentence.
+    With the stopping rule `exact` a sentence is done when no live hypothesis can end above its `best` finished ones.
+    Log-probabilities only fall, so a hypothesis of log-probability l can reach at most l / penalty(limit). With `count` a
+    sentence is done when a whole beam of hypotheses has ended. At the length limit a hypothesis is forced to end, and the
+    log-probability of the end of sentence counts.
 
     Args:
-        model: anything that follows the protocol.
+        model: any model that follows `Seq2Seq`.
         source: (B, S) token ids, padded.
         lengths: (B,) source lengths, on the CPU.
         config: beam, length penalty and limits.
         best: hypotheses returned per sentence, at most the beam.
-        rules: change the log-probabilities of each step, in their order.
+        rules: applied in order to the log-probabilities of each step.
     """
     device, beam = source.device, config.beam
     limits = length_limits(lengths.to(device), config)  # (B,)
     shortest, longest = int(limits.min()), int(limits.max())
     divisors = length_penalty(config)(torch.arange(longest + 1, dtype=torch.float64, device=device))  # by length
-    candidates = 2 * beam if beam > 1 else 1  # at most K of 2K end, so K go on; greedy search ends with the best token
+    candidates = 2 * beam if beam > 1 else 1  # at most K of 2K end, so K remain; greedy search ends with the best token
     state = model.start(model.encode(source, lengths), 1)  # one empty hypothesis each; the first step makes K of it
     finished = Finished.empty(len(source), beam, longest, device)
-    sentences = torch.arange(len(source), device=device)  # those in the batch
+    sentences = torch.arange(len(source), device=device)  # sentences in the batch
     tokens = torch.full((len(source),), BOS, device=device)  # (R,)
     history = tokens.new_zeros((len(tokens), 0))  # (R, T)
     scores = torch.zeros((len(source), 1), dtype=torch.float64, device=device)  # (B, K) log-probabilities
@@ -110,7 +111,7 @@ def beam_search(
         # 4. the first K that do not end live on
         scores, keep = values.masked_fill(ends, -torch.inf).topk(beam, 1)
         rows, tokens = rows.gather(1, keep), tokens.gather(1, keep)  # (B, K)
-        # 5. sentences that are done are closed, and leave once they are enough to make moving the others worth while
+        # 5. sentences that are done are closed; they leave the batch once there are enough of them to pay for moving the rest
         closed = finished.closes(config.stopping, best, sentences, scores[:, 0] / divisors[limits[sentences]])
         scores = scores.masked_fill(closed[:, None], -torch.inf)
         open_ = (~closed).nonzero().squeeze(1)
@@ -127,7 +128,7 @@ WORTH_SHRINKING = 0.88
 
 
 def configured_rules(config: SearchConfig) -> list[Rule]:
-    """The rules that search settings ask for."""
+    """Returns the rules that the search settings ask for."""
     rules: list[Rule] = []
     if config.min_length:
         rules.append(MinimumLength(config.min_length))
@@ -140,7 +141,7 @@ def configured_rules(config: SearchConfig) -> list[Rule]:
 
 @torch.inference_mode()
 def score_targets(model: Any, source: Tensor, lengths: Tensor, target_input: Tensor, target_output: Tensor) -> Tensor:
-    """Log-probability (B, T) of each target token, end of sentence counted, zero at padding: forced decoding."""
+    """Returns the log-probability (B, T) of each target token, end of sentence counted, zero at padding (forced decoding)."""
     log_probabilities = model.log_probabilities(source, lengths, target_input)
     chosen = log_probabilities.gather(2, target_output[:, :, None]).squeeze(2)
     return chosen.masked_fill(target_output == PAD, 0.0)
@@ -151,7 +152,7 @@ class Finished:
     """The K best finished hypotheses of each sentence, on the device."""
 
     scores: Tensor
-    """(B, K) normalised; -inf where there is none yet."""
+    """(B, K) normalised scores; -inf in empty places."""
     log_probabilities: Tensor
     tokens: Tensor
     """(B, K, longest)"""
@@ -160,7 +161,7 @@ class Finished:
 
     @classmethod
     def empty(cls, sentences: int, beam: int, longest: int, device: torch.device) -> Finished:
-        """Nothing has ended yet."""
+        """Makes an empty store."""
         scores = torch.full((sentences, beam), -torch.inf, dtype=torch.float64, device=device)
         tokens = torch.full((sentences, beam, longest), PAD, device=device)
         lengths = torch.zeros((sentences, beam), dtype=torch.long, device=device)
@@ -176,7 +177,7 @@ class Finished:
         rows: Tensor,
         at_limit: Tensor | None,
     ) -> None:
-        """Merges what ends now among the first K of the extensions (B, 2K) of a history (R, T) into what the sentences have."""
+        """Merges the hypotheses that end, among the first K of the extensions (B, 2K) of a history (R, T), into the store."""
         beam = self.scores.shape[1]
         ending, log_probabilities = ending[:, :beam], log_probabilities[:, :beam]
         some = ending.any(1).nonzero().squeeze(1)
@@ -198,13 +199,13 @@ class Finished:
         self.tokens[sentences] = tokens.gather(1, order[:, :, None].expand(-1, -1, tokens.shape[2]))
 
     def closes(self, stopping: str, best: int, sentences: Tensor, reach: Tensor) -> Tensor:
-        """Whether (B,) the given sentences are done, by the stopping rule and the best score still in reach (B,)."""
+        """Whether (B,) the sentences are done, by the stopping rule and the best score that is still possible, `reach` (B,)."""
         if stopping == "count":
             return self.scores[sentences, -1] > -torch.inf
         return self.scores[sentences, best - 1] >= reach
 
     def hypotheses(self, best: int) -> list[list[Hypothesis]]:
-        """The `best` of each sentence, best first."""
+        """Returns the `best` hypotheses of each sentence, best first."""
         scores, log_probabilities, tokens, lengths, cut = (
             part[:, :best].tolist()
             for part in (self.scores, self.log_probabilities, self.tokens, self.lengths, self.cut)

@@ -1,4 +1,4 @@
-"""The best ways to go on with the hypotheses of a search by one token."""
+"""The best extensions of hypotheses by one token."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def extend(
     extension: Extension,
     at_limit: Tensor | None,
 ) -> Best:
-    """The `count` best extensions of each sentence by the logits of a step; see `best_extensions`.
+    """Returns the `count` best extensions of each sentence by the logits of a step; see `best_extensions`.
 
     Args:
-        scores: (B, K) log-probabilities so far.
+        scores: (B, K) log-probabilities of the hypotheses so far.
         logits: (R, V)
-        count: extensions wanted of each sentence.
-        rules: change the log-probabilities, in their order.
-        extension: the hypotheses.
-        at_limit: (B,) sentences whose hypotheses must end; None: none must.
+        count: extensions wanted per sentence.
+        rules: applied in order to the log-probabilities.
+        extension: the hypotheses to extend.
+        at_limit: (B,) True for sentences whose hypotheses must end; None: none must.
     """
     fast = kernels_for(logits)
     if fast is not None and not rules:
@@ -48,7 +48,7 @@ def extend(
 def apply_rules(
     rules: Sequence[Rule], log_probabilities: Tensor, extension: Extension, at_limit: Tensor | None
 ) -> None:
-    """Rules, then the two that always hold: no padding or begin, and at its limit a hypothesis ends."""
+    """Applies the rules, and two fixed ones: no padding or BOS, and at the length limit a hypothesis ends."""
     end = log_probabilities[:, EOS].clone()
     log_probabilities[:, PAD] = log_probabilities[:, BOS] = -torch.inf
     for rule in rules:
@@ -61,10 +61,10 @@ def apply_rules(
 
 
 def best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> Best:
-    """The `count` best of all K * V extensions.
+    """Returns the `count` best of all K * V extensions of each sentence.
 
-    Where there are no kernels the vocabulary is folded into stripes, and the best of all must lie in the `count` columns of the
-    highest maxima, which are found in the same way, at a fraction of the cost of a sort.
+    Without kernels, a large vocabulary is folded into stripes, and the maximum of each column is found first. The best
+    extensions must lie in the `count` columns with the highest maxima. This costs a fraction of a sort.
     """
     if (fast := kernels_for(log_probabilities)) is not None:
         return fast.best_extensions(scores, log_probabilities, count, normalised=True)
@@ -82,7 +82,7 @@ def best_extensions(scores: Tensor, log_probabilities: Tensor, count: int) -> Be
     every = torch.arange(size, device=scores.device)
     tokens = (chosen[:, None] + every[:folded:columns, None]).flatten(1)
     origins = origins[:, None].expand(-1, _STRIPES, -1).flatten(1)
-    if size > folded:  # what does not fill a column
+    if size > folded:  # tokens that fill no whole column
         tokens = torch.cat([tokens, every[folded:].repeat(beam).expand(len(scores), -1)], 1)
         rest = torch.arange(beam, device=scores.device).repeat_interleave(size - folded)
         origins = torch.cat([origins, rest.expand(len(scores), -1)], 1)

@@ -1,6 +1,6 @@
-"""Beam search on a CPU with compiled kernels: `nmt.decoding.beam_search.beam_search`, whose steps 3 to 5 are one call.
+"""Beam search on a CPU with compiled kernels, equal to `nmt.decoding.beam_search.beam_search`.
 
-With a Transformer and no rules some whole steps are one call.
+One kernel call does its steps 3 to 5. For a Transformer without rules one call may do several whole steps.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nmt.runtime.device import products_for
 
 
 def fastest_search(device: torch.device) -> Callable[..., list[list[Hypothesis]]]:
-    """`nmt.decoding.beam_search.beam_search`, or what finds the same by the kernels, where this machine has them."""
+    """Returns `nmt.decoding.beam_search.beam_search`, or its equal by CPU kernels where this machine has them."""
     fast = kernels() if device.type == "cpu" else None
     return beam_search if fast is None else partial(search_by_kernels, fast)
 
@@ -70,14 +70,14 @@ def search_by_kernels(
 
 
 def _beginning(sentences: int) -> Going:
-    """One empty hypothesis of each sentence."""
+    """Returns one empty hypothesis per sentence."""
     numbers = torch.arange(sentences)
     scores = torch.zeros((sentences, 1), dtype=torch.float64)
     return Going(scores, numbers, torch.full_like(numbers, BOS), numbers, numbers.new_zeros((sentences, 0)))
 
 
 def _table(finished: Finished, config: SearchConfig, best: int, limits: Tensor, divisors: Tensor) -> layout.Finished:
-    """What has ended, as the kernels read and change it; good as long as the tensors are."""
+    """Describes the finished hypotheses to the kernels by address; valid as long as the tensors live."""
     parts = (finished.scores, finished.log_probabilities, finished.tokens, finished.lengths, finished.cut)
     places = [part.data_ptr() for part in (limits, divisors, *parts)]
     return layout.Finished(*finished.tokens.shape[1:], best, config.stopping == "count", EOS, *places)

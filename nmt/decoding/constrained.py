@@ -1,4 +1,4 @@
-"""Beam search whose translations contain given phrases: dynamic beam allocation (Post and Vilar 2018)."""
+"""Beam search whose translations contain given phrases, by dynamic beam allocation (Post and Vilar 2018)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nmt.models.protocol import Seq2Seq, log_softmax
 
 
 class Required:
-    """Phrases that one translation must contain, and tokens that spell them."""
+    """Phrases that one translation must contain, and the tokens that spell them."""
 
     def __init__(
         self,
@@ -31,15 +31,15 @@ class Required:
         spelled: Sequence[Spelled],
         tokens: Mapping[str, int],
     ) -> None:
-        """For phrases and one way to spell each of them, what each token spells, and the tokens by what they spell."""
+        """Takes the phrases, one spelling of each in tokens, the text of each token, and the tokens by text."""
         self.phrases, self.encoded, self.spelled, self.tokens = phrases, encoded, spelled, tokens
         self.marks = [self._marks(index) for index in range(len(encoded))]
-        """For each phrase, how far its own tokens come in it: characters, and bytes of the next."""
+        """For each phrase and each of its tokens, how far the token reaches: characters, and bytes of the next character."""
         self.total = sum(map(len, encoded))
-        """Tokens of all phrases."""
+        """Number of tokens of all phrases."""
 
     def met_by(self, tokens: Sequence[int]) -> bool:
-        """Whether a translation says all of them."""
+        """Whether a translation contains all phrases."""
         said = self.phrases.found(self.spelled[token] for token in tokens) if self.encoded else ()
         return len(said) == len(self.encoded)
 
@@ -53,36 +53,36 @@ class Required:
 
 
 NOTHING = Required(Phrases([]), [], [], {})
-"""What most translations must contain."""
+"""No phrases, as for most translations."""
 
 
 @dataclass(frozen=True)
 class PhraseProgress:
-    """How much of its phrases a hypothesis has said."""
+    """How much of its required phrases a hypothesis contains."""
 
     required: Required
     state: State = START
     said: frozenset[int] = frozenset()
-    """Phrases that are whole."""
+    """Indices of the phrases that are complete."""
 
     @property
     def met(self) -> int:
-        """Tokens of phrases said so far: the bank of the hypothesis."""
+        """Number of phrase tokens said so far; this is the bank of the hypothesis."""
         return sum(len(self.required.encoded[index]) for index in self.said) + self._current[2]
 
     @property
     def whole(self) -> bool:
-        """Whether all phrases are said."""
+        """Whether all phrases are complete."""
         return len(self.said) == len(self.required.encoded)
 
     @property
     def may_end(self) -> bool:
-        """Whether all phrases are said once the text ends."""
+        """Whether all phrases are complete if the text ends here."""
         return len(self.said | self.required.phrases.at_end(self.state)) == len(self.required.encoded)
 
     @cached_property
     def _current(self) -> tuple[int, int, int]:
-        """The phrase in the middle of which it is, how many of its characters and how many of its tokens are said."""
+        """The phrase that the text is in the middle of: its index, and how many of its characters and tokens are said."""
         texts, best = self.required.phrases.texts, (-1, 0, 0)
         places = [*self.required.phrases.begun(self.state.node)]
         if self.state.before == SPACE:
@@ -96,7 +96,7 @@ class PhraseProgress:
         return best
 
     def wanted(self) -> set[int]:
-        """Tokens that go on with a phrase, or begin one: its own, and others that bring it as far."""
+        """Returns tokens that continue or begin a phrase: those of its spelling, and others that reach as far."""
         index, length, count = self._current
         done = index >= 0 and count == len(self.required.encoded[index])
         tokens = set(self._onward(index, length, count)) if (length or count) and not done else set[int]()
@@ -107,7 +107,7 @@ class PhraseProgress:
         return tokens
 
     def _onward(self, index: int, length: int, count: int, space: str = "") -> Iterator[int]:
-        """Tokens that spell more of a phrase, to where the next of its own tokens ends at least."""
+        """Yields tokens that continue a phrase at least to the end of the next token of its spelling."""
         text, marks = self.required.phrases.texts[index], self.required.marks[index]
         for end in range(max(length + 1, marks[count][0]), len(text) + 1):
             if (token := self.required.tokens.get(space + text[length:end])) is not None:
@@ -116,14 +116,14 @@ class PhraseProgress:
             yield self.required.encoded[index][count]
 
     def _begin(self, index: int, text: str) -> Iterator[int]:
-        """Tokens that begin a phrase."""
+        """Yields tokens that begin a phrase."""
         yield self.required.encoded[index][0]
         yield from self._onward(index, 0, 0, " ")
         if is_edge(self.state.before, kind_of(text[0])):
             yield from self._onward(index, 0, 0)
 
     def after(self, token: int) -> PhraseProgress:
-        """With one more token. Phrases may overlap or lie inside of each other; one that is broken off may begin another."""
+        """Returns the progress after one more token. Phrases may overlap, and a broken-off phrase may begin another one."""
         if token == EOS:
             return PhraseProgress(self.required, START, self.said | self.required.phrases.at_end(self.state))
         state, said = self.required.phrases.read(self.state, self.required.spelled[token])
@@ -132,11 +132,11 @@ class PhraseProgress:
 
 @dataclass(frozen=True)
 class _Extended:
-    """A hypothesis and one more token."""
+    """A hypothesis extended by one token."""
 
     value: float
     row: int
-    """Of its sentence."""
+    """The row within the sentence."""
     token: int
     progress: PhraseProgress
 
@@ -151,11 +151,11 @@ def constrained_beam_search(
     best: int = 1,
     rules: Sequence[Rule] = (),
 ) -> list[list[Hypothesis]]:
-    """The `best` hypotheses of each sentence, those that hold all its phrases before the others, then by score.
+    """Returns the `best` hypotheses of each sentence: first those with all phrases, then the others, each by score.
 
-    The beam is shared among banks, of the hypotheses that have said so many tokens of their phrases; a bank that is not filled
-    leaves its places to the others, fullest first. Only what has said all may end, except at the length limit. Other
-    arguments as for `nmt.decoding.beam_search.beam_search`.
+    The beam is divided among banks; a bank holds the hypotheses that have said the same number of phrase tokens. Places that
+    a bank leaves empty go to the other banks, fullest first. Only a hypothesis with all phrases may end, except at the length
+    limit. For the other arguments see `nmt.decoding.beam_search.beam_search`.
     """
     device, beam = source.device, config.beam
     penalty, limits = length_penalty(config), length_limits(lengths.to(device), config)
@@ -201,7 +201,7 @@ def constrained_beam_search(
 def _ended(
     candidates: Sequence[_Extended], history: Tensor, divisor: float, cut: bool
 ) -> list[tuple[bool, Hypothesis]]:
-    """What ends now of one sentence's extensions, and whether it has said all its phrases."""
+    """Returns the hypotheses of one sentence that end now, each with whether it contains all phrases."""
     return [
         (item.progress.whole, Hypothesis(history[item.row].tolist(), item.value, item.value / divisor, cut))
         for item in candidates
@@ -210,14 +210,14 @@ def _ended(
 
 
 def _is_done(finished: Sequence[tuple[bool, Hypothesis]], best: int, reach: float) -> bool:
-    """Whether enough hypotheses have said all their phrases, and none still alive can end above them."""
+    """Whether there are enough finished hypotheses with all phrases, and no live one can end above them."""
     return len(finished) >= best and finished[best - 1][0] and finished[best - 1][1].score >= reach
 
 
 def _candidates(
     scores: Tensor, log_probabilities: Tensor, progress: Sequence[PhraseProgress], beam: int
 ) -> Iterator[list[_Extended]]:
-    """For each sentence its extensions, best first: the best of all, of each hypothesis, and the wanted."""
+    """Yields the extensions of each sentence, best first: the best overall, the best of each row, and the wanted tokens."""
     _, origins, tokens = best_extensions(scores, log_probabilities, 2 * beam)
     for sentence, own in enumerate(scores):
         start = sentence * beam
@@ -232,7 +232,7 @@ def _candidates(
 
 
 def _allocated(candidates: Sequence[_Extended], beam: int) -> list[_Extended]:
-    """At most so many of the candidates, best first, shared among the banks."""
+    """Returns at most `beam` candidates, best first, divided among the banks."""
     if not candidates:
         return []
     banks: list[list[_Extended]] = [[] for _ in range(candidates[0].progress.required.total + 1)]
@@ -241,7 +241,7 @@ def _allocated(candidates: Sequence[_Extended], beam: int) -> list[_Extended]:
     share, more = divmod(beam, len(banks))
     kept: list[_Extended] = []
     spare: list[_Extended] = []
-    for number, bank in enumerate(reversed(banks)):  # what is left over goes to the fullest
+    for number, bank in enumerate(reversed(banks)):  # the remainder of the division goes to the fullest banks
         places = share + (number < more)
         kept += bank[:places]
         spare += bank[places:]

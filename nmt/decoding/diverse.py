@@ -1,4 +1,4 @@
-"""Diverse beam search (Vijayakumar et al. 2018): groups of hypotheses that avoid each other's words."""
+"""Diverse beam search (Vijayakumar et al. 2018): groups of hypotheses that avoid each other's tokens."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def diverse_beam_search(
     best: int = 1,
     rules: Sequence[Rule] = (),
 ) -> list[list[Hypothesis]]:
-    """The `best` hypotheses of each sentence that any group meets, best first.
+    """Returns the `best` hypotheses of each sentence from all groups, best first.
 
-    At each step the groups choose one after the other, and a word costs `config.diversity` for each time that an earlier
-    group has just chosen it (Hamming diversity, section 4). That decides what is kept, never a score. Arguments as for
-    `nmt.decoding.beam_search.beam_search`.
+    At each step the groups choose one after the other. A token costs `config.diversity` for each time that earlier groups
+    chose it in this step (Hamming diversity, section 4). This cost decides which hypotheses are kept and never enters a
+    score. For the arguments see `nmt.decoding.beam_search.beam_search`.
     """
     device, groups, width = source.device, config.groups, config.beam // config.groups
     penalty, limits = length_penalty(config), length_limits(lengths.to(device), config)
     shortest, longest = int(limits.min()), int(limits.max())
     everyone = torch.arange(len(source), device=device)
-    first_rows = torch.arange(0, len(source) * config.beam, config.beam, device=device)[:, None]  # of each sentence
+    first_rows = torch.arange(0, len(source) * config.beam, config.beam, device=device)[:, None]  # (B, 1), per sentence
     state = model.start(model.encode(source, lengths), config.beam)
     tokens = torch.full((len(source), config.beam), BOS, device=device)  # (B, K)
     history = tokens.new_zeros((tokens.numel(), 0))  # (R, T)
@@ -58,7 +58,7 @@ def diverse_beam_search(
             values, origins, chosen = best_extensions(scores[:, group], allowed, 2 * width)  # each (B, 2W)
             every = each[:, group].flatten(1)  # (B, W * V)
             own = every.gather(1, origins * each.shape[-1] + chosen) + scores[:, group].gather(1, origins)
-            values = own.masked_fill(~values.isfinite(), -torch.inf)  # without what the groups before had to do with it
+            values = own.masked_fill(~values.isfinite(), -torch.inf)  # without the cost of diversity
             origins = first_rows + place.start + origins
             ends = (chosen == EOS) & values.isfinite()
             finished[group].add(everyone, values, penalty(values.new_tensor(length)), ends, history, origins, at_limit)
@@ -77,7 +77,7 @@ def diverse_beam_search(
 
 
 def _merged(groups: list[list[list[Hypothesis]]], best: int) -> list[list[Hypothesis]]:
-    """The best of all groups for each sentence; what several groups have found counts once."""
+    """Merges the groups and returns the best of each sentence; equal translations count once."""
     results: list[list[Hypothesis]] = []
     for found in zip(*groups, strict=True):
         unique = {tuple(item.tokens): item for group in reversed(found) for item in group}

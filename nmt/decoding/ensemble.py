@@ -1,4 +1,4 @@
-"""Several models as one: their probabilities are averaged at each step."""
+"""Ensembles: the probabilities of several models are averaged at each step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Parts = Sequence[Any]
 
 
 class Ensemble:
-    """log p(y_t) = log mean_m p_m(y_t): follows the protocol of search, over models that share the target vocabulary."""
+    """log p(y_t) = log mean_m p_m(y_t), in the protocol of search, for models that share the target vocabulary."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         self.models = models
@@ -47,5 +47,5 @@ class Ensemble:
         return each.logsumexp(0) - math.log(len(self.models))
 
     def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """See `EncoderDecoder.attention`; the mean over the models."""
+        """See `EncoderDecoder.attention`; returns the mean over the models."""
         return torch.stack([model.attention(source, lengths, target) for model in self.models]).mean(0)

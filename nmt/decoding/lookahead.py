@@ -1,4 +1,4 @@
-"""For texts in which phrases are looked for: what each token of a vocabulary would make of them."""
+"""Phrase matching in hypotheses: the effect of every vocabulary token on the state of the text."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _Integers = np.ndarray[Any, np.dtype[np.int32]]
 
 
 class Lookahead:
-    """The state that each token leads to, and whether it makes a phrase whole; worked out for a state when it comes up."""
+    """Tables of the next state for each token, and of whether it completes a phrase; a row is computed at first use."""
 
     def __init__(self, phrases: Phrases, spelled: Sequence[Spelled], device: torch.device) -> None:
-        """For phrases, what each token of the vocabulary spells, and where the search runs."""
+        """Takes the phrases, the text of each token of the vocabulary, and the device of the search."""
         self.phrases, self.spelled = phrases, spelled
         self._bytes = [(token, item) for token, item in enumerate(spelled) if isinstance(item, int)]
         alphabet = {symbol for children in phrases.children for symbol in children if symbol not in ("", " ")}
@@ -34,15 +34,15 @@ class Lookahead:
         self._numbers: dict[State, int] = {}
         self._states: list[State] = []
         self._settled: list[int] = []
-        self._places: list[int] = []  # of the states in the table; -1: not worked out yet
+        self._places: list[int] = []  # row of each state in the table; -1: not computed yet
         self._table = torch.empty((8, len(spelled)), dtype=torch.long, device=device)
         self._filled = 0
         self._number(START)
 
     def _tables(self, symbols: Sequence[tuple[str, int]]) -> tuple[_Integers, np.ndarray[Any, np.dtype[np.bool_]]]:
-        """For each node and kind before it (rows) and each symbol: where it leads, and whether a phrase is whole there.
+        """Returns, for each node and preceding kind (rows) and each symbol, the next row and whether a phrase is complete.
 
-        The last symbol is none at all. A character that is in no phrase is known by its kind alone.
+        The last symbol means no character. A character that is in no phrase is represented by its kind alone.
         """
         count = len(self.phrases.children) * _KINDS
         moves, whole = np.zeros((count, len(symbols) + 1), np.int32), np.zeros((count, len(symbols) + 1), np.bool_)
@@ -55,7 +55,7 @@ class Lookahead:
         return moves, whole
 
     def _spelled_columns(self, known: dict[str, int], nothing: int) -> _Integers:
-        """(L, V) the symbols of each token, one after the other."""
+        """Returns the symbols of each token, one after the other: (L, V)."""
         texts = [item if isinstance(item, str) else "" for item in self.spelled]
         columns = np.full((max(map(len, texts), default=0), len(texts)), nothing, np.int32)
         for token, text in enumerate(texts):
@@ -64,7 +64,7 @@ class Lookahead:
         return columns
 
     def _number(self, state: State) -> int:
-        """Of a state, from 0 in the order in which they come up."""
+        """Returns the number of a state, from 0 in the order of first use."""
         if state not in self._numbers:
             self._numbers[state] = len(self._states)
             self._states.append(state)
@@ -74,7 +74,7 @@ class Lookahead:
         return self._numbers[state]
 
     def _row(self, state: State) -> _Integers:
-        """(V,) numbers of the states that the tokens lead to; inverted (~) where a phrase is whole on the way."""
+        """Returns the number (V,) of the next state for each token; inverted (~) if the token completes a phrase."""
         text = state.pending.decode("utf-8", "replace")
         begun, said = self.phrases.read(state._replace(pending=b""), text)
         current = np.full(len(self.spelled), begun.node * _KINDS + begun.before, np.int32)
@@ -91,7 +91,7 @@ class Lookahead:
         return np.where(whole, ~row, row)
 
     def _add(self, number: int) -> None:
-        """Works out what the tokens make of a state."""
+        """Computes the table row of a state."""
         row = torch.from_numpy(self._row(self._states[number]))
         if self._filled == len(self._table):
             self._table = torch.cat([self._table, torch.empty_like(self._table)])
@@ -100,7 +100,7 @@ class Lookahead:
         self._filled += 1
 
     def _found(self, states: Tensor) -> Tensor:
-        """(R,) places of states (R,) in the table."""
+        """Returns the table rows (R,) of states (R,), and computes the missing ones."""
         places = states.new_tensor(self._places)[states]
         if bool((places < 0).any()):
             for number in states[places < 0].unique().tolist():
@@ -109,7 +109,7 @@ class Lookahead:
         return places
 
     def after(self, history: Tensor, forced: Tensor) -> Tensor:
-        """(R,) numbers of the states after tokens (R, T), of which the first `forced` (R,) are not looked into."""
+        """Returns the state numbers (R,) after tokens (R, T); phrases in the first `forced` (R,) tokens are ignored."""
         states = history.new_zeros(len(history))
         for position in range(history.shape[1]):
             places = self._found(states)
@@ -120,11 +120,11 @@ class Lookahead:
         return states
 
     def whole(self, states: Tensor) -> Tensor:
-        """(R,) whether a phrase is whole if the text ends in these states (R,)."""
+        """Whether (R,) a phrase is complete if the text ends in these states (R,)."""
         return states.new_tensor(self._settled)[states] != states
 
     def banned(self, states: Tensor, close: Tensor) -> Tensor:
-        """(R, V) tokens that make a phrase whole; for rows that are `close` (R,), also if it only takes the text to end."""
+        """Returns the tokens (R, V) that complete a phrase; in rows that are `close` (R,) also if the text then has to end."""
         places = self._found(states)
         moved = self._table[places]  # (R, V)
         banned = moved < 0

@@ -1,4 +1,4 @@
-"""Words and phrases found in a text while it is spelled: at the edges of words, in whatever pieces it comes."""
+"""Finds words and phrases, at word edges, in a text that is spelled piece by piece."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from functools import cache
 from typing import NamedTuple
 
 Spelled = str | int
-"""What a token adds to a text: characters, or one byte of a character."""
+"""The text of a token: characters, or one byte of a character."""
 
 SPACE, OTHER, LETTER, MARK, UNSPACED = range(5)
-"""Kinds of characters; unspaced are those of scripts that write no space between words."""
+"""Kinds of characters; UNSPACED is for scripts that write no space between words."""
 _UNSPACED_SCRIPTS = (
     "CJK",
     "IDEOGRAPHIC",
@@ -26,12 +26,12 @@ _UNSPACED_SCRIPTS = (
     "MYANMAR",
 )
 _JOINERS = "\u200c\u200d"
-_EDGE = ""  # a symbol beside the characters: an edge of a word
+_EDGE = ""  # a symbol besides the characters: the edge of a word
 
 
 @cache
 def kind_of(character: str) -> int:
-    """The kind of a character, which decides where words have their edges."""
+    """Returns the kind of a character, which decides where words begin and end."""
     category = unicodedata.category(character)
     if character.isspace() or category == "Cc":
         return SPACE
@@ -43,39 +43,40 @@ def kind_of(character: str) -> int:
 
 
 def is_edge(before: int, after: int) -> bool:
-    """Whether a word may end or begin between characters of these kinds."""
+    """Whether a word may begin or end between characters of these kinds."""
     if after == MARK:
         return before in (SPACE, OTHER)
     return after != LETTER or before not in (LETTER, MARK)
 
 
 class State(NamedTuple):
-    """How far a text has come."""
+    """The state of matching after a part of a text."""
 
     node: int
-    """The longest beginning of a phrase that it ends with."""
+    """The node of the longest phrase beginning that the text ends with."""
     before: int
-    """Kind of its last character."""
+    """Kind of the last character."""
     pending: bytes
-    """Of a character that is not complete."""
+    """Bytes of an incomplete character."""
 
 
 START = State(0, SPACE, b"")
 
 
 class Phrases:
-    """Finds phrases in a text that comes piece by piece (Aho and Corasick 1975, over characters and edges of words).
+    """Finds phrases in a text that arrives piece by piece (Aho and Corasick 1975, over characters and word edges).
 
-    White space of any kind and length is one space. A phrase stands at the edges of words: "child" is not in "children".
+    White space of any kind and length counts as one space. A phrase must begin and end at word edges: "child" is not in
+    "children".
     """
 
     def __init__(self, texts: Sequence[str], starts: bool = False) -> None:
-        """For phrases as text; with `starts`, longer words that begin with a phrase are it too."""
+        """Takes phrases as text; with `starts` a longer word that begins with a phrase also matches."""
         self.texts = [" ".join(text.split()) for text in texts]
         self.children: list[dict[str, int]] = [{}]
         self._fail, own = [0], [set[int]()]
         self.spans: list[dict[int, int]] = [{}]
-        """For each node, the phrases that begin with it, and how many of their characters it has."""
+        """For each node, the phrases that begin with it, and the length of that beginning in characters."""
         for index, text in enumerate(self.texts):
             node = length = 0
             for symbol in [*_symbols(text), *([] if starts else [_EDGE])]:
@@ -89,7 +90,7 @@ class Phrases:
                 self.spans[node][index] = length
             own[node].add(index)
         self.ends = [frozenset[int]()] * len(own)
-        """For each node, the phrases that are whole there."""
+        """For each node, the phrases that are complete there."""
         waiting = deque([0])
         while waiting:
             node = waiting.popleft()
@@ -104,13 +105,13 @@ class Phrases:
         return self.children[node].get(symbol, 0)
 
     def begun(self, node: int) -> Iterator[tuple[int, int]]:
-        """Phrases whose beginning a node ends with, and how many of their characters; the longest beginning first."""
+        """Yields the phrases whose beginning the node ends with, and its length in characters; longest beginning first."""
         while node:
             yield from self.spans[node].items()
             node = self._fail[node]
 
     def step(self, node: int, before: int, symbol: str, kind: int) -> tuple[int, frozenset[int]]:
-        """The node after one more character, and the phrases that it makes whole."""
+        """Returns the node after one more character, and the phrases that it completes."""
         said = frozenset[int]()
         if kind == before == SPACE:
             return node, said
@@ -121,7 +122,7 @@ class Phrases:
         return node, said | self.ends[node]
 
     def read(self, state: State, spelled: Spelled) -> tuple[State, frozenset[int]]:
-        """The state after what one more token spells, and the phrases that it makes whole."""
+        """Returns the state after the text of one more token, and the phrases that it completes."""
         if spelled == "":
             return state, frozenset()
         node, before, pending = state
@@ -139,14 +140,14 @@ class Phrases:
         return State(node, before, pending), said
 
     def at_end(self, state: State) -> frozenset[int]:
-        """The phrases that become whole if the text ends."""
+        """Returns the phrases that are complete if the text ends here."""
         if state.pending:
             state, said = self.read(state._replace(pending=b""), state.pending.decode("utf-8", "replace"))
             return said | self.at_end(state)
         return self.ends[self._next(state.node, _EDGE)]
 
     def found(self, spelled: Iterable[Spelled], after: int = 0) -> frozenset[int]:
-        """The phrases in a text, without those that are whole in its first tokens, `after` in number."""
+        """Returns the phrases in a text, without those that the first `after` tokens complete."""
         state, said = START, frozenset[int]()
         for position, item in enumerate(spelled):
             state, new = self.read(state, item)
@@ -157,12 +158,12 @@ class Phrases:
         return said | self.at_end(state)
 
     def settled(self, state: State) -> State:
-        """The state of a text whose last word counts as said: what would be whole if the text ended is not looked for."""
+        """Forgets a phrase that would be complete if the text ended here, so that it is not found again."""
         return State(0, state.before, b"") if self.at_end(state) else state
 
 
 def _symbols(text: str) -> Iterator[str]:
-    """The characters of a phrase, and the edges before and between them."""
+    """Yields the characters of a phrase, with the word edges before and between them."""
     before = SPACE
     for character in text:
         kind = kind_of(character)

@@ -1,4 +1,4 @@
-"""What search may and may not say next: small functions over the log-probabilities of a step, composed in a list."""
+"""Rules about the next token: small functions that change the log-probabilities of a step, composed in a list."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Extension:
     """The hypotheses that a step extends."""
 
     sentences: Tensor
-    """(B,) which sentences of the batch are still searched."""
+    """(B,) indices of the sentences that are still searched."""
     history: Tensor
     """(R, T) tokens so far, without BOS."""
     beam: int
     limits: Tensor | None = None
-    """Longest translation of each sentence of the whole batch in tokens, end of sentence counted."""
+    """Length limit of each sentence of the whole batch in tokens, end of sentence counted."""
 
     @property
     def rows(self) -> list[int]:
@@ -43,7 +43,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class MinimumLength:
-    """A translation has at least so many tokens, end of sentence not counted."""
+    """Requires at least `minimum` tokens, end of sentence not counted."""
 
     minimum: int
 
@@ -55,12 +55,12 @@ class MinimumLength:
 
 @dataclass(frozen=True)
 class Prefix:
-    """The translation of each sentence begins with given tokens, whose probability counts as always; then other rules hold."""
+    """Forces each translation to begin with given tokens. Their log-probability counts as usual; then other rules hold."""
 
     prefixes: Sequence[Sequence[int]]
     """Token ids for each sentence of the batch; empty: no prefix."""
     then: Sequence[Rule] = ()
-    """The other rules: they cannot forbid what a translation must begin with."""
+    """The other rules; they cannot forbid a forced token."""
 
     def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
         """See `Rule`."""
@@ -77,17 +77,17 @@ class Prefix:
 
 @dataclass(frozen=True)
 class Forbidden:
-    """Phrases that a translation never contains, however its tokens spell them.
+    """Forbids phrases in a translation, whatever tokens spell them.
 
-    A word is forbidden where it ends, so that "child" leaves "children": what has said "child" may go on with "ren", and is
-    given up if the model would rather end the word there. In the last step before the limit, and with `strict` in every one,
-    it may not even say "child".
+    A word is forbidden where it ends, so that "child" does not forbid "children". A hypothesis that says "child" may go on
+    with "ren"; it is dropped if the model would rather end the word there. In the last step before the limit it may not say
+    "child" at all; with `strict` this holds in every step.
     """
 
     lookahead: Lookahead
     strict: bool = False
     begins: Sequence[Sequence[int]] = ()
-    """What the translation of each sentence of the batch must begin with, which may hold a phrase."""
+    """The forced beginning of each translation of the batch, which may contain a phrase."""
 
     def __call__(self, log_probabilities: Tensor, extension: Extension) -> None:
         """See `Rule`."""
@@ -104,13 +104,13 @@ class Forbidden:
         log_probabilities.masked_fill_(banned | ends, -torch.inf)
 
     def broken_by(self, tokens: Sequence[int], begin: int = 0) -> bool:
-        """Whether a translation says a phrase after its first tokens, `begin` in number."""
+        """Whether a translation contains a phrase after its first `begin` tokens."""
         return bool(self.lookahead.phrases.found((self.lookahead.spelled[token] for token in tokens), begin))
 
 
 @dataclass(frozen=True)
 class NoRepeatedNgram:
-    """No sequence of n tokens twice in a translation (Paulus et al. 2018, section 2.5)."""
+    """Forbids repeated sequences of n tokens in a translation (Paulus et al. 2018, section 2.5)."""
 
     size: int
 
@@ -127,7 +127,7 @@ class NoRepeatedNgram:
 
 @dataclass(frozen=True)
 class RepetitionPenalty:
-    """Multiplies the log-probability of what was said before (Keskar et al. 2019, section 4.1, on log-probabilities)."""
+    """Multiplies the log-probability of tokens said before (Keskar et al. 2019, section 4.1, on log-probabilities)."""
 
     factor: float
 

@@ -1,4 +1,4 @@
-"""Ancestral sampling, from the whole distribution or from what a truncation leaves of it."""
+"""Ancestral sampling from the whole or a truncated distribution."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nmt.decoding.rules import Extension, Rule
 from nmt.models.protocol import Seq2Seq, log_softmax
 from nmt.runtime.device import draws
 
-# B sentences, K samples of each, R = B * K rows, V vocabulary, T positions so far
+# B sentences, K samples per sentence, R = B * K rows, V vocabulary, T positions so far
 
 
 @torch.inference_mode()
@@ -32,16 +32,16 @@ def sample(
 ) -> list[list[Hypothesis]]:
     """Draws `config.beam` translations of each sentence, in the order of drawing.
 
-    The random numbers of a sentence depend on the seed and on its number alone: what is drawn is the same for any batch.
+    The random numbers of a sentence depend only on the seed and its number, so batching does not change the samples.
 
     Args:
-        model: anything that follows the protocol.
+        model: any model that follows `Seq2Seq`.
         source: (B, S) token ids, padded.
         lengths: (B,) source lengths, on the CPU.
         config: samples per sentence (`beam`), length penalty of the scores, and limits.
         sampling: temperature, truncation and seed.
-        numbers: of the sentences, in their file, say.
-        rules: change the log-probabilities of each step before the truncation.
+        numbers: a number for each sentence, e.g. its line in the file.
+        rules: applied to the log-probabilities of each step before the truncation.
     """
     device, count = source.device, config.beam
     limits = length_limits(lengths.to(device), config)  # (B,)
@@ -70,10 +70,10 @@ def sample(
 
 
 def truncated(log_probabilities: Tensor, sampling: SamplingConfig) -> Tensor:
-    """Log-probabilities (R, V), not normalised, with what may not be drawn at -inf; the most probable token always may.
+    """Returns unnormalised log-probabilities (R, V) with -inf for truncated tokens; the most probable token stays.
 
-    Top-k (Fan et al. 2018), nucleus (Holtzman et al. 2020), epsilon (Hewitt et al. 2022, section 3.1) and min-p, whose
-    threshold is a share of the largest probability (Nguyen et al. 2024).
+    Truncations are top-k (Fan et al. 2018), nucleus (Holtzman et al. 2020), epsilon (Hewitt et al. 2022, section 3.1) and
+    min-p (Nguyen et al. 2024). The threshold of min-p is a share of the largest probability.
     """
     probabilities = log_probabilities.softmax(-1)
     keep = torch.ones_like(probabilities, dtype=torch.bool)
@@ -82,7 +82,7 @@ def truncated(log_probabilities: Tensor, sampling: SamplingConfig) -> Tensor:
         keep &= probabilities >= kth
     if sampling.top_p < 1:
         ordered, order = probabilities.sort(1, descending=True)
-        within = ordered.cumsum(1) - ordered < sampling.top_p  # what stands before a token has not filled the nucleus
+        within = ordered.cumsum(1) - ordered < sampling.top_p  # the tokens before this one do not fill the nucleus
         keep &= torch.zeros_like(keep).scatter(1, order, within)
     largest = probabilities.amax(1, keepdim=True)
     keep &= probabilities >= torch.clamp(largest * sampling.min_p, min=sampling.epsilon)
@@ -90,7 +90,7 @@ def truncated(log_probabilities: Tensor, sampling: SamplingConfig) -> Tensor:
 
 
 def _uniform(seed: int, numbers: Sequence[int], count: int, longest: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Numbers in [0, 1), a row per sample; the first T of a row are the same for any T."""
+    """Returns numbers in [0, 1), one row per sample; a row begins with the same numbers for any `longest`."""
     rows = [draws(seed, number, index).random(longest) for number in numbers for index in range(count)]
     return np.stack(rows)
 

@@ -1,4 +1,4 @@
-"""A vocabulary shortlist: for each source token the target tokens it may become, so that search looks at a few hundred only.
+"""A vocabulary shortlist: the target tokens that a source token may become. Search scores only a few hundred tokens.
 
 Jean et al. 2015, section 3.2, with the candidates of a lexical model (L'Hostis et al. 2016) trained on the encoded corpus.
 """
@@ -30,19 +30,19 @@ from nmt.runtime.untrusted import open_regular
 # B sentences, S source positions, V vocabulary, N shortlisted tokens of a batch
 
 _SPECIAL = EOS + 1  # padding, unknown, begin, end: always listed, and first
-_PAIRS = 100_000  # training pairs that are read, spread over all
-_LONGEST = 40  # tokens of either side in them
-_ROUNDS = 4  # of expectation maximisation
+_PAIRS = 100_000  # training pairs read, spread evenly over the corpus
+_LONGEST = 40  # longest side in tokens of these pairs
+_ROUNDS = 4  # iterations of expectation maximisation
 
 
 @dataclass(frozen=True)
 class Shortlist:
-    """Target tokens by source token."""
+    """Candidate target tokens for each source token."""
 
     table: Tensor
-    """(V of the source, C) target ids, the most probable first."""
+    """(source V, C) target ids, most probable first."""
     frequent: Tensor
-    """Target ids that are always looked at, the special ones among them."""
+    """Target ids that are always candidates, the special ones included."""
     vocabulary: Mapping[str, str]
     """Fingerprints of the tokenizers that the ids belong to."""
 
@@ -55,14 +55,14 @@ class Shortlist:
         each: int = 40,
         frequent: int = 200,
     ) -> Shortlist:
-        """From a training corpus: the most probable translations of each source token by IBM model 1 (Brown et al. 1993).
+        """Trains IBM model 1 (Brown et al. 1993) and keeps the most probable translations of each source token.
 
         Args:
             corpus: encoded pairs.
-            sizes: of the two vocabularies.
+            sizes: number of tokens of the two vocabularies.
             vocabulary: fingerprints of the tokenizers.
-            each: candidates of a source token.
-            frequent: target tokens that are candidates of all.
+            each: candidates per source token.
+            frequent: number of frequent target tokens that are always candidates.
         """
         with stage("counting which tokens meet"):
             source, target, pair = _cooccurrences(corpus)
@@ -71,7 +71,7 @@ class Shortlist:
         for _ in counted(range(_ROUNDS), "estimating translations of tokens", _ROUNDS, "rounds"):
             share = (
                 probability[place] / np.bincount(pair, probability[place])[pair]
-            )  # over the source words of a target word
+            )  # over the source tokens of a target token
             counts = np.bincount(place, share, len(keys))
             probability = counts / np.bincount(keys // sizes[1], counts, sizes[0])[keys // sizes[1]]
         each = min(each, sizes[1])
@@ -87,15 +87,15 @@ class Shortlist:
         return cls(torch.from_numpy(table), torch.from_numpy(common), dict(vocabulary))
 
     def save(self, path: Path) -> None:
-        """Writes what `load` reads."""
+        """Writes the file that `load` reads."""
         atomic_write(path, save({"table": self.table.int(), "frequent": self.frequent.int()}, dict(self.vocabulary)))
 
     @classmethod
     def load(cls, path: Path, vocabulary: Mapping[str, str], sizes: tuple[int, int]) -> Shortlist:
-        """Reads a shortlist made for these tokenizers, whose sizes are told too.
+        """Reads a shortlist and checks that it was made for these tokenizers and sizes.
 
         Raises:
-            CheckpointError: it is not there, damaged, or of other tokenizers.
+            CheckpointError: the file is missing, damaged, or made for other tokenizers.
         """
         try:
             open_regular(path).close()
@@ -113,7 +113,7 @@ class Shortlist:
         return cls(table, frequent, found)
 
     def candidates(self, source: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Target ids (N,), ascending, that sentences (B, S) may need together, and which are each one's own (B, N)."""
+        """Returns the ascending target ids (N,) that sentences (B, S) need together, and which each one needs (B, N)."""
         own = torch.zeros((len(source), size), dtype=torch.bool)
         own[:, self.frequent] = True
         own.scatter_(1, self.table[source.cpu()].flatten(1), True)
@@ -122,21 +122,21 @@ class Shortlist:
 
 
 class Shortlisted:
-    """A model that speaks of shortlisted tokens alone: follows the protocol of search, in ids of the list.
+    """A model with only the shortlisted tokens. It follows the protocol of search, with ids of the list.
 
-    Each sentence has its own tokens, so that what stands beside it in a batch changes nothing. Probabilities are of the list's
-    tokens; what lies outside has none.
+    Each sentence has its own tokens, so that its neighbours in a batch change nothing. Probabilities are normalised over the
+    tokens of the sentence.
     """
 
     def __init__(self, model: Model, output: nn.Linear, shortlist: Shortlist, precision: SearchPrecision) -> None:
-        """For a model that is ready for search, and its output layer as it was before."""
+        """Takes a model ready for search, and its original output layer."""
         self.model, self.searched, self.shortlist = model, fastest_decoder(model), shortlist
         self.precision: SearchPrecision = precision
         self.full, self.plain = model.output, output
         self.ids = torch.arange(output.out_features)
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Any, Tensor]:
-        """See `Seq2Seq.encode`; from here on the output layer has the tokens of these sentences alone."""
+        """See `Seq2Seq.encode`; also restricts the output layer to the tokens of these sentences."""
         memory = self.searched.encode(source, lengths)
         ids, own = self.shortlist.candidates(source, self.plain.out_features)
         self.ids = ids.to(source.device)
@@ -151,7 +151,7 @@ class Shortlisted:
         return self.searched.start(memory[0], beam), memory[1], beam
 
     def step(self, state: tuple[Any, Tensor, int], tokens: Tensor) -> tuple[Tensor, tuple[Any, Tensor, int]]:
-        """See `Seq2Seq.step`; tokens and logits (R, N) are of the list."""
+        """See `Seq2Seq.step`; tokens and logits (R, N) use ids of the list."""
         inner, hidden, beam = state
         logits, inner = self.searched.step(inner, self.ids[tokens])
         return logits + hidden.repeat_interleave(beam, 0), (inner, hidden, beam)
@@ -164,13 +164,13 @@ class Shortlisted:
         return self.searched.reorder(inner, rows, beam), hidden, beam
 
     def finished(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
-        """What a search has found, in ids of the whole vocabulary; the model has its whole output layer again."""
+        """Converts hypotheses to ids of the whole vocabulary, and restores the whole output layer."""
         self.model.output = self.full
         return [[replace(item, tokens=self.ids[item.tokens].tolist()) for item in items] for items in found]
 
 
 def _cooccurrences(corpus: EncodedCorpus) -> tuple[Any, Any, Any]:
-    """Source and target token of each pair of positions of the same sentence pair, and the number of the target position."""
+    """Returns source token, target token and target position number for each pair of positions of a sentence pair."""
     total = len(corpus.source.lengths)
     rows = np.linspace(0, total - 1, min(_PAIRS, total)).astype(np.int64)
     left, right = corpus.source.lengths[rows], corpus.target.lengths[rows]

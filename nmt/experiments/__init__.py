@@ -1,1 +1,1 @@
-"""Several runs together: studies, and scores that a recipe is expected to reach."""
+"""Several runs together: studies, and the expected scores of recipes."""

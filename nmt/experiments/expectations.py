@@ -1,4 +1,4 @@
-"""What a recipe is expected to score, and whether a run has met it."""
+"""Expected scores of recipes, and whether runs meet them."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ EXPECTED = "expected.json"
 
 
 class Expectation(Section):
-    """A score on a test set, and how far below it a run may end."""
+    """An expected score on a test set, and how far below it a run may be."""
 
     testset: str
     signature: str
-    """sacreBLEU's, without its version: which score it is."""
+    """sacreBLEU's signature of the score, without its version."""
     mean: Annotated[float, Field(ge=0, le=100)]
-    """Over seeds, or as published."""
+    """Mean over seeds, or the published score."""
     band: Annotated[float, Field(ge=0)]
     """A run passes at `mean - band` or above."""
     origin: str
-    """Where the figure comes from: a paper and its table, or `measured here`."""
+    """Source of the figure: a paper and its table, or `measured here`."""
     seeds: tuple[int, ...] = ()
-    """Of the runs here that the mean is taken over; none for a published figure."""
+    """Seeds of the runs here that the mean is over; empty for a published figure."""
     commit: str | None = None
-    """Of the code that made them."""
+    """Commit of the code of these runs."""
 
 
 class Verdict(Section):
-    """An expectation beside what a run scored."""
+    """An expectation with the score of a run."""
 
     expectation: Expectation
     score: float
@@ -46,10 +46,10 @@ class Verdict(Section):
 
 
 def load_expectations(folder: Path) -> list[Expectation]:
-    """The expectations of a recipe's folder; none if it has no `expected.json`.
+    """Loads the expectations of a recipe's folder; none if it has no `expected.json`.
 
     Raises:
-        ConfigError: the file is wrong.
+        ConfigError: the file is invalid.
     """
     path = folder / EXPECTED
     if not path.exists():
@@ -63,7 +63,7 @@ def load_expectations(folder: Path) -> list[Expectation]:
 
 
 def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> list[Verdict]:
-    """Each expectation beside the score that has its signature.
+    """Compares each expectation with the score of the same signature.
 
     Raises:
         ConfigError: no score has that signature.
@@ -72,9 +72,9 @@ def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> lis
 
 
 def state(folder: Path) -> str:
-    """Of a recipe: whether it was run, and whether what was expected came, as the mean over the seeds that were run.
+    """Returns whether a recipe was run, and whether the mean over its runs meets the expectations.
 
-    The first run's result lies in the folder itself, that of another seed in `seedN/`.
+    The result of the first run is in the folder itself, those of other seeds in `seedN/`.
     """
     expectations = load_expectations(folder)
     if (folder / "study.toml").exists():
@@ -91,14 +91,14 @@ def state(folder: Path) -> str:
 
 
 class _Recorded(TypedDict):
-    """What is needed of a saved score."""
+    """The needed fields of a saved score."""
 
     signature: str
     value: float
 
 
 class _Scored(TypedDict):
-    """What is needed of a saved evaluation."""
+    """The needed fields of a saved evaluation."""
 
     testset: str
     scores: list[_Recorded]
@@ -108,10 +108,10 @@ _EXPECTATIONS, _EVALUATIONS = TypeAdapter(list[Expectation]), TypeAdapter(list[_
 
 
 def _evaluations(path: Path) -> list[_Scored]:
-    """The scores that a `result.json` holds.
+    """Reads the scores of a `result.json`.
 
     Raises:
-        NmtError: it is not one.
+        NmtError: the file is invalid.
     """
     try:
         return _EVALUATIONS.validate_python(read_object(path).get("evaluations"))
@@ -129,14 +129,14 @@ def _judge(expectation: Expectation, evaluations: list[Evaluation]) -> Verdict:
 
 
 def _meets(expectation: Expectation, runs: list[list[_Scored]]) -> bool:
-    """Whether the mean over saved runs meets an expectation; each has to have that score."""
+    """Whether the mean over saved runs meets an expectation; every run must have that score."""
     scores = [_recorded(expectation, evaluations) for evaluations in runs]
     found = [score for score in scores if score is not None]
     return len(found) == len(runs) and fmean(found) >= expectation.mean - expectation.band
 
 
 def _recorded(expectation: Expectation, evaluations: list[_Scored]) -> float | None:
-    """The saved score that an expectation is about."""
+    """Returns the saved score that an expectation is about."""
     for evaluation in evaluations:
         for score in evaluation["scores"]:
             if evaluation["testset"] == expectation.testset and _same(score["signature"], expectation.signature):
@@ -145,7 +145,7 @@ def _recorded(expectation: Expectation, evaluations: list[_Scored]) -> float | N
 
 
 def _same(signature: str, expected: str) -> bool:
-    """Whether two signatures name the same score; versions and the settings of intervals may differ."""
+    """Whether two signatures name the same score; versions and interval settings may differ."""
     return _core(signature) == _core(expected)
 
 

@@ -1,4 +1,4 @@
-"""A study: the same recipe with one thing changed at a time, over seeds, and what came of it."""
+"""A study: one recipe with one thing changed at a time, over several seeds, and its results."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ STUDY, RESULTS = "study.toml", "results"
 
 
 class System(Section):
-    """What is compared: the recipe of the study with some keys changed."""
+    """One system of a study: the recipe with some keys changed."""
 
     name: str
     recipe: str = "recipe.toml"
-    """Beside `study.toml`."""
+    """File beside `study.toml`."""
     set: tuple[str, ...] = ()
-    """Overrides, as of `--set`."""
+    """Overrides, as for `--set`."""
 
 
 class Study(Section):
-    """The systems, the first of which is the one to compare with."""
+    """The systems; the others are compared with the first."""
 
     title: str
     hypotheses: tuple[str, ...] = ()
-    """What is expected; written down before the run."""
+    """Expected results, written down before the runs."""
     systems: tuple[System, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
     testset: str
-    """The one that is drawn and tested for significance."""
+    """The test set of the plot and the significance test."""
     also: tuple[str, ...] = ()
-    """Test sets that are scored too."""
+    """Further test sets to score."""
     measure: Literal["bleu", "accuracy"] = "bleu"
-    """Drawn against length: BLEU, or the share of positions with the right token."""
+    """Measure to plot against length: BLEU, or the share of positions with the right token."""
     pairs: str | None = None
     """Sentences `source ||| target` with gold links, beside `study.toml` or under NMT_DATA, for the alignment error rate."""
     gold: str | None = None
@@ -61,15 +61,15 @@ class Study(Section):
 
 
 def run_name(system: System, seed: int) -> str:
-    """Name of the folder of a run."""
+    """Returns the name of a run's folder."""
     return f"{system.name.replace(' ', '-').replace('/', '-')}-{seed}"
 
 
 def load_study(folder: Path) -> Study:
-    """The study in a folder.
+    """Loads the study in a folder.
 
     Raises:
-        ConfigError: there is none, or it is wrong.
+        ConfigError: there is none, or it is invalid.
     """
     path = folder / STUDY
     try:
@@ -85,46 +85,46 @@ class Run:
     system: str
     seed: int
     result: dict[str, Any]
-    """What `nmt evaluate --save` wrote."""
+    """The content written by `nmt evaluate --save`."""
     hypotheses: list[str]
-    """Of the test set of the study."""
+    """Translations of the study's test set."""
     buckets: list[Bucket]
-    """By source length, of that test set, in the measure of the study."""
+    """Buckets by source length on that test set, in the study's measure."""
     error_rate: float | None
-    """Of alignment, in percent, the best layer."""
+    """Alignment error rate of the best layer, in percent."""
 
     @property
     def milliseconds(self) -> float:
-        """Of training, per update."""
+        """Milliseconds of training per update."""
         return 1000 * float(self.result["seconds"]) / max(int(self.result["updates"]), 1)
 
     def score(self, testset: str) -> Score:
-        """BLEU on a test set."""
+        """Returns the BLEU of a test set."""
         found = next(item for item in self.result["evaluations"] if item["testset"] == testset)
         return Score(**found["scores"][0])
 
 
 @dataclass(frozen=True)
 class Row:
-    """A system over its seeds."""
+    """A system, averaged over its seeds."""
 
     system: str
     seeds: int
     parameters: int
     score: float
-    """BLEU, or accuracy in percent; the mean over the seeds."""
+    """BLEU, or accuracy in percent: the mean over the seeds."""
     deviation: float
-    """Over the seeds; 0 of one."""
+    """Standard deviation over the seeds; 0 for one seed."""
     p_value: float | None
-    """Of being like the first system, by paired bootstrap over the test set of all seeds; None for the first."""
+    """p-value against the first system, by paired bootstrap over the test set of all seeds; None for the first."""
     milliseconds: float
-    """Of training, per update; the mean over the seeds."""
+    """Milliseconds of training per update: the mean over the seeds."""
     error_rate: float | None
-    """Of alignment, in percent, the mean."""
+    """Alignment error rate in percent: the mean over the seeds."""
 
 
 def summarise(study: Study, runs: Sequence[Run], p_values: dict[str, float | None]) -> list[Row]:
-    """A row for each system, in the order of the study."""
+    """Returns a row for each system, in the order of the study."""
     rows: list[Row] = []
     for system in study.systems:
         own = [run for run in runs if run.system == system.name]
@@ -146,7 +146,7 @@ def summarise(study: Study, runs: Sequence[Run], p_values: dict[str, float | Non
 
 
 def write_results(folder: Path, study: Study, runs: Sequence[Run], rows: Sequence[Row]) -> None:
-    """`results.json` with every figure, and `results.csv` with a line for each run and bucket."""
+    """Writes `results.json` with every figure, and `results.csv` with a line for each run and bucket."""
     details = [
         {
             "system": run.system,
@@ -180,7 +180,7 @@ def write_results(folder: Path, study: Study, runs: Sequence[Run], rows: Sequenc
 
 
 def averaged(study: Study, runs: Sequence[Run]) -> dict[str, list[Bucket]]:
-    """For each system the buckets, scores and ends of intervals averaged over the seeds."""
+    """Averages the buckets, scores and interval ends of each system over the seeds."""
     found: dict[str, list[Bucket]] = {}
     for system in study.systems:
         parts = zip(*(run.buckets for run in runs if run.system == system.name), strict=True)

@@ -1,4 +1,4 @@
-"""CTranslate2 (OpenNMT's C++ engine): export of Transformers, and its beam search behind our translator."""
+"""CTranslate2 (OpenNMT's C++ engine): exports Transformers, and runs its beam search behind our translator."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from nmt.storage.bundle import LoadedModel
 from nmt.translation.result import SearchBatch
 from nmt.translation.translator import Translator
 
-_POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
+_POSITIONS = 2112  # longer than any source (1,024) and its longest translation
 
 
 def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | None = None) -> None:
-    """Writes weights, vocabularies and tokenizers as CTranslate2 and a user of it read them.
+    """Writes weights, vocabularies and tokenizers for CTranslate2 and its users.
 
     Args:
-        loaded: a Transformer; the other families have no counterpart there.
-        folder: is created, whole or not at all.
+        loaded: a Transformer; CTranslate2 lacks the other families.
+        folder: is created, complete or not at all.
         quantization: `int8`, `bfloat16`, `float16` and so on; None keeps float32.
 
     Raises:
-        ConfigError: another family, a quantization that is not known there, or CTranslate2 is not installed.
+        ConfigError: another family, an unknown quantization, or CTranslate2 is not installed.
     """
     library = _library()
     model = loaded.model
@@ -56,21 +56,21 @@ def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | No
 
 
 class CTranslate2Engine:
-    """Beam search by CTranslate2, over the same token ids as our own."""
+    """Beam search by CTranslate2, on the same token ids as ours."""
 
     def __init__(
         self, loaded: LoadedModel, compute_type: str = "float32", threads: int = 0, device: torch.device | None = None
     ) -> None:
-        """Exports the model into a temporary folder and loads it there.
+        """Exports the model to a temporary folder and loads it.
 
         Args:
             loaded: a Transformer.
             compute_type: `float32`, `float16`, `int8` and so on.
-            threads: of the CPU; 0 leaves their number to the library.
-            device: where it computes; the CPU if left out.
+            threads: CPU threads; 0: the library chooses.
+            device: where to compute; the CPU if left out.
 
         Raises:
-            ConfigError: it cannot be exported, or CTranslate2 does not compute in this type here, or not on this device.
+            ConfigError: the model cannot be exported, or CTranslate2 lacks this type or device here.
         """
         library, place = _library(), device or torch.device("cpu")
         try:
@@ -96,12 +96,12 @@ class CTranslate2Engine:
     def search(
         self, ids: list[list[int]], config: SearchConfig, best: int = 1, size: int = 0
     ) -> list[list[Hypothesis]]:
-        """The `best` hypotheses of each sentence; the stopping rule is CTranslate2's own.
+        """Returns the `best` hypotheses of each sentence; CTranslate2 uses its own stopping rule.
 
-        They are one batch, or batches of `size` sentences that CTranslate2 makes itself.
+        The sentences are one batch, or CTranslate2 makes batches of `size` sentences.
 
         Raises:
-            ConfigError: the search settings have no counterpart there.
+            ConfigError: CTranslate2 has no counterpart of a search setting.
         """
         if config.length_penalty == "gnmt":
             raise ConfigError("CTranslate2 has no GNMT length penalty; use --length-penalty average or none")
@@ -127,10 +127,10 @@ class CTranslate2Engine:
         ]
 
     def score(self, ids: list[list[int]], targets: list[list[int]]) -> list[float]:
-        """Log-probability of each target, end of sentence counted, by forced decoding.
+        """Returns the log-probability of each target, end of sentence counted, by forced decoding.
 
-        (In its search CTranslate2 gives the share of the begin token to the other tokens, so that scores come out higher
-        by some 1e-5 a token.)
+        (In its search CTranslate2 gives the probability of BOS to the other tokens, so that scores are higher by some 1e-5 per
+        token.)
         """
         results = self.translator.score_batch(
             [[self.source_pieces[token] for token in tokens] for tokens in ids],
@@ -139,14 +139,14 @@ class CTranslate2Engine:
         return [float(sum(result.log_probs)) for result in results]
 
     def _hypothesis(self, pieces: list[str], score: float, alpha: float) -> Hypothesis:
-        """CTranslate2's score is normalised by the length with the end token, if that is returned."""
+        """Converts a hypothesis; CTranslate2 normalises its score by the length with the end token, if that is returned."""
         ids = [self.target_ids[piece] for piece in pieces]
         ended = bool(ids) and ids[-1] == EOS
         return Hypothesis(ids[:-1] if ended else ids, score * len(ids) ** alpha, score, not ended)
 
 
 def compare_engines(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
-    """Decodes with our search and with CTranslate2, both in float32, by its stopping rule."""
+    """Decodes with our search and with CTranslate2, both in float32, with CTranslate2's stopping rule."""
     search = loaded.recipe.search.model_copy(update={"stopping": "count"})
     ids = [tokens for tokens in loaded.tokenizers.source.encode(list(lines)) if tokens]
     ours, theirs = Translator(loaded, search=search), CTranslate2Engine(loaded)

@@ -1,4 +1,4 @@
-"""Hugging Face transformers: post-norm Transformers as a `MarianMTModel`, which computes the same."""
+"""Hugging Face transformers: exports post-norm Transformers as an equivalent `MarianMTModel`."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from nmt.storage.bundle import LoadedModel
 from nmt.translation.result import SearchBatch
 from nmt.translation.translator import Translator
 
-_POSITIONS = 2112  # beyond the longest source (1,024) and the longest translation of it
+_POSITIONS = 2112  # longer than any source (1,024) and its longest translation
 
 
 def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
-    """Writes a folder that `MarianMTModel.from_pretrained` and `MarianTokenizer.from_pretrained` read.
+    """Writes a folder for `MarianMTModel.from_pretrained` and `MarianTokenizer.from_pretrained`.
 
     Args:
-        loaded: a Transformer with post-norm layers, the only ones that Marian has.
-        folder: is created, whole or not at all.
+        loaded: a Transformer with post-norm layers; Marian has no others.
+        folder: is created, complete or not at all.
 
     Raises:
-        ConfigError: another family, or a switch that Marian's layers do not have.
+        ConfigError: another family, or a setting that Marian lacks.
     """
     model = _supported(loaded)
     config, search = model.config, loaded.recipe.search
@@ -78,7 +78,7 @@ def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
 
 
 def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
-    """Greedy search by us and by transformers, each with its own tokenizer, and the scores that both give to what we found.
+    """Compares greedy search here and in transformers, each with its tokenizer, and both scores of our hypotheses.
 
     Raises:
         ConfigError: the model cannot be exported, or transformers is not installed.
@@ -105,15 +105,15 @@ def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
 
 
 def _loaded_by_transformers(folder: Path) -> tuple[Any, Any]:
-    """Model and tokenizer as a user of transformers gets them."""
+    """Loads model and tokenizer as a user of transformers does."""
     try:
         import transformers
     except ImportError:
         raise ConfigError("transformers is not installed; pip install transformers") from None
-    library: Any = transformers  # typed in part only
+    library: Any = transformers  # only partly typed
     library.utils.logging.disable_progress_bar()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it recommends sacremoses, for a normalisation that this tokenizer does not do
+        warnings.simplefilter("ignore")  # it recommends sacremoses for a normalisation that this tokenizer does not do
         return library.MarianMTModel.from_pretrained(folder), library.MarianTokenizer.from_pretrained(folder)
 
 
@@ -155,7 +155,7 @@ def _supported(loaded: LoadedModel) -> Transformer:
 
 
 def _weights(model: Transformer) -> dict[str, Tensor]:
-    """All tensors by Marian's names; those that are shared there come once."""
+    """Returns all tensors by Marian's names; tensors shared there are listed once."""
     config: TransformerConfig = model.config
     source, target = model.source_embedding, model.target_embedding
     named: dict[str, Tensor] = {"final_logits_bias": model.output.bias[None]}
@@ -193,7 +193,7 @@ def _layer(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _projections(prefix: str, names: Sequence[str], linear: nn.Linear) -> Iterator[tuple[str, Tensor]]:
-    """The matrices that one of ours holds."""
+    """Splits a joint projection into Marian's matrices."""
     parts = zip(names, linear.weight.chunk(len(names)), linear.bias.chunk(len(names)), strict=True)
     for name, weight, bias in parts:
         yield f"{prefix}.{name}.weight", weight
@@ -206,7 +206,7 @@ def _named(prefix: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _write_tokenizers(folder: Path, loaded: LoadedModel) -> None:
-    """SentencePiece models and the numbers of their pieces, which Marian keeps apart."""
+    """Writes the SentencePiece models and, as Marian needs, the numbers of their pieces."""
     source, target = loaded.tokenizers.source, loaded.tokenizers.target
     source.save(folder / "source.spm")
     target.save(folder / "target.spm")

@@ -1,5 +1,5 @@
-"""What replaces plain torch on a given machine; each file says what it replaces, and agrees with it by a test.
+"""Faster replacements of plain torch for a given machine; each file names what it replaces, and a test compares the two.
 
-`cpu`: models as search and training run them on a CPU, by the compiled code of `kernels`. `gpu`: packed rows instead of
-padding, each in plain torch, which says what is computed, and as the kernel of the same name in `triton`.
+`cpu`: models in search and training on a CPU, by the compiled code of `kernels`. `gpu`: packed rows instead of padding. Each
+part of `gpu` exists in plain torch, as the definition, and as the kernel of the same name in `triton`.
 """

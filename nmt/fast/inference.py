@@ -1,7 +1,7 @@
-"""What runs in place of a trained model in search: this file alone chooses.
+"""Chooses what runs in place of a trained model in search; only this file chooses.
 
-`for_inference` copies a model, frozen and in the precision asked for, its matrices laid out as the CPU likes them.
-`fastest_decoder` then says what makes the steps of a search.
+`for_inference` makes a frozen copy of a model in the wanted precision, with matrices laid out for the CPU.
+`fastest_decoder` then returns the decoder that search steps.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def for_inference(model: AnyModule, device: torch.device, precision: SearchPrecision) -> AnyModule:
-    """A copy of the model on the device, for inference only.
+    """Returns a copy of the model on the device, for inference only.
 
-    fp32 and bf16 are the type of all weights and states. int8 multiplies in integers: all linear layers, with states in fp32,
-    where there are kernels to turn numbers into integers and back; else what repays that in torch's operations, logits and
-    the encoder, and leaves the rest in bf16, or in fp32 where the CPU has no bf16.
+    fp32 and bf16 are the type of all weights and states. int8 multiplies in integers. With kernels, all linear layers
+    do so, with states in fp32. Without kernels only the logits and the encoder do so, and the rest is in bf16, or in fp32 where
+    the CPU has no bf16.
     """
     ready = copy.deepcopy(model).eval().requires_grad_(False).to(device)
-    if next(ready.parameters()).dtype == torch.float64:  # the reference of the tests
+    if next(ready.parameters()).dtype == torch.float64:  # a reference in tests
         return ready
     integers = precision == "int8" and kernels() is not None
     half = precision == "bf16" or (precision == "int8" and not integers and has_fast_bf16())
@@ -53,12 +53,12 @@ def for_inference(model: AnyModule, device: torch.device, precision: SearchPreci
     else:
         if precision == "int8" and not integers:
             _quantise_in_part(ready)
-        _replace_linear(ready, quantised if integers else packed)  # what is left
+        _replace_linear(ready, quantised if integers else packed)  # the remaining layers
     return ready
 
 
 def fastest_decoder(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
-    """What search steps in place of a model: the compiled kernels of its family where they take it, else the model itself."""
+    """Returns the decoder for search: the compiled kernels of the family where they support the model, else the model."""
     match model:
         case RnnSeq2Seq():
             return rnn_by_kernels(model) or model
@@ -71,7 +71,7 @@ def fastest_decoder(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
 
 
 def output_for_inference(linear: nn.Linear, precision: SearchPrecision, device: torch.device) -> nn.Linear:
-    """An output layer as `for_inference` makes it; typed as what it stands in for."""
+    """Returns an output layer as `for_inference` makes it, typed as `nn.Linear`."""
     linear = linear.to(device)
     if linear.weight.dtype == torch.float64:
         return linear
@@ -83,14 +83,14 @@ def output_for_inference(linear: nn.Linear, precision: SearchPrecision, device: 
 
 
 def _keep_recurrences_exact(ready: nn.Module, model: nn.Module) -> None:
-    """Gives torch's GRUs and LSTMs their weights back in the precision of the model; see `nmt.models.rnn.state.run`."""
+    """Restores the weights of torch's GRUs and LSTMs in the model's precision; see `nmt.models.rnn.state.run`."""
     for own, trained in zip(ready.modules(), model.modules(), strict=True):
         if isinstance(own, nn.RNNBase):
             own.float().load_state_dict(trained.state_dict())
 
 
 def _quantise_in_part(model: nn.Module) -> None:
-    """Logits, and the encoder, which sees whole sentences; a decoder sees one position of each at a time, too few rows."""
+    """Quantises logits and encoder. A decoder has too few rows, as it sees one position of each sentence at a time."""
     if isinstance(output := getattr(model, "output", None), nn.Linear):
         model.output = quantised(output, torch.float32)
     if isinstance(model, EncoderDecoder):
@@ -99,7 +99,7 @@ def _quantise_in_part(model: nn.Module) -> None:
 
 
 def _quantised_if_larger(linear: nn.Linear) -> nn.Module:
-    """In integers where the outputs outnumber the inputs, whose rounding has to be paid for; else packed."""
+    """Quantises layers with more outputs than inputs, which repay the rounding of inputs; packs the others."""
     return quantised(linear) if linear.out_features > linear.in_features else packed(linear)
 
 
@@ -117,7 +117,7 @@ def _replace_linear(module: nn.Module, kind: Callable[[nn.Linear], nn.Module]) -
 
 
 def _fuse_relu(module: FeedForward) -> None:
-    """Cuts off at zero while the product is in registers; what comes after sees no negative number."""
+    """Applies the ReLU while the product is in registers; the next layer then sees no negative value."""
     if isinstance(module.inner, PackedLinear | TiledLinear | Int8Linear):
         module.inner.activation, module.activation = "relu", nn.Identity()
     if isinstance(module.outer, Int8Linear):

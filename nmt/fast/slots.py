@@ -24,26 +24,26 @@ from nmt.runtime.device import FEW_ROWS
 
 @dataclass(frozen=True)
 class Slots:
-    """Keys and values of the past of all hypotheses of B sentences.
+    """Keys and values of all earlier positions of the hypotheses of B sentences.
 
-    The positions of all hypotheses of a sentence lie side by side, in the order in which they came. When hypotheses are
-    reordered, only the mask that says whose past each slot is follows them. (Slots of all hypotheses are scored, some of
-    them in vain; at the lengths of sentences that costs far less than moving keys and values at every step.) When
-    the slots are full, those that are no living hypothesis's past make room.
+    The positions of all hypotheses of a sentence lie side by side, in order of time. Reordering hypotheses changes only the
+    mask `seen`, which says whose past each slot is. Attention also scores the slots of other hypotheses, in vain. At the
+    lengths of sentences that costs far less than moving keys and values at every step. When the slots are full, those that
+    belong to no living hypothesis are dropped.
     """
 
     layers: Sequence[KeyValue]
-    """Of each decoder layer, (B * H, N, K)."""
+    """Keys and values of each decoder layer, (B * H, N, K)."""
     seen: Tensor
-    """(B, beam, N) True where a slot is a hypothesis's own past."""
+    """(B, beam, N) True where a slot belongs to the past of the hypothesis."""
     places: Tensor | None
-    """(B, N) the target position of each slot, where somebody counts distances."""
+    """(B, N) the target position of each slot; None unless positions are distances (ALiBi)."""
     used: int = 0
-    """How many have been filled."""
+    """Number of filled slots."""
 
     @classmethod
     def empty(cls, memory: Sequence[KeyValue], sentences: int, beam: int, placed: bool) -> Slots:
-        """With no past, for as many layers as the memory has, and like it."""
+        """Makes slots with no past, with the layers, precision and device of the memory."""
         layers = [
             KeyValue(torch.zeros_like(layer.key[:, :1]), torch.zeros_like(layer.value[:, :1])) for layer in memory
         ]
@@ -51,15 +51,15 @@ class Slots:
         return cls(layers, seen, seen[:, 0].long() if placed else None)
 
     def has_room(self) -> bool:
-        """Whether another position of each hypothesis fits."""
+        """Whether one more position of each hypothesis fits."""
         return self.used + self.seen.shape[1] <= self.seen.shape[2]
 
     def reordered(self, rows: Tensor, beam: int) -> Slots:
-        """Hypotheses that go on from the given rows (R,), a beam to a sentence; `kept` does the rest if sentences have left."""
+        """Lets hypotheses continue the given rows (R,), `beam` per sentence. If sentences have left, call `kept` next."""
         return replace(self, seen=self.seen.flatten(0, 1).index_select(0, rows).unflatten(0, (-1, beam)))
 
     def kept(self, sentences: Tensor, heads: int, dtype: torch.dtype) -> Slots:
-        """Of the given sentences, those that `seen` is of, what is somebody's past, and room for some steps more."""
+        """Keeps the given sentences (those of `seen`) and slots in use, and adds room for the next steps."""
         beam = self.seen.shape[1]
         live = self.seen.any(1)  # (B, N)
         used = int(live.sum(1).max())
@@ -68,7 +68,7 @@ class Slots:
         order = live.byte().argsort(dim=1, descending=True, stable=True)[:, :width]  # (B, at most the width)
         missing = width - order.shape[1]
         seen = F.pad(self.seen.gather(2, order[:, None].expand(-1, beam, -1)), (0, missing))
-        order = F.pad(order, (0, missing))  # with any slot that is there: it is not seen
+        order = F.pad(order, (0, missing))  # points at any existing slot: it is not seen
         places = None if self.places is None else self.places[sentences].gather(1, order)
         first = sentences[:, None] * heads + torch.arange(heads, device=live.device)  # (B, H), of B * H
         rows = first[:, :, None] * self.seen.shape[2] + order[:, None]  # (B, H, N), of B * H * N
@@ -76,7 +76,7 @@ class Slots:
         return Slots(layers, seen, places, used)
 
     def filled(self, position: int) -> Slots:
-        """With the next position of each hypothesis, which sees itself; its keys and values come when a layer makes them."""
+        """Marks the next position of each hypothesis as seen by itself. The layers store its keys and values later."""
         after = self.used + self.seen.shape[1]
         self.seen[:, :, self.used : after].diagonal(dim1=1, dim2=2).fill_(True)
         if self.places is not None:
@@ -84,12 +84,12 @@ class Slots:
         return replace(self, used=after)
 
 
-_STEPS = 4  # more room is more to attend to in vain, less is moved more often
+_STEPS = 4  # steps of room: with more, attention scores more empty slots; with less, slots are moved more often
 
 
 @dataclass(frozen=True)
 class SlotState:
-    """R rows in the middle of decoding. The slots are shared by the states of one search: a state can be stepped from once."""
+    """R rows in the middle of decoding. States of one search share the slots, so step from each state only once."""
 
     sources: Sources
     slots: Slots
@@ -99,7 +99,7 @@ class SlotState:
 
 
 class TransformerBySlots:
-    """A Transformer, for the protocol of search; it shares its weights with the model."""
+    """A Transformer in the protocol of search; it shares its weights with the model."""
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.heads = model, model.config.heads
@@ -146,14 +146,14 @@ class TransformerBySlots:
         return SlotState(sources, slots, state.position, beam)
 
     def _precision(self, rows: int) -> torch.dtype:
-        """In which search attends; see `FEW_ROWS`."""
+        """Returns the precision of attention in search; see `FEW_ROWS`."""
         weight = self.model.target_embedding.table.weight
         few = weight.device.type == "cpu" and rows <= FEW_ROWS
         return torch.float32 if few and weight.dtype == torch.bfloat16 else weight.dtype
 
 
 def _laid_out(sources: Sources, precision: torch.dtype) -> Sources:
-    """The sources as many small products like it: in their precision, its width a number of whole vector registers."""
+    """Lays sources out for many small products: contiguous, in that precision, padded to whole vector registers."""
     layers = [layer.to(precision) for layer in sources.layers]
     bias = None if sources.bias is None else sources.bias.to(precision)
     key = layers[0].key

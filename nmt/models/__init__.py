@@ -14,7 +14,7 @@ Model = EncoderDecoder[Any, Any]
 
 
 def build_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: int) -> Model:
-    """A freshly initialised model of the configured family."""
+    """Builds a freshly initialised model of the configured family."""
     match config:
         case RnnConfig():
             return RnnSeq2Seq(config, source_vocabulary, target_vocabulary)

@@ -19,7 +19,7 @@ from nmt.models.softmax import softmax
 # B sentences, S source positions, T target positions, R = B * beam rows, E embedding, H hidden, W positions a kernel sees
 # V vocabulary
 
-_HALF = math.sqrt(0.5)  # keeps the variance of a sum of two (section 3.4)
+_HALF = math.sqrt(0.5)  # keeps the variance when two terms are added (section 3.4)
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class ConvolutionMemory:
     keys: Tensor
     """(B, S, E) the encoder's outputs z."""
     values: Tensor
-    """(B, S, E) z and the embeddings they came from, so that single words can be looked at too."""
+    """(B, S, E) z plus the input embeddings, so that attention can also read single words."""
     bias: Tensor
     """(B, 1, S) zero at real positions, -inf at padding."""
     scale: Tensor
-    """(B, 1, 1) m sqrt(1 / m) of the source length m, which undoes what a mean over m does to the variance."""
+    """(B, 1, 1) m sqrt(1 / m) for source length m; undoes the shrinking of the variance by a mean over m positions."""
 
     def select(self, sentences: Tensor) -> ConvolutionMemory:
-        """The memory of the given sentences."""
+        """Returns the memory of the given sentences."""
         parts = (self.keys, self.values, self.bias, self.scale)
         return ConvolutionMemory(*(part.index_select(0, sentences) for part in parts))
 
@@ -47,7 +47,7 @@ class ConvolutionState:
 
     memory: ConvolutionMemory
     windows: tuple[Tensor, ...]
-    """For each layer its last W - 1 inputs, (R, W - 1, H)."""
+    """The last W - 1 inputs of each layer, (R, W - 1, H)."""
     position: int
     beam: int
 
@@ -62,7 +62,7 @@ class ConvolutionEmbedding(nn.Module):
         self.dropout, self.word_dropout = Dropout(config.dropout), config.word_dropout
 
     def forward(self, tokens: Tensor, first: int = 0) -> Tensor:
-        """Tokens (B, T) at the positions from `first` on to (B, T, E); beyond the last position all share it."""
+        """Embeds tokens (B, T) at the positions from `first` on: (B, T, E). Later positions share the last embedding."""
         places = torch.arange(first, first + tokens.shape[1], device=tokens.device)
         words = drop_words(self.table(tokens), self.word_dropout if self.training else 0.0)
         return self.dropout(words + self.positions(places.clamp_(max=self.positions.num_embeddings - 1)))
@@ -81,7 +81,7 @@ class GatedConvolution(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, padded: Tensor) -> Tensor:
-        """Inputs (B, T + W - 1, H), padded at the ends, to (B, T, H): one product over all windows."""
+        """Maps inputs (B, T + W - 1, H), padded at the ends, to (B, T, H) in one product over all windows."""
         windows = self.dropout(padded).unfold(1, self.width, 1)  # (B, T, H, W)
         return F.glu(self.linear(windows.transpose(2, 3).flatten(2)), -1)
 
@@ -90,7 +90,7 @@ class GatedConvolution(nn.Module):
 
 
 class SourceAttention(nn.Module):
-    """Each decoder layer looks at the source: d = W h + b + g, a = softmax(d . z), c = sum a (z + e) (equations 1 and 2)."""
+    """Attends from a decoder layer to the source: d = W h + b + g, a = softmax(d . z), c = sum a (z + e) (equations 1, 2)."""
 
     def __init__(self, config: ConvolutionConfig) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class SourceAttention(nn.Module):
         self.output = nn.Linear(config.embedding, config.hidden)
 
     def forward(self, states: Tensor, embedded: Tensor, memory: ConvolutionMemory) -> tuple[Tensor, Tensor]:
-        """States (B, T, H) and embeddings (B, T, E) of a target; returns the context (B, T, H) and the weights (B, T, S)."""
+        """Returns the context (B, T, H) and weights (B, T, S) for states (B, T, H) and embeddings (B, T, E) of a target."""
         query = (self.query(states) + embedded) * _HALF  # (B, T, E)
         weights = softmax(torch.bmm(query, memory.keys.transpose(1, 2)) + memory.bias)  # (B, T, S)
         context = torch.bmm(weights, memory.values) * memory.scale
@@ -109,7 +109,7 @@ class SourceAttention(nn.Module):
 
 
 class ConvolutionDecoderLayer(nn.Module):
-    """A convolution that sees no future, then attention, in a residual connection (section 3.3)."""
+    """A causal convolution followed by attention, in a residual connection (section 3.3)."""
 
     def __init__(self, config: ConvolutionConfig) -> None:
         super().__init__()
@@ -118,7 +118,10 @@ class ConvolutionDecoderLayer(nn.Module):
     def forward(
         self, states: Tensor, before: Tensor, embedded: Tensor, memory: ConvolutionMemory
     ) -> tuple[Tensor, Tensor]:
-        """States (B, T, H), the W - 1 before them, and target embeddings (B, T, E); returns (B, T, H) and weights."""
+        """Returns new states (B, T, H) and attention weights.
+
+        `states` are (B, T, H), `before` the W - 1 states that precede them, `embedded` the target embeddings (B, T, E).
+        """
         convolved = self.convolution(torch.cat([before, states], 1))
         context, weights = self.attention(convolved, embedded, memory)
         return ((convolved + context) * _HALF + states) * _HALF, weights
@@ -153,7 +156,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """Source positions that one encoder output depends on, and target positions that one decoder output does."""
+        """How many source positions an encoder output depends on, and how many target positions a decoder output does."""
         reach = self.config.kernel - 1
         return 1 + self.config.encoder_layers * reach, 1 + self.config.decoder_layers * reach
 
@@ -180,7 +183,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         __call__ = forward
 
     def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """See `EncoderDecoder.attention_maps`; a layer has one head."""
+        """See `EncoderDecoder.attention_maps`; each layer has one head."""
         return torch.stack(self._decode(self.encode(source, lengths), target)[1], 1)[:, :, None]
 
     def start(self, memory: ConvolutionMemory, beam: int) -> ConvolutionState:
@@ -209,7 +212,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         return ConvolutionState(memory, windows, state.position, beam)
 
     def _decode(self, memory: ConvolutionMemory, target: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Hidden states (B, T, E), ready for the softmax, and the attention (B, T, S) of each layer."""
+        """Returns hidden states (B, T, E), ready for `output`, and the attention (B, T, S) of each layer."""
         embedded = self.target_embedding(target)  # (B, T, E)
         states = self.target_input(embedded)  # (B, T, H)
         weights: list[Tensor] = []
@@ -222,7 +225,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
     def step_layer(
         self, layer: ConvolutionDecoderLayer, states: Tensor, before: Tensor, embedded: Tensor, state: ConvolutionState
     ) -> Tensor:
-        """One position of R rows: the hypotheses of a sentence share its memory, as positions of a target do."""
+        """Decodes one position of R rows. The hypotheses of a sentence attend to its memory as target positions do."""
         convolved = layer.convolution(torch.cat([before, states], 1))  # (R, 1, H)
         states_of, words_of = (part.squeeze(1).unflatten(0, (-1, state.beam)) for part in (convolved, embedded))
         context, _ = layer.attention(states_of, words_of, state.memory)  # (B, beam, H)
@@ -239,7 +242,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
 
     @property
     def decoder(self) -> list[ConvolutionDecoderLayer]:
-        """The decoder's layers, as what they are."""
+        """The decoder's layers, typed as `DecoderLayer`."""
         return [layer for layer in self.decoder_layers if isinstance(layer, ConvolutionDecoderLayer)]
 
     def tables(self) -> Tables:
@@ -252,9 +255,10 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         yield from self.encoder_layers
 
     def _initialise(self) -> None:
-        """Variance 4 p / n where a gate follows, p the share that dropout keeps, 1 / n elsewhere; embeddings N(0, 0.1).
+        """Draws weights so that activations keep their variance through all layers (section 3.5).
 
-        Section 3.5, n being the inputs of a unit. So activations keep their variance through all layers.
+        The variance is 4 p / n before a gate and 1 / n elsewhere, with p the share that dropout keeps and n the inputs of a
+        unit. Embeddings are N(0, 0.1).
         """
         for module in self.modules():
             if isinstance(module, nn.Embedding):
@@ -272,7 +276,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
 
 
 def _scale_gradient(states: Tensor, factor: float) -> Tensor:
-    """The same states, whose gradient is multiplied: each attention adds its own to the encoder's (section 3.4)."""
+    """Returns the states unchanged and multiplies their gradient: every attention adds one to the encoder (section 3.4)."""
     if not states.requires_grad:
         return states
     return states * factor + states.detach() * (1 - factor)

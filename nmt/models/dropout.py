@@ -1,4 +1,4 @@
-"""Dropout with cheap random bits on CPU, where drawing the mask is what costs."""
+"""Dropout with cheap random bits on CPU, where drawing the mask takes most of the time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Dropout(nn.Module):
         self.probability = probability
 
     def forward(self, states: Tensor) -> Tensor:
-        """Any shape, the same back."""
+        """Applies dropout to states of any shape; the shape stays."""
         return drop(states, self.probability if self.training else 0.0)
 
     if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Dropout(nn.Module):
 
 
 def drop(states: Tensor, probability: float) -> Tensor:
-    """Dropout at a probability; the probability is rounded to 1/65536 on CPU."""
+    """Applies dropout at a probability, which is rounded to 1/65536 on CPU."""
     if probability == 0.0:
         return states
     if states.device.type != "cpu":
@@ -42,11 +42,11 @@ def drop_words(embedded: Tensor, probability: float) -> Tensor:
 
 
 class _BitDropout(torch.autograd.Function):
-    """Sixteen bits of the generator decide on each number: a quarter of the draws, and no floating point."""
+    """Decides on each number by 16 random bits: a quarter of the draws, and no floating point."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, probability: float) -> Tensor:
-        """The states, thinned out."""
+        """Returns the states with dropout applied."""
         count = states.numel()
         bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         threshold = min(round(probability * 65536), 65535) - 32768
@@ -57,6 +57,6 @@ class _BitDropout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """The same mask on the gradient."""
+        """Applies the mask of the forward pass to the gradient."""
         (mask,) = ctx.saved_tensors
         return gradients[0] * mask, None

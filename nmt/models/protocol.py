@@ -1,4 +1,4 @@
-"""The protocol that search and training know; they never ask which family they hold.
+"""The protocol that search and training use; they never ask for the model family.
 
 Shapes, here and in all models: B sentences, S source positions, T target positions, D width, H heads, K width of a head,
 V vocabulary. Search decodes R = B * beam rows at once; the rows of a sentence stand together.
@@ -19,53 +19,53 @@ State = TypeVar("State")
 
 
 class Seq2Seq(Protocol[Memory, State]):
-    """What search needs of a model. Twenty lines make a fake one for a test."""
+    """The methods that search needs of a model. A test can fake them in twenty lines."""
 
     def encode(self, source: Tensor, lengths: Tensor) -> Memory:
-        """Reads source (B, S), of which `lengths` (B,) positions count."""
+        """Encodes source (B, S), of which the first `lengths` (B,) positions are real."""
         ...
 
     def start(self, memory: Memory, beam: int) -> State:
-        """State of `beam` empty hypotheses per sentence."""
+        """Returns the state of `beam` empty hypotheses per sentence."""
         ...
 
     def step(self, state: State, tokens: Tensor) -> tuple[Tensor, State]:
-        """Feeds the last token of each row (R,); returns logits of the next (R, V) and the new state."""
+        """Feeds the last token of each row (R,); returns logits (R, V) of the next token and the new state."""
         ...
 
     def reorder(self, state: State, rows: Tensor, beam: int) -> State:
-        """State of `beam` rows per sentence, in which row i goes on from row `rows[i]`.
+        """Returns the state of `beam` rows per sentence in which row i continues row `rows[i]`.
 
-        Sentences may fall out, whole, but keep their order; the beam may become another.
+        Whole sentences may be dropped; the others keep their order. The beam may change.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Forced:
-    """What a model makes of a target that is given."""
+    """Outputs of a model for a given target (teacher forcing)."""
 
     states: Tensor
-    """(B, T, D) hidden, ready for `output`."""
+    """(B, T, D) hidden states, ready for `output`."""
     drawn: Tensor | None = None
-    """(B, T) log-probabilities of the positions that were drawn, for the loss to reward; None: none were."""
+    """(B, T) log-probabilities of the source positions that hard attention drew, for the loss; None: it drew none."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Parameters with a row for each token; one that is shared stands on each side that it is of."""
+    """Parameters with one row per token. A shared parameter is listed on both sides."""
 
     source: Sequence[Tensor]
     target: Sequence[Tensor]
 
 
 class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
-    """A trainable model: the protocol of search, and teacher forcing."""
+    """A trainable model: the protocol of search plus teacher forcing."""
 
     output: nn.Linear
-    """Projection of hidden states to logits. Training leaves it to the loss, which never keeps the logits."""
+    """Projects hidden states to logits. Training lets the loss apply it, so that the logits are never kept."""
     recompute: bool = False
-    """Whether layers are computed again in the backward pass, where the family can."""
+    """Whether layers are recomputed in the backward pass, in families that can do so."""
 
     @abstractmethod
     def encode(self, source: Tensor, lengths: Tensor) -> Memory:
@@ -85,79 +85,79 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
 
     @abstractmethod
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Hidden states (B, T, D) after each token of target (B, T), ready for `output`."""
+        """Returns hidden states (B, T, D) after each token of target (B, T), ready for `output`."""
 
     if TYPE_CHECKING:
         __call__ = forward
 
     def log_probabilities(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Log-probabilities (B, T, V) of what follows each token of target (B, T): forced decoding."""
+        """Returns log-probabilities (B, T, V) of the token after each token of target (B, T): forced decoding."""
         return log_softmax(self.output(self(source, lengths, target)))
 
     @abstractmethod
     def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Attention (B, L, H, T, S) to the source of each layer and head while predicting what follows target (B, T).
+        """Returns attention to the source (B, L, H, T, S) of each layer and head, after each token of target (B, T).
 
         Raises:
-            ConfigError: the model attends to nothing.
+            ConfigError: the model has no attention.
         """
 
     @property
     def receptive_field(self) -> tuple[int, int] | None:
-        """Source and target positions that a state depends on; None: all, of the source, and all before, of the target."""
+        """How many source and target positions a state depends on; None: all source and all earlier target positions."""
         return None
 
     def aligning_layer(self, shifted: bool = False) -> int | None:  # noqa: ARG002  # of families with several layers
-        """The layer whose attention aligns words best, while they are predicted or `shifted` a step later; None: the mean."""
+        """The layer that aligns words best, for the predicted token or (`shifted`) for the fed one; None: the mean of all."""
         return None
 
     def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Attention (B, T, S) of that layer, the mean over its heads; see `attention_maps`."""
+        """Returns attention (B, T, S) of `aligning_layer`, averaged over heads; see `attention_maps`."""
         maps, layer = self.attention_maps(source, lengths, target).mean(2), self.aligning_layer()  # (B, L, T, S)
         return maps.mean(1) if layer is None else maps[:, layer]
 
     def forced(self, source: Tensor, lengths: Tensor, target: Tensor) -> Forced:
-        """`forward`, and what it drew, where a model decides by chance while it is trained."""
+        """Runs `forward` and also returns log-probabilities of random choices, in models that draw during training."""
         return Forced(self.forward(source, lengths, target))
 
     @abstractmethod
     def tables(self) -> Tables:
-        """Parameters with a row for each token of a vocabulary."""
+        """Returns the parameters with one row per token of a vocabulary."""
 
     @abstractmethod
     def encoder_parts(self) -> Iterable[nn.Module]:
-        """Modules that read whole sources."""
+        """Returns the modules that read the source."""
 
     def compile_steps(self) -> None:
-        """Compiles what a forward pass repeats, once for all shapes; nothing where a family has no such part."""
+        """Compiles the repeated parts of a forward pass, once for all shapes. Does nothing in families without such parts."""
         for part in self.repeated_parts():
             part.compile(dynamic=True)
 
     def repeated_parts(self) -> Iterable[nn.Module]:
-        """Modules that compute by being called, inner before outer: what several processes may divide; none: only the whole."""
+        """Returns the modules that several processes may divide, inner before outer; none: only the whole model."""
         return ()
 
     @property
     def parameter_count(self) -> int:
-        """Trainable numbers; what is shared counts once."""
+        """Number of trainable parameters; shared ones count once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 def is_among(parameter: Tensor, others: Iterable[Tensor]) -> bool:
-    """Whether a parameter itself is one of others."""
+    """Whether the very same tensor is among the others."""
     return any(parameter is other for other in others)
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Log-probabilities over the last dimension, in single precision at least."""
+    """Returns log-probabilities over the last dimension, in float32 or wider."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 def padding_mask(lengths: Tensor, width: int, device: torch.device) -> Tensor:
-    """True at positions that count: (B, S)."""
+    """Returns a mask (B, S) that is True at real positions."""
     return torch.arange(width, device=device) < lengths.to(device, non_blocking=True)[:, None]
 
 
 def sentences_of(rows: Tensor, before: int, after: int) -> Tensor:
-    """The sentence, among those of `before` rows each, that each group of `after` rows goes on from."""
+    """Returns the sentence that each group of `after` rows continues; before, each sentence had `before` rows."""
     return torch.div(rows[::after], before, rounding_mode="floor")

@@ -1,4 +1,4 @@
-"""How large a model is, without building it."""
+"""The size of a model, computed without building it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from nmt.models import build_model
 LAYER_COUNTS = ("layers", "encoder_layers", "decoder_layers")
 
 
-_FEW = 8  # layers that torch is told of at once
+_FEW = 8  # the most layers to build; beyond them the count is extrapolated
 
 
 def parameter_count(config: ModelConfig, source_vocabulary: int, target_vocabulary: int) -> int:
-    """Parameters of a model without building it: torch is told of its first layers, and how they grow goes on so.
+    """Counts the parameters of a model without building it.
 
-    A bridge between all layers of two stacks grows with their square.
+    Small models with few layers are made on the meta device, and the count is extrapolated from them. A bridge between all
+    layers of two stacks grows with their square.
     """
     layers = {name: getattr(config, name) for name in LAYER_COUNTS if name in type(config).model_fields}
 

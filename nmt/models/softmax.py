@@ -1,4 +1,4 @@
-"""Softmax, filled up to what a CPU computes at once."""
+"""Softmax, padded to whole vector registers on CPU."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last dimension.
+    """Returns the softmax over the last dimension.
 
-    On CPU torch computes what does not fill a vector register number by number, some ten times slower; at the lengths of
-    sentences that is most of it. So the scores are filled up.
+    On CPU torch computes the rest of a row that fills no vector register number by number, some ten times slower. At the
+    lengths of sentences most numbers are in that rest, so the scores are padded.
     """
     width = scores.shape[-1]
     missing = -width % lanes(scores.dtype)
@@ -21,5 +21,5 @@ def softmax(scores: Tensor) -> Tensor:
 
 
 def lanes(dtype: torch.dtype) -> int:
-    """Numbers in the widest vector register of a CPU (512 bits)."""
+    """Returns how many numbers fit into the widest vector register of a CPU (512 bits)."""
     return 64 // dtype.itemsize

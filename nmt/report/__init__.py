@@ -1,1 +1,1 @@
-"""Pictures of results."""
+"""Plots and the report page."""

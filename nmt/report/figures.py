@@ -1,4 +1,4 @@
-"""Figures of the page as SVG that takes the colours of its surroundings."""
+"""Figures of the report page, as SVG in the colours of the surrounding text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from nmt.report.pictures import COLOURS, name_lines, placeholders
 
-_INK = "#010203"  # stands for the colour of the text around the figure
+_INK = "#010203"  # placeholder for the colour of the surrounding text
 
 Curve = Sequence[tuple[float, float]]
 
 
 def curves(series: Mapping[str, Curve], x: str, y: str, dots: bool = False) -> str:
-    """Lines over updates or words, one a name, as an SVG element."""
+    """Draws a line per name, over updates or words, as an SVG element."""
     with mpl.rc_context(
         {
             "svg.fonttype": "none",
@@ -47,7 +47,7 @@ def curves(series: Mapping[str, Curve], x: str, y: str, dots: bool = False) -> s
 
 
 def _inline(svg: str) -> str:
-    """Only the element; the page scales it."""
+    """Returns only the SVG element, without a size, so that the page can scale it."""
     element = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.S)
     head, rest = element.split(">", 1)

@@ -1,4 +1,4 @@
-"""Attention between the words of two lines as a picture, and as blocks in a terminal."""
+"""Attention between the words of two lines, as a picture or as blocks in a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHADES = " \u2591\u2592\u2593\u2588"
 
 
 def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequence[str], weights: Tensor) -> None:
-    """Draws weights (J, I), source words across and target words down; the file's suffix chooses the format."""
+    """Draws weights (J, I) with source words across and target words down; the file's suffix chooses the format."""
     figure = Figure(figsize=(2.2 + 0.36 * len(source), 1.6 + 0.3 * len(target)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(weights.numpy(), cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
@@ -35,7 +35,7 @@ def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequen
 
 
 def blocks(source: Sequence[str], target: Sequence[str], weights: Tensor) -> str:
-    """Weights (J, I) as shades: a row for each target word, and a list of source words that stand at the columns."""
+    """Draws weights (J, I) as shades, a row per target word, with a list of source words over the columns."""
     width = max(cell_len(word) for word in target)
     rows = [
         " " * (width - cell_len(word)) + word + " " + "".join(_shade(float(weight)) * 2 for weight in row)

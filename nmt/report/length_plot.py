@@ -1,4 +1,4 @@
-"""BLEU against source length, a line and a bootstrap band for each system (Bahdanau et al. 2015, figure 2)."""
+"""BLEU against source length, with a line and a bootstrap band per system (Bahdanau et al. 2015, figure 2)."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def plot_by_length(
     trained: int | None = None,
     measure: Literal["bleu", "accuracy"] = "bleu",
 ) -> None:
-    """Draws the buckets of each named system; the file's suffix chooses the format (.png, .svg, .pdf).
+    """Draws the buckets of each system; the file's suffix chooses the format (.png, .svg, .pdf).
 
-    Buckets of fewer than ten sentences are left out. Of more than six systems the first alone, with which the others are
-    compared, has its band.
+    Buckets of fewer than ten sentences are left out. With more than six systems only the first one, with which the others are
+    compared, has a band.
 
     Args:
         path: file to write.
-        title: what was measured.
+        title: title of the plot.
         systems: buckets by name.
-        measure: what the buckets hold.
-        trained: longest source in the training data, in words; what lies beyond is shaded.
+        measure: the measure of the buckets.
+        trained: longest source in the training data, in words; longer lengths are shaded.
     """
     crowded, bands = len(systems) > 4, len(systems) if len(systems) <= len(COLOURS) else 1
     figure = Figure(figsize=(9 if crowded else 7, 4.2), layout="constrained")

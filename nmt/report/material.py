@@ -1,4 +1,4 @@
-"""What the page about a run is made of, read from its folder."""
+"""Content of the report page about a run, read from its folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nmt.translation.attention import END
 from nmt.translation.evaluation import evaluate
 from nmt.translation.translator import Translator
 
-_SHOWN = 12  # examples of a test set
-_SEEN = 6  # of them with their attention
+_SHOWN = 12  # examples shown of a test set
+_SEEN = 6  # examples shown with attention
 
 
 @dataclass(frozen=True)
 class Example:
-    """A sentence of a test set."""
+    """A test sentence with its translation."""
 
     source: str
     reference: str
@@ -32,24 +32,24 @@ class Example:
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """What the model looks at while it writes a translation."""
+    """Attention while a translation is written."""
 
     source: list[str]
-    """Pieces of the source, and the end."""
+    """Pieces of the source, with the end of sentence."""
     target: list[str]
     weights: list[list[float]]
-    """A row for each target piece."""
+    """One row per target piece."""
 
 
 @dataclass(frozen=True)
 class RunMaterial:
-    """One run."""
+    """The content about one run."""
 
     name: str
     family: str
     card: dict[str, Any]
     recipe: str
-    """As TOML."""
+    """The recipe as TOML."""
     log: list[dict[str, Any]]
     evaluations: list[Evaluation]
     data: dict[str, Any]
@@ -61,7 +61,7 @@ class RunMaterial:
 def material_of(
     run: Path, name: str, prepared: Prepared, translator: Translator, testsets: Sequence[TestSet]
 ) -> RunMaterial:
-    """Reads a run's log and card, and translates test sets: one at least."""
+    """Reads a run's log and card, and translates one or more test sets."""
     evaluations = [evaluate(translator, testset) for testset in testsets]
     return RunMaterial(
         name=name,

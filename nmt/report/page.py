@@ -1,4 +1,4 @@
-"""One self-contained HTML page about one or several runs: no network, light and dark, readable on a phone."""
+"""A self-contained HTML page about one or several runs: no network, light and dark, readable on a phone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nmt.scoring.metrics import title_of
 
 
 def render(runs: Sequence[RunMaterial]) -> str:
-    """The page, as text. Whatever comes from a corpus, a recipe or a model is escaped."""
+    """Returns the page as text. Everything from a corpus, a recipe or a model is escaped."""
     title = " · ".join(run.name for run in runs)
     body = [
         f"<header><h1>{escape(title)}</h1><p>{escape(_subtitle(runs))}</p></header>",
@@ -55,7 +55,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are text; a table wider than the screen scrolls by itself."""
+    """Formats a table of text cells; if wider than the screen, it scrolls by itself."""
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     lines = ("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>\n'
@@ -141,7 +141,7 @@ def _examples(examples: Sequence[Example]) -> str:
 
 
 def _marked(reference: str, hypothesis: str) -> tuple[str, str]:
-    """Both as HTML, with the words in which they differ marked."""
+    """Returns both sides as HTML, with differing words marked."""
     left, right = split_words(reference), split_words(hypothesis)
     sides: tuple[list[str], list[str]] = ([], [])
     for kind, start, end, other_start, other_end in difflib.SequenceMatcher(None, left, right, False).get_opcodes():

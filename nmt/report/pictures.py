@@ -1,4 +1,4 @@
-"""What all pictures share: their formats, files that appear whole, and names that stand in them as they are."""
+"""Helpers of all plots: formats, files that appear complete, and names shown literally."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from nmt.corpus.lines import visible_line
 from nmt.errors import ConfigError
 from nmt.runtime.atomic import atomic_write
 
-_NEED_MORE = {"pgf", "raw", "rgba"}  # LaTeX, or a program that is told the size
+_NEED_MORE = {"pgf", "raw", "rgba"}  # they need LaTeX, or a program that is told the size
 
-_LARGEST = 16_000  # pixels of a side; the attention of a thousand words would need 10 GB of memory
+_LARGEST = 16_000  # largest side in pixels; the attention of a thousand words would need 10 GB of memory
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers too
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # distinct for colour-blind readers too
 FEWEST = 10
-"""Sentences of a bucket that is shown."""
+"""Least number of sentences in a bucket that is shown."""
 
 
 def picture_format(path: Path) -> str:
-    """The format that a file's suffix chooses.
+    """Returns the format for a file's suffix.
 
     Raises:
-        ConfigError: it has no suffix, or one that stands for no format.
+        ConfigError: there is no suffix, or it names no format.
     """
     known = sorted(set(Figure().canvas.get_supported_filetypes()) - _NEED_MORE)
     found = path.suffix.removeprefix(".").lower()
@@ -39,7 +39,7 @@ def picture_format(path: Path) -> str:
 
 
 def save_picture(figure: Figure, path: Path) -> None:
-    """Writes a figure in the format of the file's suffix, whole or not at all."""
+    """Writes a figure in the format of the file's suffix, complete or not at all."""
     stream = io.BytesIO()
     fitting = _LARGEST / float(max(figure.get_size_inches()))
     figure.savefig(stream, format=picture_format(path), dpi=min(150, fitting))
@@ -47,16 +47,16 @@ def save_picture(figure: Figure, path: Path) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib shows as it is: no mathematics between dollars, and nothing that a font has no sign for."""
+    """Escapes text for matplotlib: no mathematics between dollars, and no characters that fonts lack."""
     return visible_line(text).replace("$", r"\$")
 
 
 def name_lines(legend: Legend, names: Sequence[str]) -> None:
-    """Names the lines of a legend; as labels of their own matplotlib leaves those out that begin with an underscore."""
+    """Sets the names in a legend; as plain labels, matplotlib would drop names that begin with an underscore."""
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(plain(name))
 
 
 def placeholders(lines: Sequence[Artist]) -> tuple[list[Artist], list[str]]:
-    """The lines, and a label for each that `name_lines` replaces."""
+    """Returns the lines, and a placeholder label for each, which `name_lines` replaces."""
     return list(lines), ["name"] * len(lines)

@@ -1,4 +1,4 @@
 """The machine and the system: devices, instructions, memory, processes, signals and files.
 
-Read `device.py` first. Nothing here knows what a model is.
+Read `device.py` first. Nothing here depends on models.
 """

@@ -18,11 +18,11 @@ from nmt.runtime.owners import beating, lock, new_token, seized
 
 @contextmanager
 def atomic_folder(final: Path, keep: Callable[[Path], bool] = lambda _: False) -> Generator[Path]:
-    """Yields an empty folder beside `final`; when the block ends it is fsynced and takes the name in one rename.
+    """Yields an empty folder beside `final`; after the block it is fsynced and renamed to `final`.
 
     Args:
-        final: the folder that is to be there whole or not at all.
-        keep: whether what has come to stand there meanwhile is as good, since another process made the same; else it is
+        final: the folder, which is complete or absent.
+        keep: whether to keep a folder that another process has put there meanwhile, because it is equal; otherwise it is
             replaced.
 
     Raises:
@@ -48,7 +48,7 @@ def atomic_folder(final: Path, keep: Callable[[Path], bool] = lambda _: False) -
 
 
 def _put(draft: Path, final: Path, keep: Callable[[Path], bool]) -> None:
-    """Gives a draft its name. Other processes may do the same at the same moment."""
+    """Renames a draft to its final name. Other processes may do the same at the same time."""
     aside = draft.with_name(f"{LITTER}old-{new_token()}")
     while True:
         try:
@@ -67,9 +67,9 @@ def _put(draft: Path, final: Path, keep: Callable[[Path], bool]) -> None:
 
 
 def _draft(final: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """A path beside another that bears the token of this owner, and its open descriptor, locked.
+    """Makes a path beside `final` with a token of this owner, and returns it with its open, locked descriptor.
 
-    Between its making and the lock it may be taken for litter; then another one is made.
+    Before it is locked it may be removed as litter; then another one is made.
     """
     while True:
         draft = final.parent / f"{LITTER}{final.name}-{new_token()}"
@@ -84,7 +84,7 @@ def _draft(final: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
 def _make_folder(path: Path) -> int:
     while True:
         path.mkdir()
-        with suppress(FileNotFoundError):  # taken for litter already
+        with suppress(FileNotFoundError):  # already removed as litter
             return os.open(path, os.O_RDONLY)
 
 
@@ -93,15 +93,15 @@ def _make_file(path: Path) -> int:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON-like value, indented, as `atomic_write` does."""
+    """Writes a JSON-like value, indented, by `atomic_write`."""
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     atomic_write(
         path, text.encode(errors="backslashreplace")
-    )  # a name may hold other bytes: \\udcff means that in JSON too
+    )  # a name may contain other bytes, written \\udcff, which JSON reads back
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Replaces a file by `data` in one rename, or what a link to it names; makes its folder if there is none.
+    """Replaces a file, or the target of a link, by `data` in one rename; makes its folder if missing.
 
     Raises:
         NmtError: a folder is in its place, or the disk is full.
@@ -127,7 +127,7 @@ def atomic_write(path: Path, data: bytes) -> None:
 
 
 def clear_litter(folder: Path) -> None:
-    """Removes what a killed process left half-written; what a living one writes at this moment stays, wherever it runs."""
+    """Removes unfinished files of killed processes; files of living ones stay, on whatever machine they run."""
     for path in folder.glob(f"{LITTER}*"):
         with seized(path) as dead:
             if dead and path.is_dir():

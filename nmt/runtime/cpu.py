@@ -1,7 +1,7 @@
-"""The CPU: what it is, and with which of its instructions our kernels, torch and CTranslate2 compute.
+"""The CPU, and the instructions that our kernels, torch and CTranslate2 may use.
 
-NMT_ISA=avx2 (or another name of `paths`) makes all of them do with fewer than the CPU has, so that one machine shows what
-happens on another. It has to be set when the process starts.
+NMT_ISA=avx2 (or another name from `paths`) restricts all of them to fewer instructions than the CPU has, so that one machine
+can act as another. It must be set when the process starts.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from nmt.errors import ConfigError
 
 @dataclass(frozen=True)
 class InstructionSet:
-    """Instructions that a compiler may use, each set with all that stand before it."""
+    """A set of instructions for the compiler; each set includes all earlier ones."""
 
     name: str
     needs: frozenset[str]
-    """What /proc/cpuinfo must list."""
+    """Flags that /proc/cpuinfo must list."""
     options: tuple[str, ...]
-    """Of the C compiler."""
+    """Options of the C compiler."""
     limits: Mapping[str, str] = field(hash=False)
-    """Variables that hold the libraries to it."""
+    """Environment variables that restrict the libraries to this set."""
 
 
 def _limits(onednn: str, torch: str, mkl: str, ctranslate2: str) -> dict[str, str]:
@@ -64,7 +64,7 @@ _OTHER = (InstructionSet("generic", frozenset(), (), {}),)
 
 @cache
 def cpu_facts() -> dict[str, str]:
-    """What the system says of its first processor: "model name", "vendor_id", "flags" (x86) or "Features" (ARM), ..."""
+    """Returns the system's facts on the first processor: "model name", "vendor_id", "flags" (x86) or "Features" (ARM)."""
     try:
         first = Path("/proc/cpuinfo").read_text().strip().split("\n\n")[0]
     except OSError:
@@ -74,13 +74,13 @@ def cpu_facts() -> dict[str, str]:
 
 
 def plainer(path: InstructionSet) -> list[InstructionSet]:
-    """The sets of instructions that this CPU has besides, of those that are plainer, the best first."""
+    """Returns the instruction sets of this CPU that are smaller than `path`, largest first."""
     known = paths()
     return known[: known.index(path)][::-1] if path in known else []
 
 
 def paths() -> list[InstructionSet]:
-    """The sets of instructions that this CPU has, the plainest first."""
+    """Returns the instruction sets of this CPU, smallest first."""
     known = {"x86_64": _X86, "AMD64": _X86, "aarch64": _ARM, "arm64": _ARM}.get(platform.machine(), _OTHER)
     there = _listed()
     return [path for path in known if path.needs <= there]
@@ -88,10 +88,10 @@ def paths() -> list[InstructionSet]:
 
 @cache
 def instructions() -> InstructionSet:
-    """The set that is used: the largest that the CPU has, or what NMT_ISA says.
+    """Returns the instruction set to use: the largest of the CPU, or the one that NMT_ISA names.
 
     Raises:
-        ConfigError: NMT_ISA names a set that is unknown here, or that the CPU does not have.
+        ConfigError: NMT_ISA names a set that is unknown or that the CPU lacks.
     """
     wanted, known = os.environ.get("NMT_ISA"), paths()
     if not wanted:
@@ -103,9 +103,9 @@ def instructions() -> InstructionSet:
 
 
 def hold_libraries() -> None:
-    """Makes torch and CTranslate2 keep to what NMT_ISA says, unless their own variables say otherwise. Before they compute.
+    """Restricts torch and CTranslate2 to NMT_ISA, unless their own variables are set; call it before they compute.
 
-    torch.compile gets a cache of this set's own. It would otherwise mix files that it made for different sets, and return NaN.
+    torch.compile gets a separate cache per set. It would otherwise mix files of different sets, and return NaN.
     """
     if os.environ.get("NMT_ISA"):
         cache_folder = Path(tempfile.gettempdir(), f"torchinductor_{os.getuid()}_{instructions().name}")
@@ -115,7 +115,7 @@ def hold_libraries() -> None:
 
 @cache
 def has_fast_bf16() -> bool:
-    """Whether the CPU multiplies in bf16 by itself; others emulate it slowly."""
+    """Whether the CPU has bf16 instructions; others emulate them slowly."""
     if os.environ.get("NMT_ISA") and platform.machine() in ("x86_64", "AMD64"):
         return instructions().name == "avx512_bf16"
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_listed())

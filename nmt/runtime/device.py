@@ -24,14 +24,14 @@ hold_libraries()  # before the first product
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:n` as a device.
+    """Returns the device of `auto`, `cpu`, `cuda` or `cuda:n`.
 
     Raises:
-        ConfigError: the device is unknown or not there.
+        ConfigError: the device is unknown or missing.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes that torchrun has started
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes started by torchrun
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
@@ -45,7 +45,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """Arithmetic of matrix products: bf16 where the device has it, if not told otherwise."""
+    """Returns the precision of matrix products: as given, or for `auto` bf16 where the device is fast at it."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -54,10 +54,10 @@ def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device
 
 
 def choose_search_precision(name: str, device: torch.device) -> SearchPrecision:
-    """Arithmetic of search. On CPU auto is fp32, which makes output independent of the batch; bf16 and int8 are a choice.
+    """Returns the precision of search. On CPU `auto` is fp32, so that output does not depend on the batch.
 
     Raises:
-        ConfigError: unknown, or not to be had on the device.
+        ConfigError: the precision is unknown, or not available on the device.
     """
     match name:
         case "auto":
@@ -71,13 +71,13 @@ def choose_search_precision(name: str, device: torch.device) -> SearchPrecision:
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """The context in which matrix products use that precision; weights stay fp32."""
+    """Returns a context in which matrix products use that precision; weights stay fp32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 @contextmanager
 def onednn_products(enabled: bool) -> Generator[None]:
-    """Inside, if enabled, fp32 products go through oneDNN, else as torch does by itself; see `onednn_is_faster`."""
+    """Computes fp32 products by oneDNN within the block if enabled, else as torch does by default; see `onednn_is_faster`."""
     matmul = _matmul_settings()
     before = getattr(matmul, "fp32_precision", None)
     if enabled == (before == "bf16"):
@@ -91,42 +91,42 @@ def onednn_products(enabled: bool) -> Generator[None]:
 
 
 FEW_ROWS = 64
-"""The products of attention for so few rows at a time take oneDNN, in bf16 as in fp32, longer to set up than to compute."""
+"""Up to this many rows, oneDNN takes longer to set up attention's products than to compute them, in bf16 and fp32."""
 
 
 def products_for(rows: int) -> AbstractContextManager[None]:
-    """Inside, fp32 products for few rows are left to torch, whatever was chosen outside."""
+    """Leaves fp32 products of few rows to torch within the block, whatever is set outside."""
     return onednn_products(False) if rows <= FEW_ROWS else nullcontext()
 
 
 def set_threads() -> None:
-    """One thread per core that this process may use, unless OMP_NUM_THREADS says how many."""
+    """Uses one thread per core that this process may use, unless OMP_NUM_THREADS is set."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(usable_cores())
 
 
 def seed_all(seed: int) -> None:
-    """Seeds torch's generators with any integer."""
+    """Seeds torch's generators by any integer."""
     torch.manual_seed(seed % 2**64)
 
 
 def draws(seed: int, *numbers: int) -> np.random.Generator:
-    """A generator of numpy whose draws depend on a seed, which may be any integer, and on some numbers from 0 on."""
+    """Returns a numpy generator seeded by any integer and by further numbers from 0 on."""
     return np.random.default_rng((seed % 2**128, *numbers))
 
 
 def seed_update(seed: int, update: int, rank: int = 0) -> None:
-    """Seeds the generators of one update of one process, so that there is no generator state to save."""
+    """Seeds the generators for one update of one process, so that no generator state has to be saved."""
     torch.manual_seed(update_seed(seed, update, rank))
 
 
 def update_seed(seed: int, update: int, rank: int = 0) -> int:
-    """The number that decides on the dropout of one update of one process."""
+    """Returns the number that seeds the dropout of one update of one process."""
     return (seed * 1_000_003 + update + rank * 7_368_787_001) % 2**63
 
 
 def describe(device: torch.device, threads: int | None = None) -> str:
-    """The device in words, for reports; with the threads of a process that is not this one, if they are given."""
+    """Describes the device for reports; `threads` replaces the number of threads of this process."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = threads or torch.get_num_threads()
@@ -135,7 +135,7 @@ def describe(device: torch.device, threads: int | None = None) -> str:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Largest memory held so far, in MB: of the device for CUDA, of the process for CPU."""
+    """Returns the peak memory so far, in MB: of the device for CUDA, of the process for CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     import resource
@@ -144,16 +144,16 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def release_memory() -> None:
-    """Gives memory that the C library keeps for itself back to the system.
+    """Returns memory that the C library has cached to the system.
 
-    Batches of ever new shapes leave its heap full of holes: a training that needs 1.3 GB grew to 7 GB in an hour.
+    Batches of ever new shapes fragment its heap: a training that needs 1.3 GB grew to 7 GB in an hour.
     """
-    with suppress(OSError, AttributeError):  # glibc's alone
+    with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def usable_cores() -> int:
-    """Cores of the affinity mask, less where a container's CPU quota allows less."""
+    """Counts the cores of the affinity mask, or fewer if a container's CPU quota allows fewer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -163,16 +163,16 @@ def usable_cores() -> int:
 
 
 def _matmul_settings() -> Any:
-    """OneDNN's settings of products, which torch's types do not know; None in a torch that has none."""
+    """Returns oneDNN's settings of products, which torch's types lack; None in a torch without them."""
     return getattr(torch.backends.mkldnn, "matmul", None)
 
 
 @cache
 def onednn_is_faster() -> bool:
-    """Whether fp32 products go through oneDNN, by a switch of torch whose name promises bf16: wherever they stay exact.
+    """Whether fp32 products use oneDNN, by a torch switch named after bf16: on all CPUs where they stay exact.
 
-    On AMD's CPUs with AVX-512 oneDNN takes half of MKL's time, on others as long. Decided by what comes out, never by a
-    stopwatch: starts that choose differently end with different weights.
+    On AMD's CPUs with AVX-512 oneDNN takes half of MKL's time, on others the same. The choice depends on results, never on a
+    stopwatch: runs that choose differently end with different weights.
     """
     matmul = _matmul_settings()
     if not hasattr(matmul, "fp32_precision"):
@@ -181,4 +181,4 @@ def onednn_is_faster() -> bool:
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
     with onednn_products(True):
         error = float((left @ right - left.double() @ right.double()).abs().max())
-    return error < 1e-4  # not so where bf16 has units of its own
+    return error < 1e-4  # false where the CPU has bf16 units

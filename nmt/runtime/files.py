@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and fingerprints of what they hold."""
+"""Files that are complete or absent, and fingerprints of their content."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ NAME_A_HOME = "set NMT_HOME to a folder that can be written"
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 of a JSON-like value, in 16 hexadecimal digits."""
+    """Returns the SHA-256 of a JSON-like value, in 16 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def home_folder() -> Path:
-    """Where prepared corpora and what else is made once are kept: NMT_HOME, or the user's cache folder.
+    """Returns the folder for prepared corpora and other reusable files: NMT_HOME, or nmt in the user's cache folder.
 
     Raises:
-        NmtError: the user has no home, as in some containers, and none is named.
+        NmtError: the user has no home, as in some containers, and NMT_HOME is not set.
     """
     value, cache = os.environ.get("NMT_HOME"), os.environ.get("XDG_CACHE_HOME")
     try:
@@ -69,12 +69,12 @@ def home_folder() -> Path:
 
 
 def destination(path: Path) -> Path:
-    """Where what is written to a path comes to lie: behind its links, in a folder that is made if there is none.
+    """Returns where a written file ends up: the target of links, in a folder that is made if missing.
 
-    A pipe or a device, /dev/stdout for one, has no such place: it is written into as it stands.
+    A pipe or device, such as /dev/stdout, is returned unchanged.
 
     Raises:
-        NmtError: it is a folder.
+        NmtError: the path is a folder.
     """
     if path.is_dir():
         raise NmtError(f"{path}: is a folder; a file is to be written")
@@ -86,17 +86,17 @@ def destination(path: Path) -> Path:
 
 
 def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
-    """Makes sure that a file or folder can be written at a path, before the work whose result it is to hold.
+    """Checks that a file or folder can be written at a path, before the work that produces it.
 
     Nothing is left behind, and no folder is made.
 
     Args:
-        path: where the result will lie.
-        folder: whether it is a folder.
-        hint: what to do if it cannot.
+        path: the place of the result.
+        folder: whether the result is a folder.
+        hint: what to do if it cannot be written.
 
     Raises:
-        NmtError: it cannot be written, and why.
+        NmtError: it cannot be written; gives the reason.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # a pipe or a device
@@ -118,18 +118,18 @@ def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
 
 
 def _is_part(path: Path) -> bool:
-    """Whether a file is one of those that a model, a checkpoint, a prepared corpus or a run is made of."""
+    """Whether a file belongs to a model, a checkpoint, a prepared corpus or a run."""
     made = (path.parent / "MANIFEST.json").exists() or (path.parent / "checkpoints").is_dir()
     return made and path.name in _PARTS and path.is_file()
 
 
 def drafts(output: Path) -> tuple[Path, Path]:
-    """Where lines lie until an output is whole, and the record of how far it is."""
+    """Returns the files of an unfinished output: its lines, and the record of its progress."""
     return output.parent / f"{output.name}.part", output.parent / f"{output.name}.part.json"
 
 
 def refuse_overwriting(output: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuses an output if it, or what is written on the way to it, is one of the files that the work reads.
+    """Refuses an output that is an input of the work, or whose unfinished files are.
 
     Raises:
         NmtError: it is.
@@ -141,7 +141,7 @@ def refuse_overwriting(output: Path, inputs: Iterable[Path | None]) -> None:
 
 
 def explain_os_error(error: OSError) -> str:
-    """One line about what the operating system has refused, naming the file."""
+    """Explains an error of the operating system in one line, with the file."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno in _FULL:
         reason = f"no room to write ({reason})"
@@ -150,21 +150,21 @@ def explain_os_error(error: OSError) -> str:
 
 
 def _resolved(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # `Path.resolve` raises at links that go round in circles
+    return Path(os.path.realpath(path))  # `Path.resolve` raises at circular links
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+    """Returns the folder, or its nearest existing parent."""
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
 @contextmanager
 def explain_full_disk(path: Path) -> Generator[None]:
-    """Turns a full disk into one line that says how much room is left; what names a draft names the file it was to be."""
+    """Converts a full disk to one line with the room left; errors about a draft name the final file."""
     try:
         yield
     except Exception as error:
-        # safetensors reports the operating system's error in its text only.
+        # safetensors gives the operating system's error only as text.
         number = getattr(error, "errno", None)
         if number in _FULL or "os error 28" in str(error).lower():
             free = shutil.disk_usage(_nearest(path.parent)).free

@@ -1,4 +1,4 @@
-"""How much memory a model asks for, told before any of it is taken, and how much there is."""
+"""Memory that a model needs, checked before it is used, and memory that is free."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ import torch
 from nmt.config.search import SearchConfig
 from nmt.errors import ConfigError
 
-_CONTAINERS = (  # limit, use, and how much of that use is files that can be read again: control groups 2 and 1
+_CONTAINERS = (  # limit, use, and reclaimable file cache within the use: control groups 2 and 1
     ("memory.max", "memory.current", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
 def memory_there(device: torch.device | None = None) -> int:
-    """Bytes that can be had now: of a GPU, or of this machine, less where a container may have less."""
+    """Returns the bytes that can be allocated now: of a GPU, or of this machine, or less in a container."""
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return min(_of_machine(), *map(_of_container, _CONTAINERS))
 
 
 def check_memory(what: str, needed: int, device: torch.device | None = None) -> None:
-    """Refuses what does not fit.
+    """Refuses work that does not fit into memory.
 
     Args:
-        what: needs it, and how to need less.
-        needed: bytes at the least.
-        device: where; the CPU if left out.
+        what: describes the work, and how to need less.
+        needed: the least bytes needed.
+        device: the device; the CPU if left out.
 
     Raises:
-        ConfigError: there is less; says how much.
+        ConfigError: there is less; gives both sizes.
     """
     there = memory_there(device)
     if needed > there:
@@ -44,7 +44,7 @@ def check_memory(what: str, needed: int, device: torch.device | None = None) -> 
 
 
 def check_search(search: SearchConfig, vocabulary: int, device: torch.device) -> None:
-    """Refuses a beam whose scores do not fit into memory for a sentence of one word.
+    """Refuses a beam whose scores for a sentence of one word do not fit into memory.
 
     Raises:
         ConfigError: they do not fit.
@@ -79,10 +79,10 @@ def _size(count: int) -> str:
 
 @contextmanager
 def collected_later() -> Generator[None]:
-    """Inside, Python does not look for objects that refer to each other in circles.
+    """Turns off Python's search for reference cycles within the block.
 
-    With the words of many sentences in memory it looks often, in vain, and for as long as everything else takes. Whoever works
-    for long inside calls `gc.collect(0)` now and then, which looks at what is new alone.
+    With the words of many sentences in memory, Python would search often and in vain, for as long as all other work takes. Long
+    work inside calls `gc.collect(0)` now and then, which searches only new objects.
     """
     if not gc.isenabled():
         yield

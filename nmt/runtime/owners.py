@@ -1,7 +1,7 @@
-"""Who works on a file or folder, and whether they still live: in this process, another one, a container or another machine.
+"""Ownership of files and folders, and whether the owner still lives: in any process, container or machine.
 
-Process numbers do not tell: containers count their own. On one machine a lock of the operating system tells, since it ends with
-its owner. Between machines, where locks may not reach, an owner touches what it owns every few seconds.
+Process numbers do not tell, as containers count their own. On one machine an operating-system lock tells, as it ends with its
+owner. Between machines, where locks may not work, an owner touches its files every few seconds.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from pathlib import Path
 from nmt.errors import NmtError
 
 BEAT = 5.0
-"""Seconds between two signs of life."""
+"""Seconds between two touches."""
 SILENT = 60.0
-"""Seconds without one after which the owner on another machine counts as dead."""
+"""Seconds without a touch after which an owner on another machine counts as dead."""
 _TOKEN = re.compile(r"([0-9a-f]{8})-[0-9a-f]{8}$")
 _OWNER = re.compile(r"(?P<process>\d+) on (?P<host>\S+) (?P<token>[0-9a-f]{8}-[0-9a-f]{8})$")
 
 
 def new_token() -> str:
-    """A name for an owner: digits of this machine since it was started, and random ones."""
+    """Returns a name for an owner: digits of this boot of the machine, and random ones."""
     return f"{_machine()}-{secrets.token_hex(4)}"
 
 
 def lock(descriptor: int) -> bool:
-    """Locks an open file or folder until it is closed; whether the file system has locks.
+    """Locks an open file or folder until it is closed; returns whether the file system has locks.
 
     Raises:
-        BlockingIOError: it is locked already.
+        BlockingIOError: it is already locked.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +53,7 @@ def hold(path: Path, descriptor: int, error: str) -> None:
     """Locks an open file until it is closed.
 
     Raises:
-        NmtError: with that text: another process has it, or has just renamed it.
+        NmtError: another process has it, or has just renamed it; the text is `error`.
     """
     try:
         lock(descriptor)
@@ -66,11 +66,11 @@ def hold(path: Path, descriptor: int, error: str) -> None:
 
 @contextmanager
 def seized(path: Path, silent: float = 10 * SILENT) -> Generator[bool]:
-    """Whether the owner of a file or folder, whose token its name ends with, is dead; if so, nobody else gets it in the block.
+    """Yields whether the owner of a file or folder, named by its token, is dead; if so, it is locked within the block.
 
     Args:
-        path: what may have been left behind.
-        silent: seconds without a sign of life after which an owner on another machine counts as dead.
+        path: a file or folder that may have been left behind.
+        silent: seconds without a touch after which an owner on another machine counts as dead.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -94,42 +94,42 @@ def _is_dead(path: Path, descriptor: int, silent: float) -> bool:
 
 @contextmanager
 def beating(path: Path) -> Generator[None]:
-    """Touches a file or folder again and again, as a sign of life."""
+    """Touches a file or folder regularly within the block, as a sign of life."""
     with _repeating(lambda: os.utime(path)):
         yield
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A file that says whose the work is that it stands for."""
+    """A file that records the owner of some work."""
 
     path: Path
     what: str
     token: str
 
     def check(self) -> None:
-        """Raises NmtError if the folder is gone, or somebody else has taken it over: this process was silent for too long."""
+        """Raises NmtError if the folder is gone, or another process took over because this one was silent for too long."""
         if not self.path.exists():
             raise NmtError(f"{self.path.parent} was moved or removed while it was worked in")
         if self.token not in (owner := _read(self.path)):
             raise NmtError(f"{self.what} {_by(owner)}: this process was still for too long, so that one took over")
 
     def beat(self) -> None:
-        """Gives a sign of life."""
+        """Touches the file if this process still owns it."""
         if self.token in _read(self.path):
             os.utime(self.path)
 
 
 @contextmanager
 def claim(path: Path, what: str) -> Generator[Claim]:
-    """Holds work for this process alone, until the block or the process ends, however it ends.
+    """Claims work for this process until the block or the process ends.
 
     Args:
-        path: a file that stands for the work; made if it is not there.
-        what: the beginning of the error, such as `runs/mine is being trained`.
+        path: a file that stands for the work; made if missing.
+        what: the beginning of the error, for example `runs/mine is being trained`.
 
     Raises:
-        NmtError: somebody else has it.
+        NmtError: another process has claimed it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -172,7 +172,7 @@ def _repeating(act: Callable[[], None]) -> Generator[None]:
 
 
 def _machine() -> str:
-    """Eight digits for the running kernel, which the containers on it share."""
+    """Returns eight digits that identify the running kernel, which its containers share."""
     try:
         identity = Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
@@ -181,7 +181,7 @@ def _machine() -> str:
 
 
 def _silence(path: Path) -> float:
-    """Seconds since the last sign of life, by the clock of the file system, which machines share; 0 if nobody can tell."""
+    """Returns seconds since the last touch, by the file system's clock, which machines share; 0 if unknown."""
     try:
         with tempfile.TemporaryFile(dir=path.parent) as probe:
             return os.fstat(probe.fileno()).st_mtime - path.stat().st_mtime
@@ -201,7 +201,7 @@ def _write(descriptor: int, text: str) -> None:
 
 
 def _by(owner: str) -> str:
-    """The owner in an error; without its token, which tells people nothing."""
+    """Describes the owner in an error, without its token."""
     found = _OWNER.match(owner)
     return (
         f"by process {found['process']} on {found['host']}" if found else f"by process {owner or 'of another program'}"

@@ -1,4 +1,4 @@
-"""Several processes training one model: torchrun starts them, and tells each its rank."""
+"""Several processes that train one model: torchrun starts them and gives each a rank."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from nmt.runtime.signals import end_with
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
-_LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torchrun, whose children its processes are
+_LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torchrun, the parent of its processes
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training, and which of them this is."""
+    """The processes of a training, and the rank of this one."""
 
     device: torch.device
     rank: int = 0
@@ -47,7 +47,7 @@ class World:
             tensor.copy_(summed.view_as(tensor))
 
     def total(self, number: int) -> int:
-        """The sum of the numbers that the processes bring."""
+        """Returns the sum of a number over the processes."""
         if self.size == 1:
             return number
         value = torch.tensor(number, dtype=torch.int64, device=self.device)
@@ -55,7 +55,7 @@ class World:
         return int(value)
 
     def largest(self, number: float) -> float:
-        """The largest of the numbers that the processes bring."""
+        """Returns the largest of a number over the processes."""
         if self.size == 1:
             return number
         value = torch.tensor(number, dtype=torch.float64, device=self.device)
@@ -63,11 +63,11 @@ class World:
         return value.item()
 
     def share(self, lines: Sequence[str]) -> list[str]:
-        """The part of some lines that is this process's to work on."""
+        """Returns this process's share of some lines."""
         return list(lines[self.rank :: self.size])
 
     def gather(self, lines: Sequence[str]) -> list[str]:
-        """What the processes made of their shares, one line each, in the order of the whole."""
+        """Collects the results of all shares, one line each, in the original order."""
         if self.size == 1:
             return list(lines)
         text = torch.frombuffer(bytearray("\n".join([*lines, ""]).encode()), dtype=torch.uint8).to(self.device)
@@ -83,18 +83,18 @@ class World:
         return whole
 
     def wait(self) -> None:
-        """Waits until all processes are here."""
+        """Waits until all processes have arrived."""
         if self.size > 1:
             dist.barrier()
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor, which may be divided among the processes: then all must ask for it."""
+    """Returns a whole tensor; if processes divide it, all of them must call this."""
     return tensor.full_tensor() if _is_divided(tensor) else tensor
 
 
 def divided_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """A tensor that all processes have in whole, divided if another is."""
+    """Divides a whole tensor, which all processes have, like another one if that is divided."""
     if not _is_divided(other):
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -103,24 +103,24 @@ def divided_like(tensor: Tensor, other: Tensor) -> Tensor:
 
 
 def _is_divided(tensor: Tensor) -> TypeIs[DTensor]:
-    """Whether it is a `DTensor`, without the half second that its import takes."""
+    """Whether it is a `DTensor`, checked without the slow import."""
     return hasattr(tensor, "device_mesh")
 
 
 @contextmanager
 def joined(device: torch.device) -> Generator[World]:
-    """The world that torchrun has made of this process and its like; without it the process is alone."""
+    """Joins the processes that torchrun has started; without torchrun the process is alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World(device)
         return
     if _LAUNCHED in os.environ:
-        end_with(os.getppid())  # all save together and end where torchrun was killed
+        end_with(os.getppid())  # all save together and end if torchrun is killed
     store, rank, size = next(iter(rendezvous("env://")))
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
     try:
         yield World(device, rank, size)
-        # One that hangs up while another is still in the last exchange would fail it. (The process that keeps the store
-        # may be gone first: then there is nothing to wait for.)
+        # A process that leaves while another is still in the last exchange would make it fail. (The process with the store
+        # may have gone first: then there is nothing to wait for.)
         with suppress(RuntimeError):
             store.set(f"nmt/leaves/{rank}", "")
             store.wait([f"nmt/leaves/{other}" for other in range(size)], timedelta(minutes=1))

@@ -1,4 +1,4 @@
-"""Long work as a process: a training alone in its folder, stopped where it can go on; a child that ends with its parent."""
+"""Long work as a process: one training per folder, stops that can resume, children that end with their parent."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nmt.errors import NmtError
 from nmt.runtime.owners import Claim, claim
 
 PARENT = "NMT_PARENT"
-"""In the environment of a child: number of the process that it is to end with."""
+"""Environment variable of a child: the number of the process that it ends with."""
 
-_GLANCE = 0.5  # seconds between two looks at whether the parent lives
+_GLANCE = 0.5  # seconds between two checks of the parent
 
 
 class Interrupted(NmtError):  # noqa: N818 - nothing went wrong
-    """A signal asked to stop; what is done is saved."""
+    """A signal asked to stop; the work done is saved."""
 
     def __init__(self, number: int, where: str) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name} {where}; the same command goes on from there")
@@ -31,13 +31,13 @@ class Interrupted(NmtError):  # noqa: N818 - nothing went wrong
 
 @dataclass
 class Stop:
-    """The signal that asked to stop; 0 as long as none did."""
+    """The signal that asked to stop; 0 if none did."""
 
     number: int = 0
 
 
 def only_trainer(folder: Path) -> AbstractContextManager[Claim]:
-    """Holds a run folder; the hold ends with the process, however it ends.
+    """Claims a run folder until the process ends.
 
     Raises:
         NmtError: another process trains there.
@@ -47,10 +47,10 @@ def only_trainer(folder: Path) -> AbstractContextManager[Claim]:
 
 @contextmanager
 def stop_signals(at_once: Callable[[], None] | None = None) -> Generator[Stop]:
-    """Notes SIGINT, SIGTERM and SIGUSR1; the second of a kind ends the process at once, after `at_once` if it is given.
+    """Records SIGINT, SIGTERM and SIGUSR1; a second one of the same kind ends the process, after calling `at_once`.
 
-    Launchers send one of another kind after ^C, and the update is to end all the same. A terminal that is closed sends SIGHUP,
-    which counts too where it is not ignored (`nohup`).
+    Launchers send a signal of another kind after ^C, and the update must still finish. A closed terminal sends SIGHUP, which
+    counts too unless it is ignored (`nohup`).
     """
     stop = Stop()
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
@@ -76,25 +76,25 @@ def stop_signals(at_once: Callable[[], None] | None = None) -> Generator[Stop]:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment for a command of ours that is to end when this process does, however that ends."""
+    """Returns the environment for a child command that ends when this process does."""
     return {**os.environ, PARENT: str(os.getpid())}
 
 
 def follow_parent() -> None:
-    """Ends this process with the one that named itself by `child_environment`, if one did."""
-    parent = os.environ.pop(PARENT, "")  # it is not the parent of what this process starts
+    """Ends this process with the one that started it by `child_environment`, if any."""
+    parent = os.environ.pop(PARENT, "")  # it does not apply to the children of this process
     if parent.isdigit():
         end_with(int(parent))
 
 
 def end_with(parent: int, number: int = signal.SIGTERM) -> None:
-    """Sends this process a signal soon after its parent is gone, also where that was killed and could tell nobody.
+    """Sends this process a signal soon after its parent has gone, even if that was killed.
 
-    Looking at the parent's number works on every Unix, and whichever thread of the parent has started this process.
+    Checking the parent's number works on every Unix, and whichever parent thread has started this process.
 
     Args:
-        parent: number of the process that started this one.
-        number: the signal. A training that gets SIGTERM saves what it has done.
+        parent: number of the parent process.
+        number: the signal. A training saves its work on SIGTERM.
     """
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""What long work is at and how far it has come: the library counts here, and whoever waits may look."""
+"""Stages of long work and their progress: the library counts, and a display can read."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-_AFTER = 2.0  # seconds before it is told how long the rest will take
+_AFTER = 2.0  # seconds before the remaining time is estimated
 
 
 class Stage:
-    """A piece of work under way."""
+    """A stage of work in progress."""
 
     def __init__(self, text: str, total: int = 0, unit: str = "lines", idle: bool = False) -> None:
-        """Begins now.
+        """Begins the stage now.
 
         Args:
-            text: what is done.
-            total: so many units are to be done; 0: that is not known.
-            unit: what is counted.
-            idle: it waits for somebody, and has nothing to tell.
+            text: describes the work.
+            total: number of units to do; 0: unknown.
+            unit: name of the units.
+            idle: whether it only waits, so that there is nothing to show.
         """
         self.text, self.total, self.unit, self.idle = text, total, unit, idle
         self.done = 0
@@ -31,12 +31,12 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """Time since it began."""
+        """Seconds since the stage began."""
         return perf_counter() - self.begun
 
     @property
     def left(self) -> float | None:
-        """Seconds to its end, at the speed so far; None: that is not known yet."""
+        """Seconds to the end at the speed so far; None: not known yet."""
         known = self.done and self.total and self.seconds >= _AFTER
         return self.seconds * (self.total - self.done) / self.done if known else None
 
@@ -51,7 +51,7 @@ _stages: list[Stage] = []
 
 @contextmanager
 def stage(text: str, total: int = 0, unit: str = "lines", idle: bool = False) -> Generator[Stage]:
-    """Inside, such work is under way; see `Stage`."""
+    """Runs the block as a stage; see `Stage`."""
     here = Stage(text, total, unit, idle)
     with under_way(here):
         yield here
@@ -59,7 +59,7 @@ def stage(text: str, total: int = 0, unit: str = "lines", idle: bool = False) ->
 
 @contextmanager
 def under_way(here: Stage) -> Generator[None]:
-    """Inside, this stage is under way."""
+    """Makes a stage current within the block."""
     _stages.append(here)
     try:
         yield
@@ -68,7 +68,7 @@ def under_way(here: Stage) -> Generator[None]:
 
 
 def counted(items: Iterable[Item], text: str, total: int = 0, unit: str = "lines") -> Generator[Item]:
-    """The items, each counted as done when the next one is asked for."""
+    """Yields the items and counts each as done when the next is requested."""
     with stage(text, total, unit) as here:
         for item in items:
             yield item
@@ -76,14 +76,14 @@ def counted(items: Iterable[Item], text: str, total: int = 0, unit: str = "lines
 
 
 def counted_batches(batches: Sequence[list[Item]], text: str) -> Generator[list[Item]]:
-    """Batches of lines, whose lines are counted as `counted` counts items."""
+    """Yields batches of lines and counts their lines."""
     with stage(text, sum(map(len, batches))) as here:
         for batch in batches:
             yield batch
             here.done += len(batch)
-            gc.collect(0)  # what this batch has left; see `nmt.runtime.memory.collected_later`
+            gc.collect(0)  # garbage of this batch; see `nmt.runtime.memory.collected_later`
 
 
 def stages() -> tuple[Stage, ...]:
-    """What is under way, from the whole to its part."""
+    """Returns the current stages, outermost first."""
     return tuple(_stages)

@@ -1,4 +1,4 @@
-"""Files of a folder that somebody else may have made: nothing is waited for, followed, or read without a bound."""
+"""Safe reading of files that others may have made: nothing blocks, links are not followed, sizes are bounded."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, cast
 from nmt.errors import CheckpointError
 
 SMALL = 4_000_000
-"""Bytes that a recipe, a card or a manifest may have; real ones have some thousand."""
+"""Largest size of a recipe, a card or a manifest in bytes; real ones have some thousand."""
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Opens a regular file; a pipe or a device is not waited for, and a link not followed.
+    """Opens a regular file; it does not block on pipes or devices, and follows no links.
 
     Raises:
-        OSError: it is something else, or cannot be opened.
+        OSError: the path is no regular file, or cannot be opened.
     """
     if stat.S_ISREG(path.lstat().st_mode):
         stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
@@ -32,24 +32,24 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def read_regular(path: Path, limit: int = SMALL) -> bytes:
-    """The bytes of a regular file.
+    """Reads a regular file.
 
     Raises:
-        OSError: it is something else, cannot be read, or has more bytes than the limit.
+        OSError: the path is no regular file, cannot be read, or exceeds the limit.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        data = stream.read(size) if size <= limit else b""  # which takes no more memory than the file has bytes
+        data = stream.read(size) if size <= limit else b""  # allocates no more memory than the file has bytes
     if size > limit:
         raise OSError(errno.EINVAL, f"has more than {limit:,} bytes, so it is not what its name says", str(path))
     return data
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object that a small file holds.
+    """Reads the JSON object of a small file.
 
     Raises:
-        CheckpointError: it cannot be read, or is something else.
+        CheckpointError: the file cannot be read, or is no JSON object.
     """
     try:
         return parse_object(read_regular(path))
@@ -60,10 +60,10 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """A JSON object.
+    """Parses a JSON object.
 
     Raises:
-        ValueError: it is something else, or holds text that no file can hold.
+        ValueError: the data is something else, or contains text that cannot be encoded.
     """
     try:
         value = json.loads(data)

@@ -1,4 +1,4 @@
-"""How good translations are, and whether a difference is more than chance.
+"""Scores of translations, and tests whether a difference is more than chance.
 
 Read `metrics.py` first, then `significance.py`.
 """

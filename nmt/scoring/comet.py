@@ -1,4 +1,4 @@
-"""COMET (Rei et al. 2020) through its own command, in whatever environment a user has it; never a dependency."""
+"""COMET (Rei et al. 2020) through its own command, in an environment that the user chooses; never a dependency."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MODEL = "Unbabel/wmt22-comet-da"
 
 
 def comet(command: str, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """The system score that `comet-score` gives, times 100; it has no interval here.
+    """Returns the system score of `comet-score`, times 100; it has no interval here.
 
     Args:
         command: path of `comet-score`, for example `~/comet/bin/comet-score`.
-        sources: one for each line.
+        sources: source lines.
         hypotheses: translations.
-        references: translations that were expected.
+        references: reference translations.
 
     Raises:
-        NmtError: the command is not there, or failed, or printed no score.
+        NmtError: the command is missing, failed, or printed no score.
     """
     with stage(f"scoring {len(hypotheses):,} lines by COMET"), tempfile.TemporaryDirectory() as folder:
         files = {flag: Path(folder) / flag for flag in ("s", "t", "r")}

@@ -1,4 +1,4 @@
-"""How far a sentence is from the training data: by its rarest word, and by the word sequences that are new."""
+"""Distance of a sentence from the training data: by its rarest word, and by new word sequences."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from nmt.corpus.words import split_words
 
 RARITY_BUCKETS = ((0, 0), (1, 5), (6, 50), (51, 500), (501, 1_000_000_000))
-"""Times that the rarest word stands in the training sources."""
+"""Ranges of how often the rarest word occurs in the training sources."""
 NOVELTY_BUCKETS = ((0, 25), (26, 50), (51, 75), (76, 100))
-"""Percent of the word trigrams that do not stand in the training sources."""
+"""Ranges of the percentage of word trigrams that do not occur in the training sources."""
 
 
 def rarity(sources: Sequence[str], training: Iterable[str]) -> list[int]:
-    """For each source, how often the rarest of its words stands in the training sources; letter case counts."""
+    """Returns for each source how often its rarest word occurs in the training sources; letter case counts."""
     counts = Counter(word for line in training for word in split_words(line))
     return [min((counts[word] for word in split_words(source)), default=0) for source in sources]
 
 
 def novelty(sources: Sequence[str], training: Iterable[str]) -> list[int]:
-    """For each source, the percentage of its word trigrams that stand in no training source.
+    """Returns for each source the percentage of its word trigrams that occur in no training source.
 
-    A source of one or two words is looked for as such.
+    A source of one or two words is looked up as a whole.
     """
     wanted = {gram for source in sources for gram in _trigrams(source)}
     known: set[tuple[str, ...]] = set()

@@ -1,4 +1,4 @@
-"""What a model makes of a test set: translations, scores, and BLEU by source length."""
+"""Results on a test set: translations, scores, and BLEU by source length."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from nmt.scoring.metrics import EVERY_METRIC, Bucket, MetricName, Score, bleu_by
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One system on one test set."""
+    """The results of one system on one test set."""
 
     testset: TestSet
     hypotheses: list[str]
     scores: list[Score]
-    """BLEU, chrF2 and TER; then lower-cased BLEU if it was asked for."""
+    """BLEU, chrF2 and TER; then lower-cased BLEU if wanted."""
     buckets: list[Bucket]
     seconds: float
-    """Time of translation; 0 if translations were given."""
+    """Translation time; 0 if the translations were given."""
     by_difficulty: dict[str, list[Bucket]] = field(default_factory=dict)
-    """BLEU by `rarity` and `novelty` (see `nmt.scoring.difficulty`), where they were asked for."""
+    """BLEU by `rarity` and `novelty` (see `nmt.scoring.difficulty`); empty unless wanted."""
 
     @property
     def length_ratio(self) -> float:
-        """Words of the translations for each of the references."""
+        """Number of words of the translations per word of the references."""
         return _words(self.hypotheses) / max(_words(self.testset.target), 1)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; without the sentences."""
+        """Returns the results for JSON, without the sentences."""
         return {
             "testset": self.testset.name,
             "sentences": len(self.hypotheses),
@@ -56,15 +56,15 @@ def evaluate_lines(
     """Scores the translations of a test set.
 
     Args:
-        hypotheses: a line for each source of the test set.
+        hypotheses: one translation per source of the test set.
         testset: sources and references, and how sacreBLEU splits their words.
-        lowercase: score lower-cased BLEU too, where the scores of the test set are of mixed case.
-        training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
-        metrics: wanted; TER takes its time over long translations that are all wrong.
-        seconds: that the translations took, for the report.
+        lowercase: also compute lower-cased BLEU, for test sets with upper and lower case.
+        training: sources of the training data, to report BLEU by distance from them; empty: leave that out.
+        metrics: metrics to compute; TER is slow on long translations that are all wrong.
+        seconds: translation time, for the report.
 
     Raises:
-        DataError: there are not as many translations as references, or all references are blank.
+        DataError: the numbers of translations and references differ, or all references are blank.
     """
     check_references(testset)
     tokenize, lower = testset.tokenize, testset.lowercase
@@ -81,10 +81,10 @@ def evaluate_lines(
 
 
 def check_references(testset: TestSet) -> None:
-    """Refuses a test set that says nothing.
+    """Refuses a test set without text in its references.
 
     Raises:
-        DataError: all its references are blank.
+        DataError: all references are blank.
     """
     if testset.target and not any(line.strip() for line in testset.target):
         raise DataError(f"nothing to score: all references of {testset.name} are blank")

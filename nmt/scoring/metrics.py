@@ -24,15 +24,15 @@ from nmt.runtime.stages import counted, stage
 MetricName = Literal["bleu", "chrf2", "ter"]
 EVERY_METRIC: tuple[MetricName, ...] = get_args(MetricName)
 RESAMPLES = 1000
-"""Of the bootstrap, for the interval that holds 95 % of their scores."""
+"""Number of bootstrap resamples for the 95 % interval."""
 
 LENGTH_BUCKETS = ((1, 5), (6, 10), (11, 15), (16, 20), (21, 25), (26, 30), (31, 35), (36, 40), (41, 60), (61, 10_000))
-"""Source lengths in words, ends included."""
+"""Ranges of source lengths in words, both ends included."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A corpus score that says how it was made."""
+    """A corpus score with its sacreBLEU signature."""
 
     metric: MetricName | Literal["accuracy", "comet"]
     value: float
@@ -42,7 +42,7 @@ class Score:
     signature: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the score for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Bucket:
-    """BLEU of the sentences whose measure, such as source length in words, is between `low` and `high`."""
+    """BLEU of the sentences whose measure, for example source length in words, is from `low` to `high`."""
 
     low: int
     high: int
@@ -60,15 +60,15 @@ class Bucket:
 
     @property
     def centre(self) -> float:
-        """Where a picture shows it; the last bucket has no end that means something."""
+        """Position of the bucket in a plot; the last bucket has no meaningful upper end."""
         return (self.low + min(self.high, self.low + 20)) / 2
 
 
 def parse_metrics(names: Sequence[str]) -> list[MetricName]:
-    """The metrics of those names; of none, all.
+    """Checks the names of metrics; no names mean all metrics.
 
     Raises:
-        ConfigError: one is unknown.
+        ConfigError: a name is unknown.
     """
     for name in names:
         if name not in EVERY_METRIC:
@@ -77,10 +77,10 @@ def parse_metrics(names: Sequence[str]) -> list[MetricName]:
 
 
 def resampling_seed() -> int | None:
-    """The seed of bootstrap and randomisation: sacreBLEU's, which SACREBLEU_SEED changes; `none`: another each time.
+    """Returns the seed of bootstrap and randomisation, from SACREBLEU_SEED or sacreBLEU's default; `none`: random.
 
     Raises:
-        ConfigError: SACREBLEU_SEED is no whole number.
+        ConfigError: SACREBLEU_SEED is not a whole number.
     """
     text = os.environ.get("SACREBLEU_SEED", "12345")
     if text.lower() == "none":
@@ -99,15 +99,15 @@ def score(
     metrics: Sequence[MetricName] = EVERY_METRIC,
     resamples: int = RESAMPLES,
 ) -> list[Score]:
-    """Corpus scores with 95 % bootstrap intervals (Koehn 2004), each with its sacreBLEU signature.
+    """Computes corpus scores with 95 % bootstrap intervals (Koehn 2004), each with its sacreBLEU signature.
 
     Args:
-        hypotheses: translations, one a segment.
-        references: as many.
-        tokenize: how sacreBLEU splits words for BLEU.
+        hypotheses: translations, one per segment.
+        references: reference translations, one per segment.
+        tokenize: sacreBLEU's tokenisation for BLEU.
         lowercase: compare lower-cased text.
-        metrics: wanted, in this order.
-        resamples: of the bootstrap; 1: no interval.
+        metrics: metrics to compute, in this order.
+        resamples: number of bootstrap resamples; 1: no interval.
 
     Raises:
         DataError: the two sides differ in length (sacreBLEU alone would score the shorter), or are empty.
@@ -118,13 +118,13 @@ def score(
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: Tokenization = "13a") -> float:
-    """BLEU without an interval or a word about tokenised text, for validation during training."""
+    """Computes BLEU without an interval and without warnings about tokenised text, for validation during training."""
     _check(hypotheses, references)
     return float(BLEU(tokenize=tokenize, force=True).corpus_score(list(hypotheses), [list(references)]).score)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """chrF2 without an interval, for validation during training."""
+    """Computes chrF2 without an interval, for validation during training."""
     _check(hypotheses, references)
     return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
 
@@ -136,7 +136,7 @@ def bleu_by_length(
     tokenize: Tokenization = "13a",
     lowercase: bool = False,
 ) -> list[Bucket]:
-    """BLEU by source length in words; buckets without sentences are left out."""
+    """Computes BLEU by source length in words; buckets without sentences are left out."""
     lengths = list(map(count_words, sources))
     return bleu_by(lengths, LENGTH_BUCKETS, hypotheses, references, tokenize, lowercase)
 
@@ -149,7 +149,7 @@ def bleu_by(
     tokenize: Tokenization = "13a",
     lowercase: bool = False,
 ) -> list[Bucket]:
-    """BLEU of the sentences whose measure lies within each pair of bounds, ends included; empty buckets are left out."""
+    """Computes BLEU of the sentences within each pair of bounds, both included; empty buckets are left out."""
     _check(hypotheses, references)
     buckets: list[Bucket] = []
     for low, high in bounds:
@@ -162,9 +162,9 @@ def bleu_by(
 
 
 def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[Bucket]:
-    """Percent of the positions of the references that hold the right token, by source length, a bucket a length.
+    """Computes the percentage of reference positions with the right token, in one bucket per source length.
 
-    For symbols, where there is one right answer; the interval is the normal one over sentences.
+    This suits symbol tasks with one right answer; the interval is the normal one over sentences.
     """
     _check(hypotheses, references)
     shares: dict[int, list[float]] = {}
@@ -181,7 +181,7 @@ def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], refere
 
 
 class Watched(list[str]):
-    """Lines that are counted while sacreBLEU looks at one after the other."""
+    """Lines that show progress while sacreBLEU iterates over them."""
 
     def __init__(self, lines: Sequence[str], text: str) -> None:
         super().__init__(lines)
@@ -192,24 +192,24 @@ class Watched(list[str]):
 
 
 class Scorer(Metric):
-    """Opens what sacreBLEU makes a score of: numbers for each sentence, and their sums."""
+    """Exposes the statistics of a sacreBLEU metric: numbers per sentence, and the score of their sums."""
 
     def rows(self, lines: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
-        """A row of numbers for each sentence."""
+        """Returns one row of statistics per sentence."""
         watched = Watched(lines, "comparing with references")
         return np.array(self._extract_corpus_statistics(watched, [list(references)]), dtype=np.float64)
 
     def score_of(self, sums: NDArray[np.float64]) -> float:
-        """The score of the sums of rows."""
+        """Returns the score of summed rows."""
         return float(self._compute_score_from_stats(sums.tolist()).score)
 
     def scores_of(self, sums: NDArray[np.float64]) -> list[float]:
-        """The score of each row of sums."""
+        """Returns the score of each row of sums."""
         return [self.score_of(row) for row in sums]
 
 
 class _PlainFloats(Scorer):
-    """Resamples without a reference word have a float of Python's, others one of NumPy's: sacreBLEU 2.6 cannot mix them."""
+    """Converts statistics to Python floats: sacreBLEU 2.6 cannot mix them with NumPy's in resamples without reference words."""
 
     def _compute_score_from_stats(self, stats: Sequence[float]) -> Any:
         return super()._compute_score_from_stats([float(value) for value in stats])  # type: ignore[safe-super]
@@ -226,25 +226,25 @@ class _Ter(_PlainFloats, TER): ...
 
 @dataclass(frozen=True)
 class MetricKind:
-    """What there is to know of a metric; a new one is one more of these."""
+    """Describes a metric; add one of these for a new metric."""
 
     title: str
-    """For tables."""
+    """Name in tables."""
     most: float
-    """The largest score there can be."""
+    """The largest possible score."""
     corpus: Callable[[Tokenization, bool], Scorer]
-    """Scores whole texts: for a way to split words, and whether case is ignored."""
+    """Makes a scorer of whole texts, for a tokenisation and whether case is ignored."""
     sentence: Callable[[Tokenization], Metric]
-    """Scores single sentences."""
+    """Makes a scorer of single sentences."""
 
 
 def title_of(metric: str) -> str:
-    """A metric as tables name it."""
+    """Returns the name of a metric in tables."""
     return next((kind.title for name, kind in METRICS.items() if name == metric), metric)
 
 
 def _bleu(tokenize: Tokenization, lowercase: bool) -> Scorer:
-    """Who asks for no tokenisation knows that the text is tokenised: no warning."""
+    """Makes a BLEU scorer; without tokenisation it does not warn about tokenised text."""
     return _Bleu(tokenize=tokenize, lowercase=lowercase, force=tokenize == "none")
 
 
@@ -279,8 +279,8 @@ def _score_one(
     signature = str(scorer.get_signature())
     details = json.loads(result.format(width=6, signature=signature, is_json=True))
     value = float(result.score)
-    # sacreBLEU's interval lies around the mean of the resamples; where all are alike it gives none. Of a few sentences it
-    # reaches beyond what a score can be.
+    # sacreBLEU's interval lies around the mean of the resamples, and is missing if all are equal. With a few sentences it
+    # exceeds the range of possible scores.
     middle, margin = details.get("confidence_mean", value), details.get("confidence_var", 0.0)
     low, high = max(0.0, middle - margin), min(kind.most, middle + margin)
     return Score(metric, value, min(value, low), max(value, high), signature)

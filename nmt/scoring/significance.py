@@ -1,8 +1,8 @@
-"""Whether a difference between systems is more than chance: paired tests on sacreBLEU's statistics and draws.
+"""Tests whether a difference between systems is more than chance: paired tests on sacreBLEU's statistics and draws.
 
-sacreBLEU's own command counts the draws whose difference is above the observed one. Here they are those at or above it, as a
-valid p-value needs (Phipson and Smyth 2010): of two systems that are the same, no draw is above, and all are at the observed 0.
-Where no draw is exactly at the observed difference, both give the same p-value.
+sacreBLEU's own command counts draws with a difference above the observed one. Here draws at the observed difference count
+too, as a valid p-value needs (Phipson and Smyth 2010). For two equal systems no draw is above the observed 0, and all are
+at it. Where no draw is exactly at the observed difference, both give the same p-value.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ TestName = Literal["bs", "ar"]
 Floats = NDArray[np.float64]
 
 FEWEST = 6
-"""Lines that must differ for a verdict: n lines that are all better are so by chance in 2 of 2^n cases, over 5 % below six."""
+"""Fewest differing lines for a verdict: n lines are all better by chance in 2 of 2^n cases, over 5 % for n below 6."""
 
 _DRAWS: dict[TestName, int] = {"bs": 1_000, "ar": 10_000}  # sacreBLEU's
-_CHUNK = 32  # draws at a time; a multiple of 32, so that randomisation draws the same bits as all at once
-_TIE = 1e-9  # scores are sums of whole numbers, divided; what differs by less differs by rounding
+_CHUNK = 32  # draws at a time; for a multiple of 32, randomisation draws the same bits as in one piece
+_TIE = 1e-9  # scores are quotients of whole numbers; smaller differences come from rounding
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A system beside the first one, in one metric."""
+    """A system compared with the first one, in one metric."""
 
     system: str
     metric: str
     score: float
     difference: float
     p_value: float | None
-    """Of the null hypothesis that the two are alike; None for the first system itself."""
+    """p-value of the null hypothesis that the two are equal; None for the first system."""
     signature: str
     differing: int = 0
-    """Lines whose statistics differ from the first system's."""
+    """Number of lines whose statistics differ from the first system's."""
 
     @property
     def equal(self) -> bool:
-        """Whether the two scores are the same to two decimals."""
+        """Whether the two scores are equal to two decimals."""
         return round(abs(self.difference), 2) == 0
 
     @property
     def significant(self) -> bool:
-        """At the level of 5 %; never where the scores are equal, or fewer than `FEWEST` lines differ."""
+        """Whether p < 0.05; never if the scores are equal or fewer than `FEWEST` lines differ."""
         return self.p_value is not None and self.p_value < 0.05 and not self.equal and self.differing >= FEWEST
 
 
@@ -67,19 +67,19 @@ def paired_test(
     lowercase: bool = False,
     metrics: Sequence[MetricName] = EVERY_METRIC,
 ) -> list[Difference]:
-    """Each system against the first, by metric.
+    """Compares each system with the first, by metric.
 
     Args:
         systems: translations by name; the first is the baseline.
-        references: one for each line.
-        test: which one.
-        tokenize: of BLEU.
+        references: one per line.
+        test: the test to use.
+        tokenize: tokenisation for BLEU.
         samples: resamples or trials; 0: sacreBLEU's default of 1,000 or 10,000.
-        lowercase: lower-cased scores.
-        metrics: wanted; the others take their time, TER most.
+        lowercase: compare lower-cased text.
+        metrics: metrics to compute; TER is the slowest.
 
     Raises:
-        DataError: a system has not as many lines as there are references, or there are none.
+        DataError: a system has a different number of lines than the references, or there are none.
     """
     for name, lines in systems.items():
         if len(lines) != len(references):
@@ -96,15 +96,15 @@ def paired_test(
 
 
 def p_value(test: TestName, first: Floats, second: Floats, observed: float) -> float:
-    """The share of draws whose difference is at or above the observed one, which is counted as a draw too.
+    """Returns the share of draws at or above the observed difference, which counts as a draw too.
 
-    As in sacreBLEU, differences are absolute, and those of the bootstrap are taken from their mean.
+    As in sacreBLEU, differences are absolute, and the mean is subtracted from those of the bootstrap.
 
     Args:
-        test: which draws these are.
-        first: scores of the one system, a draw each.
-        second: scores of the other.
-        observed: difference of the two over the test set.
+        test: the kind of draws.
+        first: scores of one system, one per draw.
+        second: scores of the other system.
+        observed: difference of the two on the test set.
     """
     gaps = np.abs(second - first)
     if test == "bs":
@@ -120,7 +120,7 @@ def _by_metric(
     test: TestName,
     samples: int,
 ) -> Iterator[Difference]:
-    """The first system, then each other beside it."""
+    """Yields the first system, then the comparison of each other one with it."""
     seed = resampling_seed()
     found = {system: metric.rows(lines, references) for system, lines in systems.items()}
     signature = metric.get_signature()
@@ -140,9 +140,9 @@ def _by_metric(
 def _drawn(
     test: TestName, metric: Scorer, first: Floats, second: Floats, samples: int, seed: int | None
 ) -> tuple[Floats, Floats]:
-    """Scores of the two systems in each draw.
+    """Returns the scores of the two systems in each draw.
 
-    The bootstrap draws sentences with replacement, the same for both; randomisation exchanges those of the two at random.
+    The bootstrap draws sentences with replacement, the same for both; randomisation swaps sentences of the two at random.
     """
     scores: tuple[list[float], list[float]] = ([], [])
     whole = first.sum(0) + second.sum(0)
@@ -160,7 +160,7 @@ def _drawn(
 
 
 def _weights(test: TestName, sentences: int, samples: int, seed: int | None) -> Iterator[Floats]:
-    """How often each draw has each sentence, a row a draw, in chunks: sacreBLEU's draws."""
+    """Yields how often each draw takes each sentence, one row per draw, in chunks: sacreBLEU's draws."""
     generator = np.random.default_rng(seed)
     for start in range(0, samples, _CHUNK):
         shape = (min(_CHUNK, samples - start), sentences)
@@ -174,7 +174,7 @@ def _weights(test: TestName, sentences: int, samples: int, seed: int | None) -> 
 def largest_differences(
     one: Sequence[str], other: Sequence[str], references: Sequence[str], count: int, lowercase: bool = False
 ) -> tuple[list[int], list[int]]:
-    """Rows where the first translates better by most, and where the other does: by sentence chrF2."""
+    """Returns the rows where the first system is better by most, and where the other is, by sentence chrF2."""
     metric = CHRF(lowercase=lowercase)
     gaps = [
         metric.sentence_score(mine, [reference]).score - metric.sentence_score(theirs, [reference]).score

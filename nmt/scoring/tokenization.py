@@ -16,10 +16,10 @@ from nmt.errors import ConfigError
 
 
 def parse_tokenization(name: str) -> Tokenization:
-    """The name of one of sacreBLEU's tokenisations.
+    """Checks the name of a tokenisation of sacreBLEU.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: there is no such tokenisation.
     """
     if name not in get_args(Tokenization):
         raise ConfigError(f"--tokenize must be one of {', '.join(get_args(Tokenization))}, got {name}")
@@ -27,9 +27,9 @@ def parse_tokenization(name: str) -> Tokenization:
 
 
 def default_tokenization(language: str) -> Tokenization:
-    """How sacreBLEU's own command splits words of a language: Chinese, Japanese and Korean each in a way of its own, else 13a.
+    """Returns sacreBLEU's default tokenisation of a language: special ones for Chinese, Japanese and Korean, else 13a.
 
-    Regions and scripts (zh-TW, zho_Hans) and letters of either case say nothing about that.
+    Regions, scripts (zh-TW, zho_Hans) and letter case are ignored.
     """
     return _BY_LANGUAGE.get(re.split("[-_]", language.lower())[0], "13a")
 
@@ -42,10 +42,10 @@ _BY_LANGUAGE: dict[str, Tokenization] = {
 
 
 def check_tokenization(scheme: Tokenization) -> None:
-    """Tries a way to split words, so that what it lacks is known before the work.
+    """Tries a tokenisation, so that a missing package is noticed before the work.
 
     Raises:
-        ConfigError: a package or a model that it needs is not there.
+        ConfigError: a package or model that the tokenisation needs is missing.
     """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_PATIENCE)  # sacreBLEU fetches the model of flores200
@@ -74,7 +74,7 @@ _NEEDS: dict[str, str] = {
 
 
 def unsegmented(lines: Sequence[str]) -> bool:
-    """Whether text is mostly of a script that writes no spaces, and has none: 13a takes its sentences for words."""
+    """Whether text is mostly in a script without spaces and contains none: 13a would treat its sentences as words."""
     text = "".join(lines)
     letters = sum(_WITHOUT_SPACES.fullmatch(letter) is not None for letter in text)
     spaces = sum(map(str.isspace, text))

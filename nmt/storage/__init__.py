@@ -1,4 +1,4 @@
-"""What is kept on disk: checkpoints, bundles and run folders, whole or not there, never pickled.
+"""Files on disk: checkpoints, bundles and run folders; each is complete or absent, and never pickled.
 
 Read `checkpoint.py` first.
 """

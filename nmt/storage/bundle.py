@@ -42,7 +42,7 @@ CARD = "card.json"
 
 
 class ModelCard(BaseModel):
-    """Where a bundle comes from; what else a card holds is kept, and not relied on."""
+    """Provenance of a bundle; unknown entries are kept but not used."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
@@ -85,7 +85,7 @@ def write_bundle(
     tokenizers: Tokenizers,
     card: dict[str, Any],
 ) -> None:
-    """Writes a self-contained model: weights, recipe, tokenizers and card; `origin` names the checkpoints, oldest first."""
+    """Writes a self-contained model: weights, recipe, tokenizers, card. `origin` names the checkpoints, oldest first."""
     with atomic_folder(folder) as draft:
         (draft / WEIGHTS).write_bytes(save_tensors(plain_tensors(weights)))
         (draft / "recipe.toml").write_text(recipe_to_toml(recipe, folder), encoding="utf-8")
@@ -100,7 +100,7 @@ def load_model(path: Path, latest: bool = False) -> LoadedModel:
     """Loads a bundle, a run folder (its best checkpoint, or the latest) or one checkpoint, ready to translate on the CPU.
 
     Raises:
-        CheckpointError: nothing of the kind is there, or it is damaged or does not fit together.
+        CheckpointError: there is no model, or it is damaged or inconsistent.
     """
     place = locate(path, latest)
     with damaged(place):
@@ -122,10 +122,10 @@ def load_model(path: Path, latest: bool = False) -> LoadedModel:
 
 
 def read_recipe(root: Path) -> Recipe:
-    """The recipe of a bundle or run.
+    """Reads the recipe of a bundle or run.
 
     Raises:
-        NmtError: it is missing, or is none.
+        NmtError: the recipe is missing or invalid.
     """
     path = root / "recipe.toml"
     try:
@@ -138,10 +138,10 @@ def read_recipe(root: Path) -> Recipe:
 
 
 def read_card(place: Path) -> dict[str, Any]:
-    """The card of a bundle.
+    """Reads the card of a bundle.
 
     Raises:
-        CheckpointError: it is not one.
+        CheckpointError: the card is invalid.
     """
     try:
         return _CARD_OF.validate_python(read_object(place / CARD)).model_dump(exclude_unset=True)
@@ -150,7 +150,7 @@ def read_card(place: Path) -> dict[str, Any]:
 
 
 def _check_size(recipe: Recipe, sizes: tuple[int, int], weights: int) -> None:
-    """Refuses a model that the memory does not hold, and weights that are not of its size, before they are read."""
+    """Refuses a model that is too large for memory, and weights of the wrong size, before they are read."""
     count = parameter_count(recipe.model, *sizes)
     check_memory(f"the model has {count:,} parameters", 2 * 4 * count)
     if not count <= weights <= 8 * count + SMALL:
@@ -158,7 +158,7 @@ def _check_size(recipe: Recipe, sizes: tuple[int, int], weights: int) -> None:
 
 
 def locate(path: Path, latest: bool = False) -> Path:
-    """The bundle or checkpoint that a path given by a user means.
+    """Returns the bundle or checkpoint of a path given by the user.
 
     Raises:
         CheckpointError: there is none.
@@ -179,10 +179,10 @@ def locate(path: Path, latest: bool = False) -> Path:
 
 
 def nearest_run(path: Path) -> str:
-    """A question for a user who has named a folder that is none: whether a run or bundle of a similar name was meant."""
+    """Returns a question that suggests a run or bundle of a similar name, for a path that is none; or nothing."""
     known: dict[str, Path] = {}
     for place in (Path("runs"), path.parent):
-        with contextlib.suppress(OSError):  # a folder that is not there, or may not be read
+        with contextlib.suppress(OSError):  # a missing or unreadable folder
             runs = (
                 entry for entry in place.iterdir() if (entry / "checkpoints").is_dir() or (entry / MANIFEST).is_file()
             )

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and the bundle that a trained model travels in."""
+"""Checkpoints, each complete or absent, and the self-contained bundle of a trained model."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from nmt.runtime.untrusted import SMALL, open_regular, read_object, read_regular
 WEIGHTS, STATE, PROGRESS, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "MANIFEST.json"
 _PARTS = re.compile(r"(weights|state)\.safetensors|state\.json|card\.json|recipe\.toml|(joint|source|target)\.spm")
 _PREFIX = "step-"
-_TRAINED = "trained"  # weights of which the checkpoint holds a running mean
+_TRAINED = "trained"  # trained weights, in checkpoints that hold a running mean
 
 
 class Listed(TypedDict):
-    """What a manifest says of a file."""
+    """The entry of a file in a manifest."""
 
     size: NonNegativeInt
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -48,18 +48,18 @@ _MANIFEST_OF = TypeAdapter(dict[str, Listed])
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All tensors of a training, whole and on the CPU."""
+    """All tensors of a training state, complete and on the CPU."""
 
     weights: dict[str, Tensor]
-    """What a checkpoint translates with: the running mean, if there is one."""
+    """Weights that a checkpoint translates with: the running mean, if there is one."""
     state: dict[str, Tensor]
-    """Of the optimizer, and the trained weights where there is a mean: `name|exp_avg` and so on."""
+    """Optimizer state, as `name|exp_avg` and so on; and the trained weights if there is a mean."""
 
     @classmethod
     def of(
         cls, model: nn.Module, optimizer: torch.optim.Optimizer, mean: Mapping[str, Tensor] | None = None
     ) -> Snapshot:
-        """Where the model is divided among processes, all must ask for it."""
+        """Collects the tensors. Where processes divide the model, all of them must call this."""
         trained = dict(model.named_parameters())
         state = {
             f"{name}|{key}": value for name, part in trained.items() for key, value in optimizer.state[part].items()
@@ -69,7 +69,7 @@ class Snapshot:
 
 
 def save_checkpoint(folder: Path, snapshot: Snapshot, progress: dict[str, Any]) -> Path:
-    """Writes `step-NNNNNNNN` under `folder` in one rename; `progress` must hold "step"."""
+    """Writes `step-NNNNNNNN` under `folder`, complete by one rename; `progress` must contain "step"."""
     final = folder / f"{_PREFIX}{progress['step']:08d}"
     with atomic_folder(final) as draft:
         (draft / WEIGHTS).write_bytes(save_tensors(snapshot.weights))
@@ -82,7 +82,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, progress: dict[str, Any]) 
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, mean: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
-    """Restores weights, optimizer state and the running mean, if any, of a verified checkpoint; returns its progress."""
+    """Restores weights, optimizer state and running mean, if any, of a verified checkpoint; returns its progress."""
     load_weights(path, model)
     state: dict[str, dict[str, Tensor]] = {}
     for key, value in _read_tensors(path / STATE).items():
@@ -113,16 +113,16 @@ def load_weights(path: Path, model: nn.Module) -> None:
     """Copies the weights of a checkpoint or bundle into a model of the same shape.
 
     Raises:
-        CheckpointError: damaged, or another model's.
+        CheckpointError: the weights are damaged or belong to another model.
     """
     copy_weights(read_weights(path), model, str(path))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint or bundle, by name.
+    """Reads the weights of a checkpoint or bundle, by name.
 
     Raises:
-        CheckpointError: there are none, or they are damaged.
+        CheckpointError: the weights are missing or damaged.
     """
     return _read_tensors(path / WEIGHTS)
 
@@ -131,7 +131,7 @@ def copy_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: str) -> 
     """Copies weights by name into a model of the same shape; `path` names their source in errors.
 
     Raises:
-        CheckpointError: they are another model's.
+        CheckpointError: the weights belong to another model.
     """
     parameters = dict(model.named_parameters())
     if tensors.keys() != parameters.keys():
@@ -147,12 +147,12 @@ def copy_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: str) -> 
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first."""
+    """Returns the finished checkpoints, oldest first."""
     return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir() and not path.is_symlink())
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint or bundle by its manifest, or None."""
+    """Returns how a checkpoint or bundle differs from its manifest, or None."""
     try:
         check_hashes(path, check_manifest(path))
     except CheckpointError as error:
@@ -161,14 +161,14 @@ def damage(path: Path) -> str | None:
 
 
 def verify(path: Path) -> None:
-    """Raises CheckpointError if a checkpoint or bundle is not exactly what was written."""
+    """Raises CheckpointError if a checkpoint or bundle is not exactly as written."""
     if reason := damage(path):
         raise CheckpointError(f"{path}: damaged: {reason}")
 
 
 @contextmanager
 def damaged(path: Path) -> Generator[None]:
-    """Names the checkpoint or bundle that is damaged."""
+    """Adds the name of the checkpoint or bundle to errors."""
     try:
         yield
     except CheckpointError as error:
@@ -176,10 +176,10 @@ def damaged(path: Path) -> Generator[None]:
 
 
 def check_manifest(path: Path) -> dict[str, Listed]:
-    """The manifest of a folder whose parts are all listed, are regular files and have the sizes that it says.
+    """Returns the manifest of a folder after checking that its parts are listed, regular files of the right size.
 
     Raises:
-        CheckpointError: the folder is not so; says why, without its name.
+        CheckpointError: a check fails; the message does not name the folder.
     """
     if not (path / MANIFEST).exists():
         raise CheckpointError(f"{MANIFEST} is missing")
@@ -205,7 +205,7 @@ def check_manifest(path: Path) -> dict[str, Listed]:
 
 
 def check_hashes(path: Path, manifest: dict[str, Listed]) -> None:
-    """Compares the files with their hashes, the smallest first."""
+    """Compares the files with their hashes, smallest first."""
     for name, entry in sorted(manifest.items(), key=lambda item: item[1]["size"]):
         with _part(path / name) as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
@@ -214,7 +214,7 @@ def check_hashes(path: Path, manifest: dict[str, Listed]) -> None:
 
 @contextmanager
 def _part(path: Path) -> Generator[BufferedReader]:
-    """A part of a checkpoint or bundle, open for reading."""
+    """Opens a part of a checkpoint or bundle for reading."""
     try:
         with open_regular(path) as stream:
             yield stream
@@ -225,9 +225,9 @@ def _part(path: Path) -> Generator[BufferedReader]:
 
 
 def rotate(folder: Path, keep: int, best: Path | None) -> None:
-    """Removes all but the newest `keep` checkpoints and the best.
+    """Removes all but the newest `keep` checkpoints and the best one.
 
-    One between validations does not count, and goes when another came after it.
+    A checkpoint between validations does not count, and is removed when a later one exists.
     """
     found = checkpoints(folder)
     validated = [path for path in found if _is_validated(path)]
@@ -244,18 +244,18 @@ def _is_validated(path: Path) -> bool:
 
 
 def write_best(folder: Path, step: int, scores: Mapping[str, float]) -> None:
-    """Names the best checkpoint."""
+    """Records which checkpoint is the best."""
     content = {"checkpoint": f"{_PREFIX}{step:08d}", **scores}
     write_json(folder / "best.json", content)
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that `best.json` names, if it is there."""
+    """Returns the checkpoint that `best.json` names, if it exists."""
     return next((path for path in checkpoints(folder) if path.name == checkpoint_named(folder / "best.json")), None)
 
 
 def checkpoint_named(path: Path) -> object:
-    """The checkpoint that a file of JSON names."""
+    """Returns the checkpoint that a JSON file names."""
     try:
         return read_object(path).get("checkpoint")
     except CheckpointError:

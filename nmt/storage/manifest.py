@@ -1,4 +1,4 @@
-"""What a folder was written with, file by file, so that what has gone missing or changed in it is noticed."""
+"""Manifests of folders: they list each file, so that missing or changed files are noticed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nmt.runtime.untrusted import parse_object, read_regular
 
 MANIFEST = "MANIFEST.json"
 LARGE = 64_000_000
-"""Bytes from which a file is hashed only where somebody asks for it; else its size is enough."""
+"""Size in bytes from which a file is hashed only on demand; otherwise just its size is checked."""
 
 
 def write_manifest(folder: Path, origin: str = "") -> None:
-    """Lists the files of a folder and of those in it, with sizes and hashes; `origin` is the fingerprint of what made them."""
+    """Lists all files under a folder with sizes and hashes; `origin` is the fingerprint of what they were made from."""
     files = {
         path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(folder.rglob("*"))
@@ -25,12 +25,12 @@ def write_manifest(folder: Path, origin: str = "") -> None:
 
 
 def broken(folder: Path, thorough: bool = False, origin: str = "") -> str | None:
-    """What is wrong with a folder by its manifest, or None; files that it does not list do not matter.
+    """Returns how a folder differs from its manifest, or None; files that are not listed do not matter.
 
     Args:
-        folder: that `write_manifest` was called for.
+        folder: a folder with a manifest by `write_manifest`.
         thorough: hash large files too.
-        origin: the fingerprint of what should have made them.
+        origin: the expected fingerprint of what the files were made from.
     """
     try:
         content = parse_object(read_regular(folder / MANIFEST))

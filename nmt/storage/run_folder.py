@@ -1,4 +1,4 @@
-"""A run on disk: its recipe, its log, and the checkpoints that a training goes on from."""
+"""A run on disk: its recipe, its log, and the checkpoints that training resumes from."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LONGEST_LOG = 2**28  # bytes
 RECIPE = "recipe.toml"
 _NAMES = (RECIPE, "log.jsonl", "joint.spm", "source.spm", "target.spm", "checkpoints", "model")
 
-# Changing these between two starts of a run changes nothing that was learnt so far.
+# A run may resume with other values of these keys, as they do not affect what was learnt so far.
 _HARMLESS = (
     "search.",
-    "tokenizer.model",  # its pieces are compared
+    "tokenizer.model",  # the pieces are compared instead
     "training.updates",
     "training.keep",
     "training.average",
@@ -38,20 +38,20 @@ _HARMLESS = (
 
 
 class RunFolder:
-    """`recipe.toml`, tokenizers, `log.jsonl`, `checkpoints/` and in the end `model/`."""
+    """The folder of a run: `recipe.toml`, tokenizers, `log.jsonl`, `checkpoints/` and at the end `model/`."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.checkpoints, self.log = path, path / "checkpoints", path / "log.jsonl"
 
     def create(self) -> None:
-        """Makes the folder if it is not there."""
+        """Makes the folder unless it exists."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def check_owner(self) -> None:
-        """Refuses a folder in which files of the user's bear the names of ours: they would be lost.
+        """Refuses a folder with files of the user under names that training writes, which would be lost.
 
         Raises:
-            ConfigError: naming the file.
+            ConfigError: names the file.
         """
         begun = _is_ours(self.path / RECIPE) or len(self.entries()) > 0
         taken = [] if begun else [name for name in _NAMES if _holds_something(self.path / name)]
@@ -62,10 +62,10 @@ class RunFolder:
             )
 
     def check_there(self) -> None:
-        """Refuses to go on where somebody has removed the folder: what is written from now on would be no whole run.
+        """Refuses to go on if the folder was removed: the run would no longer be complete.
 
         Raises:
-            NmtError: it is gone.
+            NmtError: the folder is gone.
         """
         if not self.checkpoints.is_dir():
             raise NmtError(
@@ -73,10 +73,10 @@ class RunFolder:
             )
 
     def check_recipe(self, recipe: Recipe) -> None:
-        """Refuses to go on with a recipe that would have learnt otherwise.
+        """Refuses to resume with a recipe that changes what is learnt.
 
         Raises:
-            ConfigError: naming the keys.
+            ConfigError: names the keys.
         """
         if not store.checkpoints(self.checkpoints):
             return
@@ -87,10 +87,10 @@ class RunFolder:
             raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another --run folder")
 
     def begin(self, recipe: Recipe, tokenizers: Tokenizers) -> None:
-        """Clears what a killed process left, and writes what a checkpoint is read with.
+        """Removes remains of a killed process, and writes the recipe and tokenizers of the run.
 
         Raises:
-            CheckpointError: something else than a file has one of the names: what is written could go anywhere.
+            CheckpointError: one of the names is not a regular file, so that writing might go elsewhere.
         """
         names = ("log.jsonl", "recipe.toml", "joint.spm", "source.spm", "target.spm", "checkpoints/best.json")
         for path in (self.path / name for name in names):
@@ -106,7 +106,7 @@ class RunFolder:
         tokenizers.save(self.path)
 
     def drop_damaged(self, report: Callable[[str, str], None]) -> None:
-        """Removes checkpoints from the newest on until one is whole; reports the name of each, and what is wrong with it."""
+        """Removes the newest checkpoints until one is whole; reports the name and damage of each."""
         for path in reversed(store.checkpoints(self.checkpoints)):
             reason = store.damage(path)
             if not reason:
@@ -121,15 +121,15 @@ class RunFolder:
             log.write(json.dumps(entry) + "\n")
 
     def entries(self) -> list[Entry]:
-        """What was logged."""
+        """Returns the entries of the log."""
         return [entry for _, entry in self._lines()]
 
     def trim_log(self, step: int) -> None:
-        """Drops what was logged after an update, and lines that are not whole."""
+        """Drops entries of the log after an update, and incomplete lines."""
         atomic_write(self.log, b"".join(line for line, entry in self._lines() if entry["step"] <= step))
 
     def _lines(self) -> Iterator[tuple[bytes, Entry]]:
-        """Lines of the log and what they say, without those that are not whole."""
+        """Yields the complete lines of the log with their entries."""
         if not self.log.exists():
             return
         try:
@@ -143,10 +143,10 @@ class RunFolder:
 
 
 def _checked(entry: Entry) -> Entry:
-    """An entry of the log.
+    """Checks an entry of the log and returns it.
 
     Raises:
-        ValueError: it is none: a kind, a step or a number is missing or something else.
+        ValueError: a kind, a step or a number is missing or of the wrong type.
     """
     numbers = [entry[key] for key in ("loss", "bleu", "learning_rate", "perplexity") if key in entry]
     known = isinstance(entry.get("kind"), str) and type(entry.get("step")) is int
@@ -156,7 +156,7 @@ def _checked(entry: Entry) -> Entry:
 
 
 def identity(recipe: Recipe) -> str:
-    """Fingerprint of all in a recipe that decides on what is learnt."""
+    """Returns a fingerprint of all keys in a recipe that affect what is learnt."""
     return fingerprint({key: value for key, value in _flat(recipe).items() if not key.startswith(_HARMLESS)})
 
 
@@ -165,7 +165,7 @@ def _holds_something(path: Path) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a recipe is as a training writes it: a start of it that was killed at once leaves nothing else."""
+    """Whether a recipe file is as training writes it: a training killed at its start leaves nothing else."""
     try:
         return path.read_bytes() == recipe_to_toml(load_recipe(path), path.parent).encode()
     except (OSError, ConfigError):
@@ -173,7 +173,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as dotted keys."""
+    """Flattens a recipe to dotted keys."""
 
     def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict):

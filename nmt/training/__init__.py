@@ -1,4 +1,4 @@
-"""Training: one loop, one update, and all that an update depends on.
+"""Training: the loop, the update, and everything that an update depends on.
 
 Read `trainer.py` first, then `updater.py`.
 """

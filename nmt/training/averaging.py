@@ -1,4 +1,4 @@
-"""Means of weights: running, over updates, and of checkpoints."""
+"""Means of weights: a running mean over updates, and the mean of checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nmt.storage.checkpoint import read_weights
 class RunningMean:
     """Exponential moving average of the weights (Polyak and Juditsky 1992; as in Junczys-Dowmunt et al. 2018).
 
-    The decay rises with the updates, as min(decay, (1 + n) / (10 + n)), so that the start is soon forgotten.
+    The decay rises with the number of updates n, as min(decay, (1 + n) / (10 + n)), so that early weights fade fast.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -26,16 +26,16 @@ class RunningMean:
 
     @torch.no_grad()
     def update(self, number: int) -> None:
-        """Moves the mean towards the weights after the update of that number."""
+        """Moves the mean towards the weights after update `number`."""
         decay = min(self.decay, (1 + number) / (10 + number))
         mix_all(list(self.weights.values()), list(self.model.parameters()), 1 - decay)
 
 
 def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of the weights of some checkpoints, summed in float64.
+    """Returns the mean of the weights of some checkpoints, summed in float64.
 
     Raises:
-        CheckpointError: they are not of one model.
+        CheckpointError: the checkpoints belong to different models.
     """
     first, *others = paths
     beginning = read_weights(first)

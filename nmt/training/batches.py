@@ -1,4 +1,4 @@
-"""(corpus, seed, epoch) to batches, as a pure function: the order of the data needs no state to be continued."""
+"""Maps (corpus, seed, epoch) to batches by a pure function, so that data order needs no state to resume."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Batch:
     target_output: Tensor
     """(B, T) the target, then EOS; padding is PAD."""
     tokens: int
-    """Target tokens, EOS counted and padding not."""
+    """Number of target tokens, with EOS and without padding."""
     rows: Tensor
-    """(tokens,) where in the flat target they stand: known here, so that nobody waits for a device to find them."""
+    """(tokens,) their places in the flat target, computed here so that nothing waits for a device."""
 
     @classmethod
     def of(cls, source: Tensor, lengths: Tensor, target_input: Tensor, target_output: Tensor) -> Batch:
-        """A batch, counted."""
+        """Makes a batch and counts its tokens."""
         rows = target_output.flatten().ne(PAD).nonzero().squeeze(1)
         return cls(source, lengths, target_input, target_output, len(rows), rows)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device; the lengths stay on the CPU."""
+        """Copies the batch to a device; the lengths stay on the CPU."""
         source, inputs, outputs, rows = (
             tensor.to(device, non_blocking=True)
             for tensor in (self.source, self.target_input, self.target_output, self.rows)
@@ -47,7 +47,7 @@ class Batch:
         return Batch(source, self.lengths, inputs, outputs, self.tokens, rows)
 
     def pinned(self) -> Batch:
-        """The batch in memory that a GPU copies from while others compute."""
+        """Copies the batch to pinned memory, from which a GPU can copy asynchronously."""
         source, lengths, inputs, outputs, rows = (
             tensor.pin_memory()
             for tensor in (self.source, self.lengths, self.target_input, self.target_output, self.rows)
@@ -56,17 +56,17 @@ class Batch:
 
     @property
     def target_lengths(self) -> Tensor:
-        """(B,) target tokens of each sentence, EOS counted."""
+        """(B,) target tokens of each sentence, with EOS."""
         return self.target_output.ne(PAD).sum(1)
 
     @staticmethod
     def nothing() -> Batch:
-        """A batch whose loss and gradients are zero, for a process that has no sentence."""
+        """Returns a batch with zero loss and gradients, for a process without sentences."""
         one, ended = torch.full((1, 1), BOS), torch.full((1, 1), EOS)
         return Batch.of(ended, torch.ones(1, dtype=torch.int64), one, torch.full((1, 1), PAD))
 
     def halves(self) -> list[Batch]:
-        """The batch in two parts of its sentences."""
+        """Splits the sentences of the batch into two batches."""
         middle = len(self.source) // 2
         return [self._part(slice(None, middle)), self._part(slice(middle, None))]
 
@@ -79,29 +79,29 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long the sentences of some batches are; EOS counted."""
+    """Sentence lengths of some batches, with EOS."""
 
     lengths: Tensor
-    """(B,) of the sources."""
+    """(B,) source lengths."""
     target_lengths: Tensor
     """(B,)"""
 
     @property
     def tokens(self) -> int:
-        """Target tokens."""
+        """Number of target tokens."""
         return int(self.target_lengths.sum())
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The pairs of a corpus that fit the length limit."""
+    """The pairs of a corpus within the length limit."""
 
     rows: Ints
     too_long: int
 
 
 def select(corpus: EncodedCorpus, max_length: int) -> Selection:
-    """Rows whose two sides have between one and `max_length` tokens."""
+    """Selects the rows whose two sides have from one to `max_length` tokens."""
     source, target = corpus.source.lengths, corpus.target.lengths
     fits = (source <= max_length) & (target <= max_length)
     rows = np.flatnonzero(fits & (source > 0) & (target > 0))
@@ -109,11 +109,11 @@ def select(corpus: EncodedCorpus, max_length: int) -> Selection:
 
 
 def plan_epoch(corpus: EncodedCorpus, rows: Ints, tokens: int, seed: int, epoch: int) -> list[Ints]:
-    """The batches of one epoch, as rows of the corpus.
+    """Returns the batches of one epoch, as rows of the corpus.
 
-    Sentences of like target length share a bucket (bounds grow by a tenth) and are sorted by source length inside it, after a
-    shuffle that breaks ties anew each epoch; then the batches are shuffled. A batch holds at most `tokens` target tokens,
-    EOS counted, and at least one sentence.
+    Sentences of similar target length share a bucket (bounds grow by a tenth). Inside a bucket they are sorted by source
+    length, after a shuffle that breaks ties anew each epoch. At the end the batches are shuffled. A batch has at most `tokens`
+    target tokens, with EOS, and at least one sentence.
     """
     generator = draws(seed, epoch)
     rows = generator.permutation(rows)
@@ -132,7 +132,7 @@ def plan_epoch(corpus: EncodedCorpus, rows: Ints, tokens: int, seed: int, epoch:
 
 
 def collate(corpus: EncodedCorpus, rows: Ints) -> Batch:
-    """The padded tensors of the given rows."""
+    """Makes the padded tensors of the given rows."""
     source_lengths, target_lengths = corpus.source.lengths[rows] + 1, corpus.target.lengths[rows] + 1
     width = int(target_lengths.max())
     return Batch.of(
@@ -144,7 +144,7 @@ def collate(corpus: EncodedCorpus, rows: Ints) -> Batch:
 
 
 def padding_share(corpus: EncodedCorpus, batches: list[Ints]) -> float:
-    """Share of the positions of these batches that hold padding, both sides together."""
+    """Returns the share of padding among the positions of these batches, both sides together."""
     used = allotted = 0
     for side in (corpus.source.lengths + 1, corpus.target.lengths + 1):
         used += sum(int(side[rows].sum()) for rows in batches)

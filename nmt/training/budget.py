@@ -1,4 +1,4 @@
-"""A training that ends when its time is up: how many updates that is."""
+"""Training for a fixed time: plans the number of updates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nmt.config.recipe import Recipe
 from nmt.errors import ConfigError
 from nmt.training.progress import Progress
 
-UNPLANNED = 1_000_000_000  # updates of a budgeted training before its speed is known
+UNPLANNED = 1_000_000_000  # planned updates of a budgeted training until its speed is known
 _PROBED_UPDATES = 20
 _VALIDATIONS = 8
 
@@ -27,10 +27,10 @@ def check_budget(recipe: Recipe, budget: float | None) -> None:
 
 
 def fit_budget(progress: Progress, budget: float | None) -> None:
-    """Plans as many updates as the time left allows at the speed seen so far, validations included.
+    """Plans as many updates as fit into the time left at the measured speed, validations included.
 
     Args:
-        progress: gets the number of updates, and after which the next validation falls due.
+        progress: receives the number of updates and the next validation.
         budget: seconds of the whole training; None: nothing to plan.
     """
     if budget is None or progress.step >= progress.updates:
@@ -45,5 +45,5 @@ def fit_budget(progress: Progress, budget: float | None) -> None:
 
 
 def speed_is_known(progress: Progress, budget: float | None) -> bool:
-    """Whether enough updates were made to tell how long the next ones take."""
+    """Whether there were enough updates to estimate the time of the next ones."""
     return progress.step >= _PROBED_UPDATES or (progress.step >= 2 and progress.training_seconds > (budget or 0.0) / 20)

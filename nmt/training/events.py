@@ -1,4 +1,4 @@
-"""What a training reports: the display, the log on disk and TensorBoard read the same events."""
+"""Events that training reports, for the display, the log on disk and TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,73 +10,73 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Started:
-    """A training begins, or goes on."""
+    """A training begins or resumes."""
 
     kind: ClassVar[str] = "start"
     step: int
-    """Updates made before."""
+    """Number of updates made before."""
     seconds: float
-    """That they and their validations took."""
+    """Time of these updates and their validations."""
     updates: int
-    """Planned in all; with a budget no number that means something yet."""
+    """Planned updates in total; meaningless at first if there is a budget."""
     budget: float | None
-    """Seconds, if time is what ends it."""
+    """Seconds, if a budget ends the training."""
     parameters: int
     receptive_field: tuple[int, int] | None
-    """Source and target positions that a state sees, where a model has a bound."""
+    """How many source and target positions a state depends on, in models with such a bound."""
     device: str
     processes: int
     precision: str
     pairs: int
-    """Of training, within the length limit."""
+    """Training pairs within the length limit."""
     too_long: int
-    """Pairs beyond it."""
+    """Training pairs above the length limit."""
     batches_per_epoch: int
     batch_tokens: int
     padding: float
-    """Share of positions."""
+    """Share of padding among positions."""
     update: str | None = None
-    """On a GPU: how an update is made."""
+    """How an update is made; on a GPU only."""
 
 
 @dataclass(frozen=True)
 class Initialised:
-    """The weights of another model were taken."""
+    """Weights of another model were loaded."""
 
     kind: ClassVar[str] = "initialised"
     step: int
     path: str
     source: tuple[int, int]
-    """Pieces that both models have, and pieces in all."""
+    """Number of pieces that both models share, and of all pieces."""
     target: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Updated:
-    """Figures of the updates since the last such event, per target token; see `Validation`."""
+    """Means per target token over the updates since the last such event; see `Validation`."""
 
     kind: ClassVar[str] = "train"
     step: int
     updates: int
     epoch: int
     loss: float
-    """With label smoothing and what else training adds."""
+    """Training loss, with label smoothing and other terms."""
     perplexity: float
     accuracy: float
     learning_rate: float
     gradient_norm: float
-    """Before clipping, the mean."""
+    """Mean norm before clipping."""
     tokens_per_second: float
     utilisation: float
-    """Share of the machine's matrix rate."""
+    """Achieved share of the machine's matrix product rate."""
     seconds: float
-    """Since the training began, validations included."""
+    """Time since the training began, with validations."""
     memory_mb: float
 
 
 @dataclass(frozen=True)
 class Validated:
-    """A validation, see `Validation`."""
+    """A validation; see `Validation`."""
 
     kind: ClassVar[str] = "validation"
     step: int
@@ -86,34 +86,34 @@ class Validated:
     bleu: float
     chrf: float | None
     best: bool
-    """Whether no earlier one was as good."""
+    """Whether it is the best so far."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An update was left out: its loss or gradient was not finite."""
+    """An update was skipped, as its loss or gradient was not finite."""
 
     kind: ClassVar[str] = "skipped"
     step: int
     pairs: list[int]
-    """Some of its training pairs, from 1."""
+    """Some of its training pairs, counted from 1."""
 
 
 @dataclass(frozen=True)
 class Spike:
-    """The loss of an update was far above the usual one."""
+    """The loss of an update was far above the running mean."""
 
     kind: ClassVar[str] = "spike"
     step: int
     loss: float
     usual: float
     pairs: list[int]
-    """Some of its training pairs, from 1."""
+    """Some of its training pairs, counted from 1."""
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """A checkpoint was not whole and has been removed."""
+    """A damaged checkpoint was removed."""
 
     kind: ClassVar[str] = "damaged"
     step: int
@@ -123,20 +123,20 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Search has decided between the best checkpoint so far and the last."""
+    """The recipe's search has chosen between the best and the last checkpoint."""
 
     kind: ClassVar[str] = "choice"
     step: int
     checkpoint: str
     metric: str
     best: float
-    """Score of the best so far."""
+    """Score of the best checkpoint."""
     last: float
 
 
 @dataclass(frozen=True)
 class Averaged:
-    """The model is the mean of checkpoints; how good it is."""
+    """The final model is the mean of checkpoints, with these scores."""
 
     kind: ClassVar[str] = "mean"
     step: int
@@ -151,11 +151,11 @@ class Averaged:
 Event = Started | Initialised | Updated | Validated | Skipped | Spike | Damaged | Chosen | Averaged
 Reporter = Callable[[Event], None]
 
-_LEFT_OUT = ("chrf", "update")  # where they are not known
+_LEFT_OUT = ("chrf", "update")  # left out if unknown
 
 
 def logged(event: Event) -> dict[str, Any]:
-    """An event as a line of the log."""
+    """Converts an event to a line of the log."""
     values = dataclasses.asdict(event)
     known = {name: value for name, value in values.items() if value is not None or name not in _LEFT_OUT}
     return {"kind": event.kind, **known}

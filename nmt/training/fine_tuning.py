@@ -1,4 +1,4 @@
-"""Starting from another model's weights, and leaving part of them as they are."""
+"""Fine-tuning: starts from another model's weights and can freeze some of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nmt.storage.bundle import LoadedModel, load_model
 
 @dataclass(frozen=True)
 class Carried:
-    """How many pieces of each side's vocabulary a model has taken over with their rows, and of how many."""
+    """For each side, how many vocabulary pieces took their rows from the other model, and how many there are."""
 
     path: str
     source: tuple[int, int]
@@ -26,11 +26,10 @@ class Carried:
 def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> Carried:
     """Copies the weights of a bundle, run or checkpoint into a fresh model.
 
-    Where tokenizers differ, rows of embeddings and of the output layer go by piece, and pieces that are new keep their fresh
-    rows.
+    If tokenizers differ, rows of embeddings and of the output layer are matched by piece; new pieces keep their fresh rows.
 
     Raises:
-        CheckpointError: the other model is of another shape; says where.
+        CheckpointError: the other model has another shape; names the parameter.
     """
     parent = load_model(path)
     source = _matches(parent.tokenizers.source, tokenizers.source)
@@ -50,12 +49,12 @@ def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> Carried:
 
 
 def freeze(model: Model, patterns: tuple[str, ...]) -> None:
-    """Excludes from training the parameters whose name, or that of a module around them, fits a pattern.
+    """Freezes the parameters whose name, or a module's name around them, matches a pattern.
 
     Raises:
-        ConfigError: a pattern fits no parameter, or nothing is left to train.
+        ConfigError: a pattern matches no parameter, or nothing is left to train.
     """
-    parameters = dict(model.named_parameters(remove_duplicate=False))  # a shared table by each of its names
+    parameters = dict(model.named_parameters(remove_duplicate=False))  # a shared table has several names
     for pattern in patterns:
         chosen = [name for name in parameters if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
         if not chosen:
@@ -68,7 +67,7 @@ def freeze(model: Model, patterns: tuple[str, ...]) -> None:
 
 
 def _matches(parent: Tokenizer, child: Tokenizer) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of the pieces that both have: in the child, and in the parent."""
+    """Returns the rows of the pieces that both have: in the child, and in the parent."""
     places = {piece: index for index, piece in enumerate(parent.pieces())}
     pairs = [(index, places[piece]) for index, piece in enumerate(child.pieces()) if piece in places]
     rows = torch.tensor(pairs)
@@ -82,7 +81,7 @@ def _copy(
     rows: tuple[torch.Tensor, torch.Tensor] | None,
     parent: LoadedModel,
 ) -> None:
-    """Copies a parameter, or of a table the rows of the pieces that both models have."""
+    """Copies a parameter; for a table with one row per token, only the rows of common pieces."""
     if rows is not None:
         ours, theirs = rows
         if parameter.shape[1:] == weight.shape[1:]:

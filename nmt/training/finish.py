@@ -1,4 +1,4 @@
-"""The end of a training: which checkpoints the model is made of, and the bundle that it travels in."""
+"""The end of training: chooses the checkpoints of the final model and writes the bundle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nmt.training.validation import Validator
 
 @dataclass(frozen=True)
 class Finish:
-    """Makes the model of a run that has been trained to its end."""
+    """Makes the final model of a finished training."""
 
     recipe: Recipe
     prepared: Prepared
@@ -34,7 +34,7 @@ class Finish:
     report: Reporter
 
     def write_bundle(self, progress: Progress) -> None:
-        """One checkpoint, or the mean of several, as a bundle; what was not the best so far is validated."""
+        """Writes one checkpoint, or the mean of several, as a bundle; validates unless it is the known best."""
         chosen = self._chosen(progress)
         step, figures = progress.best_step, {"bleu": progress.best_bleu, "loss": progress.best_loss}
         weights = mean_of_checkpoints(chosen)
@@ -52,9 +52,9 @@ class Finish:
         updater.world.wait()
 
     def _chosen(self, progress: Progress) -> list[Path]:
-        """The checkpoints that the model is made of: the last ones for `training.average`, else the best or the last.
+        """Returns the checkpoints of the final model: the last ones for `training.average`, else the best or the last.
 
-        The best was found greedily, among many, and may be so by luck: the recipe's own search decides between the two.
+        The best was found by greedy search among many and may be luck, so the recipe's own search decides between the two.
         """
         folder, config = self.run_folder.checkpoints, self.recipe.training
         saved, best = store.checkpoints(folder), store.best_checkpoint(folder)
@@ -70,7 +70,7 @@ class Finish:
         return [chosen]
 
     def _card(self, progress: Progress, validation: dict[str, float]) -> dict[str, Any]:
-        """What is told of the model wherever it goes."""
+        """Returns the card of the model."""
         updater, report = self.validator.updater, self.prepared.report
         return {
             "name": self.recipe.name,

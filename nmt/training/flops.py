@@ -1,4 +1,4 @@
-"""Floating-point operations: what a batch asks for, and what the machine can give."""
+"""Floating-point operations: of a batch, and the rate of the machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nmt.training.batches import Batch, Sizes
 
 
 def training_flops(config: ModelConfig, vocabulary: int, batch: Batch | Sizes) -> float:
-    """Operations of the matrix products of an update: a backward pass takes two for each of the forward pass.
+    """Counts the operations of the matrix products of an update; the backward pass takes twice those of the forward pass.
 
-    Padding is not counted, a multiplication and an addition are two; `vocabulary` is the target's.
+    Padding is not counted; a multiplication and an addition count as two; `vocabulary` is the target's.
     """
     match config:
         case RnnConfig():
@@ -33,9 +33,9 @@ def training_flops(config: ModelConfig, vocabulary: int, batch: Batch | Sizes) -
 
 @cache
 def matrix_rate(arithmetic: Arithmetic, device: torch.device) -> float:
-    """Operations a second of a large square product on this device, with as many threads as torch has now.
+    """Measures the operations per second of a large square product on this device, with torch's current threads.
 
-    On a CPU by the time that the process had it: others may use it too.
+    On a CPU only the time of this process counts, as others may use it too.
     """
     size = 8192 if device.type == "cuda" else 1024
     dtype = torch.bfloat16 if arithmetic.precision == "bf16" else torch.float32
@@ -59,7 +59,7 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> f
     width = ways * config.hidden
     attends = config.attention != "none"
     context = width if attends else config.hidden
-    later = attends and config.query == "current"  # the context comes after the recurrence
+    later = attends and config.query == "current"  # the context is computed after the recurrence
     inputs = config.embedding + config.hidden + (config.hidden * config.input_feeding if later else context)
     encoder = ways * gates * (config.embedding + config.hidden + (config.layers - 1) * (width + config.hidden))
     decoder = gates * (inputs + (config.layers - 1) * 2 * config.hidden)

@@ -13,43 +13,43 @@ from nmt.corpus.tokenizer import PAD
 from nmt.fast.kernels import kernels_for
 
 _CHUNK = {"cpu": 256, "cuda": 8192}  # rows whose logits are held at once
-_COLUMN = 2048  # bytes of a column of the logits that are held at once where there are kernels: 512 rows of fp32
+_COLUMN = 2048  # bytes per column of the logits held at once with kernels: 512 rows of fp32
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Sums over the target tokens of a batch; natural logarithms."""
+    """Sums over the target tokens of a batch, in natural logarithms."""
 
     total: Tensor
     """Label-smoothed cross entropy; the only part with a gradient."""
     negative_log_likelihood: Tensor
     correct: Tensor
-    """Tokens whose most probable prediction is right."""
+    """Number of tokens that are the most probable prediction."""
     each: Tensor
-    """(N,) negative log-likelihood of each token, padding left out."""
+    """(N,) negative log-likelihood of each token, without padding."""
 
 
 def smoothed_cross_entropy(
     hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, rows: Tensor | None = None
 ) -> Loss:
-    """Cross entropy of targets (B, T) given hidden states (B, T, D), padding left out; products in the type of the states.
+    """Computes the cross entropy of targets (B, T) given hidden states (B, T, D), without padding.
 
-    sum over tokens of -(1 - smoothing) log p(y) - smoothing / V sum_v log p(v), as torch's `cross_entropy` has it
-    (Szegedy et al. 2016, section 7). `rows` says where in the flat target the tokens stand; else they are looked for, and a
-    GPU waited for.
+    It is the sum over tokens of -(1 - smoothing) log p(y) - smoothing / V sum_v log p(v), as in torch's `cross_entropy`
+    (Szegedy et al. 2016, section 7). Products are in the type of the states. `rows` gives the places of the tokens in the flat
+    target; without it a GPU must be waited for.
     """
     return Loss(*_projected(hidden, output, target, smoothing, 0.0, rows))
 
 
 def rewarded(loss: Loss, drawn: Tensor) -> Loss:
-    """The loss, with the gradient of what was drawn on the way: REINFORCE (Williams 1992; Xu et al. 2015, equation 12).
+    """Adds the gradient of random draws to the loss: REINFORCE (Williams 1992; Xu et al. 2015, equation 12).
 
-    Each draw is rewarded with the log-likelihood of its token, less the mean of the batch, which is the baseline. (Xu et al.
-    take a running mean and the whole sentence's likelihood, which varies more.) The value of the loss stays what it is.
+    The reward of a draw is the log-likelihood of its token, less the mean of the batch as the baseline. (Xu et al. use a
+    running mean and the likelihood of the whole sentence, which varies more.) The value of the loss is unchanged.
 
     Args:
-        loss: of the tokens.
-        drawn: (N,) log-probabilities of their draws.
+        loss: the loss of the tokens.
+        drawn: (N,) log-probabilities of the draws.
     """
     reward = -loss.each
     surrogate = -((reward - reward.mean()) * drawn).sum()
@@ -59,18 +59,18 @@ def rewarded(loss: Loss, drawn: Tensor) -> Loss:
 def consistent_cross_entropy(
     hidden: Tensor, output: nn.Linear, target: Tensor, smoothing: float, divergence: float, rows: Tensor | None = None
 ) -> Loss:
-    """R-Drop (Liang et al. 2021): two passes over the same batch with different dropout are drawn together.
+    """Computes the R-Drop loss (Liang et al. 2021): two passes with different dropout are drawn together.
 
-    Half of their equation 4, so that it weighs as much as one pass: the mean of the two cross entropies, and
+    This is half of their equation 4, so that it weighs as much as one pass: the mean of the two cross entropies, plus
     `divergence` / 4 (KL(P1 || P2) + KL(P2 || P1)).
 
     Args:
-        hidden: states (2 B, T, D), the first pass before the second.
-        output: projection to logits.
+        hidden: states (2 B, T, D), first pass before the second.
+        output: projects states to logits.
         target: (B, T).
         smoothing: as in `smoothed_cross_entropy`.
-        divergence: the paper's alpha.
-        rows: as in `smoothed_cross_entropy`, of one pass.
+        divergence: alpha in the paper.
+        rows: as in `smoothed_cross_entropy`, for one pass.
     """
     twice = None if rows is None else torch.cat([rows, rows + target.numel()])
     total, likelihood, correct, each = _projected(hidden, output, target.repeat(2, 1), smoothing, divergence, twice)
@@ -92,7 +92,7 @@ def _projected(
 
 
 class _ProjectedCrossEntropy(torch.autograd.Function):
-    """Logits of a chunk of rows at a time: their loss and their gradients are taken in the same pass.
+    """Computes the logits of one chunk of rows at a time, and takes loss and gradients in the same pass.
 
     With z = W h + b and p = softmax(z), the gradient by z is p - (1 - e) one_hot(y) - e / V. Only p needs a product; the
     other two terms touch one row per token, or are of rank one.
@@ -102,9 +102,9 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, options: tuple[float, float, bool]
     ) -> Any:
-        """Sums of loss, negative log-likelihood and correct tokens over hidden (N, D) and target (N,); that of each token.
+        """Returns sums of loss, negative log-likelihood and correct tokens of hidden (N, D) and target (N,); and NLLs (N,).
 
-        With a divergence, the first and the second half of the rows are two passes over the same tokens.
+        With a divergence, the two halves of the rows are two passes over the same tokens.
         """
         smoothing, divergence, gradients = options
         exact, passes = torch.promote_types(hidden.dtype, torch.float32), 2 if divergence else 1
@@ -119,7 +119,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         chunk = (_COLUMN // hidden.itemsize if fast else _CHUNK[hidden.device.type]) // passes
         room = hidden.new_empty(
             (chunk * passes, len(weight)) if fast else 0
-        )  # for the logits of one chunk after the other
+        )  # memory for the logits of one chunk after the other
         for part, label in zip(states.split(chunk, 1), labels.split(chunk, 1), strict=True):
             x, y = part.flatten(0, 1), label.flatten()
             wanted = divergence / 2, d_bias if gradients else None
@@ -151,29 +151,29 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """Scales the gradients that `forward` has made by that of the total."""
+        """Scales the gradients computed in `forward` by the gradient of the total."""
         d_states, d_weight, d_bias = ctx.saved_tensors
         scale = gradients[0]
         return d_states * scale.to(d_states.dtype), d_weight * scale, d_bias * scale, None, None
 
 
 class _Visited(NamedTuple):
-    """What the loss needs to know of logits (N, V); the second half of them is another pass if there is a divergence."""
+    """Values that the loss needs from logits (N, V). With a divergence the second half of the rows is another pass."""
 
     negative: Tensor
     """(N,) negative log-likelihoods."""
     log_normaliser: Tensor
     """(N,) log sum_v e^z_v."""
     right: Tensor
-    """(N,) whether the target is the most probable."""
+    """(N,) whether the target is the most probable token."""
     apart: Tensor
-    """(N / 2,) KL(P1 || P2) + KL(P2 || P1); without a divergence none."""
+    """(N / 2,) KL(P1 || P2) + KL(P2 || P1); empty without a divergence."""
     by_logits: Tensor
-    """(N, V) p, plus the weighted gradient of the divergence; anything if no gradient is wanted."""
+    """(N, V) p plus the weighted gradient of the divergence; undefined if no gradient is wanted."""
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor, together: bool) -> None:
-    """Adds left^T right to the total; where the types are one and it is wanted `together`, in one go."""
+    """Adds left^T right to the total; with `together` and equal types, in one operation."""
     if together and total.dtype == left.dtype:
         total.addmm_(left.t(), right)
     else:
@@ -181,9 +181,9 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, together: bool) -> 
 
 
 def _visit(logits: Tensor, target: Tensor, weight: float, columns: Tensor | None) -> _Visited:
-    """Visits logits (N, V) of targets (N,) with a divergence of that weight, by torch's operations.
+    """Computes `_Visited` of logits (N, V) and targets (N,) by torch's operations, for a divergence of that weight.
 
-    The sum of the gradients is added to `columns` (V,), if they are wanted.
+    The gradients are summed over rows and added to `columns` (V,) if given.
     """
     z = logits.to(torch.promote_types(logits.dtype, torch.float32))
     chosen, highest = z.gather(1, target[:, None]).squeeze(1), z.amax(1)
@@ -198,9 +198,9 @@ def _visit(logits: Tensor, target: Tensor, weight: float, columns: Tensor | None
 
 
 def _divergence(log_p: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(P1 || P2) + KL(P2 || P1) (n,) of the two halves of the rows (2 n, V), and its gradient by the logits.
+    """Returns KL(P1 || P2) + KL(P2 || P1) (n,) of the two halves of the rows (2 n, V), and its gradient by the logits.
 
-    By the logits of P1 it is p1 (log p1 - log p2 - KL(P1 || P2)) + p1 - p2, and by those of P2 the same turned round.
+    By the logits of P1 it is p1 (log p1 - log p2 - KL(P1 || P2)) + p1 - p2; by those of P2 the roles are swapped.
     """
     gap = log_p - log_p.roll(len(log_p) // 2, 0)  # log p1 - log p2, then log p2 - log p1
     each = (p * gap).sum(1, keepdim=True)  # (2 n, 1)

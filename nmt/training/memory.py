@@ -1,4 +1,4 @@
-"""What a training asks of memory, told before any of it is taken."""
+"""Memory needs of a training, checked before any memory is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nmt.runtime.device import choose_precision
 from nmt.runtime.memory import check_memory
 from nmt.training.batches import Batch
 
-# States that a layer keeps of each position for the backward pass: in fp32 the sum is 0.7 to 0.95 of what a batch took.
+# States that a layer keeps per position for the backward pass. In fp32 this estimate was 0.7 to 0.95 of the measured need.
 _KEPT = {"rnn": 16, "transformer": 8, "convolution": 8}
 
 
@@ -18,13 +18,13 @@ def check_training(recipe: Recipe, sizes: tuple[int, int], device: torch.device,
     """Refuses a recipe whose weights, gradients and moments do not fit into memory.
 
     Args:
-        recipe: what is to be trained.
-        sizes: of the two vocabularies.
-        device: where.
-        processes: that share the model; 1 where each holds all of it.
+        recipe: the recipe to train.
+        sizes: number of tokens of the two vocabularies.
+        device: where to train.
+        processes: number that divide the model; 1 if each holds all of it.
 
     Raises:
-        ConfigError: it does not fit; says how many parameters there are.
+        ConfigError: it does not fit; gives the number of parameters.
     """
     count, training = parameter_count(recipe.model, *sizes), recipe.training
     moments = {"adam": 2, "muon": 1}[training.optimizer]
@@ -35,7 +35,7 @@ def check_training(recipe: Recipe, sizes: tuple[int, int], device: torch.device,
 
 
 def check_least(recipe: Recipe, device: torch.device) -> None:
-    """Refuses before a corpus is prepared what no vocabulary can save; see `check_training`."""
+    """Refuses a recipe that fits with no vocabulary, before its corpus is prepared; see `check_training`."""
     tokenizer = recipe.tokenizer
     size = 1 if tokenizer.kind in ("word", "character") else tokenizer.vocabulary
     if not recipe.training.shard:
@@ -43,7 +43,7 @@ def check_least(recipe: Recipe, device: torch.device) -> None:
 
 
 def check_batch(recipe: Recipe, batch: Batch) -> None:
-    """Refuses a batch on the CPU, where what does not fit ends the process, by what its layers keep at the least.
+    """Refuses a batch whose layers keep more than the CPU's memory, where running out of it ends the process.
 
     Raises:
         ConfigError: it does not fit.
@@ -53,7 +53,7 @@ def check_batch(recipe: Recipe, batch: Batch) -> None:
     layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in LAYER_COUNTS)
     states = _KEPT[model.kind] * positions * width * layers
     if model.kind == "rnn" and model.attention == "additive":
-        states += 2 * batch.target_input.numel() * batch.source.shape[1] * width  # of each pair of positions
+        states += 2 * batch.target_input.numel() * batch.source.shape[1] * width  # states per pair of positions
     size = 2 if choose_precision(recipe.training.precision, torch.device("cpu")) == "bf16" else 4
     needed = size * states * (2 if recipe.training.r_drop else 1)
     check_memory(f"training.batch_tokens: the largest batch has {positions:,} positions", needed)

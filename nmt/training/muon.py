@@ -1,6 +1,6 @@
-"""Muon's step for many matrices in few operations: matrices whose shorter sides are alike are made orthogonal together.
+"""Muon's step for many matrices in few operations: matrices with equal shorter sides are made orthogonal together.
 
-They stand in one buffer, the longer side last and zeros behind it, which do not change what the iteration computes.
+They share a buffer, longer side last, padded with zeros, which do not change the iteration.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from nmt.fast.gpu.lists import scale_all, subtract_all
 from nmt.training.orthogonal import iterated
 
 _TOGETHER = (
-    256  # the longest shorter side whose matrices are filled up: larger ones cost more than the launches they save
+    256  # longest shorter side for padding: for larger matrices the padding costs more than what fewer launches save
 )
 
 
 class Stack:
-    """Matrices of one shape: their momentum lies in one tensor, of which the optimizer's state holds views."""
+    """Matrices of one shape, whose momentum is one tensor; the optimizer's state holds views of it."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)
@@ -30,12 +30,12 @@ class Stack:
         self.rows, self.columns = self.moments.shape[1:]
 
     def direction(self, state: MutableMapping[Any, Any], momentum: float, found_inf: Tensor | None) -> Tensor:
-        """Nesterov's momentum (N, rows, columns), see `Muon`; an update that is left out does not change it."""
+        """Returns Nesterov's momentum (N, rows, columns), see `Muon`; a skipped update leaves it unchanged."""
         for parameter, place in zip(self.parameters, self._places, strict=True):
             held = state[parameter].get("momentum")
             if held is not place:
                 if held is not None:
-                    place.copy_(held)  # of a checkpoint
+                    place.copy_(held)  # from a checkpoint
                 state[parameter]["momentum"] = place
         found = [parameter.grad for parameter in self.parameters]
         gradients = torch.stack(
@@ -50,12 +50,12 @@ class Stack:
         return gradients.lerp(self.moments, momentum)
 
     def lying(self, stacked: Tensor) -> Tensor:
-        """Matrices (N, rows, columns), or those of a buffer, with the longer side last, or the other way round."""
+        """Transposes matrices (N, rows, columns) so that the longer side is last, or back."""
         return stacked.mT if self.rows > self.columns else stacked
 
 
 class Stacks:
-    """All matrices of a Muon."""
+    """All matrices that Muon updates."""
 
     def __init__(self, matrices: Sequence[nn.Parameter]) -> None:
         alike: dict[torch.Size, list[nn.Parameter]] = {}
@@ -71,14 +71,14 @@ class Stacks:
     def step(
         self, state: MutableMapping[Any, Any], momentum: float, rate: Tensor, decay: float, found_inf: Tensor | None
     ) -> None:
-        """Moves all matrices.
+        """Updates all matrices.
 
         Args:
-            state: of the optimizer.
+            state: the optimizer's state.
             momentum: see `Muon`.
-            rate: learning rate; zero where the update is left out.
+            rate: learning rate; zero to skip the update.
             decay: weight decay.
-            found_inf: one where the update is left out.
+            found_inf: one to skip the update.
         """
         parameters: list[Tensor] = []
         changes: list[Tensor] = []
@@ -99,7 +99,7 @@ class Stacks:
 
 
 def _room(stacks: Sequence[Stack]) -> Tensor:
-    """Zeros for all matrices of some stacks, in the precision that they are made orthogonal in."""
+    """Returns zeros for all matrices of some stacks, in the precision of the iteration."""
     moments = stacks[0].moments
     dtype = torch.bfloat16 if moments.dtype == torch.float32 else moments.dtype
     count, side = sum(len(stack.parameters) for stack in stacks), min(stacks[0].rows, stacks[0].columns)

@@ -1,4 +1,4 @@
-"""AdamW, Muon, and the course of the learning rate as a pure function of the update."""
+"""AdamW, Muon, and the learning rate as a pure function of the update."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019) in one fused kernel, or Muon with it; without weight decay it is Adam.
+    """Makes AdamW (Loshchilov and Hutter 2019), fused, or Muon with it; without weight decay it is Adam.
 
-    Vectors never decay. Both leave everything as it is where their `found_inf`, a tensor, is one.
+    Vectors never decay. Both change nothing when their tensor `found_inf` is one.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     inner = _inner_matrices(model) if config.optimizer == "muon" else []
@@ -32,16 +32,16 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) of the matrices inside of a model, at the scale of Adam's updates, and AdamW of the rest.
+    """Muon (Jordan et al. 2024) for the inner matrices, at the scale of Adam's updates, and AdamW for the rest.
 
-    The momentum of a matrix is made orthogonal before it is subtracted, so that all its directions are learnt at one rate.
-    Times 0.2 sqrt(longer side) the entries of an update are of the size of Adam's (Liu et al. 2025, equation 4), and one
-    learning rate fits both.
+    The momentum of a matrix is made orthogonal before it is subtracted, so that all directions are learnt at the same rate.
+    Scaled by 0.2 sqrt(longer side), its entries are as large as Adam's (Liu et al. 2025, equation 4), so that one learning
+    rate fits both.
     """
 
     momentum = 0.95
     found_inf: Tensor | None = None
-    """One where the update is to be left out, else zero; what torch's own GradScaler sets."""
+    """One to skip the update, else zero; torch's GradScaler sets it too."""
 
     def __init__(self, matrices: Sequence[nn.Parameter], adam: torch.optim.AdamW, weight_decay: float) -> None:
         super().__init__([{"params": list(matrices)}], {"lr": 0.0, "weight_decay": weight_decay})
@@ -53,14 +53,14 @@ class Muon(torch.optim.Optimizer):
             self.stack()
 
     def stack(self) -> None:
-        """From now on takes few operations for all matrices, as a GPU asks for; see `nmt.training.muon`."""
+        """Switches to few operations for all matrices, as suits a GPU; see `nmt.training.muon`."""
         from nmt.training.muon import Stacks
 
         self._stacks = Stacks(self.param_groups[0]["params"])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]  # the closure is never given
-        """One update of each parameter that has a gradient; matrices of one shape are taken together."""
+        """Updates each parameter that has a gradient; matrices of one shape are updated together."""
         self._adam.found_inf = self.found_inf  # type: ignore[attr-defined]
         self._adam.step(closure)
         own = self.param_groups[0]
@@ -80,7 +80,7 @@ class Muon(torch.optim.Optimizer):
                 parameter.mul_(1 - rate * own["weight_decay"]).sub_(change)
 
     def _direction(self, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """Nesterov's momentum (N, rows, columns) of matrices of one shape; an update that is left out does not change it."""
+        """Returns Nesterov's momentum (N, rows, columns) of matrices of one shape; a skipped update leaves it unchanged."""
         for parameter in parameters:
             self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
         kept = [self.state[parameter]["momentum"] for parameter in parameters]
@@ -94,15 +94,16 @@ class Muon(torch.optim.Optimizer):
 
 
 def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_factor: float = 1.0) -> float:
-    """Learning rate of an update, counted from 1, of `updates` in all.
+    """Returns the learning rate of update `update`, counted from 1, out of `updates`.
 
-    Linear warm-up over `warmup` updates, of a schedule that ends at most a tenth of all; then half a cosine down to zero,
-    peak * sqrt(warmup / update) (Vaswani et al. 2017, equation 3), the peak until it falls linearly to zero over the last
-    fifth (Zhai et al. 2022), `plateau_factor` times the peak, or the peak.
+    It rises linearly over `warmup` updates, at most a tenth of all for schedules with an end. Then the schedule decides:
+    "cosine" falls by half a cosine to zero, "inverse_square_root" is peak * sqrt(warmup / update) (Vaswani et al. 2017,
+    equation 3). "trapezoid" stays at the peak and falls linearly to zero over the last fifth (Zhai et al. 2022). "plateau" is
+    `plateau_factor` times the peak, and "constant" the peak.
     """
     peak = config.learning_rate
     warmup = max(1, config.warmup or 1)
-    if config.schedule in ("cosine", "trapezoid"):  # which a small budget may make shorter than the warm-up
+    if config.schedule in ("cosine", "trapezoid"):  # a small budget can be shorter than the warm-up
         warmup = max(1, min(warmup, updates // 10))
     if update < warmup:
         return peak * update / warmup
@@ -121,7 +122,7 @@ def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_fac
 
 
 def _inner_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """All that is trained and maps states to states: no embeddings, no output projection, nothing of one row or column."""
+    """Returns the trained matrices that map states to states: no embeddings, no output projection, no single row or column."""
     outer = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     output = getattr(model, "output", None)
     if isinstance(output, nn.Linear):

@@ -1,4 +1,4 @@
-"""Matrices made orthogonal, by the Newton-Schulz steps of Muon (Jordan et al. 2024)."""
+"""Orthogonalises matrices by the Newton-Schulz steps of Muon (Jordan et al. 2024)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Matrices (N, rows, columns) with their singular values driven to about one, from 0.7 to 1.2 where they are not tiny.
+    """Drives the singular values of matrices (N, rows, columns) to about one: to 0.7 to 1.2 unless they are tiny.
 
-    Five of the quintic Newton-Schulz steps of Jordan et al. 2024; those of fp32 in bf16 where that is fast: it adds little to
-    their own error.
+    Uses five of the quintic Newton-Schulz steps of Jordan et al. 2024. For fp32 they run in bf16 where that is fast, which
+    adds little to their error.
     """
     rows, columns = matrices.shape[1:]
     half = matrices.dtype == torch.float32 and (matrices.is_cuda or has_fast_bf16())
@@ -27,7 +27,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 def iterated(matrices: Tensor) -> Tensor:
-    """The steps of `orthogonal` for matrices (N, rows, columns) in their precision; zeros in further columns change nothing."""
+    """Runs the steps of `orthogonal` on matrices (N, rows, columns) in their precision; columns of zeros change nothing."""
     found = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(5):
         gram = found @ found.mT

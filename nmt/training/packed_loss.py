@@ -1,4 +1,4 @@
-"""Label-smoothed cross entropy of packed rows, with the projection to the vocabulary."""
+"""Label-smoothed cross entropy of packed rows, with the output projection."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from nmt.training.loss import Loss
 
 
 def packed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float) -> Loss:
-    """See `nmt.training.loss.smoothed_cross_entropy`; rows whose target is padding count nothing.
+    """See `nmt.training.loss.smoothed_cross_entropy`; rows whose target is padding count as zero.
 
     Only the total has a gradient, and `each` is (N,), zero for empty rows. Sums are in fp32 or better.
 
     Args:
         hidden: (N, D)
-        weight: (V, D), of the same precision.
+        weight: (V, D), in the precision of `hidden`.
         bias: (V,)
         target: (N,)
-        smoothing: the probability that is spread over all words.
+        smoothing: probability spread over all tokens.
     """
     if usable(hidden):
         from nmt.fast.triton.loss import projected_cross_entropy
@@ -34,7 +34,7 @@ def packed_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, target: T
 
 
 def plain_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float) -> Loss:
-    """`packed_cross_entropy` by torch's operations."""
+    """Computes `packed_cross_entropy` by torch's operations."""
     logits = F.linear(hidden, weight, bias)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     real = target.ne(PAD)

@@ -1,4 +1,4 @@
-"""Where a training stands: all that the next update depends on, beside weights and optimizer state."""
+"""The progress of a training: everything that the next update depends on, besides weights and optimizer state."""
 
 from __future__ import annotations
 
@@ -30,57 +30,57 @@ class Sums:
 
 @dataclass
 class Progress:
-    """All that the next update depends on, beside weights and optimizer state."""
+    """Everything that the next update depends on, besides weights and optimizer state."""
 
     step: Count = 0
     epoch: Count = 0
     position: Count = 0
-    """Batches of the epoch that were used."""
+    """Number of batches used in this epoch."""
     updates: Count = 0
-    """Updates planned in all."""
+    """Number of updates planned in total."""
     precision: Precision = "fp32"
     static: bool = False
-    """Whether batches are those of `nmt.fast.gpu.layouts`; what was chosen at the start is kept."""
+    """Whether batches are those of `nmt.fast.gpu.layouts`; chosen at the start and kept."""
     onednn: bool = False
     packed: bool = False
-    """See `nmt.training.arithmetic.Arithmetic`; what was chosen at the start is kept."""
+    """See `nmt.training.arithmetic.Arithmetic`; chosen at the start and kept."""
     plateau_factor: float = 1.0
     validations: Count = 0
     next_validation: Count = 0
-    """Update after which validation falls due."""
+    """The update after which to validate next."""
     stale: Count = 0
-    """Validations since the best."""
+    """Validations since the best one."""
     best_step: Count = 0
     best_score: float = -math.inf
-    """By `training.metric`; higher is better."""
+    """Score by `training.metric`; higher is better."""
     best_bleu: float = -1.0
     best_loss: float = math.inf
     skipped: Count = 0
-    """Updates left out because of a loss or gradient that was not finite."""
+    """Updates skipped because the loss or gradient was not finite."""
     batch_tokens: Count = 0
-    """Target tokens per batch, found at the start where the recipe says `auto`; 0: not found yet."""
+    """Target tokens per batch, found at the start if the recipe says `auto`; 0: not found yet."""
     splits: Count = 0
-    """Batches that did not fit into memory and were halved."""
+    """Batches that were halved because they did not fit into memory."""
     usual_loss: float = 0.0
     """Running mean of the loss per token."""
     target_tokens: Count = 0
     training_seconds: float = 0.0
-    """Time in updates."""
+    """Time spent in updates."""
     validation_seconds: float = 0.0
-    """Time in validations and checkpoints."""
+    """Time spent in validations and checkpoints."""
     sums: Sums = field(default_factory=Sums)
 
     @property
     def seconds(self) -> float:
-        """Of the whole training so far."""
+        """Time of the whole training so far."""
         return self.training_seconds + self.validation_seconds
 
     @classmethod
     def restore(cls, values: dict[str, Any]) -> Progress:
-        """From the JSON of a checkpoint.
+        """Restores the progress from the JSON of a checkpoint.
 
         Raises:
-            ValidationError: something in it is of another kind.
+            ValidationError: a value has the wrong type.
         """
         known = {item.name for item in dataclasses.fields(cls)}
         return _PROGRESS.validate_python({key: value for key, value in values.items() if key in known})

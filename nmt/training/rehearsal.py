@@ -1,4 +1,4 @@
-"""What a training finds out before its first update: which kind of update it makes, and how much fits into memory."""
+"""Before the first update: settles the kind of update and the batch size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from nmt.training.static_update import StaticUpdate, why_plain
 from nmt.training.stream import BatchStream
 from nmt.training.updater import Updater
 
-_LARGE_BATCH = 100_000  # tokens from which it is looked whether a batch fits into a computer's memory
+_LARGE_BATCH = 100_000  # tokens from which a batch is checked against a computer's memory
 
 
 def rehearse(recipe: Recipe, stream: BatchStream, updater: Updater, progress: Progress) -> str | None:
-    """Settles the kind of update and the size of batches, and keeps them in the progress; says why updates are plain, if so.
+    """Settles the kind of update and the batch size in the progress; returns why updates are plain, or None.
 
-    On a GPU the largest batch comes first: what does not fit into memory shows now, not after hours. With
+    On a GPU the largest batch is tried first, so that a lack of memory shows now, not after hours. With
     `batch_tokens = "auto"` batches are doubled as long as the largest fits in one piece.
     """
     device, automatic = updater.device, recipe.training.batch_tokens == "auto"
@@ -40,7 +40,7 @@ def rehearse(recipe: Recipe, stream: BatchStream, updater: Updater, progress: Pr
 
 
 def _lay_out(recipe: Recipe, stream: BatchStream, updater: Updater, reason: str | None) -> str | None:
-    """Makes static updates if nothing is against it, memory included; else says what is, and batches keep their sentences."""
+    """Sets up static updates if `reason` is None and memory suffices; otherwise returns why not and keeps padded batches."""
     layout = stream.lay_out(None if reason else updater.device)
     if reason is not None:
         return reason
@@ -62,7 +62,7 @@ def _lay_out(recipe: Recipe, stream: BatchStream, updater: Updater, reason: str 
 
 
 def _largest_that_fits(stream: BatchStream, updater: Updater, first: int = 1024, last: int = 524_288) -> int:
-    """Tokens per batch, a doubling below the first that did not fit: half of the memory stays for what is to come."""
+    """Returns the tokens per batch: half of the largest that fits, which leaves half of the memory for later."""
     tokens = first
     while tokens < last:
         stream.set_batch_tokens(2 * tokens)

@@ -45,10 +45,10 @@ class Saver:
         return (self._folder / f"step-{progress.step:08d}").is_dir()
 
     def save(self, progress: Progress, validated: bool = True) -> None:
-        """Saves, and removes what is not needed any more.
+        """Saves a checkpoint and removes those that are no longer needed.
 
-        A checkpoint between validations is there to go on from; it goes with the next one, so that those that are kept, and
-        averaged in the end, are the same as without an interruption.
+        A checkpoint between validations serves only to resume, and is removed by the next one. So the checkpoints that are kept
+        and averaged at the end are the same as without an interruption.
         """
         missing = self._world.largest(not self.is_saved(progress))
         if missing and (self._world.leads or self._updater.shards):

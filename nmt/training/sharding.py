@@ -1,6 +1,6 @@
-"""FSDP2: each process keeps a part of the weights, gradients and moments, for models that do not fit into one device.
+"""FSDP2: each process keeps a part of the weights, gradients and moments, for models too large for one device.
 
-Rajbhandari et al. 2020 (ZeRO, stage 3); Zhao et al. 2023. A layer is whole on a device only while it computes.
+Rajbhandari et al. 2020 (ZeRO, stage 3); Zhao et al. 2023. A layer is complete on a device only while it computes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from nmt.runtime.processes import World
 
 
 def shard(model: EncoderDecoder[Any, Any], world: World) -> None:
-    """Divides a model, which all processes hold alike, among them and moves it to their devices.
+    """Divides a model among processes, which all hold it, and moves the parts to their devices.
 
-    What the layers leave (embeddings, norms, the output projection) stays gathered from the forward pass to the end of the
-    backward pass, since the loss multiplies with it.
+    Parameters outside the layers (embeddings, norms, the output projection) stay gathered from the forward pass to the end of
+    the backward pass, as the loss multiplies by them.
     """
     mesh = init_device_mesh(world.device.type, (world.size,))
     for part in model.repeated_parts():
@@ -27,5 +27,5 @@ def shard(model: EncoderDecoder[Any, Any], world: World) -> None:
     register_fsdp_forward_method(model, "forced")
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)  # sums: the loss is divided by the tokens of all processes already
+            module.set_gradient_divide_factor(1.0)  # sums: the loss is already divided by the tokens of all processes
     model.to(world.device)

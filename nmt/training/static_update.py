@@ -1,14 +1,14 @@
-"""The whole update of a training as one piece of work on static shapes: on a GPU one CUDA graph for each shape of a batch.
+"""The whole update of a training as one piece of work on static shapes: on a GPU, one CUDA graph per shape of a batch.
 
-    batch   fast.gpu.layouts      sentences end to end, every batch of one shape; for recurrences padded, to one of few shapes
-    model   fast.gpu.runners      the Transformer on packed rows, bf16 copies of fp32 parameters; other models as they are
-    loss    training.packed_loss  one visit of the logits
-    update  here                  gradients, clipping, the recipe's optimizer; nothing of it waits for the host
+    batch   fast.gpu.layouts      sentences packed end to end in one shape; for recurrences padded, in few shapes
+    model   fast.gpu.runners      a Transformer on packed rows, with bf16 copies of fp32 parameters; other models unchanged
+    loss    training.packed_loss  one pass over the logits
+    update  here                  gradients, clipping and the recipe's optimizer; nothing waits for the host
 
-What changes from update to update lies in tensors: the batch, the learning rate, the seed of dropout. The parameters and the
-state of the optimizer are those of the plain update (`nmt.training.updater`): the two can follow each other, and checkpoints
-are the same. `why_plain` says when the plain one is needed. A stream of batches and an updater agree on it by
-`nmt.training.rehearsal.rehearse`.
+Everything that changes between updates is in tensors: the batch, the learning rate and the seed of dropout. Parameters and
+optimizer state are those of the plain update (`nmt.training.updater`). So the two can alternate, and checkpoints are equal.
+`why_plain` tells when the plain one is needed. `nmt.training.rehearsal.rehearse` makes the stream of batches and the updater
+agree on it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
     from nmt.training.updater import Updater
 
-_DEVICES = {"cuda"}  # where static updates pay; tests make them on a CPU too
+_DEVICES = {"cuda"}  # where static updates pay; tests also make them on a CPU
 _WARM_UPS = 2
 
 
 def why_plain(recipe: Recipe, device: torch.device, world: World) -> str | None:
-    """Why a training makes plain updates of padded batches, as a clause for the log; None if it makes static ones."""
+    """Returns why a training makes plain updates of padded batches, as a clause for the log; None: it makes static ones."""
     training, model = recipe.training, recipe.model
     reasons = {
         f"on {device.type.upper()} they are as fast": device.type not in _DEVICES,
@@ -57,16 +57,16 @@ def why_plain(recipe: Recipe, device: torch.device, world: World) -> str | None:
 
 
 class StaticUpdate:
-    """Makes updates of batches that were laid out for it, with the model and the optimizer of an updater."""
+    """Makes updates of batches laid out for it, with the model and optimizer of an updater."""
 
     def __init__(self, updater: Updater, longest: int, graphs: bool = True, beside: bool = False) -> None:
-        """On a GPU captures graphs, unless told otherwise.
+        """Captures CUDA graphs on a GPU, unless `graphs` is false.
 
         Args:
-            updater: whose model, optimizer and settings are used.
-            longest: tokens of a sentence on either side, EOS counted.
-            graphs: whether to capture.
-            beside: whether gradients of weights are computed beside the rest; see `nmt.fast.gpu.aside`.
+            updater: provides model, optimizer and settings.
+            longest: most tokens of a sentence on either side, with EOS.
+            graphs: whether to capture CUDA graphs.
+            beside: whether to compute gradients of weights in parallel to the rest; see `nmt.fast.gpu.aside`.
         """
         self.config, self.device, self.seed = updater.config, updater.device, updater.seed
         self.arithmetic, self.optimizer = updater.arithmetic, updater.optimizer
@@ -83,7 +83,7 @@ class StaticUpdate:
         self._used: list[tuple[nn.Parameter, Tensor]] = []
 
     def update(self, number: int, batch: StaticBatch, rate: float) -> Tensor:
-        """Makes the update of that number, which seeds its dropout; returns the figures of `nmt.training.updater.Outcome`."""
+        """Makes update `number`, which seeds its dropout; returns the figures of `nmt.training.updater.Outcome`."""
         self.prepare(batch)
         self._rate.fill_(rate)
         self.seeds.number.fill_(update_seed(self.seed, number))
@@ -97,21 +97,21 @@ class StaticUpdate:
         return self._figures.clone()
 
     def prepare(self, batch: StaticBatch) -> None:
-        """On a GPU captures the update of batches of a shape, once; that changes nothing else.
+        """Captures the update of batches of this shape on a GPU, once; changes nothing else.
 
         Raises:
-            torch.OutOfMemoryError: an update does not fit into memory.
+            torch.OutOfMemoryError: the update does not fit into memory.
         """
         if self._captures and batch.capacity not in self._graphs:
             self._graphs[batch.capacity] = self._captured(batch.on(batch.numbers.clone()))
 
     def _captured(self, held: StaticBatch) -> tuple[StaticBatch, torch.cuda.CUDAGraph]:
-        """The graph of an update of a batch in this memory."""
-        held.count.zero_()  # an update without a token changes nothing
+        """Captures the graph of an update on the memory of a batch."""
+        held.count.zero_()  # an update without tokens changes nothing
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):  # kernels are compiled, libraries take memory, the optimizer makes its state
+            for _ in range(_WARM_UPS):  # compiles kernels, lets libraries allocate, makes the optimizer's state
                 self._work(held)
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
@@ -129,7 +129,7 @@ class StaticUpdate:
         return held, graph
 
     def _work(self, batch: StaticBatch) -> None:
-        """What is captured: from the numbers of a batch to the changed parameters and the figures."""
+        """Runs the captured work: from the numbers of a batch to the changed parameters and the figures."""
         self.seeds.begin()
         self.runner.refresh()
         with torch.enable_grad(), onednn_products(self.arithmetic.onednn):
@@ -141,9 +141,9 @@ class StaticUpdate:
         self._apply(gradients, loss, batch.count[0])
 
     def _apply(self, gradients: Sequence[Tensor | None], loss: Loss, tokens: Tensor) -> None:
-        """Takes the mean of the gradients over the tokens, clips it and moves the parameters.
+        """Divides the gradients by the number of tokens, clips them and updates the parameters.
 
-        Unless something is not finite, or there was no token.
+        Nothing changes if a value is not finite, or there was no token.
         """
         self._make_room([gradient is not None for gradient in gradients])
         copy_all([part for _, part in self._used], [gradient for gradient in gradients if gradient is not None])
@@ -156,7 +156,7 @@ class StaticUpdate:
             parameter.grad = part
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
-        self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # the optimizer then leaves all as it is
+        self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # the optimizer then changes nothing
         self.optimizer.step()
         for parameter in self._parameters:
             parameter.grad = None
@@ -164,7 +164,7 @@ class StaticUpdate:
         self._figures.copy_(figures)
 
     def _make_room(self, used: Sequence[bool]) -> None:
-        """Lays the gradients of those parameters that have one end to end: what has none is neither clipped nor moved."""
+        """Lays the gradients of the parameters that have one end to end; others are neither clipped nor updated."""
         parameters = list(itertools.compress(self._parameters, used))
         if len(parameters) == len(self._used):
             return

@@ -1,4 +1,4 @@
-"""The training batches in order, from any place on: a pure function of recipe, corpus and place, computed one ahead."""
+"""The training batches in order from any place, as a pure function of recipe, corpus and place; computed one ahead."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from nmt.runtime.device import draws
 from nmt.training.batches import Batch, Sizes, collate, padding_share, plan_epoch, select
 from nmt.training.flops import training_flops
 
-AUTOMATIC_ON_CPU = 4096  # tokens a batch; there memory is not what limits it
+AUTOMATIC_ON_CPU = 4096  # tokens per batch; memory is not the limit there
 
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """Where training stands in its data."""
+    """A place in the training data."""
 
     epoch: int = 0
     position: int = 0
-    """Batches of the epoch that were used."""
+    """Number of batches used in this epoch."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One batch."""
+    """One batch, with its rows and the next place."""
 
     rows: Ints
-    """Of all processes."""
+    """Rows of all processes."""
     batch: Batch | StaticBatch
-    """This process's part."""
+    """The part of this process."""
     flops: float
-    """Operations that this process's part asks for."""
+    """Floating-point operations of this process's part."""
     after: StreamPosition
 
 
 @dataclass(frozen=True)
 class _Epoch:
-    """The corpus as one epoch sees it, and its batches."""
+    """The corpus of one epoch, and its batches."""
 
     number: int
     corpus: EncodedCorpus
@@ -56,22 +56,22 @@ class _Epoch:
 
 @dataclass(frozen=True)
 class _Shelved:
-    """Batches of an epoch that were laid out together on a device."""
+    """Batches of an epoch that are laid out together on a device."""
 
     epoch: int
     first: int
     batches: Sequence[StaticBatch]
     flops_per_token: float
-    """Operations that they ask for, over their target tokens."""
+    """Their floating-point operations per target token."""
 
 
 class BatchStream:
-    """Draws batches; the next one is made by a background thread meanwhile."""
+    """Draws batches; a background thread prepares the next one."""
 
     def __init__(self, recipe: Recipe, prepared: Prepared, rank: int = 0, world: int = 1, pinned: bool = False) -> None:
-        """Batches are put into pinned memory for a GPU, if asked for.
+        """Prepares the stream; with `pinned`, batches are in pinned memory for a GPU.
 
-        Of each batch this process takes every `world`-th row from `rank` on, so that their union is the same for any world.
+        This process takes every `world`-th row of each batch, from `rank` on, so that the union is the same for any `world`.
 
         Raises:
             DataError: no training pair fits the length limit.
@@ -91,7 +91,7 @@ class BatchStream:
         self._ahead: tuple[StreamPosition, Future[Drawn]] | None = None
 
     def draw(self, place: StreamPosition) -> Drawn:
-        """The batch at a place."""
+        """Returns the batch at a place."""
         expected, future = self._ahead or (None, None)
         if future is None or expected != place:
             if future is not None:
@@ -102,7 +102,7 @@ class BatchStream:
         return drawn
 
     def rows(self, place: StreamPosition) -> tuple[Ints, StreamPosition]:
-        """The rows of all processes at a place, and the place after it."""
+        """Returns the rows of all processes at a place, and the next place."""
         epoch = self.epoch(place.epoch)
         if place.position >= len(epoch.plan):
             place = StreamPosition(place.epoch + 1, 0)
@@ -110,7 +110,7 @@ class BatchStream:
         return epoch.plan[place.position], StreamPosition(place.epoch, place.position + 1)
 
     def epoch(self, number: int) -> _Epoch:
-        """The corpus and the batches of an epoch."""
+        """Returns the corpus and the batches of an epoch."""
         if self._epoch is None or self._epoch.number != number:
             corpus, rows = self.prepared.train, self.selection.rows
             if self._dropout:
@@ -125,16 +125,16 @@ class BatchStream:
         return self._epoch
 
     def set_batch_tokens(self, tokens: int) -> None:
-        """Plans the epochs anew in batches of another size, which are padded."""
+        """Plans the epochs anew with padded batches of another size."""
         self.batch_tokens, self._epoch, self._layout, self._device = tokens, None, None, None
 
     def lay_out(self, device: torch.device | None) -> Layout:
-        """Plans the epochs anew in batches of few shapes, laid out on a device; None: the same sentences, padded."""
+        """Plans the epochs anew with batches of few shapes, laid out on a device; None: the same sentences, padded."""
         self._layout = self._epoch = None
         epoch = self.epoch(0)
         rows = np.concatenate(epoch.plan)
         source, target = (side.lengths[rows] + 1 for side in (epoch.corpus.source, epoch.corpus.target))
-        if self._dropout:  # which makes other sentences the longest in other epochs
+        if self._dropout:  # other sentences are the longest in other epochs
             longest = self.recipe.training.max_length + 1
             source, target = (np.append(side, longest) for side in (source, target))
         self._layout = layout_for(self.recipe.model, source, target, self.batch_tokens)
@@ -142,24 +142,24 @@ class BatchStream:
         return self._layout
 
     def padding(self, epoch: _Epoch) -> float:
-        """Share of the positions of an epoch's batches that hold nothing, both sides together."""
+        """Returns the share of padding among the positions of an epoch's batches, both sides together."""
         if self._layout and self._device:
             return self._layout.padding(epoch.corpus, epoch.plan)
         return padding_share(epoch.corpus, epoch.plan)
 
     def largest(self) -> Batch:
-        """This process's part of the batch of the first epoch that has most positions, padding included."""
+        """Returns this process's part of the first epoch's batch with the most positions, padding included."""
         epoch = self.epoch(0)
         source, target = epoch.corpus.source.lengths, epoch.corpus.target.lengths
         rows = max(epoch.plan, key=lambda rows: len(rows) * int(source[rows].max() + target[rows].max()))
         return collate(epoch.corpus, rows[self.rank :: self.world] if len(rows) >= self.world else rows)
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the background thread."""
         self._thread.shutdown(cancel_futures=True)
 
     def _parts(self) -> list[int]:
-        """Training pairs of each corpus."""
+        """Returns the number of training pairs of each corpus."""
         return [part["pairs"] for part in self.prepared.report.get("parts", [])]
 
     def _draw(self, place: StreamPosition) -> Drawn:
@@ -175,7 +175,7 @@ class BatchStream:
         return Drawn(rows, batch.pinned() if self.pinned else batch, flops, after)
 
     def _draw_laid_out(self, rows: Ints, after: StreamPosition, layout: Layout, device: torch.device) -> Drawn:
-        """The batch of these rows, which is that before a place."""
+        """Returns the laid-out batch of these rows, which is the one before the place `after`."""
         epoch, position = self.epoch(after.epoch), after.position - 1
         first = position - position % layout.room
         shelved = self._shelved
@@ -190,7 +190,7 @@ class BatchStream:
         return Drawn(rows, batch, shelved.flops_per_token * batch.tokens, after)
 
     def _bpe_dropout(self) -> tuple[BpeDropout, BpeDropout]:
-        """What cuts the words of each side anew."""
+        """Makes the BPE-dropout of each side."""
         tokenizers, corpus = self.prepared.tokenizers, self.prepared.train
         probability, seed = self.recipe.training.bpe_dropout, self.recipe.seed
         return (
@@ -204,14 +204,14 @@ def _sizes(corpus: EncodedCorpus, rows: Ints) -> Sizes:
 
 
 def mixed(rows: Ints, parts: list[int], data: DataConfig, seed: int, epoch: int) -> Ints:
-    """The rows of an epoch drawn from several corpora by weight and temperature; as many as there are, whole passes first.
+    """Draws the rows of an epoch from several corpora by weight and temperature; whole passes first, about as many rows.
 
     Args:
-        rows: those that may be drawn, ascending.
-        parts: pairs of each corpus, which stand one after the other.
+        rows: rows to draw from, ascending.
+        parts: number of pairs of each corpus, one corpus after the other.
         data: weights and temperature.
-        seed: of the draws, with the epoch.
-        epoch: its number.
+        seed: seeds the draws, together with the epoch.
+        epoch: number of the epoch.
     """
     weights = np.array([data.weight, *(part.weight for part in data.more)])
     if len(parts) < 2 or (data.temperature == 1 and (weights == weights[0]).all()):

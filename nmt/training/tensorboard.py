@@ -12,9 +12,9 @@ from nmt.training.events import Event, Started, Updated, Validated
 
 
 class TensorBoardLog:
-    """Writes each figure of each log entry; does nothing without TensorBoard (`pip install 'nmt[tensorboard]'`).
+    """Writes each number of each log entry; does nothing without TensorBoard (`pip install 'nmt[tensorboard]'`).
 
-    Nor does it where the name of the folder is not UTF-8, which TensorBoard wants.
+    It also does nothing if the folder's name is not UTF-8, which TensorBoard needs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -22,7 +22,7 @@ class TensorBoardLog:
         self._writer: Any = None
 
     def report(self, event: Event) -> None:
-        """Adds one event. What an earlier start wrote beyond its checkpoint is superseded."""
+        """Adds one event. A start discards what an earlier start wrote after its checkpoint."""
         if find_spec("tensorboard") is None or not _is_utf8(self._folder):
             return
         if isinstance(event, Started):
@@ -37,7 +37,7 @@ class TensorBoardLog:
                 self._writer.add_scalar(f"{event.kind}/{key}", value, event.step)
 
     def close(self) -> None:
-        """Writes what is still in memory."""
+        """Writes what is still buffered."""
         if self._writer is not None:
             self._writer.close()
 

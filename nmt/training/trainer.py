@@ -1,4 +1,4 @@
-"""Training: one readable loop, and a state from which it goes on as if it had never stopped."""
+"""Training: one readable loop, and a saved state to resume as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from nmt.training.watch import Watch
 
 
 class Trainer:
-    """Trains a recipe on a prepared corpus in a run folder; starts where an earlier start of the same run stopped."""
+    """Trains a recipe on a prepared corpus in a run folder; resumes where an earlier start of the run stopped."""
 
     def __init__(
         self,
@@ -50,19 +50,19 @@ class Trainer:
         budget: float | None = None,
         world: World | None = None,
     ) -> None:
-        """Checks everything that can be checked before work begins.
+        """Checks everything that can be checked before the work begins.
 
         Args:
             recipe: what to train and how.
             prepared: the encoded corpus.
-            run: folder of logs, checkpoints and the finished model.
+            run: folder for logs, checkpoints and the finished model.
             device: where to train.
             report: receives each event.
             budget: seconds to train, validations included; replaces `training.updates`.
-            world: the processes that train together; None: this one alone.
+            world: the processes that train together; None: only this one.
 
         Raises:
-            ConfigError: the budget does not go with the schedule, the run belongs to another recipe, or memory is too small.
+            ConfigError: the budget does not fit the schedule, the run has another recipe, or memory is too small.
             DataError: no training pair fits the length limit.
         """
         check_budget(recipe, budget)
@@ -124,7 +124,7 @@ class Trainer:
         return self.progress
 
     def _update(self) -> None:
-        """One optimizer update, and what falls due after it."""
+        """Makes one optimizer update, then logs and validates when they are due."""
         start, progress = perf_counter(), self.progress
         drawn = [self._next_batch() for _ in range(self.config.accumulate)]
         progress.step += 1
@@ -156,7 +156,7 @@ class Trainer:
         return drawn
 
     def _validate(self) -> None:
-        """Loss over the validation set and the score of real translations; then a checkpoint."""
+        """Computes the validation loss and the score of translations, then saves a checkpoint."""
         start, progress = perf_counter(), self.progress
         found = self.validator.validate(self.saver.mean_weights)
         score = found.score(self.config.metric)
@@ -211,7 +211,7 @@ class Trainer:
         self.saver.save(self.progress, validated)
 
     def _announce(self, plain: str | None) -> None:
-        """Says what is trained and how; `plain`: why updates are plain ones, if so."""
+        """Reports what is trained and how; `plain` says why updates are plain, or is None."""
         epoch, on_gpu = self.stream.epoch(self.progress.epoch), self.device.type == "cuda"
         update = "one CUDA graph" if plain is None else f"plain: {plain}"
         self._emit(
@@ -238,7 +238,7 @@ class Trainer:
 
 
 def _place(model: Model, config: TrainingConfig, world: World) -> None:
-    """Puts the model on the device, or its share where processes divide it."""
+    """Moves the model to the device, or this process's share if processes divide it."""
     if config.shard and world.size > 1:
         from nmt.training.sharding import shard
 
@@ -257,23 +257,23 @@ def train(
     budget: float | None = None,
     report: Reporter = lambda _: None,
 ) -> Path:
-    """Trains a recipe to its end, or goes on where an earlier call for the same folder stopped.
+    """Trains a recipe to its end, or resumes where an earlier call for the same folder stopped.
 
     Args:
         recipe: what to train and how; `load_recipe` reads one.
         prepared: its corpus; `nmt_data.prepare.prepare(recipe)` makes it.
-        run: folder of the log, the checkpoints and the model; made if it is not there.
+        run: folder for the log, the checkpoints and the model; made if missing.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         budget: seconds to train, validations included; replaces `training.updates`.
-        report: receives what happens; see `nmt.training.events`.
+        report: receives each event; see `nmt.training.events`.
 
     Returns:
         The folder of the model, for `nmt.load`.
 
     Raises:
-        ConfigError: the recipe does not go with the budget, the folder or the memory of the device.
+        ConfigError: the recipe does not fit the budget, the folder or the memory of the device.
         DataError: no training pair fits the length limit.
-        Interrupted: a signal came; everything is saved, and the same call goes on.
+        Interrupted: a signal came; everything is saved, and the same call resumes.
     """
     folder = Path(run)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One optimizer update: gradients of its batches weighted by tokens, clipped, and applied unless they are not finite."""
+"""One optimizer update: gradients of its batches weighted by tokens, clipped, and applied only if finite."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from nmt.training.static_update import StaticUpdate
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one update did. The figures stay on the device: reading them waits for it."""
+    """The result of an update. The figures stay on the device, as reading them waits for it."""
 
     tokens: int
-    """Target tokens."""
+    """Number of target tokens."""
     splits: int
-    """Batches that did not fit into memory and were halved."""
+    """Batches that were halved because they did not fit into memory."""
     figures: Tensor
     """(5,): sums of loss, negative log-likelihood and correct tokens; gradient norm; 1 if all was finite, else 0."""
 
 
 class Updater:
-    """Model and optimizer, and how an update is made of batches."""
+    """Holds model and optimizer, and makes updates from batches."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Updater:
         self.shards = config.shard and self.world.size > 1
         self.mean = RunningMean(model, config.ema) if config.ema else None
         self.static: StaticUpdate | None = None
-        """Makes the updates of batches that were laid out for it; see `nmt.training.static_update`."""
+        """Makes the updates of static batches; see `nmt.training.static_update`."""
 
     def update(self, number: int, batches: Sequence[Batch | StaticBatch], rate: float) -> Outcome:
-        """Makes the update of that number, which seeds its dropout, at a learning rate.
+        """Makes update `number`, which seeds its dropout, at a learning rate.
 
-        In a world of several processes the batches are this one's part, and all make the update together. What was laid out
-        for a static update is an update by itself.
+        With several processes, `batches` are the part of this one, and all make the update together. A static batch is an
+        update by itself.
         """
         padded = [batch for batch in batches if isinstance(batch, Batch)]
         outcome = self._plain(number, padded, rate) if padded else self._static(number, batches, rate)
@@ -83,8 +83,8 @@ class Updater:
         self._share_gradients(parameters, sums)
         norm = whole(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
         finite = (norm.isfinite() & sums[0].isfinite()).float()
-        # The fused kernel leaves weights and moments alone where this is one, without asking the device whether it is.
-        self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # what torch's own GradScaler sets
+        # With one here the fused kernel changes neither weights nor moments, and nothing waits for the device.
+        self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # torch's GradScaler sets it too
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -92,7 +92,7 @@ class Updater:
         return Outcome(tokens, splits, torch.stack([*sums, norm, finite]))
 
     def loss(self, batch: Batch, smoothing: float) -> Loss:
-        """Loss of a batch on the device. Logits are in the precision of training where gradients are made, else in fp32."""
+        """Computes the loss of a batch on the device. Logits are in training precision for gradients, else in fp32."""
         twice = self.config.r_drop > 0 and self.model.training
         source, lengths, target = batch.source, batch.lengths, batch.target_input
         if twice:
@@ -113,7 +113,7 @@ class Updater:
         return rewarded(loss, forced.drawn.flatten().index_select(0, batch.rows))
 
     def _forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Forced:
-        """The target forced by the model, or by what takes its place in training on a CPU."""
+        """Runs the model on the target, or its CPU replacement for training."""
         whole_model = not self.shards and not self.config.compile
         if self.arithmetic.packed and whole_model and self.model.training and torch.is_grad_enabled():
             fast = packed_transformer(self.model) or scanned(self.model)
@@ -122,15 +122,15 @@ class Updater:
         return self.model.forced(source, lengths, target)
 
     def rehearse(self, batch: Batch) -> int:
-        """Makes the gradients of a batch and throws them away; returns how often it had to be halved to fit into memory."""
+        """Computes the gradients of a batch and drops them; returns how often it was halved to fit into memory."""
         _, splits = self._gradients(0, [batch], batch.tokens)
         self.optimizer.zero_grad(set_to_none=True)
         return splits
 
     def _gradients(self, number: int, batches: Sequence[Batch], tokens: int) -> tuple[Tensor, int]:
-        """Gradients of all batches, and their sums; what does not fit into memory is halved until it does.
+        """Computes the gradients of all batches, and their sums; a batch that does not fit into memory is halved.
 
-        The update then begins anew, since a backward pass that was broken off has left part of its gradients behind.
+        The update then starts again, since an aborted backward pass leaves partial gradients.
         """
         parts, splits = list(batches), 0
         while True:
@@ -141,7 +141,7 @@ class Updater:
                 try:
                     sums += self._backward(batch, tokens)
                 except torch.OutOfMemoryError:
-                    if len(batch.source) == 1 or self.shards:  # the other processes go on to the next exchange
+                    if len(batch.source) == 1 or self.shards:  # the other processes continue to the next exchange
                         raise
                     parts[index : index + 1] = batch.halves()
                     splits += 1
@@ -152,9 +152,9 @@ class Updater:
                 torch.cuda.empty_cache()
 
     def _share_gradients(self, parameters: list[nn.Parameter], sums: Tensor) -> None:
-        """Adds up gradients and sums over the processes: once an update, however many batches it has.
+        """Adds up gradients and sums over the processes, once per update, however many batches it has.
 
-        Where the model is divided, the backward pass has added up the gradients.
+        If processes divide the model, the backward pass has already added up the gradients.
         """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         self.world.add_up([sums] if self.shards else [*gradients, sums])

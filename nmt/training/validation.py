@@ -1,4 +1,4 @@
-"""How good a model in training is: its loss over the validation set, and the score of real translations."""
+"""Validation of a model in training: its loss on the validation set, and the score of translations."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Validation:
-    """Figures of one validation; loss and perplexity per token, natural logarithm, without label smoothing."""
+    """Results of one validation; loss and perplexity are per token, by natural logarithm, without label smoothing."""
 
     loss: float
     perplexity: float
     accuracy: float
     bleu: float
     chrf: float | None
-    """Where it decides."""
+    """chrF2, if it is the metric that decides."""
 
     def score(self, metric: str) -> float:
-        """What decides on the best checkpoint: higher is better."""
+        """Returns the score that decides on the best checkpoint; higher is better."""
         return {"bleu": self.bleu, "chrf": self.chrf or 0.0, "loss": -self.loss}[metric]
 
 
@@ -58,7 +58,7 @@ class Validator:
         self.source, self.target = testset.tagged[:count], testset.target[:count]
 
     def validate(self, weights: Weights | None = None) -> Validation:
-        """The figures of the model with these weights, or as it is being trained; the same in all processes."""
+        """Validates the model with these weights, or as it is trained; all processes get the same results."""
         with self._with(weights):
             loss, accuracy = self._loss()
             hypotheses = self._translations(self.recipe.search.model_copy(update={"beam": 1, "groups": 1}))
@@ -71,14 +71,14 @@ class Validator:
         )
 
     def searched(self, weights: Weights | None = None) -> float:
-        """The score that decides, BLEU or chrF2, of translations by the recipe's own search; the same in all processes."""
+        """Returns BLEU or chrF2, by `training.metric`, of translations by the recipe's own search; equal in all processes."""
         with self._with(weights):
             hypotheses = self._translations(self.recipe.search)
         return chrf(hypotheses, self.target) if self.config.metric == "chrf" else self._bleu(hypotheses)
 
     @contextmanager
     def _with(self, weights: Weights | None) -> Generator[None]:
-        """Inside, the updater's model has these weights; None: it is the one that is being trained, if that is whole."""
+        """Gives the updater's model these weights within the context; None: the trained ones."""
         trained = self.updater.model
         if weights is None and not (self.updater.shards or self.config.compile):
             yield
@@ -96,7 +96,7 @@ class Validator:
 
     @torch.no_grad()
     def _loss(self) -> tuple[float, float]:
-        """Loss and accuracy per token."""
+        """Returns loss and accuracy per token."""
         self.updater.model.eval()
         corpus = self.prepared.valid
         rows = select(corpus, self.config.max_length).rows
@@ -114,7 +114,7 @@ class Validator:
         return total / max(tokens, 1), correct / max(tokens, 1)
 
     def _translations(self, search: SearchConfig) -> list[str]:
-        """Of the first sentences."""
+        """Translates the first sentences of the validation set."""
         self.updater.model.eval()
         loaded = LoadedModel(self.updater.model, self.prepared.tokenizers, self.recipe, self.folder, {})
         precision = self.updater.arithmetic.precision
@@ -125,5 +125,5 @@ class Validator:
 
 
 def exp(value: float) -> float:
-    """Its exponential, kept finite."""
+    """Returns e to the value, at most e^50."""
     return math.exp(min(value, 50.0))

@@ -1,4 +1,4 @@
-"""What updates did: their figures are taken from the device some at a time, and what went wrong is named."""
+"""Watches updates: reads their figures from the device some at a time, and reports problems."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nmt.training.progress import Progress
 from nmt.training.updater import Outcome
 
 _MAX_NON_FINITE = 10
-_SPIKE = 2.0  # a loss so many times the running mean names its batch; those of sound trainings reach 1.9
-_UNREAD = {"cpu": 1, "cuda": 16}  # updates whose figures may wait on the device
+_SPIKE = 2.0  # report a loss this many times the running mean; sound trainings reach 1.9
+_UNREAD = {"cpu": 1, "cuda": 16}  # updates whose figures may stay on the device
 
 
 class Watch:
-    """Keeps the outcomes of updates until they are read into the progress."""
+    """Keeps the outcomes of updates until they are added to the progress."""
 
     def __init__(self, config: TrainingConfig, device: torch.device, report: Reporter) -> None:
         self._config, self._report = config, report
@@ -26,16 +26,16 @@ class Watch:
         self._non_finite = 0
 
     def keep(self, step: int, rows: list[Ints], outcome: Outcome) -> None:
-        """Takes what one update did with the pairs of these rows."""
+        """Stores the outcome of an update on the pairs of these rows."""
         self._unread.append((step, rows, outcome))
 
     @property
     def is_full(self) -> bool:
-        """Whether no more outcomes should wait."""
+        """Whether the stored outcomes should be read."""
         return len(self._unread) >= self._most
 
     def read(self, progress: Progress) -> None:
-        """Takes the figures of the last updates from the device: sums for the log, and what went wrong.
+        """Reads the stored figures from the device, adds them to the sums of the log, and reports problems.
 
         Raises:
             NmtError: many updates in a row were not finite.
@@ -61,7 +61,7 @@ class Watch:
             self.look(progress, step, rows, loss / max(outcome.tokens, 1))
 
     def look(self, progress: Progress, step: int, rows: list[Ints], loss: float) -> None:
-        """Names the batch of a loss far above the running mean, once the warm-up is over."""
+        """Reports the batch of a loss far above the running mean, after the warm-up."""
         settled = progress.usual_loss > 0 and step > max(100, self._config.warmup or 0)
         if settled and loss > _SPIKE * progress.usual_loss:
             self._report(Spike(step, loss, progress.usual_loss, _pairs(rows)))
@@ -81,5 +81,5 @@ class Watch:
 
 
 def _pairs(rows: list[Ints]) -> list[int]:
-    """The first training pairs of some batches, counted from 1; one that was drawn several times is named once."""
+    """Returns the first training pairs of some batches, counted from 1, each once."""
     return [row + 1 for batch in rows for row in list(dict.fromkeys(batch.tolist()))[:5]]

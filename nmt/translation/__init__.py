@@ -1,4 +1,4 @@
-"""Lines in, lines out: tokenizers, search and what belongs to a translation.
+"""Translation of lines: tokenizers, search and postprocessing.
 
 Read `translator.py` first.
 """

@@ -1,4 +1,4 @@
-"""From attention over subwords to links between words, and how good such links are."""
+"""From attention between subwords to links between words, and scores of such links."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from nmt.errors import DataError
 # T target tokens, S source tokens, I source words, J target words
 
 Link = tuple[int, int]
-"""A source word and a target word, from 0."""
+"""A source word and a target word, counted from 0."""
 
 
 def word_numbers(pieces: Sequence[str], unknown: Sequence[bool] = ()) -> list[int]:
-    """The word that each piece belongs to, from 0; a piece that starts with the word mark begins a new one.
+    """Returns the word that each piece belongs to, from 0; a piece with the word mark begins a new word.
 
-    A bare mark that no text follows before the next one, or the end, is no word.
+    A bare mark is no word if another mark or the end follows it.
 
     Args:
-        pieces: of a line as they stand in it, or of a translation.
-        unknown: of a translation, whether each is the unknown token, which then is a word of its own.
+        pieces: the pieces of a line or a translation, in order.
+        unknown: for a translation, whether each piece is the unknown token, which is a word by itself.
     """
     numbers: list[int] = []
     end = max((index for index, piece in enumerate(pieces) if piece != WORD_MARK), default=0)
@@ -37,13 +37,13 @@ def word_numbers(pieces: Sequence[str], unknown: Sequence[bool] = ()) -> list[in
 
 
 def merge_words(weights: Tensor, source: Sequence[int], target: Sequence[int]) -> Tensor:
-    """Attention between words (..., J, I) from that between pieces (..., T, S).
+    """Converts attention between pieces (..., T, S) to attention between words (..., J, I).
 
-    Attention to a word is the sum over its pieces; attention of a word is the mean over its pieces. Rows and columns beyond
-    the pieces (the end of the sentence) are left out.
+    Attention to a word is the sum over its pieces; attention from a word is the mean over its pieces. Rows and columns beyond
+    the pieces (the end of the sentence) are dropped.
 
     Args:
-        weights: a row for each target piece.
+        weights: one row per target piece.
         source: the word of each source piece, from `word_numbers`.
         target: the word of each target piece.
     """
@@ -56,19 +56,19 @@ def merge_words(weights: Tensor, source: Sequence[int], target: Sequence[int]) -
 
 
 def align_words(weights: Tensor, source: Sequence[int], target: Sequence[int]) -> list[Link]:
-    """One link for each target word: to the source word that got most of its attention. Arguments as of `merge_words`."""
+    """Links each target word to the source word with most of its attention. For the arguments see `merge_words`."""
     if not source or not target:
         return []
     return [(int(best), word) for word, best in enumerate(merge_words(weights, source, target).argmax(1))]
 
 
 def diagonal(source: int, target: int) -> set[Link]:
-    """Each target word to the source word at the same share of the sentence: what knows nothing but lengths."""
+    """Links each target word to the source word at the same share of the sentence: a baseline from the lengths alone."""
     return {(min(source - 1, (2 * word + 1) * source // (2 * target)), word) for word in range(target)}
 
 
 def grow_diagonal(one: Set[Link], other: Set[Link]) -> set[Link]:
-    """Links of both directions, and those of either beside one that is in, if they link a word that has none.
+    """Joins links of both directions: those in both, then neighbours of a link in either that link a word without one.
 
     Koehn et al. 2003, section 3.2 (grow-diag), both sets as (source, target).
     """
@@ -87,27 +87,27 @@ def grow_diagonal(one: Set[Link], other: Set[Link]) -> set[Link]:
 
 @dataclass(frozen=True)
 class Gold:
-    """What annotators linked in one sentence pair."""
+    """The links that annotators made in one sentence pair."""
 
     sure: frozenset[Link]
     possible: frozenset[Link]
-    """The sure links too."""
+    """The possible links, which include the sure ones."""
 
 
 @dataclass(frozen=True)
 class AlignmentScore:
-    """Shares from 0 to 1 (Och and Ney 2003, section 5.1)."""
+    """Scores of alignments, shares from 0 to 1 (Och and Ney 2003, section 5.1)."""
 
     error_rate: float
     """1 - (|A and S| + |A and P|) / (|A| + |S|): lower is better."""
     precision: float
-    """Of the links found, the possible ones."""
+    """Share of the links found that are possible."""
     recall: float
-    """Of the sure links, those found."""
+    """Share of the sure links that were found."""
 
 
 def score_links(found: Iterable[Set[Link]], gold: Iterable[Gold]) -> AlignmentScore:
-    """Alignment error rate over all sentences together."""
+    """Scores the links of all sentences together."""
     both = list(zip(found, gold, strict=True))
     links, sure = sum(len(item) for item, _ in both), sum(len(truth.sure) for _, truth in both)
     hits, likely = (
@@ -118,10 +118,10 @@ def score_links(found: Iterable[Set[Link]], gold: Iterable[Gold]) -> AlignmentSc
 
 
 def read_gold(lines: Sequence[str], where: str) -> list[Gold]:
-    """Links of each line: `1-2` sure, `1p2` possible, words counted from 1.
+    """Reads the links of each line: `1-2` is sure, `1p2` possible; words are counted from 1.
 
     Raises:
-        DataError: names the line and what cannot be read.
+        DataError: names the line and the wrong item.
     """
     found: list[Gold] = []
     for number, line in enumerate(lines, 1):
@@ -136,12 +136,12 @@ def read_gold(lines: Sequence[str], where: str) -> list[Gold]:
 
 
 def pharaoh(links: Iterable[Link]) -> str:
-    """`0-0 1-2`: source and target words from 0."""
+    """Formats links as `0-0 1-2`: source and target words from 0."""
     return " ".join(f"{source}-{target}" for source, target in sorted(links))
 
 
 def coverage(weights: Tensor, lengths: Tensor) -> Tensor:
-    """sum_i log(min(sum_j a_ij, 1)) for each sentence (B,): Wu et al. 2016, equation 14.
+    """Returns the coverage sum_i log(min(sum_j a_ij, 1)) of each sentence (B,): Wu et al. 2016, equation 14.
 
     Args:
         weights: (B, T, S) attention, zero at padded target positions.

@@ -1,4 +1,4 @@
-"""What finished translations attended to, and how they rank by it."""
+"""Attention of finished translations, and ranking by coverage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nmt.translation.alignment import coverage
 def attention_of(
     model: Model | Ensemble, device: torch.device, ids: Sequence[list[int]], found: Sequence[Sequence[Hypothesis]]
 ) -> Iterator[Tensor]:
-    """Attention (N, T, S) of the hypotheses of each sentence of source tokens, on the CPU, zero at padding."""
+    """Yields the attention (N, T, S) of the hypotheses of each sentence of source tokens: on the CPU, zero at padding."""
     for tokens, hypotheses in zip(ids, found, strict=True):
         source, lengths = padded([tokens] * len(hypotheses), before=-1, after=EOS)
         target, sizes = padded([item.tokens for item in hypotheses], before=BOS, after=-1)
@@ -34,7 +34,7 @@ def attention_of(
 def ranked_by_coverage(
     found: Sequence[Sequence[Hypothesis]], attention: Iterable[Tensor], ids: Sequence[list[int]], weight: float
 ) -> list[list[Hypothesis]]:
-    """Hypotheses with the coverage penalty of that weight in their scores, best first; attention from `attention_of`."""
+    """Adds the coverage penalty times `weight` to the scores and sorts, best first; attention is from `attention_of`."""
     ranked: list[list[Hypothesis]] = []
     for tokens, hypotheses, seen in zip(ids, found, attention, strict=True):
         values = (weight * coverage(seen, torch.full((len(hypotheses),), len(tokens) + 1))).tolist()

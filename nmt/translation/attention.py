@@ -1,4 +1,4 @@
-"""What a model looks at while it writes: attention of every layer and head, between the words of two lines."""
+"""Attention of a model between the words of two lines, for every layer and head."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ Way = Literal["target", "source", "both"]
 
 @dataclass(frozen=True)
 class Attention:
-    """Of one sentence pair."""
+    """The attention of one sentence pair."""
 
     source: list[str]
     """I words."""
     target: list[str]
     """J words."""
     maps: Tensor
-    """(L, H, J + 1, I + 1) while each target word is being predicted; the end is the last word of both sides."""
+    """(L, H, J + 1, I + 1) when each target word is predicted; the end of sentence is the last word of both sides."""
     shifted: Tensor
-    """(L, H, J, I) one step later, with the word already read: the better alignment (Chen et al. 2020, section 3)."""
+    """(L, H, J, I) one step later, when the word is fed: the better alignment (Chen et al. 2020, section 3)."""
     layer: int | None
-    """The layer that aligns best while predicting; None: the mean of all."""
+    """The layer with the best alignment when a word is predicted; None: the mean of all."""
     shifted_layer: int | None
-    """The same one step later."""
+    """The layer with the best alignment one step later."""
 
     def chosen(self, layer: int | None = None, head: int | None = None, shifted: bool = False) -> Tensor:
-        """(J, I) or with the end (J + 1, I + 1): one layer and head, from 1; None: the best layer, the mean of its heads.
+        """Returns (J, I), or (J + 1, I + 1) with the end: one layer and head, counted from 1.
+
+        None chooses the best layer, and the mean of its heads.
 
         Raises:
-            ConfigError: the model has fewer.
+            ConfigError: the model has fewer layers or heads.
         """
         maps = self.shifted if shifted else self.maps
         for name, wanted, count in (("layer", layer, maps.shape[0]), ("head", head, maps.shape[1])):
@@ -52,7 +54,7 @@ class Attention:
         return heads.mean(0) if head is None else heads[head - 1]
 
     def place(self, layer: int | None, shifted: bool) -> int | None:
-        """Which layer, from 0: the one wanted, from 1, or the best; None: the mean of all."""
+        """Returns the layer from 0: `layer`, which counts from 1, or the best one; None: the mean of all."""
         if layer is not None:
             return layer - 1
         return self.shifted_layer if shifted else self.layer
@@ -60,9 +62,9 @@ class Attention:
     def links(
         self, layer: int | None = None, head: int | None = None, shifted: bool = False, way: Way = "target"
     ) -> set[Link]:
-        """Each target word to the source word that gets most of its attention, the end left out.
+        """Links each target word to the source word with most of its attention, the end of sentence left out.
 
-        Or each source word to the target word that gives it most, or both, joined by grow-diag.
+        `way` "source" links each source word to the target word that attends to it most; "both" joins the two by grow-diag.
         """
         weights = self.chosen(layer, head, shifted)[: len(self.target), : len(self.source)]
         by_target = {(int(best), word) for word, best in enumerate(weights.argmax(1))}
@@ -71,20 +73,20 @@ class Attention:
 
     @property
     def entropy(self) -> Tensor:
-        """(L, H) bits of the attention of a target word over the source words, the mean over all: 0 is one word alone."""
+        """(L, H) entropy in bits of the attention of a target word, the mean over all; 0: each attends to one word alone."""
         shares = self.maps / self.maps.sum(-1, keepdim=True).clamp(min=1e-9)
         return -torch.special.xlogy(shares, shares).sum(-1).mean(-1) / torch.log(torch.tensor(2.0))
 
 
 def attend(translator: Translator, source: str, target: str | None = None) -> Attention:
-    """Attention between the words of a line and its translation, or another target.
+    """Returns the attention between the words of a line and its translation, or another target.
 
-    Words are what white space separates; attention to a word is the sum over its pieces, of a word the mean.
+    White space separates words. Attention to a word is the sum over its pieces, attention from a word the mean.
 
     Args:
         translator: from `nmt.load`.
         source: a line to translate.
-        target: a line to look at instead of the translation.
+        target: a line to use instead of the translation.
 
     Raises:
         ConfigError: the model has no attention.
@@ -114,7 +116,7 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
 
 
 def _words(pieces: Sequence[str], numbers: Sequence[int]) -> list[str]:
-    """The words that pieces make."""
+    """Joins pieces to words."""
     words = [""] * (numbers[-1] + 1)
     for piece, number in zip(pieces, numbers, strict=True):
         words[number] += piece.replace(WORD_MARK, "")

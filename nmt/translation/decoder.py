@@ -1,4 +1,4 @@
-"""From batches of tokens to hypotheses: the search that was asked for, by what runs it fastest here."""
+"""Runs the search that was asked for on batches of tokens, by the fastest implementation of the machine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from nmt.translation.attended import attention_of, ranked_by_coverage
 from nmt.translation.result import Options, SearchBatch
 
 _AUTOMATIC_BATCH = {"cpu": 4096, "cuda": 32_768}
-_LEAST_WIDTH = 4  # of a beam when words are forbidden: the best hypotheses may all end in one of them
-_FEW = 8  # sentences for which another way to multiply takes longer to set up than it saves
+_LEAST_WIDTH = 4  # least beam when words are forbidden, as the best hypotheses may all end in a forbidden word
+_FEW = 8  # with fewer sentences, setting up the faster products takes longer than they save
 
 
 class Decoder:
-    """One model, or several that vote, ready to search on a device."""
+    """One model or an ensemble, ready to search on a device."""
 
     def __init__(
         self,
@@ -60,22 +60,22 @@ class Decoder:
         self.search, self._rules = search, configured_rules(search)
 
     def with_search(self, search: SearchConfig) -> Decoder:
-        """The same model, searched otherwise."""
+        """Returns the same model with other search settings."""
         other = copy.copy(self)
         other._set(search)
         return other
 
     def batches(self, lengths: list[int], plain: bool) -> list[list[int]]:
-        """Sentences of these lengths that are searched together; a device takes all plain ones, and makes its own batches."""
+        """Groups sentences of these lengths into batches; a device search takes plain sentences as one batch."""
         if plain and lengths and self._on_device:
             return [list(range(len(lengths)))]
         return search_batches(lengths, self._batch_tokens, self.search.beam, self.batch_size)
 
     def search_batch(self, batch: SearchBatch, count: int, rule: Forbidden | None = None) -> list[list[Hypothesis]]:
-        """The `count` hypotheses of each sentence of a batch, best first; among many, where a rule narrows the choice."""
+        """Returns the `count` best hypotheses of each sentence of a batch; a rule widens the beam."""
         wanted = self.search.beam if self.search.coverage_penalty else count
         asked = [row for row, required in enumerate(batch.required) if required.encoded]
-        if 0 < len(asked) < len(batch.ids):  # what stands beside a line in its batch changes nothing
+        if 0 < len(asked) < len(batch.ids):  # neighbours in a batch must change nothing
             free = [row for row in range(len(batch.ids)) if row not in asked]
             parts = [zip(rows, self.search_batch(batch.only(rows), count, rule), strict=True) for rows in (asked, free)]
             return [hypotheses for _, hypotheses in sorted(itertools.chain(*parts), key=lambda pair: pair[0])]
@@ -104,10 +104,10 @@ class Decoder:
     def allowed(
         self, batch: SearchBatch, found: list[list[Hypothesis]], count: int, forbidden: Forbidden
     ) -> list[list[Hypothesis]]:
-        """What was found, but where that says what is forbidden, the `count` hypotheses that a search by the rule finds.
+        """Replaces the translations that contain a forbidden phrase by a new search under the rule.
 
-        So the rule changes no other translation. If it leaves nothing to say, and in sampling, which cannot look ahead, no
-        word may even begin with a forbidden one.
+        So the rule changes no other translation. If nothing is left, no word may even begin with a forbidden phrase. That holds
+        in sampling from the start, as it cannot look ahead.
         """
         sampled = self.options.sampling is not None
         for strict in (True,) if sampled else (False, True):
@@ -125,11 +125,11 @@ class Decoder:
         return found
 
     def forced_batches(self, lengths: list[int]) -> list[list[int]]:
-        """Pairs of these lengths that are scored together."""
+        """Groups pairs of these lengths into batches for scoring."""
         return search_batches(lengths, self._batch_tokens, 1, self.batch_size)
 
     def forced(self, source_ids: list[list[int]], target_ids: list[list[int]]) -> list[float]:
-        """Log-probability of each target given its source, by forced decoding."""
+        """Returns the log-probability of each target given its source, by forced decoding."""
         source, lengths = padded(source_ids, before=-1, after=EOS)
         inputs, outputs = padded(target_ids, before=BOS, after=-1)[0], padded(target_ids, before=-1, after=EOS)[0]
         values = score_targets(
@@ -139,20 +139,20 @@ class Decoder:
 
     @property
     def single(self) -> Model:
-        """The model that is looked into.
+        """The only model.
 
         Raises:
-            ConfigError: there are several.
+            ConfigError: this is an ensemble.
         """
         if isinstance(self.model, Ensemble):
             raise ConfigError("attention is shown of one model, not of an ensemble")
         return self.model
 
     def attention_maps(self, source: list[int], target: list[int]) -> torch.Tensor:
-        """(L, H, T + 1, S + 1) attention of each layer and head while each of the target tokens, and the end, is predicted.
+        """Returns the attention (L, H, T + 1, S + 1) of each layer and head for each target token and the end.
 
         Raises:
-            ConfigError: there is none to show.
+            ConfigError: the model has no attention, or this is an ensemble.
         """
         ids, lengths = padded([source], before=-1, after=EOS)
         inputs = padded([target], before=BOS, after=-1)[0]
@@ -162,7 +162,7 @@ class Decoder:
 
     @property
     def _on_device(self) -> Engine | None:
-        """The search that never leaves the device, where that is all that is asked for."""
+        """The search on the device; None: there is none for what was asked."""
         search = self.device_search
         if search is None or self.shortlisted or self.options.sampling or not can_search(self.search):
             return None
@@ -175,7 +175,7 @@ class Decoder:
         return _AUTOMATIC_BATCH[self.device.type] if tokens == "auto" else tokens
 
     def _narrowed(self, loaded: LoadedModel, precision: SearchPrecision) -> Shortlisted | None:
-        """The model among the tokens of a shortlist, if one is asked for."""
+        """Returns the model restricted to a shortlist; None: no shortlist is wanted."""
         options = self.options
         if options.shortlist is None:
             return None
@@ -189,7 +189,7 @@ class Decoder:
         return narrowed
 
     def _finally(self, batch: SearchBatch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:
-        """The `count` best of what was found, by all that decides on it."""
+        """Converts shortlist ids, applies the coverage penalty, and returns the `count` best hypotheses."""
         if self.shortlisted:
             found = self.shortlisted.finished(found)
         if self.search.coverage_penalty:

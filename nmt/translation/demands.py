@@ -1,4 +1,4 @@
-"""What translations must and must not say, from phrases as people write them."""
+"""Forbidden and required phrases, from text to the form that search needs."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from nmt.translation.result import Report
 
 
 class Demands:
-    """Makes of phrases what search understands, and reports those that no token can spell."""
+    """Converts phrases for search, and reports those that no tokens can spell."""
 
     def __init__(self, tokenizer: Tokenizer, clean: Callable[[str], str], starts: bool) -> None:
-        """For a target vocabulary.
+        """Takes the target tokenizer and how to treat text.
 
         Args:
             tokenizer: of the target.
-            clean: makes of a line what the model knows as text.
-            starts: whether longer words that begin with a phrase count as it.
+            clean: normalises a line as in training.
+            starts: whether longer words that begin with a phrase also match.
         """
         self._tokenizer, self._clean, self._starts = tokenizer, clean, starts
 
     @cached_property
     def _tokens(self) -> dict[str, int]:
-        """Tokens by what they spell."""
+        """The tokens by their text."""
         every = enumerate(self._tokenizer.spelled)
         return {item: token for token, item in every if isinstance(item, str) and token > EOS}
 
     def forbidden(self, phrases: Sequence[str], device: torch.device, report: Report) -> Forbidden | None:
-        """The rule that no translation holds these phrases; None if there are none. Reports those that none could hold.
+        """Returns the rule that forbids these phrases; None if there are none. Reports phrases that no tokens can spell.
 
         Raises:
-            ConfigError: one is blank.
+            ConfigError: a phrase is blank.
         """
         texts = [self._text(phrase) for phrase in phrases]
         if not all(texts):
@@ -57,7 +57,7 @@ class Demands:
         return lines, [self.required(text, forbidden, report) for text in phrases]
 
     def required(self, text: str, forbidden: Forbidden | None, report: Report) -> Required:
-        """What a translation must say: phrases between tabs, without those that it cannot or may not, which are reported."""
+        """Returns the phrases that a translation must contain, given between tabs; reports impossible and forbidden ones."""
         texts = [phrase for phrase in map(self._text, text.split("\t")) if phrase]
         spelled = [phrase for phrase in texts if self._is_spelled(phrase)]
         report.left_out += [phrase for phrase in texts if phrase not in spelled]

@@ -1,4 +1,4 @@
-"""Translates a test set and scores what comes out."""
+"""Translates a test set and scores the translations."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def evaluate(
     training: Sequence[str] = (),
     metrics: Sequence[MetricName] = EVERY_METRIC,
 ) -> Evaluation:
-    """Scores a translator, or translations that exist already, on a test set.
+    """Scores a translator, or finished translations, on a test set.
 
     Args:
-        system: a translator, or its lines for this test set.
+        system: a translator, or its translations of this test set.
         testset: sources and references; `TestSet.read` reads two files.
-        lowercase: score lower-cased BLEU too, where the scores of the test set are of mixed case.
-        training: sources of the training data, for BLEU by how far a sentence is from them; none: leave that out.
-        metrics: wanted; TER takes its time over long translations that are all wrong.
+        lowercase: also compute lower-cased BLEU, for test sets with upper and lower case.
+        training: sources of the training data, to report BLEU by distance from them; empty: leave that out.
+        metrics: metrics to compute; TER is slow on long translations that are all wrong.
 
     Raises:
-        DataError: there are not as many translations as references, or all references are blank.
+        DataError: the numbers of translations and references differ, or all references are blank.
     """
     check_references(testset)
     with stage(testset.name):

@@ -1,4 +1,4 @@
-"""Minimum Bayes risk decoding: of some samples, the one that the others agree with most."""
+"""Minimum Bayes risk decoding: chooses the sample that agrees most with the others."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _METRIC: dict[Utility, MetricName] = {"chrf": "chrf2", "bleu": "bleu"}
 def expected_utilities(
     samples: Sequence[str], utility: Utility = "chrf", tokenize: Tokenization = "13a"
 ) -> list[float]:
-    """The mean of u(h, r) over all samples r, for each sample h: Eikema and Aziz 2020, equation 4; from 0 to 100.
+    """Returns the mean of u(h, r) over all samples r for each sample h, from 0 to 100: Eikema and Aziz 2020, equation 4.
 
-    Samples that are alike are scored once and counted as often as they were drawn. BLEU splits words by `tokenize`.
+    Equal samples are scored once and weighted by their count. BLEU splits words by `tokenize`.
     """
     metric = METRICS[_METRIC[utility]].sentence(tokenize)
     counts = Counter(samples)

@@ -1,4 +1,4 @@
-"""What a translator is asked for, and what it gives and counts."""
+"""Options, results and counts of a translator."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LongLines = Literal["cut", "split"]
 
 
 def text_lines(given: object) -> list[str]:
-    """One sentence, or any number of them in order, as a list.
+    """Returns one sentence, or any number of them, as a list.
 
     Raises:
-        TextError: it is something else.
+        TextError: an item is not text.
     """
     if isinstance(given, str):
         return [given]
@@ -43,17 +43,17 @@ class Translation:
 
     text: str
     log_probability: float
-    """Natural logarithm of its probability, end of sentence counted."""
+    """Natural logarithm of the probability, end of sentence counted."""
     score: float
     """Log-probability divided by the length penalty."""
     tokens: int
-    """Length in tokens, end of sentence counted."""
+    """Length of each hypothesis in tokens, end of sentence counted."""
     alignment: list[Link] | None = None
-    """Links (source word, target word) from 0, if they were asked for."""
+    """Links (source word, target word) from 0; None unless asked for."""
 
 
 class TargetScore(NamedTuple):
-    """How probable a given translation is."""
+    """The log-probability of a given translation, and its length in tokens."""
 
     log_probability: float
     tokens: int
@@ -61,45 +61,45 @@ class TargetScore(NamedTuple):
 
 @dataclass
 class Report:
-    """What happened to lines on their way; every cut is counted."""
+    """Counts of what was done to lines: cuts, repairs and unmet demands."""
 
     lines: int = 0
     blank: int = 0
     source_cut: int = 0
-    """Lines longer than the limit, of which only the beginning was read."""
+    """Lines above the length limit, of which only the beginning was read."""
     source_split: int = 0
-    """Lines longer than the limit that were translated in parts."""
+    """Lines above the length limit that were translated in parts."""
     target_cut: int = 0
-    """Translations that were ended at the length limit."""
+    """Translations that were ended by force at the length limit."""
     mended: int = 0
-    """Lines with control characters or stray line separators, which became spaces."""
+    """Lines with control characters or stray line separators, which were replaced by spaces."""
     replaced: int = 0
     """Lines with bytes that are not UTF-8."""
     unmet: int = 0
-    """Translations that lack a phrase which they were to contain."""
+    """Translations that lack a required phrase."""
     unknown_prefixes: int = 0
     """Prefixes with characters that the model does not know."""
     left_out: list[str] = field(default_factory=list[str])
-    """Phrases to be said that no tokens spell."""
+    """Required phrases that no tokens spell."""
     contradictory: list[str] = field(default_factory=list[str])
-    """Phrases to be said that are forbidden."""
+    """Required phrases that are also forbidden."""
     never: list[str] = field(default_factory=list[str])
     """Forbidden phrases that no tokens spell."""
 
     def add(self, other: Report) -> None:
-        """Counts what happened to other lines too."""
+        """Adds the counts of another report."""
         for item in dataclasses.fields(self):
             setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
     def taken(self) -> Report:
-        """What has been counted so far; the counts begin anew."""
+        """Returns the counts so far and resets them."""
         found = dataclasses.replace(self)
         for item in dataclasses.fields(self):
             setattr(self, item.name, [] if isinstance(getattr(self, item.name), list) else 0)
         return found
 
     def summary(self) -> list[str]:
-        """Sentences for the user, none if nothing happened."""
+        """Returns sentences for the user; none if there is nothing to tell."""
         lines: list[str] = []
         if self.replaced:
             lines.append(f"{self.replaced} lines held bytes that are not UTF-8; those were replaced")
@@ -128,7 +128,7 @@ class Report:
 
 
 def _listed(phrases: Sequence[str], shown: int = 5) -> str:
-    """Different phrases of a list, with how often they came; the first few by name."""
+    """Lists the different phrases with their counts; only the first few are named."""
     counts = Counter(phrases)
     names = [phrase if count == 1 else f"{phrase} ({count} times)" for phrase, count in counts.items()]
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
@@ -136,44 +136,44 @@ def _listed(phrases: Sequence[str], shown: int = 5) -> str:
 
 @dataclass(frozen=True)
 class Options:
-    """What is wanted beside plain search."""
+    """Options beyond plain search."""
 
     sampling: SamplingConfig | None = None
     """Draw `beam` translations instead of searching."""
     mbr: Utility | None = None
-    """Rank what was drawn by how much it agrees with the other draws (Eikema and Aziz 2020) instead of by probability."""
+    """Rank samples by how much they agree with the others (Eikema and Aziz 2020) instead of by probability."""
     forbidden: Sequence[str] = ()
-    """Words or phrases that no translation may contain, as they are written, at the edges of words."""
+    """Words or phrases that no translation may contain, as text; they match at word edges."""
     constrained: bool = False
-    """Lines carry phrases, after tabs, that their translations must contain (Post and Vilar 2018)."""
+    """Lines carry phrases after tabs that their translations must contain (Post and Vilar 2018)."""
     word_starts: bool = False
-    """Longer words that begin with a phrase, forbidden or to be said, count as it."""
+    """Longer words that begin with a forbidden or required phrase also match it."""
     shortlist: Path | None = None
-    """Search among the target tokens that this list has for the words of each line."""
+    """Search only the target tokens that this shortlist has for each line."""
     align: bool = False
-    """Give the links between words."""
+    """Return links between words."""
     replace_unknown: bool = False
-    """Put the source word that got most attention in place of an unknown one (Luong et al. 2015b)."""
+    """Replace unknown tokens by the source word with most attention (Luong et al. 2015b)."""
     long_lines: LongLines = "cut"
     """What to do with a line above the limit."""
     max_source: int = 1024
-    """Longest source in tokens."""
+    """Length of the longest source in tokens."""
     target_language: str | None = None
-    """Of a model that translates into several; None: the first of its recipe."""
+    """Target language of a model with several; None: the first of its recipe."""
 
     @property
     def needs_attention(self) -> bool:
-        """Whether attention has to be looked at after the search."""
+        """Whether attention is needed after the search."""
         return self.align or self.replace_unknown
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a translation begins with."""
+    """The forced beginning of a translation."""
 
     tokens: Sequence[int] = ()
     pieces: Sequence[str] = ()
-    """As they are written, where tokens do not know some of it."""
+    """The pieces as written, if the tokens include unknown ones."""
 
 
 @dataclass(frozen=True)
@@ -181,16 +181,16 @@ class SearchBatch:
     """Sentences that are searched together."""
 
     ids: list[list[int]]
-    """Source tokens of each, at least one."""
+    """Source tokens of each sentence, at least one."""
     begins: Sequence[Start] = ()
-    """What each translation begins with; nothing if left out."""
+    """Forced beginning of each translation; empty: none."""
     numbers: Sequence[int] = ()
-    """Of the sentences, for the draws of sampling."""
+    """Number of each sentence, for the draws of sampling."""
     required: Sequence[Required] = ()
-    """What each translation must contain; nothing if left out."""
+    """Phrases that each translation must contain; empty: none."""
 
     def only(self, rows: Sequence[int]) -> SearchBatch:
-        """Some of the sentences."""
+        """Returns the batch of some of the sentences."""
         numbers = self.numbers or range(len(self.ids))
         return SearchBatch(
             [self.ids[row] for row in rows],
@@ -201,7 +201,7 @@ class SearchBatch:
 
 
 def joined_parts(parts: list[list[Translation]], owners: list[int], lines: int) -> list[list[Translation]]:
-    """The translations of each line from those of its parts, rank by rank; a line without any has an empty one."""
+    """Joins the translations of the parts of each line, rank by rank; a line without parts gets an empty translation."""
     results: list[list[Translation]] = [[] for _ in range(lines)]
     for part, owner in zip(parts, owners, strict=True):
         before = results[owner]
@@ -212,14 +212,14 @@ def joined_parts(parts: list[list[Translation]], owners: list[int], lines: int) 
 
 
 def _sum(one: Translation, two: Translation) -> Translation:
-    """Two translations in a row; links between words are not kept across the seam."""
+    """Joins two translations; links between words are dropped."""
     text = f"{one.text} {two.text}".strip()
     total = one.log_probability + two.log_probability
     return Translation(text, total, one.score + two.score, one.tokens + two.tokens)
 
 
 def by_agreement(drawn: list[Translation], utility: Utility, language: str) -> list[Translation]:
-    """Draws without repetition, the one that agrees most with all first; its score is the expected utility."""
+    """Sorts different samples by agreement with all, best first; the score becomes the expected utility."""
     utilities = expected_utilities([item.text for item in drawn], utility, default_tokenization(language))
     ranked = sorted(zip(drawn, utilities, strict=True), key=lambda pair: (-pair[1], -pair[0].log_probability))
     best = {item.text: dataclasses.replace(item, score=value) for item, value in reversed(ranked)}

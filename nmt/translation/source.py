@@ -1,4 +1,4 @@
-"""Lines on their way into a model: sources in, targets that are given too, as the tokens that it knows."""
+"""Lines to token ids: sources, and targets that are given."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from nmt.corpus.words import lower
 from nmt.errors import ConfigError
 from nmt.translation.result import Options, Report, Start
 
-_CHARACTERS = 32  # for each token of the limit; a line of no more is tokenised at once
+_CHARACTERS = 32  # characters per token of the limit; a line of no more is tokenised as a whole
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Some lines, or the parts of lines that are split."""
+    """Encoded lines, or encoded parts of split lines."""
 
     ids: list[list[int]]
-    """Tokens of each part; none of a blank line."""
+    """Tokens of each part; empty for a blank line."""
     owners: list[int]
-    """The line that each is of."""
+    """The line of each part."""
     texts: list[str]
-    """Each as text."""
+    """The text of each part."""
 
 
 class SourceText:
-    """Makes tokens of lines to be translated; what is cut or mended is counted."""
+    """Converts source lines to tokens, and counts cuts and repairs."""
 
     def __init__(self, tokenizer: Tokenizer, recipe: Recipe, options: Options, report: Report) -> None:
-        """For a model and what was asked of it.
+        """Takes a model's tokenizer and recipe, and the options.
 
         Raises:
-            ConfigError: the language wanted is not the model's.
+            ConfigError: the model has no such target language.
         """
         self.tokenizer, self.recipe, self.options, self.report = tokenizer, recipe, options, report
         self._tags = tuple(map(language_tag, recipe.data.target_languages))
         self._tag = self._language_tag()
-        self._bare = tokenizer.encode(self._tags) if self._tag else []  # tags of lines that say nothing
+        self._bare = tokenizer.encode(self._tags) if self._tag else []  # tags of lines without words
 
     def encoded(self, lines: Sequence[str]) -> Encoded:
-        """The lines; those that are longer than the limit are cut, or split."""
+        """Encodes lines; those above the limit are cut or split."""
         self.report.lines += len(lines)
         self.report.mended += sum(map(has_control, lines))
         found = self.tokens(lines)
@@ -65,15 +65,15 @@ class SourceText:
         return Encoded(ids, owners, texts)
 
     def cut(self, lines: Sequence[str]) -> list[list[int]]:
-        """Tokens of the lines, as many as the limit allows."""
+        """Returns the tokens of the lines, cut at the limit."""
         self.report.lines += len(lines)
         self.report.mended += sum(map(has_control, lines))
         return [self._cut(tokens) for tokens in self.tokens(lines)]
 
     def tokens(self, lines: Sequence[str]) -> list[list[int]]:
-        """Token ids of sources; where the model translates into several languages, behind the tag of the one wanted.
+        """Returns the token ids of sources, after the tag of the target language where the model has several.
 
-        They are all tokens of a line up to the limit, and at least one more where the line goes on.
+        A line longer than the limit gives at least one token more than the limit, though not always all its tokens.
         """
         found = self.tokenizer.encode([self._enough(self._as_source(line)) for line in lines])
         return [[] if tokens in self._bare else tokens for tokens in found]
@@ -83,14 +83,14 @@ class SourceText:
         return len(self.tokens([line])[0]) > self.options.max_source
 
     def pieces(self, line: str) -> tuple[list[str], int]:
-        """Tokens of a line as they stand in it, and how many tokens come before them: a tag that it does not have."""
+        """Returns the pieces of a line, and the number of tag tokens that were added before them."""
         text = self._as_source(line)
         added = text.startswith(self._tag) and not clean_line(line).startswith(self._tags)
         tag = len(self.tokenizer.encode([self._tag])[0]) if added else 0
         return self.tokenizer.encode_pieces([self._enough(text)])[0][tag : self.options.max_source], tag
 
     def _enough(self, text: str) -> str:
-        """The beginning of a giant line, up to a space, that holds more tokens than the limit; another line as it is."""
+        """Returns a beginning of a giant line, up to a space, with more tokens than the limit; other lines unchanged."""
         width = _CHARACTERS * self.options.max_source
         while width < len(text) and (end := text.find(" ", width)) >= 0:
             if len(self.tokenizer.encode([text[:end]])[0]) > self.options.max_source:
@@ -99,7 +99,7 @@ class SourceText:
         return text
 
     def _as_source(self, line: str) -> str:
-        """A source as the model knows it: cleaned, and behind the tag of the language wanted if it has none itself."""
+        """Cleans a source and adds the tag of the target language unless it has one."""
         text = clean_line(line)
         tag = self._own_tag(text)
         text = _in_case(text[len(tag) :], self.recipe.data.source, self.recipe)
@@ -109,7 +109,7 @@ class SourceText:
         return next((tag for tag in self._tags if text.startswith(tag)), "") if self._tag else ""
 
     def _language_tag(self) -> str:
-        """What sources begin with if they do not say so themselves; empty for a model of one language."""
+        """Returns the tag that sources without one get; empty for a model of one target language."""
         data, wanted = self.recipe.data, self.options.target_language
         languages = data.target_languages
         if wanted is not None and wanted not in languages:
@@ -117,7 +117,7 @@ class SourceText:
         return language_tag(wanted or data.target) if data.tag_target else ""
 
     def _split(self, text: str) -> list[str]:
-        """The parts of a line that fit the limit, each behind the tag of the line if that has one."""
+        """Splits a line into parts that fit the limit, each after the line's own tag if it has one."""
         tag = self._own_tag(text)
         before = f"{tag} " if tag else ""
         parts = split_long(text[len(tag) :].strip(), lambda part: not self.is_cut(before + part))
@@ -129,26 +129,26 @@ class SourceText:
 
 
 class TargetText:
-    """Makes tokens of target lines that are given: to be scored, to begin with, to be looked at."""
+    """Converts given target lines to tokens: for scoring, for prefixes and for attention."""
 
     def __init__(self, tokenizer: Tokenizer, recipe: Recipe, options: Options, report: Report) -> None:
         self.tokenizer, self.recipe, self.report = tokenizer, recipe, report
         self.language = options.target_language or recipe.data.target
 
     def cleaned(self, line: str) -> str:
-        """A line as the model knows text: without control characters, and lower-cased if it was trained so."""
+        """Cleans a line: no control characters, and lower case if the model was trained so."""
         return _in_case(clean_line(line), self.language, self.recipe)
 
     def tokens(self, lines: Sequence[str]) -> list[list[int]]:
-        """Token ids of the lines."""
+        """Returns the token ids of the lines."""
         return self.tokenizer.encode([self.cleaned(line) for line in lines])
 
     def pieces(self, lines: Sequence[str]) -> list[list[str]]:
-        """Tokens of the lines as they stand in them."""
+        """Returns the pieces of the lines."""
         return self.tokenizer.encode_pieces([self.cleaned(line) for line in lines])
 
     def starts(self, prefixes: Sequence[str]) -> list[Start]:
-        """What translations begin with; characters that the model does not know stand in their text as they are written."""
+        """Returns the forced beginnings of translations; those with unknown characters keep their pieces as written."""
         pairs = zip(self.tokens(prefixes), self.pieces(prefixes), strict=True)
         starts = [Start(tokens, pieces if UNK in tokens else []) for tokens, pieces in pairs]
         self.report.unknown_prefixes += sum(bool(start.pieces) for start in starts)

@@ -1,4 +1,4 @@
-"""Lines in, lines out: as many, in the same order, whatever they hold."""
+"""Translates lines: one result per line, in order, for any input."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ class Translator:
 
     @property
     def search(self) -> SearchConfig:
-        """How it searches."""
+        """The search settings."""
         return self.decoder.search
 
     def with_search(self, **changes: object) -> Translator:
-        """The same translator with other search settings; they share the report.
+        """Returns the same translator with other search settings; they share the report.
 
         Raises:
             ConfigError: a setting is unknown or wrong.
@@ -124,12 +124,12 @@ class Translator:
     def translate(
         self, lines: str | Iterable[str], *, n_best: int | None = None, beam: int | None = None
     ) -> str | list[str] | list[list[str]]:
-        """One translation per line, in order; of one sentence, one. Blank lines stay blank.
+        """Returns one translation per line, in order; for one sentence, one text. Blank lines stay blank.
 
         Args:
             lines: one sentence, or several.
-            n_best: translations wanted of each, as a list, best first; just the best if left out.
-            beam: hypotheses per sentence; that of the translator if left out.
+            n_best: translations per line, as a list, best first; if left out, only the best.
+            beam: hypotheses per sentence; the translator's own if left out.
 
         Raises:
             TextError: the lines are not text.
@@ -150,18 +150,18 @@ class Translator:
         first: int = 0,
         beam: int | None = None,
     ) -> list[list[Translation]]:
-        """The `count` best translations per line, best first; a blank line has one, the empty one.
+        """Returns the `count` best translations per line, best first; a blank line gets one empty translation.
 
         Args:
             lines: to be translated.
-            count: translations wanted of each, at most the beam.
-            prefixes: what each translation begins with; may be blank.
+            count: translations per line, at most the beam.
+            prefixes: the forced beginning of each translation; may be blank.
             first: number of the first line, for the draws of sampling.
-            beam: hypotheses per sentence; that of the translator if left out.
+            beam: hypotheses per sentence; the translator's own if left out.
 
         Raises:
             TextError: the lines are not text.
-            DataError: more were asked for than the beam holds, or the prefixes are not as many as the lines.
+            DataError: `count` exceeds the beam, or the numbers of prefixes and lines differ.
         """
         if beam is not None:
             return self.with_search(beam=beam).translate_n_best(lines, count, prefixes, first)
@@ -203,7 +203,7 @@ class Translator:
         return joined_parts(parts, owners, len(lines))
 
     def score_targets(self, sources: Iterable[str], targets: Iterable[str]) -> list[TargetScore]:
-        """Log-probability of each target given its source, by forced decoding; sources that are cut are counted."""
+        """Returns the log-probability of each target given its source, by forced decoding; cut sources are counted."""
         sources, targets = text_lines(sources), text_lines(targets)
         if len(sources) != len(targets):
             raise DataError(f"{len(sources)} sources but {len(targets)} targets")
@@ -217,11 +217,11 @@ class Translator:
         return scores
 
     def encode(self, line: str) -> list[int]:
-        """Source tokens of a line, as many as the limit allows."""
+        """Returns the source tokens of a line, cut at the limit."""
         return self.source.tokens([line])[0][: self.options.max_source]
 
     def encode_target(self, line: str) -> list[int]:
-        """Target tokens of a line."""
+        """Returns the target tokens of a line."""
         return self.target.tokens([line])[0]
 
     def _to_text(self, batch: SearchBatch, found: list[list[Hypothesis]], lines: list[str]) -> list[list[Translation]]:
@@ -253,12 +253,12 @@ def load(path: str | Path, device: str = "auto", **search: object) -> Translator
     """Loads a bundle, run folder or checkpoint: `nmt.load("runs/x", beam=1).translate("Guten Tag.")`.
 
     Args:
-        path: what `nmt train` has written; of a run folder its model.
+        path: a file or folder that `nmt train` has written; for a run folder, its model is loaded.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         search: search settings that replace those of the recipe; see `nmt.config.search.SearchConfig`.
 
     Raises:
-        CheckpointError: nothing usable is there.
+        CheckpointError: there is no usable model.
         ConfigError: a search setting is unknown or wrong.
     """
     loaded = load_model(Path(path))

@@ -1,4 +1,4 @@
-"""From tokens that were found to text, with the words that were copied and the links between words."""
+"""Converts tokens to text, with copied words and word links."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from nmt.translation.result import Options, Start, Translation
 
 
 class Wording:
-    """Makes translations of hypotheses."""
+    """Makes translations from hypotheses."""
 
     def __init__(self, tokenizers: Tokenizers, options: Options, forbidden: Forbidden | None) -> None:
         self.tokenizers, self.options, self._forbidden = tokenizers, options, forbidden
 
     def texts(self, found: Sequence[Sequence[Hypothesis]], begins: Sequence[Start]) -> list[list[Translation]]:
-        """The text of each hypothesis of each sentence; what it must begin with is as it was written."""
+        """Returns the text of each hypothesis of each sentence; forced beginnings appear as written."""
         flat = [hypothesis for hypotheses in found for hypothesis in hypotheses]
         texts = iter(self.tokenizers.target.decode([hypothesis.tokens for hypothesis in flat]))
         translations = [
@@ -43,14 +43,14 @@ class Wording:
         return translations
 
     def _written(self, item: Hypothesis, start: Start) -> list[str]:
-        """Tokens as text, those of what it must begin with as they are written."""
+        """Returns the pieces of a hypothesis, with the forced beginning as written."""
         given = start.pieces[: len(item.tokens)]
         return [*given, *self.tokenizers.target.id_to_pieces(item.tokens[len(given) :])]
 
     def linked(
         self, translation: Translation, pieces: list[str], item: Hypothesis, start: Start, weights: Tensor
     ) -> Translation:
-        """With links between words, or unknown words replaced, from the attention (T, S) of one hypothesis to the source."""
+        """Adds word links or replaces unknown words, by the attention (T, S) of one hypothesis to the source."""
         written, words = self._written(item, start), word_numbers(pieces)
         unknown = [token == UNK and place >= len(start.pieces) for place, token in enumerate(item.tokens)]
         text = translation.text
@@ -66,7 +66,7 @@ class Wording:
             (text,) = self.tokenizers.target.decode_pieces([said])
             text = clean_line(re.sub(" +", " ", text))
             if self._forbidden and self._forbidden.lookahead.phrases.found([text]):
-                text = translation.text  # a word that is copied may be forbidden too
+                text = translation.text  # the copied word may be forbidden too
         links = None
         if self.options.align:
             links = align_words(weights, words, word_numbers(written, unknown)) if text else []

@@ -11,6 +11,6 @@ Generator = Literal["phrasebook", "copy", "reverse", "sort"]
 
 
 def generate(name: Generator, split: str, reverse: bool) -> Iterator[tuple[str, str]]:
-    """Pairs of one split (train, valid, test or long) of a generated corpus; `reverse` swaps the sides."""
+    """Returns the pairs of a split (train, valid, test or long) of a generated corpus; `reverse` swaps the sides."""
     pairs = phrasebook.split(split) if name == "phrasebook" else symbols.split(name, split)
     return ((target, source) for source, target in pairs) if reverse else iter(pairs)

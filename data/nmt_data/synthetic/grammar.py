@@ -1,4 +1,4 @@
-"""A small grammar of German and English: one meaning, said in both languages."""
+"""A small grammar of German and English that says each meaning in both languages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Clause:
-    """A clause taken apart, so that it can be put in any order."""
+    """The parts of a clause, which can be put in any order."""
 
     subject: Phrase
     finite: str
@@ -62,9 +62,9 @@ class Clause:
     end: Words
     """Particle, participle or infinitive: last in a main clause."""
     subordinate_end: Words
-    """The same with the finite verb, last in a subordinate clause."""
+    """As `end`, with the finite verb: last in a subordinate clause."""
     auxiliary: str
-    """English: in front of the subject in questions; empty if it is only needed there or under negation."""
+    """English auxiliary, before the subject in questions; empty if only questions and negation need one."""
     support: str
     verb: str
     base: str
@@ -75,15 +75,15 @@ class Clause:
 
 
 class Grammar:
-    """Draws meanings from a generator; the same seed says the same things."""
+    """Draws meanings from a random generator; the same seed gives the same sentences."""
 
     def __init__(self, generator: random.Random) -> None:
         self.random = generator
         self.structure: list[str] = []
-        """What was chosen for the sentence at hand, words apart: its structure."""
+        """The structure of the current sentence: all choices except words."""
 
     def sentence(self, clauses: int, detail: float) -> tuple[str, str]:
-        """A sentence of so many clauses; `detail` is the chance of each optional part."""
+        """Draws a sentence with this many clauses; `detail` is the chance of each optional part."""
         self.structure = []
         german, english = Words(), Words()
         mark = "."
@@ -122,7 +122,7 @@ class Grammar:
                 return self._main(self._clause(detail))
 
     def _main(self, clause: Clause, inverted: bool = False) -> tuple[Words, Words]:
-        """Verb second: the subject or the time stands before it; after a fronted clause the verb comes first."""
+        """Makes a main clause: the verb is second, after the subject or the time, and first after a fronted clause."""
         time_first = clause.time is not None and not inverted and self._chance(0.4)
         self._note("time first" if time_first else "subject first")
         subject = clause.subject.german["nom"]
@@ -136,7 +136,7 @@ class Grammar:
         return german, english
 
     def _subordinate(self, clause: Clause) -> tuple[Words, Words]:
-        """Verb last."""
+        """Makes a subordinate clause: the verb is last."""
         conjunction = self._pick(list(_CONJUNCTIONS))
         self._note(conjunction)
         german = [conjunction, *_verb_last(clause)]
@@ -249,7 +249,7 @@ class Grammar:
         return Phrase({case: [name] for case in DEFINITE}, [name], "3s", (possessives[0], possessives[1]))
 
     def _title(self) -> Phrase:
-        """Mr or Mrs and a name of two or three syllables, which is not in any list: it has to be copied."""
+        """Draws Mr or Mrs and a name of two or three syllables that is in no list, so that it must be copied."""
         female = self._chance(0.5)
         name = "".join(self.random.choices(lexicon.SYLLABLES, k=self.random.choice([2, 2, 3]))).capitalize()
         titles = ("Frau", "Frau", "Mrs") if female else ("Herr", "Herrn", "Mr")
@@ -258,7 +258,7 @@ class Grammar:
         return Phrase(words, [titles[2], name], "3s", (possessives[0], possessives[1]))
 
     def _phrase(self, kind: str, detail: float, owner: Phrase | None = None) -> Phrase:
-        """A noun of a kind with determiner, and perhaps an adjective and a relative clause."""
+        """Draws a noun of a kind with determiner, and perhaps an adjective and a relative clause."""
         if kind == "person" and self._chance(0.25):
             return self._name() if self._chance(0.6) else self._title()
         choices = [noun for noun in lexicon.NOUNS if kind in ("any", noun.kind)]
@@ -305,7 +305,7 @@ class Grammar:
         return german, english + head
 
     def _relative(self, noun: Noun, plural: bool, detail: float) -> tuple[Words, Words]:
-        """A clause about the noun, verb last, with the noun as its subject or its accusative object."""
+        """Draws a relative clause, verb last, with the noun as its subject or accusative object."""
         gender = "p" if plural else noun.gender
         human = noun.kind == "person"
         if human and self._chance(0.5):
@@ -379,7 +379,7 @@ class Grammar:
 
 
 def _predicate(clause: Clause) -> Words:
-    """English verb group and what follows it, time apart."""
+    """Returns the English verb group and the words after it, without the time."""
     if not clause.negative:
         return [*([clause.auxiliary] if clause.auxiliary else []), clause.verb, *clause.rest]
     auxiliary = clause.auxiliary or clause.support
@@ -396,6 +396,6 @@ def _flat(parts: list[Words]) -> Words:
 
 
 def _finish(words: Words, mark: str) -> str:
-    """Words as a sentence: punctuation in its place, a capital in front."""
+    """Joins words to a sentence, with punctuation and a capital."""
     text = " ".join(words).replace(" ,", ",").replace(",,", ",").rstrip(",")
     return text[0].upper() + text[1:] + mark

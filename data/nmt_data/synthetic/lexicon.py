@@ -20,11 +20,11 @@ class Noun:
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb in both languages; `kind` is what its object is, or empty; `particle` is split off in main clauses."""
+    """A verb in both languages; `kind` is the kind of its object, or empty; `particle` is split off in main clauses."""
 
     infinitive: str
     stem: str
-    """Of the second and third person singular."""
+    """Stem of the second and third person singular."""
     participle: str
     auxiliary: str
     particle: str
@@ -272,7 +272,7 @@ _ENGLISH_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 
 
 def number(value: int) -> tuple[str, str]:
-    """A number from 2 to 12 or 20 to 99 in words; German says the ones first (vierundzwanzig: twenty-four)."""
+    """Returns a number from 2 to 12 or 20 to 99 in words; German says the ones first (vierundzwanzig: twenty-four)."""
     if value <= 12:
         return _GERMAN_ONES[value], _ENGLISH_ONES[value]
     tens, ones = divmod(value, 10)

@@ -50,7 +50,7 @@ MODALS = {
 
 
 def decline_determiner(kind: str, case: str, gender: str, value: str, possessive: str) -> tuple[Words, str]:
-    """The German determiner, and the ending that an adjective takes after it."""
+    """Returns the German determiner, and the ending of an adjective after it."""
     weak, strong, ein = WEAK[case][gender], STRONG[case][gender], EIN[case][gender]
     match kind:
         case "def":
@@ -68,7 +68,7 @@ def decline_determiner(kind: str, case: str, gender: str, value: str, possessive
 
 
 def noun_form(noun: Noun, case: str, plural: bool) -> str:
-    """The German noun in a case."""
+    """Returns the German noun in a case."""
     if plural:
         return noun.plural + ("n" if case == "dat" and noun.plural[-1] not in "ns" else "")
     if noun.weak and case != "nom":
@@ -77,7 +77,7 @@ def noun_form(noun: Noun, case: str, plural: bool) -> str:
 
 
 def conjugate(infinitive: str, stem: str, person: str) -> str:
-    """Present tense; `stem` is that of the second and third person singular."""
+    """Returns the present tense; `stem` is that of the second and third person singular."""
     root = infinitive.removesuffix("n") if infinitive.endswith(("ern", "eln")) else infinitive.removesuffix("en")
     match person:
         case "1s":
@@ -95,7 +95,7 @@ def conjugate(infinitive: str, stem: str, person: str) -> str:
 
 
 def german_verb(verb: Verb, tense: str, person: str, modal: str) -> tuple[str, Words, Words]:
-    """Finite verb, what ends a main clause, and what ends a subordinate clause."""
+    """Returns the finite verb, the end of a main clause, and the end of a subordinate clause."""
     infinitive = verb.particle + verb.infinitive
     match tense:
         case "present":
@@ -111,7 +111,7 @@ def german_verb(verb: Verb, tense: str, person: str, modal: str) -> tuple[str, W
 
 
 def english_verb(verb: Verb, tense: str, person: str, modal: str) -> tuple[str, str, str]:
-    """Auxiliary (or none), the form of do that stands in for it, and the verb."""
+    """Returns the auxiliary (or none), the form of do to use without one, and the verb."""
     does = "does" if person == "3s" else "do"
     match tense:
         case "present":
@@ -127,12 +127,12 @@ def english_verb(verb: Verb, tense: str, person: str, modal: str) -> tuple[str, 
 
 
 def base_form(verb: Verb, tense: str, modal: str) -> str:
-    """The English verb after a form of do."""
+    """Returns the English verb after a form of do."""
     return f"{modal} {verb.english}" if tense == "modal" else verb.english
 
 
 def third(verb: str, person: str) -> str:
-    """Third person singular where the person asks for it; only the first word of a phrasal verb changes."""
+    """Puts a verb into the third person singular if needed; only the first word of a phrasal verb changes."""
     if person != "3s":
         return verb
     head, _, tail = verb.partition(" ")
@@ -148,7 +148,7 @@ def third(verb: str, person: str) -> str:
 
 
 def english_be(person: str, past: bool) -> str:
-    """The form of be."""
+    """Returns the form of be."""
     if past:
         return "was" if person in ("1s", "3s") else "were"
     return {"1s": "am", "3s": "is"}.get(person, "are")

@@ -18,12 +18,12 @@ _SEED = 20_26
 
 
 def split(name: str) -> list[tuple[str, str]]:
-    """Pairs of train, valid, test or long. No German or English sentence stands in two splits."""
+    """Returns the pairs of train, valid, test or long. No German or English sentence is in two splits."""
     return _splits()[name]
 
 
 def structures(count: int) -> list[str]:
-    """The structures, words apart, of the first `count` sentences drawn."""
+    """Returns the structures, without words, of the first `count` sentences drawn."""
     grammar = Grammar(random.Random(_SEED))
     return [" ".join(grammar.structure) for _, _ in zip(range(count), _drawn(grammar), strict=False)]
 
@@ -45,7 +45,7 @@ def _splits() -> dict[str, list[tuple[str, str]]]:
 
 
 def _drawn(grammar: Grammar) -> Iterator[tuple[str, str]]:
-    """Sentences of all lengths that are trained on, without end."""
+    """Yields sentences of all training lengths, without end."""
     while True:
         clauses = grammar.random.choices([1, 2], [8, 2])[0]
         pair = grammar.sentence(clauses, detail=grammar.random.uniform(0, 0.9))
@@ -72,7 +72,7 @@ def _by_length(seen: set[str]) -> list[tuple[str, str]]:
 
 
 def _unique(pairs: Iterator[tuple[str, str]], seen: set[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of which neither side was seen before."""
+    """Yields the pairs with two unseen sides."""
     known = set(seen)
     for pair in pairs:
         if not known.intersection(pair):

@@ -16,9 +16,9 @@ _TASKS: dict[Task, Callable[[list[str]], list[str]]] = {"copy": list, "reverse":
 
 
 def split(task: Task, name: str) -> list[tuple[str, str]]:
-    """Pairs of a split: letters with spaces between, and what the task makes of them.
+    """Returns the pairs of a split: letters separated by spaces, and the task's result.
 
-    `long` holds as many of each of its lengths, shorter and longer than what is trained on.
+    `long` has equally many pairs of each of its lengths, some longer than all in training.
     """
     generator = random.Random(f"{task} {name}")
     lengths = _LENGTHS[name]

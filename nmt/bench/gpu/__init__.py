@@ -1,5 +1,5 @@
-"""Everything that a GPU has to show, in calls of minutes, on a machine that was set up for nothing.
+"""All GPU measurements, in calls of minutes, on a machine without any setup.
 
-`python -m nmt.bench.gpu A --out FOLDER` runs the steps of `calls.py`, each in a process of its own with a time limit
-(`running.py`). Every figure goes to FOLDER/figures.jsonl as it is measured, beside what was predicted (`ledger.py`).
+`python -m nmt.bench.gpu A --out FOLDER` runs the steps of `calls.py`, each in a separate process with a time limit
+(`running.py`). Every figure goes to FOLDER/figures.jsonl at once, with its prediction (`ledger.py`).
 """

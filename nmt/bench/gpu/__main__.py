@@ -1,4 +1,4 @@
-"""`python -m nmt.bench.gpu CALL --out FOLDER`: the steps of a call, and the summary of what they found."""
+"""`python -m nmt.bench.gpu CALL --out FOLDER`: runs the steps of a call and summarises their figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BUDGET = 560.0  # seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a call, or one step of it; returns how many steps did not end well."""
+    """Runs a call, or one step of it; returns how many steps failed."""
     parser = argparse.ArgumentParser(prog="python -m nmt.bench.gpu", description=__doc__)
     parser.add_argument("call", choices=["A", "B", "C"])
     parser.add_argument(

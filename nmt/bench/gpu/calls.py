@@ -1,4 +1,4 @@
-"""The three calls, each under ten minutes: what the card can do and training; decoding; a recipe to its end and all tests."""
+"""The three calls, each under ten minutes: device limits and training; decoding; a whole recipe and all tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests that are marked `gpu`, each reported as it ends."""
+"""Runs the tests marked `gpu` and reports each as it ends."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from time import monotonic
 
 from nmt.bench.gpu.context import Context
 
-_PLAIN = "test_gpu.py"  # what was there before there were kernels and graphs
+_PLAIN = "test_gpu.py"  # tests older than kernels and graphs
 _OUTCOME = re.compile(r"\] (PASSED|FAILED|ERROR|SKIPPED) (\S+::.+)$|^(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)\b")
 
 
 def check_kernels(context: Context) -> None:
-    """The kernels against float64, graphs against the same work without them, search against the plain loop."""
+    """Tests kernels against float64, graphs against eager work, and search against the plain loop."""
     _check(context, [path for path in _marked() if not path.endswith(_PLAIN)])
 
 
 def check_all(context: Context) -> None:
-    """Every test of the GPU."""
+    """Runs every GPU test."""
     _check(context, _marked())
 
 
 def _marked() -> list[str]:
-    """Files with tests of the GPU."""
+    """Returns the files with GPU tests."""
     return sorted(
         str(path) for path in Path("tests").rglob("test_*.py") if "pytest.mark.gpu" in path.read_text("utf-8")
     )
@@ -48,8 +48,8 @@ def _check(context: Context, files: list[str]) -> None:
 
 
 def outcome(line: str) -> tuple[str, str] | None:
-    """How a test ended, and its name, if a line of pytest says it for the first time."""
+    """Returns how a test ended, and its name, if a line of pytest tells so for the first time."""
     found = _OUTCOME.search(line.strip())
-    if found is None or line.startswith(("FAILED", "ERROR")):  # those are its summary
+    if found is None or line.startswith(("FAILED", "ERROR")):  # lines of the final summary
         return None
     return (found[1], found[2]) if found[1] else (found[4], found[3])

@@ -1,4 +1,4 @@
-"""What every step is given: where it computes, where its figures go, the recipe and its prepared corpus."""
+"""The context of a step: device, output folders, recipe and prepared corpus."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ NMT = [sys.executable, "-m", "nmt_cli"]
 
 @dataclass(frozen=True)
 class Context:
-    """One step's surroundings."""
+    """The context of one step."""
 
     step: str
     device: torch.device
     quick: bool
-    """Everything small, to see that it runs; its figures mean nothing."""
+    """Whether everything is small, as a trial; the figures then mean nothing."""
     out: Path
-    """What is kept."""
+    """Folder to keep."""
     work: Path
-    """What the steps of a call share, and nobody keeps."""
+    """Folder that the steps of a call share, removed afterwards."""
     recipe_path: Path
 
     def write(self, figure: str, value: float | str | None, unit: str, more: Mapping[str, Any] | None = None) -> None:
@@ -44,7 +44,7 @@ class Context:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether figures are about a card."""
+        """Whether figures are about a GPU."""
         return self.device.type == "cuda"
 
     @cached_property
@@ -54,7 +54,7 @@ class Context:
 
     @cached_property
     def prepared(self) -> Prepared:
-        """Its corpus, made by the command unless it is there; all steps of a call ask once."""
+        """The recipe's corpus, prepared by the command if needed, once for all steps of a call."""
         known = self.work / "prepared.json"
         if not known.exists():
             shown = run_command([*NMT, "prepare", str(self.recipe_path), "--json"])
@@ -63,10 +63,10 @@ class Context:
 
 
 def run_command(command: list[str]) -> str:
-    """What a command prints; its messages go where ours go.
+    """Runs a command and returns its output; its messages go to our stderr.
 
     Raises:
-        NmtError: it failed.
+        NmtError: the command failed.
     """
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603  # our own commands
     if done.returncode:
@@ -75,7 +75,7 @@ def run_command(command: list[str]) -> str:
 
 
 def seconds_of(device: torch.device, run: Callable[[], object], repeats: int = 10, warm: int = 3) -> float:
-    """Median seconds of one call of `run`, by the device's clock where it has one."""
+    """Returns the median seconds of one call of `run`, by the device's clock if it has one."""
     for _ in range(warm):
         run()
     times: list[float] = []

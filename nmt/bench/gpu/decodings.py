@@ -1,4 +1,4 @@
-"""Call B: a base Transformer trained for a minute by the command, then its translations of the training source."""
+"""Call B: the command trains a base Transformer for a minute, which then translates the training source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LINES = 29_000
 
 
 def train_model(context: Context) -> None:
-    """`nmt train` for a minute: its speed is that of everything together."""
+    """Runs `nmt train` for a minute, to measure the speed of the whole."""
     updates = ["--set", "training.updates=4", "--set", "training.validate_every=2"]
     budget = ["--budget", "60s", "--set", "training.schedule=cosine", "--set", "training.learning_rate=0.001"]
     sizes = [f"model.{name}={value}" for name, value in (_SMALL if context.quick else _BASE).items()]
@@ -49,17 +49,17 @@ def train_model(context: Context) -> None:
 
 
 def decode_beam(context: Context) -> None:
-    """Beam 5."""
+    """Decodes with beam 5."""
     _decode(context, 5, 2)
 
 
 def decode_greedy(context: Context) -> None:
-    """Beam 1."""
+    """Decodes with beam 1."""
     _decode(context, 1, 2)
 
 
 def decode_changes(context: Context) -> None:
-    """Lines whose translation changes with what is translated beside them; in bf16 some do."""
+    """Counts lines whose translation depends on their batch; in bf16 some do."""
     loaded, lines = load_model(_run(context)), _lines(context)[: 8 if context.quick else 4000]
     search = loaded.recipe.search.model_copy(update={"beam": 5})
     order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(1)).tolist()

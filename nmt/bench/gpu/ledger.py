@@ -1,4 +1,4 @@
-"""Figures as they are measured, one JSON object a line in one file, each beside its prediction; and a short summary."""
+"""Figures, one JSON object per line in one file, each with its prediction; and a short summary."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ENDINGS = ("failed", "killed", "skipped")
 
 @dataclass(frozen=True)
 class Ledger:
-    """A file that several processes add lines to."""
+    """A file that several processes append lines to."""
 
     path: Path
     step: str
-    """Whose figures these are."""
+    """The step of these figures."""
 
     def write(self, figure: str, value: float | str | None, unit: str, more: Mapping[str, Any] | None = None) -> None:
-        """Adds a figure at once: what comes later may never come."""
+        """Adds a figure at once, as the step may be killed later."""
         row: dict[str, Any] = {"step": self.step, "figure": figure, "value": _short(value), "unit": unit}
         predicted = PREDICTIONS.get(f"{self.step}: {figure}")
         if predicted is not None:
@@ -33,25 +33,25 @@ class Ledger:
         self._add({**row, **(more or {})})
 
     def end(self, how: str, seconds: float, why: str = "") -> None:
-        """Adds how a step ended: done, failed, killed or skipped."""
+        """Records how a step ended: done, failed, killed or skipped."""
         self._add({"step": self.step, "ended": how, "seconds": round(seconds, 1), **({"why": why} if why else {})})
 
     def _add(self, row: dict[str, Any]) -> None:
         line = json.dumps({**row, "time": round(time(), 1)}, ensure_ascii=False) + "\n"
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            os.write(file, line.encode())  # whole, also where another process writes
+            os.write(file, line.encode())  # in one write, even if another process writes too
         finally:
             os.close(file)
 
 
 def read_figures(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ledger; none where there is no file."""
+    """Reads the rows of a ledger; none if there is no file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def summary(rows: list[dict[str, Any]], lines: int = 40) -> list[str]:
-    """At most so many lines: what failed, then what was predicted, then the rest, the last value of each figure."""
+    """Summarises in at most `lines` lines: failures, predicted figures, then others, with the last value of each."""
     ended = [row for row in rows if "ended" in row]
     seconds = ", ".join(f"{row['step']} {row['seconds']:.0f}" for row in ended if row["ended"] == "done")
     shown = [f"seconds: {seconds}"[: 2 * _WIDTH]] if seconds else []

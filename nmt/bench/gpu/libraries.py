@@ -1,4 +1,4 @@
-"""CTranslate2's wheel asks for CUDA 12's cuBLAS. Where there is 13's alone, links of the old names serve."""
+"""CTranslate2's wheel needs CUDA 12's cuBLAS. If there is only version 13, links with the old names serve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def with_version_12(folder: Path) -> None:
-    """Makes the links in a folder, if they are needed, and tells the loader of the processes that will be started."""
+    """Makes the links in a folder, if needed, and adds the folder to the library path of later processes."""
     spec = find_spec("nvidia")
     places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     found = {path.name.partition(".so")[0]: path for place in places for path in place.rglob("libcublas*.so.13")}

@@ -1,8 +1,8 @@
-"""What was expected before anything was measured, for one NVIDIA H100 (80 GB).
+"""Predictions made before any measurement, for one NVIDIA H100 (80 GB).
 
-By arithmetic: products at 70 % of the matrix rate or bytes at 85 % of the copy rate, whichever takes longer, and 70 % of that
-at first; for the yardsticks, by what was seen before. Keys are "step: figure". A figure far from its prediction says that
-something is not understood.
+They are computed: products at 70 % of the matrix rate or bytes at 85 % of the copy rate, whichever takes longer, and at first
+70 % of that speed. For the baselines they come from earlier measurements. Keys are "step: figure". A figure far from its
+prediction shows that something is not understood.
 """
 
 from __future__ import annotations

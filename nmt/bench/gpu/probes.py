@@ -1,4 +1,4 @@
-"""What the card itself can do: the ceilings that all other figures are measured against, and what graphs can hold."""
+"""Limits of the card itself, to compare all other figures with, and what graphs can hold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PRODUCTS = {  # rows x inner x columns of a base, a tiny and a big Transformer 
 
 
 def probe(context: Context) -> None:
-    """Copy, products, launches, transfers and graphs."""
+    """Measures copies, products, launches, transfers and graphs."""
     _facts(context)
     _copy(context)
     for name, shape in _PRODUCTS.items():
@@ -69,7 +69,7 @@ def _product(context: Context, name: str, shape: tuple[int, int, int]) -> None:
 
 
 def _launches(context: Context) -> None:
-    """Host time of a small operation, eager and in a graph."""
+    """Measures the host time of a small operation, eager and in a graph."""
     count, small = 100 if context.quick else 2000, torch.zeros(64, device=context.device)
 
     def many() -> None:
@@ -92,7 +92,7 @@ def _launches(context: Context) -> None:
 
 
 def _transfers(context: Context) -> None:
-    """What it costs to send row numbers, and to ask the device for one number."""
+    """Measures the time to send row numbers, and to read one number from the device."""
     rows = torch.arange(2000)
     rows = rows.pin_memory() if context.on_gpu else rows
     there = torch.zeros(2000, dtype=torch.int64, device=context.device)
@@ -109,7 +109,7 @@ def _transfers(context: Context) -> None:
 
 
 def _graph(context: Context) -> None:
-    """Whether dropout inside a graph is what the seed before its replay says."""
+    """Checks that dropout inside a graph follows the seed set before its replay."""
     inputs = torch.ones(1 << 16, device=context.device)
     outputs = torch.empty_like(inputs)
     replay = captured(lambda: outputs.copy_(F.dropout(inputs, 0.5)))
@@ -128,7 +128,7 @@ def _graph(context: Context) -> None:
 
 
 def captured(run: Callable[[], object]) -> Callable[[], None]:
-    """The work of a function as a graph, to be replayed."""
+    """Captures the work of a function as a graph and returns its replay."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

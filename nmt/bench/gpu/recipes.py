@@ -1,4 +1,4 @@
-"""Call C: a recipe from its first update to its score, on the card."""
+"""Call C: a whole recipe on the card, from the first update to the score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TESTSET = "test_2016_flickr"
 
 
 def train_recipe(context: Context) -> None:
-    """Trains it whole; the CPU's score of the same recipe is written beside its own."""
+    """Trains a recipe and evaluates it; also writes the score of the same recipe on the CPU."""
     recipe, run = (context.recipe_path if context.quick else _RECIPE), context.work / "recipe"
     less = ["--set", "training.updates=4", "--set", "training.validate_every=2"] if context.quick else []
     run_command([*NMT, "train", str(recipe), "--run", str(run), "--device", str(context.device), *less])

@@ -1,4 +1,4 @@
-"""Steps one after the other, each a process with a time limit: one that fails or hangs costs only its own figures."""
+"""Runs steps one after the other, each as a process with a time limit: a failed step costs only its own figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from time import monotonic
 
 from nmt.bench.gpu.ledger import Ledger
 
-_TAIL = 600  # bytes of a failed step's last words
+_TAIL = 600  # bytes of a failed step's output to show
 Say = Callable[[str], None]
 
 
@@ -24,11 +24,11 @@ class Step:
 
     name: str
     limit: float
-    """Seconds after which it is killed."""
+    """Seconds after which the step is killed."""
     least: float
-    """Seconds below which it is not worth a start."""
+    """Least seconds left for the step to be started."""
     beside: bool = False
-    """Whether the steps after it may begin before it has ended, up to the next that is `alone`."""
+    """Whether later steps may begin before it ends, up to the next one that is `alone`."""
     alone: bool = True
     """Whether it measures time, so that nothing may run beside it."""
 
@@ -46,21 +46,21 @@ class Runner:
     """Runs the steps of one call within a budget."""
 
     def __init__(self, command: Sequence[str], out: Path, work: Path, budget: float, say: Say) -> None:
-        """Makes ready.
+        """Prepares a run.
 
         Args:
-            command: to which the name of a step is added.
+            command: the command of a step, without the step's name.
             out: folder of figures and log.
-            work: folder for what need not be kept.
+            work: folder for temporary files.
             budget: seconds for all steps together.
-            say: is told what begins and how it ends.
+            say: receives the start and end of each step.
         """
         self.command, self.out, self.work, self.say = list(command), out, work, say
         self.end = monotonic() + budget
         self.beside: list[_Running] = []
 
     def run(self, steps: Sequence[Step]) -> None:
-        """Each step, unless too little time is left for it."""
+        """Runs each step, unless too little time is left for it."""
         try:
             for step in steps:
                 if step.alone:
@@ -89,7 +89,7 @@ class Runner:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                process_group=0,  # so that all that it starts ends with it
+                process_group=0,  # so that all its children end with it
             )
         return _Running(step, process, log, monotonic(), monotonic() + limit)
 
@@ -107,7 +107,7 @@ class Runner:
         except BaseException:
             _kill(running.process)
             raise
-        _kill(running.process)  # and what it may have left running
+        _kill(running.process)  # also ends children that are still running
         seconds = monotonic() - running.start
         text = running.log.read_bytes()
         if how != "done":
@@ -122,7 +122,7 @@ class Runner:
 
 
 def step_command(call: str, options: Sequence[str]) -> list[str]:
-    """What runs a step when its name is added."""
+    """Returns the command of a step, without the step's name."""
     return [sys.executable, "-m", "nmt.bench.gpu", call, *options]
 
 

@@ -1,4 +1,4 @@
-"""Speed of training, rounds interleaved with the yardsticks; and where the time goes."""
+"""Training speed, with rounds interleaved with the baselines; and profiles."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ YARDSTICKS: tuple[Name, ...] = ("baseline", "compiled baseline")
 
 
 def train_base(context: Context) -> None:
-    """25,000 tokens a batch, an epoch of Multi30k a round."""
+    """Trains with 25,000 tokens per batch, an epoch of Multi30k per round."""
     _train(context, BASE, 25_000, 17, (*OURS, *YARDSTICKS))
 
 
 def train_tiny(context: Context) -> None:
-    """4,096 tokens a batch."""
+    """Trains with 4,096 tokens per batch."""
     _train(context, TINY, 4_096, 100, (*OURS, *YARDSTICKS))
 
 
 def train_tiny_wide(context: Context) -> None:
-    """25,000 tokens a batch."""
+    """Trains with 25,000 tokens per batch."""
     _train(context, TINY, 25_000, 34, (*OURS, *YARDSTICKS))
 
 
 def train_rnn(context: Context) -> None:
-    """4,096 tokens a batch; the yardstick is the loop over positions."""
+    """Trains with 4,096 tokens per batch; the baseline is the loop over positions."""
     _train(context, RNN, 4_096, 30, (*OURS, "baseline"))
 
 
 def train_big(context: Context) -> None:
-    """25,000 tokens a batch; all contenders together must fit into the memory of one card."""
+    """Trains with 25,000 tokens per batch; all contenders must fit into one card's memory together."""
     _train(context, BIG, 25_000, 8, ("nmt bf16", "compiled baseline"))
 
 
 def compile_base(context: Context) -> None:
-    """Compiles a yardstick ahead, so that its own process finds it done."""
+    """Compiles a baseline ahead, so that its own process finds it compiled."""
     Trainee(_work(context, BASE, 4_096, 2), "compiled baseline").run()
 
 
@@ -71,7 +71,7 @@ def compile_big(context: Context) -> None:
 
 
 def compare_beside(context: Context) -> None:
-    """An update with the gradients of weights in a stream of their own, and with all in one; see `nmt.fast.gpu.aside`."""
+    """Compares updates with the gradients of weights in a separate stream and in the same one; see `nmt.fast.gpu.aside`."""
     for title, model, tokens, updates in (("tiny", TINY, 4_096, 60), ("base", BASE, 25_000, 12)):
         work = _work(context, model, tokens, updates)
         with closing(BatchStream(work.recipe, work.prepared)) as stream:
@@ -105,7 +105,7 @@ def _static(context: Context, work: TrainingWork, beside: bool) -> Updater:
 
 
 def _timed(context: Context, updater: Updater, batches: Sequence[StaticBatch]) -> float:
-    """Seconds of an update of each batch."""
+    """Returns the seconds of an update of each batch."""
     updater.update(1, batches[:1], 1e-4)
     _wait(context)
     start = perf_counter()
@@ -121,7 +121,7 @@ def _wait(context: Context) -> None:
 
 
 def profile(context: Context) -> None:
-    """Kernels, their number, and the share of time in which the card computes."""
+    """Profiles updates: kernels, their number, and the share of time in which the card computes."""
     for title, model, tokens, updates in (
         ("base", BASE, 25_000, 8),
         ("tiny", TINY, 4_096, 20),
@@ -164,7 +164,7 @@ def _train(context: Context, model: ModelConfig, tokens: int, updates: int, name
 
 
 def _recipe(recipe: Recipe, model: ModelConfig, tokens: int) -> Recipe:
-    """The recipe with another model and other batches."""
+    """Returns the recipe with another model and batch size."""
     training = recipe.training.model_copy(update={"batch_tokens": tokens, "learning_rate": 1e-3})
     return recipe.model_copy(update={"model": model, "training": training})
 

@@ -1,5 +1,5 @@
-"""Beam search that stays on a GPU; it finds what the plain loop, `nmt.decoding.beam_search`, finds.
+"""Beam search that stays on a GPU and returns the same as the plain loop, `nmt.decoding.beam_search`.
 
-`search.py` runs it, `beams.py` holds the hypotheses, `steps.py` says what decodes them. Every step is the same operations on
-memory that stays in place, so that CUDA graphs repeat them.
+`search.py` runs it, `beams.py` holds the hypotheses, `steps.py` defines the decoders. Every step does the same operations
+on memory that stays in place, so that CUDA graphs can repeat it.
 """

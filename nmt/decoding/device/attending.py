@@ -1,4 +1,4 @@
-"""A position of the decoder that attends before it goes on (Bahdanau et al. 2015), in few operations on a GPU."""
+"""One position of the attention decoder (Bahdanau et al. 2015) in few GPU operations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nmt.models.rnn.weighting import Softmax
 
 
 class Attending:
-    """The lowest layer of an attention decoder; the products of its old state are one."""
+    """The lowest layer of an attention decoder, with all products of the old state joined into one."""
 
     def __init__(self, decoder: AttentionDecoder) -> None:
         """See `attending_of`."""
@@ -40,14 +40,14 @@ class Attending:
         sources: tuple[Tensor, Tensor],
         beams: Beams,
     ) -> Tensor:
-        """Contexts (R, C); the new state is written.
+        """Writes the new state and returns the contexts (R, C).
 
         Args:
-            embedded: (R, E) what the rows are fed.
-            old: state, and cell of an LSTM, each (R, H).
-            new: as the old ones, written.
+            embedded: (R, E) embedded input tokens of the rows.
+            old: the state, and the cell of an LSTM, each (R, H).
+            new: shaped as `old`; written.
             sources: keys (tokens, A) and values (tokens, C) of all sources, end to end.
-            beams: whose owners say which is whose.
+            beams: its owners map rows to sources.
         """
         from nmt.fast.triton.steps import look_at_source, recurrent_unit
 
@@ -64,7 +64,7 @@ class Attending:
 
 
 def attending_of(decoder: object) -> Attending | None:
-    """A decoder's lowest layer, if its score and weighting are of the kinds that are done so."""
+    """Returns the fast lowest layer of a decoder; None: its score or weighting is not supported."""
     if not isinstance(decoder, AttentionDecoder) or not isinstance(decoder.weighting, Softmax):
         return None
     return Attending(decoder) if type(decoder.score) in (AdditiveScore, DotScore, BilinearScore) else None

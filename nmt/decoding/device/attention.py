@@ -1,4 +1,4 @@
-"""Attention of the hypotheses of `Beams` to what they have said and to their sources, both of which stay in place."""
+"""Attention of the hypotheses of `Beams` to their past and to their sources, both of which stay in place."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Turns:
 
     @classmethod
     def of(cls, count: int, width: int, like: Tensor) -> Turns:
-        """For so many positions of heads of a width."""
+        """Makes the tables for `count` positions and heads of width `width`."""
         rates = 10000 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
         angles = torch.arange(count, dtype=torch.float64)[:, None] * rates
         return cls(angles.cos().to(like), angles.sin().to(like))
 
     def turned(self, states: Tensor, positions: Tensor) -> Tensor:
-        """States (R, H, K) of the given positions (R,)."""
+        """Rotates states (R, H, K) by the given positions (R,)."""
         cosine, sine = (part.index_select(0, positions)[:, None] for part in (self.cosine, self.sine))
         left, right = states.chunk(2, -1)
         return torch.cat([left * cosine - right * sine, right * cosine + left * sine], -1)
@@ -45,17 +45,17 @@ def attend_past(
     turns: Turns | None = None,
     slopes: Tensor | None = None,
 ) -> Tensor:
-    """Attention of each row to its past, itself included: (R, D).
+    """Returns the attention of each row to its past and itself: (R, D).
 
     Args:
-        projected: (R, 3 * D) queries, keys and values of the position of each slot.
-        keys: (R, T, D) of each row at each position; that of the new one is written.
-        values: as the keys.
-        beams: whose ancestry says which row was whose past.
-        heads: into which D is divided.
-        scale: of products of queries and keys.
-        turns: of rotary positions, if queries and keys are turned.
-        slopes: (H,) what a position of distance costs, with ALiBi.
+        projected: (R, 3 * D) queries, keys and values of each row at its new position.
+        keys: (R, T, D) of each row and position; the new position is written.
+        values: shaped as the keys; the new position is written.
+        beams: its ancestry says which row computed each past position.
+        heads: number of heads that D is divided into.
+        scale: factor of the products of queries and keys.
+        turns: rotary positions; None: queries and keys are not rotated.
+        slopes: (H,) the cost of one position of distance with ALiBi.
     """
     if usable(projected):
         from nmt.fast.triton.ancestry import past_attention
@@ -84,14 +84,14 @@ def attend_past(
 
 
 def attend_source(query: Tensor, sources: Tensor, beams: Beams, heads: int, scale: float) -> Tensor:
-    """Attention of each row to the source of its slot: (R, D).
+    """Returns the attention of each row to the source of its slot: (R, D).
 
     Args:
         query: (R, D)
         sources: (tokens, 2 * D) keys and values of all sources of the queue.
-        beams: whose owners say which source is whose.
-        heads: into which D is divided.
-        scale: of products of queries and keys.
+        beams: its owners map slots to sources.
+        heads: number of heads that D is divided into.
+        scale: factor of the products of queries and keys.
     """
     if usable(query):
         from nmt.fast.triton.ancestry import source_attention

@@ -1,7 +1,7 @@
-"""The hypotheses of a search that stays on its device: slots of a fixed size, filled from a queue of sentences.
+"""The hypotheses of a search that stays on its device: a fixed number of slots, filled from a queue of sentences.
 
-Whatever ended in a step, the next one does the same operations on the same memory. So a CUDA graph can repeat it, and nobody
-waits for the device. What is computed is what `nmt.decoding.beam_search.beam_search` computes.
+Every step does the same operations on the same memory, whatever ended in the step before. So a CUDA graph can repeat it,
+and the host never waits for the device. The results are those of `nmt.decoding.beam_search.beam_search`.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from nmt.models.protocol import log_softmax
 
 # N slots, K beam, R = N * K rows, P sentences of the queue, T longest translation, V vocabulary
 
-_WIDEST = 32  # beam that the kernels take
+_WIDEST = 32  # largest beam of the kernels
 
 
 @dataclass(frozen=True)
 class Room:
-    """How much a search has room for. Everything that is allocated follows from it."""
+    """The sizes of a search; all allocations follow from them."""
 
     slots: int
-    """Sentences that are searched at the same time."""
+    """Sentences searched at the same time."""
     beam: int
     sentences: int
-    """Sentences of the queue."""
+    """Number of sentences in the queue."""
     tokens: int
-    """Source tokens of all of them."""
+    """Source tokens of all sentences together."""
     source: int
-    """Longest source in tokens."""
+    """Length of the longest source in tokens."""
     target: int
-    """Longest translation in tokens, end of sentence counted."""
+    """Length of the longest translation in tokens, end of sentence counted."""
 
     @property
     def rows(self) -> int:
-        """Hypotheses that are extended at the same time."""
+        """Number of hypotheses extended at the same time."""
         return self.slots * self.beam
 
     def holds(self, other: Room) -> bool:
-        """Whether what was allocated for this is enough for another, without slots that are much too many."""
+        """Whether memory allocated for this room also serves `other`, without far too many slots."""
         enough = ("slots", "sentences", "tokens", "source", "target")
         alike = self.beam == other.beam and self.slots <= 4 * other.slots
         return alike and all(getattr(self, name) >= getattr(other, name) for name in enough)
 
 
 class Queue:
-    """The sentences, longest first: where their sources stand, how far they may go, and the best K that have ended.
+    """The sentences, longest first: their sources, their length limits, and the best K finished hypotheses.
 
-    Each array has one place more than there are sentences: that of slots that have none.
+    Each array has one place more than there are sentences; empty slots use it.
     """
 
     def __init__(self, room: Room, device: torch.device) -> None:
@@ -63,21 +63,21 @@ class Queue:
         self.nobody = room.sentences
         self.count = torch.zeros((), dtype=torch.long, device=device)
         self.following = torch.zeros((), dtype=torch.long, device=device)
-        """The next that no slot has yet."""
+        """The next sentence that has no slot yet."""
         self.offsets, self.lengths, self.limits = (
             torch.ones(places, dtype=torch.long, device=device) for _ in range(3)
         )
         self.scores = torch.full((places, beam), -torch.inf, dtype=torch.float64, device=device)
-        """Normalised; -inf where there is none yet."""
+        """Normalised scores; -inf in empty places."""
         self.log_probabilities = self.scores.clone()
         self.ended = torch.zeros((places, beam), dtype=torch.long, device=device)
-        """Length in tokens, end of sentence counted."""
+        """Length of each hypothesis in tokens, end of sentence counted."""
         self.cut = self.ended.bool()
         self.tokens = torch.zeros((places, beam, room.target), dtype=torch.long, device=device)
-        """What was fed: the begin of a sentence, then the translation."""
+        """The tokens fed: BOS, then the translation."""
 
     def begin(self, lengths: Tensor, config: SearchConfig) -> None:
-        """Takes sentences of these source lengths (P,), on the CPU, whose sources stand end to end."""
+        """Takes new sentences of source lengths (P,), on the CPU; their sources lie end to end."""
         count = len(lengths)
         self.count.fill_(count)
         self.offsets[:count] = lengths.cumsum(0) - lengths
@@ -89,7 +89,7 @@ class Queue:
         self.ended.zero_()
 
     def add(self, owners: Tensor, new: tuple[Tensor, ...], tokens: Tensor) -> None:
-        """Merges what ends now, each of `new` (N, K) and tokens (N, K, T), with the best of the owners (N,)."""
+        """Merges hypotheses that end, each of `new` (N, K) and tokens (N, K, T), with the best ones of the owners (N,)."""
         stores = (self.scores, self.log_probabilities, self.ended, self.cut)
         order = torch.cat([self.scores[owners], new[0]], 1).topk(new[0].shape[1], 1).indices  # of (N, 2K)
         for store, addition in zip(stores, new, strict=True):
@@ -98,7 +98,7 @@ class Queue:
         self.tokens.index_copy_(0, owners, both.gather(1, order[:, :, None].expand(-1, -1, both.shape[2])))
 
     def hypotheses(self, count: int, best: int) -> list[list[Hypothesis]]:
-        """The `best` of each of the first sentences, best first; comes back as one array."""
+        """Returns the `best` hypotheses of each of the first `count` sentences, best first, by one transfer from the device."""
         scores, order = self.scores[:count].topk(best, 1)  # (P, best)
         log_probabilities, ended, cut = (
             part[:count].gather(1, order) for part in (self.log_probabilities, self.ended, self.cut)
@@ -111,13 +111,13 @@ class Queue:
 
 
 def _unpacked(whole: Tensor) -> list[list[Hypothesis]]:
-    """Hypotheses from scores, log-probabilities, lengths, whether they were cut, and tokens: (P, best, 4 + T) integers."""
+    """Unpacks hypotheses from integers (P, best, 4 + T): score, log-probability, length, cut, tokens."""
     doubles = whole[:, :, :2].contiguous().view(torch.float64).flatten(0, 1)
     scores, log_probabilities = doubles.t().tolist()
     ended = whole[:, :, 2].flatten()
     cut = whole[:, :, 3].flatten().bool().tolist()
     places = torch.arange(whole.shape[2] - 4)
-    said = (places > 0) & (places < ended[:, None])  # without the begin of a sentence
+    said = (places > 0) & (places < ended[:, None])  # without BOS
     tokens = whole[:, :, 4:].flatten(0, 1)[said].tolist()
     lengths = (ended - 1).clamp(min=0)
     ends, counts = lengths.cumsum(0).tolist(), lengths.tolist()
@@ -133,7 +133,7 @@ def _unpacked(whole: Tensor) -> list[list[Hypothesis]]:
 
 
 class Beams:
-    """N slots of K hypotheses. What was computed of their past stays where it is; the ancestry says whose it is."""
+    """N slots of K hypotheses. Cached values stay in place; the ancestry says which row computed each."""
 
     def __init__(self, room: Room, device: torch.device, config: SearchConfig, best: int) -> None:
         self.room, self.config, self.best = room, config, best
@@ -142,17 +142,17 @@ class Beams:
         self.owners = slots.clone()
         """(N,) the sentence of each slot."""
         self.positions = slots.clone()
-        """(N,) the target position that the next step computes."""
+        """(N,) the target position of the next step."""
         self.tokens = torch.zeros(rows, dtype=torch.long, device=device)
-        """(R,) what it is computed from."""
+        """(R,) the input tokens of the next step."""
         self.fed = torch.zeros((rows, room.target), dtype=torch.long, device=device)
-        """(R, T) what each row was fed at each position."""
+        """(R, T) the token fed to each row at each position."""
         own = torch.arange(room.beam, device=device).repeat(room.slots)  # (R,)
         self.own = own[:, None].expand(-1, room.target)
         self.ancestry = self.own.clone()
-        """(R, T) which of the K rows of its slot computed each position of a hypothesis; from the next position on, itself."""
+        """(R, T) which of the slot's K rows computed each past position; the row itself from the next position on."""
         self.origins = torch.zeros(rows, dtype=torch.long, device=device)
-        """(R,) the row that each goes on from; of a sentence that begins R plus its number."""
+        """(R,) the row that each row continues; R plus the sentence number for a sentence that begins."""
         self.scores = torch.zeros((room.slots, room.beam), dtype=torch.float64, device=device)
         self.places = torch.arange(room.target, device=device)
         self.first_rows = torch.arange(room.slots, device=device)[:, None] * room.beam
@@ -162,10 +162,10 @@ class Beams:
         self.fresh_scores = torch.full((room.beam,), -torch.inf, dtype=torch.float64, device=device)
         self.fresh_scores[0] = 0.0  # one empty hypothesis; the first step makes K of it
         self.remaining = torch.zeros((), dtype=torch.long, device=device)
-        """Sentences that are not done."""
+        """Number of sentences that are not done."""
 
     def begin(self, lengths: Tensor) -> None:
-        """Gives the first sentences to the slots; see `Queue.begin`."""
+        """Puts the first sentences into the slots; see `Queue.begin`."""
         self.queue.begin(lengths, self.config)
         self.queue.following.zero_()
         zeros = torch.zeros_like(self.positions)
@@ -176,7 +176,7 @@ class Beams:
         self._go_on(torch.ones_like(zeros, dtype=torch.bool), self.scores.clone(), nothing, nothing)
 
     def advance(self, logits: Tensor) -> None:
-        """Extends each hypothesis by the logits (R, V) of a step, keeps what ended, and gives free slots new sentences."""
+        """Extends each hypothesis by the logits (R, V) of a step, stores finished ones, and refills free slots."""
         if usable(logits) and logits.dtype != torch.float64 and self.room.beam <= _WIDEST:
             self._advance_by_kernels(logits)
             return
@@ -193,7 +193,7 @@ class Beams:
         self._go_on(closed, scores, origins.gather(1, keep), tokens.gather(1, keep))
 
     def _advance_by_kernels(self, logits: Tensor) -> None:
-        """`advance` in two kernels."""
+        """Runs `advance` in two kernels."""
         from nmt.fast.triton.beams import advance, best_of_rows
 
         queue, config = self.queue, self.config
@@ -204,14 +204,14 @@ class Beams:
 
     @property
     def state(self) -> list[Tensor]:
-        """All that a step changes, for kernels."""
+        """All tensors that a step changes, in the order of the kernels."""
         queue = self.queue
         kept = [queue.scores, queue.log_probabilities, queue.ended, queue.cut, queue.tokens]
         rows = [self.owners, self.positions, self.tokens, self.fed, self.ancestry, self.origins, self.scores]
         return [*rows, queue.following, self.remaining, *kept]
 
     def _candidates(self, logits: Tensor, at_limit: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Values, rows of the slot and tokens of the best 2K extensions (N, 2K) of each slot; of one, where that is all."""
+        """Returns values, rows of the slot and tokens of the best 2K extensions (N, 2K) of each slot, or 1 for a beam of 1."""
         beam = self.room.beam
         log_probabilities = log_softmax(logits)
         too_short = length <= self.config.min_length
@@ -221,7 +221,7 @@ class Beams:
         return best_extensions(self.scores, log_probabilities, 2 * beam if beam > 1 else 1)
 
     def _finish(self, values: Tensor, ends: Tensor, origins: Tensor, at_limit: Tensor, divisor: Tensor) -> None:
-        """Stores those of the K best extensions that end, each (N, K)."""
+        """Stores the hypotheses that end among the K best extensions, each (N, K)."""
         scores = (values / divisor[:, None]).masked_fill(~ends, -torch.inf)
         length = (self.positions + 1)[:, None].expand_as(origins)
         said = self._by_slot(self.fed).gather(1, self._past(origins))  # (N, K, T)
@@ -233,7 +233,7 @@ class Beams:
         return scores[:, -1] > -torch.inf if self.config.stopping == "count" else scores[:, self.best - 1] >= reach
 
     def _go_on(self, closed: Tensor, scores: Tensor, origins: Tensor, tokens: Tensor) -> None:
-        """The next step's hypotheses: those that live (N, K), or a new sentence where the last is done (N,)."""
+        """Sets the hypotheses of the next step: live ones (N, K), or a new sentence in slots that are closed (N,)."""
         room, queue = self.room, self.queue
         lives = (self.places <= self.positions[:, None, None]) & ~closed[:, None, None]  # (N, 1, T)
         ancestry = torch.where(lives, self._past(origins), self._by_slot(self.own))
@@ -252,7 +252,7 @@ class Beams:
         self.fed.scatter_(1, at[:, None], self.tokens[:, None])
 
     def _past(self, origins: Tensor) -> Tensor:
-        """The ancestry (N, K, T) of the rows (N, K) of each slot."""
+        """Returns the ancestry (N, K, T) of the rows (N, K) of each slot."""
         return self._by_slot(self.ancestry).gather(1, origins[:, :, None].expand(-1, -1, self.room.target))
 
     def _by_slot(self, rows: Tensor) -> Tensor:
@@ -261,7 +261,7 @@ class Beams:
 
 @dataclass(frozen=True)
 class _NotYet:
-    """Rows (R,) that may not end."""
+    """Keeps some rows (R,) from ending."""
 
     rows: Tensor
 

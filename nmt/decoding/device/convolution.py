@@ -1,4 +1,4 @@
-"""The decoder of ConvS2S, step by step in place."""
+"""The decoder of ConvS2S, stepped in place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nmt.models.convolution import Convolution, ConvolutionMemory, ConvolutionSt
 
 
 class ConvolutionSteps:
-    """The last inputs of each layer are kept for all rows; a sentence begins with zeros."""
+    """Keeps the last inputs of each layer for all rows; a new sentence begins with zeros."""
 
     def __init__(self, model: Convolution) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""Work that is repeated without the host: as a CUDA graph where there is one, else call by call."""
+"""Repeats work without the host: as a CUDA graph where possible, otherwise call by call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Repeated:
-    """A piece of work on tensors that stay in place."""
+    """Repeatable work on tensors that stay in place."""
 
     def __init__(self, work: Callable[[], None], device: torch.device) -> None:
         self.work, self.device = work, device
@@ -18,7 +18,7 @@ class Repeated:
     def until_zero(self, remaining: Tensor) -> None:
         """Repeats the work until a number on the device is zero.
 
-        On CUDA the host looks at the number as it was one repetition ago, so that the device never waits for it.
+        On CUDA the host reads the number of the repetition before, so that the device never waits.
         """
         if self.device.type != "cuda":
             while int(remaining):
@@ -32,12 +32,12 @@ class Repeated:
             seen[turn].copy_(remaining, non_blocking=True)
             events[turn].record()
             turn = 1 - turn
-            events[turn].synchronize()  # of the repetition before; at once, where there was none
+            events[turn].synchronize()  # waits for the repetition before; returns at once in the first round
             if int(seen[turn]) == 0:
                 return
 
     def _once(self) -> None:
-        """The work: the first time call by call, which also warms up what it calls; the second time while it is captured."""
+        """Runs the work: eagerly the first time (a warm-up), captured the second time, then as a graph."""
         if self._graph is not None:
             self._graph.replay()
             return

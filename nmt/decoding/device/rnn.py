@@ -1,4 +1,4 @@
-"""A recurrent decoder, step by step in place."""
+"""A recurrent decoder, stepped in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nmt.models.rnn.state import Carry, Decoded, RnnMemory, run
 
 
 class RnnSteps:
-    """States of the rows, and behind them the first state of each sentence: going on and beginning are one selection."""
+    """Holds the states of the rows followed by the first state of each sentence, so that one selection serves both."""
 
     def __init__(self, model: RnnSeq2Seq) -> None:
         self.model = model
@@ -78,7 +78,7 @@ class RnnSteps:
         return model.output(model.readout(embedded, decoded)).squeeze(1)  # (R, V)
 
     def _attend(self, attending: Attending, beams: Beams) -> Tensor:
-        """`step` by few operations."""
+        """Runs `step` in few operations."""
         model, rows = self.model, self.room.rows
         old = tuple(part.index_select(1, beams.origins) for part in self.hidden)  # each (L, R, H)
         embedded = model.target_embedding(beams.tokens)  # (R, E)
@@ -94,13 +94,13 @@ class RnnSteps:
         return model.output(hidden.squeeze(1))
 
     def _went_on(self, part: Tensor | None, beams: Beams, begun: Tensor) -> Tensor | None:
-        """What rows carry besides their state (R, ...), zero where they begin."""
+        """Returns other carried values of the rows (R, ...), zero for rows that begin a sentence."""
         if part is None:
             return None
         return part.index_select(0, beams.origins.clamp(max=self.room.rows - 1)).masked_fill(begun, 0.0)
 
     def _memory(self, beams: Beams) -> RnnMemory:
-        """The sources of the slots."""
+        """Returns the memory of the sources of the slots."""
         summary = self.summary.index_select(0, beams.owners)
         if not self.attends:
             nothing = summary[:, None, :0]

@@ -22,24 +22,24 @@ from nmt.runtime.memory import memory_there
 # P sentences, N slots, K beam
 
 _SLOTS = (64, 128, 256, 512, 1024, 2048, 4096)
-_ROWS = 8192  # with more, a step takes so much longer that nothing is gained
-_BLOCK = 8  # steps between two looks at whether all is done
-_ENCODED = 65_536  # padded source tokens that are encoded at once
-_SHARE = 0.5  # of the memory that is there
+_ROWS = 8192  # with more rows a step takes longer and nothing is gained
+_BLOCK = 8  # steps between two checks whether all sentences are done
+_ENCODED = 65_536  # padded source tokens encoded at once
+_SHARE = 0.5  # share of the free memory to use
 
 
 class DeviceSearch:
-    """Searches with one decoder. What was allocated, and the graph captured in it, serves again while it is large enough."""
+    """Searches with one decoder. Keeps its memory and captured graph for later searches that fit."""
 
     def __init__(self, steps: Steps, device: torch.device, slots: int | None = None) -> None:
         """See `device_search`."""
         self.steps, self.device, self.slots = steps, device, slots
         self.running: Running | None = None
-        """What was made for the last search."""
+        """The memory and graph of the last search."""
 
     @torch.inference_mode()
     def search(self, ids: Sequence[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
-        """The `best` hypotheses of each sentence of source tokens, best first; see `nmt.decoding.beam_search.beam_search`."""
+        """Returns the `best` hypotheses of each sentence of source tokens, best first; see `beam_search.beam_search`."""
         lengths = [len(tokens) + 1 for tokens in ids]
         order = sorted(range(len(ids)), key=lambda place: -lengths[place])
         found: list[list[Hypothesis]] = [[] for _ in ids]
@@ -55,9 +55,9 @@ class DeviceSearch:
         return found
 
     def _room(self, lengths: Tensor, config: SearchConfig) -> tuple[int, Room]:
-        """How many of the sentences, longest first, the memory holds, and room for them.
+        """Returns how many of the sentences, longest first, fit into memory, and the room for them.
 
-        Where that is not all, the longest come first, alone: they decide how much each of the others would take.
+        If not all fit, the longest are searched first and alone, as they set the memory of every slot.
         """
         target = _rounded(int(length_limits(lengths[:1], config)))
         count, source, beam, free = len(lengths), _rounded(int(lengths[0])), config.beam, _SHARE * self._free()
@@ -79,7 +79,7 @@ class DeviceSearch:
                 slots //= 2
 
     def _free(self) -> float:
-        """Bytes that can be had: what torch keeps for later and what the last search holds among them."""
+        """Returns the bytes that can be allocated, including torch's cache and the memory of the last search."""
         free = memory_there(self.device)
         if self.device.type == "cuda":
             free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
@@ -88,13 +88,13 @@ class DeviceSearch:
     def _prepared(self, room: Room, config: SearchConfig, best: int) -> Running:
         running = self.running
         if running is None or not running.serves(room, config, best):
-            self.running = running = None  # its memory first
+            self.running = running = None  # frees its memory first
             self.running = running = Running(self.steps, room, config, best, self.device)
         return running
 
 
 class Running:
-    """The search in one room."""
+    """A search with allocated memory."""
 
     def __init__(self, steps: Steps, room: Room, config: SearchConfig, best: int, device: torch.device) -> None:
         self.steps, self.room, self.device = steps, room, device
@@ -103,11 +103,11 @@ class Running:
         self.block = Repeated(self.steps_of_a_block, device)
 
     def serves(self, room: Room, config: SearchConfig, best: int) -> bool:
-        """Whether it can search for others too."""
+        """Whether this memory and graph also serve another search."""
         return self.room.holds(room) and (self.beams.config, self.beams.best) == (config, best)
 
     def search(self, ids: Sequence[list[int]]) -> list[list[Hypothesis]]:
-        """The hypotheses of sentences, which come longest first."""
+        """Returns the hypotheses of sentences, which must come longest first."""
         lengths = torch.tensor([len(tokens) + 1 for tokens in ids])
         offsets = (lengths.cumsum(0) - lengths).tolist()
         for batch in search_batches(lengths.tolist(), _ENCODED, 1):
@@ -118,39 +118,39 @@ class Running:
         return self.beams.queue.hypotheses(len(ids), self.beams.best)
 
     def steps_of_a_block(self) -> None:
-        """Some steps of all rows."""
+        """Runs some steps of all rows."""
         for _ in range(_BLOCK):
             self.beams.advance(self.steps.step(self.beams))
 
 
 def device_search(model: Seq2Seq[Any, Any], device: torch.device, slots: int | None = None) -> DeviceSearch | None:
-    """The search of a model on its GPU; None: the device is none, or the family has no such search.
+    """Returns the search of a model on its GPU; None: no GPU, or the family has no such search.
 
     Args:
-        model: on the device, ready for search.
-        device: where it is.
-        slots: sentences that are searched at the same time; as many as are worth while if left out.
+        model: on the device and ready for search.
+        device: the device of the model.
+        slots: sentences searched at the same time; chosen from their number if left out.
     """
     steps = steps_for(model) if device.type == "cuda" else None
     return None if steps is None else DeviceSearch(steps, device, slots)
 
 
 def can_search(config: SearchConfig) -> bool:
-    """Whether there is such a search by these settings; groups and rules that look at what was said want the plain loop."""
+    """Whether the device search supports these settings. It has no groups and no rules about earlier tokens."""
     return config.groups == 1 and config.no_repeat_ngram == 0 and config.repetition_penalty == 1
 
 
 def _slots(count: int, beam: int) -> int:
-    """Slots for so many sentences: each is filled twice or more, where that leaves enough rows for the device."""
+    """Returns the number of slots for `count` sentences, so that each is filled at least twice if the rows suffice."""
     most = max((size for size in _SLOTS if size * beam <= _ROWS), default=_SLOTS[0])
     return min(most, next((size for size in _SLOTS if 2 * size >= count), most))
 
 
 def _rounded(length: int) -> int:
-    """Up to a number of which there are few, so that what is made for one length serves others."""
+    """Rounds a length up to one of few values, so that allocations can be reused."""
     return max(32, 1 << (length - 1).bit_length()) if length <= 64 else _whole(length, 64)
 
 
 def _whole(count: int, size: int) -> int:
-    """Up to a multiple."""
+    """Rounds up to a multiple of `size`."""
     return -(-count // size) * size

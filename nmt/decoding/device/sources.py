@@ -1,4 +1,4 @@
-"""Sources end to end: states of real positions alone, and those of the slots as a padded batch where a family wants them so."""
+"""Sources laid end to end without padding, and padded batches of them for families that need those."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from nmt.decoding.device.beams import Beams
 
 
 def real_positions(lengths: Tensor, width: int, device: torch.device) -> Tensor:
-    """Numbers of the real positions of a padded batch (B * S), from lengths (B,) on the CPU."""
+    """Returns the indices of the real positions in a padded batch (B * S), from lengths (B,) on the CPU."""
     real = torch.arange(width) < lengths[:, None]
     return sent(real.flatten().nonzero().squeeze(1), device)
 
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device; nobody waits until it is there."""
+    """Sends a CPU tensor to a device without waiting."""
     return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
 
 
 def padded_places(beams: Beams) -> tuple[Tensor, Tensor]:
-    """Where the source positions of each slot stand among all, and whether they are real: each (N, S)."""
+    """Returns the indices (N, S) of each slot's source positions among all, and whether they are real (N, S)."""
     queue, longest = beams.queue, beams.room.source
     within = torch.arange(longest, device=beams.owners.device)
     lengths = queue.lengths[beams.owners][:, None]
@@ -31,5 +31,5 @@ def padded_places(beams: Beams) -> tuple[Tensor, Tensor]:
 
 
 def taken(states: Tensor, places: Tensor) -> Tensor:
-    """States (tokens, D) at places (N, S): (N, S, D)."""
+    """Gathers states (tokens, D) at places (N, S): (N, S, D)."""
     return states.index_select(0, places.flatten()).unflatten(0, places.shape)

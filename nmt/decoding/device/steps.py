@@ -1,4 +1,4 @@
-"""A decoder for the hypotheses of `Beams`: the sources of a whole queue first, then logits, step by step, always in place."""
+"""Decoders for the hypotheses of `Beams`: they load all sources of a queue, then return logits step by step, in place."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from nmt.models.protocol import Seq2Seq
 
 
 class Steps(Protocol):
-    """What search on a device needs of a decoder."""
+    """The methods that search on a device needs of a decoder."""
 
     def reserve(self, room: Room) -> None:
-        """Takes the memory that a search needs."""
+        """Allocates the memory of a search."""
         ...
 
     def load(self, first: int, offset: int, source: Tensor, lengths: Tensor) -> None:
@@ -35,22 +35,22 @@ class Steps(Protocol):
         ...
 
     def step(self, beams: Beams) -> Tensor:
-        """Logits (R, V) of what follows the tokens of all rows."""
+        """Returns the logits (R, V) of the next token of all rows."""
         ...
 
     def bytes(self, room: Room) -> int:
-        """Memory that `reserve` takes."""
+        """Returns the bytes that `reserve` allocates."""
         ...
 
 
 def steps_for(model: Seq2Seq[Any, Any]) -> Steps | None:
-    """The decoder of a model for search on its device; None: there is none for such a model."""
+    """Returns the decoder of a model for search on its device; None: the model has none."""
     match model:
         case Transformer():
             return TransformerSteps(model)
         case RnnSeq2Seq() if (
             model.config.weighting != "local_monotonic"
-        ):  # whose window is that of one position for all rows
+        ):  # its window is centred on one position for all rows
             return RnnSteps(model)
         case Convolution():
             return ConvolutionSteps(model)

@@ -1,4 +1,4 @@
-"""The decoder of a Transformer, step by step in place."""
+"""The decoder of a Transformer, stepped in place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nmt.models.transformer.model import Transformer
 
 
 class TransformerSteps:
-    """Keys and values of each row and position are written once and never move."""
+    """Writes the keys and values of each row and position once and never moves them."""
 
     def __init__(self, model: Transformer) -> None:
         self.model = model
@@ -66,7 +66,7 @@ class TransformerSteps:
     def _layer(
         self, states: Tensor, read: Tensor, number: int, layer: DecoderLayer, beams: Beams
     ) -> tuple[Tensor, Tensor]:
-        """States (R, D), and what is read of them, to those of the next layer; see `DecoderLayer.forward`."""
+        """Runs one layer on states (R, D) and their normed input `read`; returns both for the next layer."""
         own, cross, last = layer.self_attention, layer.cross_attention, number + 1 == len(self.model.decoder)
         after = self.model.decoder_norm if last else self.model.decoder[number + 1].self_residual.norm
         cache = (self.keys[number], self.values[number])
@@ -78,7 +78,7 @@ class TransformerSteps:
 
 
 def _joined(residual: Residual, states: Tensor, update: Tensor, after: nn.Module) -> tuple[Tensor, Tensor]:
-    """The states with what a sublayer made of them, and what is read of that: pre-norm reads through the norm after it."""
+    """Adds a sublayer's output to the states; returns them and the next sublayer's input (with pre-norm, normed by `after`)."""
     norm = after if residual.pre else residual.norm
     if not residual.residual or not isinstance(norm, nn.LayerNorm | nn.RMSNorm):
         states = residual.after(states, update)
@@ -89,7 +89,7 @@ def _joined(residual: Residual, states: Tensor, update: Tensor, after: nn.Module
 
 
 def _fed(network: FeedForward, states: Tensor) -> Tensor:
-    """The feed-forward network, on a GPU with its ReLU within the product."""
+    """Runs the feed-forward network; on a GPU the ReLU is part of the first product."""
     inner = network.inner
     if network.activation is F.relu and states.is_cuda and type(inner) is nn.Linear:
         positive: Tensor = torch.ops.aten._addmm_activation.default(inner.bias, states, inner.weight.t())

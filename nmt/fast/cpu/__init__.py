@@ -1,4 +1,4 @@
-"""What replaces a model on a CPU, in search and in training.
+"""Replacements of models on a CPU, in search and in training.
 
-The `*_search.py` files run a step of search by the compiled kernels, the `*_training.py` files an update.
+The `*_search.py` files run a step of search by compiled kernels, the `*_training.py` files an update.
 """

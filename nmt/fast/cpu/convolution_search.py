@@ -1,7 +1,7 @@
-"""A convolutional model as search runs it on a CPU with kernels: a step is one call, and only windows follow the hypotheses.
+"""A convolutional model in search on a CPU with kernels: a step is one call, and only windows follow the hypotheses.
 
-What an output layer makes of a context is a mean of what it makes of the source, which is computed once a sentence. Numbers
-between layers are in fp32 whatever the weights are in.
+An output layer of a context equals a mean over that layer of the source positions, which is computed once per sentence.
+Values between layers are in fp32, whatever the type of the weights.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ class ConvolutionKernelState:
 
     sources: ConvolutionSources
     kept: tuple[object, ...]
-    """What the sources point to."""
+    """Keeps alive the tensors that the sources point to."""
     windows: Windows
     beam: int
 
 
 class ConvolutionByKernels:
-    """A convolutional model, for the protocol of search; it shares its encoder and its output layer with the model."""
+    """A convolutional model in the protocol of search; it shares encoder and output layer with the original."""
 
     def __init__(self, model: Convolution, kernels: Kernels) -> None:
         self.model, self.kernels = model, kernels
         self.encode = model.encode
-        self._kept: list[object] = []  # what the structures below point to
+        self._kept: list[object] = []  # tensors that the structures below point to
         self._positions = model.target_embedding.positions.weight.float()
         self._decoder = self._read()
 
@@ -73,7 +73,7 @@ class ConvolutionByKernels:
         return replace(state, windows=replace(windows, owners=owners, origins=windows.origins[rows]), beam=beam)
 
     def _read(self) -> ConvolutionDecoder:
-        """All of the decoder as the kernels read it."""
+        """Describes the decoder to the kernels."""
         config, model = self.model.config, self.model
         table = model.target_embedding.table.weight.float().contiguous()
         layers = (ConvolutionLayer * config.decoder_layers)(*[self._layer(layer) for layer in model.decoder])
@@ -98,7 +98,7 @@ class ConvolutionByKernels:
 
 
 def convolution_by_kernels(model: Convolution) -> ConvolutionByKernels | None:
-    """The model in rows; None: its widths are no whole vectors, or there are no kernels for it."""
+    """Returns the model with kernels; None: a width is no multiple of a vector, or there are no kernels for it."""
     kernels = kernels_for(model.target_embedding.table.weight)
     in_tiles = isinstance(model.target_input, TiledLinear | TiledInt8Linear)
     if kernels is None or not in_tiles or model.config.embedding % LANES or model.config.hidden % LANES:

@@ -1,4 +1,4 @@
-"""Additive attention by exponentials that factor: one for each state instead of one for each pair."""
+"""Additive attention by exponentials that factor: one per state instead of one per pair of states."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nmt.models.rnn.scores import AdditiveScore
 
 
 class ExponentialScore(nn.Module):
-    """Additive attention without a tanh for each pair of states: its exponentials factor, and each is taken once.
+    """Additive attention without a tanh per pair of states: the exponentials factor, and each is computed once.
 
-    tanh(q + k) = 1 - 2 / (1 + e^2q e^2k), so that v . tanh(q + k) is -2 v . 1 / (1 + e^2q e^2k) and a constant, which the
-    softmax does not see.
+    tanh(q + k) = 1 - 2 / (1 + e^2q e^2k). So v . tanh(q + k) is -2 v . 1 / (1 + e^2q e^2k) plus a constant, and the softmax
+    ignores the constant.
     """
 
     def __init__(self, score: AdditiveScore) -> None:
@@ -23,11 +23,11 @@ class ExponentialScore(nn.Module):
         self.vector = score.combine.weight[0].float()  # v (A,)
 
     def keys(self, values: Tensor) -> Tensor:
-        """Exponentials (B, S, A) of the keys of values (B, S, C)."""
+        """Returns exponentials (B, S, A) of the keys of values (B, S, C)."""
         return self.exponential(self.key(values))
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores (B, T, S), but for a constant, of query (B, T, Q) against keys (B, S, A)."""
+        """Returns scores (B, T, S), up to a constant, of query (B, T, Q) against keys (B, S, A)."""
         sums = self.factors(query)[:, :, None] * keys[:, None]  # (B, T, S, A)
         return self.combine(sums.add_(1).reciprocal_()).squeeze(-1) * -2
 
@@ -35,10 +35,10 @@ class ExponentialScore(nn.Module):
         __call__ = forward
 
     def factors(self, query: Tensor) -> Tensor:
-        """Exponentials (..., A) of a query (..., Q)."""
+        """Returns exponentials (..., A) of a query (..., Q)."""
         return self.exponential(self.query(query))
 
     @staticmethod
     def exponential(states: Tensor) -> Tensor:
-        """e^2x, kept where two of them still multiply within single precision; tanh is flat long before."""
+        """Returns e^2x, clamped so that the product of two is finite in fp32; tanh is flat beyond."""
         return torch.exp(states.float().clamp(-20, 20) * 2).to(states.dtype)

@@ -1,4 +1,4 @@
-"""Linear layers as search on a CPU has them: weights laid out once, for products of rows as few as they may be."""
+"""Linear layers for search on a CPU: weights are laid out once, and products with few rows are fast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Activation = Literal["none", "relu"]
 
 
 def packed(linear: nn.Linear) -> nn.Module:
-    """The layer as it multiplies fastest here, in fp32 or bf16: by the kernels, by oneDNN, or as it is."""
+    """Returns the fastest form of the layer in fp32 or bf16: by the kernels, by oneDNN, or unchanged."""
     fast, works = kernels_for(linear.weight), _works(PackedLinear, linear.weight.dtype)
     if fast is not None and (_tiles(linear, fast) or not works):
         return TiledLinear(linear, fast)
@@ -27,7 +27,7 @@ def packed(linear: nn.Linear) -> nn.Module:
 
 
 def quantised(linear: nn.Linear, dtype: torch.dtype | None = None) -> nn.Module:
-    """The layer in integers; `dtype` is of the results, that of the states if left out."""
+    """Returns the layer in int8; `dtype` is the type of results, by default that of the states."""
     fast = kernels_for(linear.weight)
     if fast is not None and _tiles(linear, fast):
         return TiledInt8Linear(linear, fast, dtype)
@@ -35,9 +35,9 @@ def quantised(linear: nn.Linear, dtype: torch.dtype | None = None) -> nn.Module:
 
 
 class TiledLinear(nn.Module):
-    """A linear layer by the kernels, in fp32 or bf16: a row's result does not depend on its batch, to the bit.
+    """A linear layer by the kernels, in fp32 or bf16. A row's result does not depend on its batch, to the bit.
 
-    They take no time to set up, which for few rows is most of what oneDNN takes.
+    The kernels need no set-up, which takes most of oneDNN's time on few rows.
     """
 
     def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
@@ -50,7 +50,7 @@ class TiledLinear(nn.Module):
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """Weights and bias, each filled up to whole tiles."""
+        """Weights and bias, each padded to whole tiles."""
         return self.weight, self.bias
 
     @property
@@ -59,13 +59,13 @@ class TiledLinear(nn.Module):
         return _out_of_tiles(self.weight, self.outputs, self.inputs)
 
     def matrix(self, outputs: int | None = None, parts: tuple[Tensor, ...] | None = None) -> Matrix:
-        """The layer as the kernels read it, as long as it lives; with other outputs and their parts, if given."""
+        """Describes the layer to the kernels, valid while it lives; optionally with other outputs and their parts."""
         half = self.weight.dtype == torch.bfloat16
         shape = (self.inputs, outputs or self.outputs, int(half), int(self.activation == "relu"), 0)
         return Matrix(*shape, *[part.data_ptr() for part in parts or self.parts])
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., I) to (..., O)."""
+        """Maps (..., I) to (..., O)."""
         rows = states.flatten(0, -2).contiguous()
         return self.kernels.multiply(self.matrix(), rows, states.dtype).view(*states.shape[:-1], self.outputs)
 
@@ -74,7 +74,7 @@ class TiledLinear(nn.Module):
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weight stays in oneDNN's blocked layout: no reordering at each product, as few rows as they be."""
+    """A linear layer whose weight stays in oneDNN's blocked layout, so that no product reorders it."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -82,8 +82,8 @@ class PackedLinear(nn.Module):
         self.activation = "none"
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., I) to (..., O)."""
-        rows = states.to(self.dtype)  # oneDNN multiplies numbers of one kind alone
+        """Maps (..., I) to (..., O)."""
+        rows = states.to(self.dtype)  # oneDNN multiplies only equal types
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, self.activation, [], "")
         return product.to(states.dtype)
 
@@ -92,10 +92,10 @@ class PackedLinear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """y = s_x s_w (x_int W_int) + b: weights scaled per output channel once, activations per row when they come.
+    """y = s_x s_w (x_int W_int) + b: weights are scaled per output channel once, activations per row at each call.
 
-    Products and sums are exact, and a row has a scale of its own: its result does not depend on its batch. This class computes
-    in torch's operations alone, on any machine; its children do the same faster.
+    Products and sums are exact, and each row has its own scale, so that its result does not depend on its batch. This class
+    uses only torch's operations, on any machine; its subclasses compute the same faster.
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype | None = None) -> None:
@@ -107,15 +107,15 @@ class Int8Linear(nn.Module):
         self.bias = _bias(linear)
         self.activation: Activation = "none"
         self.middle = 128
-        """The byte that stands for 0; 0 itself where no state is negative, which makes the steps half as large."""
+        """The byte that stands for 0: 128, or 0 where no state is negative, which halves the step size."""
         self.lay_out((weight / self.scale[:, None]).round_())
 
     def lay_out(self, weight: Tensor) -> None:
-        """Takes the integers (O, I) of the weights."""
+        """Stores the integers (O, I) of the weights."""
         self.weight = weight.double()
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., I) to (..., O)."""
+        """Maps (..., I) to (..., O)."""
         rows, dtype = states.flatten(0, -2).contiguous(), self.dtype or states.dtype  # (N, I)
         return self.multiplied(rows, dtype).view(*states.shape[:-1], self.outputs)
 
@@ -123,7 +123,7 @@ class Int8Linear(nn.Module):
         __call__ = forward
 
     def multiplied(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
-        """(N, I) to (N, O)."""
+        """Maps (N, I) to (N, O)."""
         if (fast := kernels_for(rows)) is not None:
             integers, scales = fast.quantise(rows, self.middle)
             return fast.rescale(self.product(integers), scales, self.bias, self.activation == "relu", dtype)
@@ -134,13 +134,13 @@ class Int8Linear(nn.Module):
         return result.relu_() if self.activation == "relu" else result
 
     def product(self, integers: Tensor) -> Tensor:
-        """Sums (N, O) of unsigned bytes (N, I) around the middle times weights, scaled per output."""
+        """Returns the sums (N, O) of bytes (N, I), less the middle, times weights, scaled per output."""
         exact = F.linear(integers.double() - self.middle, self.weight)  # double precision holds integers of 53 bits
         return exact.float() * self.scale
 
 
 class OneDnnInt8Linear(Int8Linear):
-    """The same, to the bit, by oneDNN; only where the CPU has instructions that do not saturate, see `_is_exact`."""
+    """Equals `Int8Linear` to the bit, by oneDNN; only on CPUs whose instructions do not saturate, see `_is_exact`."""
 
     def lay_out(self, weight: Tensor) -> None:
         """See `Int8Linear.lay_out`."""
@@ -157,7 +157,7 @@ class OneDnnInt8Linear(Int8Linear):
 
 
 class TiledInt8Linear(Int8Linear):
-    """The same, to the bit, by the kernels: rounding, product and scaling in one pass."""
+    """Equals `Int8Linear` to the bit, by the kernels: rounding, product and scaling in one pass."""
 
     def __init__(self, linear: nn.Linear, kernels: Kernels, dtype: torch.dtype | None = None) -> None:
         self.kernels, self.inputs = kernels, linear.in_features
@@ -168,11 +168,11 @@ class TiledInt8Linear(Int8Linear):
         tile = self.kernels.tile
         tiles, sums = _in_tiles(weight, tile, self.kernels.inner).to(torch.int8), weight.sum(1).to(torch.int32)
         self.parts = (tiles, *(_filled(part, tile) for part in (self.bias, self.scale, sums)))
-        """Weights, bias, scales and sums of the weights, each filled up to whole tiles."""
+        """Weights, bias, scales and sums of the weights, each padded to whole tiles."""
 
     @property
     def plain(self) -> Tensor:
-        """The weight (O, I) that the integers stand for."""
+        """The weight (O, I) that the integers represent."""
         return _out_of_tiles(self.parts[0], self.outputs, self.inputs) * self.scale[:, None]
 
     def matrix(self, outputs: int | None = None, parts: tuple[Tensor, ...] | None = None) -> Matrix:
@@ -186,11 +186,11 @@ class TiledInt8Linear(Int8Linear):
 
 
 Tiled = TiledLinear | TiledInt8Linear
-"""A layer as the kernels read it."""
+"""A layer in the layout of the kernels."""
 
 
 def like(layer: Tiled, weight: Tensor, bias: Tensor | None = None, exact: bool = False) -> Tiled:
-    """A layer of a weight (O, I) and a bias (O,), or longer, in the precision of another; or exact: not in integers."""
+    """Makes a layer of weight (O, I) and bias (O,) or longer, in the precision of another, or not in integers if `exact`."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, "meta")
     linear.weight = nn.Parameter(weight.detach(), requires_grad=False)
     if bias is not None:
@@ -200,33 +200,33 @@ def like(layer: Tiled, weight: Tensor, bias: Tensor | None = None, exact: bool =
 
 
 def tiled(layer: nn.Module) -> Tiled:
-    """The layer as what it is."""
+    """Checks that a layer is in tiles and returns it typed so."""
     if not isinstance(layer, TiledLinear | TiledInt8Linear):
         raise TypeError(f"{type(layer).__name__} has no tiles")
     return layer
 
 
 class Joined:
-    """Layers of the same inputs as one; the outputs of each begin with a tile, and are filled up to whole ones."""
+    """Layers with the same inputs as one; the outputs of each start at a tile and are padded to whole tiles."""
 
     def __init__(self, layers: Sequence[Tiled]) -> None:
         self.layers = layers
         self._parts = tuple(torch.cat(parts) for parts in zip(*(layer.parts for layer in layers), strict=True))
         self.widths = [len(layer.parts[1]) for layer in layers]
-        """Outputs of each, filled up."""
+        """Number of outputs of each layer, padded."""
 
     def matrix(self) -> Matrix:
-        """The layers as the kernels read them, as long as this lives."""
+        """Describes the layers to the kernels, valid while this object lives."""
         return self.layers[0].matrix(sum(self.widths), self._parts)
 
 
 def _tiles(linear: nn.Linear, kernels: Kernels) -> bool:
-    """Whether the kernels are for it: they take as much work for one output as for a tile of them."""
+    """Whether the kernels pay for the layer: one output costs them as much as a whole tile."""
     return linear.out_features >= kernels.tile // 2
 
 
 def _in_tiles(weight: Tensor, tile: int, inner: int) -> Tensor:
-    """Weights (O, I) as (O / tile, I / inner, tile, inner), filled up with zeros."""
+    """Lays weights (O, I) out as (O / tile, I / inner, tile, inner), padded with zeros."""
     outputs, inputs = weight.shape
     whole = F.pad(weight.detach(), (0, -inputs % inner, 0, -outputs % tile))
     return whole.unflatten(0, (-1, tile)).unflatten(2, (-1, inner)).transpose(1, 2).contiguous()
@@ -237,7 +237,7 @@ def _out_of_tiles(tiles: Tensor, outputs: int, inputs: int) -> Tensor:
 
 
 def _filled(values: Tensor, tile: int) -> Tensor:
-    """One value for each output, (O,), and zeros up to the end of the last tile."""
+    """Pads one value per output (O,) with zeros to whole tiles."""
     return F.pad(values.detach(), (0, -len(values) % tile))
 
 
@@ -253,7 +253,7 @@ def _pack(weight: Tensor) -> Tensor:
 
 @cache
 def _works(kind: Callable[[nn.Linear], nn.Module], dtype: torch.dtype) -> bool:
-    """Whether a product that is not part of torch's public interface is there for such numbers, and right."""
+    """Whether a product outside torch's public interface exists for this type and is right."""
     linear = nn.Linear(16, 24, dtype=dtype).requires_grad_(False)
     states = torch.linspace(-1, 1, 48, dtype=dtype).view(3, 16)
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
@@ -265,7 +265,7 @@ def _works(kind: Callable[[nn.Linear], nn.Module], dtype: torch.dtype) -> bool:
 
 @cache
 def _is_exact(kind: Callable[[nn.Linear], Int8Linear]) -> bool:
-    """Whether products of the largest integers come out exactly: without VNNI oneDNN adds them in 16 bits, which saturate."""
+    """Whether products of the largest integers are exact: without VNNI oneDNN adds them in 16 bits, which saturate."""
     linear = nn.Linear(16, 24, bias=False).requires_grad_(False)
     linear.weight.copy_(torch.linspace(-1, 1, 24)[:, None].expand(24, 16))
     states = torch.full((3, 16), 255, dtype=torch.uint8)

@@ -1,6 +1,6 @@
-"""Differentiable functions of packed rows, by the kernels of training: what stands between two products is one of them.
+"""Differentiable functions of packed rows by the training kernels; each covers what lies between two matrix products.
 
-Rows are the words of a batch, without padding. A product leaves its bias to the function that reads it.
+Rows are the words of a batch, without padding. The bias of a product is added by the next function.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from nmt.fast.kernels.training import Chance, Norm, Projected, Spread, Summed, T
 
 @dataclass(frozen=True)
 class Stream:
-    """Where a sublayer starts from."""
+    """The input of a sublayer."""
 
     states: Tensor
     """(N, D) the residual stream, in fp32."""
     read: Tensor
-    """(N, D) what the sublayer reads, in the type of products."""
+    """(N, D) input of the sublayer, in the type of products."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a sublayer adds to the stream, once its bias is added to it."""
+    """The output of a sublayer before its bias is added."""
 
     states: Tensor
     """(N, D)"""
@@ -38,26 +38,26 @@ class Update:
 
 
 def product(states: Tensor, weight: Tensor) -> Tensor:
-    """States (N, I) times a matrix (O, I), without its bias, in the type of the states."""
+    """Multiplies states (N, I) by a matrix (O, I), without bias, in the type of the states."""
     result: Tensor = _Product.apply(states, weight)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
     return result
 
 
 def normed(kernels: TrainingKernels, states: Tensor, norm: Norm, dtype: torch.dtype) -> Tensor:
-    """The norm of states (N, D), for products in a type."""
+    """Normalises states (N, D) and returns them in the type of products."""
     settings = _Sum(kernels, norm.epsilon, Chance(), dtype, post=False)
     result: Tensor = _Residual.apply(states, None, None, norm.weight, norm.bias, settings)[1]  # type: ignore[no-untyped-call]
     return result
 
 
 def added(kernels: TrainingKernels, stream: Stream, update: Update, norm: Norm, chance: Chance, post: bool) -> Stream:
-    """Adds an update to a stream, with dropout; the next sublayer reads its norm, and by post-norm that is the stream too."""
+    """Adds an update to the stream with dropout. The next sublayer reads the norm, which with post-norm is the stream too."""
     settings = _Sum(kernels, norm.epsilon, chance, stream.read.dtype, post)
     return Stream(*_Residual.apply(stream.states, update.states, update.bias, norm.weight, norm.bias, settings))  # type: ignore[no-untyped-call]
 
 
 def activated(kernels: TrainingKernels, states: Tensor, bias: Tensor, chance: Chance) -> Tensor:
-    """dropout(max(0, states + bias)) of states (N, F), in their place."""
+    """Returns dropout(max(0, states + bias)) of states (N, F), computed in place."""
     result: Tensor = _Activated.apply(states, bias, kernels, chance)  # type: ignore[no-untyped-call]
     return result
 
@@ -65,7 +65,7 @@ def activated(kernels: TrainingKernels, states: Tensor, bias: Tensor, chance: Ch
 def embedded(
     kernels: TrainingKernels, table: Tensor, tokens: Tensor, added: Tensor | None, places: Tensor, chance: Chance
 ) -> Tensor:
-    """dropout(sqrt(D) * embedding + what the place adds) of tokens (N,), in fp32; see `TrainingKernels.embed`."""
+    """Returns dropout(sqrt(D) * embedding + position vector) of tokens (N,), in fp32; see `TrainingKernels.embed`."""
     result: Tensor = _Embedded.apply(table, tokens, added, places, kernels, chance)  # type: ignore[no-untyped-call]
     return result
 
@@ -73,13 +73,13 @@ def embedded(
 def attended(
     kernels: TrainingKernels, parts: Sequence[tuple[Tensor, Tensor]], spread: Spread, chance: Chance
 ) -> Tensor:
-    """Contexts (N, D) of all heads.
+    """Returns the contexts (N, D) of all heads.
 
     Args:
-        kernels: those of training.
-        parts: products and their biases: all in one (N, 3 D); or queries (N, D), and keys and values (M, 2 D).
-        spread: where they stand.
-        chance: of dropout on weights.
+        kernels: the training kernels.
+        parts: products with their biases: one (N, 3 D), or queries (N, D) and keys and values (M, 2 D).
+        spread: where the sentences begin.
+        chance: dropout of the attention weights.
     """
     flat = [tensor for part in parts for tensor in part]
     result: Tensor = _Attended.apply(kernels, spread, chance, *flat)  # type: ignore[no-untyped-call]
@@ -96,7 +96,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """The gradient of the matrix is made the way round that has the fewer rows: products are faster so."""
+        """Computes the gradient of the matrix in the orientation with fewer rows, as that product is faster."""
         (states, matrix), gradient = ctx.saved_tensors, gradients[0]
         d_states = gradient @ matrix if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
@@ -108,7 +108,7 @@ class _Product(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Sum:
-    """How a residual sum is made."""
+    """Settings of a residual sum."""
 
     kernels: TrainingKernels
     epsilon: float
@@ -128,7 +128,7 @@ class _Residual(torch.autograd.Function):
         shift: Tensor | None,
         settings: _Sum,
     ) -> Any:
-        """The stream that goes on, if there is an update, and what the next sublayer reads."""
+        """Returns the new stream, if there is an update, and the input of the next sublayer."""
         norm = Norm(weight, shift, settings.epsilon)
         summed = settings.kernels.residual(stream, update, bias, norm, settings.chance, settings.dtype, settings.post)
         ctx.save_for_backward(summed.total, summed.measures, weight, shift)
@@ -215,7 +215,7 @@ def _projected(parts: Sequence[Tensor]) -> Projected:
 
 
 def _split(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (or their biases), which are views of one or of two tensors."""
+    """Returns queries, keys and values (or their biases) as views of one or two tensors."""
     if len(parts) == 1:
         query, key, value = parts[0].chunk(3, -1)
     else:

@@ -1,4 +1,4 @@
-"""What a recurrent model that is ready for search is made of, as the kernels read it."""
+"""The parts of a recurrent model ready for search, in the layout of the kernels."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from nmt.models.rnn.weighting import LocalPredictive
 # E embedding, H hidden, G gates, C width of the encoder's states, V vocabulary
 
 KEPT_WORDS = 1 << 26
-"""Bytes at most of what words give to gates and read-out."""
+"""Most bytes to cache of what each word contributes to gates and readout."""
 
 
 class RecurrentParts:
-    """The structures of a model, whose matrices are in tiles; they hold as long as this lives."""
+    """The structures of a model, whose matrices are in tiles; valid while this object lives."""
 
     def __init__(self, model: RnnSeq2Seq) -> None:
         self.model = model
-        self._kept: list[object] = []  # what the structures point to
+        self._kept: list[object] = []  # tensors that the structures point to
         self.readers = self._read_encoder()
-        """Of each layer of the encoder those who read the sentence, in the order in which their states stand."""
+        """For each encoder layer, its readers in the order of their states."""
         self.context = Joined(self._context_layers())
-        """All that reads a context."""
+        """All layers that read a context."""
         self.decoder = self._read_decoder(Joined(self._word_layers()))
 
     def _read_encoder(self) -> list[list[Reader]]:
@@ -49,7 +49,7 @@ class RecurrentParts:
         return Reader(config.hidden, GATES[config.cell], backwards, *[layer.matrix() for layer in layers])
 
     def _word_layers(self) -> list[Tiled]:
-        """What reads a word: the gates of the lowest layer, and the read-out."""
+        """Returns the layers that read a word: the gates of the lowest layer, and the readout."""
         decoder = self.model.decoder
         if isinstance(decoder, AttentionDecoder):
             gates = self._tiled(decoder.input)
@@ -59,7 +59,7 @@ class RecurrentParts:
         return [gates, self._tiled(self.model.readout.embedding)]
 
     def _context_layers(self) -> list[Tiled]:
-        """What reads a context: the gates of the lowest layer or the attentional state, if they do, and the read-out."""
+        """Returns the layers that read a context: the lowest gates or the attentional state, if they do, and the readout."""
         decoder, readout = self.model.decoder, self._tiled(self.model.readout.context)
         if isinstance(decoder, AttentionDecoder):
             return [self._tiled(decoder.context), readout]
@@ -71,7 +71,7 @@ class RecurrentParts:
         return [self._linear(self._tiled(decoder.attentional).plain[:, : decoder.context_width]), readout]
 
     def _read_decoder(self, words: Joined) -> RnnDecoder:
-        """All of the decoder as the kernels read it."""
+        """Describes the decoder to the kernels."""
         config, decoder, readout = self.model.config, self.model.decoder, self.model.readout
         table = self.model.target_embedding.weight.float().contiguous()
         kept = len(table) * sum(words.widths) * table.element_size() <= KEPT_WORDS
@@ -95,7 +95,7 @@ class RecurrentParts:
         return read
 
     def _layers(self) -> tuple[ctypes.Array[Matrix], ctypes.Array[Matrix]]:
-        """The recurrent matrices of all layers, and of the upper ones what reads the layer below."""
+        """Returns the recurrent matrices of all layers, and the input matrices of the upper layers."""
         decoder, recurrent, upper = self.model.decoder, list[Tiled](), list[Tiled]()
         rnn, below = (decoder.upper, 1) if isinstance(decoder, AttentionDecoder) else (decoder.rnn, 0)
         if isinstance(decoder, AttentionDecoder):
@@ -108,7 +108,7 @@ class RecurrentParts:
         return arrays[0], arrays[1]
 
     def _attention(self) -> Attention:
-        """How the decoder looks at the source."""
+        """Describes the attention to the kernels."""
         config, decoder = self.model.config, self.model.decoder
         if isinstance(decoder, BottleneckDecoder):
             return Attention(heads=1)
@@ -133,11 +133,11 @@ class RecurrentParts:
                 look.heads, look.scale = score.heads, score.scale
             case DotScore():
                 look.scale = score.scale
-            case _:  # bilinear: the keys are all of it
+            case _:  # bilinear: the keys hold all of it
                 pass
 
     def _weights(self, layer: nn.Module, inputs: int) -> int:
-        """The weights of a layer of one input or one output, whatever it has made of them."""
+        """Returns the weights of a layer with one input or one output, whatever its layout."""
         unit = torch.eye(inputs, dtype=self.model.target_embedding.weight.dtype)
         return self._vector(layer(unit).flatten())
 
@@ -151,11 +151,11 @@ class RecurrentParts:
         return tiled(layer)
 
     def _linear(self, weight: Tensor, bias: Tensor | None = None, exact: bool = False) -> Tiled:
-        """A part of a layer, in the precision of the others; see `like`."""
+        """Makes a part of a layer, in the precision of the others; see `like`."""
         return self._tiled(like(tiled(self.model.readout.state), weight, bias, exact))
 
 
 def _weights_of(rnn: nn.Module, part: str, layer: int) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer for its inputs ("ih") or for its last state ("hh")."""
+    """Returns weight and bias of a layer for its inputs ("ih") or its last state ("hh")."""
     parameters = dict(rnn.named_parameters())
     return parameters[f"weight_{part}_l{layer}"], parameters[f"bias_{part}_l{layer}"]

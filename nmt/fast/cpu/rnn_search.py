@@ -1,7 +1,7 @@
-"""A recurrent model as search runs it on a CPU with kernels: a step is one call, and only states follow the hypotheses.
+"""A recurrent model in search on a CPU with kernels: a step is one call, and only states follow the hypotheses.
 
-Whatever a matrix makes of a context is a mean of what it makes of the source, which is computed once a sentence. Numbers
-between layers are in fp32 whatever the weights are in.
+A matrix times a context equals a mean over that matrix times the source states, which is computed once per sentence.
+Values between layers are in fp32, whatever the type of the weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.state import RnnMemory
 
 # B sentences, S source positions, R = B * beam rows, E embedding, H hidden, L layers, C width of the encoder's states
-# F width of what matrices make of a context
+# F width of the products of matrices and a context
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class RecurrentState:
 
     sources: RnnSources
     kept: tuple[Tensor, ...]
-    """What the sources point to."""
+    """Keeps alive the tensors that the sources point to."""
     ground: Ground
     beam: int
 
 
 class RnnByKernels:
-    """A recurrent encoder-decoder, for the protocol of search; it shares its encoder and its output layer with the model."""
+    """A recurrent encoder-decoder in the protocol of search; it shares encoder and output layer with the original."""
 
     def __init__(self, model: RnnSeq2Seq, kernels: Kernels) -> None:
         self.model, self.kernels = model, kernels
@@ -46,7 +46,7 @@ class RnnByKernels:
         self._table = model.source_embedding.weight.float()
 
     def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
-        """See `Seq2Seq.encode`; the states of padding are zero."""
+        """See `Seq2Seq.encode`; states at padding are zero."""
         model, encoder, hidden = self.model, self.model.encoder, self.model.config.hidden
         states, lengths = self._table[source], lengths.long().contiguous()  # (B, S, E)
         finals: list[Tensor] = []
@@ -95,7 +95,7 @@ class RnnByKernels:
         return replace(state, ground=replace(ground, owners=owners, origins=ground.origins[rows]), beam=beam)
 
     def _first(self, memory: RnnMemory) -> Tensor:
-        """The first states of sentences, (B, numbers of a state); see `rnn_call` of rnn.c."""
+        """Returns the first states of sentences, (B, numbers of a state); see `rnn_call` of rnn.c."""
         carry = self.model.first(memory)
         layers = torch.stack(carry.hidden, 1).permute(2, 0, 1, 3).flatten(1)  # (L, parts, B, H) to (B, L * parts * H)
         more = [part for part in (carry.fed, carry.coverage) if part is not None]
@@ -103,7 +103,7 @@ class RnnByKernels:
 
 
 def rnn_by_kernels(model: RnnSeq2Seq) -> RnnByKernels | None:
-    """The model in rows; None: its widths are no whole vectors, or there are no kernels for it."""
+    """Returns the model with kernels; None: a width is no multiple of a vector, or there are no kernels for it."""
     config, decoder = model.config, model.decoder
     widths = [config.embedding, config.hidden]
     if config.attention == "multi_head":

@@ -1,7 +1,7 @@
-"""The attention RNN as it is trained on a CPU with kernels: the loop over positions as one differentiable function.
+"""Training of the attention RNN on a CPU with kernels: the loop over positions is one differentiable function.
 
-The way back runs through the positions for the gradients of states alone. Those of matrices and values are one large product
-each, after the last position. `scanned(model)` is what the updater runs in place of `RnnSeq2Seq.forward`.
+The backward pass loops over positions only for the gradients of states. The gradients of matrices and values are one large
+product each, after the last position. The updater runs `scanned(model)` in place of `RnnSeq2Seq.forward`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nmt.models.rnn.weighting import Softmax
 
 @dataclass(frozen=True)
 class ScannedRnn:
-    """What trains a model: its weights, and the kernels."""
+    """Replaces the forward pass of a model in training: its weights and the kernels."""
 
     model: RnnSeq2Seq
     decoder: AttentionDecoder
@@ -34,7 +34,7 @@ class ScannedRnn:
     kernels: RecurrenceKernels
 
     def __call__(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Hidden states (B, T, E), as `RnnSeq2Seq.forward` has them."""
+        """Returns hidden states (B, T, E), equal to those of `RnnSeq2Seq.forward`."""
         model, decoder = self.model, self.decoder
         memory = model.encode(source, lengths)
         embedded = model.embed(model.target_embedding, target)  # (B, T, E)
@@ -58,9 +58,9 @@ class ScannedRnn:
 
 
 def scanned(model: nn.Module) -> ScannedRnn | None:
-    """What takes the place of a model's forward pass while it is trained; None: it is trained as it is.
+    """Returns the replacement of a model's forward pass in training; None: the model is trained unchanged.
 
-    That is the decoder of Bahdanau et al. 2015 in fp32 (or in bf16 by autocast), whose widths are whole vectors.
+    It exists for the decoder of Bahdanau et al. 2015 in fp32 (or bf16 by autocast) whose widths are multiples of a vector.
     """
     if not isinstance(model, RnnSeq2Seq) or not isinstance(model.decoder, AttentionDecoder):
         return None
@@ -88,12 +88,12 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Tape:
-    """What the way forth leaves for the way back: products' numbers in their type, others in fp32."""
+    """Values that the forward pass keeps for the backward pass: products in their type, others in fp32."""
 
     inputs: Tensor
     """(B, T, G * H)"""
     both: Tensor
-    """(T, B, A + G * H) products of the states: queries, and what the cell takes."""
+    """(T, B, A + G * H) products of the states: queries, and inputs of the cell."""
     read: Tensor
     """(T, B, G * H) products of the contexts."""
     queries: Tensor
@@ -111,7 +111,7 @@ class _Tape:
 
     @classmethod
     def empty(cls, inputs: Tensor, source: Source, hidden: int) -> _Tape:
-        """Room for all positions."""
+        """Allocates memory for all positions."""
         (sentences, positions, gates), (longest, width) = inputs.shape, source.keys.shape[1:]
         shapes = (width + gates, gates, width, longest, source.values.shape[2], 4 * hidden)
         exact = torch.float32
@@ -121,7 +121,7 @@ class _Tape:
         return cls(inputs, *rooms, *after)
 
     def cell(self, position: int, width: int, bias: Tensor, lstm: bool) -> Cell:
-        """The step of a position."""
+        """Returns the cell arguments of a position."""
         return Cell(
             self.inputs[:, position],
             self.read[position],
@@ -150,7 +150,7 @@ class _Scan(torch.autograd.Function):
         combine: Tensor,
         *first: Tensor,
     ) -> Any:
-        """States (B, T, H) and contexts (B, T, C)."""
+        """Returns states (B, T, H) and contexts (B, T, C)."""
         dtype, width = inputs.dtype, query.shape[0]
         inputs, values = inputs.contiguous(), values.to(dtype).contiguous()
         source = Source((keys.float().clamp(-20, 20) * 2).exp_(), combine[0].contiguous(), values, settings.lengths)
@@ -169,7 +169,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """All positions, the last first; then what is summed over them."""
+        """Runs through the positions, last first; then computes the gradients summed over positions."""
         settings, source, tape, (joined, mixing) = ctx.settings, ctx.source, ctx.tape, ctx.matrices
         width, kernels = source.keys.shape[2], settings.kernels
         d_states, d_contexts = (part.transpose(0, 1) for part in gradients)  # (T, B, H), (T, B, C)

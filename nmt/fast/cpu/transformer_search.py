@@ -1,8 +1,8 @@
-"""A Transformer as search runs it on a CPU with kernels: the encoder is one call, a step is one, and nothing is ever moved.
+"""A Transformer in search on a CPU with kernels: the encoder is one call, a step is one, and nothing is moved.
 
-What a step has projected stays where it was computed. A hypothesis holds the numbers of the rows that are its past, so that
-reordering changes a table of small integers, and sentences that leave take nothing with them. Padding is never visited. Numbers
-between layers are in fp32 whatever the weights are in.
+Keys and values of a step stay where they were computed. A hypothesis holds the numbers of the rows that are its past.
+Reordering therefore changes a table of small integers, and sentences that leave need no copies. Padding is never visited.
+Values between layers are in fp32, whatever the type of the weights.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ class TransformerSources:
 
     table: Sources
     kept: tuple[object, ...]
-    """What the table points to."""
+    """Keeps alive the tensors that the table points to."""
 
 
 @dataclass(frozen=True)
 class TransformerKernelState:
-    """R rows in the middle of decoding. The steps are shared by the states of one search: a state can be stepped from once."""
+    """R rows in the middle of decoding. States of one search share the steps, so step from each state only once."""
 
     sources: TransformerSources
     owners: Tensor
-    """(B,) which of the sources is each sentence's."""
+    """(B,) index of each sentence's source."""
     steps: list[Tensor]
-    """Of each position the keys and values, (layers, rows of that step, 2 * D)."""
+    """Keys and values of each position, (layers, rows of that step, 2 * D)."""
     past: Tensor
-    """(rows of the last step, T) int32, which row of each step was a row's own."""
+    """(rows of the last step, T) int32, the row of each step that is the past of this row."""
     origins: Tensor
-    """(R,) the row of the last step that each row goes on from."""
+    """(R,) the row of the last step that each row continues."""
     beam: int
 
 
 class TransformerByKernels:
-    """A Transformer, for the protocol of search; it shares its weights with the model."""
+    """A Transformer in the protocol of search; it shares its weights with the model."""
 
     def __init__(self, model: Transformer, kernels: Kernels) -> None:
         self.model, self.kernels = model, kernels
-        self._kept: list[object] = []  # what the structures below point to
+        self._kept: list[object] = []  # tensors that the structures below point to
         self._places = Places(model)
         self._encoder = self._read(model.source_embedding, model.encoder, model.encoder_norm)
         self._decoder = self._read(model.target_embedding, model.decoder, model.decoder_norm)
@@ -103,11 +103,11 @@ class TransformerByKernels:
 
     @property
     def whole(self) -> bool:
-        """Whether the kernels make the logits too, so that they can run a whole search."""
+        """Whether the kernels also compute the logits, so that they can run a whole search."""
         return isinstance(self.model.output, TiledLinear | TiledInt8Linear)
 
     def search(self, memory: TransformerMemory, finished: Finished) -> Iterator[int]:
-        """All steps of a search without rules, if it is `whole`; see `TransformerSearch`."""
+        """Runs all steps of a search without rules, if `whole`; see `TransformerSearch`."""
         state = self.start(memory, 1)
         positions = self._places.of_targets(finished.longest)
         given = (self._decoder, self._matrix(self.model.output), state.sources.table, finished, len(memory.states))
@@ -116,7 +116,7 @@ class TransformerByKernels:
     def _read(
         self, embedding: TransformerEmbedding, layers: Sequence[EncoderLayer | DecoderLayer], last: nn.Module
     ) -> Stack:
-        """All layers of the encoder or the decoder as the kernels read them."""
+        """Describes all layers of the encoder or decoder to the kernels."""
         config, table = self.model.config, embedding.table.weight.float().contiguous()
         read = (Layer * len(layers))(*[self._layer(layer) for layer in layers])
         self._kept += [table, read]
@@ -150,7 +150,7 @@ class TransformerByKernels:
     def _matrix(self, layer: nn.Module) -> Matrix:
         if not isinstance(layer, TiledLinear | TiledInt8Linear):
             raise TypeError(f"{type(layer).__name__} has no tiles")
-        return layer.matrix()  # the model holds the layer
+        return layer.matrix()  # the model keeps the layer alive
 
     def _residual(self, residual: Residual) -> Norm:
         return self._norm(residual.norm)
@@ -162,7 +162,7 @@ class TransformerByKernels:
 
 
 class Places:
-    """What the kernels need to know of positions: what is added to embeddings, or the angles by which heads are turned."""
+    """Position tables of the kernels: vectors added to embeddings, or rotation angles of heads."""
 
     def __init__(self, model: Transformer) -> None:
         rotary = model.decoder[0].self_attention.rotary
@@ -172,15 +172,15 @@ class Places:
         self._turns = self._turned(256)
 
     def of_source(self, count: int) -> tuple[Tensor | None, Tensor | None]:
-        """What the first positions add (count, D) or None, and their turns (count, K) or None."""
+        """Returns the added vectors (count, D) of the first positions or None, and their rotations (count, K) or None."""
         return self._enough(0, count), self._enough_turns(count)
 
     def of_targets(self, count: int) -> tuple[Tensor | None, Tensor | None]:
-        """The same of the first positions of a target."""
+        """Returns the tables of `of_source` for the first positions of a target."""
         return self._enough(1, count), self._enough_turns(count)
 
     def of_target(self, position: int) -> tuple[Tensor | None, Tensor | None]:
-        """The same of one position, (D,) and (K,)."""
+        """Returns the added vector (D,) and the rotation (K,) of one target position, each or None."""
         added, turns = self._enough(1, position + 1), self._enough_turns(position + 1)
         return None if added is None else added[position], None if turns is None else turns[position]
 
@@ -201,7 +201,7 @@ class Places:
         return embedding.added(count).float().contiguous() if there else None
 
     def _turned(self, count: int) -> Tensor | None:
-        """Cosines, then sines of the angles of the first positions; see `Rotary`."""
+        """Returns cosines, then sines, of the angles of the first positions; see `Rotary`."""
         if self._rotary_width is None:
             return None
         rates = 10000 ** (-torch.arange(0, self._rotary_width, 2, dtype=torch.float64) / self._rotary_width)
@@ -210,7 +210,7 @@ class Places:
 
 
 def transformer_by_kernels(model: Transformer) -> TransformerByKernels | None:
-    """The model in rows; None: its heads are no whole vectors, or there are no kernels for it."""
+    """Returns the model with kernels; None: the heads are no multiple of a vector, or there are no kernels for it."""
     kernels = kernels_for(model.target_embedding.table.weight)
     layers = (*model.encoder, *model.decoder)
     tiled = all(isinstance(layer.feed_forward.inner, TiledLinear | TiledInt8Linear) for layer in layers)

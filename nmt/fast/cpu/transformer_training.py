@@ -1,7 +1,7 @@
-"""A Transformer as it is trained on a CPU with kernels: without padding, one function between two products.
+"""Training of a Transformer on a CPU with kernels: without padding, and with one function between two products.
 
-`packed_transformer(model)` is what the updater runs in place of `Transformer.forward`. Hidden states and gradients are the
-same; dropout is another draw from the same distribution.
+The updater runs `packed_transformer(model)` in place of `Transformer.forward`. Hidden states and gradients are equal;
+dropout is another draw from the same distribution.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Words:
     tokens: Tensor
     """(N,)"""
     places: Tensor
-    """(N,) the position of each in its sentence."""
+    """(N,) the position of each word in its sentence."""
     firsts: Tensor
-    """(B + 1,) the first word of each sentence, and the end."""
+    """(B + 1,) the first word of each sentence, and the total."""
     rows: Tensor
-    """(N,) where they stand in the flat padded batch."""
+    """(N,) the index of each word in the flat padded batch."""
 
     @classmethod
     def of(cls, tokens: Tensor, lengths: Tensor) -> Words:
-        """Those of tokens (B, T), of which `lengths` (B,) positions count."""
+        """Packs tokens (B, T), of which the first `lengths` (B,) positions are real."""
         rows = padding_mask(lengths, tokens.shape[1], tokens.device).flatten().nonzero().squeeze(1)
         firsts = nn.functional.pad(lengths.cumsum(0), (1, 0))
         return cls(tokens.flatten().index_select(0, rows), rows % tokens.shape[1], firsts, rows)
@@ -58,13 +58,13 @@ class Words:
 
 @dataclass(frozen=True)
 class CpuPackedTransformer:
-    """What trains a model: its weights, and the kernels."""
+    """Replaces the forward pass of a model in training: its weights and the kernels."""
 
     model: Transformer
     kernels: TrainingKernels
 
     def __call__(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Hidden states (B, T, D) as `Transformer.forward` has them while training, but zero at padding."""
+        """Returns hidden states (B, T, D), equal to those of `Transformer.forward` in training, but zero at padding."""
         model = self.model
         sources, targets = Words.of(source, lengths), Words.of(target, target.ne(PAD).sum(1))
         memory, steps = self._encode(sources), list[Step]()
@@ -81,7 +81,7 @@ class CpuPackedTransformer:
         return padded.view(*target.shape, -1)
 
     def _encode(self, sources: Words) -> Tensor:
-        """(N, D) what the decoder attends to."""
+        """Returns the encoder's states (N, D)."""
         steps = list[Step]()
         for layer in self.model.encoder:
             own = self._spread(layer.self_attention, sources, sources)
@@ -90,7 +90,7 @@ class CpuPackedTransformer:
         return self._stack(self._embed(self.model.source_embedding, sources), steps, self.model.encoder_norm)
 
     def _stack(self, states: Tensor, steps: Sequence[Step], last: nn.Module) -> Tensor:
-        """(N, D) after all steps and the last norm. By pre-norm the norm of a step comes with the sum of the one before."""
+        """Runs all steps and the last norm: (N, D). With pre-norm a step's norm is computed with the sum of the step before."""
         norms = [step.residual.norm for step in steps]
         post = not steps[0].residual.pre
         read = states.to(self._dtype) if post else normed(self.kernels, states, _norm(norms[0]), self._dtype)
@@ -128,14 +128,14 @@ class CpuPackedTransformer:
 
     @property
     def _dtype(self) -> torch.dtype:
-        """Of products."""
+        """The type of products."""
         return torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
 
 
 def packed_transformer(model: nn.Module) -> CpuPackedTransformer | None:
-    """What takes the place of a model's forward pass while it is trained; None: it is trained as it is.
+    """Returns the replacement of a model's forward pass in training; None: the model is trained unchanged.
 
-    That is a Transformer in fp32 (or in bf16 by autocast) whose widths are whole vectors, without what seldom is asked for.
+    It exists for a Transformer in fp32 (or bf16 by autocast) with the usual options, whose widths are multiples of a vector.
     """
     if not isinstance(model, Transformer):
         return None
@@ -159,5 +159,5 @@ def _norm(module: nn.Module) -> Norm:
 
 
 def _chance(rate: float) -> Chance:
-    """Dropout with a key of its own, from torch's generator."""
+    """Makes dropout with a new key from torch's generator."""
     return Chance(rate, int(torch.empty((), dtype=torch.int64).random_()) if rate else 0)

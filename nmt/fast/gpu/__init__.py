@@ -1,4 +1,4 @@
-"""What replaces plain torch on a GPU: packed batches, and functions that run by Triton kernels where they can.
+"""Replacements of plain torch on a GPU: packed batches, and functions with Triton kernels where those are usable.
 
 Read `packing.py` first, then `packed_transformer.py`.
 """

@@ -1,7 +1,7 @@
-"""Work whose result nobody waits for before the end of an update: on a GPU it runs beside the rest.
+"""Work whose result is needed only at the end of an update: on a GPU it runs in parallel to the rest.
 
-The gradients of weights are such. Small products of them do not fill a card; in another stream they share it with what the next
-layer does, and in a CUDA graph they are a branch of their own.
+Gradients of weights are such work. Small products of them do not fill a card. In another stream they share it with the next
+layer, and in a CUDA graph they are a separate branch.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
-_streams: list[torch.cuda.Stream] = []  # where such work goes now; autograd asks for it from threads of its own
+_streams: list[torch.cuda.Stream] = []  # the current streams for such work; autograd uses them from its own threads
 
 
 @contextmanager
 def collected(device: torch.device, enabled: bool = True) -> Generator[None]:
-    """Inside, on a GPU, `aside` runs beside; afterwards what it has made is there."""
+    """Lets `aside` run in parallel within the block on a GPU; after the block its results are ready."""
     if device.type != "cuda" or not enabled:
         yield
         return
@@ -35,7 +35,7 @@ def collected(device: torch.device, enabled: bool = True) -> Generator[None]:
 
 
 def aside(work: Callable[[], Result], *inputs: Tensor) -> Result:
-    """The result of some work on some tensors, which may be read after `collected`."""
+    """Runs some work on some tensors; the result may be read after the block of `collected`."""
     if not _streams:
         return work()
     stream = _streams[-1]

@@ -1,4 +1,4 @@
-"""The attention RNN on a GPU: the loop over positions of `AttentionDecoder`, in a few kernels for each position."""
+"""The attention RNN on a GPU: the loop over positions of `AttentionDecoder`, with a few kernels per position."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nmt.models.rnn.weighting import Softmax
 
 
 def attend_by_kernels(model: nn.Module) -> None:
-    """Lets the kernels take the place of every `AttentionDecoder.forward` in a model, wherever they are usable."""
+    """Replaces every `AttentionDecoder.forward` in a model by the kernels, where these are usable."""
     for module in model.modules():
         if isinstance(module, AttentionDecoder):
             module.replacement = decoded_by_kernels
 
 
 def decoded_by_kernels(decoder: AttentionDecoder, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Decoded | None:
-    """As `AttentionDecoder.forward`; None where the kernels cannot be used. See `nmt.fast.gpu.recurrence`."""
+    """Runs `AttentionDecoder.forward` by kernels; None if they cannot be used. See `nmt.fast.gpu.recurrence`."""
     source = _source(decoder, embedded, memory, carry) if usable(embedded) else None
     if source is None:
         return None
@@ -41,7 +41,7 @@ def decoded_by_kernels(decoder: AttentionDecoder, embedded: Tensor, memory: RnnM
 
 
 def _source(decoder: AttentionDecoder, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Source | None:
-    """What the kernels look at; None: they do not have this score or weighting, or cannot go back from a beam."""
+    """Returns the source for the kernels; None: they lack this score or weighting, or gradients over a beam."""
     apart = torch.is_grad_enabled() and len(embedded) != len(memory.values)
     if apart or carry.coverage is not None or not isinstance(decoder.weighting, Softmax):
         return None

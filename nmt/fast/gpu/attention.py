@@ -1,4 +1,4 @@
-"""Attention between packed rows: tokens of many sentences end to end, with some empty rows behind them or between."""
+"""Attention between packed rows: tokens of many sentences end to end, perhaps with empty rows between or behind them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nmt.fast.triton import usable
 # N rows of queries, M rows of keys and values, W = H * K width, H heads, K width of a head, S sentences
 
 Rotation = tuple[Tensor, Tensor]
-"""Cosine and sine of the angles of each row, (N, K / 2)."""
+"""Cosines and sines of the angles of each row, each (N, K / 2)."""
 
 
 def packed_attention(
@@ -31,27 +31,26 @@ def packed_attention(
     rotary: Rotation | None = None,
     scaling: float | None = None,
 ) -> Tensor:
-    """Contexts (N, W) of queries (N, W) that attend to keys and values (M, W) of their sentence; zeros for empty rows.
+    """Returns contexts (N, W) of queries (N, W) over keys and values (M, W) of their sentences; zeros for empty rows.
 
-    Self-attention may give queries, keys and values as one tensor (N, 3 * W) and no keys or values. Then their gradient is
-    one tensor too, which no kernel has to put together.
+    Self-attention may pass queries, keys and values as one tensor (N, 3 * W), without `keys` and `values`. Then the gradient is
+    one tensor too, and no kernel has to assemble it.
 
     Args:
         queries: fp32 or bf16 on a GPU; any floating point on CPU.
-        keys: of the sources, or of the same rows.
-        values: as the keys.
+        keys: keys of the sources, or of the same rows as the queries.
+        values: shaped as the keys.
         key_starts: (N,) int32, the first key row of each query's sentence.
-        key_counts: (N,) int32, how many keys that sentence has; 0 makes an empty row.
-        query_starts: (M,) int32, the first query row of each key's sentence; not needed where queries are of the same rows.
-        query_counts: (M,) int32, how many queries that sentence has; 0 for empty rows.
+        key_counts: (N,) int32, the number of keys of that sentence; 0 makes an empty row.
+        query_starts: (M,) int32, the first query row of each key's sentence; not needed if queries and keys share rows.
+        query_counts: (M,) int32, the number of queries of that sentence; 0 for empty rows.
         heads: H.
-        causal: a row sees the rows of its sentence up to itself (queries and keys are of the same rows).
-        dropout: of the weights.
-        seed: one int64, which decides on the dropout.
-        slopes: (H,) fp32; a score falls by that much for each position between two rows of the same sentence (Press et al.
-            2022, ALiBi).
-        rotary: from `rotation`: how queries and keys of the same rows are turned (Su et al. 2021).
-        scaling: of the scores, instead of 1 / sqrt(K).
+        causal: each row sees the rows of its sentence up to itself (queries and keys share rows).
+        dropout: dropout of the weights.
+        seed: one int64 that seeds the dropout.
+        slopes: (H,) fp32; subtracted from a score for each position of distance (Press et al. 2022, ALiBi).
+        rotary: from `rotation`, for queries and keys that share rows (Su et al. 2021).
+        scaling: factor of the scores, instead of 1 / sqrt(K).
     """
     if rotary is not None:
         queries, keys, values = _rotated(queries, keys, values, heads, rotary)
@@ -71,7 +70,7 @@ def packed_attention(
 
 
 def rotation(positions: Tensor, width: int, dtype: torch.dtype) -> Rotation:
-    """Angles p / 10000^(2i/K) of positions (N,) for heads of a width K; see `nmt.models.transformer.positions.Rotary`."""
+    """Returns the angles p / 10000^(2i/K) of positions (N,) for heads of width K; see `positions.Rotary` of the Transformer."""
     rates = 10000 ** (-torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / width)
     angles = positions[:, None] * rates
     return angles.cos().to(dtype), angles.sin().to(dtype)
@@ -80,7 +79,7 @@ def rotation(positions: Tensor, width: int, dtype: torch.dtype) -> Rotation:
 def _rotated(
     queries: Tensor, keys: Tensor | None, values: Tensor | None, heads: int, rotary: Rotation
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Queries and keys, turned."""
+    """Rotates queries and keys."""
     cosine, sine = (part[:, None, None] for part in rotary)  # (N, 1, 1, K / 2)
     states = queries if keys is None else torch.cat([queries, keys], 1)
     split = states.unflatten(1, (-1, heads, 2, cosine.shape[-1]))  # (N, parts, H, 2, K / 2)
@@ -107,7 +106,7 @@ def plain_attention(
     slopes: Tensor | None,
     scaling: float,
 ) -> Tensor:
-    """`packed_attention` by torch's operations on padded sentences; asks the device how many there are, and how long."""
+    """Computes `packed_attention` by torch's operations on padded sentences; waits for the device to learn the lengths."""
     if keys is None or values is None:
         queries, keys, values = queries.chunk(3, 1)
     heads_of = (heads, queries.shape[1] // heads)
@@ -133,7 +132,7 @@ def plain_attention(
 
 
 def _sentences(key_starts: Tensor, key_counts: Tensor, query_starts: Tensor, query_counts: Tensor) -> list[Tensor]:
-    """First key, number of keys, first query and number of queries of each sentence that has both, each (S,)."""
+    """Returns first key, number of keys, first query and number of queries of each sentence that has both, each (S,)."""
     held = key_counts > 0
     begins = query_starts[key_starts.long().clamp(max=len(query_starts) - 1)]  # (N,)
     places = torch.arange(len(key_starts), device=key_starts.device)
@@ -143,7 +142,7 @@ def _sentences(key_starts: Tensor, key_counts: Tensor, query_starts: Tensor, que
 
 
 def _padded(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (S, longest) of sentences that begin and count as said, and which of them are real; the others repeat the first."""
+    """Returns rows (S, longest) of sentences, and which are real; the others repeat the sentence's first row."""
     places = torch.arange(int(counts.max()) if len(counts) else 1, device=starts.device)
     real = places < counts[:, None]
     return torch.where(real, starts[:, None] + places, starts[:, None]), real

@@ -1,4 +1,4 @@
-"""Dropout whose mask is a function of a seed and of places: no kernel keeps it, and a replayed graph draws anew."""
+"""Dropout whose mask is a function of seed and position, so that no kernel stores it and a replayed graph draws anew."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _WORD = 0xFFFFFFFF
 
 
 def threshold(probability: float) -> int:
-    """The probability in units of 2^-24, to which it is rounded."""
+    """Returns the probability in units of 2^-24, to which it is rounded."""
     return round(probability * 2**_BITS)
 
 
 def kept(seed: Tensor, places: Tensor, probability: float) -> Tensor:
-    """Which places keep their number: True with probability 1 - `probability`.
+    """Returns which positions are kept: True with probability 1 - `probability`.
 
     Args:
-        seed: one int64; another seed is another mask.
-        places: int64, of any shape; only their lowest 32 bits count.
-        probability: of False.
+        seed: one int64; every seed gives another mask.
+        places: positions, int64, of any shape; only the lowest 32 bits count.
+        probability: probability of False.
     """
     low = seed & _WORD
     high = (seed >> 32) & _WORD
@@ -31,7 +31,7 @@ def kept(seed: Tensor, places: Tensor, probability: float) -> Tensor:
 
 
 def dropped(states: Tensor, seed: Tensor | None, probability: float) -> Tensor:
-    """Dropout of states of any shape, whose places are counted through."""
+    """Applies dropout to states of any shape; positions are counted through."""
     if seed is None or probability == 0.0:
         return states
     places = torch.arange(states.numel(), device=states.device).view(states.shape)
@@ -39,12 +39,12 @@ def dropped(states: Tensor, seed: Tensor | None, probability: float) -> Tensor:
 
 
 def scale(probability: float) -> float:
-    """What the numbers that are kept are multiplied by."""
+    """Returns the factor of the values that are kept."""
     return 1 / (1 - threshold(probability) / 2**_BITS)
 
 
 def _mix(word: Tensor) -> Tensor:
-    """A bijection of 32-bit words in which each bit of the input turns half of those of the output (Wellons' lowbias32)."""
+    """Mixes 32-bit words by a bijection: each input bit flips half of the output bits on average (Wellons' lowbias32)."""
     word = (word ^ (word >> 16)) * 0x7FEB352D & _WORD
     word = (word ^ (word >> 15)) * 0x846CA68B & _WORD
     return word ^ (word >> 16)

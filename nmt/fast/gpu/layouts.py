@@ -1,4 +1,4 @@
-"""Batches of few shapes, as CUDA graphs ask for: packed where a model can read them so, else padded."""
+"""Batches of few shapes, as CUDA graphs need: packed for models that can read them so, otherwise padded."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ Layout = Packing | Rounding
 
 
 def layout_for(model: ModelConfig, source: Ints, target: Ints, tokens: int) -> Layout:
-    """The layout of batches of at most so many target tokens, for sentences of these lengths, EOS counted."""
+    """Returns the layout for batches of at most `tokens` target tokens and sentences of these lengths, with EOS."""
     kind = Packing if model.kind == "transformer" else Rounding
     return kind.of(source, target, tokens)

@@ -1,7 +1,7 @@
-"""Work on many tensors that a GPU does in few kernels; torch has it for its own optimizers."""
+"""Operations on many tensors in few GPU kernels, as torch's own optimizers use them."""
 
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
-# The operations have an underscore and are documented nowhere; torch.optim lives on them.
+# These operations are private and undocumented, but torch.optim depends on them.
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copies each source into its target, of whatever precision."""
+    """Copies each source into its target, in any precision."""
     torch._foreach_copy_(list(targets), list(sources))
 
 
 def mix_all(targets: Sequence[Tensor], sources: Sequence[Tensor], share: float) -> None:
-    """Moves each target by a share of the way to its source."""
+    """Moves each target towards its source by a share of the difference."""
     torch._foreach_lerp_(list(targets), list(sources), share)
 
 
@@ -27,5 +27,5 @@ def subtract_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
 
 
 def scale_all(targets: Sequence[Tensor], factor: Tensor) -> None:
-    """Multiplies each target by a number on the device."""
+    """Multiplies each target by a scalar on the device."""
     torch._foreach_mul_(list(targets), factor)

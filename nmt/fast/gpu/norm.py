@@ -1,4 +1,4 @@
-"""What stands between the products of a Transformer's layer: dropout, residual sum and norm, and the activation."""
+"""The steps between the products of a Transformer layer: dropout, residual sum and norm, and activation."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def residual_norm(
     dropout: float = 0.0,
     seed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The states with what a sublayer made of them, and the norm of that, each (N, D).
+    """Adds a sublayer's output to the states and normalises the sum; returns sum and norm, each (N, D).
 
-    Pre-norm goes on from the first and reads the second; post-norm needs the second alone.
+    Pre-norm continues with the sum and reads the norm; post-norm needs only the norm.
 
     Args:
         states: (N, D); None: zeros.
-        update: (N, D) from the sublayer.
-        weight: (D,) of the norm, in this precision or in fp32.
-        bias: (D,) of a layer norm (Ba et al. 2016), as the weight; None: it is an RMS norm (Zhang and Sennrich 2019).
-        shift: (D,) what is still to be added to the update, the bias of the product that made it; as the weight.
-        epsilon: of the norm.
-        dropout: of the update.
-        seed: one int64, which decides on the dropout; None: there is none.
+        update: (N, D) output of the sublayer.
+        weight: (D,) weight of the norm, in this precision or in fp32.
+        bias: (D,) bias of a layer norm (Ba et al. 2016), typed as the weight; None: an RMS norm (Zhang and Sennrich 2019).
+        shift: (D,) bias of the sublayer's last product, still to be added to the update; typed as the weight.
+        epsilon: epsilon of the norm.
+        dropout: dropout of the update.
+        seed: one int64 that seeds the dropout; None: no dropout.
     """
     if usable(update):
         from nmt.fast.triton.norm import residual_norm as kernel
@@ -52,7 +52,7 @@ def residual_norm(
 
 
 def plain_norm(states: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
-    """The norm of states (N, D), in their precision; see `residual_norm`."""
+    """Normalises states (N, D) in their precision; see `residual_norm`."""
     if bias is None:
         return F.rms_norm(states, states.shape[1:], weight.to(states.dtype), epsilon)
     return F.layer_norm(states, states.shape[1:], weight.to(states.dtype), bias.to(states.dtype), epsilon)
@@ -61,7 +61,7 @@ def plain_norm(states: Tensor, weight: Tensor, bias: Tensor | None, epsilon: flo
 def activated(
     states: Tensor, activation: Literal["relu", "gelu"], dropout: float = 0.0, seed: Tensor | None = None
 ) -> Tensor:
-    """ReLU or GELU of states of any shape, and dropout by a seed."""
+    """Applies ReLU or GELU to states of any shape, then dropout by a seed."""
     if usable(states):
         from nmt.fast.triton.norm import activated as kernel
 
@@ -78,7 +78,7 @@ def activated_product(
     dropout: float = 0.0,
     seed: Tensor | None = None,
 ) -> Tensor:
-    """ReLU or GELU of states (N, D) times weight (F, D) plus bias (F,), and dropout by a seed."""
+    """Returns ReLU or GELU of states (N, D) times weight (F, D) plus bias (F,), with dropout by a seed."""
     if usable(states) and activation == "relu" and seed is None:
         from nmt.fast.triton.rectified import rectified_product
 
@@ -88,7 +88,7 @@ def activated_product(
 
 
 def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """States (N, D) times weight (F, D), plus bias (F,)."""
+    """Multiplies states (N, D) by weight (F, D) and adds bias (F,)."""
     if usable(states):
         from nmt.fast.triton.columns import Product
 

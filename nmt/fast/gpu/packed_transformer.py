@@ -1,7 +1,7 @@
-"""The Transformer on packed rows: what `nmt.models.transformer.model` computes of padded sentences, with the same parameters.
+"""The Transformer on packed rows: equal to `nmt.models.transformer.model` on padded sentences, with the same parameters.
 
-States are (rows, D): nothing is padded, no head is transposed. Keys and values of the source are one product for all layers
-of the decoder. A norm is taken together with the dropout and the sum before it.
+States are (rows, D), without padding or transposed heads. Keys and values of the source are one product for all decoder
+layers. Each norm is computed together with the dropout and the sum before it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from nmt.models.transformer.positions import LEARNED, TransformerEmbedding, sinu
 
 @dataclass(frozen=True)
 class _Sublayer:
-    """One residual connection."""
+    """A sublayer and its residual connection."""
 
     residual: Residual
     inner: Callable[[Tensor], Tensor]
-    """All but the last product."""
+    """The sublayer without its last product."""
     outer: nn.Linear
-    """The last product, whose bias is added with the residual sum."""
+    """The last product; its bias is added together with the residual sum."""
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Where the rows of one side stand."""
+    """The positions and attention windows of one side's rows."""
 
     places: Tensor
-    """(rows,) in their sentence."""
+    """(rows,) position in the sentence."""
     windows: Windows
     rotary: Rotation | None
 
@@ -52,7 +52,7 @@ class PackedTransformer:
     """Runs a Transformer on packed rows with given weights, which may be copies in another precision."""
 
     def __init__(self, model: Transformer, weights: Mapping[Tensor, Tensor], seeds: Seeds, longest: int) -> None:
-        """For weights that stand for the parameters of a model, and sentences of at most `longest` tokens, EOS counted."""
+        """Takes weights to use for the parameters of a model, and the most tokens of a sentence, with EOS."""
         self.model, self.config, self.seeds = model, model.config, seeds
         self._weights = weights
         example = self.of(model.output.weight)
@@ -69,11 +69,11 @@ class PackedTransformer:
         )
 
     def of(self, parameter: Tensor) -> Tensor:
-        """What stands for a parameter."""
+        """Returns the weight to use for a parameter."""
         return self._weights[parameter]
 
     def hidden(self, batch: Packed) -> Tensor:
-        """Hidden states (N, D) of the target, ready for the output projection; those of empty rows mean nothing."""
+        """Returns hidden states (N, D) of the target, ready for the output projection; those of empty rows are undefined."""
         model = self.model
         source_states, target_states = self._embedded(batch)
         source = self._side(batch.source[1], batch.encoder)
@@ -88,13 +88,13 @@ class PackedTransformer:
         return self._through(target_states, parts, model.decoder_norm)
 
     def _embedded(self, batch: Packed) -> tuple[Tensor, Tensor]:
-        """What the two stacks begin with, (S, D) and (N, D); one look-up where they share a table."""
+        """Returns the inputs of the two stacks, (S, D) and (N, D), by one look-up if they share a table."""
         source, target = self.model.source_embedding, self.model.target_embedding
         if source.table is not target.table:
             return self._embed(source, *batch.source[:2]), self._embed(target, batch.target[0], batch.target[2])
         tokens = torch.cat([batch.source[0], batch.target[0]])
         rows = len(batch.source[0])
-        if source.learned is not None:  # each side has its own
+        if source.learned is not None:  # each side has its own learned positions
             embedded = self._words(target, tokens)
             return self._placed(source, embedded[:rows], batch.source[1]), self._placed(
                 target, embedded[rows:], batch.target[2]
@@ -106,7 +106,7 @@ class PackedTransformer:
         return self._placed(embedding, self._words(embedding, tokens), places)
 
     def _words(self, embedding: TransformerEmbedding, tokens: Tensor) -> Tensor:
-        """Embeddings of tokens, some of them zeroed as wholes."""
+        """Looks up embeddings of tokens, with word dropout."""
         embedded = F.embedding(tokens, self.of(embedding.table.weight))
         if embedding.word_dropout:
             embedded = embedded * F.dropout(embedded.new_ones((len(embedded), 1)), embedding.word_dropout)
@@ -130,7 +130,7 @@ class PackedTransformer:
         return _Side(places, windows, rotary)
 
     def _memory(self, states: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Keys and values (S, D) of the source for each layer of the decoder, by one product."""
+        """Returns keys and values (S, D) of the source for each decoder layer, by one product."""
         maps = [layer.cross_attention.memory for layer in self.model.decoder]
         weight = torch.cat([self.of(part.weight) for part in maps])  # (L * 2 D, D)
         bias = torch.cat([self.of(part.bias) for part in maps])
@@ -161,7 +161,7 @@ class PackedTransformer:
         ]
 
     def _to_itself(self, attention: SelfAttention, states: Tensor, side: _Side, causal: bool) -> Tensor:
-        """Contexts of states (rows, D) that attend to each other."""
+        """Returns contexts of states (rows, D) that attend to each other."""
         return packed_attention(
             self._linear(attention.projection, states),
             None,
@@ -180,7 +180,7 @@ class PackedTransformer:
     def _to_source(
         self, attention: CrossAttention, states: Tensor, keys: Tensor, values: Tensor, windows: Windows
     ) -> Tensor:
-        """Contexts of states (N, D) that attend to the source."""
+        """Returns contexts of states (N, D) that attend to the source."""
         return packed_attention(
             self._linear(attention.query, states),
             keys,
@@ -196,7 +196,7 @@ class PackedTransformer:
         )
 
     def _fed(self, layer: FeedForward, states: Tensor) -> Tensor:
-        """What the last product of a feed-forward network takes."""
+        """Returns the input of the last product of a feed-forward network."""
         dropout, inner = layer.dropout.probability, layer.inner
         seed = self.seeds.next() if dropout else None
         weight, bias = self.of(inner.weight), self.of(inner.bias)
@@ -206,7 +206,7 @@ class PackedTransformer:
         return product(states, self.of(layer.weight), self.of(layer.bias))
 
     def _through(self, embedded: Tensor, sublayers: Sequence[_Sublayer], last: nn.Module) -> Tensor:
-        """Embedded tokens (rows, D), not yet thinned out, through the sublayers of a stack, and through its last norm."""
+        """Runs embedded tokens (rows, D), before dropout, through the sublayers of a stack and its last norm."""
         pre, dropout = self.config.norm == "pre", self.config.dropout
         following = [sublayer.residual.norm for sublayer in sublayers[1:]] + [last]
         if pre:
@@ -231,7 +231,7 @@ class PackedTransformer:
         return residual_norm(states, update, weight, bias, shift, epsilon=epsilon, dropout=dropout, seed=seed)
 
     def _parts(self, norm: nn.Module) -> tuple[Tensor, Tensor | None, float]:
-        """Weight, bias and epsilon of a norm; an RMS norm has no bias."""
+        """Returns weight, bias and epsilon of a norm; an RMS norm has no bias."""
         match norm:
             case nn.LayerNorm():
                 return self.of(norm.weight), self.of(norm.bias), norm.eps
@@ -242,7 +242,7 @@ class PackedTransformer:
 
 
 def kept_exact(model: Transformer) -> set[nn.Parameter]:
-    """Parameters that are read in their own precision, whatever that of the states: of norms and of residual sums."""
+    """Returns the parameters that keep their precision whatever that of the states: of norms and residual sums."""
     linears = [attention.output for attention in model.modules() if isinstance(attention, MultiHeadAttention)]
     linears += [layer.outer for layer in model.modules() if isinstance(layer, FeedForward)]
     norms = (module for module in model.modules() if isinstance(module, nn.LayerNorm | nn.RMSNorm))

@@ -1,8 +1,8 @@
 """Batches without padding: sentences end to end, in random order, up to a fixed number of rows on each side.
 
-Every batch of a training has the same shape, so that one CUDA graph serves for all. What is left over at the end of a batch are
-empty rows: they see nothing and are seen by nobody. The corpus lies on the device, and many batches are laid out there at once;
-the host sends the numbers of the sentences and where they begin.
+Every batch of a training has the same shape, so that one CUDA graph serves for all. The rest of a batch is empty rows, which
+see nothing and are not seen. The corpus is on the device, where many batches are laid out at once. The host sends only the
+numbers of the sentences and where they begin.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.runtime.device import draws
 
 SOURCE, TARGET = 6, 7
-"""Numbers that a row of each side has; see `Packed`."""
-_SHELF = 1 << 20  # target rows that are laid out at once
-_ROUNDED = 16  # rows that capacities are a multiple of
-_SPREAD = 2.5  # standard deviations by which the source of a batch may be longer than usual
+"""How many numbers a row of each side has; see `Packed`."""
+_SHELF = 1 << 20  # target rows laid out at once
+_ROUNDED = 16  # capacities are multiples of this many rows
+_SPREAD = 2.5  # standard deviations by which a batch's source may be longer than the average
 
 # S source rows, N target rows
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """Rows of every batch."""
+    """Number of rows of every batch."""
 
     source: int
     target: int
 
     @property
     def numbers(self) -> int:
-        """All numbers of a batch, its count of tokens among them."""
+        """Number of integers of a batch, its token count included."""
         return SOURCE * self.source + TARGET * self.target + 1
 
 
 @dataclass(frozen=True)
 class Windows:
-    """What the rows of an attention see: row i the `counts[i]` keys from `starts[i]` on.
+    """Which keys the rows of an attention see: row i sees `counts[i]` keys from `starts[i]` on.
 
-    Key j is seen by no other rows than the `query_counts[j]` from `query_starts[j]` on. All int32; an empty row has zeros.
+    Key j is seen only by the `query_counts[j]` rows from `query_starts[j]` on. All are int32; an empty row has zeros.
     """
 
     starts: Tensor
@@ -57,68 +57,68 @@ class Windows:
 
 @dataclass(frozen=True)
 class Packed:
-    """One batch of packed sentences: views of its numbers, int32."""
+    """One batch of packed sentences, as views of its int32 numbers."""
 
     numbers: Tensor
     """(`Capacity.numbers`,)"""
     capacity: Capacity
     tokens: int
-    """Target tokens, EOS counted and empty rows not."""
+    """Number of target tokens, with EOS and without empty rows."""
 
     @property
     def source(self) -> Tensor:
-        """(SOURCE, S): token, place in the sentence; first row and rows of the sentence, and of its target."""
+        """(SOURCE, S): token, position; first row and row count of the sentence, and of its target."""
         return self.numbers[: SOURCE * self.capacity.source].view(SOURCE, -1)
 
     @property
     def target(self) -> Tensor:
-        """(TARGET, N): token before, token, place; first row and rows of the sentence, and of its source."""
+        """(TARGET, N): previous token, token, position; first row and row count of the sentence, and of its source."""
         return self.numbers[SOURCE * self.capacity.source : -1].view(TARGET, -1)
 
     @property
     def wanted(self) -> Tensor:
-        """(N,) target, PAD where a row is empty."""
+        """(N,) target tokens, PAD in empty rows."""
         return self.target[1]
 
     @property
     def count(self) -> Tensor:
-        """(1,) target tokens."""
+        """(1,) number of target tokens."""
         return self.numbers[-1:]
 
     @property
     def encoder(self) -> Windows:
-        """Source rows see those of their sentence."""
+        """Windows in which source rows see their sentence."""
         starts, counts = self.source[2], self.source[3]
         return Windows(starts, counts, starts, counts)
 
     @property
     def decoder(self) -> Windows:
-        """Target rows see those of their sentence; that they see none after themselves is for attention to know."""
+        """Windows in which target rows see their sentence; causality is left to attention."""
         starts, counts = self.target[3], self.target[4]
         return Windows(starts, counts, starts, counts)
 
     @property
     def cross(self) -> Windows:
-        """Target rows see the source of their sentence."""
+        """Windows in which target rows see the source of their sentence."""
         return Windows(self.target[5], self.target[6], self.source[4], self.source[5])
 
     def on(self, numbers: Tensor) -> Packed:
-        """The same batch in other memory."""
+        """Returns the same batch with its numbers in other memory."""
         return Packed(numbers, self.capacity, self.tokens)
 
 
 def capacity_for(source: Ints, target: Ints, tokens: int) -> Capacity:
-    """Rows for batches of at most so many target tokens, such that an epoch fills its last batch too.
+    """Chooses rows for batches of at most `tokens` target tokens, so that an epoch also fills its last batch.
 
     Args:
-        source: tokens of each sentence, EOS counted.
-        target: likewise.
-        tokens: at most in a batch; a longer sentence is a batch by itself.
+        source: tokens of each source sentence, with EOS.
+        target: tokens of each target sentence, with EOS.
+        tokens: most target tokens of a batch; a longer sentence is a batch by itself.
     """
     total, longest = int(target.sum()), int(target.max())
     left_over = float(
         (target.astype(np.float64) ** 2).mean() / (2 * target.mean())
-    )  # at the end of a batch, on average
+    )  # mean unused rows at the end of a batch
     batches = max(1, math.ceil(total / max(tokens - left_over, 1)))
     margin = left_over * (1 + 1.5 / math.sqrt(batches)) if batches > 1 else 0.0
     rows = max(longest, min(tokens, _rounded(total / batches + margin)))
@@ -128,7 +128,7 @@ def capacity_for(source: Ints, target: Ints, tokens: int) -> Capacity:
 
 
 def plan_packed(corpus: EncodedCorpus, rows: Ints, capacity: Capacity, seed: int, epoch: int) -> list[Ints]:
-    """The batches of one epoch, as rows of the corpus: a shuffle, cut where one of the two sides is full."""
+    """Returns the batches of one epoch, as rows of the corpus: a shuffle, cut where one side is full."""
     rows = draws(seed, epoch).permutation(rows)
     source, target = (np.cumsum(side.lengths[rows] + 1) for side in (corpus.source, corpus.target))
     batches: list[Ints] = []
@@ -145,14 +145,14 @@ def plan_packed(corpus: EncodedCorpus, rows: Ints, capacity: Capacity, seed: int
 
 
 def empty_share(corpus: EncodedCorpus, batches: Sequence[Ints], capacity: Capacity) -> tuple[float, float]:
-    """Shares of the rows of these batches that are empty: source, target."""
+    """Returns the shares of empty rows in these batches: source, target."""
     every = np.concatenate(batches)
     source, target = (int((side.lengths[every] + 1).sum()) for side in (corpus.source, corpus.target))
     return 1 - source / (capacity.source * len(batches)), 1 - target / (capacity.target * len(batches))
 
 
 class Packing:
-    """How the batches of a training are packed."""
+    """Packs the batches of a training."""
 
     def __init__(self, capacity: Capacity) -> None:
         self.capacity = capacity
@@ -165,7 +165,7 @@ class Packing:
 
     @property
     def room(self) -> int:
-        """Batches to lay out at once."""
+        """Number of batches to lay out at once."""
         return max(1, _SHELF // self.capacity.target)
 
     def plan(self, corpus: EncodedCorpus, rows: Ints, seed: int, epoch: int) -> list[Ints]:
@@ -173,29 +173,29 @@ class Packing:
         return plan_packed(corpus, rows, self.capacity, seed, epoch)
 
     def padding(self, corpus: EncodedCorpus, batches: Sequence[Ints]) -> float:
-        """Share of the rows of these batches that are empty, both sides together."""
+        """Returns the share of empty rows in these batches, both sides together."""
         return sum(empty_share(corpus, batches, self.capacity)) / 2
 
     def empty(self, device: torch.device) -> list[Packed]:
-        """A batch without a sentence."""
+        """Returns a batch without sentences."""
         return [Packed(torch.zeros(self.capacity.numbers, dtype=torch.int32, device=device), self.capacity, 0)]
 
     def lay_out(self, corpus: EncodedCorpus, batches: Sequence[Ints], device: torch.device) -> list[Packed]:
-        """The batches of these rows of the corpus, on a device."""
+        """Lays batches of rows of the corpus out on a device."""
         if self._shelf is None or self._shelf.corpus is not corpus:
             self._shelf = Shelf(corpus, self.capacity, device)
         return self._shelf.lay_out(batches)
 
 
 class Shelf:
-    """A corpus on a device, where batches of it are laid out."""
+    """A corpus on a device, where its batches are laid out."""
 
     def __init__(self, corpus: EncodedCorpus, capacity: Capacity, device: torch.device) -> None:
         self.corpus, self.capacity, self.device = corpus, capacity, device
         self.source, self.target = (_on(side, device) for side in (corpus.source, corpus.target))
 
     def lay_out(self, batches: Sequence[Ints]) -> list[Packed]:
-        """The batches of these rows of the corpus; the host waits for nothing."""
+        """Lays batches of rows of the corpus out; the host does not wait."""
         capacity, count = self.capacity, len(batches)
         rows = np.concatenate(batches)
         batch = np.repeat(np.arange(count), [len(part) for part in batches])
@@ -247,7 +247,7 @@ class Shelf:
 
 @dataclass(frozen=True)
 class _Placed:
-    """Where the sentences of some batches lie in them, on one side."""
+    """The places of sentences in their batches, on one side."""
 
     lengths: Ints
     starts: Ints
@@ -260,15 +260,15 @@ class _Placed:
 
 
 def _expanded(lengths: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """For each token of sentences of these lengths: its sentence, and its place in it."""
+    """Returns for each token of sentences of these lengths: its sentence, and its position in it."""
     numbers = torch.arange(len(lengths), device=lengths.device)
     of = torch.repeat_interleave(numbers, lengths, output_size=total)
     return of, torch.arange(total, device=lengths.device) - (lengths.cumsum(0) - lengths)[of]
 
 
 def _on(ragged: Ragged, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Values int32 and offsets int64 on a device."""
-    values = np.append(ragged.values, 0).astype(np.int32)  # never empty, so that place 0 is there
+    """Copies values (int32) and offsets (int64) to a device."""
+    values = np.append(ragged.values, 0).astype(np.int32)  # never empty, so that index 0 exists
     return torch.from_numpy(values).to(device), torch.from_numpy(ragged.offsets.copy()).to(device)
 
 

@@ -18,32 +18,32 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Source:
-    """What the rows look at, a beam of them at each sentence."""
+    """The source that rows attend to, with a beam of rows per sentence."""
 
     keys: Tensor
     """(B, S, A)"""
     values: Tensor
     """(B, S, C)"""
     lengths: Tensor
-    """(B,) of the sources, of any integer type; 0 gives a context of zeros."""
+    """(B,) source lengths, of any integer type; 0 gives a context of zeros."""
     vector: Tensor | None
     """(A,) of the additive score; None: a score is the product of query and key."""
     scale: float = 1.0
-    """Of that product."""
+    """Factor of that product."""
 
 
 @dataclass(frozen=True)
 class Attended:
-    """States, contexts and weights of all positions."""
+    """States, contexts and attention weights of all positions."""
 
     states: Tensor
     """(T, R, H)"""
     contexts: Tensor
     """(T, R, C)"""
     weights: Tensor
-    """(T, R, S) without gradient."""
+    """(T, R, S), without gradient."""
     last: tuple[Tensor, ...]
-    """State, and cell if there is one, each (R, H)."""
+    """Last state, and cell if there is one, each (R, H)."""
 
 
 def attending_recurrence(
@@ -54,14 +54,14 @@ def attending_recurrence(
     context: Tensor,
     query: Tensor | None,
 ) -> Attended:
-    """Runs over T positions on a GPU; what it computes in is the precision of the gates.
+    """Runs over T positions on a GPU, in the precision of the gates.
 
-    Gradients ask for one row to a sentence.
+    Gradients need one row per sentence.
 
     Args:
-        gates: (T, R, G * H) sums of the inputs, contiguous.
-        first: state (R, H), and cell of an LSTM.
-        source: what is looked at.
+        gates: (T, R, G * H) gate sums from the inputs, contiguous.
+        first: first state (R, H), and cell of an LSTM.
+        source: the source to attend to.
         recurrent: weight (G * H, H) and bias (G * H,) of the old state.
         context: weight (G * H, C) of the context.
         query: weight (A, H) of the query; None: the state itself is the query.
@@ -80,14 +80,14 @@ def attending_recurrence(
 
 
 class _Recurrence(torch.autograd.Function):
-    """The loop and its way back."""
+    """The loop over positions and its backward pass."""
 
     @staticmethod
     def forward(
         ctx: Any, gates: Tensor, cell: Tensor | None, vector: Tensor | None, lengths: Tensor, scale: float,
         first: Tensor, weight: Tensor, bias: Tensor, context: Tensor, keys: Tensor, values: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        """States (T, R, H), contexts (T, R, C), weights (T, R, S) and the last cell (R, H)."""
+        """Returns states (T, R, H), contexts (T, R, C), weights (T, R, S) and the last cell (R, H)."""
         from nmt.fast.triton.cells import gru, lstm
         from nmt.fast.triton.look import look
 
@@ -122,7 +122,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """The loop the other way, then what can be done for all positions at once."""
+        """Runs the loop backwards, then computes the gradients of all positions at once."""
         queries, kept, states, cells, contexts, weights, vector, lengths, weight, context, keys, values = (
             ctx.saved_tensors
         )
@@ -165,7 +165,7 @@ def _unit_backward(
     is_lstm: bool, time: int, kept: Tensor, states: Tensor, cells: Tensor, d_hidden: Tensor, d_cell: Tensor,
     before: Tensor, d_gates: Tensor, d_recurrent: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Gradients of the sums of a position; what its old state has so far, and that of its old cell."""
+    """Returns gradients of the old state so far and of the old cell, and fills those of the position's sums."""
     from nmt.fast.triton.cells import gru_backward, lstm_backward
 
     if is_lstm:
@@ -180,7 +180,7 @@ def _unit_backward(
 def _keys_backward(
     queries: Tensor, keys: Tensor, vector: Tensor | None, d_scores: Tensor, scale: float
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of keys and vector from those of the scores (T, B, S)."""
+    """Returns the gradients of keys and vector from those of the scores (T, B, S)."""
     from nmt.fast.triton.look import additive_keys
 
     if vector is not None:

@@ -1,7 +1,7 @@
-"""Padded batches of a few shapes only, for models that read a sentence step by step: a CUDA graph for each shape.
+"""Padded batches of only a few shapes, for models that read a sentence step by step; each shape has a CUDA graph.
 
-A sentence goes to the first shape that is long enough on both sides. What is left of a shape at the end of an epoch goes to the
-next one, so that hardly a batch has empty rows.
+A sentence goes to the first shape that is long enough on both sides. Sentences that fill no batch of their shape at the end
+of an epoch go to the next shape, so that few batches have empty rows.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.runtime.device import draws
 
 _SHAPES = 10
-_USUAL = 0.95  # the share of sentences of a target length whose source their shape is made for
+_USUAL = 0.95  # share of sentences of a target length whose source fits their shape
 
 # B sentences, S source positions, T target positions
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a padded batch."""
+    """The shape of a padded batch."""
 
     sentences: int
     source: int
@@ -34,23 +34,23 @@ class Shape:
 
     @property
     def numbers(self) -> int:
-        """All numbers of a batch, its count of tokens among them."""
+        """Number of integers of a batch, its token count included."""
         return self.sentences * (self.source + 1 + 2 * self.target) + 1
 
     def holds(self, sentences: int, source: int, target: int) -> bool:
-        """Whether so many sentences of at most these lengths find room."""
+        """Whether so many sentences of at most these lengths fit."""
         return sentences <= self.sentences and source <= self.source and target <= self.target
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """One padded batch: views of its numbers, int32. A row without a sentence has a source of one EOS and no target."""
+    """One padded batch, as views of its int32 numbers. A row without a sentence has a source of one EOS and no target."""
 
     numbers: Tensor
     """(`Shape.numbers`,)"""
     capacity: Shape
     tokens: int
-    """Target tokens, EOS counted and padding not."""
+    """Number of target tokens, with EOS and without padding."""
 
     @property
     def source(self) -> Tensor:
@@ -59,26 +59,26 @@ class Rounded:
 
     @property
     def lengths(self) -> Tensor:
-        """(B,) of the sources, EOS counted."""
+        """(B,) source lengths, with EOS."""
         return self._part(self.capacity.source, 1).squeeze(1)
 
     @property
     def target_input(self) -> Tensor:
-        """Tokens (B, T), the first BOS."""
+        """Tokens (B, T), beginning with BOS."""
         return self._part(self.capacity.source + 1, self.capacity.target)
 
     @property
     def wanted(self) -> Tensor:
-        """(B * T,) target, PAD where nothing is wanted."""
+        """(B * T,) target tokens, PAD where there is none."""
         return self._part(self.capacity.source + 1 + self.capacity.target, self.capacity.target).flatten()
 
     @property
     def count(self) -> Tensor:
-        """(1,) target tokens."""
+        """(1,) number of target tokens."""
         return self.numbers[-1:]
 
     def on(self, numbers: Tensor) -> Rounded:
-        """The same batch in other memory."""
+        """Returns the same batch with its numbers in other memory."""
         return Rounded(numbers, self.capacity, self.tokens)
 
     def _part(self, first: int, width: int) -> Tensor:
@@ -88,18 +88,18 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Rounding:
-    """The shapes of a training, the shortest first; the last holds every sentence."""
+    """The shapes of a training, shortest first; every sentence fits the last one."""
 
     shapes: tuple[Shape, ...]
 
     @property
     def room(self) -> int:
-        """Batches to lay out at once."""
+        """Number of batches to lay out at once."""
         return 1
 
     @classmethod
     def of(cls, source: Ints, target: Ints, tokens: int) -> Rounding:
-        """Shapes for batches of at most so many target tokens, padding counted; of sentences of these lengths, EOS counted."""
+        """Chooses shapes for batches of at most `tokens` target tokens, with padding, from sentence lengths, with EOS."""
         order = np.sort(target)
         filled = np.cumsum(order)
         cuts = np.searchsorted(filled, filled[-1] * np.arange(1, _SHAPES + 1) / _SHAPES).clip(max=len(order) - 1)
@@ -116,7 +116,7 @@ class Rounding:
         return cls(tuple(shapes))
 
     def plan(self, corpus: EncodedCorpus, rows: Ints, seed: int, epoch: int) -> list[Ints]:
-        """The batches of one epoch, as rows of the corpus."""
+        """Returns the batches of one epoch, as rows of the corpus."""
         generator = draws(seed, epoch)
         rows = generator.permutation(rows)
         source, target = corpus.source.lengths[rows] + 1, corpus.target.lengths[rows] + 1
@@ -133,13 +133,13 @@ class Rounding:
         return [batches[index] for index in generator.permutation(len(batches))]
 
     def shape_of(self, corpus: EncodedCorpus, rows: Ints) -> Shape:
-        """The first shape that a batch finds room in."""
+        """Returns the first shape that a batch fits."""
         longest = (int(side.lengths[rows].max()) + 1 for side in (corpus.source, corpus.target))
         source, target = longest
         return next(shape for shape in self.shapes if shape.holds(len(rows), source, target))
 
     def padding(self, corpus: EncodedCorpus, batches: Sequence[Ints]) -> float:
-        """Share of the positions of these batches that hold nothing, both sides together."""
+        """Returns the share of padding among the positions of these batches, both sides together."""
         used = allotted = 0
         for rows in batches:
             shape = self.shape_of(corpus, rows)
@@ -148,11 +148,11 @@ class Rounding:
         return 1 - used / max(allotted, 1)
 
     def empty(self, device: torch.device) -> list[Rounded]:
-        """A batch without a sentence of each shape."""
+        """Returns a batch without sentences for each shape."""
         return [Rounded(torch.from_numpy(_blank(shape)).to(device), shape, 0) for shape in self.shapes]
 
     def lay_out(self, corpus: EncodedCorpus, batches: Sequence[Ints], device: torch.device) -> list[Rounded]:
-        """The batches of these rows of the corpus, on a device."""
+        """Lays batches of rows of the corpus out on a device."""
         return [self._laid_out(corpus, rows, device) for rows in batches]
 
     def _laid_out(self, corpus: EncodedCorpus, rows: Ints, device: torch.device) -> Rounded:
@@ -171,7 +171,7 @@ class Rounding:
 
 
 def _blank(shape: Shape) -> npt.NDArray[np.int32]:
-    """The numbers of a batch without a sentence."""
+    """Returns the numbers of a batch without sentences."""
     numbers = np.full(shape.numbers, PAD, dtype=np.int32)
     batch = Rounded(torch.from_numpy(numbers), shape, 0)
     batch.source[:, 0], batch.target_input[:, 0] = EOS, BOS

@@ -1,4 +1,4 @@
-"""Runs a model on a batch that was laid out for a static update: hidden states of its target, a row for each position."""
+"""Runs a model on a batch for a static update: returns the target's hidden states, one row per position."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from nmt.runtime.device import Precision, autocast
 
 
 class Runner(Protocol):
-    """What a static update knows of a model."""
+    """The view of a model in a static update."""
 
     leaves: list[Tensor]
-    """What gradients are taken by, one for each parameter that is trained, in their order."""
+    """Tensors to take gradients by, one per trained parameter, in order."""
 
     def refresh(self) -> None:
-        """Takes the parameters up as they are now."""
+        """Takes over the current values of the parameters."""
 
     def hidden(self, batch: StaticBatch) -> Tensor:
-        """Hidden states (N, D)."""
+        """Returns hidden states (N, D)."""
         ...
 
     def projection(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the output, in the precision of the hidden states."""
+        """Returns weight and bias of the output layer, in the precision of the hidden states."""
         ...
 
 
 class PackedRunner:
-    """A Transformer on packed rows. In bf16 all its weights are copies, and so are the states between its layers."""
+    """A Transformer on packed rows. In bf16 most weights are copies, and the states between layers are bf16 too."""
 
     def __init__(self, model: Transformer, precision: Precision, seeds: Seeds, longest: int) -> None:
-        """For sentences of at most `longest` tokens, EOS counted."""
+        """Takes sentences of at most `longest` tokens, with EOS."""
         parameters, exact = list(model.parameters()), kept_exact(model)
         self._masters = [one.detach() for one in parameters if precision == "bf16" and one not in exact]
         weights: dict[Tensor, Tensor] = {parameter: parameter for parameter in parameters}
@@ -55,7 +55,7 @@ class PackedRunner:
         self.packed = PackedTransformer(model, weights, seeds, longest)
 
     def refresh(self) -> None:
-        """Copies the parameters into half precision."""
+        """Copies the parameters to half precision."""
         if self._copies:
             copy_all([copy.detach() for copy in self._copies], self._masters)
 
@@ -72,7 +72,7 @@ class PackedRunner:
 
 
 class PaddedRunner:
-    """Any model, as it is, on padded batches."""
+    """Any model, unchanged, on padded batches."""
 
     def __init__(self, model: Model, precision: Precision, device: torch.device) -> None:
         self.model, self.device = model, device
@@ -80,7 +80,7 @@ class PaddedRunner:
         self.leaves: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def refresh(self) -> None:
-        """Nothing: the parameters are what is used."""
+        """Does nothing, as the parameters themselves are used."""
 
     def hidden(self, batch: StaticBatch) -> Tensor:
         """See `Runner`."""
@@ -101,7 +101,7 @@ class PaddedRunner:
 
 
 def runner_for(model: Model, precision: Precision, seeds: Seeds, longest: int) -> Runner:
-    """What runs a model."""
+    """Makes the runner of a model."""
     if isinstance(model, Transformer):
         return PackedRunner(model, precision, seeds, longest)
     return PaddedRunner(model, precision, model.output.weight.device)

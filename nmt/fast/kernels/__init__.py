@@ -1,6 +1,6 @@
-"""Compiled kernels of search and of training on a CPU, built once on the machine that runs them, if that has a C compiler.
+"""Compiled kernels of search and training on a CPU, built once on the machine that runs them, if it has a C compiler.
 
-Without one, or with NMT_KERNELS=0, torch's operations do the same, more slowly. `nmt.fast.kernels.build` makes and keeps them.
+Without one, or with NMT_KERNELS=0, torch's operations do the same, but slower. `nmt.fast.kernels.build` builds and stores them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 class Kernels:
-    """The functions of the C sources beside this file, of tensors on the CPU, contiguous, in fp32 or bf16."""
+    """The functions of the C sources in this folder; tensors are on the CPU, contiguous, in fp32 or bf16."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         number, pointer, real = ctypes.c_long, ctypes.c_void_p, ctypes.c_float
@@ -57,23 +57,23 @@ class Kernels:
         self.transformer, self.settle = TransformerKernels(library), Settling(library)
         self.search = TransformerSearch(library)
         self.tile = int(library.nmt_tile())
-        """Outputs whose weights lie together in a product; it follows the width of the CPU's vectors."""
+        """Number of outputs whose weights are stored together in a product, by the width of the CPU's vectors."""
         self.half_inner = int(library.nmt_half_inner())
-        """Inputs of an output that lie together in a product of bf16."""
+        """Number of inputs of an output that are stored together in a bf16 product."""
         self.inner = int(library.nmt_inner())
-        """The same of integers."""
+        """Number of inputs of an output that are stored together in an int8 product."""
 
     def best_extensions(
         self, scores: Tensor, logits: Tensor, count: int, normalised: bool, at_limit: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See `nmt.decoding.candidates`: of log-probabilities (R, V), or of logits, with the two rules that always hold.
+        """See `nmt.decoding.candidates`; takes log-probabilities (R, V), or logits, for which the two fixed rules are applied.
 
         Args:
             scores: (B, K) in double precision.
-            logits: (R, V), not changed.
-            count: extensions wanted of each sentence.
-            normalised: they are log-probabilities already, with what is forbidden at -inf.
-            at_limit: (B,) sentences whose hypotheses must end.
+            logits: (R, V), unchanged.
+            count: extensions wanted per sentence.
+            normalised: whether they are log-probabilities, with -inf for forbidden tokens.
+            at_limit: (B,) True for sentences whose hypotheses must end.
         """
         (sentences, beam), logits, scores = scores.shape, logits.contiguous(), scores.contiguous()
         values = scores.new_empty((sentences, count))
@@ -88,12 +88,12 @@ class Kernels:
         return values, origins, tokens
 
     def multiply(self, layer: Matrix, states: Tensor, dtype: torch.dtype) -> Tensor:
-        """Products (N, O) of rows with the matrix of a linear layer, plus its bias.
+        """Multiplies rows by the matrix of a linear layer and adds its bias: (N, O).
 
         Args:
             layer: from `nmt.fast.cpu.linear`.
             states: (N, I), in fp32 or bf16.
-            dtype: of the results. Sums are in fp32, or exact for weights in integers.
+            dtype: type of the results. Sums are in fp32, or exact for int8 weights.
         """
         result = torch.empty((len(states), layer.outputs), dtype=dtype)
         shape = (_half(states), len(states), _half(result), torch.get_num_threads(), result.data_ptr())
@@ -103,16 +103,15 @@ class Kernels:
     def cross_entropy(
         self, logits: Tensor, targets: Tensor, weight: float | None, columns: Tensor | None, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each row its negative log-likelihood, log normaliser and whether the target is the most probable; divergences.
+        """Returns negative log-likelihood, log normaliser and correctness of each row, and the divergences.
 
         Args:
-            logits: (N, V); if their gradient is wanted, they are overwritten by softmax p, plus the weighted gradient
-                of the divergence.
+            logits: (N, V); if `columns` is given, overwritten by softmax p plus the weighted gradient of the divergence.
             targets: (N,)
-            weight: of KL(P1 || P2) + KL(P2 || P1) of the first and the second half of the rows, two passes over the same
-                tokens; None: it is one pass, without divergences.
-            columns: (V,) in fp32, to which the sum of these gradients is added; None: no gradient is wanted.
-            bias: (V,) in fp32, still to be added to the logits; None: it has been.
+            weight: weight of KL(P1 || P2) + KL(P2 || P1) between the two halves of the rows, two passes over the same tokens;
+                None: one pass, without divergences.
+            columns: (V,) in fp32; the column sums of these gradients are added to it. None: no gradient is wanted.
+            bias: (V,) in fp32, still to be added to the logits; None: already added.
         """
         rows, passes = len(logits), 1 if weight is None else 2
         negative, normaliser = torch.empty(2, rows, dtype=torch.float32)
@@ -126,14 +125,14 @@ class Kernels:
         return negative, normaliser, right, apart
 
     def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:
-        """Rows (N, I) as unsigned bytes around a zero of 128, or of 0 if none is negative, and their scales (N,)."""
+        """Quantises rows (N, I) to unsigned bytes around 128, or 0 if no state is negative; returns them with scales (N,)."""
         integers = torch.empty(states.shape, dtype=torch.uint8)
         scales = torch.empty(len(states), dtype=torch.float32)
         self._quantise(states.data_ptr(), *states.shape, zero, _half(states), integers.data_ptr(), scales.data_ptr())
         return integers, scales
 
     def rescale(self, product: Tensor, scales: Tensor, bias: Tensor, relu: bool, dtype: torch.dtype) -> Tensor:
-        """Products (N, O) of integers, in fp32, times the scales (N,) of their rows, plus the bias (O,)."""
+        """Multiplies integer products (N, O), given in fp32, by their rows' scales (N,), and adds the bias (O,)."""
         result = product if dtype == torch.float32 else torch.empty(product.shape, dtype=dtype)
         places = (product.data_ptr(), scales.data_ptr(), bias.data_ptr())
         self._rescale(*places, *product.shape, relu, _half(result), result.data_ptr())
@@ -141,21 +140,21 @@ class Kernels:
 
 
 def kernels_for(tensor: Tensor) -> Kernels | None:
-    """The kernels, if they take such numbers and this machine has them."""
+    """Returns the kernels if they support the tensor and this machine has them."""
     return kernels() if tensor.device.type == "cpu" and tensor.dtype in _DTYPES else None
 
 
 def kernels(path: InstructionSet | None = None) -> Kernels | None:
-    """The kernels, built if they are not there yet; None where that cannot be.
+    """Returns the kernels, built if necessary; None if that is impossible.
 
     Args:
-        path: the instructions that they use; those of `nmt.runtime.cpu.instructions` if left out.
+        path: the instruction set to use; that of `nmt.runtime.cpu.instructions` if left out.
     """
     return _made(path or instructions())[0]
 
 
 def why_missing() -> str | None:
-    """Why there are none though they are wanted; None: they are there, or switched off."""
+    """Returns why the kernels are missing although wanted; None: they exist or are switched off."""
     return _made(instructions())[1]
 
 
@@ -174,7 +173,7 @@ def _made(path: InstructionSet) -> tuple[Kernels | None, str | None]:
 
 
 def _is_right(built: Kernels) -> bool:
-    """Whether probabilities, cross entropy and products come out as torch has them."""
+    """Whether probabilities, cross entropy and products equal torch's."""
     line = partial(torch.linspace, dtype=torch.float32)
     logits = line(-3, 3, 96).sin()[None]
     best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
@@ -189,7 +188,7 @@ def _is_right(built: Kernels) -> bool:
 
 
 def _multiplies(built: Kernels, kind: int, inner: int) -> bool:
-    """Whether products of bfloat16 (kind 1) or integers (2) are what they should be, for as many inputs as lie together."""
+    """Whether products of bfloat16 (kind 1) or integers (kind 2) are right, for as many inputs as are stored together."""
     states = torch.linspace(-1, 1, 9 * inner, dtype=torch.float32).view(9, inner)
     weight = torch.arange(built.tile * inner).view(built.tile, inner) % 7 - 3
     tiles = weight.to(torch.bfloat16 if kind == 1 else torch.int8)

@@ -1,4 +1,4 @@
-"""What beam search does with the best extensions of a step, as compiled code."""
+"""Steps 3 to 5 of beam search, after the best extensions, as compiled code."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from nmt.fast.kernels.layout import Extensions, Finished, Hypotheses
 
 @dataclass(frozen=True)
 class Going:
-    """The hypotheses that go on."""
+    """The hypotheses that continue."""
 
     scores: Tensor
     """(B, K) log-probabilities, float64; -inf: not alive."""
     rows: Tensor
-    """(R,) the row that each goes on from."""
+    """(R,) the row that each row continues."""
     tokens: Tensor
-    """(R,) what each says last."""
+    """(R,) the last token of each row."""
     sentences: Tensor
-    """(B,) which of all sentences."""
+    """(B,) index of each sentence among all."""
     history: Tensor
-    """(R, T) what each has said."""
+    """(R, T) tokens so far."""
 
     def __len__(self) -> int:
-        """Sentences."""
+        """Number of sentences."""
         return len(self.sentences)
 
     def first(self, count: int) -> Going:
-        """Those of the first sentences."""
+        """Returns the hypotheses of the first `count` sentences."""
         if count == len(self):
             return self
         rows = count * self.scores.shape[1]
@@ -51,16 +51,16 @@ class Settling:
         self._settle.argtypes = [*pointers[:2], ctypes.c_long, ctypes.c_double, ctypes.c_void_p, pointers[2]]
 
     def __call__(self, finished: Finished, before: Going, best: tuple[Tensor, Tensor, Tensor], worth: float) -> Going:
-        """Steps 3 to 5 of `nmt.decoding.beam_search`: what ends is finished, the best K others go on, done sentences leave.
+        """Runs steps 3 to 5 of `nmt.decoding.beam_search`: stores ended hypotheses, keeps the best K others, closes sentences.
 
         Args:
-            finished: what has ended; changed.
+            finished: finished hypotheses; changed.
             before: the hypotheses that were extended, contiguous.
             best: values, rows within the sentence and tokens, each (B, C), best first; C is at least K.
-            worth: share of open sentences under which those that are done leave.
+            worth: done sentences leave when the share of open ones is at most this.
 
         Returns:
-            What goes on; without sentences, all are done.
+            The hypotheses that continue; no sentences if all are done.
         """
         (sentences, width), beam, count = before.scores.shape, finished.beam, best[0].shape[1]
         length, rows = before.history.shape[1] + 1, sentences * finished.beam

@@ -1,7 +1,7 @@
-"""Compiles the kernels and keeps them, so that nothing is loaded but what this user has built.
+"""Compiles the kernels and stores them, so that only what this user has built is ever loaded.
 
-A folder `<instructions>-<fingerprint>` holds the library and the hash of its bytes; it comes into being in one rename. It lies
-in the user's cache folder. Where others may write there, or nobody may, it lies in this user's folder of temporary files.
+A folder `<instructions>-<fingerprint>` holds the library and the hash of its bytes, and appears by one rename. It is in the
+user's cache folder. If others may write there, or nobody may, it is in this user's folder of temporary files.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _HOUR = 3600
 
 
 class NotBuilt(Exception):  # noqa: N818 - the caller does without
-    """There are no compiled kernels; says why."""
+    """The kernels cannot be compiled; gives the reason."""
 
 
 class Refused(NotBuilt):
-    """The compiler does not compile them for these instructions."""
+    """The compiler fails for these instructions."""
 
 
 def library(path: InstructionSet) -> Path | None:
-    """The shared library for these instructions, built if it is not there yet; None: NMT_KERNELS=0 switches it off.
+    """Returns the shared library for these instructions, built if necessary; None: NMT_KERNELS=0 switches it off.
 
-    A compiler that is older than the CPU may not know its instructions: it builds for plainer ones then.
+    A compiler older than the CPU may not know its instructions; then a smaller set is used.
 
     Raises:
-        NotBuilt: there is no C compiler, it fails, or there is no place of this user's to build in.
+        NotBuilt: there is no C compiler, it fails, or there is no safe folder to build in.
     """
     if os.environ.get("NMT_KERNELS") == "0":
         return None
@@ -56,7 +56,7 @@ def library(path: InstructionSet) -> Path | None:
 
 
 def _kept(path: InstructionSet, compiler: str) -> Path:
-    """The library for these instructions in the first place where it can lie."""
+    """Returns the library for these instructions, from the first folder that can hold it."""
     command = [compiler, "-O3", *path.options, "-ffp-contract=fast", "-shared", "-fPIC", "-w"]
     texts = [file.read_text(encoding="utf-8") for file in (*_HEADERS, *_SOURCES)]
     name = f"{path.name}-{fingerprint([*texts, command, _version(compiler)])}"
@@ -86,17 +86,17 @@ def _version(compiler: str) -> str:
 
 
 def _places() -> Iterator[Path]:
-    """Where libraries may lie, best first."""
-    with suppress(NmtError):  # no home to be had
+    """Yields the folders for libraries, best first."""
+    with suppress(NmtError):  # there is no home folder
         yield home_folder() / "kernels"
     yield Path(tempfile.gettempdir()) / f"nmt-{os.getuid()}" / "kernels"
 
 
 def _make_private(folder: Path) -> None:
-    """Makes the folder if need be, for this user alone.
+    """Makes the folder if missing, accessible to this user only.
 
     Raises:
-        OSError: it cannot be made, is somebody else's, or others may write there or in a folder above.
+        OSError: it cannot be made, belongs to another user, or others may write there or in a parent folder.
     """
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -109,7 +109,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the folder holds a library that this user has built and nobody has changed."""
+    """Whether the folder holds an unchanged library built by this user."""
     file = folder / _LIBRARY
     try:
         own = all(_is_own(part) for part in (folder, file, folder / _HASH))
@@ -119,18 +119,18 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _is_own(path: Path) -> bool:
-    """Whether it is a file or folder of this user's, no link, that nobody else may write."""
+    """Whether the path is a file or folder of this user, not a link, that no other user may write."""
     found = path.lstat()
     kind = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
     return kind and found.st_uid == os.getuid() and not found.st_mode & _OTHERS_MAY_WRITE
 
 
 def _build(command: list[str], final: Path) -> None:
-    """Compiles beside the place and renames, so that processes may build at the same time.
+    """Compiles in a temporary folder and renames it, so that several processes may build at once.
 
     Raises:
         NotBuilt: the compiler fails.
-        OSError: there is no room.
+        OSError: the folder cannot be written.
     """
     _clear_litter(final.parent)
     draft = Path(tempfile.mkdtemp(dir=final.parent, prefix=_LITTER))
@@ -155,7 +155,7 @@ def _build(command: list[str], final: Path) -> None:
 def _compile(command: list[str], target: Path) -> None:
     work = ["-o", str(target), *map(str, _SOURCES), "-lm"]
     try:
-        for options in (["-fopenmp"], []):  # a compiler may be without OpenMP
+        for options in (["-fopenmp"], []):  # not all compilers have OpenMP
             done = subprocess.run([*command, *options, *work], capture_output=True, check=False, timeout=600)  # noqa: S603
             if done.returncode == 0 and target.exists():
                 return
@@ -166,7 +166,7 @@ def _compile(command: list[str], target: Path) -> None:
 
 
 def _clear_litter(folder: Path) -> None:
-    """Removes what a compiler left that was killed an hour ago or longer."""
+    """Removes remains of compilers that were killed at least an hour ago."""
     for path in folder.glob(f"{_LITTER}*"):
         with suppress(OSError):
             if path.lstat().st_mtime < time.time() - _HOUR:

@@ -1,4 +1,4 @@
-"""The C sources of convolutional decoders, as Python calls them: their structures, and a step."""
+"""The C sources of convolutional decoders, called from Python: their structures, and a step."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ class _Call(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Windows:
-    """What the rows of a step go on from."""
+    """The state that the rows of a step continue."""
 
     owners: Tensor
-    """(B,) which of the sources is each sentence's."""
+    """(B,) index of each sentence's source."""
     states: Tensor
-    """(rows before, layers * (W - 1) * H) the last inputs of each layer."""
+    """(rows of the last step, layers * (W - 1) * H) the last inputs of each layer."""
     origins: Tensor
-    """(R,) which of them each row goes on from."""
+    """(R,) the row of the last step that each row continues."""
     position: int
-    """How many words were said before."""
+    """Number of tokens before."""
 
 
 class ConvolutionKernels:
@@ -75,14 +75,14 @@ class ConvolutionKernels:
     def step(
         self, decoder: ConvolutionDecoder, sources: ConvolutionSources, windows: Windows, tokens: Tensor, place: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states (R, E) after the last token of each row (R,), and the states of the rows.
+        """Returns hidden states (R, E) after the last token of each row (R,), and the new states of the rows.
 
         Args:
             decoder: all layers.
-            sources: what they attend to.
-            windows: what the rows go on from.
-            tokens: the last ones.
-            place: (E,) what their position adds to embeddings.
+            sources: the encoded sources.
+            windows: the state of the rows.
+            tokens: the last tokens.
+            place: (E,) the position's embedding.
         """
         rows, threads = len(tokens), torch.get_num_threads()
         after = torch.empty((rows, windows.states.shape[1]), dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""What the C sources know of a model: their structures, and the layers of a model as these."""
+"""C structures of models, and the layers of a model in this form."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Norm(ctypes.Structure):
 
 
 LANES = 16
-"""What is laid out in whole vectors is so in a multiple of it, on any CPU; the width of a head, too."""
+"""Whole vectors are multiples of this many numbers, on any CPU; so is the width of a head."""
 _MATRICES = ("projection", "self_output", "query", "memory", "cross_output", "inner", "outer")
 
 
@@ -72,12 +72,12 @@ class Sources(ctypes.Structure):
 
 
 def places(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    """The addresses of tensors, as an array."""
+    """Returns the addresses of tensors as an array."""
     return (_place * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
 
 
 def norm_of(module: nn.Module) -> Norm:
-    """A norm as the kernels read it; its weights must be contiguous, in fp32, and outlive the result."""
+    """Describes a norm to the kernels; its weights must be contiguous, in fp32, and outlive the result."""
     match module:
         case nn.LayerNorm():
             return Norm(1, module.eps, module.weight.data_ptr(), module.bias.data_ptr())

@@ -1,4 +1,4 @@
-"""The functions of `recurrence.c`: a position of a recurrent decoder that attends to the source, while it is trained."""
+"""The functions of `recurrence.c`: one position of the attention decoder, in training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Cell(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Source:
-    """What a decoder looks at: scores are v . tanh(q + k)."""
+    """The source that a decoder attends to; scores are v . tanh(q + k)."""
 
     keys: Tensor
     """(B, S, A) e^2k in fp32."""
@@ -58,26 +58,26 @@ class Cell:
     """One step of a cell: products in fp32 or bf16, the rest in fp32."""
 
     inputs: Tensor
-    """(B, G * H) of the word; rows may lie apart."""
+    """(B, G * H) gate sums from the word; rows may be strided."""
     contexts: Tensor
     """(B, G * H)"""
     recurrent: Tensor
-    """(B, G * H) of the state; rows may lie apart."""
+    """(B, G * H) gate sums from the state; rows may be strided."""
     bias: Tensor
-    """(G * H,) of the product of the state."""
+    """(G * H,) bias of the product of the state."""
     memory: Tensor
     """(B, H) c of an LSTM, h of a GRU."""
     active: Tensor
-    """(B, 4 * H) is filled with what the way back has to know."""
+    """(B, 4 * H), filled with values for the backward pass."""
     after: Tensor
-    """(B, H) is filled with the next memory."""
+    """(B, H), filled with the next memory."""
     state: Tensor
-    """(B, H) is filled with h, for products."""
+    """(B, H), filled with h in the type of products."""
     lstm: bool
 
 
 class RecurrenceKernels:
-    """These functions, of tensors on the CPU."""
+    """The functions of `recurrence.c`, for CPU tensors."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         looked, cell = ctypes.POINTER(_Looked), ctypes.POINTER(_Cell)
@@ -88,10 +88,10 @@ class RecurrenceKernels:
         self._cell.argtypes, self._cell.restype = [cell, _int], None
         self._cell_back.argtypes, self._cell_back.restype = [cell, *[_place] * 4, _int], None
         self.portions = int(library.nmt_portions())
-        """Parts in which the gradient of v is summed."""
+        """Number of parts in which the gradient of v is summed."""
 
     def look(self, source: Source, queries: Tensor, weights: Tensor, context: Tensor) -> None:
-        """Fills weights (B, S) and context (B, C), which is like the values, of queries e^2q (B, A)."""
+        """Fills weights (B, S) and context (B, C), typed as the values, for queries e^2q (B, A)."""
         places = [part.data_ptr() for part in (queries, weights, context)]
         self._look(_looked(source), *places, torch.get_num_threads())
 
@@ -104,15 +104,15 @@ class RecurrenceKernels:
         d_queries: Tensor,
         sums: tuple[Tensor, Tensor],
     ) -> None:
-        """The way back from the gradient (B, C) of a context.
+        """Computes gradients from the gradient (B, C) of a context.
 
         Args:
             source: as for `look`.
             queries: as for `look`.
             weights: as `look` filled them.
-            d_context: like the values.
-            d_queries: (B, A) is filled with the gradient by q; rows may lie apart.
-            sums: (B, S, A) and (portions, A), to which the gradients of k and v are added.
+            d_context: typed as the values.
+            d_queries: (B, A), filled with the gradient by q; rows may be strided.
+            sums: (B, S, A) and (portions, A); the gradients of k and v are added to them.
         """
         places = [part.data_ptr() for part in (queries, weights, d_context, d_queries)]
         added = [part.data_ptr() for part in sums]
@@ -124,15 +124,15 @@ class RecurrenceKernels:
         self._cell(_cell(cell), torch.get_num_threads())
 
     def cell_back(self, cell: Cell, d_state: Tensor, d_memory: Tensor, d_inputs: Tensor, d_recurrent: Tensor) -> None:
-        """The way back.
+        """Computes the gradients of a cell.
 
         Args:
-            cell: as it was filled.
-            d_state: (B, H) in fp32, by the next h.
-            d_memory: (B, H) in fp32, by the next c of an LSTM; becomes that by the one before, for a GRU by the h before, as
-                far as it does not go through a product.
-            d_inputs: (B, G * H) is filled with the gradient of inputs and contexts.
-            d_recurrent: (B, G * H) is filled with that of the product of the state; rows lie apart as those of `recurrent`.
+            cell: as filled by `cell`.
+            d_state: (B, H) in fp32, the gradient by the next h.
+            d_memory: (B, H) in fp32, the gradient by the next c of an LSTM; becomes that by the previous c, or for a GRU
+                the gradient by the previous h without the part through products.
+            d_inputs: (B, G * H), filled with the gradient of inputs and contexts.
+            d_recurrent: (B, G * H), filled with the gradient of the product of the state; strided as `recurrent`.
         """
         places = [part.data_ptr() for part in (d_state, d_memory, d_inputs, d_recurrent)]
         self._cell_back(_cell(cell), *places, torch.get_num_threads())

@@ -1,4 +1,4 @@
-"""The C sources of recurrent decoders, as Python calls them: their structures, and a step."""
+"""The C sources of recurrent decoders, called from Python: their structures, and a step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nmt.fast.kernels.layout import Matrix
 _long, _int, _float, _place = ctypes.c_long, ctypes.c_int32, ctypes.c_float, ctypes.c_void_p
 
 GATES = {"gru": 3, "lstm": 4}
-"""Of a recurrent unit; the kernels know the units by it."""
+"""Number of gates of a recurrent unit, by which the kernels tell the units apart."""
 SCORES = {"none": 0, "additive": 1, "dot": 2, "scaled_dot": 2, "bilinear": 2, "multi_head": 2, "location": 3}
-"""What the kernels call a score function."""
+"""Numbers of the score functions in the kernels."""
 WEIGHTINGS = {"softmax": 0, "sparsemax": 1, "local_monotonic": 2, "local_predictive": 3, "hard": 4, "gumbel": 4}
-"""What the kernels call a weighting, after training."""
+"""Numbers of the weightings in the kernels, after training."""
 
 
 class Attention(ctypes.Structure):
@@ -71,16 +71,16 @@ class Reader(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Ground:
-    """What the rows of a step go on from."""
+    """The state that the rows of a step continue."""
 
     owners: Tensor
-    """(B,) which of the sources is each sentence's."""
+    """(B,) index of each sentence's source."""
     states: Tensor
-    """(rows before, numbers of a state)"""
+    """(rows of the last step, numbers of a state)"""
     origins: Tensor
-    """(R,) which of them each row goes on from."""
+    """(R,) the row of the last step that each row continues."""
     position: int
-    """How many words were said before."""
+    """Number of tokens before."""
 
 
 class RecurrentKernels:
@@ -97,7 +97,7 @@ class RecurrentKernels:
         self._reading_room.argtypes, self._reading_room.restype = [reader, _long], _long
 
     def step(self, decoder: RnnDecoder, sources: RnnSources, ground: Ground, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states (R, E) after the last token of each row (R,), and the states of the rows."""
+        """Returns hidden states (R, E) after the last token of each row (R,), and the new states of the rows."""
         rows, threads, width = len(tokens), torch.get_num_threads(), ground.states.shape[1]
         after, hidden = (
             torch.empty((rows, width), dtype=torch.float32),
@@ -111,7 +111,7 @@ class RecurrentKernels:
         return hidden, after
 
     def read(self, reader: Reader, inputs: Tensor, lengths: Tensor, states: Tensor, first: int) -> Tensor:
-        """The last states (B, H) of sentences (B, S, I); all are written into `states` (B, S, C), from column `first` on."""
+        """Reads sentences (B, S, I) and returns the last states (B, H); fills `states` (B, S, C) from column `first` on."""
         sentences, longest, width = states.shape
         last, threads = torch.empty((sentences, reader.hidden), dtype=torch.float32), torch.get_num_threads()
         room = torch.empty(self._reading_room(reader, threads), dtype=torch.float32)

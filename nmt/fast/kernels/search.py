@@ -1,4 +1,4 @@
-"""Beam search with a Transformer as compiled code: some steps in one call."""
+"""Beam search with a Transformer as compiled code: several steps per call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nmt.fast.kernels.layout import Finished, Matrix, Searching, Sources, Stack
 # N sentences, K beam, C extensions of a sentence, D width, V vocabulary
 
 STEPS = 8
-"""Steps in one call; between two calls signals are heard."""
+"""Steps per call; signals are handled between calls."""
 
 
 class TransformerSearch:
@@ -38,19 +38,19 @@ class TransformerSearch:
         added: Tensor | None,
         turns: Tensor | None,
     ) -> Iterator[int]:
-        """Searches until all sentences are done; yields how many are not, every few steps.
+        """Searches until all sentences are done; yields the number of open ones every few steps.
 
         Args:
             decoder: all layers.
             output: the projection to logits.
-            sources: what the decoder attends to, of all sentences.
-            finished: what has ended; changed.
-            sentences: N.
-            added: (longest, D) what positions add to embeddings, if they are added.
-            turns: (longest, width of a head) cosines and sines of each position, if they are rotary.
+            sources: the encoded sources of all sentences.
+            finished: finished hypotheses; changed.
+            sentences: number of sentences, N.
+            added: (longest, D) position embeddings; None: positions are not added.
+            turns: (longest, width of a head) cosines and sines of each position; None: positions are not rotary.
 
         Raises:
-            MemoryError: there is no memory.
+            MemoryError: memory is used up.
         """
         threads, rows, longest = torch.get_num_threads(), sentences * finished.beam, finished.longest
         room = self._room(decoder, rows, max(longest, sources.longest), threads)
@@ -77,7 +77,7 @@ class TransformerSearch:
 def _beginning(
     decoder: Stack, output: Matrix, finished: Finished, sentences: int, room: int
 ) -> tuple[Searching, list[Tensor]]:
-    """One empty hypothesis of each sentence, with room for what may come, and the tensors that hold it."""
+    """Makes one empty hypothesis per sentence, with memory for the whole search, and returns the tensors that hold it."""
     beam, longest, rows = finished.beam, finished.longest, sentences * finished.beam
     count = 2 * beam if beam > 1 else 1
     scores = torch.zeros((2, rows), dtype=torch.float64)
@@ -94,7 +94,7 @@ def _beginning(
     )
     numbers = torch.empty(
         rows * (decoder.width + output.outputs) + room, dtype=torch.float32
-    )  # hidden states, logits and room
+    )  # hidden states, logits and work memory
     hidden = numbers.data_ptr()
     logits = hidden + 4 * rows * decoder.width
     state = Searching(

@@ -1,4 +1,4 @@
-"""The functions of `training.c` and `attention.c`: what stands between the products of a Transformer that is trained."""
+"""The functions of `training.c` and `attention.c`: the steps between the products of a Transformer in training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Attention(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Chance:
-    """Dropout at a rate, as a pure function of a key of 64 bits and of the place of a number."""
+    """Dropout as a pure function of a 64-bit key and the index of a number."""
 
     rate: float = 0.0
     key: int = 0
@@ -53,49 +53,49 @@ class Norm:
 
 @dataclass(frozen=True)
 class Summed:
-    """A residual stream, and its norm."""
+    """A residual sum and its norm."""
 
     total: Tensor
     """(N, D) in fp32."""
     measures: Tensor
     """(N, 2) mean and scale of each row."""
     normed: Tensor
-    """(N, D) in fp32; where products take bf16 and nobody else reads it, empty."""
+    """(N, D) in fp32; empty if products use bf16 and fp32 is not needed."""
     read: Tensor
-    """The norm as products take it; it may be `normed`."""
+    """The norm in the type of products; may be `normed`."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Where the sentences of a batch stand in its rows, and which keys their queries see."""
+    """The rows of each sentence of a batch, and which keys its queries see."""
 
     here: Tensor
-    """(B + 1,) first query of each sentence, and the end."""
+    """(B + 1,) first query row of each sentence, and the total."""
     there: Tensor
-    """(B + 1,) the same of its keys."""
+    """(B + 1,) first key row of each sentence, and the total."""
     causal: bool
-    """Position t sees the positions up to t only."""
+    """Whether position t sees only positions up to t."""
     heads: int
     scale: float
-    """Of scores."""
+    """Factor of the scores."""
 
 
 @dataclass(frozen=True)
 class Projected:
-    """Queries, keys and values as products have left them: without their biases."""
+    """Queries, keys and values from products, without their biases."""
 
     queries: Tensor
     """(N, D), in fp32 or bf16."""
     keys: Tensor
     """(M, D)"""
     values: Tensor
-    """(M, D), as far from row to row as the keys."""
+    """(M, D), with the row stride of the keys."""
     biases: tuple[Tensor, Tensor, Tensor]
-    """(D,) each."""
+    """Biases of queries, keys and values, (D,) each."""
 
 
 class TrainingKernels:
-    """These functions, of tensors on the CPU: fp32, but in bf16 what products read or write, if those take bf16."""
+    """The training functions, for CPU tensors in fp32; inputs and outputs of products may be bf16."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         number, real, key = ctypes.c_long, ctypes.c_float, ctypes.c_uint64
@@ -128,16 +128,16 @@ class TrainingKernels:
         dtype: torch.dtype,
         both: bool,
     ) -> Summed:
-        """Total = stream + dropout(update + bias), and its norm.
+        """Returns total = stream + dropout(update + bias), and its norm.
 
         Args:
             stream: (N, D) in fp32.
             update: (N, D) from a product; None: the total is the stream.
-            bias: (D,) of that product, if there is one.
-            norm: of the total.
-            chance: of dropout.
-            dtype: of products.
-            both: the norm is wanted in fp32 too, whatever products take.
+            bias: (D,) bias of that product, if any.
+            norm: norm of the total.
+            chance: dropout of the update.
+            dtype: type of products.
+            both: whether the norm is wanted in fp32 too.
         """
         half = dtype == torch.bfloat16
         total = stream if update is None else torch.empty_like(stream)
@@ -157,14 +157,14 @@ class TrainingKernels:
         chance: Chance,
         updated: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of stream, of update and of (3, D) bias, weight and bias of the norm.
+        """Returns the gradients of stream and update, and (3, D) those of the bias and of the norm's weight and bias.
 
         Args:
-            gradients: of `read`, of `normed` where it is another, and of `total`, each if there is one.
-            summed: what `residual` made.
+            gradients: by `read`, by `normed` if that is another tensor, and by `total`, each if there is one.
+            summed: result of `residual`.
             norm: as for `residual`.
             chance: as for `residual`.
-            updated: there was an update; else its gradient is empty.
+            updated: whether there was an update; otherwise its gradient is empty.
         """
         total, dtype = summed.total, summed.read.dtype
         d_stream = torch.empty_like(total)
@@ -178,12 +178,12 @@ class TrainingKernels:
         return d_stream, d_update, sums.sum(0)
 
     def activate(self, states: Tensor, bias: Tensor, chance: Chance) -> None:
-        """States (N, F) become dropout(max(0, states + bias))."""
+        """Replaces states (N, F) by dropout(max(0, states + bias))."""
         shape = (_half(states), *states.shape, chance.key, chance.rate)
         self._activate(states.data_ptr(), bias.data_ptr(), *shape, torch.get_num_threads())
 
     def activate_back(self, activated: Tensor, gradients: Tensor, chance: Chance) -> tuple[Tensor, Tensor]:
-        """Gradients of the states (N, F) and of the bias (F,), from what was activated."""
+        """Returns the gradients of the states (N, F) and of the bias (F,), from the activated states."""
         found = torch.empty_like(activated)
         sums = torch.zeros((self._blocks(len(activated)), activated.shape[1]), dtype=torch.float32)
         shape = (_half(activated), *activated.shape, chance.rate)
@@ -194,15 +194,15 @@ class TrainingKernels:
     def embed(
         self, table: Tensor, tokens: Tensor, added: Tensor | None, places: Tensor, gain: float, chance: Chance
     ) -> Tensor:
-        """dropout(gain * embedding + what the place adds), (N, D).
+        """Returns dropout(gain * embedding + position embedding): (N, D).
 
         Args:
             table: (V, D)
             tokens: (N,)
-            added: (P, D), if places are added.
-            places: (N,) place of each token in its sentence.
-            gain: of embeddings.
-            chance: of dropout.
+            added: (P, D) position embeddings; None: none are added.
+            places: (N,) position of each token in its sentence.
+            gain: factor of the embeddings.
+            chance: dropout.
         """
         out = table.new_empty((len(tokens), table.shape[1]))
         read = table.data_ptr(), tokens.data_ptr(), _address(added), places.data_ptr()
@@ -210,14 +210,14 @@ class TrainingKernels:
         return out
 
     def embed_back(self, gradients: Tensor, tokens: Tensor, vocabulary: int, gain: float, chance: Chance) -> Tensor:
-        """The gradient (V, D) of the table."""
+        """Returns the gradient (V, D) of the table."""
         table = gradients.new_zeros((vocabulary, gradients.shape[1]))
         settings = (*gradients.shape, gain, chance.key, chance.rate, table.data_ptr(), torch.get_num_threads())
         self._embed_back(gradients.data_ptr(), tokens.data_ptr(), *settings)
         return table
 
     def attend(self, projected: Projected, spread: Spread, chance: Chance) -> tuple[Tensor, Tensor]:
-        """Contexts (N, D) of all heads, and the weights, for the way back."""
+        """Returns the contexts (N, D) of all heads, and the weights for the backward pass."""
         lengths, seen = spread.here.diff(), spread.there.diff()
         ends = (lengths * ((seen + self._lanes - 1) // self._lanes * self._lanes)).cumsum(0) * spread.heads
         weights = torch.empty(int(ends[-1]), dtype=torch.float32)
@@ -235,7 +235,7 @@ class TrainingKernels:
         spread: Spread,
         chance: Chance,
     ) -> Tensor:
-        """Fills the gradients of queries, keys and values, which lie like these; returns those of their biases (3, D)."""
+        """Fills the gradients of queries, keys and values, strided as these; returns those of their biases (3, D)."""
         sums = torch.zeros((self._shares, 3, d_context.shape[1]), dtype=torch.float32)
         call, _kept = self._call(projected, spread, chance, weights)
         places = [part.data_ptr() for part in (d_context, *d_projected, sums)]
@@ -243,7 +243,7 @@ class TrainingKernels:
         return sums.sum(0)
 
     def _call(self, projected: Projected, spread: Spread, chance: Chance, weights: Tensor) -> tuple[_Attention, Tensor]:
-        """The attention as C reads it, and what must outlive it."""
+        """Describes an attention to C, and returns also what must outlive the call."""
         queries, keys, values = projected.queries, projected.keys, projected.values
         lengths, seen = spread.here.diff(), spread.there.diff()
         sizes = lengths * ((seen + self._lanes - 1) // self._lanes * self._lanes) * spread.heads
@@ -270,7 +270,7 @@ def _normalisation(norm: Norm) -> _Normalisation:
 
 
 def _address(tensor: Tensor | None) -> int | None:
-    """Where its numbers are; None: it is empty, or there is none."""
+    """Returns the address of the numbers; None: the tensor is empty or missing."""
     return None if tensor is None or not tensor.numel() else tensor.data_ptr()
 
 

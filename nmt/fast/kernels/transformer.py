@@ -1,4 +1,4 @@
-"""The Transformer of search as compiled code: the encoder, what the decoder keeps of the source, and a step of the decoder."""
+"""The Transformer in search as compiled code: the encoder, the projection of the source, and a decoder step."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from nmt.fast.kernels.layout import LANES, Sources, Stack, places
 
 @dataclass(frozen=True)
 class History:
-    """What the rows of a step go on from."""
+    """The state that the rows of a step continue."""
 
     steps: Sequence[Tensor]
-    """Of each position keys and values (layers, rows of that step, 2 * D); the last one is to be filled."""
+    """Keys and values of each position (layers, rows of that step, 2 * D); the last is filled by the step."""
     past: Tensor
-    """(rows before, T - 1) int32, which row of each step was a row's own."""
+    """(rows of the last step, T - 1) int32, the row of each step that is the past of this row."""
     origins: Tensor
-    """(R,) the row that each row goes on from."""
+    """(R,) the row of the last step that each row continues."""
 
 
 class TransformerKernels:
-    """The functions of `encoder.c` and `transformer.c`; all numbers are in fp32, whatever the weights are in."""
+    """The functions of `encoder.c` and `transformer.c`; all values are fp32, whatever the type of the weights."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         number, pointer, threads = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
@@ -46,14 +46,14 @@ class TransformerKernels:
     def encode(
         self, encoder: Stack, tokens: Tensor, lengths: Tensor, added: Tensor | None, turns: Tensor | None
     ) -> Tensor:
-        """States (B, S, D) of tokens (B, S), of which lengths (B,) count; zero at padding.
+        """Encodes tokens (B, S), of which the first `lengths` (B,) are real: (B, S, D), zero at padding.
 
         Args:
             encoder: all layers.
             tokens: int64, contiguous.
             lengths: int64.
-            added: (at least S, D) what positions add to embeddings, if they are added.
-            turns: (at least S, K) cosines and sines of each position, if they are rotary.
+            added: (at least S, D) position embeddings; None: positions are not added.
+            turns: (at least S, K) cosines and sines of each position; None: positions are not rotary.
         """
         (sentences, longest), threads = tokens.shape, torch.get_num_threads()
         states = torch.empty((sentences, longest, encoder.width), dtype=torch.float32)
@@ -63,7 +63,7 @@ class TransformerKernels:
         return states
 
     def project_source(self, decoder: Stack, states: Tensor, lengths: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Of each layer keys (B, D, S filled up to whole vectors) and values (B, S, D) of states (B, S, D)."""
+        """Projects states (B, S, D) to each layer's keys (B, D, S padded to whole vectors) and values (B, S, D)."""
         (sentences, longest, width), threads = states.shape, torch.get_num_threads()
         padded = longest + -longest % LANES
         keys = [torch.empty((sentences, width, padded), dtype=torch.float32) for _ in range(decoder.layers)]
@@ -83,16 +83,16 @@ class TransformerKernels:
         turns: Tensor | None,
         history: History,
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states (R, D) after the last token of each row, and its past (R, T) with this position.
+        """Returns hidden states (R, D) after the last token of each row, and the rows' past (R, T) with this position.
 
         Args:
             decoder: all layers.
-            sources: what they attend to.
-            owners: (B,) the place of each sentence among the sources.
+            sources: the encoded sources.
+            owners: (B,) index of each sentence's source.
             tokens: (R,)
-            added: (D,) what this position adds to embeddings, if positions are added.
-            turns: (K,) cosines and sines of this position, if positions are rotary.
-            history: what the rows go on from.
+            added: (D,) embedding of this position; None: positions are not added.
+            turns: (K,) cosines and sines of this position; None: positions are not rotary.
+            history: the state of the rows.
         """
         steps, rows, threads = history.steps, len(tokens), torch.get_num_threads()
         length = len(steps)

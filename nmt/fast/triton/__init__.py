@@ -1,6 +1,6 @@
-"""Kernels in Triton, which comes with torch's CUDA build and is optional. This file says whether they can be used.
+"""Kernels in Triton, which is optional and comes with torch's CUDA build. This file tells whether they can be used.
 
-Only files of this folder import triton, and only `nmt.fast` imports them, inside its functions.
+Only files of this folder import triton, and only `nmt.fast` imports these files, inside functions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _COMPILER = any(name and shutil.which(name) for name in (os.environ.get("CC"), "
 
 
 def usable(tensor: Tensor) -> bool:
-    """Whether the kernels can take a tensor: it is on a GPU, in fp32 or bf16, and nothing is missing."""
+    """Whether the kernels can process a tensor: it is on a GPU, in fp32 or bf16, and `missing` is None."""
     return tensor.is_cuda and tensor.dtype in _DTYPES and missing() is None
 
 
 def missing() -> str | None:
-    """Why the kernels cannot be used on this machine, as a clause for a message; None if they can."""
+    """Returns why the kernels cannot be used on this machine, as a clause for a message; None if they can."""
     if not _TRITON:
         return "Triton is not installed (pip install triton)"
     if not _COMPILER:

@@ -1,7 +1,7 @@
-"""Attention of the rows of a search to their past and to their sources, which both stay where they are.
+"""Attention of the rows of a search to their past and to their sources, both of which stay in place.
 
-A row's past lies in the caches of several rows of its slot: a table, the ancestry, says in whose. The kernel reads it, so that
-neither keys nor values are moved or gathered.
+The past of a row is in the caches of several rows of its slot; a table, the ancestry, tells which. The kernel reads the table,
+so that keys and values are neither moved nor gathered.
 """
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
@@ -19,7 +19,7 @@ from torch import Tensor
 
 @triton.jit
 def _turned(POINTER, columns, inside, COSINE, SINE, angles, K: tl.constexpr, TURNS: tl.constexpr):
-    """A vector of one head; with TURNS its pairs (i, i + K / 2) are turned (Su et al. 2021)."""
+    """Loads a vector of one head; with TURNS its pairs (i, i + K / 2) are rotated (Su et al. 2021)."""
     vector = tl.load(POINTER + columns, inside, 0.0).to(tl.float32)
     if TURNS:
         half: tl.constexpr = K // 2
@@ -35,7 +35,7 @@ def _past(
     NEW, KEYS, VALUES, ANCESTRY, POSITIONS, COSINE, SINE, SLOPES, OUT, beam, longest, scale,
     K: tl.constexpr, KB: tl.constexpr, TB: tl.constexpr, TURNS: tl.constexpr, ALIBI: tl.constexpr,
 ):  # fmt: skip
-    """One head of one row: stores its key and value, and attends to those of its ancestors and to itself."""
+    """Processes one head of one row: stores its key and value, and attends to its ancestors and itself."""
     row, head = tl.program_id(0), tl.program_id(1)
     width = tl.num_programs(1) * K
     slot = row // beam
@@ -80,7 +80,7 @@ def _source(
     QUERIES, SOURCES, OWNERS, OFFSETS, LENGTHS, OUT, beam, scale,
     K: tl.constexpr, KB: tl.constexpr, BB: tl.constexpr, SB: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """One head of all rows of a slot, against the keys and values of its sentence, which stand side by side in a row."""
+    """Processes one head of all rows of a slot, against the keys and values of its sentence, which are adjacent rows."""
     slot, head = tl.program_id(0), tl.program_id(1)
     width = tl.num_programs(1) * K
     owner = tl.load(OWNERS + slot)
@@ -119,19 +119,19 @@ def past_attention(
     projected: Tensor, keys: Tensor, values: Tensor, ancestry: Tensor, positions: Tensor, heads: int, scale: float,
     cosine: Tensor | None = None, sine: Tensor | None = None, slopes: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Attention of each row to its past, itself included: (R, D), fp32 or bf16.
+    """Returns the attention of each row to its past and itself: (R, D), fp32 or bf16.
 
     Args:
-        projected: (R, 3 * D) queries, keys and values of the position that each slot is at.
-        keys: (R, T, D) of each row at each position; that of the new one is written.
-        values: as the keys.
-        ancestry: (R, T) of any integer type: which row of its slot was a row's own at each position before.
-        positions: (N,) of each slot, below T.
-        heads: H.
-        scale: of products of queries and keys.
-        cosine: of the angles of rotary positions, (T, K / 2).
-        sine: of the same.
-        slopes: (H,) what a position of distance costs, with ALiBi.
+        projected: (R, 3 * D) queries, keys and values of each row at its new position.
+        keys: (R, T, D) of each row and position; the new position is written.
+        values: shaped as the keys; the new position is written.
+        ancestry: (R, T) of any integer type: the row of the slot that computed each past position.
+        positions: (N,) position of each slot, below T.
+        heads: number of heads, H.
+        scale: factor of the products of queries and keys.
+        cosine: (T, K / 2) cosines of the rotary angles.
+        sine: (T, K / 2) sines of the rotary angles.
+        slopes: (H,) the cost of one position of distance with ALiBi.
     """
     rows, longest, width = keys.shape
     size = width // heads
@@ -152,16 +152,16 @@ def _(projected, keys, values, ancestry, positions, heads, scale, cosine=None, s
 def source_attention(
     queries: Tensor, sources: Tensor, owners: Tensor, offsets: Tensor, lengths: Tensor, heads: int, scale: float
 ) -> Tensor:
-    """Attention of each row to the source of its slot: (R, D), fp32 or bf16.
+    """Returns the attention of each row to the source of its slot: (R, D), fp32 or bf16.
 
     Args:
         queries: (R, D)
         sources: (tokens, 2 * D) keys and values of all sources, end to end.
         owners: (N,) the sentence of each slot.
-        offsets: (sentences,) where their sources begin.
-        lengths: (sentences,) of the sources, at least 1.
-        heads: H.
-        scale: of products of queries and keys.
+        offsets: (sentences,) where each source begins.
+        lengths: (sentences,) source lengths, at least 1.
+        heads: number of heads, H.
+        scale: factor of the products of queries and keys.
     """
     rows, width = queries.shape
     beam, size, exact = rows // len(owners), width // heads, queries.dtype == torch.float32

@@ -1,7 +1,7 @@
-"""Attention between rows that are tokens of many sentences end to end: tiles of rows, each against the keys of its sentences.
+"""Attention between packed rows of many sentences: tiles of rows, each against the keys of its sentences.
 
-The scores never leave the chip (Dao et al. 2022, FlashAttention). Sentences are short: a tile holds several of
-them, and reads from the first key of its first sentence to the last key of its last one.
+The scores never leave the chip (Dao et al. 2022, FlashAttention). Sentences are short, so a tile holds several. It reads from
+the first key of its first sentence to the last key of its last one.
 """
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
@@ -25,7 +25,7 @@ _LOG2_E = 1.4426950408889634
 
 @triton.jit
 def _span(START, COUNT, rows, inside, CAUSAL: tl.constexpr):
-    """First key and end of the keys of each row."""
+    """Returns first key and end of the keys of each row."""
     low = tl.load(START + rows, inside, 0)
     high = low + tl.load(COUNT + rows, inside, 0)
     if CAUSAL:
@@ -35,7 +35,7 @@ def _span(START, COUNT, rows, inside, CAUSAL: tl.constexpr):
 
 @triton.jit
 def _tile(POINTER, stride, rows, inside, head, D: tl.constexpr, DB: tl.constexpr):
-    """Rows of one head (rows, DB); zeros outside."""
+    """Loads rows of one head (rows, DB); zeros outside."""
     column = tl.arange(0, DB)
     mask = inside[:, None]
     if DB != D:
@@ -55,7 +55,7 @@ def _put(POINTER, stride, rows, inside, head, values, D: tl.constexpr, DB: tl.co
 
 @triton.jit
 def _scores(q, k, rows, keys, low, high, scale, slope, ALIBI: tl.constexpr, PRECISION: tl.constexpr):
-    """Scores in units of log 2 (rows, keys), and which of them count."""
+    """Returns scores in units of log 2 (rows, keys), and which of them count."""
     scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
     if ALIBI:
         scores -= slope * tl.abs(rows[:, None] - keys[None, :]).to(tl.float32)
@@ -65,7 +65,7 @@ def _scores(q, k, rows, keys, low, high, scale, slope, ALIBI: tl.constexpr, PREC
 
 @triton.jit
 def _mask(first, second, head, rows, keys, low, n_rows, THRESHOLD: tl.constexpr):
-    """Which scores are kept; the place of a score is its head, row and distance from the first key of the sentence."""
+    """Returns which scores dropout keeps; the place of a score is its head, row and distance from the sentence's first key."""
     line = (head * n_rows + rows) * 1024 - low
     return kept(first, second, (line[:, None] + keys[None, :]).to(tl.uint32), THRESHOLD)
 
@@ -76,7 +76,7 @@ def _forward(
     D: tl.constexpr, DB: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.constexpr,
     ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Contexts of a tile of rows, and the logarithm (to 2) of what their softmax is divided by."""
+    """Computes contexts of a tile of rows, and the base-2 logarithm of their softmax's denominator."""
     head = tl.program_id(1)
     rows = tl.program_id(0) * BM + tl.arange(0, BM)
     inside = rows < n_rows
@@ -115,7 +115,7 @@ def _backward_queries(
     D: tl.constexpr, DB: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.constexpr,
     ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of a tile of queries; on the way DELTA, what the gradient of each row's weights has in common."""
+    """Computes the gradient of a tile of queries, and DELTA, the term common to the gradients of a row's scores."""
     head = tl.program_id(1)
     width = tl.num_programs(1) * D
     rows = tl.program_id(0) * BM + tl.arange(0, BM)
@@ -154,7 +154,7 @@ def _backward_keys(
     D: tl.constexpr, DB: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.constexpr,
     ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of a tile of keys and values, from the rows of their sentences."""
+    """Computes gradients of a tile of keys and values, from the rows of their sentences."""
     head = tl.program_id(1)
     width = tl.num_programs(1) * D
     keys = tl.program_id(0) * BN + tl.arange(0, BN)
@@ -195,7 +195,7 @@ def _backward_keys(
 
 
 def block_sizes(width: int, dtype: torch.dtype, of_keys: bool = False) -> dict[str, int]:
-    """Rows and keys of a tile, warps and stages, by the width of a head: what fits into registers (`of_keys` takes most)."""
+    """Returns tile sizes, warps and stages by the width of a head, so that they fit registers (`of_keys` needs most)."""
     wide = width > 64
     if dtype == torch.float32:
         size = 16 if wide else 32
@@ -256,7 +256,7 @@ def attention(
     query_counts: Tensor, slopes: Tensor | None, seed: Tensor | None,
     heads: int, causal: bool, dropout: float, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Contexts (N, W) and logarithms (H, N), see `nmt.fast.gpu.attention`; without keys, queries are all three."""
+    """Returns contexts (N, W) and logarithms (H, N), see `nmt.fast.gpu.attention`; without keys, `queries` holds all three."""
     parts = _three(queries, keys, values)
     return _forwards(*parts, starts, counts, slopes, seed, heads, causal, dropout, scale)
 
@@ -273,7 +273,7 @@ def attention_backward(
     starts: Tensor, counts: Tensor, query_starts: Tensor, query_counts: Tensor, slopes: Tensor | None,
     seed: Tensor | None, heads: int, causal: bool, dropout: float, scale: float,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of queries, keys and values, or of all three as one tensor, where they came as one."""
+    """Returns the gradients of queries, keys and values, or of all three as one tensor if they came as one."""
     gradients = _gradients(queries, keys, values)
     parts = gradients if keys is not None else gradients[0].chunk(3, 1)
     _backwards(
@@ -292,14 +292,14 @@ def _(
 
 
 def _three(queries: Tensor, keys: Tensor | None, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values, each with rows that lie in one piece."""
+    """Returns queries, keys and values, each with contiguous rows."""
     parts = queries.chunk(3, 1) if keys is None or values is None else (queries, keys, values)
     one, two, three = (part if part.stride(1) == 1 else part.contiguous() for part in parts)
     return one, two, three
 
 
 def _gradients(queries: Tensor, keys: Tensor | None, values: Tensor | None) -> list[Tensor]:
-    """Room for the gradients."""
+    """Allocates the gradients."""
     wanted = [part for part in (queries, keys, values) if part is not None]
     return [part.new_empty(part.shape) for part in wanted]
 

@@ -1,6 +1,6 @@
-"""A step of search in two kernels: the best tokens of each row, then all that becomes of the hypotheses of a slot.
+"""A search step in two kernels: the best tokens of each row, then the update of a slot's hypotheses.
 
-What they compute is said in `nmt.decoding.device.beams`. Of equal extensions the one of the first row and token is taken.
+`nmt.decoding.device.beams` defines the computation. Among equal extensions the first row and token win.
 """
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
@@ -18,7 +18,7 @@ from nmt.corpus.tokenizer import BOS, EOS, PAD
 # N slots, K beam, R = N * K rows, V vocabulary, C extensions of a row, P parts of the vocabulary, T longest translation
 
 _PAD, _BOS, _EOS = tl.constexpr(PAD), tl.constexpr(BOS), tl.constexpr(EOS)
-_PART = 8192  # of the vocabulary, for one program
+_PART = 8192  # entries of the vocabulary per program
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def _best(
     LOGITS, VALUES, TOKENS, TOP, TOTAL, POSITIONS, OWNERS, LIMITS, minimum, size, beam,
     COUNT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The best tokens of one row in one part of the vocabulary, and what its softmax is divided by."""
+    """Finds the best tokens of one row in one part of the vocabulary, and the part's softmax denominator."""
     row = tl.program_id(0)
     place = row.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
     token = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -49,7 +49,7 @@ def _best(
 @triton.jit
 def _normalised(VALUES, TOP, TOTAL, SCORES, slot, parts, K: tl.constexpr, KB: tl.constexpr, PB: tl.constexpr,
                 C: tl.constexpr, CB: tl.constexpr):  # fmt: skip
-    """Log-probabilities (KB, CB) of hypotheses with their best extensions."""
+    """Returns log-probabilities (KB, CB) of hypotheses with their best extensions."""
     row, part, column = tl.arange(0, KB), tl.arange(0, PB), tl.arange(0, CB)
     there = (row[:, None] < K) & (part[None, :] < parts)
     at = (slot * K + row[:, None]) * parts + part[None, :]
@@ -69,7 +69,7 @@ def _keep(
     SCORES, LOGS, LENGTHS, CUT, TOKENS, FED, ANCESTRY, place, score, value, cut, slot, parent, position,
     K: tl.constexpr, T: tl.constexpr, TB: tl.constexpr,
 ):  # fmt: skip
-    """Stores a hypothesis that has ended: its numbers, and what it said."""
+    """Stores an ended hypothesis: its scores and its tokens."""
     tl.store(SCORES + place, score)
     tl.store(LOGS + place, value)
     tl.store(LENGTHS + place, position + 1)
@@ -83,7 +83,7 @@ def _keep(
 
 @triton.jit
 def _is_done(kept, scores, row, divisor, K: tl.constexpr, BEST: tl.constexpr, BY_COUNT: tl.constexpr):
-    """Whether a sentence is done, by what has ended, K infinities behind it, and what lives, best first."""
+    """Whether a sentence is done, by its ended hypotheses (infinity from K on) and its live scores, best first."""
     if BY_COUNT:
         return tl.min(kept, 0) > -float("inf")
     kept = tl.where(row < K, kept, -float("inf"))
@@ -95,12 +95,12 @@ def _is_done(kept, scores, row, divisor, K: tl.constexpr, BEST: tl.constexpr, BY
 
 @triton.jit
 def _inherit(ANCESTRY, slot, row, parents, position, closed, K: tl.constexpr, T: tl.constexpr, TB: tl.constexpr):
-    """Gives each hypothesis the past of the one that it goes on from; where a sentence begins, it is nobody's but its own."""
+    """Gives each hypothesis the ancestry of the one it continues; a new sentence gets only itself."""
     for start in range(0, position + 1, TB):
         at = start + tl.arange(0, TB)
         past = (row[:, None] < K) & (at[None, :] <= position)
         other = tl.load(ANCESTRY + (slot * K + parents[:, None]) * T + at[None, :], past, 0)
-        tl.debug_barrier()  # all have read before one writes
+        tl.debug_barrier()  # all must have read before one writes
         other = tl.where(closed, row[:, None].to(tl.int64), other)
         tl.store(ANCESTRY + (slot * K + row[:, None]) * T + at[None, :], other, past)
 
@@ -112,7 +112,7 @@ def _advance(
     K: tl.constexpr, KB: tl.constexpr, PB: tl.constexpr, C: tl.constexpr, CB: tl.constexpr, T: tl.constexpr,
     TB: tl.constexpr, BEST: tl.constexpr, BY_COUNT: tl.constexpr,
 ):  # fmt: skip
-    """All of `Beams.advance` for one slot."""
+    """Runs `Beams.advance` for one slot."""
     slot = tl.program_id(0).to(tl.int64)
     row = tl.arange(0, KB)
     owner, position = tl.load(OWNERS + slot), tl.load(POSITIONS + slot)
@@ -141,7 +141,7 @@ def _advance(
             parents, tokens = tl.where(row == live, parent, parents), tl.where(row == live, token, tokens)
             live += 1
     closed = _is_done(kept, scores, row, tl.load(DIVISORS + limit), K, BEST, BY_COUNT) | (length >= limit)
-    tl.debug_barrier()  # what was said has been read
+    tl.debug_barrier()  # the tokens have been read
     if K > 1:
         _inherit(ANCESTRY, slot, row, parents, position, closed, K, T, TB)
     origins = slot * K + parents
@@ -165,15 +165,15 @@ def _advance(
 def best_of_rows(
     logits: Tensor, positions: Tensor, owners: Tensor, limits: Tensor, minimum: int, count: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The best logits (R, P, C) of each row and part of the vocabulary, their tokens, and the parts' maxima and sums (R, P).
+    """Returns the best logits (R, P, C) per row and part of the vocabulary, their tokens, and maxima and sums (R, P).
 
     Args:
         logits: (R, V)
         positions: (N,) target position of each slot.
-        owners: (N,) its sentence.
-        limits: longest translation of each sentence; a hypothesis of that length ends.
-        minimum: shortest translation, its end not counted.
-        count: C.
+        owners: (N,) sentence of each slot.
+        limits: length limit of each sentence; a hypothesis of that length ends.
+        minimum: least length, end of sentence not counted.
+        count: number of best logits, C.
     """
     rows, size = logits.shape
     block = min(_PART, triton.next_power_of_2(size))
@@ -200,14 +200,14 @@ def _room(logits: Tensor, parts: int, count: int) -> tuple[Tensor, Tensor, Tenso
 
 @torch.library.custom_op("nmt::advance_beams", mutates_args=("state",))
 def advance(found: list[Tensor], state: list[Tensor], fixed: list[Tensor], best: int, by_count: bool) -> None:
-    """All that becomes of the hypotheses.
+    """Updates all hypotheses after a step.
 
     Args:
-        found: what `best_of_rows` returns.
+        found: the result of `best_of_rows`.
         state: tensors that change, in the order of `Beams.state`.
         fixed: limits of the sentences, their number, and divisors by length.
-        best: hypotheses wanted.
-        by_count: whether a sentence is done when as many have ended as the beam is wide.
+        best: number of hypotheses wanted.
+        by_count: whether a sentence is done when a whole beam of hypotheses has ended.
     """
     values, _, tops, _ = found
     fed, scores = state[3], state[6]

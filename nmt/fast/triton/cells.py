@@ -1,4 +1,4 @@
-"""What recurrent units do number by number, once their products are made: LSTM and GRU, and the way back."""
+"""The elementwise part of recurrent units, after their products: LSTM and GRU, forward and backward."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -16,19 +16,19 @@ _BLOCK = 256
 
 @triton.jit
 def tanh(x):
-    """The hyperbolic tangent."""
+    """Returns the hyperbolic tangent."""
     return 1.0 - 2.0 / (tl.exp(2.0 * tl.minimum(tl.maximum(x, -15.0), 15.0)) + 1.0)
 
 
 @triton.jit
 def _gates(POINTER, row, stride, width, columns, inside, gate):
-    """One gate of one row."""
+    """Loads one gate of one row."""
     return tl.load(POINTER + row.to(tl.int64) * stride + gate * width + columns, inside, 0.0).to(tl.float32)
 
 
 @triton.jit
 def _lstm(INPUT, RECURRENT, CELL, HIDDEN, NEW_CELL, KEPT, recurrent_stride, width, BLOCK: tl.constexpr):
-    """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; KEPT holds what the gates became."""
+    """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; KEPT gets the activated gates."""
     row, columns = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < width
     i = _gates(INPUT, row, 4 * width, width, columns, inside, 0)
@@ -54,7 +54,7 @@ def _lstm(INPUT, RECURRENT, CELL, HIDDEN, NEW_CELL, KEPT, recurrent_stride, widt
 def _lstm_backward(
     KEPT, CELL, NEW_CELL, D_HIDDEN, D_CELL, D_GATES, D_OLD_CELL, d_gates_stride, width, BLOCK: tl.constexpr
 ):
-    """Gradients of the sums before the gates and of the old cell."""
+    """Computes gradients of the gate sums and of the old cell."""
     row, columns = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < width
     i = _gates(KEPT, row, 4 * width, width, columns, inside, 0)
@@ -76,7 +76,7 @@ def _lstm_backward(
 
 @triton.jit
 def _gru(INPUT, RECURRENT, OLD, HIDDEN, KEPT, recurrent_stride, width, BLOCK: tl.constexpr):
-    """Cho et al. 2014, in cuDNN's form: the reset gate acts after the recurrent product. KEPT: r, z, n, and what r acts on."""
+    """Cho et al. 2014, in cuDNN's form: the reset gate acts after the recurrent product. KEPT gets r, z, n and r's factor."""
     row, columns = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < width
     r = _gates(INPUT, row, 3 * width, width, columns, inside, 0)
@@ -100,7 +100,7 @@ def _gru(INPUT, RECURRENT, OLD, HIDDEN, KEPT, recurrent_stride, width, BLOCK: tl
 def _gru_backward(
     KEPT, OLD, D_HIDDEN, MORE, D_INPUT, D_RECURRENT, D_OLD, d_recurrent_stride, width, BLOCK: tl.constexpr
 ):
-    """Gradients of the input's and the recurrent sums, and of the old state, but for the recurrent product; MORE is added."""
+    """Computes gradients of input and recurrent sums, and of the old state without the recurrent product; adds MORE."""
     row, columns = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < width
     r = _gates(KEPT, row, 4 * width, width, columns, inside, 0)
@@ -130,15 +130,15 @@ def _grid(hidden: Tensor) -> tuple[int, int]:
 
 
 def lstm(gates: Tensor, recurrent: Tensor, cell: Tensor, hidden: Tensor, new_cell: Tensor, kept: Tensor) -> None:
-    """Fills the new state (R, H), the new cell (R, H) and what the way back needs (R, 4 * H).
+    """Fills the new state (R, H), the new cell (R, H) and the values for the backward pass (R, 4 * H).
 
     Args:
-        gates: (R, 4 * H) sums of the inputs: input, forget, candidate and output gate.
-        recurrent: (R, 4 * H) products of the old state; its rows may be parts of longer ones.
+        gates: (R, 4 * H) gate sums of the inputs: input, forget, candidate and output gate.
+        recurrent: (R, 4 * H) products of the old state; rows may be strided.
         cell: (R, H)
-        hidden: is filled.
-        new_cell: is filled.
-        kept: is filled.
+        hidden: filled.
+        new_cell: filled.
+        kept: filled.
     """
     width = hidden.shape[1]
     _lstm[_grid(hidden)](gates, recurrent, cell, hidden, new_cell, kept, recurrent.stride(0), width, BLOCK=_BLOCK)
@@ -147,7 +147,7 @@ def lstm(gates: Tensor, recurrent: Tensor, cell: Tensor, hidden: Tensor, new_cel
 def lstm_backward(
     kept: Tensor, cell: Tensor, new_cell: Tensor, d_hidden: Tensor, d_cell: Tensor, d_gates: Tensor, d_old_cell: Tensor
 ) -> None:
-    """Fills the gradients of the gates' sums (R, 4 * H), rows of longer ones perhaps, and of the old cell (R, H)."""
+    """Fills the gradients of the gate sums (R, 4 * H), which may be strided, and of the old cell (R, H)."""
     width = cell.shape[1]
     _lstm_backward[_grid(cell)](
         kept, cell, new_cell, d_hidden, d_cell, d_gates, d_old_cell, d_gates.stride(0), width, BLOCK=_BLOCK
@@ -155,14 +155,14 @@ def lstm_backward(
 
 
 def gru(gates: Tensor, recurrent: Tensor, old: Tensor, hidden: Tensor, kept: Tensor) -> None:
-    """Fills the new state (R, H) and what the way back needs (R, 4 * H).
+    """Fills the new state (R, H) and the values for the backward pass (R, 4 * H).
 
     Args:
-        gates: (R, 3 * H) sums of the inputs: reset and update gate, candidate.
-        recurrent: (R, 3 * H) products of the old state; its rows may be parts of longer ones.
+        gates: (R, 3 * H) gate sums of the inputs: reset and update gate, candidate.
+        recurrent: (R, 3 * H) products of the old state; rows may be strided.
         old: (R, H)
-        hidden: is filled.
-        kept: is filled.
+        hidden: filled.
+        kept: filled.
     """
     width = hidden.shape[1]
     _gru[_grid(hidden)](gates, recurrent, old, hidden, kept, recurrent.stride(0), width, BLOCK=_BLOCK)
@@ -173,7 +173,7 @@ def gru_backward(
 ) -> None:
     """Fills the gradients of both sums (R, 3 * H) and of the old state (R, H).
 
-    The last is without the part that comes by its product, and with `more` (R, H).
+    The last includes `more` (R, H), but not the part through the recurrent product.
     """
     width = old.shape[1]
     _gru_backward[_grid(old)](

@@ -1,4 +1,4 @@
-"""Sums of columns: the gradient of a bias, in one visit of the gradient of what it was added to."""
+"""Column sums: the gradient of a bias, in one pass over the gradient of the sum."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nmt.fast.gpu.aside import aside
 
-_ROWS, _COLUMNS = 32, 256  # a tile: large, since memory answers late
-_PROGRAMS = 128  # that share the rows; each has sums of its own
+_ROWS, _COLUMNS = 32, 256  # a tile: large, as memory latency is high
+_PROGRAMS = 128  # programs that share the rows; each has separate sums
 
 # N rows, D width, F width of the product
 
@@ -23,7 +23,7 @@ def _sums(
     VALUES, SHARES, n_rows, stride, width,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """One program's share of the sums of some columns."""
+    """Computes one program's share of the sums of some columns."""
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     share = tl.zeros([ROWS, COLUMNS], tl.float32)
     for start in range(tl.program_id(0) * ROWS, n_rows, tl.num_programs(0) * ROWS):
@@ -35,7 +35,7 @@ def _sums(
 
 @torch.library.custom_op("nmt::column_shares", mutates_args=())
 def column_shares(values: Tensor) -> Tensor:
-    """Shares (programs, F) of the sums of the columns of values (N, F), in fp32."""
+    """Returns shares (programs, F) of the column sums of values (N, F), in fp32."""
     values = values if values.stride(1) == 1 else values.contiguous()
     shares = _room(values)
     grid = len(shares), triton.cdiv(values.shape[1], _COLUMNS)
@@ -56,18 +56,18 @@ def _room(values: Tensor) -> Tensor:
 
 
 class Product(torch.autograd.Function):
-    """States (N, D) times weight (F, D), plus bias (F,) if there is one: torch's, but for the gradients of both."""
+    """Multiplies states (N, D) by weight (F, D) and adds bias (F,) if given, as torch does, with faster gradients of both."""
 
     @staticmethod
     def forward(ctx, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """(N, F)."""
+        """Returns the product (N, F)."""
         ctx.save_for_backward(states, weight)
         ctx.biased = bias is not None
         return states @ weight.t() if bias is None else torch.addmm(bias, states, weight.t())
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        """Of all three."""
+        """Returns the gradients of states, weight and bias."""
         states, weight = ctx.saved_tensors
         d_bias = aside(lambda: summed(gradient), gradient) if ctx.biased else None
         d_weight = aside(lambda: gradient.t() @ states, gradient, states)
@@ -75,5 +75,5 @@ class Product(torch.autograd.Function):
 
 
 def summed(gradient: Tensor) -> Tensor:
-    """Sums (F,) of the columns of a gradient (N, F), in its precision."""
+    """Sums the columns of a gradient (N, F), in its precision: (F,)."""
     return torch.ops.nmt.column_shares(gradient).sum(0).to(gradient.dtype)

@@ -1,6 +1,6 @@
-"""How a recurrent decoder looks at the source from one position: scores, their softmax, and the context; and the way back.
+"""Attention of a recurrent decoder from one position: scores, their softmax and the context; forward and backward.
 
-One program does a row, and keeps what stands between in the rows of its results.
+One program processes a row, and keeps intermediate values in the rows of its results.
 """
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
@@ -25,7 +25,7 @@ def _look(
     QUERIES, KEYS, VECTOR, VALUES, LENGTHS, WEIGHTS, CONTEXTS, beam, longest, query_stride, width, depth, scale,
     ADDITIVE: tl.constexpr, SB: tl.constexpr, AB: tl.constexpr, CB: tl.constexpr,
 ):  # fmt: skip
-    """Weights of one row over its source, and their context. WEIGHTS hold the scores in between."""
+    """Computes the weights of one row over its source, and their context. WEIGHTS hold the scores in between."""
     row = tl.program_id(0)
     sentence = row // beam
     length = tl.load(LENGTHS + sentence).to(tl.int32)
@@ -81,7 +81,7 @@ def _look_backward(
     beam, longest, query_stride, d_query_stride, width, depth, scale,
     ADDITIVE: tl.constexpr, SB: tl.constexpr, AB: tl.constexpr, CB: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of one row's scores and query. D_SCORES hold the gradient of the weights in between."""
+    """Computes gradients of one row's scores and query. D_SCORES hold the gradient of the weights in between."""
     row = tl.program_id(0)
     sentence = row // beam
     length = tl.load(LENGTHS + sentence).to(tl.int32)
@@ -132,7 +132,7 @@ def _additive_keys(
     QUERIES, KEYS, VECTOR, D_SCORES, D_KEYS, D_VECTOR, times, sentences, longest, query_stride, width,
     SB: tl.constexpr, AB: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of a block of keys of one sentence, and its share of that of the vector, from all target positions."""
+    """Computes gradients of a block of keys of one sentence, and its share of the vector's, from all target positions."""
     sentence = tl.program_id(0)
     places = tl.program_id(1) * SB + tl.arange(0, SB)
     columns = tl.program_id(2) * AB + tl.arange(0, AB)
@@ -159,17 +159,17 @@ def look(
     queries: Tensor, keys: Tensor, vector: Tensor | None, values: Tensor, lengths: Tensor, weights: Tensor,
     contexts: Tensor, scale: float = 1.0,
 ) -> None:  # fmt: skip
-    """Fills weights (R, S) and contexts (R, C) of queries (R, A), whose rows may be parts of longer ones.
+    """Fills weights (R, S) and contexts (R, C) of queries (R, A), whose rows may be strided.
 
     Args:
-        queries: W s of the rows, a beam of them for each sentence.
+        queries: W s of the rows, a beam of them per sentence.
         keys: (B, S, A)
         vector: (A,) of the additive score v . tanh(query + key) (Bahdanau et al. 2015); None: the score is query . key.
         values: (B, S, C)
-        lengths: (B,) of any integer type, how many positions count.
+        lengths: (B,) number of real positions, of any integer type.
         weights: fp32, contiguous.
         contexts: contiguous.
-        scale: of a product.
+        scale: factor of the product query . key.
     """
     rows, longest = weights.shape
     _look[(rows,)](
@@ -192,10 +192,10 @@ def look_backward(
 
 
 def additive_keys(queries: Tensor, keys: Tensor, vector: Tensor, d_scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of keys (B, S, A) and of the vector (A,) of additive scores, from all T positions at once.
+    """Returns the gradients of keys (B, S, A) and of the vector (A,) of additive scores, from all T positions at once.
 
     Args:
-        queries: (T, B, A), whose rows may be parts of longer ones.
+        queries: (T, B, A), whose rows may be strided.
         keys: (B, S, A)
         vector: (A,)
         d_scores: (T, B, S) from `look_backward`.

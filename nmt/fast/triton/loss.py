@@ -1,4 +1,4 @@
-"""Label-smoothed cross entropy in one visit of the logits: they are read once, and their gradient is written in their place."""
+"""Label-smoothed cross entropy in one pass: logits are read once and overwritten by their gradient."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -21,13 +21,13 @@ _BLOCK = 16384
 
 @triton.jit
 def _gradient(z, top, total, columns, target, vocabulary, smoothing):
-    """By the logits: p - (1 - e) [y] - e / V."""
+    """Returns the gradient by the logits: p - (1 - e) [y] - e / V."""
     return tl.exp(z - top) / total - smoothing / vocabulary - tl.where(columns == target, 1.0 - smoothing, 0.0)
 
 
 @triton.jit
 def _whole(LOGITS, TARGETS, ROWS, vocabulary, smoothing, ignored, WRITE: tl.constexpr, BLOCK: tl.constexpr):
-    """A row whose logits fit into one block."""
+    """Processes a row whose logits fit into one block."""
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < vocabulary
@@ -51,7 +51,7 @@ def _whole(LOGITS, TARGETS, ROWS, vocabulary, smoothing, ignored, WRITE: tl.cons
 
 @triton.jit
 def _parts(LOGITS, TARGETS, ROWS, vocabulary, smoothing, ignored, WRITE: tl.constexpr, BLOCK: tl.constexpr):
-    """A row of any length, block by block: once for the sums, once more for the gradient."""
+    """Processes a row of any length block by block: once for the sums, once more for the gradient."""
     row = tl.program_id(0)
     start = LOGITS + row.to(tl.int64) * vocabulary
     target = tl.load(TARGETS + row).to(tl.int32)
@@ -84,7 +84,7 @@ def _parts(LOGITS, TARGETS, ROWS, vocabulary, smoothing, ignored, WRITE: tl.cons
 
 @triton.jit
 def _put(ROW, real, top, total, chosen, mean, smoothing):
-    """Stores loss, negative log-likelihood and whether the target is the most probable; zeros for an empty row."""
+    """Stores loss, negative log-likelihood and whether the target is the most probable token; zeros for an empty row."""
     normaliser = top + tl.log(total)
     negative = normaliser - chosen
     loss = (1.0 - smoothing) * negative + smoothing * (normaliser - mean)
@@ -94,14 +94,14 @@ def _put(ROW, real, top, total, chosen, mean, smoothing):
 
 
 def visit(logits: Tensor, target: Tensor, smoothing: float, ignored: int, write: bool) -> Tensor:
-    """Loss, negative log-likelihood and correctness of each row (N, 3) of logits (N, V), whose gradient takes their place.
+    """Returns loss, negative log-likelihood and correctness of each row (N, 3), and overwrites logits (N, V) by their gradient.
 
     Args:
-        logits: fp32 or bf16, contiguous; left as they are if nothing is to be written.
+        logits: fp32 or bf16, contiguous; unchanged unless `write`.
         target: (N,) of any integer type.
         smoothing: see `nmt.training.loss.smoothed_cross_entropy`.
-        ignored: the target of empty rows.
-        write: the gradient.
+        ignored: target that marks empty rows.
+        write: whether to write the gradient.
     """
     rows, vocabulary = logits.shape
     found = torch.empty((rows, 3), dtype=torch.float32, device=logits.device)
@@ -117,7 +117,7 @@ def visit(logits: Tensor, target: Tensor, smoothing: float, ignored: int, write:
 def projected_cross_entropy(
     hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float, ignored: int, gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums (3,), what `visit` says of each row (N, 3), and the gradient by the logits (N, V), or nothing in its place."""
+    """Returns sums (3,), the results of `visit` (N, 3), and the gradient by the logits (N, V), or an empty tensor."""
     logits = F.linear(hidden, weight, bias)
     rows = visit(logits, target, smoothing, ignored, gradient)
     return rows.sum(0), rows, logits if gradient else logits.new_empty(0)

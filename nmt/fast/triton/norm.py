@@ -1,4 +1,4 @@
-"""Residual connections: dropout, sum and norm in one pass each way; and the activation with its dropout."""
+"""Residual connections: dropout, sum and norm in one pass, forward and backward; and activation with dropout."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -14,15 +14,15 @@ from nmt.fast.gpu.aside import aside
 from nmt.fast.gpu.dropout import scale, threshold
 from nmt.fast.triton.random import kept, keys_of
 
-_PROGRAMS = 1024  # that share the rows of a backward pass; each has sums of its own for the weights
-_TILE = 1024  # numbers at once
+_PROGRAMS = 1024  # programs that share the rows of a backward pass; each has separate sums for the weights
+_TILE = 1024  # numbers processed at once
 
 # N rows, D width
 
 
 @triton.jit
 def _moments(x, inside, width, epsilon, RMS: tl.constexpr):
-    """Rows (rows, D) centred, and the reciprocal of their deviation (rows, 1)."""
+    """Returns centred rows (rows, D), and the reciprocal of their deviation (rows, 1)."""
     if not RMS:
         x = tl.where(inside, x - (tl.sum(x, 1) / width)[:, None], 0.0)
     return x, tl.rsqrt(tl.sum(x * x, 1) / width + epsilon)[:, None]
@@ -34,7 +34,7 @@ def _forward(
     THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ALONE: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """A tile of rows: TOTAL = STATES + dropout(UPDATE + SHIFT), and its norm; ALONE: there are no states."""
+    """Computes TOTAL = STATES + dropout(UPDATE + SHIFT) of a tile of rows, and its norm; ALONE: there are no states."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, BLOCK)
     inside = (rows < n_rows)[:, None] & (columns < width)[None, :]
@@ -63,7 +63,7 @@ def _backward(
     THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ALONE: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr, MORE: tl.constexpr,
 ):  # fmt: skip
-    """Tiles of rows, one program's share; MORE: TOTAL has a gradient from elsewhere too."""
+    """Processes one program's share of tiles; MORE: TOTAL is also used elsewhere and has the gradient D_TOTAL."""
     columns = tl.arange(0, BLOCK)
     weight = tl.load(WEIGHT + columns, columns < width, 0.0).to(tl.float32)[None, :]
     d_weight = tl.zeros([ROWS, BLOCK], tl.float32)
@@ -115,7 +115,7 @@ def residual_norm(
     states: Tensor | None, update: Tensor, weight: Tensor, bias: Tensor | None, shift: Tensor | None,
     seed: Tensor | None, epsilon: float, dropout: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Sum and its norm, each (N, D), see `nmt.fast.gpu.norm.residual_norm`."""
+    """Returns sum and norm, each (N, D), see `nmt.fast.gpu.norm.residual_norm`."""
     states, update = None if states is None else states.contiguous(), update.contiguous()
     total, normed = torch.empty_like(update), torch.empty_like(update)
     options = _options(update, dropout, bias is None, shift is not None, states is None)
@@ -135,9 +135,9 @@ def residual_norm_backward(
     d_total: Tensor | None, d_normed: Tensor, total: Tensor, weight: Tensor, seed: Tensor | None,
     epsilon: float, dropout: float, rms: bool, shifted: bool, alone: bool,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of the vectors (kinds, programs, D), to be summed; of the states (N, D), and with dropout of the update.
+    """Returns gradients: shares of the vectors (kinds, programs, D), states (N, D), and with dropout the update (N, D).
 
-    The vectors are the weight, without `rms` the bias, and where `shifted` the shift.
+    The vectors are the weight, without `rms` the bias, and if `shifted` the shift. Their shares are still to be summed.
     """
     shares, *gradients = _room(total, dropout, rms, shifted, alone)
     options, more = _options(total, dropout, rms, shifted, alone), d_total is not None
@@ -155,7 +155,7 @@ def _(d_total, d_normed, total, weight, seed, epsilon, dropout, rms, shifted, al
 
 
 def _room(total: Tensor, dropout: float, rms: bool, shifted: bool, alone: bool) -> list[Tensor]:
-    """For shares of the gradients of the vectors, and for the gradients of states and update."""
+    """Allocates shares of the vectors' gradients, and the gradients of states and update."""
     rows, width = total.shape
     options = _options(total, dropout, rms, shifted, alone)
     programs = max(1, min(_PROGRAMS, triton.cdiv(rows, options["ROWS"])))
@@ -188,7 +188,7 @@ residual_norm.register_autograd(_autograd, setup_context=_setup)
 
 @triton.jit
 def _activate(STATES, SEED, OUT, count, kept_scale, GELU: tl.constexpr, THRESHOLD: tl.constexpr, BLOCK: tl.constexpr):
-    """Activation and dropout of a block of numbers."""
+    """Applies activation and dropout to a block of numbers."""
     places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = places < count
     x = tl.load(STATES + places, inside, 0.0).to(tl.float32)
@@ -203,7 +203,7 @@ def _activate(STATES, SEED, OUT, count, kept_scale, GELU: tl.constexpr, THRESHOL
 def _activate_backward(
     SAVED, SEED, D_OUT, D_STATES, count, kept_scale, GELU: tl.constexpr, THRESHOLD: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """SAVED is what came in with GELU, else what came out: it is above zero where a gradient passes."""
+    """Computes the gradient of a block. SAVED is the input with GELU, else the output, positive where gradients pass."""
     places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = places < count
     x = tl.load(SAVED + places, inside, 0.0).to(tl.float32)
@@ -221,7 +221,7 @@ def _activate_backward(
 
 @torch.library.custom_op("nmt::activated", mutates_args=())
 def activated(states: Tensor, seed: Tensor | None, gelu: bool, dropout: float) -> Tensor:
-    """ReLU or GELU of states of any shape, and dropout, see `nmt.fast.gpu.norm.activated`."""
+    """Applies ReLU or GELU and dropout to states of any shape, see `nmt.fast.gpu.norm.activated`."""
     states = states.contiguous()
     out = torch.empty_like(states)
     _activate[(triton.cdiv(states.numel(), _TILE),)](
@@ -232,7 +232,7 @@ def activated(states: Tensor, seed: Tensor | None, gelu: bool, dropout: float) -
 
 @torch.library.custom_op("nmt::activated_backward", mutates_args=())
 def activated_backward(gradient: Tensor, saved: Tensor, seed: Tensor | None, gelu: bool, dropout: float) -> Tensor:
-    """Gradient of the states."""
+    """Returns the gradient of the states."""
     found = saved.new_empty(saved.shape)
     _activate_backward[(triton.cdiv(saved.numel(), _TILE),)](
         saved.contiguous(), seed, gradient.contiguous(), found, saved.numel(), scale(dropout),

@@ -1,4 +1,4 @@
-"""The masks of `nmt.fast.gpu.dropout`, inside kernels."""
+"""The dropout masks of `nmt.fast.gpu.dropout`, inside kernels."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -19,7 +19,7 @@ def mix(word):
 
 @triton.jit
 def keys_of(seed):
-    """Two 32-bit keys of the int64 that a pointer leads to."""
+    """Returns two 32-bit keys of the int64 at a pointer."""
     whole = tl.load(seed)
     first = mix(whole.to(tl.uint32) ^ mix((whole >> 32).to(tl.uint32) + 0x9E3779B9))
     return first, mix(first + 0x85EBCA6B)
@@ -27,6 +27,6 @@ def keys_of(seed):
 
 @triton.jit
 def kept(first, second, places, THRESHOLD: tl.constexpr):
-    """Which places (uint32) keep their number."""
+    """Returns which positions (uint32) are kept."""
     word = (places ^ first) * 0x7FEB352D
     return (mix(word ^ (word >> 15) ^ second) >> 8).to(tl.int32) >= THRESHOLD

@@ -1,4 +1,4 @@
-"""The first product of a feed-forward network with its ReLU: the activation is written by the product itself."""
+"""The first product of a feed-forward network with its ReLU, which the product itself applies."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false, reportPrivateImportUsage=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -13,7 +13,7 @@ from torch import Tensor
 from nmt.fast.gpu.aside import aside
 
 _ROWS, _COLUMNS = 16, 256  # a tile
-_PROGRAMS = 128  # that share the rows of a backward pass; each has sums of its own for the bias
+_PROGRAMS = 128  # programs that share the rows of a backward pass; each has separate sums for the bias
 
 # N rows, D width, F inner width
 
@@ -23,7 +23,7 @@ def _backward(
     OUT, D_OUT, D_SUMS, SHARES, n_rows, width,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the sums, which passes where what came out is above zero; and a share of the bias's gradient."""
+    """Computes the gradient of the sums, which passes where the output is positive, and a share of the bias's gradient."""
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     share = tl.zeros([ROWS, COLUMNS], tl.float32)
     for start in range(tl.program_id(0) * ROWS, n_rows, tl.num_programs(0) * ROWS):
@@ -40,7 +40,7 @@ def _backward(
 
 @torch.library.custom_op("nmt::rectified_product", mutates_args=())
 def rectified_product(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """ReLU of states (N, D) times weight (F, D), plus bias (F,)."""
+    """Returns ReLU of states (N, D) times weight (F, D), plus bias (F,)."""
     return torch._addmm_activation(bias, states, weight.t())
 
 
@@ -51,7 +51,7 @@ def _(states, weight, bias):
 
 @torch.library.custom_op("nmt::rectified_backward", mutates_args=())
 def rectified_backward(gradient: Tensor, out: Tensor) -> list[Tensor]:
-    """Gradient of the sums (N, F), and of the bias (programs, F), to be summed."""
+    """Returns the gradient of the sums (N, F), and shares (programs, F) of the bias's gradient, still to be summed."""
     d_sums, shares = _room(out)
     grid = len(shares), triton.cdiv(out.shape[1], _COLUMNS)
     _backward[grid](out, gradient.contiguous(), d_sums, shares, *out.shape, ROWS=_ROWS, COLUMNS=_COLUMNS)

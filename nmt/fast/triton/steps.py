@@ -1,4 +1,4 @@
-"""What a step of a recurrent decoder does on a GPU beside its products: a look at its source, and the unit itself."""
+"""A step of a recurrent decoder on a GPU, except its products: attention to the source, and the recurrent unit."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -20,7 +20,7 @@ def _look(
     QUERIES, KEYS, VECTOR, VALUES, OWNERS, OFFSETS, LENGTHS, CONTEXTS, beam, stride, width, depth, scale,
     ADDITIVE: tl.constexpr, SB: tl.constexpr, AB: tl.constexpr, CB: tl.constexpr,
 ):  # fmt: skip
-    """Scores of one row over its source, their softmax and the context, in one pass."""
+    """Computes scores of one row over its source, their softmax and the context, in one pass."""
     row = tl.program_id(0).to(tl.int64)
     owner = tl.load(OWNERS + row // beam)
     offset, length = tl.load(OFFSETS + owner), tl.load(LENGTHS + owner).to(tl.int32)
@@ -59,17 +59,17 @@ def look_at_source(
     queries: Tensor, keys: Tensor, vector: Tensor | None, values: Tensor, owners: Tensor, offsets: Tensor,
     lengths: Tensor, scale: float,
 ) -> Tensor:  # fmt: skip
-    """Contexts (R, C) of queries (R, A), whose rows may lie in those of a larger tensor.
+    """Returns contexts (R, C) of queries (R, A), whose rows may be strided.
 
     Args:
-        queries: a beam of rows for each slot.
+        queries: a beam of rows per slot.
         keys: (tokens, A) of all sources, end to end.
         vector: (A,) of the additive score; None: a score is the product of query and key.
         values: (tokens, C)
         owners: (N,) the sentence of each slot.
-        offsets: (sentences,) where their sources begin.
-        lengths: (sentences,) of the sources, at least 1.
-        scale: of that product.
+        offsets: (sentences,) where each source begins.
+        lengths: (sentences,) source lengths, at least 1.
+        scale: factor of that product.
     """
     rows, depth = len(queries), values.shape[1]
     contexts = values.new_empty((rows, depth))
@@ -100,7 +100,7 @@ def recurrent_unit(
         hidden: (R, H), written.
         cell: (R, H), written.
     """
-    kept = gates.new_empty((len(gates), 4 * hidden.shape[1]))  # for a way back, which there is none of
+    kept = gates.new_empty((len(gates), 4 * hidden.shape[1]))  # for a backward pass, which does not exist here
     if cell is None or old_cell is None:
         gru(gates, recurrent, old, hidden, kept)
     else:

@@ -15,7 +15,7 @@ from nmt.models.rnn.state import Carry, Decoded, Hidden, RnnMemory, recurrent, r
 
 
 class BottleneckDecoder(nn.Module):
-    """A language model given one fixed vector: in its first state (Sutskever et al. 2014) or every step (Cho et al. 2014)."""
+    """A language model given one vector: in its first state (Sutskever et al. 2014) or at every step (Cho et al. 2014)."""
 
     def __init__(self, config: RnnConfig) -> None:
         super().__init__()
@@ -25,15 +25,15 @@ class BottleneckDecoder(nn.Module):
         self.rnn = recurrent(config, width, config.layers)
 
     def keys(self, values: Tensor) -> Tensor:
-        """Nothing to score: the encoder's states stay behind."""
+        """Returns the values unchanged, as there is no attention."""
         return values
 
     def values(self, values: Tensor) -> Tensor:
-        """As they are."""
+        """Returns the values unchanged."""
         return values
 
     def first(self, _memory: RnnMemory, hidden: Hidden) -> Carry:
-        """The recurrent state alone."""
+        """Returns a carry that holds only the recurrent state."""
         return Carry(hidden)
 
     def forward(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Decoded:
@@ -49,7 +49,7 @@ class BottleneckDecoder(nn.Module):
 
 
 class AttentionDecoder(AttendingDecoder):
-    """The same decoder with a context of its own for every word: RNNsearch (Bahdanau et al. 2015, section 3.1).
+    """Computes a new context for every word: RNNsearch (Bahdanau et al. 2015, section 3.1).
 
     alpha_ij = softmax_j e(s_{i-1}, h_j)    (equation 6)
     c_i      = sum_j alpha_ij h_j           (equation 5)
@@ -60,7 +60,7 @@ class AttentionDecoder(AttendingDecoder):
     """
 
     replacement: Callable[[AttentionDecoder, Tensor, RnnMemory, Carry], Decoded | None] | None = None
-    """Decodes in place of `forward` where it can, and finds the same: `nmt.fast.gpu.attending` on a GPU."""
+    """Decodes in place of `forward` where it can, with equal results: `nmt.fast.gpu.attending` on a GPU."""
 
     def __init__(self, config: RnnConfig, width: int, score: ScoreName) -> None:
         super().__init__(config, width, score)
@@ -73,7 +73,7 @@ class AttentionDecoder(AttendingDecoder):
         self.upper = recurrent(config, config.hidden, config.layers - 1) if config.layers > 1 else None
 
     def forward(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Decoded:
-        """Decodes embedded tokens (R, T, E), position by position."""
+        """Decodes embedded tokens (R, T, E), one position after another."""
         if self.replacement is not None and (decoded := self.replacement(self, embedded, memory, carry)) is not None:
             return decoded
         bottom = tuple(part[0] for part in carry.hidden)  # each (R, H)
@@ -98,7 +98,7 @@ class AttentionDecoder(AttendingDecoder):
     def position(
         self, gates: Tensor, state: Hidden, memory: RnnMemory, bias: Tensor, place: Tensor, coverage: Tensor | None
     ) -> tuple[Look, Hidden]:
-        """Look and next state of one position (1,), from its input gates (R, G * H) and the coverage (R, S) so far."""
+        """Decodes position `place` (1,) from input gates (R, G * H) and coverage (R, S); returns its look and next state."""
         sentences = len(memory.values)
         query = state[0].unflatten(0, (sentences, -1))  # (B, beam, H)
         covered = None if coverage is None else coverage.unflatten(0, (sentences, -1))
@@ -106,7 +106,7 @@ class AttentionDecoder(AttendingDecoder):
         return look, self._advance(gates + self.context(look.context.flatten(0, 1)), state)
 
     def above(self, states: Tensor, bottom: Hidden, carry: Carry) -> tuple[Tensor, Hidden]:
-        """Top states (R, T, H) over those of the lowest layer, and the last states of all layers."""
+        """Runs the upper layers over the lowest; returns top states (R, T, H) and the last states of all layers."""
         after = tuple(part[None] for part in bottom)
         if self.upper is None:
             return states, after
@@ -114,7 +114,7 @@ class AttentionDecoder(AttendingDecoder):
         return top, tuple(torch.cat(parts) for parts in zip(after, above, strict=True))
 
     def _advance(self, gates: Tensor, state: Hidden) -> Hidden:
-        """One step of the recurrent unit from its input gates (R, G * H)."""
+        """Advances the recurrent unit by one step from its input gates (R, G * H)."""
         if self.cell == "lstm":  # Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000
             h, c = state
             i, f, g, o = (gates + self.recurrent(h)).chunk(4, 1)
@@ -129,9 +129,9 @@ class AttentionDecoder(AttendingDecoder):
 
 
 class Readout(nn.Module):
-    """From state, previous word and context to the width of the embeddings: Bahdanau et al. 2015, appendix A.2.2.
+    """Maps state, previous word and context to the embedding width: Bahdanau et al. 2015, appendix A.2.2.
 
-    Uses s_i where the appendix has s_{i-1}, as every later system does.
+    Uses s_i where the appendix has s_{i-1}, as all later systems do.
     """
 
     def __init__(self, config: RnnConfig, context: int) -> None:
@@ -144,7 +144,7 @@ class Readout(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, embedded: Tensor, decoded: Decoded) -> Tensor:
-        """Hidden states (R, T, E), ready for the softmax."""
+        """Returns hidden states (R, T, E), ready for `output`."""
         total = self.state(decoded.states) + self.embedding(embedded) + self.context(decoded.contexts)
         hidden = total.unflatten(-1, (-1, 2)).amax(-1) if self.maxout else torch.tanh(total)
         return self.dropout(hidden)

@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         self.summary_width = self.width * config.layers + (self.width if self.summarise_max else 0)
 
     def forward(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """States (B, S, C) and summary (B, M) of embedded sources (B, S, E)."""
+        """Returns states (B, S, C) and a summary (B, M) of embedded sources (B, S, E)."""
         lengths = lengths.to(embedded.device)
         turn = reversal(lengths, embedded.shape[1])  # (B, S)
         states = gather(embedded, turn) if self.reverse_source else embedded
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
 
 
 class FixedVector(nn.Module):
-    """c = tanh(V h): all that the decoder will ever know of the source (Cho et al. 2014, appendix A.1)."""
+    """c = tanh(V h): the only link from source to decoder (Cho et al. 2014, appendix A.1)."""
 
     def __init__(self, config: RnnConfig, encoder: Encoder) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class FixedVector(nn.Module):
         self.linear = nn.Linear(encoder.summary_width, config.hidden)
 
     def forward(self, summary: Tensor) -> Tensor:
-        """(B, M) to (B, H)."""
+        """Maps a summary (B, M) to (B, H)."""
         return torch.tanh(self.linear(summary))
 
     if TYPE_CHECKING:
@@ -74,12 +74,12 @@ class FixedVector(nn.Module):
 
 
 def reversal(lengths: Tensor, width: int) -> Tensor:
-    """Positions (B, S) that turn each sentence round within its length and leave padding where it is."""
+    """Returns positions (B, S) that reverse each sentence within its length and leave padding in place."""
     positions = torch.arange(width, device=lengths.device)
     turned = lengths[:, None] - 1 - positions
     return torch.where(turned >= 0, turned, positions)
 
 
 def gather(states: Tensor, positions: Tensor) -> Tensor:
-    """states[b, positions[b, p]]: (B, S, D) and (B, P) to (B, P, D)."""
+    """Returns states[b, positions[b, p]]: (B, S, D) and (B, P) to (B, P, D)."""
     return states.gather(1, positions[:, :, None].expand(-1, -1, states.shape[2]))

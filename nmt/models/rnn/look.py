@@ -1,4 +1,4 @@
-"""How a recurrent decoder looks at the source, and the decoder that looks after its step (Luong et al. 2015)."""
+"""Attention of a recurrent decoder, and the decoder that attends after its step (Luong et al. 2015)."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from nmt.models.rnn.weighting import Place, make_weighting
 
 @dataclass(frozen=True)
 class Look:
-    """What T queries (or those of T hypotheses) see of the source."""
+    """What T queries (or one query of each of T hypotheses) read from the source."""
 
     context: Tensor
     """(B, T, C)"""
     weights: Tensor
-    """(B, T, S), the mean of the heads."""
+    """(B, T, S), averaged over the heads."""
     drawn: Tensor | None
     """(B, T), see `Weights.drawn`."""
 
 
 class AttendingDecoder(nn.Module):
-    """Score, weighting and context, whatever the order in which they and the recurrence come."""
+    """Holds score, weighting and context; subclasses decide the order of attention and recurrence."""
 
     def __init__(self, config: RnnConfig, width: int, score: ScoreName) -> None:
-        """For encoder states of a width."""
+        """Makes the parts for encoder states of width `width`."""
         super().__init__()
         self.context_width = width
         self.score = make_score(score, config.hidden, width, config.coverage, config.heads)
@@ -41,27 +41,27 @@ class AttendingDecoder(nn.Module):
         self.value = nn.Linear(width, width, bias=False) if config.values == "projected" else nn.Identity()
 
     def keys(self, values: Tensor) -> Tensor:
-        """Keys (B, S, A) of the encoder's states (B, S, C), once per sentence."""
+        """Returns keys (B, S, A) of the encoder's states (B, S, C), computed once per sentence."""
         return self.score.keys(values)
 
     def values(self, values: Tensor) -> Tensor:
-        """What contexts are made of, (B, S, C), from the encoder's states, once per sentence."""
+        """Returns the vectors (B, S, C) that contexts average, computed once per sentence from the encoder's states."""
         return self.value(values)
 
     def first(self, memory: RnnMemory, hidden: Hidden) -> Carry:
-        """What the first position finds."""
+        """Returns the carry of the first position."""
         rows = memory.mask.to(memory.values.dtype)
         return Carry(hidden, coverage=torch.zeros_like(rows) if isinstance(self.score, CoverageScore) else None)
 
     def look(self, query: Tensor, memory: RnnMemory, bias: Tensor, positions: Tensor, coverage: Tensor | None) -> Look:
-        """Contexts of queries (B, T, H) at target positions (T,) or (1,).
+        """Returns the contexts of queries (B, T, H) at target positions (T,) or (1,).
 
         Args:
             query: states of the decoder.
-            memory: of the source.
-            bias: its `bias`, made once.
-            positions: where the queries stand.
-            coverage: (B, T, S), where the score asks for it.
+            memory: the encoded source.
+            bias: `memory.bias`, computed once by the caller.
+            positions: target positions of the queries.
+            coverage: (B, T, S) the attention so far, for scores that use it.
         """
         if coverage is not None and isinstance(self.score, CoverageScore):
             scores = self.score.covered(query, memory.keys, coverage)  # (B, T, S)
@@ -75,7 +75,7 @@ class AttendingDecoder(nn.Module):
     def _look_with_heads(
         self, scores: Tensor, query: Tensor, memory: RnnMemory, bias: Tensor, positions: Tensor
     ) -> Look:
-        """Each head takes its part of the values."""
+        """Lets each head average its part of the values."""
         heads = len(scores) // len(memory.values)
         scores = scores + bias.repeat_interleave(heads, 0)
         weights = self.weighting(scores, Place(query, memory.mask, positions)).values  # (B * heads, T, S)
@@ -85,7 +85,7 @@ class AttendingDecoder(nn.Module):
 
 
 class CurrentStateDecoder(AttendingDecoder):
-    """First the step, then a look at the source from where it led: Luong et al. 2015, section 3.
+    """Runs the recurrent step first, then attends from the new state: Luong et al. 2015, section 3.
 
     s_i = f(s_{i-1}, y_{i-1}), then c_i from s_i; with input feeding f also sees tanh(W [c_{i-1}; s_{i-1}]) (equation 5).
     Without it, and without coverage, no position waits for the attention of another: both run over all at once.
@@ -98,7 +98,7 @@ class CurrentStateDecoder(AttendingDecoder):
         self.attentional = nn.Linear(width + config.hidden, config.hidden) if feeding else None
 
     def first(self, memory: RnnMemory, hidden: Hidden) -> Carry:
-        """See `AttendingDecoder.first`; nothing is fed yet."""
+        """See `AttendingDecoder.first`; with input feeding the fed state is zero."""
         carry = super().first(memory, hidden)
         fed = None if self.attentional is None else hidden[0].new_zeros(hidden[0].shape[1:])
         return Carry(hidden, coverage=carry.coverage, fed=fed)
@@ -124,7 +124,7 @@ class CurrentStateDecoder(AttendingDecoder):
         __call__ = forward
 
     def _together(self, embedded: Tensor, memory: RnnMemory, carry: Carry) -> Decoded:
-        """All positions in one call."""
+        """Decodes all positions in one call."""
         count, sentences = embedded.shape[1], len(memory.values)
         states, hidden = run(self.rnn, embedded, carry.hidden)  # (R, T, H)
         query = states.unflatten(0, (sentences, -1)).flatten(1, 2)  # (B, beam * T, H)
@@ -136,7 +136,7 @@ class CurrentStateDecoder(AttendingDecoder):
         return Decoded(states, contexts, Carry(hidden, carry.position + count), [look.weights], drawn)
 
     def _one(self, embedded: Tensor, memory: RnnMemory, bias: Tensor, carry: Carry) -> Decoded:
-        """One position (R, 1, E)."""
+        """Decodes one position (R, 1, E)."""
         sentences = len(memory.values)
         inputs = embedded if carry.fed is None else torch.cat([embedded, carry.fed[:, None]], 2)
         states, hidden = run(self.rnn, inputs, carry.hidden)  # (R, 1, H)

@@ -1,4 +1,4 @@
-"""Recurrent encoder-decoders: one fixed vector as the only bridge, then the same with attention as the delta."""
+"""Recurrent encoder-decoders, with one fixed vector between the two halves or with attention."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nmt.models.rnn.state import Carry, RnnMemory, RnnState
 
 
 class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
-    """Encoder, bridge, decoder and readout; the decoder is what attention changes."""
+    """Encoder, bridge, decoder and readout; attention changes only the decoder."""
 
     def __init__(self, config: RnnConfig, source_vocabulary: int, target_vocabulary: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         __call__ = forward
 
     def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """See `EncoderDecoder.attention_maps`: one layer, and the mean of its heads."""
+        """See `EncoderDecoder.attention_maps`: one layer, with its heads averaged."""
         if self.fixed_vector is not None:
             raise ConfigError("a model with one fixed vector between encoder and decoder has no attention to show")
         memory = self.encode(source, lengths)
@@ -93,11 +93,11 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         return RnnState(memory, state.carry.select(rows), beam)
 
     def embed(self, table: nn.Embedding, tokens: Tensor) -> Tensor:
-        """Tokens (B, T) to (B, T, E), thinned out while training."""
+        """Embeds tokens (B, T) to (B, T, E), with dropout while training."""
         return self.dropout(drop_words(table(tokens), self.config.word_dropout if self.training else 0.0))
 
     def compile_steps(self) -> None:
-        """See `EncoderDecoder.compile_steps`: the step of the attention decoder; torch runs the other recurrences itself."""
+        """See `EncoderDecoder.compile_steps`: compiles the attention decoder's step; torch's own kernels run the others."""
         if isinstance(self.decoder, AttentionDecoder):
             self.decoder.position = torch.compile(self.decoder.position, dynamic=True)  # type: ignore[method-assign]
 
@@ -106,7 +106,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         return 2 if self.config.cell == "lstm" else 1
 
     def first(self, memory: RnnMemory) -> Carry:
-        """s_0 = tanh(W summary) for each layer (Bahdanau et al. 2015, appendix A.2.2), each (L, B, H)."""
+        """Returns the carry with s_0 = tanh(W summary) of each layer (Bahdanau et al. 2015, appendix A.2.2), each (L, B, H)."""
         flat = torch.tanh(self.bridge(memory.summary))  # (B, parts * L * H)
         if self.config.bridge == "zero":
             flat = torch.zeros_like(flat)
@@ -123,7 +123,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         yield self.encoder
 
     def _initialise(self) -> None:
-        """Orthogonal recurrent matrices (Saxe et al. 2014), Glorot elsewhere, small embeddings, zero biases.
+        """Draws orthogonal recurrent matrices (Saxe et al. 2014), Glorot elsewhere, small embeddings, zero biases.
 
         The forget gate of an LSTM starts open, with bias 1 (Jozefowicz et al. 2015).
         """
@@ -150,7 +150,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
 
 
 def _make_decoder(config: RnnConfig, width: int) -> BottleneckDecoder | AttentionDecoder | CurrentStateDecoder:
-    """The decoder for encoder states of a width."""
+    """Makes the decoder for encoder states of width `width`."""
     if config.attention == "none":
         return BottleneckDecoder(config)
     kind = AttentionDecoder if config.query == "previous" else CurrentStateDecoder

@@ -1,4 +1,4 @@
-"""Score functions between states of the decoder and of the encoder: a class each, a line of mathematics each."""
+"""Score functions between decoder and encoder states, one class for each formula."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CoverageScore(AdditiveScore):
         self.coverage = nn.Linear(1, width, bias=False)
 
     def covered(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
-        """As `forward`, knowing the attention (B, T, S) that each source position has had so far."""
+        """Scores as `forward` does, given the attention (B, T, S) that each source position has had so far."""
         energy = self.query(query)[:, :, None] + keys[:, None] + self.coverage(coverage[..., None])  # (B, T, S, A)
         return self.combine(torch.tanh(energy)).squeeze(-1)
 
@@ -67,7 +67,7 @@ class BilinearScore(nn.Module):
 
 
 class LocationScore(nn.Module):
-    """e_ij = (W s_i)_j, whatever stands at j: Luong et al. 2015, equation 8. Positions beyond the last share its score."""
+    """e_ij = (W s_i)_j, from the position alone: Luong et al. 2015, equation 8. Later positions share the last score."""
 
     positions = 256
 
@@ -77,7 +77,7 @@ class LocationScore(nn.Module):
         self.places = nn.Linear(query, self.positions, bias=False)
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        """Scores (B, T, S) of query (B, T, Q); of the keys (B, S, C) only their number counts."""
+        """Scores (B, T, S) of query (B, T, Q); only the length S of the keys (B, S, C) is used."""
         scores = self.places(query)  # (B, T, positions)
         places = torch.arange(keys.shape[1], device=query.device).clamp_(max=self.positions - 1)
         return scores.index_select(2, places)
@@ -105,7 +105,7 @@ Score = AdditiveScore | DotScore | BilinearScore | LocationScore | MultiHeadScor
 
 
 def make_score(name: ScoreName, query: int, value: int, coverage: bool = False, heads: int = 1) -> Score:
-    """The score function of that name; its `keys` map the values once per sentence, outside the recurrence."""
+    """Makes the score function of that name. Its `keys` map the values once per sentence, outside the recurrence."""
     match name:
         case "additive":
             return (CoverageScore if coverage else AdditiveScore)(query, value, width=query)

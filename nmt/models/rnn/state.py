@@ -1,4 +1,4 @@
-"""What the recurrent decoders share: what they read, what they carry from word to word, what they hand on."""
+"""Types that the recurrent decoders share: memory, carried state and outputs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Hidden = tuple[Tensor, ...]  # recurrent state of all layers: (h,) of a GRU or (
 
 @dataclass(frozen=True)
 class RnnMemory:
-    """What the decoder may see of B source sentences."""
+    """The encoded source, as the decoder sees it, for B sentences."""
 
     summary: Tensor
-    """(B, M) the fixed vector, or with attention the last states, for the first decoder state."""
+    """(B, M) the fixed vector, or with attention the encoder's last states; makes the first decoder state."""
     values: Tensor
-    """(B, S, C) encoder states, one a position."""
+    """(B, S, C) encoder states, one per position."""
     keys: Tensor
-    """(B, S, A) what attention scores; without attention the values."""
+    """(B, S, A) the keys that attention scores; without attention the values."""
     mask: Tensor
     """(B, S) True at real positions."""
 
     def select(self, sentences: Tensor) -> RnnMemory:
-        """The memory of the given sentences."""
+        """Returns the memory of the given sentences."""
         parts = (self.summary, self.values, self.keys, self.mask)
         return RnnMemory(*(part.index_select(0, sentences) for part in parts))
 
@@ -46,17 +46,17 @@ class RnnMemory:
 
 @dataclass(frozen=True)
 class Carry:
-    """What R rows take from one target position to the next."""
+    """The state that R rows carry from one target position to the next."""
 
     hidden: Hidden
     position: int = 0
     coverage: Tensor | None = None
-    """(R, S) the attention that each source position has had, where the score asks for it."""
+    """(R, S) the attention that each source position has had so far, for scores that use it."""
     fed: Tensor | None = None
-    """(R, H) the attentional state of the last position, with input feeding."""
+    """(R, H) the attentional state of the previous position, with input feeding."""
 
     def repeated(self, beam: int) -> Carry:
-        """Each row so many times."""
+        """Repeats each row `beam` times."""
         coverage, fed = (
             None if part is None else part.repeat_interleave(beam, 0) for part in (self.coverage, self.fed)
         )
@@ -65,7 +65,7 @@ class Carry:
         )
 
     def select(self, rows: Tensor) -> Carry:
-        """The given rows."""
+        """Selects the given rows."""
         coverage, fed = (None if part is None else part.index_select(0, rows) for part in (self.coverage, self.fed))
         hidden = tuple(part.index_select(1, rows) for part in self.hidden)
         return replace(self, hidden=hidden, coverage=coverage, fed=fed)
@@ -82,32 +82,32 @@ class RnnState:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder hands to the readout, for T positions."""
+    """Outputs of a decoder for T positions, as the readout needs them."""
 
     states: Tensor
-    """(R, T, H) of the top layer."""
+    """(R, T, H) states of the top layer."""
     contexts: Tensor
     """(R, T, C), or (R, 1, M) where the context is the fixed vector."""
     carry: Carry
-    """After the last position."""
+    """The carry after the last position."""
     weights: Sequence[Tensor] = ()
-    """Attention at each position, (B, beam, S), or one tensor (B, T, S); none without attention."""
+    """Attention at each position, (B, beam, S), or one tensor (B, T, S); empty without attention."""
     drawn: Sequence[Tensor] = ()
-    """Log-probabilities of what was drawn, as the weights, without S; none where nothing was."""
+    """Log-probabilities of drawn source positions, shaped as the weights without S; empty if nothing was drawn."""
 
 
 def recurrent(config: RnnConfig, width: int, layers: int) -> nn.RNNBase:
-    """Torch's GRU or LSTM over inputs of a width."""
+    """Makes torch's GRU or LSTM for inputs of width `width`."""
     kind = nn.GRU if config.cell == "gru" else nn.LSTM
     dropout = config.dropout if layers > 1 else 0.0
     return kind(width, config.hidden, layers, batch_first=True, dropout=dropout)
 
 
 def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden = ()) -> tuple[Tensor, Hidden]:
-    """Runs torch's GRU or LSTM over inputs (R, T, ...) from a state, zeros if left out.
+    """Runs torch's GRU or LSTM over inputs (R, T, ...) from a state (default: zeros).
 
-    On CUDA in the precision of its own weights, which is single (`for_inference` leaves it so). Under autocast cuDNN would
-    take half precision, whose smallest gradients are zero, and weights in bf16 it would lay out anew at every call.
+    On CUDA it runs in the precision of the unit's weights, which is single (`for_inference` leaves it so). Under autocast
+    cuDNN would use half precision, where the smallest gradients become zero. Weights in bf16 it would rearrange at every call.
     """
     if not inputs.is_cuda:
         with _onednn_as_allowed():
@@ -121,7 +121,7 @@ def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden = ()) -> tuple[Tensor, Hi
 
 @contextmanager
 def _onednn_as_allowed() -> Generator[None]:
-    """Without oneDNN where NMT_ISA takes bf16 from it: torch asks the CPU alone whether it has bf16, and the LSTM fails."""
+    """Turns oneDNN off where NMT_ISA forbids its bf16: torch asks the CPU alone whether it has bf16, and the LSTM fails."""
     if "NMT_ISA" not in os.environ or has_fast_bf16() or not torch.backends.mkldnn.enabled:
         yield
         return
@@ -133,7 +133,7 @@ def _onednn_as_allowed() -> Generator[None]:
 
 
 def _states(rnn: nn.Module, inputs: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-    """All states, and the last of each layer."""
+    """Returns all states, and the last state of each layer."""
     first = tuple(part.contiguous() for part in hidden)
     states, after = rnn(inputs, (first if len(first) == 2 else first[0]) if first else None)
     return states, after if isinstance(after, tuple) else (after,)

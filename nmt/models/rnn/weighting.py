@@ -16,44 +16,44 @@ from nmt.config.model import WeightingName
 
 @dataclass(frozen=True)
 class Place:
-    """Where the decoder stands when it looks at the source."""
+    """Position and state of the decoder when it attends to the source."""
 
     query: Tensor
     """(B, T, Q)"""
     mask: Tensor
     """(B, S) True at real source positions."""
     positions: Tensor
-    """(T,) target positions, or (1,) where it is the same for all hypotheses."""
+    """(T,) target positions, or (1,) where all hypotheses share one."""
 
     @property
     def last(self) -> Tensor:
-        """(B, 1) the last source position."""
+        """(B, 1) the last real source position."""
         return self.mask.sum(1, keepdim=True) - 1
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much of each source position the context takes."""
+    """The weight of each source position in the context."""
 
     values: Tensor
     """(B, T, S)"""
     drawn: Tensor | None = None
-    """(B, T) log-probabilities of the positions, where they were drawn."""
+    """(B, T) log-probabilities of drawn positions; None if nothing was drawn."""
 
 
 class Softmax(nn.Module):
     """alpha_ij = exp(e_ij) / sum_k exp(e_ik): Bahdanau et al. 2015, equation 6."""
 
     def forward(self, scores: Tensor, _place: Place) -> Weights:
-        """Weights of scores (B, T, S), -inf at padding."""
+        """Returns the weights of scores (B, T, S), which are -inf at padding."""
         return Weights(scores.softmax(-1))
 
 
 class Sparsemax(nn.Module):
-    """argmin_p |p - e|^2 over the probability simplex, most of it exactly zero: Martins and Astudillo 2016, algorithm 1."""
+    """argmin_p |p - e|^2 over the probability simplex; most weights are zero: Martins and Astudillo 2016, algorithm 1."""
 
     def forward(self, scores: Tensor, _place: Place) -> Weights:
-        """Weights of scores (B, T, S), -inf at padding."""
+        """Returns the weights of scores (B, T, S), which are -inf at padding."""
         exact = scores.to(torch.promote_types(scores.dtype, torch.float32))
         ranked = exact.sort(-1, descending=True).values
         count = torch.arange(1, scores.shape[-1] + 1, device=scores.device, dtype=exact.dtype)
@@ -64,14 +64,14 @@ class Sparsemax(nn.Module):
 
 
 class LocalMonotonic(nn.Module):
-    """A softmax within D positions of p_i = i, or of the last one: Luong et al. 2015, section 3.2, local-m."""
+    """Softmax within D positions of p_i = min(i, last position): Luong et al. 2015, section 3.2, local-m."""
 
     def __init__(self, window: int) -> None:
         super().__init__()
         self.window = window
 
     def forward(self, scores: Tensor, place: Place) -> Weights:
-        """Weights of scores (B, T, S), -inf at padding."""
+        """Returns the weights of scores (B, T, S), which are -inf at padding."""
         centre = torch.minimum(place.positions[None], place.last)  # (B, T)
         return Weights(_within(scores, centre, self.window).softmax(-1))
 
@@ -79,8 +79,8 @@ class LocalMonotonic(nn.Module):
 class LocalPredictive(nn.Module):
     """alpha_ij = softmax_j e_ij exp(-(j - p_i)^2 / 2 (D/2)^2), p_i = (S - 1) sigmoid(v . tanh(W s_i)).
 
-    Luong et al. 2015, equations 9 and 10, local-p; S - 1, the last position, where they have S. Only the D positions on
-    either side of p_i are looked at.
+    Luong et al. 2015, equations 9 and 10, local-p. The last position is S - 1 here, where the paper has S. Attention sees
+    only the D positions on either side of p_i.
     """
 
     def __init__(self, query: int, window: int) -> None:
@@ -90,7 +90,7 @@ class LocalPredictive(nn.Module):
         self.outer = nn.Linear(query, 1, bias=False)
 
     def forward(self, scores: Tensor, place: Place) -> Weights:
-        """Weights of scores (B, T, S), -inf at padding."""
+        """Returns the weights of scores (B, T, S), which are -inf at padding."""
         share = torch.sigmoid(self.outer(torch.tanh(self.inner(place.query)))).squeeze(-1)  # (B, T)
         centre = share.to(torch.promote_types(share.dtype, torch.float32)) * place.last
         near = _within(scores, centre, self.window).softmax(-1)
@@ -99,13 +99,13 @@ class LocalPredictive(nn.Module):
 
 
 class Hard(nn.Module):
-    """One position, drawn from the softmax while training, the most probable one afterwards: Xu et al. 2015, section 4.1.
+    """Attends to one position: drawn while training, else the most probable. Xu et al. 2015, section 4.1.
 
-    Nothing flows back through the draw; its log-probability is for the loss to reward (REINFORCE, Williams 1992).
+    The draw has no gradient. The loss rewards its log-probability instead (REINFORCE, Williams 1992).
     """
 
     def forward(self, scores: Tensor, _place: Place) -> Weights:
-        """Weights of scores (B, T, S), -inf at padding."""
+        """Returns the weights of scores (B, T, S), which are -inf at padding."""
         if not self.training:
             return Weights(_one_hot(scores.argmax(-1), scores))
         probability = scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1)
@@ -115,13 +115,13 @@ class Hard(nn.Module):
 
 
 class Gumbel(nn.Module):
-    """One position, by the Gumbel-max trick while training, with the gradient of the softmax of the same noise.
+    """Attends to one position, drawn by Gumbel-max while training, with the gradient of the softmax of the noisy scores.
 
-    Straight-through Gumbel-softmax at temperature 1: Jang et al. 2017, section 2.2.
+    This is the straight-through Gumbel-softmax at temperature 1: Jang et al. 2017, section 2.2.
     """
 
     def forward(self, scores: Tensor, _place: Place) -> Weights:
-        """Weights of scores (B, T, S), -inf at padding."""
+        """Returns the weights of scores (B, T, S), which are -inf at padding."""
         if not self.training:
             return Weights(_one_hot(scores.argmax(-1), scores))
         noise = -torch.empty_like(scores, dtype=torch.float32).exponential_().log()
@@ -133,7 +133,7 @@ Weighting = Softmax | Sparsemax | LocalMonotonic | LocalPredictive | Hard | Gumb
 
 
 def make_weighting(name: WeightingName, query: int, window: int) -> Weighting:
-    """The weighting of that name, for queries of a width."""
+    """Makes the weighting of that name, for queries of width `query`."""
     match name:
         case "softmax":
             return Softmax()
@@ -152,12 +152,12 @@ def make_weighting(name: WeightingName, query: int, window: int) -> Weighting:
 
 
 def _within(scores: Tensor, centre: Tensor, window: int) -> Tensor:
-    """Scores (B, T, S), -inf further than a window from the centres (B, T)."""
+    """Returns scores (B, T, S) with -inf at positions more than `window` from the centres (B, T)."""
     return scores.masked_fill(_distance(scores, centre) > window, -torch.inf)
 
 
 def _distance(scores: Tensor, centre: Tensor) -> Tensor:
-    """Of each source position from the centres (B, T): (B, T, S)."""
+    """Returns the distance of each source position from the centres (B, T): (B, T, S)."""
     return (torch.arange(scores.shape[-1], device=scores.device) - centre[..., None]).abs()
 
 

@@ -16,7 +16,7 @@ from nmt.models.dropout import drop
 from nmt.models.softmax import softmax
 from nmt.models.transformer.positions import Rotary
 
-# Not cuDNN's, which torch prefers on some GPUs: it plans for tenths of a second whenever a shape is new, and here most are.
+# Without cuDNN's, which torch prefers on some GPUs: it plans for tenths of a second at each new shape, and most are new.
 _FUSED_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 # B sentences, S source positions, T target positions (or hypotheses of one sentence), D width, H heads, K width of a head
@@ -32,7 +32,7 @@ class KeyValue:
     """(B * H, S, K)"""
 
     def contiguous(self) -> KeyValue:
-        """The same, laid out for many products."""
+        """Returns a copy with contiguous memory."""
         return KeyValue(self.key.contiguous(), self.value.contiguous())
 
     def followed_by(self, other: KeyValue) -> KeyValue:
@@ -40,22 +40,22 @@ class KeyValue:
         return KeyValue(torch.cat([self.key, other.key], 1), torch.cat([self.value, other.value], 1))
 
     def padded(self, count: int) -> KeyValue:
-        """With so many positions of zeros behind."""
+        """Appends `count` positions of zeros."""
         return KeyValue(F.pad(self.key, (0, 0, 0, count)), F.pad(self.value, (0, 0, 0, count)))
 
     def to(self, dtype: torch.dtype) -> KeyValue:
-        """In another precision, in which attention to it is then computed."""
+        """Converts to another precision, in which attention is then computed."""
         return KeyValue(self.key.to(dtype), self.value.to(dtype))
 
     def select(self, rows: Tensor, heads: int) -> KeyValue:
-        """The given rows of the batch."""
+        """Selects the given rows of the batch."""
         key, value = (
             part.unflatten(0, (-1, heads)).index_select(0, rows).flatten(0, 1) for part in (self.key, self.value)
         )
         return KeyValue(key, value)
 
     def take(self, places: Tensor) -> KeyValue:
-        """Positions (R, N) of all B * H * S, one after another."""
+        """Gathers positions (R, N) by their index into all B * H * S."""
         key, value = (
             part.flatten(0, 1).index_select(0, places.flatten()).view(*places.shape, -1)
             for part in (self.key, self.value)
@@ -67,7 +67,7 @@ class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1 .. head_H) W^O: Vaswani et al. 2017, section 3.2.2."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True) -> None:
-        """Unscaled, the sqrt(K) that scores are divided by is taken back."""
+        """If not `scaled`, queries are multiplied by sqrt(K), which undoes the division in `attend`."""
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.gain = 1.0 if scaled else math.sqrt(width // heads)
@@ -78,10 +78,10 @@ class MultiHeadAttention(nn.Module):
         """Attends from projected queries (B * H, T, K) to a memory; returns (B, T, D).
 
         Args:
-            query: from the `project` methods of the children.
+            query: projected queries, from the `project` methods of the subclasses.
             memory: projected keys and values of S positions.
-            bias: (B * H, 1 or T, S) from `mask_bias`; None: every position may be seen.
-            causal: position t sees the positions up to t only (then S = T, and there is no bias).
+            bias: (B * H, 1 or T, S) from `mask_bias`; None: every position is visible.
+            causal: position t sees only positions up to t (then S = T, and there is no bias).
         """
         heads = dot_product_attention(
             query, memory, bias, causal, self.dropout if self.training else 0.0, self.heads
@@ -92,11 +92,11 @@ class MultiHeadAttention(nn.Module):
         __call__ = forward
 
     def scaled_query(self, query: Tensor) -> Tensor:
-        """Queries as they are to be multiplied."""
+        """Scales the queries if the model is unscaled; see `__init__`."""
         return query if self.gain == 1.0 else query * self.gain
 
     def split_heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, T, parts * D) to `parts` times (B * H, T, K)."""
+        """Splits (B, T, parts * D) into `parts` tensors (B * H, T, K)."""
         heads = projected.unflatten(2, (parts, self.heads, -1))  # (B, T, parts, H, K)
         return heads.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
 
@@ -112,9 +112,9 @@ class SelfAttention(MultiHeadAttention):
         self.rotary = rotary
 
     def project(self, states: Tensor, first: int = 0, together: bool = False) -> tuple[Tensor, KeyValue]:
-        """Queries (B * H, T, K), keys and values of the same states (B, T, D).
+        """Returns queries (B * H, T, K), keys and values of the states (B, T, D).
 
-        Rotary positions count from `first` on, or `together` they are all at that one.
+        Rotary positions count up from `first`; with `together` all states are at position `first`.
         """
         query, key, value = self.split_heads(self.projection(states), 3)
         if self.rotary is not None:
@@ -123,7 +123,7 @@ class SelfAttention(MultiHeadAttention):
 
 
 class CrossAttention(MultiHeadAttention):
-    """Attention of the decoder's states to the encoder's."""
+    """Attention from the decoder's states to the encoder's."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True) -> None:
         super().__init__(width, heads, dropout, scaled)
@@ -131,30 +131,30 @@ class CrossAttention(MultiHeadAttention):
         self.memory = nn.Linear(width, 2 * width)
 
     def project_query(self, states: Tensor) -> Tensor:
-        """Queries (B * H, T, K) of the decoder's states (B, T, D)."""
+        """Returns queries (B * H, T, K) of the decoder's states (B, T, D)."""
         return self.scaled_query(self.split_heads(self.query(states), 1)[0])
 
     def project_memory(self, states: Tensor) -> KeyValue:
-        """Keys and values (B * H, S, K) of the encoder's states (B, S, D), once per sentence."""
+        """Returns keys and values (B * H, S, K) of the encoder's states (B, S, D), computed once per sentence."""
         return KeyValue(*self.split_heads(self.memory(states), 2))
 
 
 def dot_product_attention(
     query: Tensor, memory: KeyValue, bias: Tensor | None, causal: bool, dropout: float, heads: int
 ) -> Tensor:
-    """softmax(Q K^T / sqrt(K)) V: Vaswani et al. 2017, equation 1. Returns (B * H, T, K)."""
+    """Returns softmax(Q K^T / sqrt(K)) V: (B * H, T, K). Vaswani et al. 2017, equation 1."""
     if query.is_cuda:
         q, k, v = (part.unflatten(0, (-1, heads)) for part in (query, memory.key, memory.value))
         mask = None if bias is None else bias.unflatten(0, (-1, heads)).to(q.dtype)
         with sdpa_kernel(_FUSED_KERNELS):
             return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal).flatten(0, 1)
-    # On CPU two products and a softmax train several times faster than the fused kernel at the lengths of sentences.
+    # On CPU two products and a softmax train several times faster than the fused kernel, at the lengths of sentences.
     weights = attention_weights(query.to(memory.key.dtype), memory.key, bias, causal)
     return torch.bmm(drop(weights, dropout), memory.value).to(query.dtype)
 
 
 def attention_weights(query: Tensor, key: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
-    """softmax(Q K^T / sqrt(K)) (B * H, T, S), zero where the bias (B * H, 1 or T, S) is -inf."""
+    """Returns softmax(Q K^T / sqrt(K)): (B * H, T, S), zero where the bias (B * H, 1 or T, S) is -inf."""
     scale = 1 / math.sqrt(query.shape[-1])
     if causal:
         bias = query.new_full((1, query.shape[1], query.shape[1]), -torch.inf).triu_(1)
@@ -164,7 +164,7 @@ def attention_weights(query: Tensor, key: Tensor, bias: Tensor | None, causal: b
 
 
 def mask_bias(mask: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
-    """What is added to scores (B * H, T, S): 0 where mask (B, 1 or T, S) is True, -inf elsewhere."""
+    """Returns the bias to add to scores (B * H, T, S): 0 where mask (B, 1 or T, S) is True, -inf elsewhere."""
     bias = torch.where(mask, *_shown_and_hidden(dtype, mask.device))
     return bias[:, None].expand(-1, heads, -1, -1).flatten(0, 1)
 

@@ -23,7 +23,7 @@ class EncoderLayer(nn.Module):
         self.self_residual, self.feed_forward_residual = Residual(config), Residual(config)
 
     def forward(self, states: Tensor, bias: Tensor | None) -> Tensor:
-        """(B, S, D) to (B, S, D); see `MultiHeadAttention.forward` for the bias."""
+        """Maps (B, S, D) to (B, S, D); see `MultiHeadAttention.forward` for the bias."""
         query, memory = self.self_attention.project(self.self_residual.before(states))
         states = self.self_residual.after(states, self.self_attention(query, memory, bias))
         update = self.feed_forward(self.feed_forward_residual.before(states))
@@ -34,7 +34,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """As in the encoder, with attention to the source between the two (section 3.1)."""
+    """An encoder layer with attention to the source between its two parts (section 3.1)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class DecoderLayer(nn.Module):
         return self.feed_forward_residual.after(states, update)
 
     def source_weights(self, states: Tensor, memory: KeyValue, bias: Tensor | None, causal: Tensor | None) -> Tensor:
-        """Weights (B * H, T, S) of the attention to the source at states (B, T, D) of a target."""
+        """Returns the weights (B * H, T, S) of the attention to the source at states (B, T, D) of a target."""
         query = self.cross_attention.project_query(self.cross_residual.before(self._attended(states, causal)))
         return attention_weights(query, memory.key, bias, causal=False)
 
@@ -95,7 +95,7 @@ class FeedForward(nn.Module):
         self.dropout = Dropout(config.activation_dropout)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(B, T, D) to (B, T, D)."""
+        """Maps (B, T, D) to (B, T, D)."""
         return self.outer(self.dropout(self.activation(self.inner(states))))
 
     if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class FeedForward(nn.Module):
 class Residual(nn.Module):
     """LayerNorm(x + Sublayer(x)) (section 3.1), or x + Sublayer(LayerNorm(x)) for pre-norm (Xiong et al. 2020).
 
-    With `residual = false` the x before the plus is left out, to see what it is for.
+    With `residual = false` the x before the plus is left out, to show its use.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -115,11 +115,11 @@ class Residual(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def before(self, states: Tensor) -> Tensor:
-        """What the sublayer reads."""
+        """Returns the input of the sublayer."""
         return self.norm(states) if self.pre else states
 
     def after(self, states: Tensor, update: Tensor) -> Tensor:
-        """The states with what the sublayer made of them."""
+        """Adds the sublayer's output to the states."""
         total = self.dropout(update)
         if self.residual:
             total = states + total
@@ -127,7 +127,7 @@ class Residual(nn.Module):
 
 
 def make_norm(config: TransformerConfig) -> nn.Module:
-    """LayerNorm (Ba et al. 2016), or RMSNorm, which neither centres nor shifts (Zhang and Sennrich 2019)."""
+    """Makes a LayerNorm (Ba et al. 2016), or an RMSNorm, without centring and shift (Zhang and Sennrich 2019)."""
     return nn.RMSNorm(config.width, eps=1e-5) if config.normalization == "rms" else nn.LayerNorm(config.width)
 
 

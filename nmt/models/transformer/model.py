@@ -26,9 +26,9 @@ class TransformerMemory:
     states: Tensor
     """(B, S, D)"""
     lengths: Tensor
-    """(B,) positions that count."""
+    """(B,) number of real positions."""
     bias: Tensor | None
-    """(B * H, 1, S) zero at real positions, -inf at padding; None: there is none."""
+    """(B * H, 1, S) zero at real positions, -inf at padding; None: no padding."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Sources:
     layers: Sequence[KeyValue]
     """Keys and values of each layer, (B * H, S, K)."""
     bias: Tensor | None
-    """As of the memory."""
+    """The bias of the memory."""
     heads: int
 
     def select(self, sentences: Tensor) -> Sources:
-        """Those of the given sentences."""
+        """Selects the given sentences."""
         bias = self.bias
         if bias is not None:
             bias = bias.unflatten(0, (-1, self.heads)).index_select(0, sentences).flatten(0, 1)
@@ -117,7 +117,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         return torch.stack(maps, 1)
 
     def aligning_layer(self, shifted: bool = False) -> int:
-        """The last but one while predicting (Garg et al. 2019, section 4.1), in the middle a step later (Chen et al. 2020)."""
+        """Last but one for the predicted token (Garg et al. 2019, section 4.1), middle for the fed one (Chen et al. 2020)."""
         layers = self.config.decoder_layers
         return max(0, layers // 2 - 1 if shifted else layers - 2)
 
@@ -153,12 +153,12 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         yield from self.decoder_layers
 
     def sources(self, memory: TransformerMemory) -> Sources:
-        """Keys and values of the source in each layer, once for all positions of a target."""
+        """Projects the source to keys and values for each layer, once for all target positions."""
         layers = [layer.cross_attention.project_memory(memory.states) for layer in self.decoder]
         return Sources(layers, memory.bias, self.config.heads)
 
     def _nearness(self, states: Tensor, bias: Tensor | None) -> Tensor | None:
-        """The bias of the encoder's self-attention: padding, and with ALiBi the distances (B * H, S, S)."""
+        """Returns the bias of the encoder's self-attention: padding, plus with ALiBi the distances (B * H, S, S)."""
         if self.config.positions != "alibi":
             return bias
         places = torch.arange(states.shape[1], device=states.device)
@@ -166,7 +166,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         return distances if bias is None else distances + bias
 
     def _causal(self, states: Tensor) -> Tensor | None:
-        """The bias of the decoder's self-attention with ALiBi (B * H, T, T); else attention itself knows what to hide."""
+        """Returns the causal bias of the decoder's self-attention with ALiBi (B * H, T, T), and None without ALiBi."""
         distances = self._nearness(states, None)
         return None if distances is None else distances + torch.full_like(distances[:1], -torch.inf).triu_(1)
 
@@ -178,17 +178,17 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     @property
     def _recomputes(self) -> bool:
-        """Whether a layer's activations are computed again in the backward pass instead of kept (Chen et al. 2016)."""
+        """Whether a layer's activations are recomputed in the backward pass instead of kept (Chen et al. 2016)."""
         return self.recompute and self.training
 
     @property
     def encoder(self) -> list[EncoderLayer]:
-        """The encoder's layers, as what they are."""
+        """The encoder's layers, typed as `EncoderLayer`."""
         return [layer for layer in self.encoder_layers if isinstance(layer, EncoderLayer)]
 
     @property
     def decoder(self) -> list[DecoderLayer]:
-        """The decoder's layers, as what they are."""
+        """The decoder's layers, typed as `DecoderLayer`."""
         return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
 
     def tables(self) -> Tables:
@@ -201,9 +201,9 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         yield from self.encoder_layers
 
     def _initialise(self) -> None:
-        """Glorot for matrices (queries, keys and values each on their own), N(0, 1/D) for embeddings, zero biases.
+        """Draws matrices by Glorot (queries, keys, values one by one) and embeddings from N(0, 1/D); biases are zero.
 
-        As in tensor2tensor, the paper's own code.
+        This follows tensor2tensor, the paper's code.
         """
         embeddings, joined, norms = [self.output.weight], list[Tensor](), list[Tensor]()
         for module in self.modules():
@@ -225,12 +225,12 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
                 nn.init.zeros_(parameter)
             elif is_among(parameter, embeddings):
                 nn.init.normal_(parameter, std=self.config.width**-0.5)
-            else:  # several matrices in one are each on their own
+            else:  # each matrix of a joined parameter is initialised by itself
                 for part in parameter.data.split(self.config.width) if is_among(parameter, joined) else (parameter,):
                     nn.init.xavier_uniform_(part)
 
 
 def recomputed(layer: nn.Module, *inputs: Tensor | KeyValue | None) -> Tensor:
-    """What a layer makes of its inputs; in the backward pass it is run again, with the same dropout."""
+    """Runs a layer, and runs it again in the backward pass with the same dropout."""
     states: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
     return states

@@ -1,4 +1,4 @@
-"""Where a word stands: added to its embedding, turned into queries and keys, or counted as distance."""
+"""Word positions: added to the embedding, rotated into queries and keys, or counted as distance."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from nmt.config.model import PositionName
 from nmt.models.dropout import Dropout, drop_words
 
-LEARNED = 256  # positions with an embedding of their own; those beyond share the last
+LEARNED = 256  # learned positions; later ones share the last embedding
 
 # B sentences, T positions, D width, H heads, K width of a head
 
 
 class TransformerEmbedding(nn.Module):
-    """sqrt(D) times the embedding (Vaswani et al. 2017, section 3.4), plus its position (section 3.5), where it is added."""
+    """sqrt(D) times the embedding (Vaswani et al. 2017, section 3.4), plus the position (section 3.5) where it is added."""
 
     def __init__(self, table: nn.Embedding, positions: PositionName, dropout: float, word_dropout: float) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class TransformerEmbedding(nn.Module):
         self.register_buffer("positions", sinusoids(256, table.embedding_dim).float(), persistent=False)
 
     def forward(self, tokens: Tensor, first: int = 0, together: bool = False) -> Tensor:
-        """Tokens (B, T) at the positions from `first` on, or `together` all at that one, to (B, T, D)."""
+        """Embeds tokens (B, T) at the positions from `first` on, or with `together` all at `first`: (B, T, D)."""
         count = 1 if together else tokens.shape[1]
         embedded = drop_words(self.table(tokens), self.word_dropout if self.training else 0.0)
         scaled = embedded * math.sqrt(self.table.embedding_dim)
@@ -44,13 +44,13 @@ class TransformerEmbedding(nn.Module):
         __call__ = forward
 
     def sinusoids(self, count: int) -> Tensor:
-        """Of the first positions (count, D)."""
+        """Returns the sinusoids of the first positions: (count, D)."""
         if count > len(self.positions):
             self.positions = sinusoids(2 * count, self.table.embedding_dim).to(self.table.weight)
         return self.positions[:count]
 
     def added(self, count: int) -> Tensor:
-        """What is added at the first positions (count, D); zeros where positions are not added."""
+        """Returns the vectors added at the first positions: (count, D). They are zero where positions are not added."""
         if self.learned is None:
             return sinusoids(count, self.table.embedding_dim) * self.sinusoidal
         places = torch.arange(count, device=self.learned.weight.device).clamp_(max=LEARNED - 1)
@@ -58,7 +58,7 @@ class TransformerEmbedding(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Turns pairs of a query or key by the angle p / 10000^(2i/K), so that their product knows the distance alone.
+    """Rotates pairs of a query or key by the angle p / 10000^(2i/K); their product then depends on the distance alone.
 
     Su et al. 2021, equation 34, with pairs (i, i + K/2).
     """
@@ -68,7 +68,7 @@ class Rotary(nn.Module):
         self.width = width
 
     def forward(self, states: Tensor, first: int, together: bool) -> Tensor:
-        """States (B * H, T, K) at the positions from `first` on, or `together` all at that one."""
+        """Rotates states (B * H, T, K) at the positions from `first` on, or with `together` all at `first`."""
         count = 1 if together else states.shape[1]
         rates = 10000 ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width)
         angles = torch.arange(first, first + count, dtype=torch.float64)[:, None] * rates  # (T, K / 2)
@@ -81,14 +81,20 @@ class Rotary(nn.Module):
 
 
 def distance_bias(here: Tensor, there: Tensor, heads: int) -> Tensor:
-    """-m_h |p - q| with m_h = 2^(-8h/H) (Press et al. 2022, section 3): (..., H, T, S) of positions (..., T) and (..., S)."""
+    """Returns the ALiBi bias (..., H, T, S) of positions (..., T) and (..., S).
+
+    It is -m_h |p - q| with m_h = 2^(-8h/H) (Press et al. 2022, section 3).
+    """
     slopes = 2 ** (-8 * torch.arange(1, heads + 1, dtype=torch.float64, device=here.device) / heads)
     distances = (here[..., :, None] - there[..., None, :]).abs()  # (..., T, S)
     return -slopes[:, None, None] * distances[..., None, :, :]
 
 
 def sinusoids(count: int, width: int) -> Tensor:
-    """PE(p, 2i) = sin(p / 10000^(2i/D)), PE(p, 2i+1) = cos(...) (section 3.5): (count, D), in float64."""
+    """Returns the sinusoids (count, D) in float64 (section 3.5).
+
+    PE(p, 2i) = sin(p / 10000^(2i/D)), PE(p, 2i+1) = cos(p / 10000^(2i/D)).
+    """
     positions = torch.arange(count, dtype=torch.float64)[:, None]
     rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / width))
     return torch.stack([torch.sin(positions * rates), torch.cos(positions * rates)], -1).flatten(1)
