@@ -160,6 +160,25 @@ def test_the_project_speaks_only_of_itself() -> None:
         assert not re.search(r"(?<!\w)/(home|work|root)/\w+", text), name
 
 
+def test_names_in_the_words_exist() -> None:
+    """A module, class or function that a docstring or a document names by its whole path is there."""
+    defined = {module: set(re.findall(r"^(?:class |def |)(\w+)", source, re.M)) for module, source in _texts()}
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("recipes/*/README.md")]
+    for place, text in [*_texts(), *((path.name, path.read_text("utf-8")) for path in documents)]:
+        for name in re.findall(r"`(nmt(?:_cli|_data)?(?:\.\w+)+)`", text):
+            module = max((known for known in defined if f"{name}.".startswith(f"{known}.")), key=len)
+            part = name.removeprefix(module).strip(".").partition(".")[0]
+            assert not part or part in defined[module] or module == "nmt", f"{place}: {name}"
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """Module name and source of every source file."""
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            yield ".".join(part for part in parts if part != "__init__"), path.read_text(encoding="utf-8")
+
+
 def test_commands_of_the_readme_exist() -> None:
     """Every `nmt` verb, option and `make` target that the README names is there."""
     from typer.testing import CliRunner

@@ -67,7 +67,7 @@ class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1 .. head_H) W^O: Vaswani et al. 2017, section 3.2.2."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0, scaled: bool = True) -> None:
-        """If not `scaled`, queries are multiplied by sqrt(K), which undoes the division in `attend`."""
+        """If not `scaled`, queries are multiplied by sqrt(K), which undoes the division in `dot_product_attention`."""
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.gain = 1.0 if scaled else math.sqrt(width // heads)
