@@ -107,7 +107,9 @@ def text_of(found: tuple[Stage, ...], seconds: float) -> str:
     """Formats the stages and the time left, or taken: `compare: translating, 340 of 1,000 lines, 0:05 left`."""
     from nmt.corpus.lines import visible_line
 
-    words = visible_line(": ".join(map(str, found)) or "working")
+    texts = [str(item) for item in found]
+    said = [one for one, inner in zip(texts, [*texts[1:], ""], strict=True) if not inner.startswith(one)]
+    words = visible_line(": ".join(said) or "working")
     left = next((item.left for item in found if item.left is not None), None)
     return f"{words}, {clock(seconds)} so far" if left is None else f"{words}, {clock(left)} left"
 
