@@ -11,7 +11,7 @@ from nmt.config.section import Layers, Probability, Section, Width
 ScoreName = Literal["additive", "dot", "scaled_dot", "bilinear", "location", "multi_head"]
 """How a decoder state is compared with the encoder's states; see `nmt.models.rnn.scores`."""
 WeightingName = Literal["softmax", "sparsemax", "local_monotonic", "local_predictive", "hard", "gumbel"]
-"""From scores to weights; see `nmt.models.rnn.weighting`."""
+"""How scores become weights; see `nmt.models.rnn.weighting`."""
 PositionName = Literal["none", "sinusoidal", "learned", "rotary", "alibi"]
 """How a Transformer encodes word positions; see `nmt.models.transformer.positions`."""
 

@@ -30,7 +30,7 @@ class Step:
     beside: bool = False
     """Whether later steps may begin before it ends, up to the next one that is `alone`."""
     alone: bool = True
-    """Whether it measures time, so that nothing may run beside it."""
+    """Whether the step measures time, so that nothing may run beside it."""
 
 
 @dataclass
