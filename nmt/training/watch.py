@@ -47,10 +47,10 @@ class Watch:
         for (step, rows, outcome), figures in zip(unread, found, strict=True):
             loss, negative, correct, norm, finite = figures
             progress.splits += outcome.splits
-            progress.sums.updates += 1
             if not finite:
                 self._skipped(progress, step, rows)
                 continue
+            progress.sums.updates += 1
             self._non_finite = 0
             progress.sums.loss += loss
             progress.sums.negative_log_likelihood += negative
