@@ -108,7 +108,7 @@ def text_of(found: tuple[Stage, ...], seconds: float) -> str:
     from nmt.corpus.lines import visible_line
 
     texts = [str(item) for item in found]
-    said = [one for one, inner in zip(texts, [*texts[1:], ""], strict=True) if not inner.startswith(one)]
+    said = [one for one, inner in zip(texts, [*texts[1:], ""], strict=False) if not inner.startswith(one)]
     words = visible_line(": ".join(said) or "working")
     left = next((item.left for item in found if item.left is not None), None)
     return f"{words}, {clock(seconds)} so far" if left is None else f"{words}, {clock(left)} left"
