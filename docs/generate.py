@@ -192,7 +192,7 @@ def _row(*cells: str) -> str:
     """A row of a table."""
     texts = [" ".join(cell.split()).replace("|", "\\|") for cell in cells]
     texts = [re.sub(r"(?<!`)(<\w+>)", r"`\1`", text) for text in texts]
-    return f"| {' | '.join(texts)} |".replace("|  |", "| |").replace("|  |", "| |")
+    return re.sub(r" +\|", " |", f"| {' | '.join(texts)} |")
 
 
 def main() -> None:
