@@ -6,12 +6,13 @@ when a page is older than the code.
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from typer.main import get_command
 
@@ -107,7 +108,7 @@ def _key(section: type[Section], name: str, schema: dict[str, Any]) -> str:
 
 def _is_section(value: Mapping[str, Any]) -> bool:
     """Whether a key holds a section, or a list of them, which have tables of their own."""
-    return "$ref" in value or "$ref" in value.get("items", {}) or "oneOf" in value
+    return "$ref" in json.dumps(value)
 
 
 def _toml(value: object) -> str:
@@ -135,13 +136,12 @@ _KINDS = {"integer": "whole number", "number": "number", "boolean": "`true` or `
 def _bounds(value: Mapping[str, Any]) -> str:
     """The smallest and the largest number, as far as they say something."""
     words = [
-        f"{text} {value[key]:,}"
+        f"{text} {value[key]:g}"
         for key, text in (("minimum", "from"), ("exclusiveMinimum", "above"), ("exclusiveMaximum", "below"))
         if key in value
     ]
-    if value.get("maximum", 1e9) <= 1:
-        words.append(f"to {value['maximum']}")
-    return f" {' and '.join(words)}" if words else ""
+    most = f" to {value['maximum']:g}" if value.get("maximum", 2) <= 1 else ""
+    return f" {' and '.join(words)}{most}" if words else most
 
 
 def _verbs(command: Any, before: tuple[str, ...]) -> Iterator[str]:
@@ -157,10 +157,9 @@ def _verbs(command: Any, before: tuple[str, ...]) -> Iterator[str]:
 def _verb(verb: Any, path: tuple[str, ...]) -> str:
     """What a verb does, its example and its options, by panel."""
     name = " ".join(path)
-    context = verb.context_class(verb, info_name=name)
-    shown = verb.get_params(context)
-    arguments = [item for item in shown if item.param_type_name == "argument"]
-    options = [item for item in shown if item.param_type_name == "option" and "--help" not in item.opts]
+    hints = get_type_hints(inspect.unwrap(verb.callback))
+    arguments = [item for item in verb.params if item.param_type_name == "argument"]
+    options = [item for item in verb.params if item.param_type_name == "option"]
     usage = " ".join(_word(item) if item.required else f"[{_word(item)}]" for item in arguments)
     lines = [f"## nmt {name}", "", " ".join(verb.help.split()), "", "```sh", EXAMPLES[name], "```", ""]
     lines += [f"Usage: `nmt {name} {usage} [OPTIONS]`.".replace("  ", " "), ""]
@@ -171,7 +170,7 @@ def _verb(verb: Any, path: tuple[str, ...]) -> str:
     for panel in panels:
         lines += [f"### {panel} (`nmt {name}`)", ""] if panel else []
         lines += ["| option | takes | default | meaning |", "| --- | --- | --- | --- |"]
-        lines += [_option(item, context) for item in options if getattr(item, "rich_help_panel", None) == panel] + [""]
+        lines += [_option(item, hints) for item in options if getattr(item, "rich_help_panel", None) == panel] + [""]
     return "\n".join(lines)
 
 
@@ -180,12 +179,18 @@ def _word(argument: Any) -> str:
     return str(argument.metavar or argument.name).upper()
 
 
-def _option(option: Any, context: Any) -> str:
+def _option(option: Any, hints: Mapping[str, Any]) -> str:
     """The row of an option."""
     names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-    takes = "" if option.is_flag else option.metavar or option.display_type(context)
+    takes = "" if option.is_flag else option.metavar or _taken(hints[option.name])
     known = option.show_default and not option.is_flag and option.default is not None
     return _row(names, takes, f"`{option.default}`" if known else "", option.help or "")
+
+
+def _taken(hint: Any) -> str:
+    """What an option of a type takes, in a word as the help has it."""
+    words = {int: "N", float: "X", Path: "PATH"}
+    return next((word for kind, word in words.items() if kind is hint or kind in get_args(hint)), "TEXT")
 
 
 def _row(*cells: str) -> str:

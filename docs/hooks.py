@@ -7,6 +7,7 @@ pictures that it shows are taken into the site.
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 from typing import Any
@@ -17,15 +18,14 @@ _RESULTS, _PICTURES = "results.md", "pictures/recipes"
 
 def on_files(files: Any, config: Any) -> Any:
     """Adds the results and their pictures."""
-    from mkdocs.structure.files import File
-
+    generated = import_module("mkdocs.structure.files").File.generated
     root = Path(config.config_file_path).parent
     text = (root / "RESULTS.md").read_text(encoding="utf-8")
-    files.append(File.generated(config, _RESULTS, content=text))
+    files.append(generated(config, _RESULTS, content=text))
     for mark, _, target, _ in _LINK.findall(text):
         if mark:
             place = _PICTURES + target.removeprefix("recipes")
-            files.append(File.generated(config, place, abs_src_path=str(root / target)))
+            files.append(generated(config, place, abs_src_path=str(root / target)))
     return files
 
 

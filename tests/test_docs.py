@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import re
 import textwrap
 import tomllib
@@ -10,8 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import nmt
 from docs.generate import PAGES
 from docs.run_tutorials import TUTORIALS, run_tutorials
+from nmt.translation.translator import Translator
 from nmt_cli.main import app
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +71,23 @@ def test_quoted_code_is_there(page: Path) -> None:
             assert textwrap.dedent(quoted) in textwrap.dedent(source) or quoted in source, head
     for block in _blocks(text, "toml"):
         assert tomllib.loads(block)
+
+
+def test_functions_of_the_api_take_what_their_headings_say() -> None:
+    """Names and defaults, in their order."""
+    text = (ROOT / "docs/reference/api.md").read_text("utf-8")
+    headings = re.findall(r"^## ([\w.]+)\((.*)\)$", text, re.M)
+    places = {"nmt": nmt, "Translator": Translator}
+    for name, shown in headings:
+        owner, function = name.split(".")
+        parts = [
+            f"{'**' if item.kind is item.VAR_KEYWORD else ''}{item.name}"
+            + ("" if item.default is item.empty else f"={json.dumps(item.default)}").replace("null", "None")
+            for item in inspect.signature(getattr(places[owner], function)).parameters.values()
+            if item.name != "self"
+        ]
+        assert ", ".join(parts) == shown.replace("*, ", ""), name
+    assert len(headings) == 5
 
 
 def test_tests_that_are_named_exist() -> None:
