@@ -16,7 +16,7 @@ RECIPES := $(filter-out $(STUDIES),$(patsubst recipes/%/recipe.toml,%,$(wildcard
 # Which seeds of a study, for example: make score-functions SEEDS=1
 SEEDS ?= 3
 
-.PHONY: help setup demo test test-thorough test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding decoding-speed three-ways $(RECIPES) $(STUDIES)
+.PHONY: help setup demo docs test test-thorough test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding decoding-speed three-ways $(RECIPES) $(STUDIES)
 
 help: ## list the targets
 	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
@@ -110,6 +110,15 @@ test-lowest: ## run the fast tests with the oldest releases of everything else t
 	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct '$(TORCH)' -e '.[dev]'
 	@.venv-lowest/bin/python -m pytest -n 2 -m 'not slow' -W default
 
+docs: .venv-docs/.ready ## build the site of the documents into site/
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
+# An environment of its own: what builds the site needs neither torch nor this package.
+.venv-docs/.ready: pyproject.toml
+	@test -d .venv-docs || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check 'mkdocs-material>=9.5'
+	@touch $@
+
 check: lint types test ## lint, format, types and tests: what has to pass before a change lands
 
 lint: setup
@@ -124,4 +133,4 @@ wheel: setup ## build the wheel
 	@$(BIN)/python -m build --wheel
 
 clean: ## remove the environment and what was built (runs stay)
-	rm -rf .venv .venv-lowest dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-lowest site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
 from nmt.fast.cpu.rnn_parts import RecurrentParts
 from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.layout import LANES
-from nmt.fast.kernels.recurrent import Ground, RnnSources
+from nmt.fast.kernels.recurrent import SCORES, Ground, RnnSources
 from nmt.models.protocol import padding_mask, sentences_of
 from nmt.models.rnn.decoder import BottleneckDecoder
 from nmt.models.rnn.model import RnnSeq2Seq
@@ -103,13 +103,14 @@ class RnnByKernels:
 
 
 def rnn_by_kernels(model: RnnSeq2Seq) -> RnnByKernels | None:
-    """Returns the model with kernels; None: a width is no multiple of a vector, or there are no kernels for it."""
+    """Returns the model with kernels; None: a width is no multiple of a vector, or they do not know the score."""
     config, decoder = model.config, model.decoder
     widths = [config.embedding, config.hidden]
     if config.attention == "multi_head":
         widths += [config.hidden // config.heads, decoder.context_width // config.heads]
     kernels = kernels_for(model.target_embedding.weight)
     tiled = isinstance(model.readout.state, TiledLinear | TiledInt8Linear)
-    if kernels is None or not tiled or any(width % LANES for width in widths):
+    known = config.attention in SCORES
+    if kernels is None or not tiled or not known or any(width % LANES for width in widths):
         return None
     return RnnByKernels(model, kernels)

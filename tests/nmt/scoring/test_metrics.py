@@ -11,7 +11,7 @@ import pytest
 
 from nmt.corpus.lines import write_lines
 from nmt.errors import ConfigError, DataError
-from nmt.scoring.metrics import bleu, bleu_by_length, score
+from nmt.scoring.metrics import EVERY_METRIC, METRICS, bleu, bleu_by_length, score
 from nmt.scoring.tokenization import parse_tokenization
 
 REFERENCES = [f"The {a} dog sees {b} cats , and it's happy." for a in ("big", "small", "old") for b in range(7)]
@@ -75,3 +75,8 @@ def test_buckets_share_out_all_sentences() -> None:
     buckets = bleu_by_length(sources, HYPOTHESES, REFERENCES)
     assert sum(bucket.sentences for bucket in buckets) == len(REFERENCES)
     assert [(bucket.low, bucket.sentences) for bucket in buckets] == [(1, 5), (6, 5), (11, 5), (16, 5), (21, 1)]
+
+
+def test_every_metric_has_a_record() -> None:
+    """All names have a title and both scorers."""
+    assert set(METRICS) == set(EVERY_METRIC)
