@@ -25,7 +25,7 @@ from nmt.errors import ConfigError
 SectionType = TypeVar("SectionType", bound=Section)
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe file (or a folder that holds `recipe.toml`) and applies `key.path=value` overrides.
 
     Paths in the file are looked for beside it, then in the current folder; those of overrides the other way round.
@@ -37,6 +37,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: naming the file or the override, every wrong key and value, and the nearest known key.
     """
+    path = Path(path)
     path = path / "recipe.toml" if is_there(path) and path.is_dir() else path
     if not is_there(path):
         raise ConfigError(f"{path}: no such recipe{_suggest(path.name, _siblings(path))}")

@@ -174,7 +174,7 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         """ALiBi's bias (R * H, 1, T + 1) of a position against itself and those before, for R rows."""
         places = torch.arange(position + 1, device=tokens.device)
         bias = distance_bias(places[-1:], places, self.config.heads)  # (H, 1, T + 1)
-        return bias.to(self.output.weight.dtype).repeat(len(tokens), 1, 1)
+        return bias.to(self.target_embedding.table.weight.dtype).repeat(len(tokens), 1, 1)
 
     @property
     def _recomputes(self) -> bool:
