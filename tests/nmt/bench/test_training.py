@@ -88,6 +88,7 @@ def test_operations_are_those_that_torch_counts(config: TransformerConfig | RnnC
 def test_bf16_is_left_out_where_it_would_take_minutes(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without fast bf16 the training benchmark skips that precision and reports it."""
     monkeypatch.setattr("nmt.bench.training.has_fast_bf16", lambda: False)
     monkeypatch.setattr("nmt.bench.training.bench_training", lambda *given: [{"engine": name} for name in given[1]])
     (tmp_path / "tiny.toml").write_text(recipe_to_toml(make_recipe()))

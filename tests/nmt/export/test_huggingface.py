@@ -110,6 +110,7 @@ def test_other_families_are_refused(trained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["lowercase", "tag_target"])
 def test_what_its_tokenizer_does_not_do_is_refused(model: LoadedModel, tmp_path: Path, key: str) -> None:
+    """A model with lowercasing or target tags cannot be exported to Hugging Face."""
     data = model.recipe.data.model_copy(update={key: True})
     with pytest.raises(ConfigError, match=f"no counterpart of data.{key}"):
         export_huggingface(
