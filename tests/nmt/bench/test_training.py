@@ -99,6 +99,7 @@ def test_bf16_is_left_out_where_it_would_take_minutes(
 
 @pytest.mark.slow
 def test_bench_train_prints_one_object_a_contender(tmp_path: Path, home: Path) -> None:
+    """The training benchmark prints one complete JSON row per engine and precision, and a profile."""
     (tmp_path / "tiny.toml").write_text(recipe_to_toml(make_recipe()))
     profile = tmp_path / "profile.txt"
     options = ("--updates", "2", "--rounds", "1", "--profile", profile)
