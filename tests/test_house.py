@@ -101,6 +101,14 @@ def test_functions_classes_and_files_are_short() -> None:
         assert length <= 300 or module in LONGER, module
 
 
+def test_every_test_says_what_holds() -> None:
+    """Each test function under tests/ has a docstring that states its property."""
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                assert ast.get_docstring(node), f"{path.relative_to(ROOT)}::{node.name}"
+
+
 def test_nothing_is_loaded_by_pickle() -> None:
     """No source file imports pickle or calls torch.load, which could execute foreign code."""
     for _, module, tree in _sources():
