@@ -38,5 +38,6 @@ def test_attention_is_an_array(trained: Path) -> None:
 
 
 def test_every_example_is_tested() -> None:
+    """Each script in the examples folder is named in this file."""
     text = Path(__file__).read_text()
     assert all(f'"{path.name}"' in text for path in EXAMPLES.glob("*.py"))

@@ -101,7 +101,16 @@ def test_functions_classes_and_files_are_short() -> None:
         assert length <= 300 or module in LONGER, module
 
 
+def test_every_test_says_what_holds() -> None:
+    """Each test function under tests/ has a docstring that states its property."""
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                assert ast.get_docstring(node), f"{path.relative_to(ROOT)}::{node.name}"
+
+
 def test_nothing_is_loaded_by_pickle() -> None:
+    """No source file imports pickle or calls torch.load, which could execute foreign code."""
     for _, module, tree in _sources():
         text = ast.unparse(tree)
         assert "import pickle" not in text, module
@@ -109,6 +118,7 @@ def test_nothing_is_loaded_by_pickle() -> None:
 
 
 def test_typer_brings_its_own_click() -> None:
+    """No module imports click directly, so Typer may choose its version."""
     for _, module, tree in _sources():
         assert "click" not in {name.split(".")[0] for name in _imports(tree)}, module
 
@@ -214,6 +224,7 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 
 
 def test_tiny_helpers_give_what_they_say() -> None:
+    """A batch has the requested shape, and a tiny model can encode it."""
     source, lengths = make_batch([3, 2])
     assert source.shape == (2, 3)
     assert make_model("additive").encode(source, lengths)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.slow
 def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> None:
+    """The wheel contains every file of the packages, no other package, and the `nmt` command."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -36,6 +37,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_dependencies_have_lower_bounds_only() -> None:
+    """Every dependency in pyproject.toml is given a minimum release and no upper limit."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = [item for extra in project["optional-dependencies"].values() for item in extra]
     for dependency in [*project["dependencies"], *optional]:
@@ -44,6 +46,7 @@ def test_dependencies_have_lower_bounds_only() -> None:
 
 @pytest.mark.slow
 def test_setup_from_an_active_environment_does_not_count_on_its_packages(tmp_path: Path) -> None:
+    """The new environment sees system packages only if the base interpreter itself has torch."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     python = shlex.quote(sys.executable)  # of this environment, which has torch
     subprocess.run(["make", f"PYTHON={python}", ".venv/bin/python"], cwd=tmp_path, check=True, capture_output=True)
@@ -54,12 +57,14 @@ def test_setup_from_an_active_environment_does_not_count_on_its_packages(tmp_pat
 
 
 def test_the_version_stands_in_one_form() -> None:
+    """The version that pyproject.toml declares equals `nmt.__version__`."""
     import nmt
 
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == nmt.__version__
 
 
 def test_importing_nmt_brings_no_torch() -> None:
+    """After `import nmt` in a fresh interpreter, torch has not been loaded."""
     code = "import sys, nmt; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "False"

@@ -19,6 +19,7 @@ RECIPES = sorted(ROOT.glob("recipes/*/recipe.toml"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
 def test_a_recipe_is_valid_and_resolves_to_itself(path: Path, tmp_path: Path) -> None:
+    """Each recipe loads, names its corpus and folder rightly, and survives writing and reading unchanged."""
     recipe = load_recipe(path.parent)
     assert recipe.name == path.parent.name
     if not (path.parent / "join.py").exists():  # which makes its corpus

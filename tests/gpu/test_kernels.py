@@ -47,6 +47,7 @@ def worst(found: list[Tensor], wanted: list[Tensor]) -> float:
 
 
 def test_kernels_can_be_used() -> None:
+    """On the GPU machine nothing that the kernels need is missing."""
     assert missing() is None
 
 

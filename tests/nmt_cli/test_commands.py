@@ -54,6 +54,7 @@ def test_bad_bytes_keep_their_line(trained: Path) -> None:
 
 
 def test_files_in_and_out(trained: Path, tmp_path: Path) -> None:
+    """With `--output`, the file holds what stdout would show, and no partial file remains."""
     source, target = tmp_path / "in", tmp_path / "out"
     write_lines(source, [pair[0] for pair in phrasebook.split("test")[:5]])
     assert run("translate", trained, source, "--output", target, "--beam", "1").exit_code == 0
@@ -79,6 +80,7 @@ def test_n_best_and_score_agree(trained: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate_prints_signatures_and_scores_files(trained: Path, tmp_path: Path) -> None:
+    """Evaluation prints its signature, scores a perfect file perfectly, and refuses one of another length."""
     pairs = phrasebook.split("test")[:20]
     write_lines(tmp_path / "s", [source for source, _ in pairs])
     write_lines(tmp_path / "r", [target for _, target in pairs])
@@ -97,6 +99,7 @@ def test_evaluate_prints_signatures_and_scores_files(trained: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_compare_shows_systems_side_by_side(trained: Path, tmp_path: Path) -> None:
+    """The comparison of two systems prints sizes and signatures, and saves a plot and all translations."""
     other = tmp_path / "trained-other"
     shutil.copytree(trained / "model", other)
     arguments = (
@@ -174,6 +177,7 @@ def test_a_budget_is_kept(recipe: Path, tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_line_and_exit_code_1(
     trained: Path, recipe: Path, arguments: tuple[str, ...], message: str
 ) -> None:
+    """A user's mistake gives its message on stderr, exit code 1 and no traceback."""
     places = {"RECIPE": str(recipe), "TRAINED": str(trained)}
     result = run(*(places.get(argument, argument) for argument in arguments))
     assert result.exit_code == 1
@@ -182,6 +186,7 @@ def test_what_is_wrong_is_one_line_and_exit_code_1(
 
 
 def test_a_truncated_checkpoint_is_one_line(trained: Path, tmp_path: Path) -> None:
+    """Weights cut short make translation fail with a message that names the damaged file."""
     broken = tmp_path / "broken"
     shutil.copytree(trained / "model", broken)
     weights = broken / "weights.safetensors"
@@ -192,6 +197,8 @@ def test_a_truncated_checkpoint_is_one_line(trained: Path, tmp_path: Path) -> No
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, trained: Path) -> None:
+    """An unexpected exception inside a command reaches the caller instead of becoming a user error."""
+
     def bug(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -200,17 +207,20 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, trained: Pat
 
 
 def test_wrong_usage_exits_with_2() -> None:
+    """A missing argument or an unreadable option value gives exit code 2."""
     assert run("train").exit_code == 2
     assert run("train", "x", "--budget", "soon").exit_code == 2
 
 
 def test_recipes_and_schema() -> None:
+    """The command lists the shipped recipes and prints the recipe schema as JSON."""
     root = Path(__file__).parents[2]
     assert "phrasebook-attention" in run("recipes", "--folder", root / "recipes").stdout
     assert json.loads(run("recipes", "--schema").stdout)["title"] == "Recipe"
 
 
 def test_tokenizer_on_files_and_pipes(tmp_path: Path) -> None:
+    """Encoding and then decoding restores the bytes, as pieces and as ids; unknown ids are refused."""
     text = [source for source, _ in phrasebook.split("test")[:200]]
     write_lines(tmp_path / "text", text)
     model = tmp_path / "x.spm"

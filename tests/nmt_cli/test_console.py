@@ -25,6 +25,7 @@ def _show(step: int, seconds: float, updates: int, budget: float | None, display
 
 
 def test_the_time_left_is_told_by_the_speed_of_this_process(capsys: pytest.CaptureFixture[str]) -> None:
+    """After resuming, the remaining time is computed from the updates done since the start alone."""
     with TrainingDisplay() as display:
         _show(150, 1050.0, 250, None, display)
     assert capsys.readouterr().err.splitlines()[-1].endswith("1:40 left")

@@ -125,6 +125,7 @@ def test_test_sets_of_one_file_name_keep_their_own_translations(trained: Path, t
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(trained: Path, tmp_path: Path) -> None:
+    """Options that need a folder refuse an existing file with exit code 2, leaving it untouched."""
     (tmp_path / "file").touch()
     commands = [
         ("evaluate", trained, "--save"),
@@ -170,6 +171,7 @@ def test_a_test_set_from_the_cache_of_sacrebleu(trained: Path, tmp_path: Path, m
 
 
 def test_files_without_a_test_set_are_refused(files: dict[str, Path]) -> None:
+    """Comparing files requires a test set, existing systems and a known significance test."""
     refused = run("compare", files["one"], files["two"])
     assert (refused.exit_code, "name a test set as SOURCE:REFERENCE" in refused.stderr) == (1, True)
     absent = run("compare", files["one"], "absent", "-t", "a:b")
@@ -302,6 +304,7 @@ def test_a_language_that_the_model_does_not_have_is_refused(trained: Path, tmp_p
 
 
 def test_attend_goes_on_after_an_empty_translation(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty translation gives a warning and a blank line, and the next sentence is aligned."""
     monkeypatch.setattr(Translator, "translate", lambda _, lines: ["" if line == "ein" else "a dog" for line in lines])
     shown = run("attend", trained, "--format", "pharaoh", stdin=b"ein\nein Hund\n")
     assert shown.exit_code == 0

@@ -82,6 +82,8 @@ def test_a_refusal_anywhere_is_one_line(trained: Path, monkeypatch: pytest.Monke
 
 
 def test_a_full_disk_shows_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checking an output creates nothing, and reports a lack of space with the path."""
+
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -119,6 +119,7 @@ def test_a_chinese_target_is_validated_by_words_of_chinese(tmp_path: Path) -> No
 
 
 def test_files_alone_are_split_by_the_suffix_of_the_reference(tmp_path: Path) -> None:
+    """The language in the suffix of the reference file decides the tokenisation."""
     _recipe(tmp_path, "zh")
     (testset,) = choose_testsets(None, [f"{tmp_path / 'test.de'}:{tmp_path / 'test.zh'}"])
     assert testset.tokenize == "zh"
@@ -147,6 +148,8 @@ def test_what_splitting_needs_is_missed_before_training(
     "failure", [OSError("no network"), ImportError(), AssertionError(), RuntimeError("a\nb"), SystemExit(1)]
 )
 def test_whatever_keeps_a_way_from_working_is_one_line(failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any failure of a tokeniser becomes a configuration error of one line naming the scheme."""
+
     def refuse(**_: object) -> None:
         raise failure
 

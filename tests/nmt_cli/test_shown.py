@@ -89,6 +89,7 @@ def test_signatures_are_whole_on_a_narrow_terminal(columns: int) -> None:
 
 
 def test_names_of_many_systems_stay_whole_in_a_pipe(tmp_path: Path) -> None:
+    """A table of thirteen systems prints every column heading uncut when piped."""
     lines = ["the cat sat", "a dog"]
     write_lines(tmp_path / "ref", lines)
     names = [f"an-experiment-with-a-long-name-{number}" for number in range(12)]
@@ -188,6 +189,8 @@ def test_what_cannot_be_saved_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare and evaluate refuse an unwritable output before they look for the systems."""
+
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -221,6 +221,7 @@ def test_gold_links_are_looked_for_beside_the_study_and_are_part_of_a_result(lab
 
 
 def test_a_second_study_of_the_same_runs_is_refused(lab: _Lab, tmp_path: Path) -> None:
+    """While another process holds the lock on the runs, a study trains nothing."""
     (tmp_path / "runs").mkdir()
     with claim(tmp_path / "runs" / "lock", "it"):
         assert "runs is being worked on by process" in _study(tmp_path)["said"]

@@ -25,6 +25,7 @@ TEXT = "".join(f"{line}\n" for line in LINES).encode()
 
 
 def test_formats(trained: Path) -> None:
+    """Text, TSV, Moses and JSON output hold the same translations, line numbers and log-probabilities."""
     text = run("translate", trained, stdin=TEXT).stdout.splitlines()
     assert len(text) == 6
     tsv = [line.split("\t") for line in run("translate", trained, "--n-best", "2", stdin=TEXT).stdout.splitlines()]
@@ -39,6 +40,7 @@ def test_formats(trained: Path) -> None:
 
 
 def test_alignments_are_links_between_words(trained: Path) -> None:
+    """Each target word is linked to exactly one existing source word."""
     shown = run("translate", trained, "--align", stdin=TEXT).stdout.splitlines()
     for line, source in zip(shown, LINES, strict=True):
         text, links = line.split("\t")
@@ -61,6 +63,7 @@ def test_sampling_is_seeded_by_line(trained: Path) -> None:
 
 
 def test_prefixes_are_kept(trained: Path, tmp_path: Path) -> None:
+    """Each translation begins with its given prefix, and prefixes must be as many as lines."""
     begins = ["The woman", "", "They", "", "", "We"]
     (tmp_path / "prefix").write_text("".join(f"{line}\n" for line in begins))
     shown = run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stdout.splitlines()
@@ -72,12 +75,14 @@ def test_prefixes_are_kept(trained: Path, tmp_path: Path) -> None:
 
 
 def test_forbidden_words_are_not_said(trained: Path) -> None:
+    """A word given to `--forbid` no longer occurs in the translations."""
     free = run("translate", trained, stdin=TEXT).stdout
     word = free.split()[0]
     assert word not in run("translate", trained, "--forbid", word, stdin=TEXT).stdout.split()
 
 
 def test_an_ensemble_with_itself_changes_nothing(trained: Path) -> None:
+    """Two copies of one model translate exactly as the single model does."""
     alone = run("translate", trained, stdin=TEXT).stdout
     assert run("translate", trained, "--ensemble", trained, stdin=TEXT).stdout == alone
 
@@ -97,12 +102,14 @@ def test_an_ensemble_with_itself_changes_nothing(trained: Path) -> None:
     ],
 )
 def test_wrong_options_are_one_line(trained: Path, options: tuple[str, ...], message: str) -> None:
+    """An invalid option of translate prints its message, no translation, and exits with code 1."""
     result = run("translate", trained, *options, stdin=TEXT)
     assert (result.exit_code, result.stdout) == (1, "")
     assert message in result.stderr
 
 
 def test_long_lines_are_cut_or_split_and_counted(trained: Path) -> None:
+    """Lines over the limit are reported and stay one line each; splitting translates more than cutting."""
     long = (" ".join(LINES) + "\nx\n").encode()
     cut = run("translate", trained, "--max-source", "20", stdin=long)
     assert "1 lines were longer than the limit; only their beginning was read" in cut.stderr
@@ -187,6 +194,7 @@ def test_an_interrupted_file_goes_on_where_it_stopped(trained: Path, tmp_path: P
 
 
 def test_a_changed_input_is_translated_anew(trained: Path, tmp_path: Path) -> None:
+    """Partial output of another job is discarded rather than resumed."""
     text = tmp_path / "in"
     text.write_bytes(TEXT)
     (tmp_path / "out.part").write_bytes(b"old\n")
@@ -243,6 +251,7 @@ def test_workers_write_what_one_process_writes(trained: Path, tmp_path: Path) ->
 
 
 def test_export_refuses_what_it_cannot_do(trained: Path, tmp_path: Path) -> None:
+    """Export rejects unsupported model families, unknown formats and an existing output folder."""
     assert "Transformers only" in run("export", trained, "--output", tmp_path / "x").stderr
     assert "of another family" in run("export", trained, "--to", "huggingface", "--output", tmp_path / "x").stderr
     assert "ctranslate2 or huggingface" in run("export", trained, "--to", "onnx", "--output", tmp_path / "x").stderr

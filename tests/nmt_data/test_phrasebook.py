@@ -9,6 +9,7 @@ from nmt_data.synthetic.generate import generate
 
 
 def test_splits_have_their_sizes_and_share_nothing() -> None:
+    """The splits of the phrasebook have the documented sizes and no sentence in common."""
     splits = {name: phrasebook.split(name) for name in ("train", "valid", "test", "long")}
     assert [len(splits[name]) for name in ("train", "valid", "test", "long")] == [20_000, 500, 1_000, 1_000]
     sides = [{side for pair in pairs for side in pair} for pairs in splits.values()]
@@ -51,6 +52,7 @@ def test_context_resolves_what_a_word_alone_does_not() -> None:
 
 
 def test_names_are_copied() -> None:
+    """A surname after a title is the same in source and target."""
     for source, target in phrasebook.split("test"):
         for title, english in (("Herr ", "Mr "), ("Frau ", "Mrs ")):
             if source.startswith(title) and source.split()[1][0].isupper():
@@ -61,14 +63,17 @@ def test_names_are_copied() -> None:
     "value", [(2, "zwei", "two"), (24, "vierundzwanzig", "twenty-four"), (30, "dreißig", "thirty")]
 )
 def test_numbers(value: tuple[int, str, str]) -> None:
+    """The lexicon spells two, twenty-four and thirty rightly in German and English."""
     assert lexicon.number(value[0]) == value[1:]
 
 
 def test_symbol_tasks_do_what_they_say() -> None:
+    """Targets of the symbol corpora are the source copied, reversed or sorted."""
     assert all(target == source for source, target in symbols.split("copy", "test"))
     assert all(target == source[::-1] for source, target in symbols.split("reverse", "test"))
     assert all(target.split() == sorted(source.split()) for source, target in symbols.split("sort", "long"))
 
 
 def test_both_directions() -> None:
+    """The reversed phrasebook has the sides of each pair exchanged."""
     assert next(generate("phrasebook", "test", reverse=True)) == phrasebook.split("test")[0][::-1]

@@ -106,6 +106,7 @@ def test_preparing_twice_makes_nothing_new(card: str) -> None:
 
 
 def test_the_direction_can_be_turned(card: str) -> None:
+    """A corpus can be prepared from its second language into its first."""
     turned = prepare(
         make_recipe(data={"corpus": card, "source": "en", "target": "de", "limit": 10}, tokenizer={"vocabulary": 200})
     )
@@ -114,6 +115,7 @@ def test_the_direction_can_be_turned(card: str) -> None:
 
 
 def test_lines_of_unequal_number_are_refused(card: str) -> None:
+    """Parallel files of different length raise an error naming both files and their counts."""
     with (Path(card).parent / "train.de").open("a") as source:
         source.write("zu viel\nnoch mehr\n")
     with pytest.raises(DataError, match=r"train\.de has 62 lines but .*train\.en has 60; the last line of both is 60"):
@@ -121,6 +123,7 @@ def test_lines_of_unequal_number_are_refused(card: str) -> None:
 
 
 def test_bad_utf8_is_named_or_skipped(card: str) -> None:
+    """Invalid UTF-8 raises an error by default; skipping drops training pairs only and counts them."""
     path = Path(card).parent / "train.de"
     path.write_bytes(path.read_bytes().replace(b"Satz 7 ", b"S\xff7 "))
     with pytest.raises(DataError, match=r"train\.de, line 8: byte 10 \(0xff\) is not valid UTF-8; .* data.on_bad_text"):
@@ -135,6 +138,7 @@ def test_bad_utf8_is_named_or_skipped(card: str) -> None:
 
 
 def test_a_truncated_archive_is_one_line(tmp_path: Path) -> None:
+    """A gzip file cut short raises a data error."""
     for language in ("de", "en"):
         data = gzip.compress("".join(f"{pair[0]}\n" for pair in PAIRS * 50).encode())
         (tmp_path / f"train.{language}.gz").write_bytes(data[:-20])
@@ -186,6 +190,7 @@ def _pairs(folder: Path, name: str, columns: str = "") -> list[tuple[str, str]]:
 
 
 def test_missing_files_say_how_to_give_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error for absent files names them and the environment variable to set."""
     monkeypatch.delenv("NMT_DATA", raising=False)
     card = _card(tmp_path, '[splits]\ntrain = "t.{language}"\nvalid = "v.{language}"\n')
     with pytest.raises(DataError, match=r"no files found; put t\.LANGUAGE under NMT_DATA, which is not set"):
@@ -193,6 +198,8 @@ def test_missing_files_say_how_to_give_them(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_unreachable_hub_says_how_to_give_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the download fails, the error explains how to use local files."""
+
     def offline(*_: object, **__: object) -> None:
         raise ConnectionError("offline")
 
@@ -213,6 +220,7 @@ def test_hub_columns_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_drop_is_counted() -> None:
+    """Cleaning counts each removed pair under its reason and counts repaired lines."""
     cleaner = Cleaner(CleaningConfig(max_words=8, drop_identical=True, duplicates="normalised"))
     pairs = [
         ("a b", "c d"),
@@ -229,6 +237,7 @@ def test_every_drop_is_counted() -> None:
 
 
 def test_rows_to_show_are_spread_over_the_lengths_each_once() -> None:
+    """Example rows are different, cover short to long sentences, and leave out empty lines."""
     lines = ["a b c d e", "", "a", "a b c", "a b"]
     testset = TestSet("test", lines, lines)
     assert testset.spread(9) == [2, 4, 3, 0]
@@ -237,6 +246,7 @@ def test_rows_to_show_are_spread_over_the_lengths_each_once() -> None:
 
 
 def test_planted_leaks_are_found_and_dropped_on_request(tmp_path: Path) -> None:
+    """Test pairs copied into the training data are counted, and removed if the recipe asks."""
     testset = Text("de", "en", [("Guten Tag .", "Good day."), ("Neu", "New")])
     train = Text("de", "en", [("guten tag", "good day!"), ("Guten Tag .", "hello"), ("ganz", "else")])
     leak = audit([train], {"test": [testset]})[0]
@@ -264,6 +274,7 @@ def test_a_held_out_split_never_changes_and_never_leaks(tmp_path: Path) -> None:
 
 
 def test_a_wrong_card_or_language_is_named(card: str) -> None:
+    """Errors in a card's name, languages or contents are reported with the part concerned."""
     with pytest.raises(DataError, match=r"no card multi30 \(did you mean multi30k\?\)"):
         load_card("multi30")
     with pytest.raises(DataError, match=r"there is no runs/mine\.toml, beside the recipe or here; .*make RECIPE"):
@@ -280,18 +291,21 @@ def test_a_wrong_card_or_language_is_named(card: str) -> None:
 
 
 def test_a_holdout_of_all_pairs_is_refused(card: str, tmp_path: Path) -> None:
+    """A holdout larger than the corpus is an error with both numbers."""
     _card(tmp_path, '[splits]\ntrain = "train.{language}"\n[holdout]\nvalid = 50000\n')
     with pytest.raises(DataError, match=r"holdout wants 50000 of only \d+ pairs"):
         prepare(_recipe(card))
 
 
 def test_all_shipped_cards_are_right() -> None:
+    """The expected cards are shipped, and each loads under its own name."""
     assert {"multi30k", "tatoeba_deen", "iwslt14", "iwslt15", "iwslt17", "wmt14", "phrasebook"} <= set(card_names())
     for name in card_names():
         assert load_card(name).name == name
 
 
 def test_normalisation_keeps_what_is_only_punctuation() -> None:
+    """Normalisation removes punctuation beside words and leaves a sentence of punctuation unchanged."""
     assert normalise("Ach, SO!") == "ach so"
     assert normalise("?!") == "?!"
 

@@ -236,5 +236,6 @@ def test_large_files_are_looked_through_before_a_training(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 5, "fingerprint": ""}', '{"files": {}}', "[" * 100_000])
 def test_a_manifest_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
+    """A malformed manifest is reported in one line instead of raising an exception."""
     (tmp_path / "MANIFEST.json").write_text(text)
     assert broken(tmp_path) in ("MANIFEST.json cannot be read", "MANIFEST.json was altered")

@@ -144,6 +144,7 @@ def test_a_test_set_that_says_nothing_is_refused(tmp_path: Path, pairs: list[Pai
 
 
 def test_a_test_set_of_many_copies_is_said(tmp_path: Path) -> None:
+    """Preparation warns of a validation set in which most pairs are duplicates."""
     said: list[str] = []
     _parallel(tmp_path, "train", PAIRS)
     _parallel(tmp_path, "valid", PAIRS[:3] * 5)

@@ -58,12 +58,14 @@ def test_quotes_of_the_text_stay(tmp_path: Path, line: str) -> None:
 
 
 def test_cells_with_commas_in_quotes_are_a_spreadsheets(tmp_path: Path) -> None:
+    """Quotes around TSV cells are removed, and commas inside them do not separate."""
     (tmp_path / "t.tsv").write_text('"ja, gern"\tyes please\nnein\t"no, thanks"\n')
     assert _pairs(tmp_path, "t.tsv", NUMBERS) == [("ja, gern", "yes please"), ("nein", "no, thanks")]
 
 
 @pytest.mark.parametrize("name", ["T.TSV", "T.Jsonl", "T.TSV.GZ", "t.parquet.PARQUET"])
 def test_suffixes_may_be_upper_case(tmp_path: Path, name: str) -> None:
+    """TSV, JSONL, gzip and Parquet files are recognised regardless of the case of their suffixes."""
     import gzip
 
     import pyarrow as pa
@@ -104,6 +106,7 @@ def test_half_a_character_is_no_text(tmp_path: Path, half: str, side: str) -> No
 
 
 def test_json_that_is_nested_too_deep_is_one_line(tmp_path: Path) -> None:
+    """Excessively nested JSON in a table is a data error with its line number."""
     (tmp_path / "t.jsonl").write_text("[" * 200_000 + "\n")
     with pytest.raises(DataError, match="line 1: not JSON"):
         _pairs(tmp_path, "t.jsonl")

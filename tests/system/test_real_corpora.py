@@ -27,6 +27,7 @@ def test_multi30k_is_read_whole() -> None:
 
 
 def test_the_tatoeba_split_leaks_nothing() -> None:
+    """No sentence of the held-out Tatoeba sets occurs in the training data on either side."""
     recipe = make_recipe(
         data={"corpus": "tatoeba_deen", "source": "de", "target": "en", "limit": None},
         tokenizer={"kind": "bpe", "vocabulary": 4000},

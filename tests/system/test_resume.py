@@ -146,6 +146,7 @@ def test_a_crash_in_the_middle_of_saving_loses_nothing(tmp_path: Path, prepared:
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, prepared: Prepared) -> None:
+    """After one flipped bit, training resumes from the previous checkpoint and ends with identical weights."""
     folder = _run(tmp_path / "run", prepared)
     expected, trace = _weights(folder), _trace(folder)
     newest = store.checkpoints(folder / "checkpoints")[-1]
@@ -161,6 +162,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, prepa
 
 
 def test_a_changed_recipe_is_refused_by_name_and_a_longer_one_goes_on(tmp_path: Path, prepared: Prepared) -> None:
+    """Resuming with another learning rate is an error naming it; more updates continue the training."""
     folder = _run(tmp_path / "run", prepared)
     with pytest.raises(ConfigError, match=r"training.learning_rate \(was 0.002, now 0.5\)"):
         _run(folder, prepared, learning_rate=0.5)
@@ -169,6 +171,7 @@ def test_a_changed_recipe_is_refused_by_name_and_a_longer_one_goes_on(tmp_path: 
 
 
 def test_another_corpus_is_refused(tmp_path: Path, prepared: Prepared) -> None:
+    """Training does not resume on data other than those it began with."""
     folder = _run(tmp_path / "run", prepared)
     other = prepare(make_recipe(data={"limit": 99}))
     with pytest.raises(CheckpointError, match="another corpus or tokenizer"):
@@ -176,6 +179,7 @@ def test_another_corpus_is_refused(tmp_path: Path, prepared: Prepared) -> None:
 
 
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path: Path, prepared: Prepared) -> None:
+    """A folder that a running process trains in is locked, and is free again afterwards."""
     folder = tmp_path / "run"
     folder.mkdir()
     with only_trainer(folder), pytest.raises(NmtError, match=f"is being trained by process {os.getpid()}"):

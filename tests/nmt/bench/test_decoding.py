@@ -20,6 +20,7 @@ CONFIG = SearchConfig(beam=3, max_length_ratio=1.0, max_length_constant=3)
 
 @pytest.mark.parametrize("name", ["additive", "bilinear"])
 def test_a_loop_over_cells_finds_the_same(name: str) -> None:
+    """The benchmark's RNN loop over single cells gives the hypotheses of our own model."""
     model = make_model(name)
     source, lengths = make_batch([6, 4, 3])
     ours, theirs = (beam_search(item, source, lengths, CONFIG, 3) for item in (model, CellLoop(model.float())))
@@ -27,11 +28,13 @@ def test_a_loop_over_cells_finds_the_same(name: str) -> None:
 
 
 def test_a_loop_over_cells_is_for_plain_attention() -> None:
+    """The benchmark's loop over cells refuses a Transformer as a configuration error."""
     with pytest.raises(ConfigError, match="yardstick"):
         CellLoop(make_model("transformer"))
 
 
 def test_decoding_without_a_cache_finds_the_same() -> None:
+    """A Transformer without its cache of keys and values gives the same hypotheses."""
     model = make_model("transformer")
     source, lengths = make_batch([6, 4, 3])
     ours, theirs = (beam_search(item, source, lengths, CONFIG, 3) for item in (model, WithoutCache(model)))

@@ -55,6 +55,7 @@ def test_a_step_without_time_is_skipped(tmp_path: Path) -> None:
 
 
 def test_what_runs_beside_others_ends_before_time_is_measured(tmp_path: Path) -> None:
+    """A background step still running is killed before the step that needs the machine alone."""
     beside = Step("hangs", 2, 0, beside=True, alone=False)
     ended = run_steps(tmp_path, 60, beside, Step("meanwhile", 20, 0, alone=False), Step("alone", 20, 0))
     assert ended[-2:] == [("hangs", "killed"), ("alone", "done")]
@@ -73,6 +74,7 @@ def test_a_figure_stands_beside_its_prediction(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_summary_is_short(tmp_path: Path) -> None:
+    """A summary of a hundred figures has forty lines and counts those left out."""
     ledger = Ledger(tmp_path / "figures.jsonl", "many")
     for number in range(100):
         ledger.write(f"figure {number}", number, "")

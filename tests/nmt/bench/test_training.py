@@ -88,6 +88,7 @@ def test_operations_are_those_that_torch_counts(config: TransformerConfig | RnnC
 def test_bf16_is_left_out_where_it_would_take_minutes(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without fast bf16 the training benchmark skips that precision and reports it."""
     monkeypatch.setattr("nmt.bench.training.has_fast_bf16", lambda: False)
     monkeypatch.setattr("nmt.bench.training.bench_training", lambda *given: [{"engine": name} for name in given[1]])
     (tmp_path / "tiny.toml").write_text(recipe_to_toml(make_recipe()))
@@ -98,6 +99,7 @@ def test_bf16_is_left_out_where_it_would_take_minutes(
 
 @pytest.mark.slow
 def test_bench_train_prints_one_object_a_contender(tmp_path: Path, home: Path) -> None:
+    """The training benchmark prints one complete JSON row per engine and precision, and a profile."""
     (tmp_path / "tiny.toml").write_text(recipe_to_toml(make_recipe()))
     profile = tmp_path / "profile.txt"
     options = ("--updates", "2", "--rounds", "1", "--profile", profile)

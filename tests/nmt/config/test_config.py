@@ -47,17 +47,20 @@ def test_a_wrong_key_or_value_is_named(recipe_file: Path, override: str, message
 
 
 def test_all_errors_come_at_once(recipe_file: Path) -> None:
+    """Three invalid settings are reported in a single error of three lines."""
     with pytest.raises(ConfigError) as error:
         load_recipe(recipe_file, ["training.updates=-1", "search.beam=0", "model.wat=1"])
     assert len(str(error.value).splitlines()) == 3
 
 
 def test_a_missing_recipe_names_its_neighbour(recipe_file: Path) -> None:
+    """For a mistyped recipe path the error suggests the existing file."""
     with pytest.raises(ConfigError, match=r"did you mean recipe\.toml"):
         load_recipe(recipe_file.with_name("recipy.toml"))
 
 
 def test_broken_toml_is_one_line(recipe_file: Path) -> None:
+    """A syntax error in a recipe becomes a configuration error naming the file."""
     recipe_file.write_text("name = ")
     with pytest.raises(ConfigError, match=r"recipe\.toml"):
         load_recipe(recipe_file)
@@ -76,12 +79,14 @@ def test_the_resolved_recipe_runs_as_it_is(recipe_file: Path, tmp_path: Path) ->
 
 
 def test_family_defaults_fill_what_is_left_out(recipe_file: Path) -> None:
+    """Training defaults depend on the model family, and an explicit value overrides them."""
     assert load_recipe(recipe_file).training.warmup == 200
     assert load_recipe(recipe_file, ["model.kind=transformer"]).training.warmup == 800
     assert load_recipe(recipe_file, ["training.learning_rate=0.5"]).training.learning_rate == 0.5
 
 
 def test_the_schema_is_json_with_every_section() -> None:
+    """The recipe schema parses as JSON, contains all sections, and describes their fields."""
     schema = json.loads(recipe_schema())
     assert {"data", "tokenizer", "model", "training", "search"} <= schema["properties"].keys()
     assert schema["$defs"]["RnnConfig"]["properties"]["hidden"]["description"]

@@ -118,6 +118,7 @@ def test_a_run_is_evaluated_from_any_folder_and_after_a_move(
 
 
 def test_a_card_that_is_not_there_says_where_it_was_looked_for(project: Path) -> None:
+    """The error for a missing card names its path and both folders that were searched."""
     result = run("prepare", project / "recipe.toml", "--set", "data.corpus=runs/none.toml")
     assert result.exit_code == 1
     assert "data.corpus: there is no runs/none.toml, beside the recipe or here" in result.output
@@ -197,6 +198,7 @@ def test_bytes_that_are_no_toml_are_one_line(data: bytes, tmp_path_factory: pyte
     ],
 )
 def test_toml_that_nobody_wrote_by_hand_is_one_line(tmp_path: Path, data: bytes, message: str) -> None:
+    """TOML that is too deep, too large, in another encoding or a folder is a configuration error."""
     (tmp_path / "x.toml").write_bytes(data)
     with pytest.raises(ConfigError, match=f"x.toml: .*{message}"):
         read_toml(tmp_path / "x.toml")

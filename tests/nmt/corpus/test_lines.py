@@ -48,19 +48,23 @@ def test_a_clean_line_is_one_line(text: str) -> None:
 
 
 def test_no_break_spaces_stay() -> None:
+    """Cleaning a line keeps its no-break spaces, wide and narrow."""
     assert clean_line("a\u00a0b\u202f!") == "a\u00a0b\u202f!"
 
 
 def test_carriage_return_and_byte_order_mark_go() -> None:
+    """Reading removes one carriage return per line end and the byte order mark of the text."""
     assert list(split_lines(io.BytesIO(b"\xef\xbb\xbfa\r\n\xef\xbb\xbfb\r\r\n"))) == [b"a", b"\xef\xbb\xbfb\r"]
 
 
 def test_bad_utf8_names_the_place() -> None:
+    """Invalid UTF-8 is reported with its file, line, byte position and byte value."""
     with pytest.raises(DataError, match=r"x, line 3: byte 2 \(0xff\)"):
         decode_strict(b"a\xff", "x, line 3")
 
 
 def test_files_are_read_as_written(tmp_path: Path) -> None:
+    """Written lines, empty ones included, are read back unchanged; a missing file is a data error."""
     write_lines(tmp_path / "a", ["ä", "", "b"])
     assert read_lines(tmp_path / "a") == ["ä", "", "b"]
     with pytest.raises(DataError, match="No such file"):
@@ -101,6 +105,7 @@ def test_zeros_are_no_sign_of_utf16(tmp_path: Path) -> None:
 
 
 def test_carriage_returns_alone_are_no_line_ends(tmp_path: Path) -> None:
+    """Text with carriage returns as its only line ends is refused; elsewhere they may occur within lines."""
     (tmp_path / "text").write_bytes(b"a\rb\rc\r")
     with pytest.raises(DataError, match=r"text: its lines end with carriage returns alone; convert it: tr "):
         read_lines(tmp_path / "text")
@@ -147,6 +152,7 @@ def test_long_text_is_split_without_loss(text: str, limit: int) -> None:
 
 
 def test_long_text_is_split_between_sentences_first() -> None:
+    """A text over the limit is cut at its sentence boundary."""
     assert split_long("One two. Three four five.", lambda part: len(part) <= 16) == ["One two.", "Three four five."]
 
 

@@ -21,6 +21,7 @@ Kind = Literal["unigram", "bpe", "word", "character"]
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "word", "character"])
 def test_text_comes_back(kind: Kind) -> None:
+    """Decoding inverts encoding for every kind of tokenizer, and special tokens have their fixed ids."""
     tokenizer = Tokenizer.train(LINES, TokenizerConfig(kind=kind, vocabulary=50 if kind != "word" else 300))
     assert tokenizer.decode(tokenizer.encode(LINES)) == LINES
     assert tokenizer.decode_pieces(tokenizer.encode_pieces(LINES)) == LINES
@@ -41,6 +42,7 @@ TOKENIZER = Tokenizer.train(LINES, TokenizerConfig(kind="bpe", vocabulary=300, b
 
 
 def test_byte_fallback_spells_what_it_never_saw() -> None:
+    """A character absent from the training text survives encoding and decoding."""
     assert TOKENIZER.decode(TOKENIZER.encode(["猫"])) == ["猫"]
 
 
@@ -66,6 +68,7 @@ def test_what_is_encoded_is_decoded_by_the_command(tmp_path: Path, lines: list[s
 
 
 def test_tokens_that_are_bytes_make_no_line() -> None:
+    """A newline spelled as a byte token is decoded as a space."""
     assert TOKENIZER.decode_pieces([["<0x0A>", "<0x41>", "\u2581Hund"]]) == ["A Hund"]
 
 
@@ -81,21 +84,25 @@ def test_each_unknown_word_is_one_token() -> None:
 
 
 def test_training_twice_gives_the_same_vocabulary() -> None:
+    """Training a tokenizer is deterministic: equal text and settings give equal fingerprints."""
     config = TokenizerConfig(kind="unigram", vocabulary=50)
     assert Tokenizer.train(LINES, config).fingerprint == Tokenizer.train(LINES, config).fingerprint
 
 
 def test_user_symbols_stay_whole() -> None:
+    """A symbol declared by the user is encoded as a single piece."""
     tokenizer = Tokenizer.train(LINES, TokenizerConfig(vocabulary=50, user_symbols=("<2en>",)))
     assert "<2en>" in tokenizer.encode_pieces(["<2en> Hund"])[0]
 
 
 def test_too_large_a_vocabulary_is_one_line() -> None:
+    """A vocabulary that the text cannot fill is an error naming the setting."""
     with pytest.raises(DataError, match=r"tokenizer\.vocabulary = 5000"):
         Tokenizer.train(LINES, TokenizerConfig(vocabulary=5000))
 
 
 def test_a_wrong_file_is_refused(tmp_path: Path) -> None:
+    """Loading a damaged or missing tokenizer raises a checkpoint error naming the file."""
     (tmp_path / "x.spm").write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match=r"x\.spm"):
         Tokenizer.load(tmp_path / "x.spm")

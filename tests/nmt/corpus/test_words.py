@@ -63,6 +63,7 @@ def test_vowel_signs_and_points_are_letters(script: str) -> None:
 
 @pytest.mark.parametrize(("one", "other", "language"), SAME)
 def test_case_punctuation_and_form_make_no_difference(one: str, other: str, language: str) -> None:
+    """Normalisation maps two spellings of the same sentence to the same text."""
     assert normalise(one, language) == normalise(other, language)
 
 
@@ -87,12 +88,14 @@ def test_normalised_text_stays_as_it_is(text: str, language: str) -> None:
 
 
 def test_signs_alone_stay() -> None:
+    """A sentence of punctuation alone is kept by normalisation, and different ones stay different."""
     assert normalise("?!") == "?!"
     assert normalise("…") != normalise("!")
 
 
 @given(st.text(alphabet=st.characters(max_codepoint=0x17F), max_size=60))
 def test_words_of_alphabets_are_what_white_space_separates(text: str) -> None:
+    """For Latin text, word counting and splitting agree with `str.split`."""
     assert count_words(text) == len(text.split())
     assert split_words(text) == text.split()
 

@@ -142,6 +142,7 @@ def test_a_batch_is_so_many_singles(lengths: list[int], beam: int, family: str) 
 
 
 def test_more_beam_never_fails_and_n_best_are_distinct(model: Model) -> None:
+    """A beam larger than the vocabulary works, and its ten hypotheses are different and sorted."""
     source, lengths = make_batch([5, 3])
     found = beam_search(model, source, lengths, SearchConfig(beam=2 * VOCABULARY), best=10)
     for hypotheses in found:

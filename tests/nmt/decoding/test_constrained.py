@@ -104,6 +104,7 @@ def test_without_phrases_it_is_a_beam_search(name: str) -> None:
 
 
 def test_a_batch_is_its_sentences() -> None:
+    """Constrained search gives the same best hypothesis for a sentence in a batch as by itself."""
     model = make_model("transformer")
     source, lengths = make_batch([6, 4, 5])
     phrases = [_required([6, 13]), _required([11]), _required([12], [13])]

@@ -16,6 +16,7 @@ NAMES = ["bottleneck", "additive", "transformer"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_group_is_beam_search(name: str) -> None:
+    """With a single group, diverse beam search returns the hypotheses and scores of beam search."""
     model = make_model(name)
     source, lengths = make_batch([6, 4, 2])
     config = SearchConfig(beam=4, max_length_constant=3, diversity=5.0)
@@ -44,6 +45,7 @@ def test_groups_differ_and_scores_are_the_models_own(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_finds_what_its_sentences_find_alone(name: str) -> None:
+    """Diverse beam search gives the same hypotheses for a sentence in a batch as by itself."""
     model = make_model(name)
     sizes = [6, 4, 2]
     source, lengths = make_batch(sizes)

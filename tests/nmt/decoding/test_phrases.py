@@ -38,6 +38,7 @@ def _stands_in(phrase: str, line: str, starts: bool) -> bool:
     starts=booleans(),
 )
 def test_phrases_are_found_however_a_line_is_cut(phrases: list[str], line: str, cuts: list[int], starts: bool) -> None:
+    """Phrase matching gives the reference result for any segmentation of the line, bytes included."""
     ends = sorted({0, len(line), *(min(cut, len(line)) for cut in cuts)})
     pieces = [line[start:end] for start, end in itertools.pairwise(ends)]
     expected = {index for index, phrase in enumerate(phrases) if _stands_in(phrase, line, starts)}
@@ -63,6 +64,7 @@ def test_phrases_are_found_however_a_line_is_cut(phrases: list[str], line: str, 
     ],
 )
 def test_a_word_ends_where_its_script_says(phrase: str, line: str, found: bool) -> None:
+    """A phrase matches whole words only, where word boundaries depend on the script."""
     assert bool(Phrases([phrase]).found([line])) == found
 
 

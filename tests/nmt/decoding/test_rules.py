@@ -49,6 +49,7 @@ def _ngrams(tokens: list[int], size: int) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_ngram_comes_twice(name: str) -> None:
+    """Under the rule no hypothesis contains the same bigram twice."""
     for found in _search(name, [NoRepeatedNgram(2)]):
         for hypothesis in found:
             ngrams = _ngrams(hypothesis.tokens, 2)
@@ -84,6 +85,7 @@ def test_no_rule_forbids_a_prefix() -> None:
 
 
 def test_a_prefix_is_kept_by_greedy_search() -> None:
+    """The greedy translation of each sentence begins with its required tokens."""
     found = _search("transformer", [Prefix([[7, 8], [9], []])], beam=1, best=1)
     assert found[0][0].tokens[:2] == [7, 8]
     assert found[1][0].tokens[:1] == [9]
@@ -91,6 +93,7 @@ def test_a_prefix_is_kept_by_greedy_search() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_ends_before_the_minimum(name: str) -> None:
+    """With a minimum length of four, every hypothesis has at least four tokens."""
     assert all(len(item.tokens) >= 4 for found in _search(name, [MinimumLength(4)]) for item in found)
 
 
@@ -130,12 +133,14 @@ def test_longer_words_are_left() -> None:
 
 
 def test_said_tokens_cost_more() -> None:
+    """The repetition penalty multiplies the log-probability of each token already produced, once."""
     log_probabilities = torch.full((2, 6), -2.0)
     RepetitionPenalty(1.5)(log_probabilities, _extension([[4, 4], [5, 4]]))
     assert log_probabilities.tolist() == [[-2, -2, -2, -2, -3, -2], [-2, -2, -2, -2, -3, -3]]
 
 
 def test_settings_name_their_rules() -> None:
+    """Search settings create the corresponding rules, and the defaults create none."""
     assert configured_rules(SearchConfig()) == []
     config = SearchConfig(min_length=2, no_repeat_ngram=3, repetition_penalty=1.2)
     assert configured_rules(config) == [MinimumLength(2), NoRepeatedNgram(3), RepetitionPenalty(1.2)]

@@ -15,6 +15,7 @@ NAMES = ["bottleneck", "additive", "transformer"]
 
 
 def test_truncations_keep_what_they_say() -> None:
+    """Top-k, nucleus, epsilon and min-p truncation leave exactly the tokens of their definitions."""
     log_probabilities = torch.tensor([[0.5, 0.3, 0.15, 0.05]], dtype=torch.float64).log()
 
     def kept(**settings: float) -> list[int]:
@@ -59,6 +60,7 @@ def test_log_probabilities_are_the_models_own(name: str) -> None:
 
 
 def test_the_coldest_draw_is_greedy() -> None:
+    """Sampling from the single most probable token finds the translation of greedy search."""
     model = make_model("transformer")
     source, lengths = make_batch([6, 4])
     config = SearchConfig(beam=1, max_length_constant=3)

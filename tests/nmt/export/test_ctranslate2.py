@@ -82,6 +82,7 @@ def test_both_engines_find_the_same(name: str, home: Path, tmp_path: Path) -> No
 
 
 def test_the_translator_runs_on_it(transformer: LoadedModel) -> None:
+    """Translating through CTranslate2 gives nearly the same lines as our own search."""
     lines = [*_sentences(5), "", "x"]
     search = transformer.recipe.search.model_copy(update={"stopping": "count"})
     ours = Translator(transformer, search=search).translate(lines)
@@ -90,6 +91,7 @@ def test_the_translator_runs_on_it(transformer: LoadedModel) -> None:
 
 
 def test_the_folder_is_complete(transformer: LoadedModel, tmp_path: Path) -> None:
+    """An int8 export holds model, configuration and tokenizer, and CTranslate2 loads it."""
     folder = tmp_path / "exported"
     export_ctranslate2(transformer, folder, "int8")
     assert {"model.bin", "config.json", "joint.spm"} <= {path.name for path in folder.iterdir()}
@@ -111,12 +113,14 @@ def test_switches_without_a_counterpart_are_refused(
 
 
 def test_recurrent_models_are_refused(trained: Path, tmp_path: Path) -> None:
+    """Exporting an RNN to CTranslate2 is a configuration error and writes no folder."""
     with pytest.raises(ConfigError, match="Transformers only"):
         export_ctranslate2(load_model(trained), tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
+    """Forbidden words, prefixes and the GNMT length penalty are errors with the CTranslate2 engine."""
     engine = CTranslate2Engine(transformer)
     with pytest.raises(ConfigError, match="leave the other options out"):
         Translator(transformer, options=Options(forbidden=["x"]), engine=engine)
@@ -127,6 +131,7 @@ def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
 
 
 def test_a_type_that_it_does_not_have_is_refused(transformer: LoadedModel) -> None:
+    """An unsupported compute type is an error that lists the supported ones."""
     with pytest.raises(ConfigError, match=r"CTranslate2 has no float8 on this CPU, only .*float32"):
         CTranslate2Engine(transformer, "float8")
 

@@ -80,6 +80,7 @@ def test_marian_finds_the_same(name: str, home: Path, tmp_path: Path) -> None:
 
 
 def test_the_folder_is_complete(model: LoadedModel, tmp_path: Path) -> None:
+    """The Marian export holds all its files, with the right start token and number of layers."""
     export_huggingface(model, tmp_path / "marian")
     written = {path.name for path in (tmp_path / "marian").iterdir()}
     assert {"config.json", "generation_config.json", "model.safetensors", "source.spm", "vocab.json"} <= written
@@ -102,12 +103,14 @@ def test_what_marian_does_not_have_is_refused(model: LoadedModel, tmp_path: Path
 
 
 def test_other_families_are_refused(trained: Path, tmp_path: Path) -> None:
+    """Exporting an RNN to Hugging Face raises a configuration error."""
     with pytest.raises(ConfigError, match="of another family"):
         export_huggingface(load_model(trained), tmp_path / "x")
 
 
 @pytest.mark.parametrize("key", ["lowercase", "tag_target"])
 def test_what_its_tokenizer_does_not_do_is_refused(model: LoadedModel, tmp_path: Path, key: str) -> None:
+    """A model with lowercasing or target tags cannot be exported to Hugging Face."""
     data = model.recipe.data.model_copy(update={key: True})
     with pytest.raises(ConfigError, match=f"no counterpart of data.{key}"):
         export_huggingface(

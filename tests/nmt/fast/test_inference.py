@@ -73,6 +73,7 @@ def test_thebest_extensions_are_those_of_all(sentences: int, beam: int, vocabula
 
 
 def test_softmax_fills_up_to_whole_registers_and_changes_nothing() -> None:
+    """Our softmax equals torch's, values and gradients, at widths that fill registers or not."""
     for width in (1, 5, 16, 17):
         scores = torch.randn(2, 3, width, dtype=torch.float32).requires_grad_()
         mine, theirs = softmax(scores), scores.softmax(-1)
@@ -94,6 +95,7 @@ def test_factored_additive_scores_give_the_same_weights() -> None:
 
 
 def test_faster_products_are_switched_back() -> None:
+    """Reduced precision of products is limited to its context and large batches, then restored."""
     before = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]  # unknown to torch's types
     with onednn_products(True):
         assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # type: ignore[attr-defined]  # as above
@@ -136,6 +138,7 @@ def test_an_ensemble_averages_probabilities() -> None:
 
 
 def test_an_ensemble_of_one_is_the_model() -> None:
+    """Beam search finds the same translations with a model and with its single-member ensemble."""
     model = make_model("transformer")
     source, lengths = make_batch([5, 3])
     config = SearchConfig(beam=2)
@@ -148,6 +151,7 @@ def test_an_ensemble_of_one_is_the_model() -> None:
 
 @pytest.mark.parametrize("name", ["additive", "additive-lstm", "dot", "transformer", "transformer-post"])
 def test_attention_is_a_distribution_over_the_source(name: str) -> None:
+    """Attention weights sum to one for each target position and are zero on padding."""
     source, lengths = make_batch([6, 3])
     weights = make_model(name).attention(source, lengths, torch.tensor([[BOS, 5, 6], [BOS, 7, 8]]))
     assert weights.shape == (2, 3, 6)
@@ -156,12 +160,14 @@ def test_attention_is_a_distribution_over_the_source(name: str) -> None:
 
 
 def test_a_fixed_vector_has_no_attention() -> None:
+    """Asking for the attention weights of an RNN without attention is a configuration error."""
     source, lengths = make_batch([3])
     with pytest.raises(ConfigError, match="no attention"):
         make_model("bottleneck").attention(source, lengths, torch.tensor([[BOS]]))
 
 
 def test_words_are_linked_by_the_sum_of_their_pieces() -> None:
+    """Pieces are grouped into words, and links follow the summed attention of these groups."""
     assert word_numbers(["\u2581a", "b", "\u2581c", "d", "e"]) == [0, 0, 1, 1, 1]
     assert word_numbers(["b", "\u2581c"]) == [0, 1]
     said, unknown = ["<unk>", "a", "\u2581", "<unk>", "<unk>", "\u2581b"], [True, False, False, True, True, False]
@@ -175,6 +181,7 @@ def test_words_are_linked_by_the_sum_of_their_pieces() -> None:
 
 @given(st.sampled_from(KINDS), st.lists(st.integers(UNK, 40), max_size=12))
 def test_words_of_a_translation_are_those_of_its_text(kind: Kind, tokens: list[int]) -> None:
+    """Grouping the pieces of a translation gives as many words as its decoded text has."""
     tokenizer = TOKENIZERS[kind]
     tokens = [UNK if token in (BOS, EOS) else token for token in tokens if token < tokenizer.vocabulary_size]
     numbers = word_numbers(tokenizer.id_to_pieces(tokens), [token == UNK for token in tokens])

@@ -168,6 +168,7 @@ KINDS: list[Callable[[Kernels, Draw], None]] = [products, integers, extensions, 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_some_shapes_are_right(kernels: Kernels, kind: Callable[[Kernels, Draw], None]) -> None:
+    """Each kernel agrees with its reference for a few random shapes."""
     for seed in range(3):
         kind(kernels, Draw(seed))
 

@@ -86,10 +86,12 @@ def test_states_and_gradients_are_those_of_float64(kernels: Kernels, settings: d
     ],
 )
 def test_the_model_itself_is_trained_where_the_kernels_do_not_know_it(settings: dict[str, Any]) -> None:
+    """The fast training function declines every RNN variant that the kernels do not implement."""
     assert scanned(_model(**settings)) is None
 
 
 def test_the_model_itself_is_trained_in_double_precision() -> None:
+    """The fast training function declines an RNN whose weights are float64."""
     model = _model()
     assert scanned(model.double()) is None  # type: ignore[arg-type]
 

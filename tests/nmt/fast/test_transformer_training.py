@@ -175,10 +175,12 @@ def test_dropout_is_a_share_of_its_own_for_each_key(kernels: Kernels) -> None:
     ],
 )
 def test_the_model_itself_is_trained_where_the_kernels_do_not_know_it(settings: dict[str, Any]) -> None:
+    """The fast training function declines every Transformer variant that the kernels do not implement."""
     assert packed_transformer(_model(**settings)) is None
 
 
 def test_the_model_itself_is_trained_in_double_precision_and_where_layers_are_recomputed() -> None:
+    """The fast training function declines recomputed layers, float64 weights and foreign modules."""
     again = _model()
     again.recompute = True
     assert packed_transformer(again) is None

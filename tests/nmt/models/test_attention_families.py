@@ -58,6 +58,7 @@ def test_attention_to_another_sequence_equals_torch() -> None:
 
 
 def test_attend_equals_the_fused_kernel() -> None:
+    """Our causal dot-product attention agrees with torch's fused implementation."""
     query, key, value = (_random(6, 4, 6, seed=seed) for seed in range(3))
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     torch.testing.assert_close(

@@ -23,6 +23,7 @@ def test_word_dropout_takes_whole_words() -> None:
 
 @pytest.mark.parametrize("name", ["transformer", "additive", "bottleneck"])
 def test_word_dropout_works_in_every_family_and_only_in_training(name: str) -> None:
+    """Word dropout changes the output in training mode and leaves evaluation mode unchanged."""
     model = make_model(name)
     source, lengths = make_batch([5, 3])
     plain = model(source, lengths, source)

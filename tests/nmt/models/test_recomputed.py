@@ -65,5 +65,6 @@ def test_recomputed_layers_have_the_same_gradients() -> None:
 
 
 def test_recomputing_is_refused_for_a_recurrence() -> None:
+    """A recipe that asks for recomputation in an RNN is a configuration error."""
     with pytest.raises(ConfigError, match=r"training.recompute is for Transformers"):
         make_recipe(RNN, training={"recompute": True})

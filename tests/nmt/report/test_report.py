@@ -72,6 +72,7 @@ def test_the_page_is_whole_and_needs_no_network(material: RunMaterial) -> None:
 
 @pytest.mark.slow
 def test_whatever_comes_from_outside_is_escaped(material: RunMaterial) -> None:
+    """Script tags in any text of a report are escaped in the page."""
     evil = replace(
         material,
         name=EVIL,
@@ -99,6 +100,7 @@ def test_a_planted_leak_is_shown(material: RunMaterial) -> None:
 
 @pytest.mark.slow
 def test_the_command_writes_the_page(trained: Path, tmp_path: Path) -> None:
+    """The report command writes a valid page, whose script runs without errors in a browser."""
     shown = run("report", trained, "-o", tmp_path / "page.html", "--device", "cpu")
     assert shown.exit_code == 0, shown.stderr
     assert shown.stdout.strip() == str(tmp_path / "page.html")
@@ -116,6 +118,7 @@ def test_the_command_writes_the_page(trained: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_a_page_is_refused_before_it_is_translated(trained: Path, tmp_path: Path) -> None:
+    """Unsuitable runs or outputs end the report command before any translation begins."""
     shutil.copytree(trained / "model", tmp_path / "bare")
     cases = [
         ((trained, tmp_path / "bare"), "bare: no log.jsonl; a report is made of run folders"),

@@ -38,6 +38,7 @@ def facts(monkeypatch: pytest.MonkeyPatch) -> Facts:
     ],
 )
 def test_bf16_is_for_processors_that_have_it(facts: Facts, said: dict[str, str], fast: bool) -> None:
+    """Fast bf16 is recognised from the processor's flags on x86 and ARM, and otherwise denied."""
     facts(said)
     assert cpu.has_fast_bf16.__wrapped__() is fast
 
@@ -84,5 +85,6 @@ states.sum().backward()
 
 
 def test_the_processor_is_described() -> None:
+    """The description of a CPU ends with its number of threads, in the right grammatical number."""
     assert device.describe(torch.device("cpu"), 3).endswith(", 3 threads")
     assert device.describe(torch.device("cpu"), 1).endswith(", 1 thread")

@@ -235,6 +235,7 @@ def test_what_is_no_object_is_a_value_error(data: bytes) -> None:
 
 
 def test_reading_is_bounded(tmp_path: Path) -> None:
+    """A file of the allowed size is read, a larger one is refused."""
     (tmp_path / "file").write_bytes(b"12345")
     assert read_regular(tmp_path / "file", 5) == b"12345"
     with pytest.raises(OSError, match="more than 4 bytes"):

@@ -41,6 +41,7 @@ def test_the_number_is_that_of_sacrebleus_command(tmp_path: Path, metric: str, o
 
 
 def test_lower_case_and_tokenisation_stand_in_the_signature() -> None:
+    """The BLEU signature records lowercasing and tokenisation, and unknown schemes are refused."""
     plain = score(HYPOTHESES, REFERENCES, tokenize="none", lowercase=True, metrics=("bleu",))[0]
     assert "case:lc" in plain.signature
     assert "tok:none" in plain.signature
@@ -71,6 +72,7 @@ def test_an_interval_holds_nothing_that_a_score_cannot_be() -> None:
 
 
 def test_buckets_share_out_all_sentences() -> None:
+    """The length buckets of BLEU contain each sentence once, with the expected bounds."""
     sources = ["w " * (index + 1) for index in range(len(REFERENCES))]
     buckets = bleu_by_length(sources, HYPOTHESES, REFERENCES)
     assert sum(bucket.sentences for bucket in buckets) == len(REFERENCES)

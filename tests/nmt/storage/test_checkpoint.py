@@ -64,6 +64,7 @@ def test_any_damage_is_found(tmp_path: Path, name: str, harm: str) -> None:
 
 
 def test_another_models_weights_are_refused(tmp_path: Path) -> None:
+    """Weights are not loaded into a model of another vocabulary size or family."""
     model, optimizer = _trained()
     path = store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": 3})
     with pytest.raises(CheckpointError, match="another model's weights"):
@@ -91,6 +92,7 @@ def test_a_bundle_is_read_back_and_checked(trained: Path, tmp_path: Path) -> Non
 
 
 def test_what_is_no_model_says_so(tmp_path: Path) -> None:
+    """Loading from a missing folder or from one without a model is a clear error."""
     with pytest.raises(CheckpointError, match="no such folder"):
         bundles.load_model(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="holds no bundle, run or checkpoint"):
@@ -98,6 +100,7 @@ def test_what_is_no_model_says_so(tmp_path: Path) -> None:
 
 
 def test_rotation_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
+    """Rotation deletes all checkpoints but the two latest and the one with the best score."""
     model, optimizer = _trained()
     for step in range(1, 6):
         store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": step})

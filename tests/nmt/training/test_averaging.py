@@ -24,6 +24,7 @@ RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
 
 
 def test_the_running_mean_is_its_recurrence() -> None:
+    """The exponential moving average of the weights follows its formula with a warmed-up decay."""
     model = torch.nn.Linear(2, 1, bias=False)
     mean = RunningMean(model, 0.5)
     expected = model.weight.detach().clone()
@@ -77,5 +78,6 @@ def test_the_mean_of_checkpoints_is_the_model(tmp_path: Path, prepared: Prepared
 
 
 def test_more_checkpoints_to_average_than_are_kept_are_refused() -> None:
+    """A recipe must keep at least as many checkpoints as it averages."""
     with pytest.raises(ConfigError, match=r"training.keep must be at least training.average = 9, got 3"):
         make_recipe(training={"average": 9})

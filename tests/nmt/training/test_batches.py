@@ -28,6 +28,7 @@ def corpus(tmp_path: Path) -> EncodedCorpus:
 
 
 def test_an_epoch_holds_every_pair_once(corpus: EncodedCorpus) -> None:
+    """The batches of an epoch partition the selected pairs and respect the token budget."""
     rows = select(corpus, 200).rows
     plan = plan_epoch(corpus, rows, 1000, seed=3, epoch=0)
     assert sorted(np.concatenate(plan).tolist()) == rows.tolist()
@@ -36,6 +37,7 @@ def test_an_epoch_holds_every_pair_once(corpus: EncodedCorpus) -> None:
 
 
 def test_the_order_is_a_function_of_seed_and_epoch(corpus: EncodedCorpus) -> None:
+    """The same seed and epoch give the same batches, and another of either gives others."""
     rows = select(corpus, 200).rows
     plans = [
         [batch.tolist() for batch in plan_epoch(corpus, rows, 1000, *key)] for key in [(1, 0), (1, 0), (1, 1), (2, 0)]
@@ -46,21 +48,25 @@ def test_the_order_is_a_function_of_seed_and_epoch(corpus: EncodedCorpus) -> Non
 
 
 def test_padding_is_under_a_tenth(corpus: EncodedCorpus) -> None:
+    """On this corpus fewer than ten percent of the positions in batches are padding."""
     assert padding_share(corpus, plan_epoch(corpus, select(corpus, 200).rows, 1500, 1, 0)) < 0.1
 
 
 def test_long_and_empty_pairs_are_left_out_and_counted(corpus: EncodedCorpus) -> None:
+    """Selection counts the pairs over the maximum length and keeps no empty source."""
     chosen = select(corpus, 30)
     assert chosen.too_long == int(((corpus.source.lengths > 30) | (corpus.target.lengths > 30)).sum())
     assert corpus.source.lengths[chosen.rows].min() > 0
 
 
 def test_a_sentence_larger_than_the_budget_gets_a_batch_of_its_own(corpus: EncodedCorpus) -> None:
+    """With a budget below every length, each batch holds a single sentence."""
     plan = plan_epoch(corpus, select(corpus, 200).rows, 1, 1, 0)
     assert all(len(batch) == 1 for batch in plan)
 
 
 def test_a_batch_has_its_special_tokens_in_place(corpus: EncodedCorpus) -> None:
+    """Targets are shifted between BOS and EOS, sources end in EOS, and padding follows."""
     rows = select(corpus, 200).rows[:5]
     batch = collate(corpus, rows)
     for index, row in enumerate(rows):
@@ -73,6 +79,7 @@ def test_a_batch_has_its_special_tokens_in_place(corpus: EncodedCorpus) -> None:
 
 
 def test_search_batches_hold_every_sentence_once() -> None:
+    """The batches for search partition the sentences; the longest comes first, alone."""
     lengths = [5, 900, 1, 30, 30, 2]
     batches = search_batches(lengths, tokens=300, beam=5)
     assert sorted(index for batch in batches for index in batch) == list(range(6))
@@ -80,6 +87,7 @@ def test_search_batches_hold_every_sentence_once() -> None:
 
 
 def test_a_damaged_corpus_is_refused(tmp_path: Path) -> None:
+    """A file that is not a whole encoded corpus raises a data error."""
     (tmp_path / "x.arrow").write_bytes(b"ARROW1\0\0nonsense")
     with pytest.raises(DataError, match="not an encoded corpus"):
         read_corpus(tmp_path / "x.arrow")

@@ -148,6 +148,7 @@ def test_batches_and_beams_too_large_are_refused(
 
 
 def test_memory_that_is_there_is_a_number() -> None:
+    """The size of the available memory is found and is plausible."""
     assert 10**8 < memory.memory_there() < 10**16
 
 
@@ -162,6 +163,7 @@ def test_memory_that_is_used_up_is_one_line() -> None:
 
 
 def test_dropout_just_below_one_is_dropout() -> None:
+    """Dropout with a rate close to one gives no infinite values."""
     assert torch.isfinite(drop(torch.ones(100), 0.9999999)).all()
 
 

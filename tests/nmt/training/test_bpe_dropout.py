@@ -56,5 +56,6 @@ def test_bpe_dropout_keeps_the_text_and_varies_the_pieces(phrases: tuple[Any, Pr
 
 
 def test_bpe_dropout_is_for_bpe() -> None:
+    """BPE-dropout in a recipe with another kind of tokenizer is a configuration error."""
     with pytest.raises(ConfigError, match=r"training.bpe_dropout needs tokenizer.kind = 'bpe', got 'word'"):
         make_recipe(training={"bpe_dropout": 0.1})

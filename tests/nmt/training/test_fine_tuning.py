@@ -133,6 +133,7 @@ def _with(recipe: Recipe, model: str) -> Recipe:
 
 
 def test_what_was_carried_is_told_for_each_side(capsys: pytest.CaptureFixture[str]) -> None:
+    """The display reports how many source and target embeddings were taken from the base model."""
     TrainingDisplay().report(Initialised(0, "base", source=(1200, 8000), target=(5, 5)))
     expected = "embeddings of 1,200 of 8,000 source pieces (the others are new), all 5 target pieces"
     assert expected in capsys.readouterr().err
@@ -188,6 +189,7 @@ def test_fine_tuning_with_another_tokenizer_copies_matching_pieces(
 
 
 def test_frozen_parameters_stay_and_the_others_move(tmp_path: Path, prepared: Prepared) -> None:
+    """Parameters matching a pattern are unchanged by training; useless patterns are refused."""
     trainer = Trainer(make_recipe(training={"freeze": ["encoder*", "*norm*"]}), prepared, tmp_path, CPU)
     before = {name: part.detach().clone() for name, part in trainer.model.named_parameters()}
     trainer.run()
@@ -201,6 +203,7 @@ def test_frozen_parameters_stay_and_the_others_move(tmp_path: Path, prepared: Pr
 
 
 def test_the_name_of_a_module_freezes_what_is_below_it() -> None:
+    """A module's name freezes all parameters in it, tied ones included, and no others."""
     model = make_model("transformer")
     freeze(model, ("source_embedding", "decoder_layers.1"))
     for name, part in model.named_parameters():

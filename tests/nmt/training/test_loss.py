@@ -33,6 +33,7 @@ def test_loss_and_gradients_equal_torch(smoothing: float, rows: int) -> None:
 
 
 def test_no_gradient_is_made_where_none_is_wanted() -> None:
+    """Without gradient tracking the fused loss has the same value and no graph."""
     output, hidden = torch.nn.Linear(6, 11), torch.randn(1, 4, 6)
     target = torch.randint(1, 11, (1, 4))
     with torch.no_grad():

@@ -65,6 +65,7 @@ def test_a_batch_that_does_not_fit_is_halved(name: str, prepared: Prepared) -> N
 
 
 def test_a_single_sentence_that_does_not_fit_is_an_error() -> None:
+    """When even one sentence exceeds the memory, the update raises the out-of-memory error."""
     updater = _updater()
 
     def never(*_: Any) -> torch.Tensor:

@@ -20,6 +20,7 @@ def _config(**values: object) -> TrainingConfig:
 
 
 def test_cosine_warms_up_peaks_and_ends_at_zero() -> None:
+    """The cosine schedule rises linearly to its peak and then decays to zero."""
     rates = [learning_rate(update, 100, _config()) for update in range(1, 101)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == rates[9] == pytest.approx(0.1)
@@ -28,21 +29,25 @@ def test_cosine_warms_up_peaks_and_ends_at_zero() -> None:
 
 
 def test_inverse_square_root_halves_at_four_times_the_warmup() -> None:
+    """The inverse square root schedule reaches half its peak after four warmups."""
     config = _config(schedule="inverse_square_root")
     assert learning_rate(40, 1000, config) == pytest.approx(0.05)
 
 
 def test_plateau_scales_the_peak_and_constant_keeps_it() -> None:
+    """A plateau factor multiplies the learning rate; the constant schedule stays at its peak."""
     assert learning_rate(500, 1000, _config(schedule="plateau"), plateau_factor=0.25) == pytest.approx(0.025)
     assert learning_rate(500, 1000, _config(schedule="constant")) == pytest.approx(0.1)
 
 
 def test_warmup_is_at_most_a_tenth_of_a_schedule_that_ends() -> None:
+    """The cosine schedule shortens a warmup that is too long, the endless schedule does not."""
     assert learning_rate(5, 50, _config(warmup=1000)) == pytest.approx(0.1)
     assert learning_rate(5, 50, _config(warmup=1000, schedule="inverse_square_root")) == pytest.approx(0.1 * 5 / 1000)
 
 
 def test_without_weight_decay_it_is_adam_and_vectors_never_decay() -> None:
+    """Weight decay applies to the matrix of a layer and not to its bias."""
     layer = torch.nn.Linear(3, 2)
     groups = make_optimizer(layer, _config(weight_decay=0.5)).param_groups
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.5), (1, 0.0)]
@@ -121,6 +126,7 @@ def test_an_update_that_is_not_finite_is_none_with_muon_too() -> None:
 
 
 def test_muon_needs_whole_matrices() -> None:
+    """Muon together with sharded training is refused by the recipe."""
     with pytest.raises(ConfigError, match=r"training\.shard divides"):
         make_recipe(training={"optimizer": "muon", "shard": True})
 
@@ -151,6 +157,7 @@ def test_matrices_are_moved_together_as_one_by_one(finite: bool) -> None:
 
 
 def test_a_trapezoid_falls_over_its_last_fifth() -> None:
+    """The trapezoid schedule warms up, stays level, and declines linearly in its final fifth."""
     config = TrainingConfig(schedule="trapezoid", learning_rate=1.0, warmup=10)
     rates = [learning_rate(update, 100, config) for update in (5, 10, 50, 80, 90, 100)]
     assert rates == pytest.approx([0.5, 1.0, 1.0, 1.0, 0.5, 0.0])

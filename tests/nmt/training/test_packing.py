@@ -31,6 +31,7 @@ def plan_of(corpus: EncodedCorpus, tokens: int, epoch: int = 0) -> tuple[Capacit
 
 
 def test_an_epoch_has_every_sentence_once_and_is_a_function_of_seed_and_epoch() -> None:
+    """Each epoch contains all sentences exactly once, reproducibly, and the next has another order."""
     corpus = make_corpus(2_000)
     _, first = plan_of(corpus, 1024)
     _, again = plan_of(corpus, 1024)
@@ -41,6 +42,7 @@ def test_an_epoch_has_every_sentence_once_and_is_a_function_of_seed_and_epoch() 
 
 
 def test_no_batch_has_more_rows_than_there_are_or_more_tokens_than_asked_for() -> None:
+    """No packed batch exceeds its token budget in targets or its capacity in sources."""
     corpus = make_corpus(2_000)
     for tokens in (50, 300, 1024):
         capacity, plan = plan_of(corpus, tokens)
@@ -61,6 +63,7 @@ def test_hardly_a_row_is_empty(tokens: int, source: float, target: float) -> Non
 
 
 def test_a_corpus_smaller_than_a_batch_makes_one_batch() -> None:
+    """Few sentences are packed into a single batch whose capacity shrinks to the corpus."""
     corpus = make_corpus(20)
     capacity, plan = plan_of(corpus, 25_000)
     assert len(plan) == 1

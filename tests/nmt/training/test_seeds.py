@@ -29,4 +29,5 @@ def test_every_integer_seeds_every_generator(seed: int, number: int) -> None:
 
 @given(st.integers(1, 10**6))
 def test_a_seed_below_zero_is_another_one(seed: int) -> None:
+    """The generators of a seed and of its negative draw different numbers."""
     assert draws(-seed, 0).random() != draws(seed, 0).random()

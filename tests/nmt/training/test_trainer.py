@@ -40,6 +40,7 @@ def test_a_spike_names_its_batch(tmp_path: Path, prepared: Prepared) -> None:
 
 @pytest.mark.parametrize("metric", ["bleu", "chrf", "loss"])
 def test_the_metric_decides_on_the_best(tmp_path: Path, prepared: Prepared, metric: str) -> None:
+    """The best checkpoint has the highest validation score, or the lowest loss, of all."""
     reports: list[dict[str, Any]] = []
     recipe = make_recipe(training={"metric": metric, "updates": 12, "validate_every": 3})
     progress = Trainer(recipe, prepared, tmp_path, CPU, lambda event: reports.append(logged(event))).run()

@@ -49,6 +49,7 @@ def test_error_rate_is_the_formula() -> None:
 
 
 def test_links_that_cannot_be_read_name_their_line() -> None:
+    """A malformed gold alignment raises an error with the file and line number."""
     for text in ("1-1 2:2", "0-1", "1-", "p"):
         with pytest.raises(DataError, match=r"gold, line 2: .* is no link"):
             read_gold(["1-1", text], "gold")
@@ -63,6 +64,7 @@ def test_both_directions_grow_along_their_neighbours() -> None:
 
 
 def test_the_diagonal_links_each_target_word_once() -> None:
+    """The diagonal baseline aligns each target position once, proportionally where lengths differ."""
     assert diagonal(3, 3) == {(0, 0), (1, 1), (2, 2)}
     assert diagonal(4, 2) == {(1, 0), (3, 1)}
     assert {target for _, target in diagonal(2, 5)} == set(range(5))
@@ -128,6 +130,7 @@ def test_links_go_from_either_side() -> None:
 
 
 def test_layers_and_heads_are_chosen_from_one() -> None:
+    """Layers and heads count from one, heads are averaged by default, and numbers outside are refused."""
     maps = torch.arange(2 * 2 * 2 * 2, dtype=torch.float64).view(2, 2, 2, 2)
     seen = Attention(["a"], ["b"], maps, maps[:, :, 1:, :1], layer=0, shifted_layer=1)
     assert torch.equal(seen.chosen(2, 1), maps[1, 0])
@@ -139,6 +142,7 @@ def test_layers_and_heads_are_chosen_from_one() -> None:
 
 
 def test_blocks_stand_under_their_words() -> None:
+    """The attention drawing puts each column of shading below the source word it belongs to."""
     shown = blocks(["x", "yy"], ["long", "s"], torch.tensor([[1.0, 0.0], [0.0, 0.5]]))
     assert shown.splitlines() == [
         "     \u250c\u2500 x",

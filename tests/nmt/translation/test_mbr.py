@@ -53,6 +53,7 @@ def test_translations_are_ranked_by_agreement(trained: Path) -> None:
 
 
 def test_the_command_draws_and_chooses(trained: Path) -> None:
+    """MBR on the command line gives one translation per line and refuses unsuitable options."""
     shown = run("translate", trained, "--mbr", "chrf", "--samples", "6", stdin=b"Ein Hund.\n\nEine Katze.\n")
     assert shown.exit_code == 0, shown.stderr
     assert shown.stdout.count("\n") == 3

@@ -150,6 +150,7 @@ def test_what_must_be_said_is_said_or_the_report_says_why_not(trained: Path) -> 
 
 
 def test_word_starts_take_longer_words_too(trained: Path) -> None:
+    """With `word_starts`, a forbidden beginning also excludes every longer word that begins with it."""
     lines = [source for source, _ in phrasebook.split("test")[:12]]
     free = Translator(load_model(trained)).translate(lines)
     word = max(re.findall(r"\w+", " ".join(free)), key=len)
@@ -181,6 +182,7 @@ def test_batch_size_and_order_change_nothing(trained: Path) -> None:
 
 
 def test_cuts_are_counted(trained: Path) -> None:
+    """The report counts lines, blank lines, truncated sources and truncated translations."""
     loaded = load_model(trained)
     search = SearchConfig(beam=1, max_length_ratio=0, max_length_constant=1)
     translator = Translator(loaded, search=search, options=Options(max_source=3))
@@ -193,6 +195,7 @@ def test_cuts_are_counted(trained: Path) -> None:
 
 
 def test_a_giant_line_is_cut_not_tokenised_whole(translator: Translator) -> None:
+    """A line of 400,000 words gives one translation and is reported as cut."""
     assert len(translator.translate(["Hund " * 400_000])) == 1
     assert translator.report.source_cut >= 1
 
@@ -247,6 +250,7 @@ def test_n_best_scores_are_forced_scores(translator: Translator) -> None:
 
 
 def test_scores_do_not_depend_on_the_batch(translator: Translator) -> None:
+    """Forced scores of nine pairs in a batch equal those of each pair alone."""
     pairs = phrasebook.split("test")[:9]
     sources, targets = [source for source, _ in pairs], [target for _, target in pairs]
     together = translator.score_targets(sources, targets)
@@ -285,6 +289,7 @@ def test_what_is_not_text_is_refused(translator: Translator, given: Any) -> None
 
 
 def test_wrong_numbers_and_settings_are_one_line(trained: Path, translator: Translator) -> None:
+    """Invalid numbers, unknown settings and unequal lists raise errors that name them."""
     with pytest.raises(DataError, match="at least 1"):
         translator.translate("Hund", n_best=0)
     with pytest.raises(ConfigError, match="beam"):
