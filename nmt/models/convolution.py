@@ -193,7 +193,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         return ConvolutionState(memory, (empty,) * self.config.decoder_layers, 0, beam)
 
     def step(self, state: ConvolutionState, tokens: Tensor) -> tuple[Tensor, ConvolutionState]:
-        """See `Seq2Seq.step`."""
+        """See `Seq2Seq.step`; in search compiled kernels may take its place, see `nmt.fast.inference`."""
         embedded = self.target_embedding(tokens[:, None], state.position)  # (R, 1, E)
         states = self.target_input(embedded)
         windows: list[Tensor] = []

@@ -79,7 +79,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         return RnnState(memory, self.first(memory).repeated(beam), beam)
 
     def step(self, state: RnnState, tokens: Tensor) -> tuple[Tensor, RnnState]:
-        """See `Seq2Seq.step`."""
+        """See `Seq2Seq.step`; in search compiled kernels may take its place, see `nmt.fast.inference`."""
         embedded = self.target_embedding(tokens)[:, None]  # (R, 1, E)
         decoded = self.decoder(embedded, state.memory, state.carry)
         logits = self.output(self.readout(embedded, decoded)).squeeze(1)  # (R, V)
