@@ -28,6 +28,7 @@ def _blocks(text: str, language: str) -> list[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_reference_is_what_the_code_says(name: str) -> None:
+    """The pages of keys and of options are those that the code makes."""
     assert (ROOT / "docs" / name).read_text("utf-8") == PAGES[name](), "run `python docs/generate.py`"
 
 
@@ -101,6 +102,7 @@ def test_tests_that_are_named_exist() -> None:
 
 
 def test_every_page_is_in_the_menu() -> None:
+    """No page of the documents is missing from the site."""
     menu = (ROOT / "mkdocs.yml").read_text("utf-8")
     for page in DOCUMENTS:
         assert f": {page.relative_to(ROOT / 'docs').as_posix()}" in menu, page
