@@ -102,13 +102,13 @@ test-thorough: setup ## run the tests that take minutes each: random kills of ea
 	@$(BIN)/python -m pytest -n 2 -m thorough
 
 test-fast: setup ## run the fast tests only (about a minute)
-	@$(BIN)/python -m pytest -n 2 -m 'not slow'
+	@$(BIN)/python -m pytest -n 2 -m 'not slow and not thorough'
 
 # The torch of `make setup`. Old releases warn of newer ones that they use, which is not what is tested.
 test-lowest: ## run the fast tests with the oldest releases of everything else that pyproject.toml allows
 	@test -d .venv-lowest || { $(PYTHON) -m venv .venv-lowest; .venv-lowest/bin/python -m pip install --quiet uv; }
 	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct '$(TORCH)' -e '.[dev]'
-	@.venv-lowest/bin/python -m pytest -n 2 -m 'not slow' -W default
+	@.venv-lowest/bin/python -m pytest -n 2 -m 'not slow and not thorough' -W default
 
 docs: .venv-docs/.ready ## build the site of the documents into site/
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
