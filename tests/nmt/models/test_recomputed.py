@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
-from nmt.config.recipe import TrainingConfig
 from nmt.errors import ConfigError
-from nmt.training.arithmetic import Arithmetic
-from nmt.training.batches import Batch
-from nmt.training.updater import Updater
 from tiny import make_batch, make_model, make_recipe
+from updating import copying_batch, make_updater
 
 CPU = torch.device("cpu")
 
 
 RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
-
-
-EXACT = Arithmetic("fp32", onednn=False)
-
-
-def _updater(name: str = "transformer", **training: Any) -> Updater:
-    return Updater(make_model(name).train(), TrainingConfig(**training), CPU, EXACT)
-
-
-def collate_like(source: torch.Tensor, lengths: torch.Tensor) -> Any:
-    """A batch that copies its source."""
-    return Batch.of(source, lengths, source, source)
 
 
 @pytest.mark.slow
@@ -54,10 +37,10 @@ def test_compiled_is_plain(name: str) -> None:
 
 def test_recomputed_layers_have_the_same_gradients() -> None:
     """With dropout on: the second run of a layer draws what the first one drew."""
-    batch = collate_like(*make_batch([6, 4]))
+    batch = copying_batch(*make_batch([6, 4]))
     gradients: list[list[torch.Tensor | None]] = []
     for again in (False, True):
-        updater = _updater()
+        updater = make_updater()
         updater.model.recompute = again
         updater._gradients(1, [batch], batch.tokens)
         gradients.append([parameter.grad for parameter in updater.model.parameters()])

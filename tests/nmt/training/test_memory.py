@@ -11,34 +11,19 @@ import torch
 
 from nmt.config.recipe import TrainingConfig
 from nmt.corpus.prepared import Prepared
-from nmt.models.dropout import Dropout
 from nmt.training.arithmetic import Arithmetic
-from nmt.training.batches import Batch, collate
+from nmt.training.batches import collate
 from nmt.training.events import logged
 from nmt.training.rehearsal import _largest_that_fits
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
 from tiny import make_batch, make_model, make_recipe
+from updating import copying_batch, make_updater, remove_dropout
 
 CPU = torch.device("cpu")
 
 
 EXACT = Arithmetic("fp32", onednn=False)
-
-
-def _updater(name: str = "transformer", **training: Any) -> Updater:
-    return Updater(make_model(name).train(), TrainingConfig(**training), CPU, EXACT)
-
-
-def _without_dropout(updater: Updater) -> None:
-    for module in updater.model.modules():
-        if isinstance(module, Dropout):
-            module.probability = 0.0
-
-
-def collate_like(source: torch.Tensor, lengths: torch.Tensor) -> Any:
-    """A batch that copies its source."""
-    return Batch.of(source, lengths, source, source)
 
 
 @pytest.mark.parametrize("name", ["transformer", "additive", "bottleneck"])
@@ -47,7 +32,7 @@ def test_a_batch_that_does_not_fit_is_halved(name: str, prepared: Prepared) -> N
     batch = collate(prepared.train, np.arange(24))
     whole, split = (Updater(make_model(name, 40).train(), TrainingConfig(), CPU, EXACT) for _ in range(2))
     for updater in (whole, split):
-        _without_dropout(updater)
+        remove_dropout(updater)
     whole._gradients(1, [batch], batch.tokens)
     backward = split._backward
 
@@ -66,14 +51,14 @@ def test_a_batch_that_does_not_fit_is_halved(name: str, prepared: Prepared) -> N
 
 def test_a_single_sentence_that_does_not_fit_is_an_error() -> None:
     """When even one sentence exceeds the memory, the update raises the out-of-memory error."""
-    updater = _updater()
+    updater = make_updater()
 
     def never(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("no room")
 
     updater._backward = never  # type: ignore[method-assign]
     with pytest.raises(torch.OutOfMemoryError):
-        updater.update(1, [collate_like(*make_batch([3, 2]))], 1e-3)
+        updater.update(1, [copying_batch(*make_batch([3, 2]))], 1e-3)
 
 
 def test_automatic_batches_are_doubled_until_memory_runs_out(tmp_path: Path, prepared: Prepared) -> None:

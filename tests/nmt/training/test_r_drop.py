@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from nmt.config.recipe import TrainingConfig
 from nmt.corpus.tokenizer import PAD
-from nmt.models.dropout import Dropout
-from nmt.training.arithmetic import Arithmetic
-from nmt.training.batches import Batch
 from nmt.training.loss import consistent_cross_entropy
-from nmt.training.updater import Updater
-from tiny import make_batch, make_model
+from tiny import make_batch
+from updating import copying_batch, make_updater, remove_dropout
 
 CPU = torch.device("cpu")
-
-
-EXACT = Arithmetic("fp32", onednn=False)
-
-
-def _updater(name: str = "transformer", **training: Any) -> Updater:
-    return Updater(make_model(name).train(), TrainingConfig(**training), CPU, EXACT)
-
-
-def _without_dropout(updater: Updater) -> None:
-    for module in updater.model.modules():
-        if isinstance(module, Dropout):
-            module.probability = 0.0
-
-
-def collate_like(source: torch.Tensor, lengths: torch.Tensor) -> Any:
-    """A batch that copies its source."""
-    return Batch.of(source, lengths, source, source)
 
 
 @pytest.mark.parametrize("rows", [5, 200])
@@ -63,8 +39,8 @@ def test_r_drop_is_its_formula(rows: int) -> None:
 def test_r_drop_without_dropout_is_the_plain_loss() -> None:
     """The two passes are then one and the same."""
     source, lengths = make_batch([4, 3])
-    batch = collate_like(source, lengths)
-    plain, drawn = _updater(), _updater(r_drop=5.0)
+    batch = copying_batch(source, lengths)
+    plain, drawn = make_updater(), make_updater(r_drop=5.0)
     for updater in (plain, drawn):
-        _without_dropout(updater)
+        remove_dropout(updater)
     torch.testing.assert_close(drawn.loss(batch, 0.1).total, plain.loss(batch, 0.1).total)
