@@ -65,6 +65,8 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
     mixing = {"weight", "temperature"}  # they decide how corpora are sampled, not what they contain
     data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more"})
     tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"model"})
+    if tokenizer["source_kind"] is None:  # as before there was this key
+        del tokenizer["source_kind"]
     if taken:
         tokenizer = {"taken": [hashlib.sha256(side.model).hexdigest() for side in (taken.source, taken.target)]}
     return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, "corpora": cards})

@@ -115,8 +115,8 @@ def _identity(folder: Path, texts: Texts, tokenizers: Tokenizers) -> str:
 def _train_tokenizers(recipe: Recipe, train: TestSet) -> Tokenizers:
     step = max(1, len(train.source) // _TOKENIZER_LINES)
     source, target = train.tagged[::step], train.target[::step]
-    config = recipe.tokenizer
-    if recipe.data.tag_target:
+    config = recipe.tokenizer.model_copy(update={"kind": recipe.tokenizer.kinds[0]})
+    if recipe.data.tag_target and config.kind != "byte":  # which spells tags too
         tags = map(language_tag, recipe.data.target_languages)
         config = config.model_copy(update={"user_symbols": tuple(dict.fromkeys((*config.user_symbols, *tags)))})
     if config.joint:

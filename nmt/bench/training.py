@@ -39,14 +39,14 @@ Name = Literal["nmt fp32", "nmt bf16", "nmt bf16 plain", "baseline", "compiled b
 
 
 def contenders(recipe: Recipe, device: torch.device) -> tuple[Name, ...]:
-    """Returns the contenders for a model: torch has no convolutional one, and a loop over positions is not compiled.
+    """Returns the contenders for a model. torch has none by convolution or for pictures; a loop over positions is not compiled.
 
     Without bf16 instructions an update in bf16 takes minutes, so it is left out.
     """
     names: list[Name] = ["nmt fp32"]
     if device.type == "cuda" or has_fast_bf16():
         names.append("nmt bf16")
-    if recipe.model.kind != "convolution":
+    if recipe.model.kind not in ("convolution", "visual"):
         names.append("baseline")
     if device.type == "cuda":
         names.insert(2, "nmt bf16 plain")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.model import ModelConfig, RnnConfig, TransformerConfig
 from nmt.corpus.tokenizer import PAD
 from nmt.errors import ConfigError
 from nmt.models import Model
@@ -176,8 +176,8 @@ def plain_model(config: ModelConfig, source_vocabulary: int, target_vocabulary: 
     """Makes the plain counterpart of a model; a Transformer copies its weights."""
     if isinstance(config, RnnConfig):
         return CellLoopSeq2Seq(config, source_vocabulary, target_vocabulary)
-    if isinstance(config, ConvolutionConfig):
-        raise ConfigError("there is no plain counterpart of a convolutional model")
+    if not isinstance(config, TransformerConfig):
+        raise ConfigError(f"there is no plain counterpart of a model of kind {config.kind}")
     plain = TorchTransformer(config, source_vocabulary, target_vocabulary)
     if isinstance(like, Transformer):
         plain.copy(like)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from nmt.config.section import Count, Factor, Section
 
@@ -86,13 +86,19 @@ class DataConfig(Section):
         return list(dict.fromkeys([self.target, *(part.target for part in self.more)]))
 
 
+TokenKind = Literal["unigram", "bpe", "word", "character", "byte"]
+"""The units that text is split into; see `TokenizerConfig.kind`."""
+
+
 class TokenizerConfig(Section):
     """How text becomes tokens."""
 
-    kind: Literal["unigram", "bpe", "word", "character"] = "unigram"
-    """Subwords (unigram language model or byte-pair encoding), whole words, or characters."""
+    kind: TokenKind = "unigram"
+    """Subwords (unigram language model or byte-pair encoding), words, characters, or bytes of UTF-8 (Xue et al. 2022)."""
+    source_kind: TokenKind | None = None
+    """Kind of the source's tokens, if it differs from that of the target's. It needs `joint = false`."""
     vocabulary: Annotated[int, Field(gt=0, le=10_000_000)] = 8000
-    """Number of tokens, the four special ones included; for words and characters an upper bound."""
+    """Number of tokens, the four special ones included; for words and characters an upper bound. Bytes are always 261."""
     joint: bool = True
     """One vocabulary for both languages."""
     byte_fallback: bool = False
@@ -107,3 +113,16 @@ class TokenizerConfig(Section):
     """A bundle, run or checkpoint whose tokenizer and tokenizer settings are used, instead of training one. Default: the
     model of `training.initialise`, if there is one. `new` always trains one.
     """
+
+    @property
+    def kinds(self) -> tuple[TokenKind, TokenKind]:
+        """Kinds of the tokens of source and target."""
+        return self.source_kind or self.kind, self.kind
+
+    @model_validator(mode="after")
+    def _sides_fit_together(self) -> Self:
+        if self.joint and self.kinds[0] != self.kinds[1]:
+            raise ValueError(f"source_kind = '{self.source_kind}' needs joint = false: one vocabulary has one kind")
+        if self.user_symbols and self.kind == "byte":
+            raise ValueError("user_symbols are for other kinds: bytes spell every string")
+        return self

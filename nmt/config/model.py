@@ -195,4 +195,73 @@ class ConvolutionConfig(Section):
         return self
 
 
-ModelConfig = Annotated[RnnConfig | TransformerConfig | ConvolutionConfig, Field(discriminator="kind")]
+ImageEncoderName = Literal["slices", "visrep", "cnn"]
+"""How a strip of pixels becomes one vector per slice; see `nmt.models.visual.image`."""
+ChannelAttentionName = Literal["none", "se", "cbam"]
+"""How the channels of a convolution are weighed; see `nmt.models.visual.gates`."""
+SpatialAttentionName = Literal["none", "cbam"]
+"""How the places of a picture are weighed; see `nmt.models.visual.gates`."""
+
+
+class VisualConfig(Section):
+    """Reads a picture of the source text in place of tokens (Salesky et al. 2021)."""
+
+    kind: Literal["visual"] = "visual"
+    image_encoder: ImageEncoderName = "visrep"
+    """What makes a vector of a slice: a linear map of its pixels (`slices`, as in Dosovitskiy et al. 2021), a convolution of
+    each slice and a linear map (`visrep`, Salesky et al. 2021), or three convolutions over the whole line (`cnn`).
+    """
+    channel_attention: ChannelAttentionName = "none"
+    """Weighs the channels of a convolution: squeeze-and-excitation (Hu et al. 2018), or as in CBAM (Woo et al. 2018)."""
+    spatial_attention: SpatialAttentionName = "none"
+    """Weighs the places of a picture, after the channels (Woo et al. 2018)."""
+    font: str | None = None
+    """A font file. Default: DejaVu Sans, which comes with matplotlib."""
+    height: Annotated[int, Field(ge=8, le=256)] = 16
+    """Height of a line of text in pixels; the font is scaled to it."""
+    window: Annotated[int, Field(ge=2, le=1024)] = 24
+    """Width of a slice in pixels."""
+    stride: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Pixels from the beginning of a slice to that of the next."""
+    base: Annotated[RnnConfig | TransformerConfig, Field(discriminator="kind")] = TransformerConfig(tie="output")
+    """The model that reads the slices and writes the translation: the `model` section of that family."""
+
+    @property
+    def family(self) -> str:
+        """For tables."""
+        return f"visual ({self.image_encoder}), {self.base.family}"
+
+    @property
+    def source_width(self) -> int:
+        """Width of the vectors that the base reads."""
+        return self.base.width if self.base.kind == "transformer" else self.base.embedding
+
+    @property
+    def tie(self) -> Literal["none", "output", "all"]:
+        """See `TransformerConfig.tie`; there are no source embeddings to share."""
+        return self.base.tie
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> Self:
+        if self.stride > self.window:
+            raise ValueError(f"stride must be at most window = {self.window}, or pixels are skipped; got {self.stride}")
+        if self.image_encoder == "cnn" and (self.height % 4 or self.window % 4 or self.stride % 4):
+            raise ValueError("height, window and stride must be multiples of 4, as image_encoder = 'cnn' pools twice")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_has_a_convolution(self) -> Self:
+        if self.image_encoder == "slices" and (self.channel_attention != "none" or self.spatial_attention != "none"):
+            raise ValueError(
+                "channel_attention and spatial_attention weigh what a convolution finds: use image_encoder = 'cnn'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _base_reads_vectors(self) -> Self:
+        if self.base.tie == "all":
+            raise ValueError("base.tie = 'all' shares source embeddings, and a visual model has none; use 'output'")
+        return self
+
+
+ModelConfig = Annotated[RnnConfig | TransformerConfig | ConvolutionConfig | VisualConfig, Field(discriminator="kind")]

@@ -81,7 +81,9 @@ def _with_home(path: str) -> str:
 
 def _mapped(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """Applies a change to every path; values of a wrong type are kept, and are refused elsewhere."""
-    data, training, tokenizer = (dict(_section(values.get(key))) for key in ("data", "training", "tokenizer"))
+    data, training, tokenizer, model = (
+        dict(_section(values.get(key))) for key in ("data", "training", "tokenizer", "model")
+    )
     _change(data, "corpus", lambda corpus: change(corpus) if is_card_path(corpus) else corpus)
     if isinstance(more := data.get("more"), (list, tuple)):
         data["more"] = [
@@ -90,7 +92,8 @@ def _mapped(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, A
         ]
     _change(training, "initialise", change)
     _change(tokenizer, "model", lambda model: model if model == NEW else change(model))
-    sections = {"data": data, "training": training, "tokenizer": tokenizer}
+    _change(model, "font", change)
+    sections = {"data": data, "training": training, "tokenizer": tokenizer, "model": model}
     return {**values, **{key: section for key, section in sections.items() if isinstance(values.get(key), dict)}}
 
 

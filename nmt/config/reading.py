@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from nmt.config.data import TokenizerConfig
-from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig
+from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig, VisualConfig
 from nmt.config.paths import found, is_there, model_root, taken_tokenizer, told
 from nmt.config.recipe import Recipe
 from nmt.config.search import SamplingConfig, SearchConfig
@@ -159,6 +159,7 @@ FAMILIES: dict[str, type[Section]] = {
     "rnn": RnnConfig,
     "transformer": TransformerConfig,
     "convolution": ConvolutionConfig,
+    "visual": VisualConfig,
 }
 
 
@@ -190,7 +191,8 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
         case "missing":
             return f"{key} is missing"
         case "union_tag_invalid" | "union_tag_not_found":
-            return f"model.kind must be one of {', '.join(FAMILIES)}{_suggest(str(item['input'].get('kind', '')), FAMILIES)}"
+            kinds = str(item["ctx"].get("expected_tags") or ", ".join(FAMILIES)).replace("'", "").split(", ")
+            return f"{key}.kind must be one of {', '.join(kinds)}{_suggest(str(item['input'].get('kind', '')), kinds)}"
         case "value_error":
             return f"{key}: {message}" if key else message
         case "literal_error":

@@ -43,6 +43,10 @@ class TrainingConfig(Section):
     """Share of the probability spread over the vocabulary (Szegedy et al. 2016)."""
     bpe_dropout: Probability = 0.0
     """Probability that a BPE merge is left out, drawn anew each epoch on both sides (Provilkov et al. 2020); `bpe` only."""
+    typos: Probability = 0.0
+    """Probability that a source word gets a typing error, drawn anew each epoch: two letters swapped, one left out, one typed
+    twice, or another letter (Belinkov and Bisk 2018).
+    """
     r_drop: Weight = 0.0
     """Weight of the divergence between two passes with different dropout (Liang et al. 2021); doubles the work."""
     ema: Probability = 0.0
@@ -96,19 +100,28 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_family_defaults(cls, values: Any) -> Any:
-        """Fills in the training defaults of the family, so that the saved recipe contains them."""
+        """Fills in the defaults of the family for training and tokenizer, so that the saved recipe contains them."""
         model, training = (
             (values.get(key, {}) for key in ("model", "training")) if isinstance(values, dict) else ({}, {})
         )
         if not (isinstance(model, dict) and isinstance(training, dict)):
             return values
-        defaults = FAMILY_TRAINING.get(str(model.get("kind")), {})
-        return {**values, "training": {**defaults, **training}}
+        kind = str(model.get("kind"))
+        filled = {**values, "training": {**FAMILY_TRAINING.get(kind, {}), **training}}
+        if kind in FAMILY_TOKENIZER and isinstance(tokenizer := values.get("tokenizer", {}), dict):
+            filled["tokenizer"] = {**FAMILY_TOKENIZER[kind], **tokenizer}
+        return filled
 
     @model_validator(mode="after")
     def _tying_needs_one_vocabulary(self) -> Self:
         if self.model.tie == "all" and not self.tokenizer.joint:
             raise ValueError("model.tie = 'all' needs tokenizer.joint = true; use model.tie = 'output'")
+        return self
+
+    @model_validator(mode="after")
+    def _pictures_show_every_letter(self) -> Self:
+        if self.model.kind == "visual" and (self.tokenizer.joint or self.tokenizer.kinds[0] != "byte"):
+            raise ValueError("model.kind = 'visual' needs tokenizer.joint = false and tokenizer.source_kind = 'byte'")
         return self
 
     @model_validator(mode="after")
@@ -121,8 +134,12 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _training_fits_the_model(self) -> Self:
         training = self.training
-        if training.bpe_dropout and self.tokenizer.kind != "bpe":
-            raise ValueError(f"training.bpe_dropout needs tokenizer.kind = 'bpe', got {self.tokenizer.kind!r}")
+        if training.bpe_dropout and (other := [kind for kind in self.tokenizer.kinds if kind != "bpe"]):
+            raise ValueError(f"training.bpe_dropout needs tokenizer.kind = 'bpe' on both sides, got {other[0]!r}")
+        if training.bpe_dropout and training.typos:
+            raise ValueError(
+                "training.typos and training.bpe_dropout both make the tokens of each epoch; use one of them"
+            )
         if training.average > training.keep:
             raise ValueError(
                 f"training.keep must be at least training.average = {training.average}, got {training.keep}"
@@ -146,4 +163,6 @@ FAMILY_TRAINING: dict[str, dict[str, Any]] = {
     "rnn": {"warmup": 200},
     "transformer": {"warmup": 800},
     "convolution": {"warmup": 200},
+    "visual": {"warmup": 800, "max_length": 600},  # in bytes of the source
 }
+FAMILY_TOKENIZER: dict[str, dict[str, Any]] = {"visual": {"joint": False, "source_kind": "byte"}}

@@ -24,7 +24,8 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 LARGEST_MODEL = 256_000_000
 """Largest size of a `.spm` file in bytes; one with 32,000 pieces has a million."""
 WORD_MARK = "\u2581"  # begins a word
-_MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character": "char"}
+_MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character": "char", "byte": "char"}
+_SPACE, _FIRST_BYTE, _BYTES = 4, 5, 256  # of a vocabulary of bytes: what begins a word, then the bytes in order
 
 
 def language_tag(language: str) -> str:
@@ -47,19 +48,19 @@ class Tokenizer:
         Raises:
             DataError: the text is too small or too diverse for the vocabulary size.
         """
-        model = io.BytesIO()
+        model, spelled = io.BytesIO(), config.kind == "byte"  # bytes are characters that are all unknown
         try:
             with stage("training the tokenizer"):
                 sentencepiece.SentencePieceTrainer.train(
-                    sentence_iterator=iter(lines),
+                    sentence_iterator=iter(["a"] if spelled else lines),
                     model_writer=model,
                     model_type=_MODEL_TYPES[config.kind],
-                    vocab_size=config.vocabulary,
-                    hard_vocab_limit=config.kind not in ("word", "character"),
+                    vocab_size=_FIRST_BYTE + _BYTES if spelled else config.vocabulary,
+                    hard_vocab_limit=config.kind in ("unigram", "bpe"),
                     use_all_vocab=False,
                     character_coverage=config.character_coverage,
-                    byte_fallback=config.byte_fallback,
-                    user_defined_symbols=list(config.user_symbols),
+                    byte_fallback=spelled or config.byte_fallback,
+                    user_defined_symbols=[WORD_MARK] if spelled else list(config.user_symbols),
                     normalization_rule_name=config.normalization,
                     pad_id=PAD,
                     unk_id=UNK,
@@ -190,6 +191,12 @@ def _reason(error: Exception) -> str:
         return "there is none; every line is empty"
     said = str(error).rsplit("] ", 1)[-1].strip() or str(error)
     return re.sub("Increase vocab_size or .*", "Raise it, or lower tokenizer.character_coverage.", said)
+
+
+def spelled_text(ids: Sequence[int]) -> str:
+    """Returns the text that ids of a vocabulary of bytes spell, without special tokens; half characters are replaced."""
+    spelled = bytes(32 if token == _SPACE else token - _FIRST_BYTE for token in ids if token >= _SPACE)
+    return spelled.decode("utf-8", "replace").removeprefix(" ")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from nmt.fast.cpu.exponential_score import ExponentialScore
 from nmt.fast.cpu.linear import Int8Linear, PackedLinear, TiledLinear, packed, quantised
 from nmt.fast.cpu.rnn_search import rnn_by_kernels
 from nmt.fast.cpu.transformer_search import transformer_by_kernels
+from nmt.fast.cpu.visual_search import visual_by_base
 from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.kernels import kernels
 from nmt.fast.slots import TransformerBySlots
@@ -28,6 +29,7 @@ from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.scores import AdditiveScore
 from nmt.models.transformer.layers import FeedForward
 from nmt.models.transformer.model import Transformer
+from nmt.models.visual.model import Visual
 from nmt.runtime.cpu import has_fast_bf16
 from nmt.runtime.device import SearchPrecision
 
@@ -52,7 +54,7 @@ def for_inference(model: AnyModule, device: torch.device, precision: SearchPreci
         attend_by_kernels(ready)
     else:
         if precision == "int8" and not integers:
-            _quantise_in_part(ready)
+            _quantise_in_part(ready.base if isinstance(ready, Visual) else ready)
         _replace_linear(ready, quantised if integers else packed)  # the remaining layers
     return ready
 
@@ -66,6 +68,8 @@ def fastest_decoder(model: Seq2Seq[Any, Any]) -> Seq2Seq[Any, Any]:
             return transformer_by_kernels(model) or TransformerBySlots(model)
         case Convolution():
             return convolution_by_kernels(model) or model
+        case Visual():
+            return visual_by_base(model, fastest_decoder(model.base))
         case _:
             return model
 

@@ -6,6 +6,7 @@ import torch
 
 from nmt.config.model import ModelConfig
 from nmt.models import build_model
+from nmt.models.visual.image import make_image_encoder
 
 LAYER_COUNTS = ("layers", "encoder_layers", "decoder_layers")
 
@@ -19,6 +20,10 @@ def parameter_count(config: ModelConfig, source_vocabulary: int, target_vocabula
     Small models with few layers are made on the meta device, and the count is extrapolated from them. A bridge between all
     layers of two stacks grows with their square.
     """
+    if config.kind == "visual":
+        with torch.device("meta"):
+            image = make_image_encoder(config, config.source_width)
+        return parameter_count(config.base, 0, target_vocabulary) + sum(map(torch.numel, image.parameters()))
     layers = {name: getattr(config, name) for name in LAYER_COUNTS if name in type(config).model_fields}
 
     def count(**few: int) -> int:

@@ -8,7 +8,8 @@ from typing import assert_never
 
 import torch
 
-from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig, VisualConfig
+from nmt.models.visual.image import CNN_CHANNELS, VISREP_CHANNELS
 from nmt.runtime.device import onednn_products
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import Batch, Sizes
@@ -19,16 +20,21 @@ def training_flops(config: ModelConfig, vocabulary: int, batch: Batch | Sizes) -
 
     Padding is not counted; a multiplication and an addition count as two; `vocabulary` is the target's.
     """
+    return 3 * 2 * _products(config, vocabulary, batch)
+
+
+def _products(config: ModelConfig, vocabulary: int, batch: Batch | Sizes) -> float:
     match config:
         case RnnConfig():
-            products = _rnn_products(config, vocabulary, batch)
+            return _rnn_products(config, vocabulary, batch)
         case TransformerConfig():
-            products = _transformer_products(config, vocabulary, batch)
+            return _transformer_products(config, vocabulary, batch)
         case ConvolutionConfig():
-            products = _convolution_products(config, vocabulary, batch)
+            return _convolution_products(config, vocabulary, batch)
+        case VisualConfig():
+            return _visual_products(config, vocabulary, batch)
         case _:
             assert_never(config)
-    return 3 * 2 * products
 
 
 @cache
@@ -103,3 +109,22 @@ def _convolution_products(config: ConvolutionConfig, vocabulary: int, batch: Bat
     looks = float((batch.lengths * batch.target_lengths).sum())
     looks *= 2 * config.embedding * config.decoder_layers
     return float(batch.lengths.sum()) * source + float(batch.tokens) * target + looks
+
+
+def _visual_products(config: VisualConfig, vocabulary: int, batch: Batch | Sizes) -> float:
+    """Counts with an estimate of the slices: a byte of Latin text is some 0.4 of its height wide."""
+    slices = (batch.lengths * (0.4 * config.height / config.stride)).ceil()
+    base = _products(config.base, vocabulary, Sizes(slices, batch.target_lengths))
+    width = config.source_width
+    pixels, new = config.height * config.window, config.height * config.stride  # of a slice; those that are new in it
+    first, second, third = CNN_CHANNELS
+    match config.image_encoder:
+        case "slices":
+            image = pixels * width
+        case "visrep":
+            image = VISREP_CHANNELS * pixels * (9 + width)
+        case "cnn":
+            image = 9 * new * (first + first * second // 4 + second * third // 16) + third * pixels // 16 * width
+        case _:
+            assert_never(config.image_encoder)
+    return base + float(slices.sum()) * image

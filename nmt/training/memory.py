@@ -36,10 +36,11 @@ def check_training(recipe: Recipe, sizes: tuple[int, int], device: torch.device,
 
 def check_least(recipe: Recipe, device: torch.device) -> None:
     """Refuses a recipe that fits with no vocabulary, before its corpus is prepared; see `check_training`."""
-    tokenizer = recipe.tokenizer
-    size = 1 if tokenizer.kind in ("word", "character") else tokenizer.vocabulary
+    source, target = (
+        recipe.tokenizer.vocabulary if kind in ("unigram", "bpe") else 1 for kind in recipe.tokenizer.kinds
+    )
     if not recipe.training.shard:
-        check_training(recipe, (size, size), device)
+        check_training(recipe, (source, target), device)
 
 
 def check_batch(recipe: Recipe, batch: Batch) -> None:
@@ -48,7 +49,8 @@ def check_batch(recipe: Recipe, batch: Batch) -> None:
     Raises:
         ConfigError: it does not fit.
     """
-    model, positions = recipe.model, batch.source.numel() + batch.target_input.numel()
+    positions = batch.source.numel() + batch.target_input.numel()
+    model = recipe.model.base if recipe.model.kind == "visual" else recipe.model
     width = model.width if model.kind == "transformer" else model.hidden
     layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in LAYER_COUNTS)
     states = _KEPT[model.kind] * positions * width * layers

@@ -46,6 +46,7 @@ def why_plain(recipe: Recipe, device: torch.device, world: World) -> str | None:
     reasons = {
         f"on {device.type.upper()} they are as fast": device.type not in _DEVICES,
         "weighting = 'hard' rewards its draws": model.kind == "rnn" and model.weighting == "hard",
+        "pictures of text are drawn by the CPU": model.kind == "visual",
         "several processes exchange gradients": world.size > 1,
         "training.accumulate takes several batches": training.accumulate > 1,
         "training.r_drop takes each batch twice": training.r_drop > 0,

@@ -12,7 +12,8 @@ import torch
 from nmt.config.data import DataConfig
 from nmt.config.recipe import Recipe
 from nmt.corpus.bpe_dropout import BpeDropout
-from nmt.corpus.encoded import EncodedCorpus, Ints
+from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.noise import Typos
 from nmt.corpus.prepared import Prepared
 from nmt.errors import DataError
 from nmt.fast.gpu.layouts import Layout, StaticBatch, layout_for
@@ -65,6 +66,10 @@ class _Shelved:
     """Their floating-point operations per target token."""
 
 
+_Drawing = BpeDropout | Typos
+_Side = Ragged | _Drawing
+
+
 class BatchStream:
     """Draws batches; a background thread prepares the next one."""
 
@@ -82,7 +87,7 @@ class BatchStream:
             raise DataError(f"no training pair has at most training.max_length = {recipe.training.max_length} tokens")
         wanted = recipe.training.batch_tokens
         self.batch_tokens = AUTOMATIC_ON_CPU if wanted == "auto" else wanted
-        self._dropout = self._bpe_dropout() if recipe.training.bpe_dropout else None
+        self._drawn_sides = self._sides()
         self._epoch: _Epoch | None = None
         self._layout: Layout | None = None
         self._shelved: _Shelved | None = None
@@ -113,8 +118,10 @@ class BatchStream:
         """Returns the corpus and the batches of an epoch."""
         if self._epoch is None or self._epoch.number != number:
             corpus, rows = self.prepared.train, self.selection.rows
-            if self._dropout:
-                corpus = EncodedCorpus(*(side.epoch(number) for side in self._dropout))
+            if self._drawn_sides:
+                corpus = EncodedCorpus(
+                    *(side.epoch(number) if isinstance(side, _Drawing) else side for side in self._drawn_sides)
+                )
                 rows = select(corpus, self.recipe.training.max_length).rows
             rows = mixed(rows, self._parts(), self.recipe.data, self.recipe.seed, number)
             if self._layout:
@@ -134,7 +141,7 @@ class BatchStream:
         epoch = self.epoch(0)
         rows = np.concatenate(epoch.plan)
         source, target = (side.lengths[rows] + 1 for side in (epoch.corpus.source, epoch.corpus.target))
-        if self._dropout:  # other sentences are the longest in other epochs
+        if self._drawn_sides:  # other sentences are the longest in other epochs
             longest = self.recipe.training.max_length + 1
             source, target = (np.append(side, longest) for side in (source, target))
         self._layout = layout_for(self.recipe.model, source, target, self.batch_tokens)
@@ -189,14 +196,19 @@ class BatchStream:
         batch = shelved.batches[position - first]
         return Drawn(rows, batch, shelved.flops_per_token * batch.tokens, after)
 
-    def _bpe_dropout(self) -> tuple[BpeDropout, BpeDropout]:
-        """Makes the BPE-dropout of each side."""
+    def _sides(self) -> tuple[_Side, _Side] | None:
+        """Returns both sides of the corpus if one is drawn anew for each epoch, by BPE-dropout or with typing errors."""
         tokenizers, corpus = self.prepared.tokenizers, self.prepared.train
-        probability, seed = self.recipe.training.bpe_dropout, self.recipe.seed
-        return (
-            BpeDropout(tokenizers.source, corpus.source, probability, f"{seed} source"),
-            BpeDropout(tokenizers.target, corpus.target, probability, f"{seed} target"),
-        )
+        training, seed = self.recipe.training, self.recipe.seed
+        if probability := training.bpe_dropout:
+            return (
+                BpeDropout(tokenizers.source, corpus.source, probability, f"{seed} source"),
+                BpeDropout(tokenizers.target, corpus.target, probability, f"{seed} target"),
+            )
+        if training.typos:
+            lines = self.prepared.training_text().tagged
+            return Typos(tokenizers.source, lines, training.typos, f"{seed} typos"), corpus.target
+        return None
 
 
 def _sizes(corpus: EncodedCorpus, rows: Ints) -> Sizes:

@@ -20,6 +20,7 @@ from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.scores import AdditiveScore, CoverageScore
 from nmt.models.rnn.state import Decoded, run
 from nmt.models.rnn.weighting import Softmax
+from nmt.models.visual.model import Visual
 
 # B sentences, S source positions, T target positions, A width of the keys, C width of the values, H hidden, G gates of the cell
 
@@ -28,6 +29,8 @@ from nmt.models.rnn.weighting import Softmax
 class ScannedRnn:
     """Replaces the forward pass of a model in training: its weights and the kernels."""
 
+    whole: RnnSeq2Seq | Visual
+    """The model that encodes the source."""
     model: RnnSeq2Seq
     decoder: AttentionDecoder
     score: AdditiveScore
@@ -36,10 +39,10 @@ class ScannedRnn:
     def __call__(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """Returns hidden states (B, T, E), equal to those of `RnnSeq2Seq.forward`."""
         model, decoder = self.model, self.decoder
-        memory = model.encode(source, lengths)
+        memory = self.whole.encode(source, lengths)
         embedded = model.embed(model.target_embedding, target)  # (B, T, E)
         carry = model.first(memory)
-        settings = _Settings(self.kernels, lengths, decoder.cell == "lstm")
+        settings = _Settings(self.kernels, memory.mask.sum(1), decoder.cell == "lstm")
         matrices = self.score.query.weight, decoder.recurrent.weight, decoder.context.weight
         first = [part[0].float() for part in carry.hidden]
         states, contexts = _Scan.apply(  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
@@ -62,20 +65,22 @@ def scanned(model: nn.Module) -> ScannedRnn | None:
 
     It exists for the decoder of Bahdanau et al. 2015 in fp32 (or bf16 by autocast) whose widths are multiples of a vector.
     """
-    if not isinstance(model, RnnSeq2Seq) or not isinstance(model.decoder, AttentionDecoder):
+    base = model.base if isinstance(model, Visual) else model
+    if not isinstance(base, RnnSeq2Seq) or not isinstance(base.decoder, AttentionDecoder):
         return None
-    decoder, score = model.decoder, model.decoder.score
+    decoder, score = base.decoder, base.decoder.score
     if (
         not isinstance(score, AdditiveScore)
         or isinstance(score, CoverageScore)
         or not isinstance(decoder.weighting, Softmax)
     ):
         return None
-    kernels, widths = kernels_for(model.target_embedding.weight), (decoder.recurrent.in_features, decoder.context_width)
+    kernels, widths = kernels_for(base.target_embedding.weight), (decoder.recurrent.in_features, decoder.context_width)
     if kernels is None or any(width % LANES for width in widths):
         return None
     exact = all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    return ScannedRnn(model, decoder, score, kernels.recurrence) if exact else None
+    whole = model if isinstance(model, Visual) else base
+    return ScannedRnn(whole, base, decoder, score, kernels.recurrence) if exact else None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ dropout is another draw from the same distribution.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from nmt.models.transformer.attention import CrossAttention, SelfAttention
 from nmt.models.transformer.layers import FeedForward, Residual
 from nmt.models.transformer.model import Transformer
 from nmt.models.transformer.positions import TransformerEmbedding
+from nmt.models.visual.model import Visual
 
 # B sentences, S source positions, T target positions, N words of all sentences of a side, D width
 
@@ -55,6 +57,13 @@ class Words:
         firsts = nn.functional.pad(lengths.cumsum(0), (1, 0))
         return cls(tokens.flatten().index_select(0, rows), rows % tokens.shape[1], firsts, rows)
 
+    @classmethod
+    def of_slices(cls, counts: Tensor) -> Words:
+        """Numbers the slices of pictures, of which each has `counts` (B,); they are words of which each occurs once."""
+        firsts = nn.functional.pad(counts.cumsum(0), (1, 0))
+        numbers = torch.arange(int(firsts[-1]))
+        return cls(numbers, numbers - firsts[:-1].repeat_interleave(counts), firsts, numbers)
+
 
 @dataclass(frozen=True)
 class CpuPackedTransformer:
@@ -62,12 +71,14 @@ class CpuPackedTransformer:
 
     model: Transformer
     kernels: TrainingKernels
+    visual: Visual | None = None
+    """The model whose base `model` is, if the source is a picture."""
 
     def __call__(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """Returns hidden states (B, T, D), equal to those of `Transformer.forward` in training, but zero at padding."""
         model = self.model
-        sources, targets = Words.of(source, lengths), Words.of(target, target.ne(PAD).sum(1))
-        memory, steps = self._encode(sources), list[Step]()
+        (sources, table), targets = self._sources(source, lengths), Words.of(target, target.ne(PAD).sum(1))
+        memory, steps = self._encode(sources, table), list[Step]()
         for layer in model.decoder:
             own = self._spread(layer.self_attention, targets, targets, causal=True)
             other = self._spread(layer.cross_attention, targets, sources)
@@ -76,18 +87,26 @@ class CpuPackedTransformer:
                 Step(partial(self._cross_attention, layer.cross_attention, other, memory), layer.cross_residual)
             )
             steps.append(Step(partial(self._feed_forward, layer.feed_forward), layer.feed_forward_residual))
-        states = self._stack(self._embed(model.target_embedding, targets), steps, model.decoder_norm)
+        embedding = model.target_embedding
+        states = self._stack(self._embed(embedding, embedding.table.weight, targets), steps, model.decoder_norm)
         padded = states.new_zeros((target.numel(), states.shape[1])).index_copy(0, targets.rows, states)
         return padded.view(*target.shape, -1)
 
-    def _encode(self, sources: Words) -> Tensor:
+    def _sources(self, source: Tensor, lengths: Tensor) -> tuple[Words, Tensor]:
+        """Returns the words of the source and the table of their embeddings; slices have a table of their own."""
+        if self.visual is None:
+            return Words.of(source, lengths), self.model.source_embedding.table.weight
+        vectors, counts = self.visual.vectors(source, lengths)
+        return Words.of_slices(counts), vectors.float() / math.sqrt(self.model.config.width)
+
+    def _encode(self, sources: Words, table: Tensor) -> Tensor:
         """Returns the encoder's states (N, D)."""
         steps = list[Step]()
         for layer in self.model.encoder:
             own = self._spread(layer.self_attention, sources, sources)
             steps.append(Step(partial(self._self_attention, layer.self_attention, own), layer.self_residual))
             steps.append(Step(partial(self._feed_forward, layer.feed_forward), layer.feed_forward_residual))
-        return self._stack(self._embed(self.model.source_embedding, sources), steps, self.model.encoder_norm)
+        return self._stack(self._embed(self.model.source_embedding, table, sources), steps, self.model.encoder_norm)
 
     def _stack(self, states: Tensor, steps: Sequence[Step], last: nn.Module) -> Tensor:
         """Runs all steps and the last norm: (N, D). With pre-norm a step's norm is computed with the sum of the step before."""
@@ -100,8 +119,8 @@ class CpuPackedTransformer:
             stream = added(self.kernels, stream, update, _norm(norm), chance, post)
         return stream.read
 
-    def _embed(self, embedding: TransformerEmbedding, words: Words) -> Tensor:
-        table, chance = embedding.table.weight, _chance(embedding.dropout.probability)
+    def _embed(self, embedding: TransformerEmbedding, table: Tensor, words: Words) -> Tensor:
+        chance = _chance(embedding.dropout.probability)
         places = embedding.sinusoids(int(words.places.max()) + 1) if embedding.sinusoidal else None
         return embedded(self.kernels, table, words.tokens, places, words.places, chance)
 
@@ -137,15 +156,16 @@ def packed_transformer(model: nn.Module) -> CpuPackedTransformer | None:
 
     It exists for a Transformer in fp32 (or bf16 by autocast) with the usual options, whose widths are multiples of a vector.
     """
-    if not isinstance(model, Transformer):
+    visual, base = (model, model.base) if isinstance(model, Visual) else (None, model)
+    if not isinstance(base, Transformer):
         return None
-    config, kernels = model.config, kernels_for(model.target_embedding.table.weight)
+    config, kernels = base.config, kernels_for(base.target_embedding.table.weight)
     usual = config.positions in ("none", "sinusoidal") and config.activation == "relu" and config.residual
     widths = config.width // config.heads, config.width, config.feed_forward
     if kernels is None or not usual or config.word_dropout or any(width % LANES for width in widths):
         return None
     exact = all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    return CpuPackedTransformer(model, kernels.training) if exact and not model.recompute else None
+    return CpuPackedTransformer(base, kernels.training, visual) if exact and not base.recompute else None
 
 
 def _norm(module: nn.Module) -> Norm:

@@ -45,15 +45,25 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
 
     def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
         """See `Seq2Seq.encode`."""
-        values, summary = self.encoder(self.embed(self.source_embedding, source), lengths)
+        return self._encoded(self.embed(self.source_embedding, source), lengths)
+
+    def read(self, embedded: Tensor, lengths: Tensor) -> RnnMemory:
+        """Encodes vectors (B, S, E) in place of tokens."""
+        return self._encoded(self.dropout(embedded), lengths)
+
+    def _encoded(self, embedded: Tensor, lengths: Tensor) -> RnnMemory:
+        values, summary = self.encoder(embedded, lengths)
         if self.fixed_vector is not None:
             summary = self.fixed_vector(summary)
-        mask = padding_mask(lengths, source.shape[1], source.device)
+        mask = padding_mask(lengths, embedded.shape[1], embedded.device)
         return RnnMemory(summary, self.decoder.values(values), self.decoder.keys(values), mask)
 
     def forced(self, source: Tensor, lengths: Tensor, target: Tensor) -> Forced:
         """See `EncoderDecoder.forced`."""
-        memory = self.encode(source, lengths)
+        return self.decode(self.encode(source, lengths), target)
+
+    def decode(self, memory: RnnMemory, target: Tensor) -> Forced:
+        """Reads a target (B, T) with the encoded source before it: teacher forcing."""
         embedded = self.embed(self.target_embedding, target)  # (B, T, E)
         decoded = self.decoder(embedded, memory, self.first(memory))
         drawn = torch.cat(list(decoded.drawn), 1) if decoded.drawn else None
@@ -68,9 +78,12 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
 
     def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.attention_maps`: one layer, with its heads averaged."""
+        return self.attention_to(self.encode(source, lengths), target)
+
+    def attention_to(self, memory: RnnMemory, target: Tensor) -> Tensor:
+        """Returns attention (B, 1, 1, T, S) to an encoded source; see `attention_maps` for errors."""
         if self.fixed_vector is not None:
             raise ConfigError("a model with one fixed vector between encoder and decoder has no attention to show")
-        memory = self.encode(source, lengths)
         decoded = self.decoder(self.embed(self.target_embedding, target), memory, self.first(memory))
         return torch.cat(list(decoded.weights), 1)[:, None, None]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nmt.config.model import TransformerConfig
-from nmt.models.protocol import EncoderDecoder, Tables, is_among, padding_mask, sentences_of
+from nmt.models.protocol import EncoderDecoder, Forced, Tables, is_among, padding_mask, sentences_of
 from nmt.models.transformer.attention import CrossAttention, KeyValue, SelfAttention, mask_bias
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer, make_norm
 from nmt.models.transformer.positions import TransformerEmbedding, distance_bias
@@ -82,10 +82,17 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
         """See `Seq2Seq.encode`."""
-        states = self.source_embedding(source)  # (B, S, D)
+        return self._encoded(self.source_embedding(source), lengths)
+
+    def read(self, embedded: Tensor, lengths: Tensor) -> TransformerMemory:
+        """Encodes vectors (B, S, D) in place of tokens."""
+        return self._encoded(self.source_embedding.placed(embedded), lengths)
+
+    def _encoded(self, states: Tensor, lengths: Tensor) -> TransformerMemory:
+        """Encodes vectors (B, S, D) that have their positions."""
         bias = None
-        if int(lengths.min()) < source.shape[1]:
-            mask = padding_mask(lengths, source.shape[1], source.device)[:, None]
+        if int(lengths.min()) < states.shape[1]:
+            mask = padding_mask(lengths, states.shape[1], states.device)[:, None]
             bias = mask_bias(mask, self.config.heads, states.dtype)
         near = self._nearness(states, bias)
         for layer in self.encoder_layers:
@@ -94,20 +101,28 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.forward`."""
-        sources = self.sources(self.encode(source, lengths))
+        return self.decode(self.encode(source, lengths), target).states
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def decode(self, memory: TransformerMemory, target: Tensor) -> Forced:
+        """Reads a target (B, T) with the encoded source before it: teacher forcing."""
+        sources = self.sources(memory)
         states = self.target_embedding(target)  # (B, T, D)
         causal = self._causal(states)
         for layer, keys_values in zip(self.decoder, sources.layers, strict=True):
             inputs = (states, keys_values, sources.bias, causal)
             states = recomputed(layer, *inputs) if self._recomputes else layer(*inputs)
-        return self.decoder_norm(states)
-
-    if TYPE_CHECKING:
-        __call__ = forward
+        return Forced(self.decoder_norm(states))
 
     def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.attention_maps`."""
-        sources = self.sources(self.encode(source, lengths))
+        return self.attention_to(self.encode(source, lengths), target)
+
+    def attention_to(self, memory: TransformerMemory, target: Tensor) -> Tensor:
+        """Returns attention (B, L, H, T, S) to an encoded source."""
+        sources = self.sources(memory)
         states = self.target_embedding(target)  # (B, T, D)
         causal, maps = self._causal(states), []
         for layer, keys_values in zip(self.decoder, sources.layers, strict=True):

@@ -30,18 +30,21 @@ class TransformerEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor, first: int = 0, together: bool = False) -> Tensor:
         """Embeds tokens (B, T) at the positions from `first` on, or with `together` all at `first`: (B, T, D)."""
-        count = 1 if together else tokens.shape[1]
         embedded = drop_words(self.table(tokens), self.word_dropout if self.training else 0.0)
-        scaled = embedded * math.sqrt(self.table.embedding_dim)
+        return self.placed(embedded * math.sqrt(self.table.embedding_dim), first, together)
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+    def placed(self, scaled: Tensor, first: int = 0, together: bool = False) -> Tensor:
+        """Adds positions to vectors (B, T, D), and drops some numbers in training; see `forward`."""
+        count = 1 if together else scaled.shape[1]
         if self.learned is not None:
-            places = torch.arange(first, first + count, device=tokens.device).clamp_(max=LEARNED - 1)
+            places = torch.arange(first, first + count, device=scaled.device).clamp_(max=LEARNED - 1)
             scaled = scaled + self.learned(places)
         elif self.sinusoidal:
             scaled = scaled + self.sinusoids(first + count)[first:]
         return self.dropout(scaled)
-
-    if TYPE_CHECKING:
-        __call__ = forward
 
     def sinusoids(self, count: int) -> Tensor:
         """Returns the sinusoids of the first positions: (count, D)."""
