@@ -217,7 +217,7 @@ class VisualConfig(Section):
     """Weighs the places of a picture, after the channels (Woo et al. 2018)."""
     font: str | None = None
     """A font file. Default: DejaVu Sans, which comes with matplotlib."""
-    height: Annotated[int, Field(ge=8, le=256)] = 16
+    height: Annotated[int, Field(ge=8, le=256)] = 12
     """Height of a line of text in pixels; the font is scaled to it."""
     window: Annotated[int, Field(ge=2, le=1024)] = 24
     """Width of a slice in pixels."""
@@ -246,7 +246,9 @@ class VisualConfig(Section):
         if self.stride > self.window:
             raise ValueError(f"stride must be at most window = {self.window}, or pixels are skipped; got {self.stride}")
         if self.image_encoder == "cnn" and (self.height % 4 or self.window % 4 or self.stride % 4):
-            raise ValueError("height, window and stride must be multiples of 4, as image_encoder = 'cnn' pools twice")
+            raise ValueError(
+                "height, window and stride must be multiples of 4: image_encoder = 'cnn' shrinks a picture so"
+            )
         return self
 
     @model_validator(mode="after")

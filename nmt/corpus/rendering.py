@@ -50,9 +50,7 @@ class Strips:
 
     def cut(self, window: int, stride: int) -> Pixels:
         """Returns the slices of all lines, one line after the other: (slices, window, H). Beyond a line there is paper."""
-        counts = self.slices(window, stride)
-        line = np.repeat(np.arange(len(counts)), counts)
-        number = np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
+        line, number = slice_numbers(self.slices(window, stride))
         columns = self.firsts[line][:, None] + number[:, None] * stride + np.arange(window)  # (slices, window)
         paper = len(self.pixels)
         columns = np.where(columns < self.firsts[line + 1][:, None], columns, paper)
@@ -69,6 +67,12 @@ class Strips:
 def slice_count(widths: npt.NDArray[np.int64], window: int, stride: int) -> npt.NDArray[np.int64]:
     """Returns how many slices cover lines of these widths in pixels."""
     return 1 + np.maximum(0, -(-(widths - window) // stride))
+
+
+def slice_numbers(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Returns the line of each slice, and its number in the line, for lines of so many slices (B,): each (slices,)."""
+    line = np.repeat(np.arange(len(counts)), counts)
+    return line, np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 class Renderer:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, assert_never
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nmt.config.model import VisualConfig
-from nmt.corpus.rendering import Strips
+from nmt.corpus.rendering import Strips, slice_numbers
 from nmt.models.visual.gates import CbamPlaces, channel_gate, place_gate
 
 VISREP_CHANNELS = 4
 CNN_CHANNELS = (16, 32, 64)
-_POOLED = 4  # pixels of a column of the last features of the `cnn`
+_SHRUNK = 4  # by how much the convolutions of the `cnn` shrink a picture
 
 # S slices of all lines together, B lines, C channels, H height, W width of a line or slice in pixels, D width of the model
 
@@ -35,9 +36,9 @@ class ImageEncoder(nn.Module, ABC):
         __call__ = forward
 
     def slices(self, strips: Strips, like: Tensor) -> Tensor:
-        """Returns the slices of all lines as pictures (S, 1, H, W), ink 1 and paper 0."""
+        """Returns the slices of all lines as pictures (S, H, W), ink 1 and paper 0."""
         cut = torch.from_numpy(strips.cut(self.window, self.stride))  # (S, W, H)
-        return inked(cut, like).transpose(1, 2)[:, None]
+        return inked(cut, like).transpose(1, 2)
 
     def place_weights(self, strips: Strips, like: Tensor) -> Tensor | None:  # noqa: ARG002  # of encoders that weigh places
         """Returns the weight of each pixel of lines (B, H, W) by spatial attention, from 0 to 1; None: there is none."""
@@ -74,8 +75,8 @@ class Visrep(ImageEncoder):
 
     def forward(self, strips: Strips, like: Tensor) -> Tensor:
         """See `ImageEncoder.forward`."""
-        features = torch.relu(self.norm(self.convolution(self.slices(strips, like))))  # (S, C, H, W)
-        real = features.new_ones((1, 1, 1, self.window))
+        features = torch.relu(self.norm(convolved_pixels(self.convolution, self.slices(strips, like))))  # (C, S, H, W)
+        features, real = features.transpose(0, 1), features.new_ones((1, 1, 1, self.window))
         return self.linear(self.places(self.channels(features, real), real).flatten(1))
 
     if TYPE_CHECKING:
@@ -83,71 +84,91 @@ class Visrep(ImageEncoder):
 
 
 class Block(nn.Module):
-    """A 3x3 convolution and ReLU, then attention over channels and after it over places (Woo et al. 2018, figure 1)."""
+    """A 3x3 convolution and ReLU, then attention over channels and over places (Woo et al. 2018, figure 1).
 
-    def __init__(self, config: VisualConfig, before: int, after: int) -> None:
+    A stride pools, as in Springenberg et al. 2015.
+    """
+
+    def __init__(self, config: VisualConfig, before: int, after: int, stride: int = 1) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(before, after, 3, padding=1)
+        self.convolution = nn.Conv2d(before, after, 3, stride, padding=1)
         self.channels, self.places = channel_gate(config.channel_attention, after), place_gate(config.spatial_attention)
 
-    def forward(self, states: Tensor, real: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, C', H, W), zero where `real` (B, 1, 1, W) is zero."""
-        return self.places(self.before_places(states, real), real)
+    def forward(self, states: Tensor, ends: Tensor) -> Tensor:
+        """Maps pixels (B, H, W) or features (B, C, H, W) to smaller pictures, zero from their columns `ends` (B,) on."""
+        features, real = self.before_places(states, ends)
+        return self.places(features, real)
 
-    def before_places(self, states: Tensor, real: Tensor) -> Tensor:
-        """Returns the features that attention over places weighs."""
-        return self.channels(torch.relu(self.convolution(states)) * real, real)
+    def before_places(self, states: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the features that attention over places weighs, and their real columns (B, 1, 1, W)."""
+        if states.dim() == 3:
+            features = convolved_pixels(self.convolution, states).transpose(0, 1).contiguous()
+        else:
+            features = self.convolution(states)
+        features = torch.relu(features)
+        columns = torch.arange(features.shape[3], device=features.device)
+        real = (columns < ends[:, None]).to(features.dtype)[:, None, None]
+        return self.channels(features * real, real), real
 
     if TYPE_CHECKING:
         __call__ = forward
 
 
 class Cnn(ImageEncoder):
-    """Three convolutions over the whole line, two of them followed by pooling, then a linear map of each slice."""
+    """Three convolutions over the whole line, which leave a quarter of its height and width; a linear map of each slice."""
 
     def __init__(self, config: VisualConfig, width: int) -> None:
         super().__init__(config)
         first, second, third = CNN_CHANNELS
-        self.first, self.second = Block(config, 1, first), Block(config, first, second)
+        self.first, self.second = Block(config, 1, first, stride=2), Block(config, first, second, stride=2)
         self.third = Block(config, second, third)
-        self.linear = nn.Linear(third * (config.height // _POOLED) * (config.window // _POOLED), width)
+        self.linear = nn.Linear(third * (config.height // _SHRUNK) * (config.window // _SHRUNK), width)
 
     def forward(self, strips: Strips, like: Tensor) -> Tensor:
         """See `ImageEncoder.forward`."""
-        features = self.third(*self.pooled(strips, like))  # (B, C, H / 4, W / 4)
-        slices = features.unfold(3, self.window // _POOLED, self.stride // _POOLED)  # (B, C, H / 4, slices, columns)
-        slices = slices.permute(0, 3, 1, 2, 4).flatten(2)  # (B, most slices of a line, features of a slice)
-        counts = torch.from_numpy(strips.slices(self.window, self.stride))  # (B,)
-        real = torch.arange(slices.shape[1]) < counts[:, None]
-        return self.linear(slices[real.to(slices.device)])
+        features = self.third(*self.before_last(strips, like))  # (B, C, H / 4, W / 4)
+        columns = features.permute(0, 3, 1, 2).flatten(2)  # (B, W / 4, features of a column)
+        counts = strips.slices(self.window, self.stride)
+        line, number = slice_numbers(counts)
+        first = line * columns.shape[1] + number * (self.stride // _SHRUNK)  # column of each slice
+        chosen = torch.from_numpy(first[:, None] + np.arange(self.window // _SHRUNK)).to(columns.device)
+        return self.linear(columns.flatten(0, 1).index_select(0, chosen.flatten()).view(len(first), -1))
 
     if TYPE_CHECKING:
         __call__ = forward
 
-    def pooled(self, strips: Strips, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the input of the last convolution (B, C, H / 4, W / 4), and its real columns (B, 1, 1, W / 4).
+    def before_last(self, strips: Strips, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the input of the last convolution (B, C, H / 4, W / 4), and where its lines end (B,).
 
-        A line ends with its last slice; features beyond it are zero, so that they do not depend on the batch.
+        A line ends with its last slice. Features beyond it are zero, so that they do not depend on the batch.
         """
         widths = (strips.slices(self.window, self.stride) - 1) * self.stride + self.window  # (B,), multiples of 4
-        pixels = inked(torch.from_numpy(strips.padded(int(widths.max()))), like)  # (B, W, H)
-        states, ends = pixels.transpose(1, 2)[:, None], torch.from_numpy(widths).to(like.device)
-        for block in (self.first, self.second):
-            states, ends = F.max_pool2d(block(states, _real(states, ends)), 2), ends // 2
-        return states, _real(states, ends)
+        pixels = inked(torch.from_numpy(strips.padded(int(widths.max()))), like).transpose(1, 2)  # (B, H, W)
+        ends = torch.from_numpy(widths).to(like.device)
+        return self.second(self.first(pixels, ends // 2), ends // _SHRUNK), ends // _SHRUNK
 
     def place_weights(self, strips: Strips, like: Tensor) -> Tensor | None:
-        """See `ImageEncoder.place_weights`: those of the last convolution, each for the pixels that were pooled into it."""
+        """See `ImageEncoder.place_weights`: those of the last convolution, each for the pixels of its column and row."""
         if not isinstance(self.third.places, CbamPlaces):
             return None
-        weights = self.third.places.weights(self.third.before_places(*self.pooled(strips, like)))
-        return F.interpolate(weights.float(), scale_factor=_POOLED, mode="nearest")[:, 0]
+        features, _ = self.third.before_places(*self.before_last(strips, like))
+        weights = self.third.places.weights(features)  # (B, 1, H / 4, W / 4)
+        return F.interpolate(weights.float(), scale_factor=_SHRUNK, mode="nearest")[:, 0]
 
 
-def _real(states: Tensor, ends: Tensor) -> Tensor:
-    """Returns (B, 1, 1, W): 1 at columns of states (B, C, H, W) before the ends (B,), else 0."""
-    columns = torch.arange(states.shape[3], device=states.device)
-    return (columns < ends[:, None]).to(states.dtype)[:, None, None]
+def convolved_pixels(convolution: nn.Conv2d, pixels: Tensor) -> Tensor:
+    """Applies a 3x3 convolution to pictures of one channel (P, H, W); returns (C, P, H', W').
+
+    One product with the nine neighbours of each pixel does it. torch's convolution takes ten times as long on a CPU, mostly
+    for the gradient of so few weights.
+    """
+    (step, _), (height, width) = convolution.stride, pixels.shape[1:]
+    wide = F.pad(pixels, (1, 1, 1, 1))
+    taps = [
+        wide[:, row : row + height : step, column : column + width : step] for row in range(3) for column in range(3)
+    ]
+    features = convolution.weight.flatten(1) @ torch.stack(taps).flatten(1)  # (C, P * H' * W')
+    return (features + convolution.bias[:, None]).view(-1, *taps[0].shape)  # type: ignore[index]  # it has a bias
 
 
 class BatchNorm(nn.Module):
@@ -162,18 +183,20 @@ class BatchNorm(nn.Module):
         self.variance = nn.Parameter(torch.ones(channels), requires_grad=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalises features (P, C, H, W): in training by their own statistics, which move the running ones."""
-        return F.batch_norm(
-            features, self.mean, self.variance, self.weight, self.bias, self.training, self.momentum, self.epsilon
-        )
+        """Normalises features (C, P, H, W): in training by their own statistics, which move the running ones."""
+        statistics, flat = (self.mean, self.variance), features.flatten(1)[None]
+        normal = F.batch_norm(flat, *statistics, self.weight, self.bias, self.training, self.momentum, self.epsilon)
+        return normal.view_as(features)
 
     if TYPE_CHECKING:
         __call__ = forward
 
 
 def inked(pixels: Tensor, like: Tensor) -> Tensor:
-    """Converts grey values to ink from 0 to 1, on the device and in the precision of `like`."""
-    return pixels.to(like.device).to(like.dtype) / 255
+    """Converts grey values to ink from 0 to 1, on the device and in the precision of `like`, or of autocast."""
+    kind = like.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
+    return pixels.to(like.device).to(dtype) / 255
 
 
 def make_image_encoder(config: VisualConfig, width: int) -> ImageEncoder:
