@@ -139,7 +139,7 @@ def _show(
     shifted: bool,
 ) -> None:
     from nmt.errors import DataError
-    from nmt.report.heat_map import blocks, plot_attention
+    from nmt.report.heat_map import blocks, plot_attention, plot_over_line
     from nmt.translation.alignment import pharaoh
     from nmt.translation.attention import END, attend
 
@@ -168,6 +168,9 @@ def _show(
             title = _title(translator, seen, seen.place(layer, shifted), head)
             for suffix in ("png", "svg"):
                 plot_attention(plot / f"{number}.{suffix}", title, columns, rows, weights)
+                if seen.picture is not None and not shifted:
+                    looks = seen.picture.chosen(seen.place(layer, shifted), None if head is None else head - 1)
+                    plot_over_line(plot / f"{number}.line.{suffix}", title, rows, seen.picture, looks)
     if plot is not None:
         note(f"heat maps in {plot}")
     for line in translator.report.summary():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption
+
+if TYPE_CHECKING:
+    from nmt.config.model import VisualConfig
 
 app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, and what an update saw.")
 
@@ -27,6 +31,14 @@ def list_cards() -> None:
 def show(
     recipe: RecipeArgument,
     step: Annotated[int, typer.Option("--step", min=1, help="Which update.")],
+    rendered: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            help="File for a picture of the sources (.png), as a visual model sees them.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     overrides: SetOption = None,
 ) -> None:
@@ -45,6 +57,9 @@ def show(
     from nmt_data.prepare import prepare
 
     settings = load_recipe(recipe, overrides or ())
+    model = settings.model
+    if rendered is not None and model.kind != "visual":
+        raise ConfigError(f"--rendered is for models that read pictures, got model.kind = {model.kind!r}")
     if step > (updates := settings.training.updates):
         raise ConfigError(f"--step {step}: the recipe makes {updates} updates; for more, --set training.updates={step}")
     prepared = prepare(settings, say=note)
@@ -59,10 +74,52 @@ def show(
                 wanted += [int(row) for row in rows]
         corpus = stream.epoch(place.epoch).corpus
     note(f"update {step}: {len(wanted)} pairs, epoch {place.epoch}")
-    tokenizers = prepared.tokenizers
+    tokenizers, sources = prepared.tokenizers, list[str]()
     for row in wanted:
         source, target = (
             tokenizer.decode([ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist()])[0]
             for tokenizer, ragged in ((tokenizers.source, corpus.source), (tokenizers.target, corpus.target))
         )
         print_text(f"{row + 1}\t{source}\t{target}")
+        sources.append(source)
+    if rendered is not None and model.kind == "visual":
+        _save_picture(model, sources, rendered)
+
+
+def _save_picture(model: VisualConfig, lines: list[str], path: Path) -> None:
+    """Writes a picture of lines, one below the other, with a dot over the beginning of each slice."""
+    import numpy as np
+    from PIL import Image
+
+    from nmt.corpus.rendering import renderer_of
+
+    strips = renderer_of(model.font, model.height).strips(lines)
+    ink = np.pad(strips.padded(int(strips.widths.max())), ((0, 0), (0, 0), (2, 0)))  # (lines, width, 2 + height)
+    ink[:, :: model.stride, 0] = 255
+    Image.fromarray(255 - ink.transpose(0, 2, 1).reshape(-1, ink.shape[1])).save(path)
+    note(f"pictures of {len(lines)} sources in {path}")
+
+
+@app.command()
+def noise(
+    kind: Annotated[str, typer.Argument(help="swap, interior, leet, lookalike or diacritics.", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Text. Default: standard input.", show_default=False)
+    ] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Probability that a word is misspelt.")] = 0.4,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 1,
+) -> None:
+    """Misspell words of a text, to see how well a model bears it."""
+    from itertools import chain
+
+    from nmt.corpus.noise import noise_named, noisy
+    from nmt.runtime.stages import stage
+    from nmt_cli.standard import binary_output
+    from nmt_cli.text_files import chunks, decoded_lines, reading
+
+    name, output = noise_named(kind), binary_output()
+    with reading(file) as stream, stage("misspelling", idle=True):
+        lines = chain.from_iterable(decoded_lines(chunk)[0] for chunk in chunks(stream))
+        for line in noisy(lines, name, share, seed):
+            output.write(f"{line}\n".encode())
+    output.flush()

@@ -14,6 +14,7 @@ from nmt.config.paths import taken_tokenizer
 from nmt.config.recipe import Recipe
 from nmt.corpus.encoded import read_corpus, write_corpus
 from nmt.corpus.prepared import Prepared
+from nmt.corpus.rendering import renderer_of
 from nmt.corpus.testset import TestSet
 from nmt.corpus.tokenizer import UNK, Tokenizer, Tokenizers, language_tag
 from nmt.errors import DataError
@@ -75,11 +76,12 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
 
 
 def _checked(prepared: Prepared, recipe: Recipe, say: Say) -> Prepared:
-    """Checks that validation has pairs within the length limit.
+    """Checks that validation has pairs within the length limit, and that the font of a visual model has all letters.
 
     Raises:
-        DataError: it has none.
+        DataError: a check fails.
     """
+    _check_font(prepared, recipe)
     limit, total = recipe.training.max_length, len(prepared.valid)
     chosen = select(prepared.valid, limit)
     if not len(chosen.rows):
@@ -91,6 +93,23 @@ def _checked(prepared: Prepared, recipe: Recipe, say: Say) -> Prepared:
             f"{chosen.too_long} of {total} validation pairs are above training.max_length = {limit}: no part of its loss"
         )
     return prepared
+
+
+def _check_font(prepared: Prepared, recipe: Recipe) -> None:
+    """Refuses training text with characters that would be drawn as empty boxes."""
+    model = recipe.model
+    if model.kind != "visual":
+        return
+    renderer, lines = renderer_of(model.font, model.height), prepared.training_text().source
+    missing = renderer.missing("".join(set().union(*lines)))
+    if missing:
+        rows = sum(not missing.isdisjoint(line) for line in lines)
+        first = min(missing, key=lambda letter: next(row for row, line in enumerate(lines) if letter in line))
+        more = f" and {len(missing) - 1} other characters" * (len(missing) > 1)
+        raise DataError(
+            f"{renderer.name} has no glyph for {first!r} (U+{ord(first):04X}){more}, which {rows} training lines hold; "
+            "set model.font to a font that has them"
+        )
 
 
 def _identity(folder: Path, texts: Texts, tokenizers: Tokenizers) -> str:

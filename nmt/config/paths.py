@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+FONT = "font"
+"""Name of a font file in the folder of a run or bundle."""
 NEW = "new"
 """Value of `tokenizer.model` to train a new tokenizer."""
 
@@ -46,7 +48,7 @@ def found(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
 def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Returns the values of a recipe to save in a folder, with paths relative to it, so that all can move together.
 
-    The tokenizer of another model is saved in that folder too.
+    The tokenizer of another model is saved in that folder too, and so is a font.
     """
     here = folder.resolve()
 
@@ -56,8 +58,12 @@ def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         return os.path.relpath(path, here)
 
     told = _mapped(values, tell)
-    tokenizer = _section(told.get("tokenizer"))
-    return {**told, "tokenizer": {**tokenizer, "model": "."}} if tokenizer.get("model", NEW) != NEW else told
+    tokenizer, model = _section(told.get("tokenizer")), _section(told.get("model"))
+    if tokenizer.get("model", NEW) != NEW:
+        told["tokenizer"] = {**tokenizer, "model": "."}
+    if model.get("font") is not None:
+        told["model"] = {**model, "font": FONT}
+    return told
 
 
 def model_root(path: Path) -> Path:

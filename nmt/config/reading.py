@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -40,7 +40,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path)
     path = path / "recipe.toml" if is_there(path) and path.is_dir() else path
     if not is_there(path):
-        raise ConfigError(f"{path}: no such recipe{_suggest(path.name, _siblings(path))}")
+        raise ConfigError(f"{path}: no such recipe{suggestion(path.name, _siblings(path))}")
     beside, here = path.parent, Path()
     values = found(read_toml(path), (beside, here))
     changed = copy.deepcopy(values)
@@ -187,16 +187,18 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     match item["type"]:
         case "extra_forbidden":
-            return f"unknown key {key}{_suggest(location[-1], _known_keys(section, item['loc'][:-1]))}"
+            return f"unknown key {key}{suggestion(location[-1], _known_keys(section, item['loc'][:-1]))}"
         case "missing":
             return f"{key} is missing"
         case "union_tag_invalid" | "union_tag_not_found":
             kinds = str(item["ctx"].get("expected_tags") or ", ".join(FAMILIES)).replace("'", "").split(", ")
-            return f"{key}.kind must be one of {', '.join(kinds)}{_suggest(str(item['input'].get('kind', '')), kinds)}"
+            return (
+                f"{key}.kind must be one of {', '.join(kinds)}{suggestion(str(item['input'].get('kind', '')), kinds)}"
+            )
         case "value_error":
             return f"{key}: {message}" if key else message
         case "literal_error":
-            hint = _suggest(str(item["input"]), _quoted(item))
+            hint = suggestion(str(item["input"]), _quoted(item))
             return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{hint}"
         case _:
             return f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
@@ -222,7 +224,8 @@ def _known_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str
     return list(section.model_fields)
 
 
-def _suggest(word: str, known: Any) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Returns a question that names the known word nearest to a wrong one, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""
 

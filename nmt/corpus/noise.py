@@ -8,11 +8,13 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, assert_never
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, assert_never, get_args
 
+from nmt.config.reading import suggestion
 from nmt.corpus.encoded import Ragged
 from nmt.corpus.tokenizer import Tokenizer
+from nmt.errors import ConfigError
 
 NoiseName = Literal["swap", "interior", "leet", "lookalike", "diacritics"]
 """Ways to misspell a word; see `misspelt`."""
@@ -27,7 +29,19 @@ _ALIKE = str.maketrans(
 _LINES = 1000  # that a tokenizer takes at once
 
 
-def noisy(lines: Iterable[str], kind: NoiseName, share: float, seed: int = 1) -> list[str]:
+def noise_named(name: str) -> NoiseName:
+    """Returns the name of a noise that a user has given.
+
+    Raises:
+        ConfigError: there is none; lists all.
+    """
+    known: dict[str, NoiseName] = {known: known for known in get_args(NoiseName)}
+    if name not in known:
+        raise ConfigError(f"noise must be one of {', '.join(known)}, got {name!r}{suggestion(name, known)}")
+    return known[name]
+
+
+def noisy(lines: Iterable[str], kind: NoiseName, share: float, seed: int = 1) -> Iterator[str]:
     """Misspells a share of the words of each line, drawn word by word; white space and signs stay as they are.
 
     Words that the noise cannot change (too short, or without such letters) count among the drawn ones.
@@ -38,7 +52,8 @@ def noisy(lines: Iterable[str], kind: NoiseName, share: float, seed: int = 1) ->
         share: probability of each word, from 0 to 1.
         seed: of the draws, together with the number of the line.
     """
-    return [_changed(line, share, f"{seed} {kind} {row}", _noise(kind)) for row, line in enumerate(lines)]
+    for row, line in enumerate(lines):
+        yield _changed(line, share, f"{seed} {kind} {row}", _noise(kind))
 
 
 def misspelt(word: str, kind: NoiseName, draws: random.Random) -> str:

@@ -16,7 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, features
 
+from nmt.config.model import ModelConfig
+from nmt.config.paths import FONT
 from nmt.errors import ConfigError
+from nmt.runtime.atomic import atomic_write
+from nmt.runtime.untrusted import read_regular
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,6 +28,7 @@ MARGIN = 1
 """Empty columns before the first word."""
 _REMEMBERED = 2**17  # words whose pictures are kept, some 50 MB
 _RIGHT_TO_LEFT = ("R", "AL", "AN")
+_LARGEST = 256_000_000  # bytes of a font file; those of Chinese have some 20 million
 _WIDEST = 2**15  # pixels of one word; FreeType draws no picture of any width
 _INVISIBLE = ("Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp")  # categories of characters that need no glyph of their own
 
@@ -184,11 +189,32 @@ def renderer_of(font: str | None, height: int) -> Renderer:
         path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     else:
         path = Path(font)
+    return Renderer(_content(path), height, path.name)
+
+
+def save_font(model: ModelConfig, folder: Path) -> None:
+    """Copies the font of a model that has one into the folder of its recipe."""
+    if model.kind == "visual" and model.font is not None:
+        atomic_write(folder / FONT, _content(Path(model.font)))
+
+
+def same_font(one: str | None, other: str | None) -> bool:
+    """Whether two font files have the same content; None is the default font."""
+    if one is None or other is None:
+        return one == other
+    return _content(Path(one)) == _content(Path(other))
+
+
+def _content(path: Path) -> bytes:
+    """Reads a font file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        return read_regular(path.resolve(), _LARGEST)
     except OSError as error:
         raise ConfigError(f"model.font: {path}: {error.strerror}") from None
-    return Renderer(content, height, path.name)
 
 
 def _is_turned(text: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 from rich.cells import cell_len
 from torch import Tensor
 
 from nmt.report.pictures import plain, save_picture
+from nmt.translation.attention import Picture
 
 _SHADES = " \u2591\u2592\u2593\u2588"
 
@@ -31,6 +33,35 @@ def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequen
     axes.tick_params(which="minor", length=0)
     figure.colorbar(image, ax=axes, label="attention", shrink=0.8)
     axes.set_xlabel(plain(title))
+    save_picture(figure, path)
+
+
+def plot_over_line(path: Path, title: str, target: Sequence[str], seen: Picture, columns: Tensor) -> None:
+    """Draws the line of pixels that a model saw once for each target word, coloured where it looked.
+
+    Args:
+        path: of the picture; its suffix chooses the format.
+        title: shown below.
+        target: J + 1 words, the end included.
+        seen: the line; where the model has spatial attention, its weights are shown first.
+        columns: (J + 1, W) attention to each column of pixels.
+    """
+    height, width = seen.pixels.shape
+    rows = list(target) + (["places"] if seen.places is not None else [])
+    figure = Figure(figsize=(1.8 + 0.022 * width, 0.9 + 0.34 * len(rows)), layout="constrained")
+    for number, (axes, row) in enumerate(zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True)):
+        heat = seen.places if number == len(target) else (columns[number] / columns[number].max()).expand(height, -1)
+        if heat is not None:
+            axes.imshow(
+                heat.float().numpy(), cmap="Oranges", vmin=0.0, vmax=1.6, aspect="auto", extent=(0, width, height, 0)
+            )
+        ink = torch.zeros(height, width, 4)
+        ink[..., 3] = seen.pixels
+        axes.imshow(ink.numpy(), aspect="auto", extent=(0, width, height, 0), interpolation="nearest")
+        axes.set_yticks([height / 2], [plain(row)])
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+    figure.supxlabel(plain(title), fontsize="medium")
     save_picture(figure, path)
 
 

@@ -21,6 +21,7 @@ _PARTS = frozenset(
     [
         "MANIFEST.json",
         "card.json",
+        "font",
         "joint.spm",
         "log.jsonl",
         "recipe.toml",

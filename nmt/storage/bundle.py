@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nmt.config.reading import explain_errors, load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
+from nmt.corpus.rendering import save_font
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError
 from nmt.models import Model, build_model
@@ -90,6 +91,7 @@ def write_bundle(
         (draft / WEIGHTS).write_bytes(save_tensors(plain_tensors(weights)))
         (draft / "recipe.toml").write_text(recipe_to_toml(recipe, folder), encoding="utf-8")
         tokenizers.save(draft)
+        save_font(recipe.model, draft)
         identity = {"checkpoint": origin[-1], "checkpoints": list(origin), "vocabulary": tokenizers.fingerprints}
         card = {"format": 1, **identity, **card}
         (draft / CARD).write_bytes(json.dumps(card, indent=1, ensure_ascii=False).encode())

@@ -22,6 +22,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
+from nmt.config.paths import FONT
 from nmt.corpus.tokenizer import LARGEST_MODEL
 from nmt.errors import CheckpointError
 from nmt.runtime.atomic import atomic_folder, write_json
@@ -31,7 +32,7 @@ from nmt.runtime.processes import divided_like, whole
 from nmt.runtime.untrusted import SMALL, open_regular, read_object, read_regular
 
 WEIGHTS, STATE, PROGRESS, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "MANIFEST.json"
-_PARTS = re.compile(r"(weights|state)\.safetensors|state\.json|card\.json|recipe\.toml|(joint|source|target)\.spm")
+_PARTS = re.compile(r"(weights|state)\.safetensors|state\.json|card\.json|recipe\.toml|(joint|source|target)\.spm|font")
 _PREFIX = "step-"
 _TRAINED = "trained"  # trained weights, in checkpoints that hold a running mean
 
@@ -198,7 +199,8 @@ def check_manifest(path: Path) -> dict[str, Listed]:
             size = os.fstat(stream.fileno()).st_size
         if size != entry["size"]:
             raise CheckpointError(f"{name} has {size} bytes, expected {entry['size']}")
-        limit = memory_there() if name in (WEIGHTS, STATE) else LARGEST_MODEL if name.endswith(".spm") else SMALL
+        large = LARGEST_MODEL if name.endswith(".spm") or name == FONT else SMALL
+        limit = memory_there() if name in (WEIGHTS, STATE) else large
         if size > limit:
             raise CheckpointError(f"{name} has {size:,} bytes, more than the {limit:,} that can be read")
     return manifest

@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nmt.config.paths import FONT
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
+from nmt.corpus.rendering import same_font, save_font
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.runtime.atomic import atomic_write, clear_litter
@@ -23,7 +25,7 @@ Entry = dict[str, Any]
 _LONGEST_LOG = 2**28  # bytes
 
 RECIPE = "recipe.toml"
-_NAMES = (RECIPE, "log.jsonl", "joint.spm", "source.spm", "target.spm", "checkpoints", "model")
+_NAMES = (RECIPE, "log.jsonl", "joint.spm", "source.spm", "target.spm", FONT, "checkpoints", "model")
 
 # A run may resume with other values of these keys, as they do not affect what was learnt so far.
 _HARMLESS = (
@@ -82,6 +84,8 @@ class RunFolder:
             return
         earlier, now = _flat(read_recipe(self.path)), _flat(recipe)
         changed = [key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key)]
+        if "model.font" in changed and same_font(earlier.get("model.font"), now.get("model.font")):
+            changed.remove("model.font")
         if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
             details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
             raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another --run folder")
@@ -92,7 +96,7 @@ class RunFolder:
         Raises:
             CheckpointError: one of the names is not a regular file, so that writing might go elsewhere.
         """
-        names = ("log.jsonl", "recipe.toml", "joint.spm", "source.spm", "target.spm", "checkpoints/best.json")
+        names = ("log.jsonl", "recipe.toml", "joint.spm", "source.spm", "target.spm", FONT, "checkpoints/best.json")
         for path in (self.path / name for name in names):
             try:
                 open_regular(path).close()
@@ -104,6 +108,7 @@ class RunFolder:
         clear_litter(self.path)
         atomic_write(self.path / RECIPE, recipe_to_toml(recipe, self.path).encode())
         tokenizers.save(self.path)
+        save_font(recipe.model, self.path)
 
     def drop_damaged(self, report: Callable[[str, str], None]) -> None:
         """Removes the newest checkpoints until one is whole; reports the name and damage of each."""

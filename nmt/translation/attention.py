@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nmt.corpus.tokenizer import WORD_MARK
+from nmt.corpus.tokenizer import Tokenizer
 from nmt.errors import ConfigError, DataError
 from nmt.translation.alignment import Link, grow_diagonal, merge_words, word_numbers
 from nmt.translation.translator import Translator
@@ -18,6 +18,23 @@ from nmt.translation.translator import Translator
 
 END = "</s>"
 Way = Literal["target", "source", "both"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The attention of a model that reads pictures, on the line that it saw."""
+
+    pixels: Tensor
+    """(H, W) the line: ink 1, paper 0."""
+    columns: Tensor
+    """(L, H, J + 1, W) when a target word, or the end, is predicted: the mean attention of the slices that show a column."""
+    places: Tensor | None
+    """(H, W) weights of places, from 0 to 1; None: the model has no spatial attention."""
+
+    def chosen(self, layer: int | None, head: int | None) -> Tensor:
+        """Returns (J + 1, W): one layer and head, counted from 0; None: the mean of all."""
+        heads = self.columns.mean(0) if layer is None else self.columns[layer]
+        return heads.mean(0) if head is None else heads[head]
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,8 @@ class Attention:
     """The layer with the best alignment when a word is predicted; None: the mean of all."""
     shifted_layer: int | None
     """The layer with the best alignment one step later."""
+    picture: Picture | None = None
+    """For a model that reads pictures: where it looks on the line."""
 
     def chosen(self, layer: int | None = None, head: int | None = None, shifted: bool = False) -> Tensor:
         """Returns (J, I), or (J + 1, I + 1) with the end: one layer and head, counted from 1.
@@ -106,18 +125,33 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
     numbers = [word_numbers(part) for part in (pieces, written)]
     with_end = [[*part, part[-1] + 1] for part in numbers]
     return Attention(
-        source=_words(pieces, numbers[0]),
-        target=_words(written, numbers[1]),
+        source=_words(translator.tokenizers.source, pieces, numbers[0]),
+        target=_words(translator.tokenizers.target, written, numbers[1]),
         maps=merge_words(maps, *with_end),
         shifted=merge_words(maps[:, :, 1:], *numbers),
         layer=translator.decoder.single.aligning_layer(shifted=False),
         shifted_layer=translator.decoder.single.aligning_layer(shifted=True),
+        picture=_picture(translator, ids, with_end[1]),
     )
 
 
-def _words(pieces: Sequence[str], numbers: Sequence[int]) -> list[str]:
+def _picture(translator: Translator, ids: list[list[int]], words: list[int]) -> Picture | None:
+    """Returns the attention of a visual model to pixels, merged by the word of each target token; of others None."""
+    seen = translator.decoder.slices_seen(*ids)
+    if seen is None:
+        return None
+    first = seen.stride * torch.arange(seen.maps.shape[-1])[:, None]
+    column = torch.arange(seen.pixels.shape[1])
+    shows = ((column >= first) & (column < first + seen.window)).double()  # (S, W)
+    columns = seen.maps.double() @ (shows / shows.sum(0))  # (L, H, T, W)
+    merged = torch.zeros(*columns.shape[:2], words[-1] + 1, columns.shape[-1], dtype=torch.float64)
+    merged.index_add_(2, torch.tensor(words), columns)
+    return Picture(seen.pixels, merged / torch.bincount(torch.tensor(words))[:, None], seen.places)
+
+
+def _words(tokenizer: Tokenizer, pieces: Sequence[str], numbers: Sequence[int]) -> list[str]:
     """Joins pieces to words."""
-    words = [""] * (numbers[-1] + 1)
+    words = [list[str]() for _ in range(numbers[-1] + 1)]
     for piece, number in zip(pieces, numbers, strict=True):
-        words[number] += piece.replace(WORD_MARK, "")
-    return words
+        words[number].append(piece)
+    return [text.strip(" ") for text in tokenizer.decode_pieces(words)]

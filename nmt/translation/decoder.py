@@ -23,7 +23,8 @@ from nmt.decoding.sampling import sample
 from nmt.decoding.shortlist import Shortlist, Shortlisted
 from nmt.errors import ConfigError
 from nmt.fast.inference import fastest_decoder, for_inference
-from nmt.models import Model
+from nmt.models import Model, Visual
+from nmt.models.visual.model import SlicesSeen
 from nmt.runtime.device import SearchPrecision, onednn_is_faster, onednn_products
 from nmt.storage.bundle import LoadedModel
 from nmt.translation.attended import attention_of, ranked_by_coverage
@@ -159,6 +160,15 @@ class Decoder:
         with torch.inference_mode():
             maps = self.single.attention_maps(ids.to(self.device), lengths, inputs.to(self.device))
         return maps[0].float().cpu()
+
+    def slices_seen(self, source: list[int], target: list[int]) -> SlicesSeen | None:
+        """Returns where a model that reads pictures looks, for each target token and the end; None: it reads tokens."""
+        if not isinstance(self.single, Visual):
+            return None
+        ids, lengths = padded([source], before=-1, after=EOS)
+        inputs = padded([target], before=BOS, after=-1)[0]
+        with torch.inference_mode():
+            return self.single.seen(ids.to(self.device), lengths, inputs.to(self.device))
 
     @property
     def _on_device(self) -> Engine | None:

@@ -75,6 +75,8 @@ class Report:
     """Lines with control characters or stray line separators, which were replaced by spaces."""
     replaced: int = 0
     """Lines with bytes that are not UTF-8."""
+    undrawn: int = 0
+    """Lines with characters that the font of a model that reads pictures does not have."""
     unmet: int = 0
     """Translations that lack a required phrase."""
     unknown_prefixes: int = 0
@@ -111,6 +113,10 @@ class Report:
             lines.append(f"{self.source_split} lines were longer than the limit and were translated in parts")
         if self.target_cut:
             lines.append(f"{self.target_cut} translations were ended at the length limit")
+        if self.undrawn:
+            lines.append(
+                f"{self.undrawn} lines held characters that the model's font does not have, so it saw empty boxes"
+            )
         if self.unmet:
             lines.append(f"{self.unmet} translations lack a phrase that they were to contain")
         if self.unknown_prefixes:

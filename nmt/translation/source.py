@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nmt.config.recipe import Recipe
 from nmt.corpus.lines import clean_line, has_control, split_long
+from nmt.corpus.rendering import renderer_of
 from nmt.corpus.tokenizer import UNK, Tokenizer, language_tag
 from nmt.corpus.words import lower
 from nmt.errors import ConfigError
@@ -39,12 +40,13 @@ class SourceText:
         self.tokenizer, self.recipe, self.options, self.report = tokenizer, recipe, options, report
         self._tags = tuple(map(language_tag, recipe.data.target_languages))
         self._tag = self._language_tag()
+        model = recipe.model
+        self._renderer = renderer_of(model.font, model.height) if model.kind == "visual" else None
         self._bare = tokenizer.encode(self._tags) if self._tag else []  # tags of lines without words
 
     def encoded(self, lines: Sequence[str]) -> Encoded:
         """Encodes lines; those above the limit are cut or split."""
-        self.report.lines += len(lines)
-        self.report.mended += sum(map(has_control, lines))
+        self._count(lines)
         found = self.tokens(lines)
         self.report.blank += sum(not tokens for tokens in found)
         if all(len(tokens) <= self.options.max_source for tokens in found):
@@ -66,9 +68,15 @@ class SourceText:
 
     def cut(self, lines: Sequence[str]) -> list[list[int]]:
         """Returns the tokens of the lines, cut at the limit."""
+        self._count(lines)
+        return [self._cut(tokens) for tokens in self.tokens(lines)]
+
+    def _count(self, lines: Sequence[str]) -> None:
+        """Counts lines, and those that need repairs or a larger font."""
         self.report.lines += len(lines)
         self.report.mended += sum(map(has_control, lines))
-        return [self._cut(tokens) for tokens in self.tokens(lines)]
+        if self._renderer is not None:
+            self.report.undrawn += sum(bool(self._renderer.missing(clean_line(line))) for line in lines)
 
     def tokens(self, lines: Sequence[str]) -> list[list[int]]:
         """Returns the token ids of sources, after the tag of the target language where the model has several.

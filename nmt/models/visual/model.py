@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,22 @@ from nmt.models.transformer.model import Transformer
 from nmt.models.visual.image import make_image_encoder
 
 # B sentences, S slices, N bytes of a source, T target positions, D width
+
+
+@dataclass(frozen=True)
+class SlicesSeen:
+    """Where a model looked on the picture of one source."""
+
+    pixels: Tensor
+    """(H, W) the picture up to the end of the last slice: ink 1, paper 0."""
+    maps: Tensor
+    """(L, heads, T, S) attention to each slice, after each token of a target."""
+    window: int
+    """Width of a slice in pixels."""
+    stride: int
+    """Pixels from the beginning of a slice to that of the next."""
+    places: Tensor | None
+    """(H, W) the weights of spatial attention, from 0 to 1; None: the model has none."""
 
 
 class Visual(EncoderDecoder[Any, Any]):
@@ -96,12 +113,22 @@ class Visual(EncoderDecoder[Any, Any]):
     def attention_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """See `EncoderDecoder.attention_maps`: attention to a slice is shared out among the bytes that it shows."""
         shares = self.shares(source, lengths).to(source.device)  # (B, S, N)
-        maps = self.slice_maps(source, lengths, target)
+        maps = self.base.attention_to(self.encode(source, lengths), target)  # (B, L, H, T, S)
         return torch.einsum("blhts,bsn->blhtn", maps, shares.to(maps.dtype))
 
-    def slice_maps(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Returns attention to the slices (B, L, H, T, S); see `EncoderDecoder.attention_maps`."""
-        return self.base.attention_to(self.encode(source, lengths), target)
+    def seen(self, source: Tensor, lengths: Tensor, target: Tensor) -> SlicesSeen:
+        """Returns where the model looks on the picture of one source (1, N), for a target (1, T)."""
+        config, strips = self.config, self.strips(source, lengths)
+        maps = self.base.attention_to(self.encode(source, lengths), target)[0].float().cpu()
+        width = (maps.shape[-1] - 1) * config.stride + config.window
+        places = self.image.place_weights(strips, self.like)
+        return SlicesSeen(
+            torch.from_numpy(strips.padded(max(width, len(strips.pixels)))[0, :width].T.copy()).float() / 255,
+            maps,
+            config.window,
+            config.stride,
+            None if places is None else places[0, :, :width].float().cpu(),
+        )
 
     def shares(self, source: Tensor, lengths: Tensor) -> Tensor:
         """Returns the share of each slice's pixels that shows each byte (B, S, N). Paper beyond a line counts as its end."""
