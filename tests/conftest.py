@@ -18,7 +18,7 @@ from nmt.fast.kernels import Kernels
 from nmt.models import Model
 from nmt.runtime.files import home_folder
 from nmt_data.prepare import prepare
-from tiny import FAMILIES, make_model, make_recipe
+from tiny import FAMILIES, VISUAL, make_model, make_recipe
 from tried import tried_paths
 
 
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=FAMILIES | VISUAL)
 def model(request: pytest.FixtureRequest) -> Model:
     """A tiny model of each family with random weights in float64, ready to translate."""
     return make_model(request.param)

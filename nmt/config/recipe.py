@@ -135,7 +135,7 @@ class Recipe(Section):
     def _training_fits_the_model(self) -> Self:
         training = self.training
         if training.bpe_dropout and (other := [kind for kind in self.tokenizer.kinds if kind != "bpe"]):
-            raise ValueError(f"training.bpe_dropout needs tokenizer.kind = 'bpe' on both sides, got {other[0]!r}")
+            raise ValueError(f"training.bpe_dropout needs tokenizer.kind = 'bpe', got {other[0]!r}")
         if training.bpe_dropout and training.typos:
             raise ValueError(
                 "training.typos and training.bpe_dropout both make the tokens of each epoch; use one of them"

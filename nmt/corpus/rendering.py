@@ -30,6 +30,7 @@ _REMEMBERED = 2**17  # words whose pictures are kept, some 50 MB
 _RIGHT_TO_LEFT = ("R", "AL", "AN")
 _LARGEST = 256_000_000  # bytes of a font file; those of Chinese have some 20 million
 _WIDEST = 2**15  # pixels of one word; FreeType draws no picture of any width
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), 0xFFFD)  # no font has them, and the layout fails on some
 _INVISIBLE = ("Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp")  # categories of characters that need no glyph of their own
 
 # B lines, W columns of a line, S slices of a line, N columns of all lines, H height
@@ -119,7 +120,8 @@ class Renderer:
                 edges.append(place)
                 place += len(self._space)
             width = len(self._strip(word))
-            inner = np.array([min(round(self.font.getlength(word[:count])), width) for count in range(len(word))], int)
+            shown = word.translate(_CONTROL)
+            inner = np.array([min(round(self.font.getlength(shown[:count])), width) for count in range(len(word))], int)
             edges += (place + (width - inner if _is_turned(word) else inner)).tolist()
             place += width
         return np.array([*edges, place], dtype=np.int64)
@@ -147,7 +149,7 @@ class Renderer:
 
     def _drawn(self, word: str) -> Pixels:
         """Draws a word: (W, H)."""
-        font = self.font
+        font, word = self.font, word.translate(_CONTROL)
         width = min(max(1, round(font.getlength(word))), _WIDEST)
         picture = Image.new("L", (width, self.height))
         ImageDraw.Draw(picture).text((0, font.getmetrics()[0]), word, fill=255, font=font, anchor="ls")

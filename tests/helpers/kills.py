@@ -24,6 +24,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "attention": {"model": {"kind": "rnn", "embedding": 16, "hidden": 16, "word_dropout": 0.1}},
     "transformer": {},
+    "visual": {
+        "model": {
+            "kind": "visual",
+            "base": {"kind": "transformer", "width": 16, "feed_forward": 16, "heads": 2, "tie": "output"},
+        },
+        "training": {"typos": 0.2, "ema": 0.9},
+    },
     "chance": {  # all that draws
         "model": {"kind": "rnn", "embedding": 16, "hidden": 16, "weighting": "gumbel", "word_dropout": 0.1},
         "data": {"corpus": "phrasebook", "source": "de", "target": "en", "limit": 300},

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig
+from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig, VisualConfig
 from nmt.config.reading import parse_recipe
 from nmt.config.recipe import Recipe
 from nmt.corpus.tokenizer import EOS, PAD
@@ -75,12 +75,32 @@ FAMILIES: dict[str, ModelConfig] = {
         width=12, feed_forward=20, heads=2, norm="post", tie="output", activation="gelu"
     ),
 }
+VISUAL: dict[str, ModelConfig] = {
+    "visual": VisualConfig(
+        height=8,
+        window=12,
+        stride=8,
+        base=TransformerConfig(width=12, feed_forward=20, heads=3, encoder_layers=1, decoder_layers=2, tie="output"),
+    ),
+    "visual-slices": VisualConfig(
+        image_encoder="slices", height=8, window=8, stride=4, base=RnnConfig(embedding=12, hidden=10)
+    ),
+    "visual-cnn": VisualConfig(
+        image_encoder="cnn",
+        channel_attention="cbam",
+        spatial_attention="cbam",
+        height=8,
+        window=12,
+        stride=8,
+        base=TransformerConfig(width=12, feed_forward=20, heads=2, encoder_layers=1, decoder_layers=1, tie="none"),
+    ),
+}
 
 
 def make_model(name: str, vocabulary: int = VOCABULARY) -> Model:
     """A tiny random model in float64; weights are enlarged so that its choices are not all alike."""
     torch.manual_seed(7)
-    built = build_model(FAMILIES[name], vocabulary, vocabulary).double().eval()
+    built = build_model((FAMILIES | VISUAL)[name], vocabulary, vocabulary).double().eval()
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.mul_(2.0).add_(torch.randn_like(parameter) * 0.1)
