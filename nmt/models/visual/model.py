@@ -166,10 +166,15 @@ class Visual(EncoderDecoder[Any, Any]):
 
 
 def make_base(config: VisualConfig, target_vocabulary: int) -> Transformer | RnnSeq2Seq:
-    """Makes the model behind the image encoder, without source embeddings."""
+    """Makes the model behind the image encoder; its table of source embeddings is empty."""
+    base: Transformer | RnnSeq2Seq
     if config.base.kind == "transformer":
-        return Transformer(config.base, 0, target_vocabulary)
-    return RnnSeq2Seq(config.base, 0, target_vocabulary)
+        base = Transformer(config.base, 0, target_vocabulary)
+    else:
+        base = RnnSeq2Seq(config.base, 0, target_vocabulary)
+    for table in base.tables().source:
+        table.requires_grad_(False)
+    return base
 
 
 def _byte_of_column(text: str, edges: Sequence[int] | np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
