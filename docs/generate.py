@@ -17,7 +17,7 @@ from typing import Any, get_args, get_type_hints
 from typer.main import get_command
 
 from nmt.config.data import CleaningConfig, CorpusConfig, DataConfig, TokenizerConfig
-from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig
+from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig, VisualConfig
 from nmt.config.recipe import FAMILY_TRAINING, Recipe, TrainingConfig
 from nmt.config.search import SearchConfig
 from nmt.config.section import Section
@@ -36,6 +36,12 @@ _SECTIONS: tuple[tuple[str, type[Section], str], ...] = (
     ('`[model]` with `kind = "rnn"`', RnnConfig, ""),
     ('`[model]` with `kind = "transformer"`', TransformerConfig, ""),
     ('`[model]` with `kind = "convolution"`', ConvolutionConfig, ""),
+    (
+        '`[model]` with `kind = "visual"`',
+        VisualConfig,
+        "`[model.base]` holds the keys of an `rnn` or a `transformer`. The source is always spelled in bytes: `tokenizer.joint` is\n"
+        "false, and `tokenizer.source_kind` is `byte`.",
+    ),
     ("`[training]`", TrainingConfig, ""),
     ("`[search]`", SearchConfig, "`nmt translate` has an option for most of these keys. It goes before the recipe."),
 )
@@ -101,8 +107,9 @@ def _key(section: type[Section], name: str, schema: dict[str, Any]) -> str:
     """The row of a key."""
     field = section.model_fields[name]
     default = "" if field.is_required() else _toml(field.get_default())
-    if section is TrainingConfig and name == "warmup":
-        default = ", ".join(f"`{values[name]}` ({family})" for family, values in FAMILY_TRAINING.items())
+    if section is TrainingConfig:
+        own = [f"`{values[name]}` ({family})" for family, values in FAMILY_TRAINING.items() if name in values]
+        default = ", ".join([default] * (default != "none" or not own) + own)
     return _row(f"`{name}`", _kind(schema["properties"][name]), default, field.description or "")
 
 

@@ -22,7 +22,7 @@ ModelOption = Annotated[Path, typer.Argument(metavar="TOKENIZER", help="A .spm f
 def train(
     files: Annotated[list[Path], typer.Argument(help="Text, one segment a line.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .spm file to write.")],
-    kind: Annotated[str, typer.Option(help="unigram, bpe, word or character.")] = "unigram",
+    kind: Annotated[str, typer.Option(help="unigram, bpe, word, character or byte.")] = "unigram",
     vocabulary: Annotated[int, typer.Option(help="Number of tokens.")] = 8000,
     byte_fallback: Annotated[bool, typer.Option("--byte-fallback", help="Spell unknown characters as bytes.")] = False,
 ) -> None:

@@ -30,7 +30,9 @@ _REMEMBERED = 2**17  # words whose pictures are kept, some 50 MB
 _RIGHT_TO_LEFT = ("R", "AL", "AN")
 _LARGEST = 256_000_000  # bytes of a font file; those of Chinese have some 20 million
 _WIDEST = 2**15  # pixels of one word; FreeType draws no picture of any width
-_CONTROL = dict.fromkeys((*range(32), *range(127, 160), 0x2028, 0x2029), 0xFFFD)  # no font has them, and the layout fails on some
+_CONTROL = dict.fromkeys(
+    (*range(32), *range(127, 160), 0x2028, 0x2029), 0xFFFD
+)  # no font has them, and the layout fails on some
 _INVISIBLE = ("Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp")  # categories of characters that need no glyph of their own
 
 # B lines, W columns of a line, S slices of a line, N columns of all lines, H height

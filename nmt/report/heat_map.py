@@ -43,26 +43,29 @@ def plot_over_line(path: Path, title: str, target: Sequence[str], seen: Picture,
         path: of the picture; its suffix chooses the format.
         title: shown below.
         target: J + 1 words, the end included.
-        seen: the line; where the model has spatial attention, its weights are shown first.
+        seen: the line; where the model has spatial attention, its weights are shown last.
         columns: (J + 1, W) attention to each column of pixels.
     """
-    height, width = seen.pixels.shape
-    rows = list(target) + (["places"] if seen.places is not None else [])
-    figure = Figure(figsize=(1.8 + 0.022 * width, 0.9 + 0.34 * len(rows)), layout="constrained")
-    for number, (axes, row) in enumerate(zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True)):
-        heat = seen.places if number == len(target) else (columns[number] / columns[number].max()).expand(height, -1)
-        if heat is not None:
-            axes.imshow(
-                heat.float().numpy(), cmap="Oranges", vmin=0.0, vmax=1.6, aspect="auto", extent=(0, width, height, 0)
-            )
-        ink = torch.zeros(height, width, 4)
-        ink[..., 3] = seen.pixels
-        axes.imshow(ink.numpy(), aspect="auto", extent=(0, width, height, 0), interpolation="nearest")
-        axes.set_yticks([height / 2], [plain(row)])
-        axes.set_xticks([])
-        axes.tick_params(length=0)
+    figure = figure_over_line(target, seen, columns)
     figure.supxlabel(plain(title), fontsize="medium")
     save_picture(figure, path)
+
+
+def figure_over_line(target: Sequence[str], seen: Picture, columns: Tensor) -> Figure:
+    """Returns the figure of `plot_over_line`, without a title."""
+    height, width = seen.pixels.shape
+    heats = [(row / row.max()).expand(height, -1) for row in columns]
+    rows = list(zip(target, heats, strict=True)) + ([("places", seen.places)] if seen.places is not None else [])
+    figure = Figure(figsize=(1.8 + 0.022 * width, 0.9 + 0.34 * len(rows)), layout="constrained")
+    ink, whole = torch.zeros(height, width, 4), (0, width, height, 0)
+    ink[..., 3] = seen.pixels
+    for axes, (word, heat) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        axes.imshow(heat.float().numpy(), cmap="Oranges", vmin=0.0, vmax=1.6, aspect="auto", extent=whole)
+        axes.imshow(ink.numpy(), aspect="auto", extent=whole, interpolation="nearest")
+        axes.set_yticks([height / 2], [plain(word)])
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+    return figure
 
 
 def blocks(source: Sequence[str], target: Sequence[str], weights: Tensor) -> str:

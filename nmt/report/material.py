@@ -11,9 +11,10 @@ from nmt.config.model import RnnConfig
 from nmt.config.reading import recipe_to_toml
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.testset import TestSet
+from nmt.report.figures import seen_line
 from nmt.scoring.evaluation import Evaluation
 from nmt.storage.run_folder import RunFolder
-from nmt.translation.attention import END
+from nmt.translation.attention import END, attend
 from nmt.translation.evaluation import evaluate
 from nmt.translation.translator import Translator
 
@@ -39,6 +40,8 @@ class AttentionMap:
     target: list[str]
     weights: list[list[float]]
     """One row per target piece."""
+    line: str = ""
+    """For a model that reads pictures: the line that it saw and where it looked, as an SVG element."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ def _examples(evaluation: Evaluation) -> list[Example]:
 def _attention(translator: Translator, evaluation: Evaluation) -> list[AttentionMap]:
     if isinstance(translator.recipe.model, RnnConfig) and translator.recipe.model.attention == "none":
         return []
+    if translator.recipe.model.kind == "visual":
+        return _attention_to_lines(translator, evaluation)
     layer = translator.decoder.single.aligning_layer(shifted=False)
     maps: list[AttentionMap] = []
     for row in evaluation.testset.spread(_SEEN):
@@ -95,4 +100,19 @@ def _attention(translator: Translator, evaluation: Evaluation) -> list[Attention
         chosen = (weights.mean(0) if layer is None else weights[layer])[:, tag:]  # (T + 1, S + 1)
         rounded = [[round(weight, 3) for weight in line] for line in chosen.tolist()]
         maps.append(AttentionMap([*pieces, END], [*translator.target.pieces([target])[0], END], rounded))
+    return maps
+
+
+def _attention_to_lines(translator: Translator, evaluation: Evaluation) -> list[AttentionMap]:
+    """Returns attention between words, each with the picture of the line, of a model that reads pictures."""
+    maps: list[AttentionMap] = []
+    for row in evaluation.testset.spread(_SEEN):
+        source, target = evaluation.testset.tagged[row], evaluation.hypotheses[row]
+        if not target.split():
+            continue
+        seen = attend(translator, source, target)
+        weights = [[round(weight, 3) for weight in line] for line in seen.chosen().tolist()]
+        words, picture = [*seen.target, END], seen.picture
+        line = "" if picture is None else seen_line(words, picture, picture.chosen(seen.layer, None))
+        maps.append(AttentionMap([*seen.source, END], words, weights, line))
     return maps

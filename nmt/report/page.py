@@ -165,7 +165,7 @@ def _attention_map(item: AttentionMap) -> str:
     weights = escape(json.dumps(item.weights), quote=True)
     return (
         f'<div class="attention" data-weights="{weights}"><div class="line">{source}</div>'
-        f'<div class="line target">{target}</div></div>'
+        f'<div class="line target">{target}</div>{f"<figure>{item.line}</figure>" if item.line else ""}</div>'
     )
 
 

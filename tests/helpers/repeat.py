@@ -47,6 +47,7 @@ TRAINING: dict[str, Changes] = {
     "clip": {"training": {"clip": 0.01}},
     "label_smoothing": {"training": {"label_smoothing": 0.3}},
     "bpe_dropout": {**_WORDS, "training": {"bpe_dropout": 0.3, "batch_tokens": 1500}},
+    "typos": {**_WORDS, "training": {"typos": 0.3, "batch_tokens": 1500}},
     "r_drop": {"training": {"r_drop": 2.0}},
     "ema": {"training": {"ema": 0.9}},
     "average": {"training": {"average": 2}},
@@ -81,6 +82,7 @@ DRAWING: dict[str, Changes] = {
     "model[transformer].word_dropout": {"model": {"word_dropout": 0.4}},
     "model[convolution].dropout": {"model": {**_CONVOLUTION, "dropout": 0.4}},
     "model[convolution].word_dropout": {"model": {**_CONVOLUTION, "word_dropout": 0.4}},
+    "model[visual].image_encoder": {"model": {"kind": "visual", "image_encoder": "visrep", "base": {**_RNN, "dropout": 0.2}}},
 }
 
 

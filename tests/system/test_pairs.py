@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from nmt.config.model import ModelConfig
+from nmt.config.model import ModelConfig, RnnConfig, TransformerConfig
 from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.beam_search import beam_search, score_targets
@@ -59,13 +59,26 @@ SWITCHES: dict[str, dict[str, Sequence[Any]]] = {
         "tie": ("none", "output", "all"),
         "hidden": (8, 12),
     },
+    "visual": {
+        "image_encoder": ("slices", "visrep", "cnn"),
+        "channel_attention": ("none", "se", "cbam"),
+        "spatial_attention": ("none", "cbam"),
+        "height": (8, 12),
+        "window": (8, 12),
+        "stride": (4, 8),
+        "base": (
+            TransformerConfig(width=8, feed_forward=12, heads=2, encoder_layers=1, decoder_layers=1, tie="output"),
+            RnnConfig(embedding=8, hidden=8),
+        ),
+    },
 }
 SIZES: dict[str, dict[str, Any]] = {
     "rnn": {"embedding": 8, "hidden": 8, "window": 2, "heads": 2, "word_dropout": 0.1},
     "transformer": {"width": 8, "feed_forward": 12, "heads": 2},
     "convolution": {"embedding": 8},
+    "visual": {},
 }
-REFUSED = 21  # pairs that no config allows; a switch that is refused by mistake changes this
+REFUSED = 24  # pairs that no config allows; a switch that is refused by mistake changes this
 
 
 def make_config(kind: str, values: dict[str, Any]) -> ModelConfig | None:
