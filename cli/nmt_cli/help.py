@@ -29,7 +29,7 @@ EXAMPLES = {
     "bench train": "nmt bench train recipes/phrasebook-attention",
     "data list": "nmt data list",
     "data show": "nmt data show recipes/phrasebook-attention --step 100",
-    "data noise": "nmt data noise swap in.de --share 0.4 > noisy.de",
+    "data noise": "nmt data noise swap in.de --share 0.4",
     "tokenizer train": "nmt tokenizer train in.de -o de.spm --vocabulary 4000",
     "tokenizer encode": "nmt tokenizer encode de.spm < in.de",
     "tokenizer decode": "nmt tokenizer decode de.spm < pieces",

@@ -142,7 +142,7 @@ class Shortlisted:
         self.ids = ids.to(source.device)
         part = nn.Linear(self.plain.in_features, len(ids), device="meta")
         part.weight, part.bias = (nn.Parameter(value[ids], False) for value in (self.plain.weight, self.plain.bias))
-        self.model.output = output_for_inference(part, self.precision, source.device)
+        self.model.replace_output(output_for_inference(part, self.precision, source.device))
         hidden = torch.zeros(own.shape, dtype=torch.float32).masked_fill_(~own, -torch.inf)
         return memory, hidden.to(source.device)
 
@@ -165,7 +165,7 @@ class Shortlisted:
 
     def finished(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
         """Converts hypotheses to ids of the whole vocabulary, and restores the whole output layer."""
-        self.model.output = self.full
+        self.model.replace_output(self.full)
         return [[replace(item, tokens=self.ids[item.tokens].tolist()) for item in items] for items in found]
 
 

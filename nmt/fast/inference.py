@@ -54,7 +54,7 @@ def for_inference(model: AnyModule, device: torch.device, precision: SearchPreci
         attend_by_kernels(ready)
     else:
         if precision == "int8" and not integers:
-            _quantise_in_part(ready.base if isinstance(ready, Visual) else ready)
+            _quantise_in_part(ready)
         _replace_linear(ready, quantised if integers else packed)  # the remaining layers
     return ready
 
@@ -95,9 +95,8 @@ def _keep_recurrences_exact(ready: nn.Module, model: nn.Module) -> None:
 
 def _quantise_in_part(model: nn.Module) -> None:
     """Quantises logits and encoder. A decoder has too few rows, as it sees one position of each sentence at a time."""
-    if isinstance(output := getattr(model, "output", None), nn.Linear):
-        model.output = quantised(output, torch.float32)
     if isinstance(model, EncoderDecoder):
+        model.replace_output(quantised(model.output, torch.float32))  # type: ignore[arg-type]  # it has the same call
         for part in model.encoder_parts():
             _replace_linear(part, _quantised_if_larger)
 

@@ -128,6 +128,10 @@ class EncoderDecoder(nn.Module, ABC, Generic[Memory, State]):
     def encoder_parts(self) -> Iterable[nn.Module]:
         """Returns the modules that read the source."""
 
+    def replace_output(self, output: nn.Linear) -> None:
+        """Replaces the projection to logits, which search may do for a faster or a smaller one."""
+        self.output = output
+
     def compile_steps(self) -> None:
         """Compiles the repeated parts of a forward pass, once for all shapes. Does nothing in families without such parts."""
         for part in self.repeated_parts():

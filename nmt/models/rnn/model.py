@@ -44,14 +44,9 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         self._initialise()
 
     def encode(self, source: Tensor, lengths: Tensor) -> RnnMemory:
-        """See `Seq2Seq.encode`."""
-        return self._encoded(self.embed(self.source_embedding, source), lengths)
-
-    def read(self, embedded: Tensor, lengths: Tensor) -> RnnMemory:
-        """Encodes vectors (B, S, E) in place of tokens."""
-        return self._encoded(self.dropout(embedded), lengths)
-
-    def _encoded(self, embedded: Tensor, lengths: Tensor) -> RnnMemory:
+        """See `Seq2Seq.encode`; the source may also be vectors (B, S, E) in place of embeddings."""
+        vectors = source.is_floating_point()
+        embedded = self.dropout(source) if vectors else self.embed(self.source_embedding, source)  # (B, S, E)
         values, summary = self.encoder(embedded, lengths)
         if self.fixed_vector is not None:
             summary = self.fixed_vector(summary)

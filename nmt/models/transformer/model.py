@@ -81,15 +81,9 @@ class Transformer(EncoderDecoder[TransformerMemory, TransformerState]):
         self._initialise()
 
     def encode(self, source: Tensor, lengths: Tensor) -> TransformerMemory:
-        """See `Seq2Seq.encode`."""
-        return self._encoded(self.source_embedding(source), lengths)
-
-    def read(self, embedded: Tensor, lengths: Tensor) -> TransformerMemory:
-        """Encodes vectors (B, S, D) in place of tokens."""
-        return self._encoded(self.source_embedding.placed(embedded), lengths)
-
-    def _encoded(self, states: Tensor, lengths: Tensor) -> TransformerMemory:
-        """Encodes vectors (B, S, D) that have their positions."""
+        """See `Seq2Seq.encode`; the source may also be vectors (B, S, D) in place of embeddings."""
+        embedding = self.source_embedding
+        states = embedding.placed(source) if source.is_floating_point() else embedding(source)  # (B, S, D)
         bias = None
         if int(lengths.min()) < states.shape[1]:
             mask = padding_mask(lengths, states.shape[1], states.device)[:, None]

@@ -32,7 +32,7 @@ class SqueezeExcitation(nn.Module):
         return features * weights[:, :, None, None]
 
     def perceptron(self, summary: Tensor) -> Tensor:
-        """W_2 relu(W_1 z) of summaries (P, C)."""
+        """Returns W_2 relu(W_1 z) of summaries (P, C)."""
         return self.excite(torch.relu(self.squeeze(summary)))
 
     if TYPE_CHECKING:

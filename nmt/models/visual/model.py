@@ -63,7 +63,7 @@ class Visual(EncoderDecoder[Any, Any]):
 
     def encode(self, source: Tensor, lengths: Tensor) -> Any:
         """See `Seq2Seq.encode`; the source (B, N) is spelled in bytes. The memory has one position for each slice."""
-        return self.base.read(*self.embed(source, lengths))
+        return self.base.encode(*self.embed(source, lengths))
 
     def embed(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Returns a vector for each slice (B, S, D), and the number of slices of each source (B,)."""
@@ -159,6 +159,10 @@ class Visual(EncoderDecoder[Any, Any]):
     def repeated_parts(self) -> Iterable[nn.Module]:
         """See `EncoderDecoder.repeated_parts`."""
         return self.base.repeated_parts()
+
+    def replace_output(self, output: nn.Linear) -> None:
+        """See `EncoderDecoder.replace_output`."""
+        self.output = self.base.output = output
 
     def compile_steps(self) -> None:
         """See `EncoderDecoder.compile_steps`."""

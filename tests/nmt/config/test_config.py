@@ -30,7 +30,7 @@ def recipe_file(tmp_path: Path) -> Path:
         ("model.cell=gruu", "model.cell must be 'gru' or 'lstm', got 'gruu' (did you mean gru?)"),
         (
             "model.kind=transfomer",
-            "model.kind must be one of rnn, transformer, convolution (did you mean transformer?)",
+            "model.kind must be one of rnn, transformer, convolution, visual (did you mean transformer?)",
         ),
         ("model.attention=dot", "dot attention needs equal widths, got state 256 and encoder 512"),
         ("model.dropout=1.5", "model.dropout"),

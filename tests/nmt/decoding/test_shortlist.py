@@ -38,7 +38,7 @@ def test_a_lexical_model_finds_what_words_become() -> None:
     assert 11 not in ids[own[1]].tolist() or 11 in found.table[6].tolist()
 
 
-@pytest.mark.parametrize("name", ["additive", "transformer", "convolution"])
+@pytest.mark.parametrize("name", ["additive", "transformer", "convolution", "visual", "visual-slices"])
 def test_a_list_of_everything_changes_nothing(name: str) -> None:
     """The same tokens and scores as without; the model has its output layer back afterwards."""
     from nmt.decoding.beam_search import beam_search

@@ -25,7 +25,7 @@ from nmt.models.rnn.scores import AdditiveScore, make_score
 from nmt.models.softmax import softmax
 from nmt.runtime.device import SearchPrecision, onednn_products, products_for
 from nmt.translation.alignment import align_words, coverage, word_numbers
-from tiny import FAMILIES, make_batch, make_model
+from tiny import FAMILIES, VISUAL, make_batch, make_model
 
 CPU = torch.device("cpu")
 Kind = Literal["bpe", "word", "character"]
@@ -33,12 +33,12 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 TOKENIZERS = {kind: Tokenizer.train(["ab ba abba , a b"], TokenizerConfig(kind=kind, vocabulary=14)) for kind in KINDS}
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", list(FAMILIES | VISUAL))
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.2), ("int8", 0.2)])
 def test_a_ready_model_says_what_the_model_says(name: str, precision: SearchPrecision, tolerance: float) -> None:
     """Log-probabilities of forced targets, within the rounding of the precision; the model itself stays as it was."""
     torch.manual_seed(1)
-    model = build_model(FAMILIES[name], 23, 23).eval()
+    model = build_model((FAMILIES | VISUAL)[name], 23, 23).eval()
     source, lengths = make_batch([6, 4, 3])
     target = torch.randint(4, 23, (3, 5), generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
