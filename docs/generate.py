@@ -39,8 +39,8 @@ _SECTIONS: tuple[tuple[str, type[Section], str], ...] = (
     (
         '`[model]` with `kind = "visual"`',
         VisualConfig,
-        "`[model.base]` holds the keys of an `rnn` or a `transformer`. The source is always spelled in bytes: `tokenizer.joint`\n"
-        "is false, and `tokenizer.source_kind` is `byte`.",
+        "`[model.base]` holds the keys of an `rnn` or a `transformer`. The source is always spelled in bytes:\n"
+        "`tokenizer.joint` is false, and `tokenizer.source_kind` is `byte`.",
     ),
     ("`[training]`", TrainingConfig, ""),
     ("`[search]`", SearchConfig, "`nmt translate` has an option for most of these keys. It goes before the recipe."),

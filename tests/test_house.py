@@ -127,14 +127,16 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
     """Counted on the real call stack: functions of ours from `nmt translate` to attention, in torch and in the kernels."""
     import torch
 
+    from nmt.fast.kernels import kernels
     from nmt.fast.kernels.transformer import TransformerKernels
     from nmt.models.transformer.attention import MultiHeadAttention
     from nmt.training.trainer import Trainer
     from nmt_data.prepare import prepare
     from tiny import make_recipe
 
-    recipe = make_recipe(training={"updates": 1})
-    Trainer(recipe, prepare(recipe), tmp_path, torch.device("cpu")).run()
+    for heads in (2, 4):  # of 16, which the kernels take, and of 8, which they do not
+        recipe = make_recipe({"heads": heads}, training={"updates": 1})
+        Trainer(recipe, prepare(recipe), tmp_path / str(heads), torch.device("cpu")).run()
     (tmp_path / "text").write_text("a b c\n")
     stacks: list[list[str]] = []
 
@@ -158,7 +160,11 @@ def test_from_the_command_to_the_attention_in_seven_calls(trained: Path, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         watched(MultiHeadAttention, "forward")
         watched(TransformerKernels, "step")
-        assert run("translate", tmp_path / "model", tmp_path / "text", "--device", "cpu").exit_code == 0
+        for heads in (2, 4):
+            model = tmp_path / str(heads) / "model"
+            assert run("translate", model, tmp_path / "text", "--device", "cpu").exit_code == 0
+    reached = {"MultiHeadAttention.forward"} | ({"TransformerKernels.step"} if kernels() else set())
+    assert {names[0] for names in stacks} == reached
     assert max(len(names) - 1 for names in stacks) <= 7, max(stacks, key=len)
 
 

@@ -93,7 +93,7 @@ def _save_picture(model: VisualConfig, lines: list[str], path: Path) -> None:
 
     from nmt.corpus.rendering import renderer_of
 
-    strips = renderer_of(model.font, model.height).strips(lines)
+    strips = renderer_of(model.font, model.height, model.grid).strips(lines)
     ink = np.pad(strips.padded(int(strips.widths.max())), ((0, 0), (0, 0), (2, 0)))  # (lines, width, 2 + height)
     ink[:, :: model.stride, 0] = 255
     Image.fromarray(255 - ink.transpose(0, 2, 1).reshape(-1, ink.shape[1])).save(path)

@@ -100,7 +100,7 @@ def _check_font(prepared: Prepared, recipe: Recipe) -> None:
     model = recipe.model
     if model.kind != "visual":
         return
-    renderer, lines = renderer_of(model.font, model.height), prepared.training_text().source
+    renderer, lines = renderer_of(model.font, model.height, model.grid), prepared.training_text().source
     missing = renderer.missing("".join(set().union(*lines)))
     if missing:
         rows = sum(not missing.isdisjoint(line) for line in lines)

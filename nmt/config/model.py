@@ -219,10 +219,12 @@ class VisualConfig(Section):
     """A font file. Default: DejaVu Sans, which comes with matplotlib."""
     height: Annotated[int, Field(ge=8, le=256)] = 12
     """Height of a line of text in pixels; the font is scaled to it."""
-    window: Annotated[int, Field(ge=2, le=1024)] = 24
+    window: Annotated[int, Field(ge=2, le=1024)] = 16
     """Width of a slice in pixels."""
     stride: Annotated[int, Field(ge=1, le=1024)] = 16
     """Pixels from the beginning of a slice to that of the next."""
+    words: Literal["aligned", "running"] = "aligned"
+    """Where a word begins: with a slice, so that it always looks the same (Lotz et al. 2023), or right after the space."""
     base: Annotated[RnnConfig | TransformerConfig, Field(discriminator="kind")] = TransformerConfig(tie="output")
     """The model that reads the slices and writes the translation: the `model` section of that family."""
 
@@ -230,6 +232,11 @@ class VisualConfig(Section):
     def family(self) -> str:
         """For tables."""
         return f"visual ({self.image_encoder}), {self.base.family}"
+
+    @property
+    def grid(self) -> int:
+        """Pixels of which a word begins at a multiple."""
+        return self.stride if self.words == "aligned" else 1
 
     @property
     def source_width(self) -> int:

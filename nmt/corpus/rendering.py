@@ -86,15 +86,15 @@ def slice_numbers(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64],
 class Renderer:
     """Draws text with one font at one height."""
 
-    def __init__(self, content: bytes, height: int, name: str) -> None:
-        """Takes the content of a font file, the height of a line in pixels, and a name for errors.
+    def __init__(self, content: bytes, height: int, name: str, grid: int = 1) -> None:
+        """Takes the content of a font file, the height of a line, and a name for errors; words begin `grid` pixels apart.
 
         The font is scaled so that a line from its highest to its lowest letter fits into the height.
 
         Raises:
             ConfigError: this is no font file.
         """
-        self.content, self.height, self.name = content, height, name
+        self.content, self.height, self.name, self.grid = content, height, name, grid
         self.font = opened_font(content, height, name)
         self._strip = lru_cache(_REMEMBERED)(self._drawn)
 
@@ -106,9 +106,11 @@ class Renderer:
 
     def line(self, text: str) -> Pixels:
         """Draws one line: (W, H)."""
-        parts = [np.zeros((MARGIN, self.height), np.uint8)]
+        parts, place = [np.zeros((MARGIN, self.height), np.uint8)], MARGIN
         for number, word in enumerate(self._units(text)):
-            parts += [self._space] * bool(number) + [self._strip(word)]
+            drawn, gap = self._strip(word), self._gap(place) if number else 0
+            parts += [np.zeros((gap, self.height), np.uint8), drawn]
+            place += gap + len(drawn)
         return np.concatenate(parts)
 
     def edges(self, text: str) -> npt.NDArray[np.int64]:
@@ -120,7 +122,7 @@ class Renderer:
         for number, word in enumerate(units):
             if number:
                 edges.append(place)
-                place += len(self._space)
+                place += self._gap(place)
             width = len(self._strip(word))
             shown = word.translate(_CONTROL)
             inner = np.array([min(round(self.font.getlength(shown[:count])), width) for count in range(len(word))], int)
@@ -136,9 +138,13 @@ class Renderer:
         """Splits a line into what is drawn at once: words, or all of a line that has letters from right to left."""
         return [text] if _is_turned(text) else text.split(" ")
 
+    def _gap(self, place: int) -> int:
+        """Returns the width of a space that begins at a column: at least the font's, then up to the grid."""
+        return self._space + (MARGIN - place - self._space) % self.grid
+
     @cached_property
-    def _space(self) -> Pixels:
-        return np.zeros((max(1, round(self.font.getlength(" "))), self.height), np.uint8)
+    def _space(self) -> int:
+        return max(1, round(self.font.getlength(" ")))
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -181,7 +187,7 @@ def opened_font(content: bytes, height: int, name: str) -> ImageFont.FreeTypeFon
 
 
 @cache
-def renderer_of(font: str | None, height: int) -> Renderer:
+def renderer_of(font: str | None, height: int, grid: int = 1) -> Renderer:
     """Makes what draws with a font file at a height; models share it. None: DejaVu Sans, which comes with matplotlib.
 
     Raises:
@@ -193,7 +199,7 @@ def renderer_of(font: str | None, height: int) -> Renderer:
         path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     else:
         path = Path(font)
-    return Renderer(_content(path), height, path.name)
+    return Renderer(_content(path), height, path.name, grid)
 
 
 def save_font(model: ModelConfig, folder: Path) -> None:

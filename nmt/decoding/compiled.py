@@ -76,8 +76,10 @@ def _beginning(sentences: int) -> Going:
     return Going(scores, numbers, torch.full_like(numbers, BOS), numbers, numbers.new_zeros((sentences, 0)))
 
 
-def _table(finished: Finished, config: SearchConfig, best: int, limits: Tensor, divisors: Tensor) -> layout.Finished:
+def _table(
+    finished: Finished, config: SearchConfig, best: int, limits: Tensor, divisors: Tensor
+) -> layout.FinishedTable:
     """Describes the finished hypotheses to the kernels by address; valid as long as the tensors live."""
     parts = (finished.scores, finished.log_probabilities, finished.tokens, finished.lengths, finished.cut)
     places = [part.data_ptr() for part in (limits, divisors, *parts)]
-    return layout.Finished(*finished.tokens.shape[1:], best, config.stopping == "count", EOS, *places)
+    return layout.FinishedTable(*finished.tokens.shape[1:], best, config.stopping == "count", EOS, *places)

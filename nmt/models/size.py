@@ -23,7 +23,8 @@ def parameter_count(config: ModelConfig, source_vocabulary: int, target_vocabula
     if config.kind == "visual":
         with torch.device("meta"):
             image = make_image_encoder(config, config.source_width)
-        return parameter_count(config.base, 0, target_vocabulary) + sum(map(torch.numel, image.parameters()))
+        norm = 2 * config.source_width  # of the vectors
+        return parameter_count(config.base, 0, target_vocabulary) + sum(map(torch.numel, image.parameters())) + norm
     layers = {name: getattr(config, name) for name in LAYER_COUNTS if name in type(config).model_fields}
 
     def count(**few: int) -> int:

@@ -27,7 +27,7 @@ from nmt.models import Model, Visual
 from nmt.models.visual.model import SlicesSeen
 from nmt.runtime.device import SearchPrecision, onednn_is_faster, onednn_products
 from nmt.storage.bundle import LoadedModel
-from nmt.translation.attended import attention_of, ranked_by_coverage
+from nmt.translation.hypothesis_attention import attention_of, ranked_by_coverage
 from nmt.translation.result import Options, SearchBatch
 
 _AUTOMATIC_BATCH = {"cpu": 4096, "cuda": 32_768}

@@ -41,7 +41,7 @@ class SourceText:
         self._tags = tuple(map(language_tag, recipe.data.target_languages))
         self._tag = self._language_tag()
         model = recipe.model
-        self._renderer = renderer_of(model.font, model.height) if model.kind == "visual" else None
+        self._renderer = renderer_of(model.font, model.height, model.grid) if model.kind == "visual" else None
         self._bare = tokenizer.encode(self._tags) if self._tag else []  # tags of lines without words
 
     def encoded(self, lines: Sequence[str]) -> Encoded:

@@ -20,9 +20,9 @@ from nmt.runtime.memory import check_search, collected_later
 from nmt.runtime.stages import counted_batches
 from nmt.scoring.tokenization import check_tokenization, default_tokenization
 from nmt.storage.bundle import LoadedModel, load_model
-from nmt.translation.attended import attention_of
 from nmt.translation.decoder import Decoder
 from nmt.translation.demands import Demands
+from nmt.translation.hypothesis_attention import attention_of
 from nmt.translation.result import (
     Options,
     Report,

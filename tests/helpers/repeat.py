@@ -82,7 +82,9 @@ DRAWING: dict[str, Changes] = {
     "model[transformer].word_dropout": {"model": {"word_dropout": 0.4}},
     "model[convolution].dropout": {"model": {**_CONVOLUTION, "dropout": 0.4}},
     "model[convolution].word_dropout": {"model": {**_CONVOLUTION, "word_dropout": 0.4}},
-    "model[visual].image_encoder": {"model": {"kind": "visual", "image_encoder": "visrep", "base": {**_RNN, "dropout": 0.2}}},
+    "model[visual].image_encoder": {
+        "model": {"kind": "visual", "image_encoder": "visrep", "base": {**_RNN, "dropout": 0.2}}
+    },
 }
 
 

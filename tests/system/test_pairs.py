@@ -66,6 +66,7 @@ SWITCHES: dict[str, dict[str, Sequence[Any]]] = {
         "height": (8, 12),
         "window": (8, 12),
         "stride": (4, 8),
+        "words": ("aligned", "running"),
         "base": (
             TransformerConfig(width=8, feed_forward=12, heads=2, encoder_layers=1, decoder_layers=1, tie="output"),
             RnnConfig(embedding=8, hidden=8),

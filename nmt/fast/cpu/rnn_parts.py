@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from nmt.fast.cpu.exponential_score import ExponentialScore
 from nmt.fast.cpu.linear import Joined, Tiled, like, tiled
 from nmt.fast.kernels.layout import Matrix
-from nmt.fast.kernels.recurrent import GATES, SCORES, WEIGHTINGS, Attention, Reader, RnnDecoder
+from nmt.fast.kernels.rnn_search import GATES, SCORES, WEIGHTINGS, Looking, Reader, RnnDecoder
 from nmt.models.rnn.decoder import AttentionDecoder, BottleneckDecoder
 from nmt.models.rnn.look import CurrentStateDecoder
 from nmt.models.rnn.model import RnnSeq2Seq
-from nmt.models.rnn.scores import CoverageScore, DotScore, LocationScore, MultiHeadScore
+from nmt.models.rnn.scores import BilinearScore, CoverageScore, DotScore, LocationScore, MultiHeadScore
 from nmt.models.rnn.weighting import LocalPredictive
 
 # E embedding, H hidden, G gates, C width of the encoder's states, V vocabulary
@@ -107,19 +107,19 @@ class RecurrentParts:
         self._kept += arrays
         return arrays[0], arrays[1]
 
-    def _attention(self) -> Attention:
+    def _attention(self) -> Looking:
         """Describes the attention to the kernels."""
         config, decoder = self.model.config, self.model.decoder
         if isinstance(decoder, BottleneckDecoder):
-            return Attention(heads=1)
-        look = Attention(SCORES[config.attention], WEIGHTINGS[config.weighting], 1, config.hidden, config.window, 1.0)
+            return Looking(heads=1)
+        look = Looking(SCORES[config.attention], WEIGHTINGS[config.weighting], 1, config.hidden, config.window, 1.0)
         self._score(decoder.score, look)
         if isinstance(decoder.weighting, LocalPredictive):
             look.guess = self._tiled(decoder.weighting.inner).matrix()
             look.towards = self._weights(decoder.weighting.outer, config.hidden)
         return look
 
-    def _score(self, score: nn.Module, look: Attention) -> None:
+    def _score(self, score: nn.Module, look: Looking) -> None:
         match score:
             case ExponentialScore():
                 look.query, look.combine = self._tiled(score.query).matrix(), self._vector(score.vector)
@@ -133,8 +133,10 @@ class RecurrentParts:
                 look.heads, look.scale = score.heads, score.scale
             case DotScore():
                 look.scale = score.scale
-            case _:  # bilinear: the keys hold all of it
+            case BilinearScore():  # the keys hold all of it
                 pass
+            case _:
+                raise TypeError(f"the kernels do not know {type(score).__name__}; take its name out of SCORES")
 
     def _weights(self, layer: nn.Module, inputs: int) -> int:
         """Returns the weights of a layer with one input or one output, whatever its layout."""

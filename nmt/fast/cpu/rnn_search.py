@@ -16,7 +16,7 @@ from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
 from nmt.fast.cpu.rnn_parts import RecurrentParts
 from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.layout import LANES
-from nmt.fast.kernels.recurrent import SCORES, Ground, RnnSources
+from nmt.fast.kernels.rnn_search import SCORES, Ground, RnnSources
 from nmt.models.protocol import padding_mask, sentences_of
 from nmt.models.rnn.decoder import BottleneckDecoder
 from nmt.models.rnn.model import RnnSeq2Seq

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nmt.fast.kernels import kernels_for
 from nmt.fast.kernels.layout import LANES
-from nmt.fast.kernels.recurrence import Cell, RecurrenceKernels, Source
+from nmt.fast.kernels.rnn_training import Cell, RecurrenceKernels, Source
 from nmt.models.rnn.decoder import AttentionDecoder
 from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.scores import AdditiveScore, CoverageScore

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
 from nmt.fast.kernels import Kernels, kernels_for
-from nmt.fast.kernels.layout import LANES, Finished, Layer, Matrix, Norm, Sources, Stack, norm_of, places
+from nmt.fast.kernels.layout import LANES, FinishedTable, Layer, Matrix, Norm, Sources, Stack, norm_of, places
 from nmt.fast.kernels.transformer import History
 from nmt.models.protocol import sentences_of
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer, Residual
@@ -57,7 +57,7 @@ class TransformerByKernels:
     def __init__(self, model: Transformer, kernels: Kernels) -> None:
         self.model, self.kernels = model, kernels
         self._kept: list[object] = []  # tensors that the structures below point to
-        self._places = Places(model)
+        self._places = PositionTables(model)
         self._encoder = self._read(model.source_embedding, model.encoder, model.encoder_norm)
         self._decoder = self._read(model.target_embedding, model.decoder, model.decoder_norm)
 
@@ -106,7 +106,7 @@ class TransformerByKernels:
         """Whether the kernels also compute the logits, so that they can run a whole search."""
         return isinstance(self.model.output, TiledLinear | TiledInt8Linear)
 
-    def search(self, memory: TransformerMemory, finished: Finished) -> Iterator[int]:
+    def search(self, memory: TransformerMemory, finished: FinishedTable) -> Iterator[int]:
         """Runs all steps of a search without rules, if `whole`; see `TransformerSearch`."""
         state = self.start(memory, 1)
         positions = self._places.of_targets(finished.longest)
@@ -161,7 +161,7 @@ class TransformerByKernels:
         return norm_of(own)
 
 
-class Places:
+class PositionTables:
     """Position tables of the kernels: vectors added to embeddings, or rotation angles of heads."""
 
     def __init__(self, model: Transformer) -> None:

@@ -16,11 +16,11 @@ from nmt.fast.kernels.beam import Settling
 from nmt.fast.kernels.build import NotBuilt, library
 from nmt.fast.kernels.convolutional import ConvolutionKernels
 from nmt.fast.kernels.layout import Matrix
-from nmt.fast.kernels.recurrence import RecurrenceKernels
-from nmt.fast.kernels.recurrent import RecurrentKernels
-from nmt.fast.kernels.search import TransformerSearch
+from nmt.fast.kernels.rnn_search import RecurrentKernels
+from nmt.fast.kernels.rnn_training import RecurrenceKernels
 from nmt.fast.kernels.training import TrainingKernels
 from nmt.fast.kernels.transformer import TransformerKernels
+from nmt.fast.kernels.transformer_search import TransformerSearch
 from nmt.runtime.cpu import InstructionSet, instructions
 
 # B sentences, K beam, R = B * K rows, V vocabulary, T positions so far, S source positions, D width

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nmt.fast.kernels.layout import Extensions, Finished, Hypotheses
+from nmt.fast.kernels.layout import Extensions, FinishedTable, Hypotheses
 
 # B sentences still searched, K beam, R = B * K rows, C extensions of a sentence, T tokens so far
 
@@ -47,10 +47,12 @@ class Settling:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._settle = library.nmt_settle
         self._settle.restype = ctypes.c_long
-        pointers = ctypes.POINTER(Finished), ctypes.POINTER(Extensions), ctypes.POINTER(Hypotheses)
+        pointers = ctypes.POINTER(FinishedTable), ctypes.POINTER(Extensions), ctypes.POINTER(Hypotheses)
         self._settle.argtypes = [*pointers[:2], ctypes.c_long, ctypes.c_double, ctypes.c_void_p, pointers[2]]
 
-    def __call__(self, finished: Finished, before: Going, best: tuple[Tensor, Tensor, Tensor], worth: float) -> Going:
+    def __call__(
+        self, finished: FinishedTable, before: Going, best: tuple[Tensor, Tensor, Tensor], worth: float
+    ) -> Going:
         """Runs steps 3 to 5 of `nmt.decoding.beam_search`: stores ended hypotheses, keeps the best K others, closes sentences.
 
         Args:

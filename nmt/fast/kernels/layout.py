@@ -87,7 +87,7 @@ def norm_of(module: nn.Module) -> Norm:
             return Norm(0, 0.0, None, None)
 
 
-class Finished(ctypes.Structure):
+class FinishedTable(ctypes.Structure):
     """`finished` of beam.c."""
 
     _fields_ = [

@@ -5,8 +5,10 @@
 
 /* S source positions, H hidden, A width of what is scored, C width of a context, F of what matrices make of it */
 
-enum { NOTHING = 0, ADDITIVE = 1, PRODUCT = 2, PLACE = 3 };                       /* scores */
-enum { SOFTMAX = 0, SPARSEMAX = 1, NEAR_ORDER = 2, NEAR_GUESS = 3, HIGHEST = 4 }; /* weightings */
+/* Scores: PLACE is `location` of a recipe. */
+enum { NOTHING = 0, ADDITIVE = 1, PRODUCT = 2, PLACE = 3 };
+/* Weightings: NEAR_ORDER is `local_monotonic`, NEAR_GUESS `local_predictive`, HIGHEST `hard` and `gumbel`. */
+enum { SOFTMAX = 0, SPARSEMAX = 1, NEAR_ORDER = 2, NEAR_GUESS = 3, HIGHEST = 4 };
 typedef struct {
     int32_t score, weighting;
     long heads, width, window;

@@ -36,7 +36,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         self.fixed_vector = FixedVector(config, self.encoder) if config.attention == "none" else None
         self.decoder = _make_decoder(config, self.encoder.width)
         summary = self.fixed_vector.width if self.fixed_vector else self.encoder.summary_width
-        self.bridge = nn.Linear(summary, config.layers * config.hidden * self._parts)
+        self.bridge = nn.Linear(summary, config.layers * config.hidden * self._cell_states)
         self.readout = Readout(config, self.decoder.context_width)
         self.output = nn.Linear(config.embedding, target_vocabulary)
         if config.tie != "none":
@@ -110,7 +110,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
             self.decoder.position = torch.compile(self.decoder.position, dynamic=True)  # type: ignore[method-assign]
 
     @property
-    def _parts(self) -> int:
+    def _cell_states(self) -> int:
         return 2 if self.config.cell == "lstm" else 1
 
     def first(self, memory: RnnMemory) -> Carry:
@@ -118,7 +118,9 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         flat = torch.tanh(self.bridge(memory.summary))  # (B, parts * L * H)
         if self.config.bridge == "zero":
             flat = torch.zeros_like(flat)
-        hidden = flat.unflatten(1, (self._parts, self.config.layers, -1)).permute(1, 2, 0, 3).contiguous().unbind(0)
+        hidden = (
+            flat.unflatten(1, (self._cell_states, self.config.layers, -1)).permute(1, 2, 0, 3).contiguous().unbind(0)
+        )
         return self.decoder.first(memory, hidden)
 
     def tables(self) -> Tables:

@@ -51,15 +51,13 @@ class Visual(EncoderDecoder[Any, Any]):
         self.output = self.base.output
         self.like: Tensor
         self.register_buffer("like", torch.zeros(()), persistent=False)  # has the device and precision of the weights
-        for module in self.image.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # each has one
+        self.norm = nn.LayerNorm(config.source_width)
+        self._initialise()
 
     @property
     def renderer(self) -> Renderer:
         """Draws the source; see `renderer_of` for errors."""
-        return renderer_of(self.config.font, self.config.height)
+        return renderer_of(self.config.font, self.config.height, self.config.grid)
 
     def encode(self, source: Tensor, lengths: Tensor) -> Any:
         """See `Seq2Seq.encode`; the source (B, N) is spelled in bytes. The memory has one position for each slice."""
@@ -76,7 +74,7 @@ class Visual(EncoderDecoder[Any, Any]):
         """Returns the vectors of all slices, one source after the other: (slices of all sources, D). See `embed`."""
         strips = self.strips(source, lengths)
         counts = strips.slices(self.config.window, self.config.stride)
-        return self.image(strips, self.like), torch.from_numpy(counts).to(source.device)
+        return self.norm(self.image(strips, self.like)), torch.from_numpy(counts).to(source.device)
 
     def strips(self, source: Tensor, lengths: Tensor) -> Strips:
         """Draws sources (B, N)."""
@@ -159,6 +157,18 @@ class Visual(EncoderDecoder[Any, Any]):
     def repeated_parts(self) -> Iterable[nn.Module]:
         """See `EncoderDecoder.repeated_parts`."""
         return self.base.repeated_parts()
+
+    def _initialise(self) -> None:
+        """Draws convolutions as He et al. 2015 (equation 10) and matrices by Glorot; biases are zero."""
+        for module in self.image.modules():
+            match module:
+                case nn.Conv2d():
+                    nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+                case nn.Linear():
+                    nn.init.xavier_uniform_(module.weight)
+                case _:
+                    continue
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # each has one
 
     def replace_output(self, output: nn.Linear) -> None:
         """See `EncoderDecoder.replace_output`."""

@@ -49,6 +49,19 @@ def test_a_word_looks_the_same_wherever_it_stands(renderer: Renderer) -> None:
     assert (np.diff(edges) >= 0).all()
 
 
+def test_words_may_begin_with_a_slice(renderer: Renderer) -> None:
+    """With a grid each word begins at a multiple of it, after a space at least as wide as the font's."""
+    aligned = renderer_of(None, 12, 16)
+    line, edges = aligned.line(LINE), aligned.edges(LINE)
+    assert edges[-1] == len(line)
+    begins = [place for place, letter in enumerate(LINE) if place == 0 or LINE[place - 1] == " "]
+    assert all((edges[place] - MARGIN) % 16 == 0 for place in begins)
+    space = len(renderer.line("a b")) - len(renderer.line("ab"))
+    assert all(edges[place] - edges[place - 1] >= space - 1 for place in begins[1:])
+    word = renderer.line("Mann")[MARGIN:]
+    assert np.array_equal(line[edges[4] : edges[4] + len(word)], word)
+
+
 def test_ink_is_where_letters_are(renderer: Renderer) -> None:
     """Every word has ink, spaces and the margin have none, and no letter is cut off above or below."""
     line, edges = renderer.line("Äg jq"), renderer.edges("Äg jq")

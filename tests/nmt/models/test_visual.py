@@ -219,7 +219,7 @@ def test_what_is_seen_is_the_line() -> None:
         seen = model.seen(source[:1], lengths[:1], target[:1])
     line = model.renderer.line(LINES[0])
     assert torch.equal((seen.pixels * 255).round().byte()[:, : len(line)], torch.from_numpy(line.T.copy()))
-    assert seen.pixels.shape == (12, (seen.maps.shape[-1] - 1) * 16 + 24)
+    assert seen.pixels.shape == (12, seen.maps.shape[-1] * 16)
     assert seen.places is not None
     assert seen.places.shape == seen.pixels.shape
     assert ((seen.places > 0) & (seen.places < 1)).all()
@@ -241,7 +241,7 @@ def test_bytes_spell_any_text() -> None:
 @pytest.mark.parametrize(
     ("settings", "error"),
     [
-        ({"stride": 30}, r"stride must be at most window = 24"),
+        ({"stride": 30}, r"stride must be at most window = 16"),
         ({"image_encoder": "cnn", "height": 10}, r"must be multiples of 4"),
         ({"image_encoder": "slices", "channel_attention": "se"}, r"weigh what a convolution finds"),
         ({"base": {"kind": "transformer", "tie": "all"}}, r"base.tie = 'all' shares source embeddings"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.corpus.tokenizer import BOS, PAD
-from nmt.fast.kernels.layout import Finished, Matrix, Searching, Sources, Stack
+from nmt.fast.kernels.layout import FinishedTable, Matrix, Searching, Sources, Stack
 
 # N sentences, K beam, C extensions of a sentence, D width, V vocabulary
 
@@ -23,7 +23,7 @@ class TransformerSearch:
     def __init__(self, library: ctypes.CDLL) -> None:
         number, pointer = ctypes.c_long, ctypes.POINTER
         self._search, self._room = library.nmt_search, library.nmt_transformer_room
-        structures = pointer(Stack), pointer(Matrix), pointer(Sources), pointer(Finished), pointer(Searching)
+        structures = pointer(Stack), pointer(Matrix), pointer(Sources), pointer(FinishedTable), pointer(Searching)
         self._search.argtypes = [*structures, *[number] * 3, ctypes.c_int]
         self._search.restype = number
         self._room.argtypes, self._room.restype = [pointer(Stack), number, number, number], number
@@ -33,7 +33,7 @@ class TransformerSearch:
         decoder: Stack,
         output: Matrix,
         sources: Sources,
-        finished: Finished,
+        finished: FinishedTable,
         sentences: int,
         added: Tensor | None,
         turns: Tensor | None,
@@ -75,7 +75,7 @@ class TransformerSearch:
 
 
 def _beginning(
-    decoder: Stack, output: Matrix, finished: Finished, sentences: int, room: int
+    decoder: Stack, output: Matrix, finished: FinishedTable, sentences: int, room: int
 ) -> tuple[Searching, list[Tensor]]:
     """Makes one empty hypothesis per sentence, with memory for the whole search, and returns the tensors that hold it."""
     beam, longest, rows = finished.beam, finished.longest, sentences * finished.beam

@@ -20,7 +20,7 @@ WEIGHTINGS = {"softmax": 0, "sparsemax": 1, "local_monotonic": 2, "local_predict
 """Numbers of the weightings in the kernels, after training."""
 
 
-class Attention(ctypes.Structure):
+class Looking(ctypes.Structure):
     """`looking` of looking.h."""
 
     _fields_ = [
@@ -44,7 +44,7 @@ class RnnDecoder(ctypes.Structure):
         *((name, _place) for name in ("words", "known")),
         *((name, Matrix) for name in ("fed", "attentional", "read")),
         *((name, ctypes.POINTER(Matrix)) for name in ("recurrent", "upper")),
-        ("look", Attention),
+        ("look", Looking),
     ]
 
 
