@@ -1,7 +1,7 @@
 """What the site needs beyond the pages: links to files outside of docs/, the page of results, and where long names may break.
 
-On GitHub a link to a source file leads to it. The site holds no sources, so there the link becomes its text, and its tooltip names
-the file. RESULTS.md and the pictures that it shows are taken into the site.
+On GitHub a link to a source file leads to it. The site holds no sources. So there the link becomes its text, and its tooltip
+names the file. RESULTS.md and the pictures that it shows are taken into the site.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)\s#]+)(#[^)\s]*)?\)")
 _CELL = re.compile(r"<td.*?</td>", re.DOTALL)
-_CODE = re.compile(r"(?<!<span></span>)<code>[^<]*</code>")  # in a sentence; that of a block stands behind an empty span
+# Code in a sentence; that of a block stands behind an empty span.
+_CODE = re.compile(r"(?<!<span></span>)<code>[^<]*</code>")
 _RESULTS, _PICTURES = "results.md", "pictures/recipes"
 
 
