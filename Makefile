@@ -101,7 +101,7 @@ test: setup ## run the whole test suite (under 8 minutes on 2 cores)
 test-thorough: setup ## run the tests that take minutes each: random kills of each family, compiled steps
 	@$(BIN)/python -m pytest -n 2 -m thorough
 
-test-fast: setup ## run the fast tests only (about a minute)
+test-fast: setup ## run the fast tests only (about 3 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n 2 -m 'not slow and not thorough'
 
 # The torch of `make setup`. Old releases warn of newer ones that they use, which is not what is tested.
