@@ -23,8 +23,7 @@ def parameter_count(config: ModelConfig, source_vocabulary: int, target_vocabula
     if config.kind == "visual":
         with torch.device("meta"):
             image = make_image_encoder(config, config.source_width)
-        norm = 2 * config.source_width  # of the vectors
-        return parameter_count(config.base, 0, target_vocabulary) + sum(map(torch.numel, image.parameters())) + norm
+        return parameter_count(config.base, 0, target_vocabulary) + sum(map(torch.numel, image.parameters()))
     layers = {name: getattr(config, name) for name in LAYER_COUNTS if name in type(config).model_fields}
 
     def count(**few: int) -> int:

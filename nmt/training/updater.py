@@ -15,6 +15,7 @@ from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import Model
 from nmt.models.protocol import Forced
+from nmt.models.visual.image import statistics_kept
 from nmt.runtime.device import autocast, onednn_products, seed_update
 from nmt.runtime.processes import World, whole
 from nmt.training.arithmetic import Arithmetic
@@ -123,7 +124,8 @@ class Updater:
 
     def rehearse(self, batch: Batch) -> int:
         """Computes the gradients of a batch and drops them; returns how often it was halved to fit into memory."""
-        _, splits = self._gradients(0, [batch], batch.tokens)
+        with statistics_kept(self.model):
+            _, splits = self._gradients(0, [batch], batch.tokens)
         self.optimizer.zero_grad(set_to_none=True)
         return splits
 

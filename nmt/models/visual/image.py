@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -45,16 +47,35 @@ class ImageEncoder(nn.Module, ABC):
         return None
 
 
+class SliceVector(nn.Module):
+    """LN(W LN(x) + b): a linear map of what a slice holds, between two norms (Kumar et al. 2023, section 3, dual PatchNorm).
+
+    What a picture holds is never negative. Without the first norm, slices would differ little beside what they share.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.features = features
+        self.linear, self.norm = nn.Linear(features, width), nn.LayerNorm(width)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Maps what slices hold (S, F) to vectors (S, D)."""
+        return self.norm(self.linear(F.layer_norm(seen, (self.features,))))
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
 class Slices(ImageEncoder):
     """x_i = E p_i: a linear map of the pixels of a slice (Dosovitskiy et al. 2021, equation 1)."""
 
     def __init__(self, config: VisualConfig, width: int) -> None:
         super().__init__(config)
-        self.linear = nn.Linear(config.height * config.window, width)
+        self.vector = SliceVector(config.height * config.window, width)
 
     def forward(self, strips: Strips, like: Tensor) -> Tensor:
         """See `ImageEncoder.forward`."""
-        return self.linear(self.slices(strips, like).flatten(1))
+        return self.vector(self.slices(strips, like).flatten(1))
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -71,13 +92,13 @@ class Visrep(ImageEncoder):
             channel_gate(config.channel_attention, VISREP_CHANNELS),
             place_gate(config.spatial_attention),
         )
-        self.linear = nn.Linear(VISREP_CHANNELS * config.height * config.window, width)
+        self.vector = SliceVector(VISREP_CHANNELS * config.height * config.window, width)
 
     def forward(self, strips: Strips, like: Tensor) -> Tensor:
         """See `ImageEncoder.forward`."""
         features = torch.relu(self.norm(convolved_pixels(self.convolution, self.slices(strips, like))))  # (C, S, H, W)
         features, real = features.transpose(0, 1), features.new_ones((1, 1, 1, self.window))
-        return self.linear(self.places(self.channels(features, real), real).flatten(1))
+        return self.vector(self.places(self.channels(features, real), real).flatten(1))
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -122,7 +143,7 @@ class Cnn(ImageEncoder):
         first, second, third = CNN_CHANNELS
         self.first, self.second = Block(config, 1, first, stride=2), Block(config, first, second, stride=2)
         self.third = Block(config, second, third)
-        self.linear = nn.Linear(third * (config.height // _SHRUNK) * (config.window // _SHRUNK), width)
+        self.vector = SliceVector(third * (config.height // _SHRUNK) * (config.window // _SHRUNK), width)
 
     def forward(self, strips: Strips, like: Tensor) -> Tensor:
         """See `ImageEncoder.forward`."""
@@ -132,7 +153,7 @@ class Cnn(ImageEncoder):
         line, number = slice_numbers(counts)
         first = line * columns.shape[1] + number * (self.stride // _SHRUNK)  # column of each slice
         chosen = torch.from_numpy(first[:, None] + np.arange(self.window // _SHRUNK)).to(columns.device)
-        return self.linear(columns.flatten(0, 1).index_select(0, chosen.flatten()).view(len(first), -1))
+        return self.vector(columns.flatten(0, 1).index_select(0, chosen.flatten()).view(len(first), -1))
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -190,6 +211,17 @@ class BatchNorm(nn.Module):
 
     if TYPE_CHECKING:
         __call__ = forward
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Generator[None]:
+    """Runs a model for trial: afterwards the running statistics of its batch norms are as before."""
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
+    kept = [(norm.mean.detach().clone(), norm.variance.detach().clone()) for norm in norms]
+    yield
+    for norm, (mean, variance) in zip(norms, kept, strict=True):
+        norm.mean.data.copy_(mean)
+        norm.variance.data.copy_(variance)
 
 
 def inked(pixels: Tensor, like: Tensor) -> Tensor:

@@ -51,7 +51,6 @@ class Visual(EncoderDecoder[Any, Any]):
         self.output = self.base.output
         self.like: Tensor
         self.register_buffer("like", torch.zeros(()), persistent=False)  # has the device and precision of the weights
-        self.norm = nn.LayerNorm(config.source_width)
         self._initialise()
 
     @property
@@ -74,7 +73,7 @@ class Visual(EncoderDecoder[Any, Any]):
         """Returns the vectors of all slices, one source after the other: (slices of all sources, D). See `embed`."""
         strips = self.strips(source, lengths)
         counts = strips.slices(self.config.window, self.config.stride)
-        return self.norm(self.image(strips, self.like)), torch.from_numpy(counts).to(source.device)
+        return self.image(strips, self.like), torch.from_numpy(counts).to(source.device)
 
     def strips(self, source: Tensor, lengths: Tensor) -> Strips:
         """Draws sources (B, N)."""

@@ -22,7 +22,7 @@ from nmt.fast.kernels import kernels
 from nmt.models import Visual, build_model
 from nmt.models.size import parameter_count
 from nmt.models.visual.gates import CbamChannels, CbamPlaces, SqueezeExcitation
-from nmt.models.visual.image import BatchNorm, Block, convolved_pixels
+from nmt.models.visual.image import BatchNorm, Block, convolved_pixels, statistics_kept
 from tiny import make_recipe
 
 Array = npt.NDArray[np.float64]
@@ -101,7 +101,7 @@ def test_cbam_is_its_equations() -> None:
     found = places(channels(features, real), real).detach().numpy()
     first, second = (part.weight.detach().numpy() for part in (channels.squeeze, channels.excite))
     before, after = (part.bias.detach().numpy() for part in (channels.squeeze, channels.excite))
-    kernel, bias = (part.detach().numpy() for part in (places.convolution.weight[0], places.convolution.bias))
+    kernel, bias = (part.detach().numpy()[0] for part in places.convolution.parameters())
     for picture, seen in zip(pictures, found, strict=True):
         scores = [
             second @ np.maximum(first @ part + before, 0) + after
@@ -111,7 +111,7 @@ def test_cbam_is_its_equations() -> None:
         summary = np.pad(np.stack([weighed.mean(0), weighed.max(0)]), ((0, 0), (3, 3), (3, 3)))
         height, width = picture.shape[1:]
         gate = np.array(
-            [[(summary[:, y : y + 7, x : x + 7] * kernel).sum() + bias[0] for x in range(width)] for y in range(height)]
+            [[(summary[:, y : y + 7, x : x + 7] * kernel).sum() + bias for x in range(width)] for y in range(height)]
         )
         assert np.allclose(seen[:, :, :width], weighed * _sigmoid(gate), atol=1e-12)
 
@@ -132,8 +132,9 @@ def test_the_product_of_neighbours_is_a_convolution(stride: int) -> None:
 def test_batch_norm_is_torchs_and_its_statistics_are_saved() -> None:
     """Equal in training and after it, by parameters that no optimiser trains."""
     ours, theirs = BatchNorm(3), nn.BatchNorm2d(3)
-    for _ in range(3):
-        features = torch.randn(3, 8, 4, 6) * 2 + 1
+    features = torch.randn(3, 8, 4, 6)
+    for number in range(3):
+        features = features * 2 + number
         assert torch.allclose(ours(features), theirs(features.transpose(0, 1)).transpose(0, 1), atol=1e-6)
     for norm in (ours, theirs):
         norm.eval()
@@ -141,6 +142,17 @@ def test_batch_norm_is_torchs_and_its_statistics_are_saved() -> None:
     named = dict(ours.named_parameters())
     assert torch.allclose(torch.cat([named["mean"], named["variance"]]), torch.cat([*theirs.buffers()][:2]), atol=1e-6)
     assert [name for name, parameter in named.items() if not parameter.requires_grad] == ["mean", "variance"]
+
+
+def test_a_trial_leaves_no_trace() -> None:
+    """Running statistics are as before a pass for trial, and move in one that counts."""
+    model, batch = _model().train(), _batch()
+    before = [parameter.clone() for parameter in model.parameters()]
+    with statistics_kept(model):
+        model(*batch)
+    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+    model(*batch)
+    assert not all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
 
 
 def test_gates_follow_each_convolution() -> None:
