@@ -54,7 +54,7 @@ def test_words_may_begin_with_a_slice(renderer: Renderer) -> None:
     aligned = renderer_of(None, 12, 16)
     line, edges = aligned.line(LINE), aligned.edges(LINE)
     assert edges[-1] == len(line)
-    begins = [place for place, letter in enumerate(LINE) if place == 0 or LINE[place - 1] == " "]
+    begins = [place for place in range(len(LINE)) if place == 0 or LINE[place - 1] == " "]
     assert all((edges[place] - MARGIN) % 16 == 0 for place in begins)
     space = len(renderer.line("a b")) - len(renderer.line("ab"))
     assert all(edges[place] - edges[place - 1] >= space - 1 for place in begins[1:])
