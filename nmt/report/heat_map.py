@@ -13,18 +13,20 @@ from torch import Tensor
 from nmt.report.pictures import plain, save_picture
 from nmt.translation.attention import Picture
 
+_LONGEST = 32  # letters of a word in a picture
 _SHADES = " \u2591\u2592\u2593\u2588"
 
 
 def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequence[str], weights: Tensor) -> None:
     """Draws weights (J, I) with source words across and target words down; the file's suffix chooses the format."""
-    figure = Figure(figsize=(2.2 + 0.36 * len(source), 1.6 + 0.3 * len(target)), layout="constrained")
+    source, target = [_label(word) for word in source], [_label(word) for word in target]
+    across, down = (max(map(len, words)) for words in (source, target))
+    size = (1.4 + 0.08 * down + 0.36 * len(source), 1.1 + 0.06 * across + 0.3 * len(target))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(weights.numpy(), cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-    axes.set_xticks(
-        range(len(source)), [plain(word) for word in source], rotation=60, ha="left", rotation_mode="anchor"
-    )
-    axes.set_yticks(range(len(target)), [plain(word) for word in target])
+    axes.set_xticks(range(len(source)), source, rotation=60, ha="left", rotation_mode="anchor")
+    axes.set_yticks(range(len(target)), target)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.set_xticks([place - 0.5 for place in range(1, len(source))], minor=True)
@@ -55,14 +57,18 @@ def figure_over_line(target: Sequence[str], seen: Picture, columns: Tensor) -> F
     """Returns the figure of `plot_over_line`, without a title."""
     height, width = seen.pixels.shape
     heats = [(row / row.max()).expand(height, -1) for row in columns]
-    rows = list(zip(target, heats, strict=True)) + ([("places", seen.places)] if seen.places is not None else [])
-    figure = Figure(figsize=(1.8 + 0.022 * width, 0.9 + 0.34 * len(rows)), layout="constrained")
+    rows = list(zip(map(_label, target), heats, strict=True))
+    rows += [("places", seen.places)] if seen.places is not None else []
+    labels = 0.3 + 0.1 * max(len(word) for word, _ in rows)  # inches
+    size = (labels + 0.02 * width + 0.2, 0.5 + 0.36 * len(rows))
+    figure = Figure(figsize=size)
+    figure.subplots_adjust(labels / size[0], 0.4 / size[1], 1 - 0.1 / size[0], 1 - 0.1 / size[1], hspace=0.25)
     ink, whole = torch.zeros(height, width, 4), (0, width, height, 0)
     ink[..., 3] = seen.pixels
     for axes, (word, heat) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         axes.imshow(heat.float().numpy(), cmap="Oranges", vmin=0.0, vmax=1.6, aspect="auto", extent=whole)
         axes.imshow(ink.numpy(), aspect="auto", extent=whole, interpolation="nearest")
-        axes.set_yticks([height / 2], [plain(word)])
+        axes.set_yticks([height / 2], [word])
         axes.set_xticks([])
         axes.tick_params(length=0)
     return figure
@@ -80,6 +86,11 @@ def blocks(source: Sequence[str], target: Sequence[str], weights: Tensor) -> str
         for column, word in reversed(list(enumerate(source)))
     ]
     return "\n".join([*reversed(heads), *rows])
+
+
+def _label(word: str) -> str:
+    """Returns a word for a picture; what a model repeats without end is cut."""
+    return plain(word if len(word) <= _LONGEST else f"{word[: _LONGEST - 1]}…")
 
 
 def _shade(weight: float) -> str:

@@ -38,8 +38,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "decoder_layers": 2,
         "dropout": 0.0,
     },
+    "visual": {
+        "kind": "visual",
+        "image_encoder": "slices",
+        "base": {"kind": "rnn", "embedding": 32, "hidden": 48, "dropout": 0.0},
+    },
 }
-UPDATES = {"bottleneck": 500, "additive": 350, "bilinear": 350, "transformer": 500, "convolution": 400}
+UPDATES = {"bottleneck": 500, "additive": 350, "bilinear": 350, "transformer": 500, "convolution": 400, "visual": 350}
 
 
 @pytest.mark.slow
