@@ -51,6 +51,7 @@ def show(
     from nmt.config.reading import load_recipe
     from nmt.errors import ConfigError
     from nmt.runtime.device import choose_device
+    from nmt.runtime.files import check_output
     from nmt.runtime.processes import World
     from nmt.training.static_update import why_plain
     from nmt.training.stream import BatchStream, StreamPosition
@@ -60,6 +61,10 @@ def show(
     model = settings.model
     if rendered is not None and model.kind != "visual":
         raise ConfigError(f"--rendered is for models that read pictures, got model.kind = {model.kind!r}")
+    if rendered is not None:
+        if rendered.suffix.lower() != ".png":
+            raise ConfigError(f"--rendered writes PNG: end its name with .png, got {rendered.name}")
+        check_output(rendered)
     if step > (updates := settings.training.updates):
         raise ConfigError(f"--step {step}: the recipe makes {updates} updates; for more, --set training.updates={step}")
     prepared = prepare(settings, say=note)
@@ -88,15 +93,20 @@ def show(
 
 def _save_picture(model: VisualConfig, lines: list[str], path: Path) -> None:
     """Writes a picture of lines, one below the other, with a dot over the beginning of each slice."""
+    import io
+
     import numpy as np
     from PIL import Image
 
     from nmt.corpus.rendering import renderer_of
+    from nmt.runtime.atomic import atomic_write
 
     strips = renderer_of(model.font, model.height, model.grid).strips(lines)
     ink = np.pad(strips.padded(int(strips.widths.max())), ((0, 0), (0, 0), (2, 0)))  # (lines, width, 2 + height)
     ink[:, :: model.stride, 0] = 255
-    Image.fromarray(255 - ink.transpose(0, 2, 1).reshape(-1, ink.shape[1])).save(path)
+    picture = io.BytesIO()
+    Image.fromarray(255 - ink.transpose(0, 2, 1).reshape(-1, ink.shape[1])).save(picture, "PNG")
+    atomic_write(path, picture.getvalue())
     note(f"pictures of {len(lines)} sources in {path}")
 
 

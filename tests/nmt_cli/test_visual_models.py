@@ -108,6 +108,7 @@ def test_the_sources_of_an_update_can_be_seen(visual: Path, tmp_path: Path) -> N
     refused = run("data", "show", visual, "--step", "1", "--rendered", picture, "--set", "model={kind='rnn'}")
     assert refused.exit_code == 1
     assert "--rendered is for models that read pictures" in refused.stderr
+    assert "end its name with .png" in run("data", "show", visual, "--step", "1", "--rendered", "seen.gif").stderr
 
 
 def test_training_needs_a_glyph_for_each_letter(home: Path, tmp_path: Path) -> None:
