@@ -12,7 +12,7 @@ from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption
 
 if TYPE_CHECKING:
-    from nmt.config.model import VisualConfig
+    from nmt.config.model import ModelConfig, VisualConfig
 
 app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, and what an update saw.")
 
@@ -51,20 +51,13 @@ def show(
     from nmt.config.reading import load_recipe
     from nmt.errors import ConfigError
     from nmt.runtime.device import choose_device
-    from nmt.runtime.files import check_output
     from nmt.runtime.processes import World
     from nmt.training.static_update import why_plain
     from nmt.training.stream import BatchStream, StreamPosition
     from nmt_data.prepare import prepare
 
     settings = load_recipe(recipe, overrides or ())
-    model = settings.model
-    if rendered is not None and model.kind != "visual":
-        raise ConfigError(f"--rendered is for models that read pictures, got model.kind = {model.kind!r}")
-    if rendered is not None:
-        if rendered.suffix.lower() != ".png":
-            raise ConfigError(f"--rendered writes PNG: end its name with .png, got {rendered.name}")
-        check_output(rendered)
+    visual = None if rendered is None else _checked(settings.model, rendered)
     if step > (updates := settings.training.updates):
         raise ConfigError(f"--step {step}: the recipe makes {updates} updates; for more, --set training.updates={step}")
     prepared = prepare(settings, say=note)
@@ -87,8 +80,21 @@ def show(
         )
         print_text(f"{row + 1}\t{source}\t{target}")
         sources.append(source)
-    if rendered is not None and model.kind == "visual":
-        _save_picture(model, sources, rendered)
+    if rendered is not None and visual is not None:
+        _save_picture(visual, sources, rendered)
+
+
+def _checked(model: ModelConfig, path: Path) -> VisualConfig:
+    """Returns the model if it reads pictures and one can be written there; refuses others before any work."""
+    from nmt.errors import ConfigError
+    from nmt.runtime.files import check_output
+
+    if model.kind != "visual":
+        raise ConfigError(f"--rendered is for models that read pictures, got model.kind = {model.kind!r}")
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--rendered writes PNG: end its name with .png, got {path.name}")
+    check_output(path)
+    return model
 
 
 def _save_picture(model: VisualConfig, lines: list[str], path: Path) -> None:
