@@ -12,11 +12,12 @@ RUNS ?= runs
 BUDGET ?= 15m
 FAMILIES := bottleneck attention transformer
 STUDIES := $(patsubst recipes/%/study.toml,%,$(wildcard recipes/*/study.toml))
-RECIPES := $(filter-out $(STUDIES),$(patsubst recipes/%/recipe.toml,%,$(wildcard recipes/*/recipe.toml)))
+PLANS := $(patsubst recipes/%/bootstrap.toml,%,$(wildcard recipes/*/bootstrap.toml))
+RECIPES := $(filter-out $(STUDIES) $(PLANS),$(patsubst recipes/%/recipe.toml,%,$(wildcard recipes/*/recipe.toml)))
 # Which seeds of a study, for example: make score-functions SEEDS=1
 SEEDS ?= 3
 
-.PHONY: help setup demo docs test test-thorough test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-distilled multi30k-ende-decoding decoding-speed three-ways $(RECIPES) $(STUDIES)
+.PHONY: help setup demo docs test test-thorough test-fast test-lowest check lint types wheel clean multi30k-small multi30k-ende-decoding decoding-speed three-ways $(RECIPES) $(STUDIES) $(PLANS)
 
 help: ## list the targets
 	@echo "nmt: sequence-to-sequence translation, from raw text to a score that can be trusted"
@@ -28,6 +29,9 @@ help: ## list the targets
 	@echo
 	@echo "One target per study (several systems over SEEDS=3 seeds; tables and pictures go into its folder):"
 	@printf '  %s\n' $(STUDIES)
+	@echo
+	@echo "One target per bootstrap (models that translate text for other recipes; needs NMT_DATA):"
+	@printf '  %s\n' $(PLANS)
 
 setup: .venv/.ready ## make .venv and install torch and this package into it
 
@@ -72,9 +76,9 @@ $(STUDIES): %: setup recipes/%/study.toml
 	@$(NMT) study recipes/$* --runs runs/$* --output recipes/$* --seeds $(SEEDS)
 	@if [ -f recipes/$*/control.py ]; then $(BIN)/python recipes/$*/control.py runs/$* runs/$*/data recipes/$*; fi
 
-# Into runs/ whatever RUNS is: that is where the two recipes look for it.
-multi30k-ende-distilled: setup ## translate the train set of Multi30k by models trained on it, for two recipes (needs NMT_DATA)
-	@PATH="$(abspath $(BIN)):$$PATH" recipes/multi30k-ende-transformer-diversified/teachers.sh runs
+# Into runs/ whatever RUNS is: that is where recipes look for the corpora.
+$(PLANS): %: setup recipes/%/bootstrap.toml
+	@$(NMT) bootstrap recipes/$* --runs runs/$*
 
 multi30k-ende-attention-distilled multi30k-ende-transformer-diversified: multi30k-ende-distilled
 

@@ -23,6 +23,7 @@ EXAMPLES = {
     "info": "nmt info runs/phrasebook-attention",
     "report": "nmt report runs/phrasebook-attention -o report.html",
     "study": "nmt study recipes/ingredients",
+    "bootstrap": "nmt bootstrap recipes/phrasebook-attention --mono mono.en --dry-run",
     "recipes": "nmt recipes",
     "reproduce": "nmt reproduce phrasebook-attention",
     "bench decode": "nmt bench decode runs/phrasebook-attention --text in.de",

@@ -17,6 +17,7 @@ from nmt_cli import (
     attend,
     average,
     bench,
+    bootstrap,
     compare,
     data,
     evaluate,
@@ -41,6 +42,7 @@ from nmt_cli.standard import binary_output, flush_output, prepare_streams
 
 _MAKE_FILES = (
     "average",
+    "bootstrap",
     "export",
     "prepare",
     "report",
@@ -158,6 +160,7 @@ app.command("average")(average.average)
 app.command("info")(info.info)
 app.command("report")(report.report)
 app.command("study")(study.study)
+app.command("bootstrap")(bootstrap.bootstrap)
 app.command("recipes")(recipes.recipes)
 app.command("reproduce")(reproduce.reproduce)
 app.add_typer(bench.app, name="bench")

@@ -80,28 +80,13 @@ def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]
     """Checks the recipe of a system and prepares its corpus, before any training."""
     from nmt.config.reading import load_recipe
     from nmt_cli.testsets import choose_testsets
+    from nmt_data.cards import file_beside
     from nmt_data.prepare import prepare
 
     recipe = load_recipe(folder / system.recipe, [*system.set, *overrides])
     corpus = prepare(recipe, say=note).fingerprint
-    gold = [_gold_file(folder, name) for name in (plan.pairs, plan.gold) if name and plan.pairs and plan.gold]
+    gold = [file_beside(folder, name, "study") for name in (plan.pairs, plan.gold) if name and plan.pairs and plan.gold]
     return Material(corpus, choose_testsets(recipe, list(dict.fromkeys([plan.testset, *plan.also]))), gold)
-
-
-def _gold_file(folder: Path, name: str) -> Path:
-    """Finds a file beside the study or under NMT_DATA.
-
-    Raises:
-        DataError: the file is in neither place.
-    """
-    from nmt.errors import DataError
-    from nmt_data.cards import data_folder
-
-    places = [place / name for place in (folder, data_folder()) if place]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise DataError(f"{name}: neither beside the study nor under NMT_DATA")
-    return found
 
 
 def _run(commands: Commands, task: TrainingTask, material: Material) -> None:

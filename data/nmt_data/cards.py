@@ -124,3 +124,16 @@ def data_folder() -> Path | None:
     """Returns the folder of local corpora, from NMT_DATA."""
     value = os.environ.get("NMT_DATA")
     return Path(value).expanduser() if value else None
+
+
+def file_beside(folder: Path, name: str, what: str) -> Path:
+    """Finds a file in a folder or under NMT_DATA; `what` names the folder's content in the error.
+
+    Raises:
+        DataError: the file is in neither place.
+    """
+    places = [place / name for place in (folder, data_folder()) if place]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise DataError(f"{name}: neither beside the {what} nor under NMT_DATA")
+    return found

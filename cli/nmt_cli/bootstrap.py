@@ -1,0 +1,148 @@
+"""`nmt bootstrap`: models translate text that later models are trained on, stage by stage."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nmt_cli.bootstrap_site import Site, check
+from nmt_cli.bootstrap_tree import costs, print_tree, survey
+from nmt_cli.bootstrap_work import Crew, draft_of, perform, state_of
+from nmt_cli.console import note
+from nmt_cli.options import DeviceOption, SetOption
+
+if TYPE_CHECKING:
+    from nmt.experiments.bootstrap import Plan
+
+_MADE = "# Made by `nmt bootstrap RECIPE --mono`, and written anew by each such command: copy it to change it.\n"
+
+
+def bootstrap(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Holds bootstrap.toml and its recipes. With --mono: a recipe.", show_default=False
+        ),
+    ],
+    mono: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--mono",
+            metavar="FILE",
+            help="Make a plan for a recipe from this text in its target language, and from round 2 on also one in its source "
+            "language. The name ends in the language (captions.de). Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=99, help="With --mono: forward models to train.")] = 1,
+    how: Annotated[str, typer.Option(help="With --mono: beam, greedy, sampling or top-k.")] = "beam",
+    tag: Annotated[str, typer.Option(help="With --mono: first token of translated sources; empty for none.")] = "<bt>",
+    runs: Annotated[
+        Path | None,
+        typer.Option("--runs", file_okay=False, help="Folder for the stages. Default: runs/NAME.", show_default=False),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is done and what is to do, and stop.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that translate. Default: one a core, or one on a GPU.", show_default=False),
+    ] = None,
+    overrides: SetOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train models on text that other models have translated: back-translation, distillation, in stages that resume."""
+    from nmt.runtime.atomic import atomic_write, clear_litter
+    from nmt.runtime.device import choose_device
+    from nmt.runtime.files import check_output
+    from nmt.runtime.owners import claim
+
+    place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else folder.resolve().name)
+    text = _made(folder, mono, rounds, how, tag) if mono else ""
+    site = Site(_plan(folder, text), place if mono else folder, place, overrides or ())
+    choose_device(device)
+    check(site)
+    check_output(place, folder=True)
+    found = survey(site)
+    for line in costs(found):
+        note(f"nmt: {line}")
+    if not dry_run:
+        place.mkdir(parents=True, exist_ok=True)
+        with claim(place / ".lock", f"{place} is being worked on"):
+            clear_litter(place)
+            if text:
+                atomic_write(place / "bootstrap.toml", (_MADE + text).encode())
+            _run(site, Crew(device, workers))
+        found = survey(site)
+    print_tree(site, found)
+
+
+def _run(site: Site, crew: Crew) -> None:
+    """Makes what is not there yet, stage by stage."""
+    from nmt.experiments.bootstrap import Translation
+    from nmt.runtime.device import release_memory
+
+    for stage in site.plan.stages:
+        if state_of(site, stage) != "done":
+            note(f"nmt: stage {stage.name}")
+            perform(site, stage, crew)
+            release_memory()
+        elif isinstance(stage, Translation):
+            shutil.rmtree(draft_of(site, stage), ignore_errors=True)
+
+
+def _plan(folder: Path, made: str) -> Plan:
+    """Reads the plan of a folder, or the one that was made.
+
+    Raises:
+        ConfigError: there is none, or it is wrong.
+    """
+    import tomllib
+
+    from nmt.errors import ConfigError
+    from nmt.experiments.bootstrap import PLAN, load_plan, parse_plan
+
+    if made:
+        return parse_plan(tomllib.loads(made), "--mono")
+    if not (folder / PLAN).exists():
+        raise ConfigError(f"{folder}: holds no {PLAN}; to make a plan for a recipe, give its text by --mono FILE")
+    return load_plan(folder)
+
+
+def _made(recipe: Path, mono: Sequence[Path], rounds: int, how: str, tag: str) -> str:
+    """Makes the plan of a recipe and its texts, with absolute paths.
+
+    Raises:
+        ConfigError: the recipe or an option is wrong, or a text is missing or in another language.
+    """
+    from typing import get_args
+
+    from nmt.config.reading import load_recipe
+    from nmt.errors import ConfigError
+    from nmt.experiments.bootstrap import How, plan_in_rounds
+
+    data = load_recipe(recipe).data
+    if how not in get_args(How):
+        raise ConfigError(f"--how must be one of {', '.join(get_args(How))}, got {how}")
+    texts: dict[str, str] = {}
+    for path in mono:
+        language = next((item for item in (data.source, data.target) if f".{item}" in path.suffixes[-2:]), None)
+        if language is None:
+            raise ConfigError(f"--mono {path}: name it FILE.{data.target} or FILE.{data.source}, by its language")
+        if language in texts:
+            raise ConfigError(f"--mono {path}: is the second text in {language}; join the two")
+        texts[language] = str(path.absolute())
+    wanted = [data.target, data.source] if rounds > 1 else [data.target]
+    if missing := [language for language in wanted if language not in texts]:
+        raise ConfigError(f"--rounds {rounds} needs --mono FILE.{missing[0]}, text in {missing[0]}")
+    if spare := [language for language in texts if language not in wanted]:
+        raise ConfigError(f"--mono FILE.{spare[0]}: text in {spare[0]} is for --rounds 2 or more")
+    return plan_in_rounds(str(recipe.absolute()), texts, (data.source, data.target), rounds, how, tag or None)
+
+
+def _name(recipe: Path) -> str:
+    from nmt.config.reading import load_recipe
+
+    return load_recipe(recipe).name

@@ -1,0 +1,180 @@
+"""The files of a bootstrap: its recipes as its stages change them, its texts, and what is checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmt_cli.console import note
+
+if TYPE_CHECKING:
+    from nmt.config.recipe import Recipe
+    from nmt.experiments.bootstrap import Plan, Stage, Training, Translation
+
+CARD = "corpus.toml"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text to translate, and what is known of it."""
+
+    path: Path
+    lines: int
+    sha256: str
+    """Hash of its lines."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A plan with the places of its files."""
+
+    plan: Plan
+    folder: Path
+    """Holds the recipes, and perhaps the texts."""
+    runs: Path
+    """Holds a folder for each stage that was begun."""
+    overrides: Sequence[str] = ()
+    """Changes to the recipe of every training."""
+
+    def place(self, stage: Stage | str) -> Path:
+        """Returns the folder of a stage: a run, or a corpus."""
+        return self.runs / (stage if isinstance(stage, str) else stage.name)
+
+    def model(self, name: str) -> Path:
+        """Returns the folder of a training's model."""
+        return self.runs / name / "model"
+
+    def recipe(self, stage: Training) -> Recipe:
+        """Returns the recipe of a stage, with the tags of the plan in its vocabulary and the corpora that it adds.
+
+        Raises:
+            ConfigError: the recipe is missing or wrong.
+        """
+        from nmt.config.paths import taken_tokenizer
+        from nmt.config.reading import load_recipe, parse_recipe
+
+        start = [f"training.initialise={_text(self.model(stage.initialise))}"] if stage.initialise else []
+        changes = [f"name={_text(stage.name)}", *stage.set, *self.overrides, *start]
+        values = load_recipe(self.folder / stage.train, changes).model_dump(mode="json")
+        data, tokenizer = values["data"], values["tokenizer"]
+        for part in (data, *data["more"]) if stage.reverse else ():
+            part["source"], part["target"] = part["target"], part["source"]
+        sides = {key: data[key] for key in ("source", "target")}
+        cards = [str((self.place(name) / CARD).resolve()) for name in stage.add]
+        data["more"] = [*data["more"], *({"corpus": card, **sides, "weight": stage.weight} for card in cards)]
+        kinds = (tokenizer["kind"], tokenizer["source_kind"])
+        if "byte" not in kinds and not taken_tokenizer(values):  # bytes spell a tag as they are
+            tokenizer["user_symbols"] = list(dict.fromkeys([*tokenizer["user_symbols"], *self.plan.tags]))
+        return parse_recipe(values, f"stage {stage.name}")
+
+    def languages(self, stage: Stage) -> tuple[str, str]:
+        """Returns the languages that a stage translates from and into."""
+        from nmt.experiments.bootstrap import Training
+
+        trained = stage if isinstance(stage, Training) else self.plan.training(stage.by[0])
+        data = self.recipe(trained).data
+        return data.source, data.target
+
+    @cached_property
+    def texts(self) -> dict[str, Text]:
+        """The text of each translation, by its name in the plan.
+
+        Raises:
+            DataError: a text is missing, empty or not UTF-8.
+        """
+        from nmt.experiments.bootstrap import Translation
+
+        names = dict.fromkeys(stage.translate for stage in self.plan.stages if isinstance(stage, Translation))
+        return {name: self._read(name) for name in names}
+
+    def _read(self, name: str) -> Text:
+        from nmt.corpus.lines import decode_strict, file_lines
+        from nmt.errors import DataError
+        from nmt.runtime.stages import counted
+        from nmt_data.cards import file_beside
+
+        path, lines, digest = file_beside(self.folder, name, "plan"), 0, hashlib.sha256()
+        for line in counted(file_lines(path), f"reading {path.name}"):
+            lines += 1
+            decode_strict(line, f"{path}, line {lines}")
+            digest.update(line + b"\n")
+        if not lines:
+            raise DataError(f"{path}: is empty; there is nothing to translate")
+        return Text(path, lines, digest.hexdigest())
+
+
+def check(site: Site) -> None:
+    """Checks recipes, corpora, texts and languages of all stages, before any work.
+
+    Raises:
+        NmtError: names the stage and what is wrong with it.
+    """
+    from nmt.experiments.bootstrap import Training
+
+    for stage in site.plan.stages:
+        if isinstance(stage, Training):
+            _check_training(site, stage)
+        else:
+            _check_translation(site, stage)
+
+
+def _check_training(site: Site, stage: Training) -> None:
+    from nmt.errors import ConfigError
+    from nmt_data.parts import parts_of
+    from nmt_data.reading import Unreadable
+
+    recipe = site.recipe(stage)
+    alone = stage.model_copy(update={"add": ()})
+    for split in (split for part in parts_of(site.recipe(alone)) for split in part.splits()):
+        if split.files or not (split.card.hub or split.card.generator):  # these have their turn when they are prepared
+            next(split.read(Unreadable(recipe.data.on_bad_text == "skip")), None)
+    here = recipe.data.source, recipe.data.target
+    for name in stage.add:
+        added = site.plan.translation(name)
+        there = site.languages(added)
+        where = f"stage {stage.name}: add: {name}"
+        if set(there) != set(here):
+            raise ConfigError(f"{where} is {'-'.join(there)} text, and the training is {'-'.join(here)}")
+        if added.tag and there[1] == here[1]:
+            raise ConfigError(
+                f"{where} has its tag {added.tag} in {there[1]}, which is the target here; a tag is for sources, "
+                "so leave it out of text that is translated forward"
+            )
+        if added.tag:
+            _check_tag(recipe, stage, added.tag)
+        pairs = site.texts[added.translate].lines * len(added.voters)
+        if recipe.data.limit and recipe.data.limit < pairs:
+            note(f"warning: {where}: data.limit = {recipe.data.limit} leaves out the rest of its {pairs} pairs")
+
+
+def _check_tag(recipe: Recipe, stage: Training, tag: str) -> None:
+    """Refuses a tokenizer, of another model, that would take a tag to pieces."""
+    from nmt.config.paths import is_there, model_root, taken_tokenizer
+    from nmt.errors import ConfigError
+
+    taken = taken_tokenizer(recipe.model_dump())
+    there = taken is not None and is_there(model_root(Path(taken)) / "recipe.toml")
+    if there and "byte" not in recipe.tokenizer.kinds and tag not in recipe.tokenizer.user_symbols:
+        raise ConfigError(
+            f"stage {stage.name}: the tokenizer of {taken} has no symbol {tag}; "
+            'train another with set = ["tokenizer.model=new"]'
+        )
+
+
+def _check_translation(site: Site, stage: Translation) -> None:
+    from nmt.errors import ConfigError
+
+    directions = {name: "-".join(site.languages(site.plan.training(name))) for name in stage.by}
+    if len(set(directions.values())) > 1:
+        found = ", ".join(f"{name} is {direction}" for name, direction in directions.items())
+        raise ConfigError(f"stage {stage.name}: by: the models differ in direction: {found}")
+
+
+def _text(value: Any) -> str:
+    """Writes a string or path as TOML."""
+    return json.dumps(str(value.resolve()) if isinstance(value, Path) else value, ensure_ascii=False)

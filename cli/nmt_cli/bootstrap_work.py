@@ -1,0 +1,283 @@
+"""The work of a bootstrap's stages, and how far each has come. What a stage was made from is kept beside its product."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from nmt_cli.bootstrap_site import CARD, Site, Text
+from nmt_cli.console import note
+
+if TYPE_CHECKING:
+    from nmt.experiments.bootstrap import Stage, Training, Translation
+
+RECORD = "stage.json"
+State = Literal["done", "begun", "again", "to do"]
+_FEW = 1024  # lines for which a process of its own is worth its start
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who works."""
+
+    device: str
+    workers: int | None
+    """Processes that translate; None: one a core, or one on a GPU."""
+
+    def for_lines(self, lines: int) -> int:
+        """Returns how many processes translate so many lines."""
+        from nmt.runtime.device import choose_device, usable_cores
+
+        if self.workers is not None:
+            return self.workers
+        return 1 if choose_device(self.device).type == "cuda" else min(usable_cores(), 1 + lines // _FEW)
+
+
+def origin_of(site: Site, stage: Stage) -> str:
+    """Returns the fingerprint of everything that decides on the product of a stage; what it needs has to be done."""
+    from nmt.experiments.bootstrap import Training
+    from nmt.runtime.files import fingerprint
+
+    return fingerprint(_of_training(site, stage) if isinstance(stage, Training) else _of_translation(site, stage))
+
+
+def state_of(site: Site, stage: Stage, ready: bool = True) -> State:
+    """Returns how far a stage has come; `ready` says whether all that it needs is done.
+
+    Raises:
+        ConfigError: its folder holds something else.
+    """
+    from nmt.errors import ConfigError
+    from nmt.experiments.bootstrap import Training
+    from nmt.storage.manifest import broken
+
+    place = site.place(stage)
+    drafts = place if isinstance(stage, Training) else draft_of(site, stage)
+    if place.exists() and not (place / RECORD).exists() and (not place.is_dir() or any(place.iterdir())):
+        raise ConfigError(
+            f"{place} is there, but no stage of this plan made it; move it, or name another --runs folder"
+        )
+    made = (place / RECORD).exists()
+    if not ready:
+        return "again" if made else "to do"
+    origin = origin_of(site, stage)
+    done = _is_trained(place, origin) if isinstance(stage, Training) else not broken(place, True, origin)
+    if done:
+        return "done"
+    if _record(drafts).get("origin") == origin:
+        return "begun"
+    return "again" if made else "to do"
+
+
+def perform(site: Site, stage: Stage, crew: Crew) -> None:
+    """Makes the product of a stage, or goes on making it; what other inputs made is set aside first."""
+    from nmt.experiments.bootstrap import Training
+
+    origin, state = origin_of(site, stage), state_of(site, stage)
+    if state == "again":
+        _set_aside(site.place(stage))
+    if isinstance(stage, Training):
+        _train(site, stage, origin, crew)
+    else:
+        _translate(site, stage, origin, crew)
+
+
+def draft_of(site: Site, stage: Translation) -> Path:
+    """Returns the folder of an unfinished translation."""
+    return site.runs / f".{stage.name}.part"
+
+
+def _of_training(site: Site, stage: Training) -> dict[str, Any]:
+    from nmt.corpus.tokenizer import Tokenizers
+    from nmt_data.parts import fingerprint_of, parts_of
+
+    recipe = site.recipe(stage)
+    values = recipe.model_dump(mode="json")
+    mixing = [[part["weight"], part["source"], part["target"]] for part in (values["data"], *values["data"]["more"])]
+    start = values["training"].pop("initialise")
+    values["data"] = {"temperature": values["data"]["temperature"], "parts": mixing}  # the rest is in the corpus
+    values["tokenizer"].pop("model")
+    return {
+        "recipe": values,
+        "corpus": fingerprint_of(recipe, parts_of(recipe), Tokenizers.taken(recipe)),
+        "start": _identity(Path(start)) if start else None,
+    }
+
+
+def _of_translation(site: Site, stage: Translation) -> dict[str, Any]:
+    return {
+        "text": site.texts[stage.translate].sha256,
+        "languages": site.languages(stage),
+        "models": [_identity(site.model(name)) for name in stage.by],
+        "search": stage.model_dump(mode="json", include={"ensemble", "how", "tag"}),
+        "draws": [stage.top_k if stage.how == "top-k" else None, stage.seed] if stage.draws else None,
+    }
+
+
+def _identity(path: Path) -> Any:
+    """Returns what a model does with a text: hashes of weights and tokenizers, its shape and its search."""
+    from nmt.storage.bundle import locate, read_recipe
+    from nmt.storage.checkpoint import check_manifest, damaged
+
+    place = locate(path)
+    with damaged(place):
+        manifest = check_manifest(place)
+    recipe = read_recipe(place if "recipe.toml" in manifest else place.parent.parent)
+    parts = {name: entry["sha256"] for name, entry in manifest.items() if name.endswith((".safetensors", ".spm"))}
+    return [parts, recipe.model_dump(mode="json", include={"model", "search"})]
+
+
+def _is_trained(run: Path, origin: str) -> bool:
+    from nmt.runtime.files import file_sha256
+    from nmt.storage.checkpoint import MANIFEST, damage
+
+    record, manifest = _record(run), run / "model" / MANIFEST
+    if record.get("origin") != origin or not record.get("model") or not manifest.is_file():
+        return False
+    return record["model"] == file_sha256(manifest) and not damage(run / "model")
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Returns the record of a stage; empty if there is none."""
+    from nmt.errors import CheckpointError
+    from nmt.runtime.untrusted import read_object
+
+    try:
+        return read_object(folder / RECORD)
+    except CheckpointError:
+        return {}
+
+
+def _set_aside(place: Path) -> None:
+    """Moves what other inputs made out of the way; what was there before is removed."""
+    aside = place.parent / ".before" / place.name
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(exist_ok=True)
+    place.rename(aside)
+    note(f"{place.name}: its inputs have changed; the old one lies in {aside}")
+
+
+@contextmanager
+def _timed(folder: Path, origin: str) -> Generator[dict[str, Any]]:
+    """Yields the record of a stage at work, and adds the seconds of the block to it."""
+    from nmt.runtime.atomic import write_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"seconds": 0.0, **_record(folder), "origin": origin}
+    write_json(folder / RECORD, record)
+    start, before = perf_counter(), float(record["seconds"])
+    try:
+        yield record
+    finally:
+        record["seconds"] = round(before + perf_counter() - start, 1)
+        if folder.is_dir():
+            write_json(folder / RECORD, record)
+
+
+def _train(site: Site, stage: Training, origin: str, crew: Crew) -> None:
+    from nmt.runtime.files import file_sha256
+    from nmt.storage.checkpoint import MANIFEST
+    from nmt_cli.train import train_run
+
+    run = site.place(stage)
+    with _timed(run, origin) as record:
+        train_run(site.recipe(stage), run, crew.device)
+        record["model"] = file_sha256(run / "model" / MANIFEST)
+
+
+def _translate(site: Site, stage: Translation, origin: str, crew: Crew) -> None:
+    """Translates a copy of the text, which stays the same if the text is changed meanwhile, then makes the corpus whole."""
+    from nmt.runtime.atomic import atomic_folder, write_json
+    from nmt.storage.manifest import write_manifest
+
+    draft, place, text = draft_of(site, stage), site.place(stage), site.texts[stage.translate]
+    if _record(draft).get("origin") != origin:
+        shutil.rmtree(draft, ignore_errors=True)
+    with _timed(draft, origin) as record:
+        copied = draft / "text"
+        if not copied.exists():
+            _copy(text, copied)
+        outputs = [draft / f"translation-{number}" for number in range(1, len(stage.voters) + 1)]
+        for models, output in zip(stage.voters, outputs, strict=True):
+            if not output.exists():
+                _run(site, stage, models, copied, output, crew.for_lines(text.lines), crew.device)
+    with atomic_folder(place) as folder:
+        source, target = site.languages(stage)
+        with (folder / f"train.{source}").open("wb") as side, (folder / f"train.{target}").open("wb") as other:
+            for output in outputs:
+                with copied.open("rb") as lines:
+                    shutil.copyfileobj(lines, side)
+                other.writelines(_tagged(output, stage.tag, site.plan.tags))
+        (folder / CARD).write_text(_card(site, stage), encoding="utf-8")
+        write_json(folder / RECORD, {**record, "lines": text.lines * len(outputs), "how": stage.how})
+        write_manifest(folder, origin)
+    shutil.rmtree(draft)
+
+
+def _copy(text: Text, place: Path) -> None:
+    from nmt.corpus.lines import file_lines
+    from nmt.errors import DataError
+    from nmt.runtime.files import explain_full_disk, file_sha256
+
+    part = place.with_suffix(".part")
+    with explain_full_disk(place), part.open("wb") as stream:
+        stream.writelines(line + b"\n" for line in file_lines(text.path))
+    if file_sha256(part) != text.sha256:
+        raise DataError(f"{text.path}: was changed while it was read; start again")
+    part.replace(place)
+
+
+def _run(
+    site: Site, stage: Translation, models: Sequence[str], text: Path, output: Path, workers: int, device: str
+) -> None:
+    """Translates the text by one model or an ensemble; an interrupted translation goes on."""
+    from nmt_cli.requests import options
+    from nmt_cli.translate import translate
+    from nmt_cli.translation_request import SamplingOptions, SearchOptions, TranslationRequest
+
+    first, *others = map(site.model, models)
+    top = stage.top_k if stage.how == "top-k" else None
+    request = TranslationRequest(
+        model=first,
+        file=text,
+        output=output,
+        ensemble=others or None,
+        search=SearchOptions(beam=1) if stage.how == "greedy" else SearchOptions(),
+        sample=stage.draws,
+        sampling=SamplingOptions(top_k=top, seed=stage.seed) if stage.draws else SamplingOptions(),
+        workers=workers,
+        device=device,
+    )
+    translate(**options(request))
+
+
+def _tagged(output: Path, tag: str | None, tags: Sequence[str]) -> Iterator[bytes]:
+    """Yields translations behind their tag; blank lines stay blank, and tags that a model has said are left out."""
+    said = re.compile("|".join(f" ?{re.escape(item)}" for item in tags).encode())
+    with output.open("rb") as lines:
+        for line in lines:
+            text = said.sub(b"", line).lstrip(b" ") if tags else line
+            yield f"{tag} ".encode() + text if tag and text.strip() else text
+
+
+def _card(site: Site, stage: Translation) -> str:
+    """Returns the card of the corpus; words are split as in the corpus of the first model."""
+    from nmt_data.cards import load_card
+
+    base = load_card(site.recipe(site.plan.training(stage.by[0])).data.corpus)
+    values: dict[str, Any] = {
+        "name": stage.name,
+        "title": f"{stage.translate}, translated by {', '.join(stage.by)} ({stage.how})",
+        "licence": "that of the text, and of what the models learnt from",
+        "languages": site.languages(stage),
+        **({"tokenize": base.tokenize} if base.tokenize else {}),
+    }
+    head = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    return "\n".join([*head, "", "[splits]", 'train = "train.{language}"', ""])

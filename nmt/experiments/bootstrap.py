@@ -1,0 +1,219 @@
+"""A bootstrap: stages in which models are trained, and translate text that later models are trained on.
+
+Back-translation (Sennrich et al. 2016), in rounds (Hoang et al. 2018), forward translation, sequence-level distillation (Kim
+and Rush 2016) and data diversification (Nguyen et al. 2020) are all plans of these two kinds of stages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import Field, ValidationError, model_validator
+
+from nmt.config.reading import explain_errors, suggestion
+from nmt.config.section import Count, Factor, FileName, Section
+from nmt.config.toml import read_toml
+from nmt.errors import ConfigError
+
+PLAN = "bootstrap.toml"
+How = Literal["beam", "greedy", "sampling", "top-k"]
+
+
+class Training(Section):
+    """A stage that trains a recipe."""
+
+    name: FileName
+    train: str
+    """Recipe beside `bootstrap.toml`."""
+    set: tuple[str, ...] = ()
+    """Overrides, as for `--set`."""
+    reverse: bool = False
+    """Swap source and target of the recipe's corpora."""
+    add: tuple[str, ...] = ()
+    """Earlier translations to train on too, as `[[data.more]]`."""
+    weight: Factor = 1.0
+    """Factor on the share of each corpus in `add`."""
+    initialise: str | None = None
+    """Earlier training to start from, with its tokenizer."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the stages that this one takes something from."""
+        return (*((self.initialise,) if self.initialise else ()), *self.add)
+
+
+class Translation(Section):
+    """A stage that makes a corpus: a text and its translations."""
+
+    name: FileName
+    translate: str
+    """Text beside `bootstrap.toml` or under NMT_DATA, in the source language of the models."""
+    by: tuple[str, ...] = Field(min_length=1)
+    """Earlier trainings. Each of several translates the whole text (Nguyen et al. 2020)."""
+    ensemble: bool = False
+    """Let the models of `by` vote on each word instead."""
+    how: How = "beam"
+    """Search by the recipe's beam or greedily, or draw from all tokens or the `top_k` best (Edunov et al. 2018, section 3)."""
+    top_k: Count = 10
+    """Tokens to draw from for `top-k`."""
+    seed: int = 1
+    """Seed of the draws."""
+    tag: Annotated[str, Field(pattern=r"^\S+$")] | None = None
+    """First token of each translation, for back-translation (Caswell et al. 2019); one token of every model of the plan."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the stages that this one takes something from."""
+        return self.by
+
+    @property
+    def draws(self) -> bool:
+        """Whether translations are drawn, and not searched."""
+        return self.how in ("sampling", "top-k")
+
+    @property
+    def voters(self) -> list[tuple[str, ...]]:
+        """The models of each translation of the text."""
+        return [self.by] if self.ensemble else [(name,) for name in self.by]
+
+
+Stage = Training | Translation
+
+
+class Plan(Section):
+    """The stages, in the order in which they run."""
+
+    title: str
+    stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @property
+    def tags(self) -> list[str]:
+        """All tags, each once."""
+        return list(dict.fromkeys(stage.tag for stage in self.stages if isinstance(stage, Translation) and stage.tag))
+
+    def stage(self, name: str) -> Stage:
+        """Returns the stage of that name."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def training(self, name: str) -> Training:
+        """Returns the training of that name, which is known to be one."""
+        return cast(Training, self.stage(name))
+
+    def translation(self, name: str) -> Translation:
+        """Returns the translation of that name, which is known to be one."""
+        return cast(Translation, self.stage(name))
+
+    def tree(self) -> list[tuple[Stage, int]]:
+        """Returns the stages with their depths: each is below the last stage that it needs."""
+
+        def below(parent: str | None, depth: int) -> list[tuple[Stage, int]]:
+            own = [stage for stage in self.stages if (stage.needs[-1] if stage.needs else None) == parent]
+            return [row for stage in own for row in ((stage, depth), *below(stage.name, depth + 1))]
+
+        return below(None, 0)
+
+    @model_validator(mode="after")
+    def _stages_take_from_earlier_ones(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        lower = [name.lower() for name in names]
+        if twice := next((name for place, name in enumerate(names) if name.lower() in lower[:place]), None):
+            raise ValueError(f"two stages are called {twice}")
+        for place, stage in enumerate(self.stages):
+            earlier = {item.name: item for item in self.stages[:place]}
+            for key, wanted, found in _references(stage):
+                for name in found:
+                    where = f"stage {stage.name}: {key}"
+                    if name not in names:
+                        raise ValueError(f"{where}: no stage is called {name!r}{suggestion(name, names)}")
+                    if name not in earlier:
+                        raise ValueError(f"{where}: {name!r} does not come before it; stages run in the file's order")
+                    if not isinstance(earlier[name], wanted):
+                        raise ValueError(f"{where}: {name!r} is no {wanted.__name__.lower()}")
+        return self
+
+
+def load_plan(folder: Path) -> Plan:
+    """Loads the plan in a folder.
+
+    Raises:
+        ConfigError: there is none, or it is invalid.
+    """
+    path = folder / PLAN
+    return parse_plan(read_toml(path), str(path))
+
+
+def parse_plan(values: Mapping[str, Any], origin: str) -> Plan:
+    """Validates the values of a plan; `origin` names their source in errors.
+
+    Raises:
+        ConfigError: lists the errors of the first wrong stage, or of the plan, one per line.
+    """
+    tables = values.get("stages")
+    tables = cast(Sequence[Any], tables) if isinstance(tables, list) else []
+    stages = [_parse_stage(table, place, origin) for place, table in enumerate(tables, 1)]
+    try:
+        return Plan.model_validate({**values, "stages": stages})
+    except ValidationError as error:
+        raise ConfigError(explain_errors(error, Plan, f"{origin}: ")) from None
+
+
+def plan_in_rounds(
+    recipe: str, texts: Mapping[str, str], direction: tuple[str, str], rounds: int, how: str, tag: str | None
+) -> str:
+    """Returns the TOML of the common plan: backward model, translations, forward model; from round 2 on both directions.
+
+    Each round after the first trains the backward model on the source text too, translated by the last forward model, and the
+    forward model on what it translates (iterative back-translation, Hoang et al. 2018, section 4).
+
+    Args:
+        recipe: path of the recipe of the forward models; the backward models are its reverse.
+        texts: path of the text of each language.
+        direction: source and target language.
+        rounds: number of forward models.
+        how: how translations are found.
+        tag: their first token, if any.
+    """
+    source, target = direction
+    search = {"how": how, **({"tag": tag} if tag else {})}
+    stages: list[dict[str, Any]] = []
+    for number in range(1, rounds + 1):
+        backward, forward = f"backward-{number}", f"forward-{number}"
+        back, forth = f"{target}-translated-{number}", f"{source}-translated-{number}"
+        learnt: list[str] = []
+        if number > 1:
+            stages.append({"name": forth, "translate": texts[source], "by": [f"forward-{number - 1}"], **search})
+            learnt = [forth]
+        stages.append({"name": backward, "train": recipe, "reverse": True, "add": learnt})
+        stages.append({"name": back, "translate": texts[target], "by": [backward], **search})
+        stages.append({"name": forward, "train": recipe, "add": [back]})
+    return f'title = "Back-translation of {target} text"\n' + "".join(map(_as_table, stages))
+
+
+def _references(stage: Stage) -> list[tuple[str, type[Stage], Sequence[str]]]:
+    """Returns the keys that name other stages, with the kind of stage that they want."""
+    if isinstance(stage, Translation):
+        return [("by", Training, stage.by)]
+    start = (stage.initialise,) if stage.initialise else ()
+    return [("initialise", Training, start), ("add", Translation, stage.add)]
+
+
+def _parse_stage(table: Any, place: int, origin: str) -> Stage:
+    values = cast(dict[str, Any], table) if isinstance(table, dict) else {}
+    name = f"stage {values['name']}" if isinstance(values.get("name"), str) else f"stage {place}"
+    kinds: dict[str, type[Stage]] = {"train": Training, "translate": Translation}
+    chosen = [key for key in kinds if key in values]
+    if len(chosen) != 1:
+        raise ConfigError(f"{origin}: {name}: needs either train = RECIPE or translate = TEXT")
+    kind = kinds[chosen[0]]
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain_errors(error, kind, f"{origin}: {name}: ")) from None
+
+
+def _as_table(stage: Mapping[str, Any]) -> str:
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in stage.items() if value != []]
+    return "\n".join(["", "[[stages]]", *lines, ""])

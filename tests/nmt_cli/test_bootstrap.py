@@ -1,0 +1,442 @@
+"""A bootstrap makes every stage once, goes on after any end, and makes anew what has other inputs."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command import run, start
+from nmt.config.reading import load_recipe, recipe_to_toml
+from nmt.corpus.tokenizer import Tokenizers
+from nmt.experiments.bootstrap import Training, load_plan, parse_plan
+from nmt.training.trainer import Trainer
+from nmt_cli.bootstrap_site import Site
+from nmt_cli.text_files import Sink
+from tiny import make_recipe
+
+ROOT = Path(__file__).parents[2]
+TAG = "<bt>"
+RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
+PLAN = f"""
+title = "Two rounds"
+[[stages]]
+name = "backward"
+train = "recipe.toml"
+reverse = true
+[[stages]]
+name = "made"
+translate = "text.output"
+by = ["backward"]
+how = "top-k"
+top_k = 4
+tag = "{TAG}"
+[[stages]]
+name = "forward"
+train = "recipe.toml"
+add = ["made"]
+weight = 0.5
+"""
+FORTH = """
+[[stages]]
+name = "forth"
+translate = "text.input"
+by = ["forward", "forward"]
+how = "greedy"
+[[stages]]
+name = "last"
+train = "recipe.toml"
+set = ["training.updates=3"]
+initialise = "forward"
+add = ["made", "forth"]
+"""
+
+
+class Killed(BaseException):
+    """Stands for the process going away."""
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a plan that was done in one go: `plan` and `whole`."""
+    top = tmp_path_factory.mktemp("bootstrap")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(top)
+        patch.setattr("nmt_cli.translate.WINDOW", 16)
+        _bootstrap(_written(top / "plan"), "--runs", "whole")
+    return top
+
+
+@pytest.fixture
+def place(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the folder with the plan, beside a copy of what it made."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("plan", "whole"):
+        shutil.copytree(whole / name, name)
+    return tmp_path / "plan"
+
+
+def _written(folder: Path) -> Path:
+    """Writes a recipe, a plan, and text of both languages with odd lines."""
+    folder.mkdir()
+    (folder / "recipe.toml").write_text(recipe_to_toml(make_recipe(RNN)))
+    (folder / "bootstrap.toml").write_text(PLAN)
+    generator = random.Random(3)
+    lines = [" ".join(generator.choices("abcdefgh", k=generator.randint(1, 6))) for _ in range(60)]
+    lines[7], lines[8], lines[20] = "", " \t", "a\u2028b \0 c\rd"
+    text = "\ufeff" + "\r\n".join(lines)
+    (folder / "text.output").write_bytes(text.encode())
+    (folder / "text.input").write_bytes("\n".join(reversed(lines[30:])).encode())
+    return folder
+
+
+def _bootstrap(folder: Path, *options: str | Path) -> str:
+    result = run("bootstrap", folder, *options)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def _products(runs: Path) -> dict[str, bytes]:
+    """What the stages made: weights, and both sides of each corpus."""
+    files = [*runs.glob("*/model/weights.safetensors"), *runs.glob("*/train.*")]
+    return {path.relative_to(runs).as_posix(): path.read_bytes() for path in files}
+
+
+def _times(runs: Path) -> dict[str, int]:
+    """When the product of each stage was made."""
+    files = [*runs.glob("*/model"), *runs.glob("*/corpus.toml")]
+    return {path.parent.name: path.stat().st_mtime_ns for path in files}
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_bytes().decode().removesuffix("\n").split("\n")
+
+
+def test_a_plan_of_two_rounds_makes_its_corpora_and_models(place: Path) -> None:
+    """No line is lost or moved; sources begin with the tag, which is one token of every model; asked again, nothing is done."""
+    (place / "bootstrap.toml").write_text(PLAN + FORTH)
+    shown = _bootstrap(place, "--dry-run")
+    assert not Path("runs").exists()
+    assert shown.count("to do") == 10  # before, and in the tree
+    shown = _bootstrap(place)
+    runs = Path("runs/plan")
+    assert all(f"└ {name}" in shown for name in ("made", "forward", "forth", "last"))
+    texts, made = _lines(runs / "made/train.output"), _lines(runs / "made/train.input")
+    assert len(texts) == len(made) == 60
+    assert texts[7] == made[7] == ""
+    assert made[8].strip() == ""
+    assert all(line.startswith(f"{TAG} ") or not line.strip() for line in made)
+    assert sum(TAG in line for line in made) > 40  # so young a model says nothing at times
+    forth = _lines(runs / "forth/train.input")
+    assert forth[:30] == forth[30:] == _lines(place / "text.input")
+    assert not any(TAG in line for line in _lines(runs / "forth/train.output"))  # though so young a model says it
+    assert not any(TAG in line[4:] for line in made)
+    for name in ("backward", "forward", "last"):
+        assert len(Tokenizers.load(runs / name / "model").source.encode([f"{TAG} a"])[0]) == 2
+    recipe = load_recipe(runs / "forward")
+    assert [part.weight for part in recipe.data.more] == [0.5]
+    assert (load_recipe(runs / "backward").data.source, recipe.data.source) == ("output", "input")
+    times = _times(runs)
+    again = _bootstrap(place)
+    assert _times(runs) == times
+    assert "to do" not in again
+    assert again.count(" done ") == 5
+    assert not list(runs.glob(".*.part"))
+
+
+def test_the_short_form_is_a_plan(place: Path) -> None:
+    """It names its stages by round, is written down, and can be asked again with more rounds."""
+    mono = ["--mono", place / "text.output"]
+    options = ["--set", "training.updates=3", "--how", "greedy"]
+    _bootstrap(place, *mono, *options)
+    runs = Path("runs/tiny-bootstrap")
+    assert sorted(_times(runs)) == ["backward-1", "forward-1", "output-translated-1"]
+    times = _times(runs)
+    shown = _bootstrap(place, *mono, "--mono", place / "text.input", "--rounds", "2", *options)
+    assert len(_times(runs)) == 7
+    assert times.items() <= _times(runs).items()
+    assert "about" in shown  # costs are known by now
+    names = ["input-translated-2", "backward-2", "output-translated-2", "forward-2"]
+    assert [stage.name for stage in load_plan(runs).stages][3:] == names
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--mono", "x.fr"], "--mono x.fr: name it FILE.output or FILE.input, by its language"),
+        (["--mono", "x.output"], "x.output: neither beside the plan nor under NMT_DATA"),
+        (["--mono", "x.output", "--mono", "y.output"], "is the second text in output; join the two"),
+        (["--mono", "x.output", "--rounds", "2"], "--rounds 2 needs --mono FILE.input, text in input"),
+        (["--mono", "x.output", "--mono", "x.input"], "text in input is for --rounds 2 or more"),
+        (["--mono", "x.output", "--how", "best"], "--how must be one of beam, greedy, sampling, top-k, got best"),
+        (["--mono", "x.output", "--set", "model.hiden=3"], "unknown key model.hiden (did you mean hidden?)"),
+    ],
+)
+def test_a_wrong_short_form_is_one_line(place: Path, options: list[str], said: str) -> None:
+    """Before any work."""
+    result = run("bootstrap", place, *options)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('by = ["backward"]', 'by = ["bakward"]', "stage made: by: no stage is called 'bakward' (did you mean backward?)"),
+        ('by = ["backward"]', 'by = ["forward"]', "stage made: by: 'forward' does not come before it"),
+        ('by = ["backward"]', "by = []", "stage made: by: "),
+        ('add = ["made"]', 'add = ["forward"]', "stage forward: add: 'forward' does not come before it"),
+        ('add = ["made"]', 'add = ["backward"]', "stage forward: add: 'backward' is no translation"),
+        ('add = ["made"]', 'initialise = "made"', "stage forward: initialise: 'made' is no training"),
+        ("top_k = 4", "topk = 4", "stage made: unknown key topk (did you mean top_k?)"),
+        ('how = "top-k"', 'how = "topk"', "'sampling' or 'top-k', got 'topk' (did you mean top-k?)"),
+        ("reverse = true", "how = 'beam'", "stage backward: unknown key how"),
+        ('name = "forward"', 'name = "Backward"', "two stages are called Backward"),
+        ('name = "forward"', 'name = "a/b"', "names files"),
+        ('name = "forward"', "", "stage 3: name is missing"),
+        ("weight = 0.5", "weight = 0", "stage forward: weight"),
+        ("weight = 0.5", "translate = 'x'", "stage forward: needs either train = RECIPE or translate = TEXT"),
+        ('title = "Two rounds"', 'title = ""\ntitel = 1', "unknown key titel (did you mean title?)"),
+        ('train = "recipe.toml"\nadd', 'train = "recipes.toml"\nadd', "no such recipe (did you mean recipe.toml?)"),
+        ('"text.output"', '"text.outpt"', "text.outpt: neither beside the plan nor under NMT_DATA"),
+        ("reverse = true", "", "has its tag <bt> in output, which is the target here"),
+        ("weight = 0.5", 'set = ["data.corpus=none.toml"]', "there is no none.toml"),
+        ("weight = 0.5", 'set = ["data.corpus=phrasebook", "data.source=de", "data.target=en"]', "is output-input text, and"),
+        (f'"{TAG}"', '"<s>"', "is a special token already"),
+        (f'"{TAG}"', '"b t"', "stage made: tag: "),
+    ],
+)  # fmt: skip
+def test_a_wrong_plan_is_one_line(place: Path, old: str, new: str, said: str) -> None:
+    """It names the stage and the key, before any work."""
+    assert old in PLAN
+    (place / "bootstrap.toml").write_text(PLAN.replace(old, new, 1))
+    result = run("bootstrap", place)
+    assert result.exit_code == 1, result.output
+    assert said in result.output
+    assert result.output.count("nmt: ") == 1
+    assert not Path("runs").exists()
+
+
+def test_a_folder_without_a_plan_and_text_that_is_none_are_refused(place: Path) -> None:
+    """Bytes that are not UTF-8 are named by their line; so is an empty text."""
+    assert "holds no bootstrap.toml" in run("bootstrap", place.parent).output
+    for content, said in ((b"a\n\xff\n", "line 2: byte 1 (0xff) is not valid UTF-8"), (b"", "is empty")):
+        (place / "text.output").write_bytes(content)
+        assert said in run("bootstrap", place).output
+    assert not Path("runs").exists()
+
+
+def _kill_at(patch: pytest.MonkeyPatch, where: tuple[type, str], calls: int) -> None:
+    """Ends the work at a call of a method: the work of the call is done, what follows is not."""
+    owner, name = where
+    inner, left = getattr(owner, name), [calls]
+
+    def mortal(*arguments: Any, **keywords: Any) -> Any:
+        result = inner(*arguments, **keywords)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        return result
+
+    patch.setattr(owner, name, mortal)
+
+
+_PLACES: list[tuple[tuple[type, str], int]] = [
+    ((Trainer, "_step"), 4),  # within the backward model
+    ((Sink, "write"), 2),  # within the translation
+    ((Trainer, "_step"), 11),  # within the forward model
+]
+
+
+@pytest.mark.parametrize(("where", "calls"), _PLACES, ids=["backward", "translation", "forward"])
+def test_killed_in_a_stage_it_ends_with_the_same_bytes(
+    place: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[type, str], calls: int
+) -> None:
+    """What was finished is kept; the stage goes on and does not begin again."""
+    monkeypatch.setattr("nmt_cli.translate.WINDOW", 16)
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_at(patch, where, calls)
+        with pytest.raises(Killed):
+            run("bootstrap", place, "--runs", "killed")
+    times = _times(Path("killed"))
+    shown = _bootstrap(place, "--runs", "killed")
+    assert "begun: " in shown
+    assert ("going on after line 32" in shown) == (where[1] == "write")
+    assert times.items() <= _times(Path("killed")).items()
+    assert _products(Path("killed")) == _products(Path("whole"))
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+def test_killed_while_a_corpus_is_joined_nothing_half_made_is_left(
+    place: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """The folder is there whole or not at all, before, while and after it gets its name."""
+    (place / "bootstrap.toml").write_text(PLAN[: PLAN.rindex("[[stages]]")])
+    _bootstrap(place, "--runs", "whole")
+    work = "nmt_cli.bootstrap_work"
+    names = [f"{work}._copy", f"{work}._tagged", "nmt.storage.manifest.write_manifest", "shutil.rmtree"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names[call - 1], _raise)
+        with pytest.raises(Killed):
+            run("bootstrap", place, "--runs", "killed")
+    assert (Path("killed/made")).exists() == (call == 4)
+    _bootstrap(place, "--runs", "killed")
+    corpus = {name: data for name, data in _products(Path("whole")).items() if not name.startswith("forward")}
+    assert _products(Path("killed")) == corpus
+    assert not list(Path("killed").glob(".*.part"))
+
+
+def _raise(*_: Any, ignore_errors: bool = False) -> None:
+    if not ignore_errors:
+        raise Killed
+
+
+@pytest.mark.slow
+def test_a_process_that_is_ended_at_any_time_goes_on(place: Path) -> None:
+    """Killed, asked to stop and by ^C, one after the other: the bytes of a plan that was left alone."""
+    ends = [(signal.SIGKILL, 2.5), (signal.SIGTERM, 3.5), (signal.SIGINT, 4.0), (signal.SIGKILL, 60.0)]
+    for number, seconds in ends:
+        process = start("bootstrap", str(place), "--runs", "killed")
+        deadline = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if process.poll() is None:
+            os.kill(process.pid, number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, -number, 128 + number), errors
+    assert process.returncode == 0, errors
+    assert _products(Path("killed")) == _products(Path("whole"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "again"),
+    [
+        ("weight = 0.5", "weight = 0.25", {"forward"}),
+        ("top_k = 4", "top_k = 3", {"made", "forward"}),
+        ("top_k = 4", "top_k = 4\nseed = 2", {"made", "forward"}),
+        ("reverse = true", 'reverse = true\nset = ["training.learning_rate=0.1"]', {"backward", "made", "forward"}),
+        ("reverse = true", 'reverse = true\nset = ["training.log_every=3"]', {"backward"}),  # the same model
+        ('title = "Two rounds"', 'title = "Other"', set[str]()),
+    ],
+)
+def test_a_stage_with_other_inputs_is_made_anew_and_those_after_it(
+    place: Path, old: str, new: str, again: set[str]
+) -> None:
+    """And no other; the dry run says which may be, and what was made before is set aside."""
+    runs = Path("whole")
+    before = _times(runs)
+    (place / "bootstrap.toml").write_text(PLAN.replace(old, new, 1))
+    shown = _bootstrap(place, "--runs", runs, "--dry-run")
+    assert all(f"again: {name}" in shown for name in again)
+    assert _times(runs) == before
+    _bootstrap(place, "--runs", runs)
+    assert {name for name, made in _times(runs).items() if made != before[name]} == again
+    assert {path.name for path in runs.glob(".before/*")} == again
+
+
+def test_a_text_that_has_changed_and_a_corpus_that_was_altered_are_made_anew(place: Path) -> None:
+    """What a stage made is used only as it was made, and for the text that is there."""
+    runs = Path("whole")
+    before, products = _times(runs), _products(runs)
+    made = runs / "made/train.input"
+    made.write_bytes(made.read_bytes().replace(TAG.encode(), b"<tb>", 1))
+    assert "again: made" in _bootstrap(place, "--runs", runs, "--dry-run")
+    _bootstrap(place, "--runs", runs)
+    assert _products(runs) == products
+    assert {name for name, time in _times(runs).items() if time != before[name]} == {"made"}
+    (runs / "backward/model/weights.safetensors").write_bytes(b"x")
+    _bootstrap(place, "--runs", runs)
+    assert _products(runs) == products
+    before = _times(runs)
+    (place / "text.output").write_text("a b c\n" * 9)
+    _bootstrap(place, "--runs", runs)
+    assert _lines(runs / "made/train.output") == ["a b c"] * 9
+    assert {name for name, time in _times(runs).items() if time != before[name]} == {"made", "forward"}
+
+
+def test_a_text_that_changes_while_it_is_translated_moves_no_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its copy is translated; the next command makes the corpus of the new text."""
+    monkeypatch.setattr("nmt_cli.translate.WINDOW", 16)
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_at(patch, (Sink, "write"), 2)
+        with pytest.raises(Killed):
+            run("bootstrap", place)
+    (place / "text.output").write_text("a b c\n" * 99)
+    shown = _bootstrap(place)
+    assert "going on after line" not in shown
+    assert len(_lines(Path("runs/plan/made/train.input"))) == 99
+
+
+def test_a_folder_of_somebody_else_and_one_in_use_are_left_alone(place: Path) -> None:
+    """A run or a file under the name of a stage is refused, and so is a second bootstrap of the same runs."""
+    from nmt.runtime.owners import claim
+
+    runs = Path("runs/plan")
+    (runs / "made").mkdir(parents=True)
+    (runs / "made/mine").touch()
+    assert "no stage of this plan made it; move it, or name another --runs" in run("bootstrap", place).output
+    (runs / "made/mine").unlink()
+    with claim(runs / ".lock", "it"):
+        assert "is being worked on by process" in run("bootstrap", place).output
+    assert not (runs / "backward").exists()
+
+
+def test_models_vote_or_translate_one_by_one(place: Path) -> None:
+    """Several models of one vocabulary as an ensemble make one translation of each line, and otherwise one each."""
+    text = PLAN.replace('["backward"]', '["backward", "other"]').replace('how = "top-k"\ntop_k = 4', 'how = "greedy"')
+    other = '[[stages]]\nname = "other"\ntrain = "recipe.toml"\nreverse = true\nset = ["seed=2"]\n'
+    text = text.replace('[[stages]]\nname = "made"', other + '[[stages]]\nname = "made"')
+    text = text[: text.rindex("[[stages]]")]
+    (place / "bootstrap.toml").write_text(text)
+    _bootstrap(place)
+    assert len(_lines(Path("runs/plan/made/train.input"))) == 120
+    (place / "bootstrap.toml").write_text(text.replace("tag =", "ensemble = true\ntag ="))
+    shown = _bootstrap(place)
+    assert "by backward + other" in shown
+    assert len(_lines(Path("runs/plan/made/train.input"))) == 60
+
+
+def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
+    """That of a model from elsewhere is refused if it lacks the tag; a vocabulary of bytes spells it."""
+    plain = PLAN.replace(f'tag = "{TAG}"', "")
+    (place / "bootstrap.toml").write_text(plain)
+    _bootstrap(place, "--runs", "other")
+    taken = f'set = ["tokenizer.model={Path("other/forward/model").absolute()}"]'
+    (place / "bootstrap.toml").write_text(PLAN.replace("weight = 0.5", taken))
+    assert f"has no symbol {TAG}; train another" in run("bootstrap", place, "--dry-run").output
+    (place / "bootstrap.toml").write_text(PLAN)
+    assert run("bootstrap", place, "--dry-run", "--set", "tokenizer.kind=byte").exit_code == 0
+
+
+def test_stages_of_many_more_corpora_turn_round_together() -> None:
+    """A reversed training swaps the sides of every corpus of its recipe."""
+    plan = parse_plan({"title": "x", "stages": [{"name": "a", "train": "recipe.toml", "reverse": True}]}, "test")
+    site = Site(plan, ROOT / "recipes/multi30k-ende-attention-distilled", Path("nowhere"))
+    stage = plan.stages[0]
+    assert isinstance(stage, Training)
+    data = site.recipe(stage).data
+    assert {(part.source, part.target) for part in (data, *data.more)} == {("de", "en")}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*/bootstrap.toml")), ids=lambda path: path.parent.name)
+def test_the_plans_of_the_checkout_are_right(path: Path) -> None:
+    """Every training has a recipe, and the recipes that use their corpora name stages of theirs."""
+    plan = load_plan(path.parent)
+    site = Site(plan, path.parent, Path("runs") / path.parent.name)
+    assert all(site.languages(stage) for stage in plan.stages)
+    named = {
+        part.corpus
+        for recipe in ROOT.glob("recipes/*/recipe.toml")
+        for part in load_recipe(recipe).data.more
+        if f"runs/{path.parent.name}/" in part.corpus
+    }
+    made = {(site.runs / stage.name / "corpus.toml").as_posix() for stage in plan.stages}
+    assert named
+    assert {name[name.index("runs/") :] for name in named} <= made
