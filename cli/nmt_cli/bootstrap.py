@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,14 +54,17 @@ def bootstrap(
     device: DeviceOption = "auto",
 ) -> None:
     """Train models on text that other models have translated: back-translation, distillation, in stages that resume."""
+    from nmt.experiments.bootstrap import PLAN, parse_plan, plan_to_toml
     from nmt.runtime.atomic import atomic_write, clear_litter
     from nmt.runtime.device import choose_device
     from nmt.runtime.files import check_output
     from nmt.runtime.owners import claim
 
     place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else folder.resolve().name)
-    text = _made(folder, mono, rounds, how, tag) if mono else ""
-    site = Site(_plan(folder, text), place if mono else folder, place, overrides or ())
+    made = _made(folder, mono, rounds, how, tag) if mono else None
+    site = Site(
+        parse_plan(made, "--mono") if made else _plan(folder), place if made else folder, place, overrides or ()
+    )
     choose_device(device)
     check(site)
     check_output(place, folder=True)
@@ -72,8 +75,8 @@ def bootstrap(
         place.mkdir(parents=True, exist_ok=True)
         with claim(place / ".lock", f"{place} is being worked on"):
             clear_litter(place)
-            if text:
-                atomic_write(place / "bootstrap.toml", (_MADE + text).encode())
+            if made:
+                atomic_write(place / PLAN, (_MADE + plan_to_toml(made)).encode())
             _run(site, Crew(device, workers))
         found = survey(site)
     print_tree(site, found)
@@ -93,25 +96,21 @@ def _run(site: Site, crew: Crew) -> None:
             shutil.rmtree(draft_of(site, stage), ignore_errors=True)
 
 
-def _plan(folder: Path, made: str) -> Plan:
-    """Reads the plan of a folder, or the one that was made.
+def _plan(folder: Path) -> Plan:
+    """Reads the plan of a folder.
 
     Raises:
         ConfigError: there is none, or it is wrong.
     """
-    import tomllib
-
     from nmt.errors import ConfigError
-    from nmt.experiments.bootstrap import PLAN, load_plan, parse_plan
+    from nmt.experiments.bootstrap import PLAN, load_plan
 
-    if made:
-        return parse_plan(tomllib.loads(made), "--mono")
     if not (folder / PLAN).exists():
         raise ConfigError(f"{folder}: holds no {PLAN}; to make a plan for a recipe, give its text by --mono FILE")
     return load_plan(folder)
 
 
-def _made(recipe: Path, mono: Sequence[Path], rounds: int, how: str, tag: str) -> str:
+def _made(recipe: Path, mono: Sequence[Path], rounds: int, how: str, tag: str) -> dict[str, Any]:
     """Makes the plan of a recipe and its texts, with absolute paths.
 
     Raises:

@@ -87,7 +87,7 @@ def costs(found: Sequence[Status]) -> Iterable[str]:
     known = [status.left for status in waiting if status.left is not None]
     if len(waiting) > 1 and known:
         unknown = len(waiting) - len(known)
-        yield f"together about {clock(sum(known))}" + (f", and {unknown} stages of unknown length" if unknown else "")
+        yield f"together about {clock(sum(known))}" + (f", and {unknown} more of unknown length" if unknown else "")
 
 
 def _of_training(site: Site, stage: Training, state: State, rates: dict[str, float]) -> Status:

@@ -230,7 +230,7 @@ def _copy(text: Text, place: Path) -> None:
     with explain_full_disk(place), part.open("wb") as stream:
         stream.writelines(line + b"\n" for line in file_lines(text.path))
     if file_sha256(part) != text.sha256:
-        raise DataError(f"{text.path}: was changed while it was read; start again")
+        raise DataError(f"{text.path}: has changed since this command began; start it again")
     part.replace(place)
 
 

@@ -162,8 +162,8 @@ def parse_plan(values: Mapping[str, Any], origin: str) -> Plan:
 
 def plan_in_rounds(
     recipe: str, texts: Mapping[str, str], direction: tuple[str, str], rounds: int, how: str, tag: str | None
-) -> str:
-    """Returns the TOML of the common plan: backward model, translations, forward model; from round 2 on both directions.
+) -> dict[str, Any]:
+    """Returns the values of the common plan: backward model, translations, forward model; from round 2 on both directions.
 
     Each round after the first trains the backward model on the source text too, translated by the last forward model, and the
     forward model on what it translates (iterative back-translation, Hoang et al. 2018, section 4).
@@ -189,7 +189,13 @@ def plan_in_rounds(
         stages.append({"name": backward, "train": recipe, "reverse": True, "add": learnt})
         stages.append({"name": back, "translate": texts[target], "by": [backward], **search})
         stages.append({"name": forward, "train": recipe, "add": [back]})
-    return f'title = "Back-translation of {target} text"\n' + "".join(map(_as_table, stages))
+    return {"title": f"Back-translation of {target} text", "stages": stages}
+
+
+def plan_to_toml(values: Mapping[str, Any]) -> str:
+    """Writes the values of a plan as `bootstrap.toml` holds them."""
+    tables = [("", {"title": values["title"]}), *(("\n[[stages]]\n", stage) for stage in values["stages"])]
+    return "".join(head + "".join(_toml_lines(table)) for head, table in tables)
 
 
 def _references(stage: Stage) -> list[tuple[str, type[Stage], Sequence[str]]]:
@@ -214,6 +220,6 @@ def _parse_stage(table: Any, place: int, origin: str) -> Stage:
         raise ConfigError(explain_errors(error, kind, f"{origin}: {name}: ")) from None
 
 
-def _as_table(stage: Mapping[str, Any]) -> str:
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in stage.items() if value != []]
-    return "\n".join(["", "[[stages]]", *lines, ""])
+def _toml_lines(table: Mapping[str, Any]) -> list[str]:
+    """Writes keys and values; JSON is valid TOML for strings, booleans and lists of strings."""
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in table.items() if value != []]

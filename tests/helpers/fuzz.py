@@ -47,7 +47,7 @@ _TAMED = {
     "--budget",
 }
 """Options whose size is a matter of memory or time: they are drawn small."""
-_NEVER = {"study", "bench", "reproduce", "report"}  # each starts trainings or processes of its own
+_NEVER = {"study", "bootstrap", "bench", "reproduce", "report"}  # each starts trainings or processes of its own
 _SLOW = {"train", "prepare", "evaluate", "compare", "tune-decoding", "shortlist", "data"}
 _SECONDS = 60  # of computing
 

@@ -134,6 +134,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(trained: Pat
         ("reproduce", trained, "--run"),
         ("study", tmp_path, "--runs"),
         ("study", tmp_path, "--output"),
+        ("bootstrap", tmp_path, "--runs"),
     ]
     for command in commands:
         refused = run(*command, tmp_path / "file")
