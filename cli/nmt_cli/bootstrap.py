@@ -61,7 +61,7 @@ def bootstrap(
     from nmt.runtime.owners import claim
 
     place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else folder.resolve().name)
-    made = _made(folder, mono, rounds, how, tag) if mono else None
+    made = _made(folder, mono, rounds, how, tag, overrides or ()) if mono else None
     site = Site(
         parse_plan(made, "--mono") if made else _plan(folder), place if made else folder, place, overrides or ()
     )
@@ -110,7 +110,9 @@ def _plan(folder: Path) -> Plan:
     return load_plan(folder)
 
 
-def _made(recipe: Path, mono: Sequence[Path], rounds: int, how: str, tag: str) -> dict[str, Any]:
+def _made(
+    recipe: Path, mono: Sequence[Path], rounds: int, how: str, tag: str, overrides: Sequence[str]
+) -> dict[str, Any]:
     """Makes the plan of a recipe and its texts, with absolute paths.
 
     Raises:
@@ -122,7 +124,7 @@ def _made(recipe: Path, mono: Sequence[Path], rounds: int, how: str, tag: str) -
     from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import How, plan_in_rounds
 
-    data = load_recipe(recipe).data
+    data = load_recipe(recipe, overrides).data
     if how not in get_args(How):
         raise ConfigError(f"--how must be one of {', '.join(get_args(How))}, got {how}")
     texts: dict[str, str] = {}

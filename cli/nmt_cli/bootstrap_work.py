@@ -99,13 +99,16 @@ def _of_training(site: Site, stage: Training) -> dict[str, Any]:
     from nmt_data.parts import fingerprint_of, parts_of
 
     recipe = site.recipe(stage)
-    values = recipe.model_dump(mode="json")
-    mixing = [[part["weight"], part["source"], part["target"]] for part in (values["data"], *values["data"]["more"])]
-    start = values["training"].pop("initialise")
-    values["data"] = {"temperature": values["data"]["temperature"], "parts": mixing}  # the rest is in the corpus
-    values["tokenizer"].pop("model")
+    parts = [[part.weight, part.source, part.target] for part in (recipe.data, *recipe.data.more)]
+    start = recipe.training.initialise
+    paths: dict[str, Any] = {
+        "data": True,
+        "training": {"initialise"},
+        "tokenizer": {"model"},
+    }  # content counts, and not its place
     return {
-        "recipe": values,
+        "recipe": recipe.model_dump(mode="json", exclude=paths, exclude_defaults=True),
+        "mixing": [recipe.data.temperature, *parts],
         "corpus": fingerprint_of(recipe, parts_of(recipe), Tokenizers.taken(recipe)),
         "start": _identity(Path(start)) if start else None,
     }
@@ -131,7 +134,7 @@ def _identity(path: Path) -> Any:
         manifest = check_manifest(place)
     recipe = read_recipe(place if "recipe.toml" in manifest else place.parent.parent)
     parts = {name: entry["sha256"] for name, entry in manifest.items() if name.endswith((".safetensors", ".spm"))}
-    return [parts, recipe.model_dump(mode="json", include={"model", "search"})]
+    return [parts, recipe.model_dump(mode="json", include={"model", "search"}, exclude_defaults=True)]
 
 
 def _is_trained(run: Path, origin: str) -> bool:
