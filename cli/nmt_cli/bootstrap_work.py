@@ -99,13 +99,11 @@ def _of_training(site: Site, stage: Training) -> dict[str, Any]:
     from nmt_data.parts import fingerprint_of, parts_of
 
     recipe = site.recipe(stage)
-    parts = [[part.weight, part.source, part.target] for part in (recipe.data, *recipe.data.more)]
+    sides = {"weight", "source", "target"}
+    parts = [part.model_dump(mode="json", include=sides) for part in (recipe.data, *recipe.data.more)]
     start = recipe.training.initialise
-    paths: dict[str, Any] = {
-        "data": True,
-        "training": {"initialise"},
-        "tokenizer": {"model"},
-    }  # content counts, and not its place
+    # Of files the content counts, and not its place.
+    paths: dict[str, Any] = {"data": True, "training": {"initialise"}, "tokenizer": {"model"}}
     return {
         "recipe": recipe.model_dump(mode="json", exclude=paths, exclude_defaults=True),
         "mixing": [recipe.data.temperature, *parts],
@@ -208,9 +206,9 @@ def _translate(site: Site, stage: Translation, origin: str, crew: Crew) -> None:
         if not copied.exists():
             _copy(text, copied)
         outputs = [draft / f"translation-{number}" for number in range(1, len(stage.voters) + 1)]
-        for models, output in zip(stage.voters, outputs, strict=True):
+        for number, output in enumerate(outputs):
             if not output.exists():
-                _run(site, stage, models, copied, output, crew.for_lines(text.lines), crew.device)
+                _run(site, stage, number, copied, output, crew)
     with atomic_folder(place) as folder:
         source, target = site.languages(stage)
         with (folder / f"train.{source}").open("wb") as side, (folder / f"train.{target}").open("wb") as other:
@@ -237,15 +235,13 @@ def _copy(text: Text, place: Path) -> None:
     part.replace(place)
 
 
-def _run(
-    site: Site, stage: Translation, models: Sequence[str], text: Path, output: Path, workers: int, device: str
-) -> None:
-    """Translates the text by one model or an ensemble; an interrupted translation goes on."""
+def _run(site: Site, stage: Translation, number: int, text: Path, output: Path, crew: Crew) -> None:
+    """Translates the text by one model or an ensemble, the voters of that number; an interrupted translation goes on."""
     from nmt_cli.requests import options
     from nmt_cli.translate import translate
     from nmt_cli.translation_request import SamplingOptions, SearchOptions, TranslationRequest
 
-    first, *others = map(site.model, models)
+    first, *others = map(site.model, stage.voters[number])
     top = stage.top_k if stage.how == "top-k" else None
     request = TranslationRequest(
         model=first,
@@ -254,9 +250,9 @@ def _run(
         ensemble=others or None,
         search=SearchOptions(beam=1) if stage.how == "greedy" else SearchOptions(),
         sample=stage.draws,
-        sampling=SamplingOptions(top_k=top, seed=stage.seed) if stage.draws else SamplingOptions(),
-        workers=workers,
-        device=device,
+        sampling=SamplingOptions(top_k=top, seed=stage.seed + number) if stage.draws else SamplingOptions(),
+        workers=crew.for_lines(site.texts[stage.translate].lines),
+        device=crew.device,
     )
     translate(**options(request))
 

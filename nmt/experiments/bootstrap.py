@@ -60,7 +60,7 @@ class Translation(Section):
     top_k: Count = 10
     """Tokens to draw from for `top-k`."""
     seed: int = 1
-    """Seed of the draws."""
+    """Seed of the draws of the first model; each further one takes the next, so one model may be named twice."""
     tag: Annotated[str, Field(pattern=r"^\S+$")] | None = None
     """First token of each translation, for back-translation (Caswell et al. 2019); one token of every model of the plan."""
 

@@ -409,6 +409,20 @@ def test_models_vote_or_translate_one_by_one(place: Path) -> None:
     assert _lines(runs / "made/train.input") == _lines(Path("both"))
 
 
+def test_a_model_that_is_named_twice_draws_twice(place: Path) -> None:
+    """Its second draws are others, and both are those of `nmt translate` by their seeds."""
+    text = PLAN[: PLAN.rindex("[[stages]]")].replace('["backward"]', '["backward", "backward"]')
+    (place / "bootstrap.toml").write_text(text.replace(f'tag = "{TAG}"', "seed = 5"))
+    _bootstrap(place)
+    runs = Path("runs/plan")
+    made = _lines(runs / "made/train.input")
+    assert made[:60] != made[60:]
+    for number, part in ((5, made[:60]), (6, made[60:])):
+        draws = ["--sample", "--top-k", "4", "--seed", str(number)]
+        run("translate", runs / "backward/model", place / "text.output", *draws, "-o", "drawn")
+        assert _lines(Path("drawn")) == part
+
+
 def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
     """That of a model from elsewhere is refused if it lacks the tag; a vocabulary of bytes spells it."""
     plain = PLAN.replace(f'tag = "{TAG}"', "")
