@@ -14,7 +14,7 @@ from nmt.config.paths import taken_tokenizer
 from nmt.config.recipe import Recipe
 from nmt.corpus.encoded import read_corpus, write_corpus
 from nmt.corpus.prepared import Prepared
-from nmt.corpus.rendering import renderer_of
+from nmt.corpus.rendering import is_shaped, renderer_of
 from nmt.corpus.testset import TestSet
 from nmt.corpus.tokenizer import UNK, Tokenizer, Tokenizers, language_tag
 from nmt.errors import DataError
@@ -106,10 +106,10 @@ def _check_font(prepared: Prepared, recipe: Recipe) -> None:
         rows = sum(not missing.isdisjoint(line) for line in lines)
         first = min(missing, key=lambda letter: next(row for row, line in enumerate(lines) if letter in line))
         more = f" and {len(missing) - 1} other characters" * (len(missing) > 1)
-        raise DataError(
-            f"{renderer.name} has no glyph for {first!r} (U+{ord(first):04X}){more}, which {rows} training lines hold; "
-            "set model.font to a font that has them"
-        )
+        named, remedy = f"{first!r} (U+{ord(first):04X}){more}", "set model.font to a font that has them"
+        if is_shaped(first):
+            remedy += ", and install libfribidi: Pillow needs it to join and stack letters (Debian's libfribidi0)"
+        raise DataError(f"{renderer.name} cannot show {named}, which {rows} training lines hold; {remedy}")
 
 
 def _identity(folder: Path, texts: Texts, tokenizers: Tokenizers) -> str:
