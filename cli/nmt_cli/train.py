@@ -76,6 +76,8 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
         if not world.leads:
             Trainer(settings, prepared, folder, place, budget=budget, world=world).run()
             return False
+        if settings.data.mono and settings.training.objective == "translate":
+            note("data.mono trains the tokenizer alone, as training.objective = 'translate'")
         say_tokenization(prepared.testset("valid"))
         say_normalisation(prepared.testset("valid"), settings)
         _warn_of_leaks(prepared.report["found_in_train"])
