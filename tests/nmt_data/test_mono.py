@@ -141,7 +141,9 @@ def test_text_is_found_beside_the_recipe_the_card_and_in_the_data_folder(
     assert str(elsewhere / "text.en") not in (run_folder / "recipe.toml").read_text()
     assert load_recipe(run_folder).data.mono == recipe.data.mono
     (tmp_path / "text.de").rename(elsewhere / "text.de")
-    with pytest.raises(DataError, match=r"data\.mono: there is no text\.de, beside the recipe, beside its card or under"):
+    with pytest.raises(
+        DataError, match=r"data\.mono: there is no text\.de, beside the recipe, beside its card or under"
+    ):
         prepare(_recipe(card, "de"))
     monkeypatch.setenv("NMT_DATA", str(elsewhere))
     assert prepare(_recipe(card, "de")).mono == [30]

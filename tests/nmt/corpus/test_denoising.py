@@ -214,7 +214,9 @@ def test_words_are_hidden_whole() -> None:
     found = _drawn(tokenizer, lines * 200, {**_NONE, "mask": 0.5})
     parts = [part.tolist() for part in np.split(found.source.values, found.source.offsets[1:-1])]
     texts = {" ".join(tokenizer.decode([part])[0].replace(MASK, f" {MASK} ").split()) for part in parts[::2]}
-    whole = {(first, second, third) for first in ("der", MASK) for second in ("kleinste", MASK) for third in ("Hund", MASK)}
+    whole = {
+        (first, second, third) for first in ("der", MASK) for second in ("kleinste", MASK) for third in ("Hund", MASK)
+    }
     assert texts == {" ".join(words) for words in whole}
     masks = {sum(tokenizer.id_to_pieces([token]) == [MASK] for token in part) for part in parts[1::2]}
     assert len(masks) > 2

@@ -50,7 +50,7 @@ def _same(one: Ragged, other: Ragged) -> bool:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_pairs_stay_and_lines_are_noised_anew(home: Path, objective: str) -> None:
-    """Two streams agree on any epoch; two epochs differ; the target is the line, or a part of it; no length is over the limit."""
+    """Two streams agree on any epoch; two epochs differ; the target is the line, or a part of it."""
     recipe = _recipe(objective)
     prepared = prepare(recipe)
     first, second, again = (_epoch(recipe, prepared, number) for number in (0, 1, 1))
