@@ -160,6 +160,9 @@ class Recipe(Section):
             raise ValueError(
                 "data.weight = 0 leaves no pairs to train on: add [[data.more]], or set training.objective"
             )
+        if not data.has_pairs and (training.patience or training.schedule == "plateau"):
+            key = "patience" if training.patience else "schedule = 'plateau'"
+            raise ValueError(f"training.{key} waits for better translations, which data.weight = 0 does not teach")
         return self
 
     @model_validator(mode="after")

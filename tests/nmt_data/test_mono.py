@@ -166,6 +166,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no files": ({"data": {"mono": [{"language": "input", "files": []}]}}, r"data\.mono\.0\.files: .* at least 1 item"),
     "no text": ({"training": DENOISE}, r"training\.objective = 'denoise' needs text: add \[\[data\.mono\]\]"),
     "no pairs": ({"data": {"weight": 0}}, r"data\.weight = 0 leaves no pairs to train on"),
+    "patience": (
+        {"data": {"mono": MONO, "weight": 0}, "training": DENOISE | {"patience": 2}},
+        r"training\.patience waits for better translations, which data\.weight = 0 does not teach",
+    ),
     "two vocabularies": (
         {"data": {"mono": MONO}, "tokenizer": {"joint": False}, "training": DENOISE, "model": {"tie": "output"}},
         r"data\.mono needs tokenizer\.joint = true",
