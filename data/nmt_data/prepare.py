@@ -16,7 +16,7 @@ from nmt.corpus.encoded import read_corpus, write_corpus
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.rendering import is_shaped, renderer_of
 from nmt.corpus.testset import TestSet
-from nmt.corpus.tokenizer import UNK, Tokenizer, Tokenizers, language_tag
+from nmt.corpus.tokenizer import MASK, UNK, Tokenizer, Tokenizers, language_tag
 from nmt.errors import DataError
 from nmt.runtime.atomic import atomic_folder, clear_litter, write_json
 from nmt.runtime.files import NAME_A_HOME, check_output, file_sha256, fingerprint, home_folder
@@ -59,8 +59,9 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
     if taken:
         say(f"taking the tokenizer of {taken_tokenizer(recipe.model_dump())}: {taken.description}")
     else:
-        say(f"training the tokenizer on {len(texts.train.source)} pairs")
-    tokenizers = taken or _train_tokenizers(recipe, texts.train)
+        lines = f" and {len(texts.train.source) - texts.pairs} lines of text" if recipe.data.mono else ""
+        say(f"training the tokenizer on {texts.pairs} pairs{lines}")
+    tokenizers = taken or _train_tokenizers(recipe, texts)
     say("encoding")
     with atomic_folder(folder, keep=lambda there: not broken(there, thorough)) as draft:
         _write(draft, texts, tokenizers)
@@ -126,18 +127,20 @@ def _identity(folder: Path, texts: Texts, tokenizers: Tokenizers) -> str:
             "ids": ids.hexdigest(),
             "vocabulary": tokenizers.fingerprints,
             "parts": [part["pairs"] for part in texts.report["parts"]],
+            **({"mono": [part["lines"] for part in mono["parts"]]} if (mono := texts.report.get("mono")) else {}),
             "tokenize": texts.report["tokenize"],
         }
     )
 
 
-def _train_tokenizers(recipe: Recipe, train: TestSet) -> Tokenizers:
+def _train_tokenizers(recipe: Recipe, texts: Texts) -> Tokenizers:
+    train = texts.train
     step = max(1, len(train.source) // _TOKENIZER_LINES)
-    source, target = train.tagged[::step], train.target[::step]
+    source, target = train.tagged[::step], train.target[: texts.pairs : step]  # a line without translation counts once
     config = recipe.tokenizer.model_copy(update={"kind": recipe.tokenizer.kinds[0]})
-    if recipe.data.tag_target and config.kind != "byte":  # which spells tags too
-        tags = map(language_tag, recipe.data.target_languages)
-        config = config.model_copy(update={"user_symbols": tuple(dict.fromkeys((*config.user_symbols, *tags)))})
+    if config.kind != "byte":  # which spells tags too
+        symbols = [*config.user_symbols, *map(language_tag, recipe.data.tags), *([MASK] if recipe.data.mono else [])]
+        config = config.model_copy(update={"user_symbols": tuple(dict.fromkeys(symbols))})
     if config.joint:
         joint = Tokenizer.train(source + target, config)
         return Tokenizers(joint, joint)

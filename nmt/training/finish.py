@@ -59,7 +59,7 @@ class Finish:
         """
         folder, config = self.run_folder.checkpoints, self.recipe.training
         saved, best = store.checkpoints(folder), store.best_checkpoint(folder)
-        if config.average > 1:
+        if config.average > 1 or not self.recipe.data.has_pairs:  # no validation judges a model that has seen no pairs
             return saved[-config.average :]
         if best is None:
             raise CheckpointError(f"{folder}: the best checkpoint is gone; nothing to write a model from")
