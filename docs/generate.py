@@ -16,9 +16,9 @@ from typing import Any, get_args, get_type_hints
 
 from typer.main import get_command
 
-from nmt.config.data import CleaningConfig, CorpusConfig, DataConfig, TokenizerConfig
+from nmt.config.data import CleaningConfig, CorpusConfig, DataConfig, MonoConfig, TokenizerConfig
 from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig, VisualConfig
-from nmt.config.recipe import FAMILY_TRAINING, Recipe, TrainingConfig
+from nmt.config.recipe import FAMILY_TRAINING, DenoisingConfig, Recipe, TrainingConfig
 from nmt.config.search import SearchConfig
 from nmt.config.section import Section
 from nmt_cli.help import EXAMPLES
@@ -32,6 +32,7 @@ _SECTIONS: tuple[tuple[str, type[Section], str], ...] = (
     ("`[data]`", DataConfig, ""),
     ("`[data.cleaning]`", CleaningConfig, ""),
     ("`[[data.more]]`", CorpusConfig, ""),
+    ("`[[data.mono]]`", MonoConfig, ""),
     ("`[tokenizer]`", TokenizerConfig, ""),
     ('`[model]` with `kind = "rnn"`', RnnConfig, ""),
     ('`[model]` with `kind = "transformer"`', TransformerConfig, ""),
@@ -43,6 +44,7 @@ _SECTIONS: tuple[tuple[str, type[Section], str], ...] = (
         "`tokenizer.joint` is false, and `tokenizer.source_kind` is `byte`.",
     ),
     ("`[training]`", TrainingConfig, ""),
+    ("`[training.denoising]`", DenoisingConfig, ""),
     ("`[search]`", SearchConfig, "`nmt translate` has an option for most of these keys. It goes before the recipe."),
 )
 _RECIPE_HEAD = """# Every key of a recipe

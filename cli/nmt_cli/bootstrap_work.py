@@ -99,14 +99,12 @@ def _of_training(site: Site, stage: Training) -> dict[str, Any]:
     from nmt_data.parts import fingerprint_of, parts_of
 
     recipe = site.recipe(stage)
-    sides = {"weight", "source", "target"}
-    parts = [part.model_dump(mode="json", include=sides) for part in (recipe.data, *recipe.data.more)]
     start = recipe.training.initialise
     # Of files the content counts, and not its place.
-    paths: dict[str, Any] = {"data": True, "training": {"initialise"}, "tokenizer": {"model"}}
+    places = {"corpus": True, "more": {"__all__": {"corpus"}}, "mono": {"__all__": {"files"}}}
+    paths: dict[str, Any] = {"data": places, "training": {"initialise"}, "tokenizer": {"model"}}
     return {
         "recipe": recipe.model_dump(mode="json", exclude=paths, exclude_defaults=True),
-        "mixing": [recipe.data.temperature, *parts],
         "corpus": fingerprint_of(recipe, parts_of(recipe), Tokenizers.taken(recipe)),
         "start": _identity(Path(start)) if start else None,
     }

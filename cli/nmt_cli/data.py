@@ -49,6 +49,7 @@ def show(
     import torch
 
     from nmt.config.reading import load_recipe
+    from nmt.corpus.tokenizer import MASK
     from nmt.errors import ConfigError
     from nmt.runtime.device import choose_device
     from nmt.runtime.processes import World
@@ -78,6 +79,7 @@ def show(
             tokenizer.decode([ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist()])[0]
             for tokenizer, ragged in ((tokenizers.source, corpus.source), (tokenizers.target, corpus.target))
         )
+        source = source.replace(MASK, f" {MASK} ").replace("  ", " ").strip() if MASK in source else source
         print_text(f"{row + 1}\t{source}\t{target}")
         sources.append(source)
     if rendered is not None and visual is not None:

@@ -37,6 +37,8 @@ def print_report(prepared: Prepared) -> None:
     rows += [["held out", f"{train['held_out']:,}"]] if train["held_out"] else []
     rows += [[f"mended: {reason}", f"{count:,}"] for reason, count in train["mended"].items() if count]
     print_table("train", ["", ""], [*rows, ["pairs kept", f"{train['kept']:,}"]])
+    if mono := report.get("mono"):
+        print_table("text without translations", ["", ""], _mono_rows(mono))
     columns = ["vocabulary", "tokens", "mean_length", "longest", "unknown"]
     print_table(
         "tokens",
@@ -56,3 +58,12 @@ def print_report(prepared: Prepared) -> None:
         f"found in train, exact / normalised{dropped}", ["test set", "sentences", "source", "target", "both"], found
     )
     print_text(str(prepared.folder))
+
+
+def _mono_rows(mono: dict[str, Any]) -> list[list[str]]:
+    """Returns the counts of lines read, dropped and kept, by file."""
+    rows = [["lines read", f"{mono['read']:,}"]]
+    rows += [[f"dropped: {reason}", f"{count:,}"] for reason, count in mono["dropped"].items() if count]
+    rows += [[f"mended: {reason}", f"{count:,}"] for reason, count in mono["mended"].items() if count]
+    parts = [[f"{part['language']}: {', '.join(part['files'])}", f"{part['lines']:,}"] for part in mono["parts"]]
+    return [*rows, ["lines kept", f"{mono['kept']:,}"], *parts]

@@ -28,7 +28,7 @@ def shortlist(
     loaded = load_model(model, latest)
     prepared = prepare(loaded.recipe, say=note)
     sizes = loaded.tokenizers.source.vocabulary_size, loaded.tokenizers.target.vocabulary_size
-    found = Shortlist.build(prepared.train, sizes, loaded.tokenizers.fingerprints, each, frequent)
+    found = Shortlist.build(prepared.pairs, sizes, loaded.tokenizers.fingerprints, each, frequent)
     found.save(output)
     note(f"{each} candidates of each of {sizes[0]:,} source tokens, and {len(found.frequent)} of all")
     print_text(str(output))

@@ -76,6 +76,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
         if not world.leads:
             Trainer(settings, prepared, folder, place, budget=budget, world=world).run()
             return False
+        _say_unused_text(settings)
         say_tokenization(prepared.testset("valid"))
         say_normalisation(prepared.testset("valid"), settings)
         _warn_of_leaks(prepared.report["found_in_train"])
@@ -99,6 +100,11 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
         f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
     )
     return True
+
+
+def _say_unused_text(settings: Recipe) -> None:
+    if settings.data.mono and settings.training.objective == "translate":
+        note("data.mono trains the tokenizer alone, as training.objective = 'translate'")
 
 
 def _warn_of_leaks(leaks: list[dict[str, Any]]) -> None:

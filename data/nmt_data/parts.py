@@ -15,6 +15,7 @@ from nmt.runtime.files import (
     fingerprint,
 )
 from nmt_data.cards import CorpusCard, load_card
+from nmt_data.mono import mono_sources
 from nmt_data.reading import Split
 
 _FORMAT = 7  # format of the prepared folder; raising it remakes all of them
@@ -63,7 +64,9 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
         for part in parts
     ]
     mixing = {"weight", "temperature"}  # they decide how corpora are sampled, not what they contain
-    data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more"})
+    data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more", "mono"})
+    if recipe.data.mono:
+        data["mono"] = [source.identity for source in mono_sources(recipe.data, parts[0].card)]
     tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"model"})
     if tokenizer["source_kind"] is None:  # as before there was this key
         del tokenizer["source_kind"]

@@ -14,9 +14,9 @@ from nmt.config.paths import taken_tokenizer
 from nmt.config.recipe import Recipe
 from nmt.corpus.encoded import read_corpus, write_corpus
 from nmt.corpus.prepared import Prepared
-from nmt.corpus.rendering import renderer_of
+from nmt.corpus.rendering import is_shaped, renderer_of
 from nmt.corpus.testset import TestSet
-from nmt.corpus.tokenizer import UNK, Tokenizer, Tokenizers, language_tag
+from nmt.corpus.tokenizer import MASK, UNK, Tokenizer, Tokenizers, language_tag
 from nmt.errors import DataError
 from nmt.runtime.atomic import atomic_folder, clear_litter, write_json
 from nmt.runtime.files import NAME_A_HOME, check_output, file_sha256, fingerprint, home_folder
@@ -59,8 +59,9 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False) -
     if taken:
         say(f"taking the tokenizer of {taken_tokenizer(recipe.model_dump())}: {taken.description}")
     else:
-        say(f"training the tokenizer on {len(texts.train.source)} pairs")
-    tokenizers = taken or _train_tokenizers(recipe, texts.train)
+        lines = f" and {len(texts.train.source) - texts.pairs} lines of text" if recipe.data.mono else ""
+        say(f"training the tokenizer on {texts.pairs} pairs{lines}")
+    tokenizers = taken or _train_tokenizers(recipe, texts)
     say("encoding")
     with atomic_folder(folder, keep=lambda there: not broken(there, thorough)) as draft:
         _write(draft, texts, tokenizers)
@@ -106,10 +107,10 @@ def _check_font(prepared: Prepared, recipe: Recipe) -> None:
         rows = sum(not missing.isdisjoint(line) for line in lines)
         first = min(missing, key=lambda letter: next(row for row, line in enumerate(lines) if letter in line))
         more = f" and {len(missing) - 1} other characters" * (len(missing) > 1)
-        raise DataError(
-            f"{renderer.name} has no glyph for {first!r} (U+{ord(first):04X}){more}, which {rows} training lines hold; "
-            "set model.font to a font that has them"
-        )
+        named, remedy = f"{first!r} (U+{ord(first):04X}){more}", "set model.font to a font that has them"
+        if is_shaped(first):
+            remedy += ", and install libfribidi: Pillow needs it to join and stack letters (Debian's libfribidi0)"
+        raise DataError(f"{renderer.name} cannot show {named}, which {rows} training lines hold; {remedy}")
 
 
 def _identity(folder: Path, texts: Texts, tokenizers: Tokenizers) -> str:
@@ -126,18 +127,20 @@ def _identity(folder: Path, texts: Texts, tokenizers: Tokenizers) -> str:
             "ids": ids.hexdigest(),
             "vocabulary": tokenizers.fingerprints,
             "parts": [part["pairs"] for part in texts.report["parts"]],
+            **({"mono": [part["lines"] for part in mono["parts"]]} if (mono := texts.report.get("mono")) else {}),
             "tokenize": texts.report["tokenize"],
         }
     )
 
 
-def _train_tokenizers(recipe: Recipe, train: TestSet) -> Tokenizers:
+def _train_tokenizers(recipe: Recipe, texts: Texts) -> Tokenizers:
+    train = texts.train
     step = max(1, len(train.source) // _TOKENIZER_LINES)
-    source, target = train.tagged[::step], train.target[::step]
+    source, target = train.tagged[::step], train.target[: texts.pairs : step]  # a line without translation counts once
     config = recipe.tokenizer.model_copy(update={"kind": recipe.tokenizer.kinds[0]})
-    if recipe.data.tag_target and config.kind != "byte":  # which spells tags too
-        tags = map(language_tag, recipe.data.target_languages)
-        config = config.model_copy(update={"user_symbols": tuple(dict.fromkeys((*config.user_symbols, *tags)))})
+    if config.kind != "byte":  # which spells tags too
+        symbols = [*config.user_symbols, *map(language_tag, recipe.data.tags), *([MASK] if recipe.data.mono else [])]
+        config = config.model_copy(update={"user_symbols": tuple(dict.fromkeys(symbols))})
     if config.joint:
         joint = Tokenizer.train(source + target, config)
         return Tokenizers(joint, joint)

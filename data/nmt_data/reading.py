@@ -51,7 +51,7 @@ class Split:
         if pattern is None:
             return []
         names = [pattern.replace("{language}", language) for language in (self.source, self.target)]
-        paths = [_find(name, self.card) for name in dict.fromkeys(names)]
+        paths = [find_file(name, self.card) for name in dict.fromkeys(names)]
         return [path for path in paths if path is not None] if all(paths) else []
 
     def read(self, unreadable: Unreadable) -> Iterator[Pair]:
@@ -111,14 +111,28 @@ class Split:
         return _texts(places, columns, unreadable)
 
 
-def _find(name: str, card: CorpusCard) -> Path | None:
-    """Finds a file beside the user's card or under NMT_DATA, compressed or not."""
-    for folder in (card.folder, data_folder()):
+def find_file(name: str, card: CorpusCard) -> Path | None:
+    """Finds a file beside the user's card or under NMT_DATA, compressed or not; an absolute path wherever it is."""
+    for folder in (Path(),) if Path(name).is_absolute() else (card.folder, data_folder()):
         for suffix in ("", *_PACKED):
             path = folder / (name + suffix) if folder else None
             if path and path.is_file():
                 return path
     return None
+
+
+def read_text(path: Path, unreadable: Unreadable) -> Iterator[str]:
+    """Yields the unchanged lines of a text file.
+
+    Raises:
+        DataError: the file is damaged, or a line is not UTF-8.
+    """
+    for number, line in enumerate(file_lines(path), 1):
+        text = _decode(line, f"{path}, line {number}", unreadable)
+        if text is None:
+            unreadable.lines += 1
+        else:
+            yield text
 
 
 def _read_parallel(source: Path, target: Path, unreadable: Unreadable) -> Iterator[Pair]:

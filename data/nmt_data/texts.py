@@ -16,6 +16,7 @@ from nmt.errors import DataError
 from nmt.runtime.stages import counted, stage
 from nmt_data.audit import Pair, Text, audit
 from nmt_data.cleaning import Cleaner
+from nmt_data.mono import MonoText, mono_sources
 from nmt_data.parts import Part
 from nmt_data.reading import Split, Unreadable
 from nmt_data.splits import check_testset, hold_out, interleaved, testset_of
@@ -29,6 +30,9 @@ class Texts:
     """A corpus as text, cleaned and split."""
 
     train: TestSet
+    """Pairs of all corpora, then lines without translations, each as both source and target."""
+    pairs: int
+    """Number of training pairs that are translations."""
     testsets: list[TestSet]
     report: dict[str, Any]
 
@@ -55,17 +59,36 @@ def read_texts(recipe: Recipe, parts: Sequence[Part], say: Say) -> Texts:
         raise DataError(f"corpus {parts[0].card.name} has no validation split; give it holdout.valid = 1000, say")
     for part, testset in found:
         check_testset(testset, part.card.name, say)
+    mono = MonoText(recipe.data, mono_sources(recipe.data, parts[0].card))
     trains = cleaner.without(trains, held_out, "shares a side with a held-out pair")
+    mono.without(held_out, "in a held-out pair")
     testsets, texts = _named(found, recipe.data.tag_target)
     with stage("looking for test sentences in train"):
-        leaks = audit(trains, texts)
+        leaks = audit([*trains, *mono.texts], texts)
     if recipe.data.cleaning.drop_leaked:
-        trains = cleaner.without(trains, [text for part in texts.values() for text in part], "in a test set")
+        leaked = [text for part in texts.values() for text in part]
+        trains = cleaner.without(trains, leaked, "in a test set")
+        mono.without(leaked, "in a test set")
     counts = reader.account(cleaner, sum(len(text.pairs) for text in held_out), sum(len(text.pairs) for text in trains))
     if not counts["kept"]:
         raise DataError(f"corpus {parts[0].card.name}: no training pair is left after cleaning ({counts['dropped']})")
-    first, pairs = parts[0], _joined(trains, recipe.data.tag_target)
-    report = {
+    mono.check()
+    longest = max(count_words(source) for text in trains for source, _ in text.pairs)
+    report = _report(recipe, parts, trains, testsets) | {
+        "train": {**counts, "longest_source_words": longest},
+        "found_in_train": [leak.as_dict() for leak in leaks],
+    }
+    if recipe.data.mono:
+        report["mono"] = mono.report()
+    return Texts(_joined([*trains, *mono.texts], recipe.data.tag_target), counts["kept"], testsets, report)
+
+
+def _report(
+    recipe: Recipe, parts: Sequence[Part], trains: Sequence[Text], testsets: Sequence[TestSet]
+) -> dict[str, Any]:
+    """Returns what the report says of the corpora and their test sets."""
+    first = parts[0]
+    return {
         "corpus": first.card.name,
         "licence": first.card.licence,
         "synthetic": first.card.synthetic,
@@ -78,12 +101,9 @@ def read_texts(recipe: Recipe, parts: Sequence[Part], say: Say) -> Texts:
             {"corpus": part.card.name, "direction": part.direction, "pairs": len(text.pairs)}
             for part, text in zip(parts, trains, strict=True)
         ],
-        "train": {**counts, "longest_source_words": max(map(count_words, pairs.source))},
         "testsets": {testset.name: len(testset.source) for testset in testsets},
-        "found_in_train": [leak.as_dict() for leak in leaks],
         "leaks_dropped": recipe.data.cleaning.drop_leaked,
     }
-    return Texts(pairs, testsets, report)
 
 
 def _as_text(part: Part, testset: TestSet) -> Text:

@@ -17,6 +17,8 @@ from nmt.fast.gpu.attention import packed_attention
 from nmt.fast.gpu.norm import activated, residual_norm
 from nmt.fast.gpu.recurrence import Source, attending_recurrence
 from nmt.fast.triton.ancestry import past_attention, source_attention
+from nmt.fast.triton.columns import summed
+from nmt.fast.triton.rectified import rectified_backward
 from nmt.training.packed_loss import packed_cross_entropy
 
 ROWS, WIDTH, HEADS, INNER, VOCABULARY = 25_000, 512, 8, 2048, 8000
@@ -103,11 +105,12 @@ def attention(dropout: float = 0.0) -> Iterator[Timed]:
         yield f"{label}, both ways", _both_ways(work, [states]), 12 * unit
 
 
-def others() -> Iterator[Timed]:
-    """Yields norm, activation and loss, forward and both ways."""
-    states, update, unit = _random(ROWS, WIDTH), _random(ROWS, WIDTH), ROWS * WIDTH * 2 / 1e6
-    weight, bias, seed = _random(WIDTH), _random(WIDTH), torch.tensor([1], device="cuda")
-    inner = _random(ROWS, INNER)
+def others(rows: int = ROWS, width: int = WIDTH, inner_width: int = INNER) -> Iterator[Timed]:
+    """Yields norm, activation, sums of columns and loss, forward and both ways."""
+    states, update, unit = _random(rows, width), _random(rows, width), rows * width * 2 / 1e6
+    weight, bias, seed = _random(width), _random(width), torch.tensor([1], device="cuda")
+    inner = _random(rows, inner_width)
+    wide = inner_width / width * unit
 
     def norm() -> tuple[Tensor, Tensor]:
         return residual_norm(states, update, weight, bias, dropout=0.1, seed=seed)
@@ -118,11 +121,14 @@ def others() -> Iterator[Timed]:
     def active() -> Tensor:
         return activated(inner, "relu", 0.1, seed)
 
-    yield "activation", active, 8 * unit
-    yield "activation, both ways", _both_ways(active, [inner]), 20 * unit
-    hidden, output, offset = _random(ROWS, WIDTH), _random(VOCABULARY, WIDTH), _random(VOCABULARY)
-    target = torch.randint(4, VOCABULARY, (ROWS,), device="cuda", dtype=torch.int32)
-    logits = ROWS * VOCABULARY * 2 / 1e6
+    yield "activation", active, 2 * wide
+    yield "activation, both ways", _both_ways(active, [inner]), 5 * wide
+    out, gradient = (part.detach() for part in (inner.relu(), _random(rows, inner_width)))
+    yield "gradient of a rectified sum", lambda: rectified_backward(gradient, out)[0], 3 * wide
+    yield "sums of columns", lambda: summed(gradient), wide
+    hidden, output, offset = _random(rows, width), _random(VOCABULARY, width), _random(VOCABULARY)
+    target = torch.randint(4, VOCABULARY, (rows,), device="cuda", dtype=torch.int32)
+    logits = rows * VOCABULARY * 2 / 1e6
 
     def loss() -> Tensor:
         return packed_cross_entropy(hidden, output, offset, target, 0.1).total
@@ -201,3 +207,4 @@ if __name__ == "__main__":
         _tiles()
     for part in (attention(), attention(0.1), others(), search(), search(512), search(1024, 1), recurrence()):
         _show(part)
+    _show(others(4_096, 256, 1024), ", tiny")

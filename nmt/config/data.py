@@ -55,6 +55,17 @@ class CorpusConfig(Section):
     """Factor on its share of the training pairs."""
 
 
+class MonoConfig(Section):
+    """Text in one language, without translations, cleaned and lower-cased as the corpus; `training.objective` says its use."""
+
+    language: str
+    """Its language: one of those of the corpora."""
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Text files, one sentence a line, plain or compressed. Relative paths may also lie beside the card or in `NMT_DATA`."""
+    weight: Factor = 1.0
+    """Factor on its share of the training lines."""
+
+
 class DataConfig(Section):
     """Which corpus, in which direction, and how it is cleaned."""
 
@@ -71,19 +82,48 @@ class DataConfig(Section):
     limit: Count | None = None
     """Use only the first training pairs, at most this many."""
     cleaning: CleaningConfig = CleaningConfig()
-    weight: Factor = 1.0
-    """Factor on this corpus's share of the training pairs, if there are `more`."""
+    weight: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    """Factor on this corpus's share of the training pairs, if there are `more` or `mono`. At 0 its pairs are not trained on;
+    they still train the tokenizer.
+    """
     temperature: Annotated[float, Field(ge=0.1, le=1_000_000)] = 1.0
     """Corpora are sampled in proportion to size^(1 / temperature); above 1 small ones are seen more often."""
     tag_target: bool = False
     """Each source begins with `<2xx>`, the language to translate into (Johnson et al. 2017): one model, several targets."""
     more: tuple[CorpusConfig, ...] = ()
     """Further corpora, as `[[data.more]]`."""
+    mono: tuple[MonoConfig, ...] = ()
+    """Text without translations, as `[[data.mono]]`."""
 
     @property
     def target_languages(self) -> list[str]:
         """Target languages of all corpora, each once, that of the first corpus first."""
         return list(dict.fromkeys([self.target, *(part.target for part in self.more)]))
+
+    @property
+    def tags(self) -> list[str]:
+        """Languages that have a tag, each once: the target languages, then those of text without translations."""
+        languages = [*self.target_languages, *(text.language for text in self.mono)]
+        return list(dict.fromkeys(languages)) if self.tag_target else []
+
+    @property
+    def weights(self) -> list[float]:
+        """Weight of the corpus, of further corpora, and of text without translations."""
+        return [self.weight, *(part.weight for part in self.more), *(text.weight for text in self.mono)]
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether any pairs are trained on."""
+        return self.weight > 0 or bool(self.more)
+
+    @model_validator(mode="after")
+    def _languages_of_text_are_known(self) -> Self:
+        known = dict.fromkeys([self.source, self.target])
+        known |= dict.fromkeys(side for part in self.more for side in (part.source, part.target))
+        for text in self.mono:
+            if text.language not in known:
+                raise ValueError(f"mono.language must be one of {', '.join(known)}, got {text.language!r}")
+        return self
 
 
 TokenKind = Literal["unigram", "bpe", "word", "character", "byte"]

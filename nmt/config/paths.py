@@ -96,11 +96,21 @@ def _mapped(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, A
             _mapped({"data": item}, change)["data"] if isinstance(item, dict) else item
             for item in cast(Sequence[Any], more)
         ]
+    if isinstance(mono := data.get("mono"), (list, tuple)):
+        data["mono"] = [_with_files(item, change) for item in cast(Sequence[Any], mono)]
     _change(training, "initialise", change)
     _change(tokenizer, "model", lambda model: model if model == NEW else change(model))
     _change(model, "font", change)
     sections = {"data": data, "training": training, "tokenizer": tokenizer, "model": model}
     return {**values, **{key: section for key, section in sections.items() if isinstance(values.get(key), dict)}}
+
+
+def _with_files(text: Any, change: Callable[[str], str]) -> Any:
+    """Applies a change to the paths of a section of `data.mono`."""
+    files = _section(text).get("files")
+    if not isinstance(files, (list, tuple)):
+        return text
+    return {**text, "files": [change(file) if isinstance(file, str) else file for file in cast(Sequence[Any], files)]}
 
 
 def _section(value: Any) -> dict[str, Any]:

@@ -12,6 +12,26 @@ from nmt.config.search import SearchConfig
 from nmt.config.section import Count, Factor, FileName, Probability, Section, Weight, Width
 
 
+class DenoisingConfig(Section):
+    """The noises of `objective = "denoise"` (Lewis et al. 2020, section 2.2), in the order in which they are applied.
+
+    A word is what stands between spaces, or a token in scripts without spaces.
+    """
+
+    permute: bool = False
+    """Shuffle the sentences of a line, which end with `.`, `!` or `?`."""
+    rotate: bool = False
+    """Begin a line with any of its words; what stood before follows at the end."""
+    delete: Probability = 0.0
+    """Probability that a word is deleted."""
+    mask: Probability = 0.0
+    """Probability that a word becomes `<mask>`."""
+    infill: Probability = 0.3
+    """Share of the words in spans that become one `<mask>` each. A span of no words inserts a `<mask>`."""
+    span: Annotated[float, Field(ge=1, le=100)] = 3.0
+    """Mean of the Poisson distribution of the words of a span."""
+
+
 class TrainingConfig(Section):
     """How the model is trained. Omitted keys take the family's default, which the resolved recipe contains."""
 
@@ -41,6 +61,11 @@ class TrainingConfig(Section):
     """Largest gradient norm; larger gradients are scaled down to it."""
     label_smoothing: Probability = 0.1
     """Share of the probability spread over the vocabulary (Szegedy et al. 2016)."""
+    objective: Literal["translate", "denoise", "mass"] = "translate"
+    """Use of `[[data.mono]]`: the tokenizer's training alone; to restore noised lines (BART, Lewis et al. 2020); or to predict
+    a hidden half of each line (MASS, Song et al. 2019). Pairs are always translated.
+    """
+    denoising: DenoisingConfig = DenoisingConfig()
     bpe_dropout: Probability = 0.0
     """Probability that a BPE merge is left out, drawn anew each epoch on both sides (Provilkov et al. 2020); `bpe` only."""
     typos: Probability = 0.0
@@ -122,6 +147,32 @@ class Recipe(Section):
     def _pictures_show_every_letter(self) -> Self:
         if self.model.kind == "visual" and (self.tokenizer.joint or self.tokenizer.kinds[0] != "byte"):
             raise ValueError("model.kind = 'visual' needs tokenizer.joint = false and tokenizer.source_kind = 'byte'")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_something_to_train_on(self) -> Self:
+        data, training = self.data, self.training
+        if training.objective != "translate" and not data.mono:
+            raise ValueError(f"training.objective = '{training.objective}' needs text: add [[data.mono]]")
+        if training.objective != "denoise" and training.denoising != DenoisingConfig():
+            raise ValueError(f"training.denoising is for training.objective = 'denoise', got '{training.objective}'")
+        if training.objective == "translate" and not data.has_pairs:
+            raise ValueError(
+                "data.weight = 0 leaves no pairs to train on: add [[data.more]], or set training.objective"
+            )
+        if not data.has_pairs and (training.patience or training.schedule == "plateau"):
+            key = "patience" if training.patience else "schedule = 'plateau'"
+            raise ValueError(f"training.{key} waits for better translations, which data.weight = 0 does not teach")
+        return self
+
+    @model_validator(mode="after")
+    def _text_passes_both_sides(self) -> Self:
+        if self.data.mono and self.model.kind == "visual":
+            raise ValueError("data.mono needs words to mask in the source, and model.kind = 'visual' reads pictures")
+        if self.data.mono and not self.tokenizer.joint:
+            raise ValueError("data.mono needs tokenizer.joint = true: each of its lines is both source and target")
+        if self.data.mono and self.tokenizer.kind == "byte":
+            raise ValueError("data.mono needs a token for <mask>, which tokenizer.kind = 'byte' does not have")
         return self
 
     @model_validator(mode="after")

@@ -47,6 +47,16 @@ class Ragged:
             matrix[np.arange(len(rows)), lengths + shift] = after
         return matrix
 
+    def rows(self, first: int, last: int) -> Ragged:
+        """Returns the sequences from row `first` to before row `last`."""
+        offsets = self.offsets[first : last + 1]
+        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def joined(self, other: Ragged) -> Ragged:
+        """Returns these sequences, then those of another."""
+        values = np.concatenate([self.values, other.values])
+        return Ragged(values, np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]))
+
     @classmethod
     def of(cls, sequences: Iterable[Sequence[int]]) -> Ragged:
         """Lays sequences end to end in memory."""
@@ -64,6 +74,14 @@ class EncodedCorpus:
 
     def __len__(self) -> int:
         return len(self.source.offsets) - 1
+
+    def rows(self, first: int, last: int) -> EncodedCorpus:
+        """Returns the pairs from row `first` to before row `last`."""
+        return EncodedCorpus(self.source.rows(first, last), self.target.rows(first, last))
+
+    def joined(self, other: EncodedCorpus) -> EncodedCorpus:
+        """Returns these pairs, then those of another."""
+        return EncodedCorpus(self.source.joined(other.source), self.target.joined(other.target))
 
 
 def write_corpus(path: Path, chunks: Iterable[tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]]) -> None:

@@ -36,8 +36,23 @@ class Prepared:
 
     @cached_property
     def train(self) -> EncodedCorpus:
-        """Encoded training pairs."""
+        """Encoded training pairs, then lines without translations, each as both source and target."""
         return read_corpus(self.folder / "train.arrow")
+
+    @cached_property
+    def pairs(self) -> EncodedCorpus:
+        """Encoded training pairs alone."""
+        return self.train.rows(0, sum(self.parts)) if self.mono else self.train
+
+    @property
+    def parts(self) -> list[int]:
+        """Number of training pairs of each corpus."""
+        return [part["pairs"] for part in self.report.get("parts", [])]
+
+    @property
+    def mono(self) -> list[int]:
+        """Number of lines of each text without translations."""
+        return [part["lines"] for part in self.report.get("mono", {}).get("parts", [])]
 
     @cached_property
     def valid(self) -> EncodedCorpus:

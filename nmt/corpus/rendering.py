@@ -2,10 +2,14 @@
 
 A line is drawn word by word, each word at a whole pixel, so that a word looks the same wherever it stands and has to be
 drawn only once. A line with letters written from right to left is drawn as a whole, as its order is that of the line.
+
+A picture must not depend on the computer. So words are laid out by Pillow itself, which needs nothing else. Only scripts whose
+letters join or stack take the library Raqm, which not every computer has; without it they count as missing from the font.
 """
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +37,9 @@ _WIDEST = 2**15  # pixels of one word; FreeType draws no picture of any width
 _CONTROL = dict.fromkeys(
     (*range(32), *range(127, 160), 0x2028, 0x2029), 0xFFFD
 )  # no font has them, and the layout fails on some
+_JOINED = ((0x0900, 0x109F), (0x1100, 0x11FF), (0x1700, 0x18AF))  # scripts of South Asia; parts of Hangul; Mongolian
+_MARKS = ("Mn", "Mc", "Me")
+_PROBE = "".join(map(chr, (*range(33, 127), *range(0xC0, 0x180))))
 _INVISIBLE = ("Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp")  # categories of characters that need no glyph of their own
 
 # B lines, W columns of a line, S slices of a line, N columns of all lines, H height
@@ -95,7 +102,7 @@ class Renderer:
             ConfigError: this is no font file.
         """
         self.content, self.height, self.name, self.grid = content, height, name, grid
-        self.font = opened_font(content, height, name)
+        self.font = opened_font(content, height, name, ImageFont.Layout.BASIC)
         self._strip = lru_cache(_REMEMBERED)(self._drawn)
 
     def strips(self, lines: Sequence[str]) -> Strips:
@@ -125,14 +132,21 @@ class Renderer:
                 place += self._gap(place)
             width = len(self._strip(word))
             shown = word.translate(_CONTROL)
-            inner = np.array([min(round(self.font.getlength(shown[:count])), width) for count in range(len(word))], int)
+            font = self._font_for(word)
+            inner = np.array([min(round(font.getlength(shown[:count])), width) for count in range(len(word))], int)
             edges += (place + (width - inner if _is_turned(word) else inner)).tolist()
             place += width
         return np.array([*edges, place], dtype=np.int64)
 
     def missing(self, text: str) -> set[str]:
-        """Returns the characters of a text for which the font has no glyph."""
-        return {letter for letter in set(text) - self._known if unicodedata.category(letter) not in _INVISIBLE}
+        """Returns the characters of a text for which the font has no glyph, or which nothing here can join or stack."""
+        lacking = {letter for letter in set(text) - self._known if unicodedata.category(letter) not in _INVISIBLE}
+        return lacking if self._shaper else lacking | set(filter(is_shaped, set(text)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the pictures that this font and this computer's FreeType make."""
+        return hashlib.sha256(b"".join(self._drawn(letter).tobytes() for letter in _PROBE)).hexdigest()[:16]
 
     def _units(self, text: str) -> list[str]:
         """Splits a line into what is drawn at once: words, or all of a line that has letters from right to left."""
@@ -141,6 +155,16 @@ class Renderer:
     def _gap(self, place: int) -> int:
         """Returns the width of a space that begins at a column: at least the font's, then up to the grid."""
         return self._space + (MARGIN - place - self._space) % self.grid
+
+    def _font_for(self, word: str) -> ImageFont.FreeTypeFont:
+        return self._shaper or self.font if is_shaped(word) else self.font
+
+    @cached_property
+    def _shaper(self) -> ImageFont.FreeTypeFont | None:
+        """The font with the layout that joins letters (Arabic) and stacks marks (Thai); None: Raqm is missing."""
+        if not features.check("raqm"):
+            return None
+        return opened_font(self.content, self.height, self.name, ImageFont.Layout.RAQM)
 
     @cached_property
     def _space(self) -> int:
@@ -157,14 +181,14 @@ class Renderer:
 
     def _drawn(self, word: str) -> Pixels:
         """Draws a word: (W, H)."""
-        font, word = self.font, word.translate(_CONTROL)
+        font, word = self._font_for(word), word.translate(_CONTROL)
         width = min(max(1, round(font.getlength(word))), _WIDEST)
         picture = Image.new("L", (width, self.height))
         ImageDraw.Draw(picture).text((0, font.getmetrics()[0]), word, fill=255, font=font, anchor="ls")
         return np.ascontiguousarray(np.asarray(picture).T)
 
 
-def opened_font(content: bytes, height: int, name: str) -> ImageFont.FreeTypeFont:
+def opened_font(content: bytes, height: int, name: str, layout: ImageFont.Layout) -> ImageFont.FreeTypeFont:
     """Opens a font at the largest size whose lines fit into `height` pixels.
 
     Raises:
@@ -172,8 +196,6 @@ def opened_font(content: bytes, height: int, name: str) -> ImageFont.FreeTypeFon
     """
     import io
 
-    # The complex layout joins letters (Arabic) and stacks marks (Thai); without it letters are drawn one by one.
-    layout = ImageFont.Layout.RAQM if features.check("raqm") else ImageFont.Layout.BASIC
     size = height
     while size > 1:
         try:
@@ -225,6 +247,15 @@ def _content(path: Path) -> bytes:
         return read_regular(path.resolve(), _LARGEST)
     except OSError as error:
         raise ConfigError(f"model.font: {path}: {error.strerror}") from None
+
+
+def is_shaped(text: str) -> bool:
+    """Whether a text has letters that join or stack, or are written from right to left."""
+    return not text.isascii() and (
+        _is_turned(text)
+        or any(unicodedata.category(letter) in _MARKS for letter in text)
+        or any(first <= ord(letter) <= last for letter in text for first, last in _JOINED)
+    )
 
 
 def _is_turned(text: str) -> bool:

@@ -28,6 +28,10 @@ _MODEL_TYPES = {"unigram": "unigram", "bpe": "bpe", "word": "word", "character":
 _SPACE, _FIRST_BYTE, _BYTES = 4, 5, 256  # of a vocabulary of bytes: what begins a word, then the bytes in order
 
 
+MASK = "<mask>"
+"""Stands for hidden words in the source of text without translations."""
+
+
 def language_tag(language: str) -> str:
     """Returns the tag that tells a model the target language, at the start of the source (Johnson et al. 2017)."""
     return f"<2{language}>"
@@ -238,9 +242,11 @@ class Tokenizers:
         way_out = f"; tokenizer.model = '{NEW}' trains another"
         if recipe.model.tie == "all" and found.source is not found.target:
             raise ConfigError(f"model.tie = 'all' needs one vocabulary, and {model} has two{way_out}")
-        tags = [language_tag(language) for language in recipe.data.target_languages] if recipe.data.tag_target else []
+        tags = [language_tag(language) for language in recipe.data.tags]
         if unknown := next((tag for tag in tags if tag not in found.source.pieces()), None):
             raise ConfigError(f"data.tag_target: the tokenizer of {model} has no {unknown}{way_out}")
+        if recipe.data.mono and MASK not in found.source.pieces():
+            raise ConfigError(f"data.mono: the tokenizer of {model} has no {MASK}{way_out}")
         return found
 
     @property

@@ -173,6 +173,8 @@ def _data(runs: Sequence[RunMaterial]) -> str:
     data = runs[0].data
     dropped = ", ".join(f"{count:,} for {reason}" for reason, count in data["train"]["dropped"].items() if count)
     text = f"{data['train']['read']:,} pairs read, {data['train']['kept']:,} kept"
+    if mono := data.get("mono"):
+        text += f"; {mono['read']:,} lines of text without translations read, {mono['kept']:,} kept"
     rows = [
         [
             leak["testset"],

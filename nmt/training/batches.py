@@ -100,12 +100,12 @@ class Selection:
     too_long: int
 
 
-def select(corpus: EncodedCorpus, max_length: int) -> Selection:
-    """Selects the rows whose two sides have from one to `max_length` tokens."""
+def select(corpus: EncodedCorpus, max_length: int, first: int = 0) -> Selection:
+    """Selects the rows, from `first` on, whose two sides have from one to `max_length` tokens."""
     source, target = corpus.source.lengths, corpus.target.lengths
     fits = (source <= max_length) & (target <= max_length)
     rows = np.flatnonzero(fits & (source > 0) & (target > 0))
-    return Selection(rows, int(np.count_nonzero(~fits)))
+    return Selection(rows[rows >= first], int(np.count_nonzero(~fits[first:])))
 
 
 def plan_epoch(corpus: EncodedCorpus, rows: Ints, tokens: int, seed: int, epoch: int) -> list[Ints]:

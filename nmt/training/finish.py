@@ -12,6 +12,7 @@ from nmt import __version__
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError
+from nmt.models import Visual
 from nmt.runtime.device import describe
 from nmt.storage import bundle
 from nmt.storage import checkpoint as store
@@ -58,7 +59,7 @@ class Finish:
         """
         folder, config = self.run_folder.checkpoints, self.recipe.training
         saved, best = store.checkpoints(folder), store.best_checkpoint(folder)
-        if config.average > 1:
+        if config.average > 1 or not self.recipe.data.has_pairs:  # no validation judges a model that has seen no pairs
             return saved[-config.average :]
         if best is None:
             raise CheckpointError(f"{folder}: the best checkpoint is gone; nothing to write a model from")
@@ -72,6 +73,7 @@ class Finish:
     def _card(self, progress: Progress, validation: dict[str, float]) -> dict[str, Any]:
         """Returns the card of the model."""
         updater, report = self.validator.updater, self.prepared.report
+        own = {"drawing": updater.model.renderer.fingerprint} if isinstance(updater.model, Visual) else {}
         return {
             "name": self.recipe.name,
             "parameters": updater.model.parameter_count,
@@ -88,5 +90,6 @@ class Finish:
             "device": describe(updater.device),
             "processes": updater.world.size,
             "precision": progress.precision,
+            **own,
             "versions": {"nmt": __version__, "torch": str(torch.__version__)},
         }

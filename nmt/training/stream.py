@@ -12,13 +12,14 @@ import torch
 from nmt.config.data import DataConfig
 from nmt.config.recipe import Recipe
 from nmt.corpus.bpe_dropout import BpeDropout
+from nmt.corpus.denoising import Denoising
 from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
 from nmt.corpus.noise import Typos
 from nmt.corpus.prepared import Prepared
 from nmt.errors import DataError
 from nmt.fast.gpu.layouts import Layout, StaticBatch, layout_for
 from nmt.runtime.device import draws
-from nmt.training.batches import Batch, Sizes, collate, padding_share, plan_epoch, select
+from nmt.training.batches import Batch, Selection, Sizes, collate, padding_share, plan_epoch, select
 from nmt.training.flops import training_flops
 
 AUTOMATIC_ON_CPU = 4096  # tokens per batch; memory is not the limit there
@@ -82,12 +83,13 @@ class BatchStream:
             DataError: no training pair fits the length limit.
         """
         self.recipe, self.prepared, self.rank, self.world, self.pinned = recipe, prepared, rank, world, pinned
-        self.selection = select(prepared.train, recipe.training.max_length)
+        self._corpus = prepared.pairs if recipe.training.objective == "translate" else prepared.train
+        self.selection = self._select(self._corpus)
         if not len(self.selection.rows):
             raise DataError(f"no training pair has at most training.max_length = {recipe.training.max_length} tokens")
         wanted = recipe.training.batch_tokens
         self.batch_tokens = AUTOMATIC_ON_CPU if wanted == "auto" else wanted
-        self._drawn_sides = self._sides()
+        self._drawn_sides, self._denoising = self._sides(), Denoising.of(recipe, prepared)
         self._epoch: _Epoch | None = None
         self._layout: Layout | None = None
         self._shelved: _Shelved | None = None
@@ -117,12 +119,10 @@ class BatchStream:
     def epoch(self, number: int) -> _Epoch:
         """Returns the corpus and the batches of an epoch."""
         if self._epoch is None or self._epoch.number != number:
-            corpus, rows = self.prepared.train, self.selection.rows
-            if self._drawn_sides:
-                corpus = EncodedCorpus(
-                    *(side.epoch(number) if isinstance(side, _Drawing) else side for side in self._drawn_sides)
-                )
-                rows = select(corpus, self.recipe.training.max_length).rows
+            corpus, rows = self._corpus, self.selection.rows
+            if self._drawn_sides or self._denoising:
+                corpus = self._drawn(number)
+                rows = self._select(corpus).rows
             rows = mixed(rows, self._parts(), self.recipe.data, self.recipe.seed, number)
             if self._layout:
                 plan = self._layout.plan(corpus, rows, self.recipe.seed, number)
@@ -141,7 +141,7 @@ class BatchStream:
         epoch = self.epoch(0)
         rows = np.concatenate(epoch.plan)
         source, target = (side.lengths[rows] + 1 for side in (epoch.corpus.source, epoch.corpus.target))
-        if self._drawn_sides:  # other sentences are the longest in other epochs
+        if self._drawn_sides or self._denoising:  # other sentences are the longest in other epochs
             longest = self.recipe.training.max_length + 1
             source, target = (np.append(side, longest) for side in (source, target))
         self._layout = layout_for(self.recipe.model, source, target, self.batch_tokens)
@@ -166,8 +166,13 @@ class BatchStream:
         self._thread.shutdown(cancel_futures=True)
 
     def _parts(self) -> list[int]:
-        """Returns the number of training pairs of each corpus."""
-        return [part["pairs"] for part in self.prepared.report.get("parts", [])]
+        """Returns the number of training pairs of each corpus, and of lines of each text without translations."""
+        return self.prepared.parts + (self.prepared.mono if self._denoising else [])
+
+    def _select(self, corpus: EncodedCorpus) -> Selection:
+        """Selects the rows that are trained on."""
+        unused = 0 if self.recipe.data.weight else self.prepared.parts[0]
+        return select(corpus, self.recipe.training.max_length, unused)
 
     def _draw(self, place: StreamPosition) -> Drawn:
         rows, after = self.rows(place)
@@ -196,9 +201,15 @@ class BatchStream:
         batch = shelved.batches[position - first]
         return Drawn(rows, batch, shelved.flops_per_token * batch.tokens, after)
 
+    def _drawn(self, epoch: int) -> EncodedCorpus:
+        """Returns the corpus of an epoch, with sides that are drawn anew, and lines that are noised anew."""
+        sides = self._drawn_sides or (self._corpus.source, self._corpus.target)
+        corpus = EncodedCorpus(*(side.epoch(epoch) if isinstance(side, _Drawing) else side for side in sides))
+        return self._denoising.epoch(corpus, epoch) if self._denoising else corpus
+
     def _sides(self) -> tuple[_Side, _Side] | None:
         """Returns both sides of the corpus if one is drawn anew for each epoch, by BPE-dropout or with typing errors."""
-        tokenizers, corpus = self.prepared.tokenizers, self.prepared.train
+        tokenizers, corpus = self.prepared.tokenizers, self._corpus
         training, seed = self.recipe.training, self.recipe.seed
         if probability := training.bpe_dropout:
             return (
@@ -206,7 +217,7 @@ class BatchStream:
                 BpeDropout(tokenizers.target, corpus.target, probability, f"{seed} target"),
             )
         if training.typos:
-            lines = self.prepared.training_text().tagged
+            lines = self.prepared.training_text().tagged[: len(corpus)]
             return Typos(tokenizers.source, lines, training.typos, f"{seed} typos"), corpus.target
         return None
 
@@ -220,12 +231,12 @@ def mixed(rows: Ints, parts: list[int], data: DataConfig, seed: int, epoch: int)
 
     Args:
         rows: rows to draw from, ascending.
-        parts: number of pairs of each corpus, one corpus after the other.
+        parts: number of pairs of each corpus, then of lines of each text without translations, one after the other.
         data: weights and temperature.
         seed: seeds the draws, together with the epoch.
         epoch: number of the epoch.
     """
-    weights = np.array([data.weight, *(part.weight for part in data.more)])
+    weights = np.array(data.weights[: len(parts)])
     if len(parts) < 2 or (data.temperature == 1 and (weights == weights[0]).all()):
         return rows
     groups = np.split(rows, np.searchsorted(rows, np.cumsum(parts)[:-1]))

@@ -76,7 +76,9 @@ class Report:
     replaced: int = 0
     """Lines with bytes that are not UTF-8."""
     undrawn: int = 0
-    """Lines with characters that the font of a model that reads pictures does not have."""
+    """Lines with characters that a model that reads pictures cannot be shown."""
+    redrawn: int = 0
+    """Lines drawn otherwise than on the computer that trained the model."""
     unmet: int = 0
     """Translations that lack a required phrase."""
     unknown_prefixes: int = 0
@@ -116,6 +118,11 @@ class Report:
         if self.undrawn:
             lines.append(
                 f"{self.undrawn} lines held characters that the model's font does not have, so it saw empty boxes"
+            )
+        if self.redrawn:
+            lines.append(
+                "this computer draws letters otherwise than the one that trained the model (another FreeType), "
+                "so translations may be worse"
             )
         if self.unmet:
             lines.append(f"{self.unmet} translations lack a phrase that they were to contain")

@@ -31,8 +31,10 @@ class Encoded:
 class SourceText:
     """Converts source lines to tokens, and counts cuts and repairs."""
 
-    def __init__(self, tokenizer: Tokenizer, recipe: Recipe, options: Options, report: Report) -> None:
-        """Takes a model's tokenizer and recipe, and the options.
+    def __init__(
+        self, tokenizer: Tokenizer, recipe: Recipe, options: Options, report: Report, drawing: str | None = None
+    ) -> None:
+        """Takes a model's tokenizer and recipe, the options, and how the pictures of its training looked, if known.
 
         Raises:
             ConfigError: the model has no such target language.
@@ -42,6 +44,7 @@ class SourceText:
         self._tag = self._language_tag()
         model = recipe.model
         self._renderer = renderer_of(model.font, model.height, model.grid) if model.kind == "visual" else None
+        self._redrawn = bool(drawing and self._renderer and self._renderer.fingerprint != drawing)
         self._bare = tokenizer.encode(self._tags) if self._tag else []  # tags of lines without words
 
     def encoded(self, lines: Sequence[str]) -> Encoded:
@@ -76,6 +79,7 @@ class SourceText:
         self.report.lines += len(lines)
         self.report.mended += sum(map(has_control, lines))
         if self._renderer is not None:
+            self.report.redrawn += len(lines) if self._redrawn else 0
             self.report.undrawn += sum(bool(self._renderer.missing(clean_line(line))) for line in lines)
 
     def tokens(self, lines: Sequence[str]) -> list[list[int]]:

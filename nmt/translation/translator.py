@@ -78,7 +78,8 @@ class Translator:
         check_search(search, self.tokenizers.target.vocabulary_size, self.device)
         self.decoder = Decoder((loaded, *others), self.device, search, precision, batch_size, self.options, engine)
         self.report = Report()
-        self.source = SourceText(self.tokenizers.source, self.recipe, self.options, self.report)
+        drawing = loaded.card.get("drawing")
+        self.source = SourceText(self.tokenizers.source, self.recipe, self.options, self.report, drawing)
         self.target = TargetText(self.tokenizers.target, self.recipe, self.options, self.report)
         if self.options.mbr == "bleu":
             check_tokenization(default_tokenization(self.target.language))

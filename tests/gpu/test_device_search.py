@@ -13,12 +13,12 @@ from nmt.decoding.beam_search import beam_search
 from nmt.decoding.device.search import DeviceSearch
 from nmt.decoding.device.steps import steps_for
 from nmt.fast.inference import for_inference
-from tiny import FAMILIES, make_batch, make_model
+from tiny import FAMILIES, VISUAL, make_batch, make_model
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
 SEARCHED = [
-    name for name in FAMILIES if name not in ("local-monotonic", "transformer-none")
+    name for name in FAMILIES | VISUAL if name not in ("local-monotonic", "transformer-none")
 ]  # the last has equal scores
 
 

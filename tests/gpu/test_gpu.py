@@ -17,12 +17,14 @@ from nmt.training.loss import smoothed_cross_entropy
 from nmt.training.trainer import Trainer
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
-from tiny import FAMILIES, make_batch, make_model, make_recipe
+from nmt_data.prepare import prepare
+from tiny import FAMILIES, VISUAL, make_batch, make_model, make_recipe
 
 pytestmark = pytest.mark.gpu
+PICTURES = {"kind": "visual", "channel_attention": "se"}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES | VISUAL)
 def test_losses_and_translations_equal_those_of_the_cpu(name: str) -> None:
     """In float64, so that nothing hides behind rounding."""
     source, lengths = make_batch([9, 4, 7, 2])
@@ -40,12 +42,12 @@ def test_losses_and_translations_equal_those_of_the_cpu(name: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("model", [None, {"kind": "rnn"}, {"kind": "rnn", "attention": "none"}])
-def test_training_runs_and_resumes(
-    tmp_path: Path, prepared: Prepared, model: dict[str, str] | None, precision: str
-) -> None:
+@pytest.mark.parametrize("model", [None, {"kind": "rnn"}, {"kind": "rnn", "attention": "none"}, PICTURES])
+@pytest.mark.usefixtures("home")
+def test_training_runs_and_resumes(tmp_path: Path, model: dict[str, str] | None, precision: str) -> None:
     """The same commands, unchanged; the model translates on either device."""
     recipe = make_recipe(model, training={"precision": precision})
+    prepared = prepare(recipe)
     cuda = torch.device("cuda")
     Trainer(recipe, prepared, tmp_path, cuda).run()
     progress = Trainer(
@@ -86,15 +88,14 @@ def test_training_options(tmp_path: Path, prepared: Prepared, training: dict[str
     assert losses[0] == pytest.approx(losses[-1], rel=1e-2)
 
 
-@pytest.mark.parametrize("model", [None, {"kind": "rnn"}, {"kind": "convolution"}])
-def test_interrupted_and_resumed_is_uninterrupted(
-    tmp_path: Path, prepared: Prepared, model: dict[str, str] | None
-) -> None:
+@pytest.mark.parametrize("model", [None, {"kind": "rnn"}, {"kind": "convolution"}, PICTURES])
+@pytest.mark.usefixtures("home")
+def test_interrupted_and_resumed_is_uninterrupted(tmp_path: Path, model: dict[str, str] | None) -> None:
     """With dropout on; to rounding, since some sums of a GPU have no order."""
     for name, starts in (("whole", [6]), ("resumed", [3, 6])):
         for updates in starts:
             recipe = make_recipe(model, training={"updates": updates, "schedule": "constant"})
-            Trainer(recipe, prepared, tmp_path / name, torch.device("cuda")).run()
+            Trainer(recipe, prepare(recipe), tmp_path / name, torch.device("cuda")).run()
     whole, resumed = (load_model(tmp_path / name).model.state_dict() for name in ("whole", "resumed"))
     for name, weight in whole.items():
         torch.testing.assert_close(resumed[name], weight, rtol=1e-3, atol=1e-4)

@@ -74,6 +74,7 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
         yield norm._backward, {**options, "MORE": True}
     yield rectified._backward, {"ROWS": rectified._ROWS, "COLUMNS": rectified._COLUMNS, "num_warps": 4}
     yield columns._sums, {"ROWS": columns._ROWS, "COLUMNS": columns._COLUMNS, "num_warps": 8}
+    yield columns._totals, {"ROWS": columns._SHARES, "COLUMNS": columns._BESIDE, "num_warps": 8}
     for kernel in (norm._activate, norm._activate_backward):
         yield kernel, {"GELU": True, "THRESHOLD": MASK, "BLOCK": norm._TILE}
     for additive in (True, False):

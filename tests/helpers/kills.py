@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+_HERE = Path(__file__).parents[1] / "data"
+MONO = [{"language": side, "files": [str(_HERE / f"train.{side}")]} for side in ("input", "output")]
 FAMILIES: dict[str, dict[str, Any]] = {
     "bottleneck": {
         "model": {"kind": "rnn", "attention": "none", "cell": "lstm", "layers": 2, "embedding": 16, "hidden": 16}
@@ -30,6 +32,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
             "base": {"kind": "transformer", "width": 16, "feed_forward": 16, "heads": 2, "tie": "output"},
         },
         "training": {"typos": 0.2, "ema": 0.9},
+    },
+    "denoising": {  # pairs, and text without translations
+        "data": {"mono": MONO, "tag_target": True},
+        "training": {
+            "objective": "denoise",
+            "denoising": {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1},
+        },
     },
     "chance": {  # all that draws
         "model": {"kind": "rnn", "embedding": 16, "hidden": 16, "weighting": "gumbel", "word_dropout": 0.1},

@@ -18,7 +18,7 @@ import torch
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Outcome
 from nmt_data.prepare import prepare
-from tiny import LETTERS, make_recipe
+from tiny import LETTERS, MONO, make_recipe
 
 Changes = dict[str, dict[str, Any]]
 
@@ -29,7 +29,14 @@ _WORDS: Changes = {
     "tokenizer": {"kind": "bpe", "vocabulary": 200},
 }
 _TWICE = {"corpus": str(LETTERS), "source": "output", "target": "input"}
+_PASSES = {"updates": 9, "batch_tokens": 3000}  # several epochs
 _TWO: dict[str, Any] = {"more": [_TWICE], "tag_target": True}
+
+
+def _denoising(**noises: Any) -> Changes:
+    """Training on text without translations, by these noises."""
+    return {"data": {"mono": MONO}, "training": {**_PASSES, "objective": "denoise", "denoising": noises}}
+
 
 # Each option of [training], with a value that is not its default and what that value needs.
 TRAINING: dict[str, Changes] = {
@@ -46,6 +53,13 @@ TRAINING: dict[str, Changes] = {
     "weight_decay": {"training": {"weight_decay": 0.1}},
     "clip": {"training": {"clip": 0.01}},
     "label_smoothing": {"training": {"label_smoothing": 0.3}},
+    "objective": {"data": {"mono": MONO, "weight": 0}, "training": {**_PASSES, "objective": "mass"}},
+    "denoising.permute": _denoising(permute=True),
+    "denoising.rotate": _denoising(rotate=True),
+    "denoising.delete": _denoising(delete=0.3),
+    "denoising.mask": _denoising(mask=0.3, infill=0.0),
+    "denoising.infill": _denoising(infill=0.5),
+    "denoising.span": _denoising(span=2.0),
     "bpe_dropout": {**_WORDS, "training": {"bpe_dropout": 0.3, "batch_tokens": 1500}},
     "typos": {**_WORDS, "training": {"typos": 0.3, "batch_tokens": 1500}},
     "r_drop": {"training": {"r_drop": 2.0}},
@@ -73,6 +87,10 @@ DRAWING: dict[str, Changes] = {
     "data.weight": {"data": {**_TWO, "weight": 3.0}},
     "data.temperature": {"data": {**_TWO, "temperature": 5.0, "more": [{**_TWICE, "weight": 2.0}]}},
     "data.more": {"data": _TWO},
+    "data.mono": {
+        "data": {"mono": [{**MONO[0], "weight": 2.0}, MONO[1]], "tag_target": True},
+        "training": {**_PASSES, "objective": "denoise"},
+    },
     "model[rnn].weighting": {"model": {**_RNN, "weighting": "hard"}},
     "model[rnn].dropout": {"model": {**_RNN, "dropout": 0.4, "layers": 2, "cell": "lstm"}},
     "model[rnn].word_dropout": {"model": {**_RNN, "word_dropout": 0.4, "weighting": "gumbel"}},

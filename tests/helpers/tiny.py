@@ -32,6 +32,8 @@ SPELLED: list[str | int] = [
 ]
 """What the tokens of a tiny vocabulary spell: some words in several ways."""
 LETTERS = Path(__file__).parents[1] / "data" / "letters.toml"
+MONO = [{"language": side, "files": [str(LETTERS.with_name(f"train.{side}"))]} for side in ("input", "output")]
+"""Both sides of the letters as text without translations, for `data.mono`."""
 
 FAMILIES: dict[str, ModelConfig] = {
     "bottleneck": RnnConfig(attention="none", embedding=12, hidden=10, readout="plain", tie="none"),

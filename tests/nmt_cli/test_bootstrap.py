@@ -423,6 +423,23 @@ def test_a_model_that_is_named_twice_draws_twice(place: Path) -> None:
         assert _lines(Path("drawn")) == part
 
 
+def test_a_plan_may_begin_with_pre_training(place: Path) -> None:
+    """The next training starts from its weights and vocabulary; another weight of the text makes both anew."""
+    (place / "lines.input").write_text("a b c\nd e f g\n" * 20)
+    mono = 'data.mono=[{language="input", files=["plan/lines.input"]}]'
+    first = f"""[[stages]]\nname = "first"\ntrain = "recipe.toml"\nset = ['{mono}', "training.objective=denoise"]\n"""
+    second = '[[stages]]\nname = "second"\ntrain = "recipe.toml"\ninitialise = "first"\n'
+    (place / "bootstrap.toml").write_text(f'title = "x"\n{first}{second}')
+    assert "from first" in _bootstrap(place)
+    runs = Path("runs/plan")
+    pieces = [Tokenizers.load(runs / name / "model").fingerprints for name in ("first", "second")]
+    assert pieces[0] == pieces[1]
+    before = _times(runs)
+    (place / "bootstrap.toml").write_text(f'title = "x"\n{first}{second}'.replace('"]}]', '"], weight=3}]'))
+    _bootstrap(place)
+    assert before.keys() == {name for name, made in _times(runs).items() if made != before[name]}
+
+
 def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
     """That of a model from elsewhere is refused if it lacks the tag; a vocabulary of bytes spells it."""
     plain = PLAN.replace(f'tag = "{TAG}"', "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from command import run
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.errors import ConfigError, DataError
+from nmt.storage.checkpoint import write_checkpoint_manifest
 from nmt.translation.translator import load
 from nmt_data.prepare import prepare
 from tiny import make_recipe
@@ -114,12 +116,22 @@ def test_the_sources_of_an_update_can_be_seen(visual: Path, tmp_path: Path) -> N
 def test_training_needs_a_glyph_for_each_letter(home: Path, tmp_path: Path) -> None:
     """Before any work: the first letter that is missing, how many lines have one, and what to do."""
     path = _recipe(tmp_path, font=str(FONTS / "cmex10.ttf"))
-    with pytest.raises(
-        DataError, match=r"cmex10.ttf has no glyph for '.' \(U\+00.*\).*training lines hold; set model.font"
-    ):
+    with pytest.raises(DataError, match=r"cmex10.ttf cannot show '.' \(U\+00.*\).*training lines hold; set model.font"):
         prepare(load_recipe(path))
     with pytest.raises(ConfigError, match=r"model.font: .*none.ttf: No such file"):
         prepare(load_recipe(path, [f"model.font={tmp_path / 'none.ttf'}"]))
+
+
+def test_another_drawing_is_told(visual: Path, tmp_path: Path) -> None:
+    """A model knows how its letters looked; a computer that draws them otherwise says so, once."""
+    moved = tmp_path / "moved"
+    shutil.copytree(visual / "model", moved)
+    card = json.loads((moved / "card.json").read_text("utf-8"))
+    (tmp_path / "line").write_text("der Hund\n", encoding="utf-8")
+    assert "draws letters otherwise" not in run("translate", moved, tmp_path / "line").stderr
+    (moved / "card.json").write_text(json.dumps({**card, "drawing": "0" * 16}), encoding="utf-8")
+    write_checkpoint_manifest(moved)
+    assert run("translate", moved, tmp_path / "line").stderr.count("draws letters otherwise") == 1
 
 
 def test_exports_refuse_pictures(visual: Path, tmp_path: Path) -> None:

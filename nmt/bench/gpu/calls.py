@@ -46,9 +46,9 @@ STEPS: dict[str, Callable[[Context], None]] = {
 CALLS: dict[str, tuple[Step, ...]] = {
     "A": (
         Step("probe", limit=90, least=20),
-        Step("compile-base", limit=150, least=60, beside=True, alone=False),
-        Step("compile-tiny", limit=120, least=60, beside=True, alone=False),
-        Step("compile-big", limit=150, least=60, beside=True, alone=False),
+        Step("compile-base", limit=240, least=60, beside=True, alone=False),
+        Step("compile-tiny", limit=240, least=60, beside=True, alone=False),
+        Step("compile-big", limit=240, least=60, beside=True, alone=False),
         Step("kernels", limit=120, least=30, alone=False),
         Step("base", limit=110, least=45),
         Step("tiny", limit=80, least=40),

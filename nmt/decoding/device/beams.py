@@ -34,9 +34,9 @@ class Room:
     sentences: int
     """Number of sentences in the queue."""
     tokens: int
-    """Source tokens of all sentences together."""
+    """Source positions of all sentences together."""
     source: int
-    """Length of the longest source in tokens."""
+    """Length of the longest source in positions."""
     target: int
     """Length of the longest translation in tokens, end of sentence counted."""
 
@@ -76,12 +76,18 @@ class Queue:
         self.tokens = torch.zeros((places, beam, room.target), dtype=torch.long, device=device)
         """The tokens fed: BOS, then the translation."""
 
-    def begin(self, lengths: Tensor, config: SearchConfig) -> None:
-        """Takes new sentences of source lengths (P,), on the CPU; their sources lie end to end."""
-        count = len(lengths)
+    def begin(self, lengths: Tensor, config: SearchConfig, positions: Tensor | None = None) -> None:
+        """Takes new sentences, whose sources lie end to end.
+
+        Args:
+            lengths: (P,) lengths of the sources in tokens, on the CPU.
+            config: settings of the search.
+            positions: (P,) positions of the sources, if they differ from their lengths.
+        """
+        count, positions = len(lengths), lengths if positions is None else positions
         self.count.fill_(count)
-        self.offsets[:count] = lengths.cumsum(0) - lengths
-        self.lengths[:count] = lengths
+        self.offsets[:count] = positions.cumsum(0) - positions
+        self.lengths[:count] = positions
         self.limits[:count] = length_limits(lengths, config)
         self.offsets[self.nobody] = 0
         self.lengths[self.nobody] = self.limits[self.nobody] = 1
@@ -164,9 +170,9 @@ class Beams:
         self.remaining = torch.zeros((), dtype=torch.long, device=device)
         """Number of sentences that are not done."""
 
-    def begin(self, lengths: Tensor) -> None:
+    def begin(self, lengths: Tensor, positions: Tensor | None = None) -> None:
         """Puts the first sentences into the slots; see `Queue.begin`."""
-        self.queue.begin(lengths, self.config)
+        self.queue.begin(lengths, self.config, positions)
         self.queue.following.zero_()
         zeros = torch.zeros_like(self.positions)
         nothing = torch.zeros_like(self.first_rows.expand(-1, self.room.beam))

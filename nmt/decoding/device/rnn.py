@@ -36,8 +36,7 @@ class RnnSteps:
         model, config = self.model, self.model.config
         like = model.bridge.weight
         with torch.inference_mode():
-            one = torch.ones((1, 1), dtype=torch.long, device=like.device)
-            memory = model.encode(one, torch.ones(1, dtype=torch.long))
+            memory = model.encode(like.new_zeros((1, 1, config.embedding)), torch.ones(1, dtype=torch.long))
             carry = model.first(memory)
         rows = room.rows + room.sentences + 1
         self.hidden = [like.new_zeros((config.layers, rows, config.hidden)) for _ in carry.hidden]

@@ -15,7 +15,7 @@ from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.decoding.device.beams import Beams, Room
 from nmt.decoding.device.graphs import Repeated
 from nmt.decoding.device.sources import sent
-from nmt.decoding.device.steps import Steps, steps_for
+from nmt.decoding.device.steps import Steps, source_positions, steps_for
 from nmt.models.protocol import Seq2Seq
 from nmt.runtime.memory import memory_there
 
@@ -40,30 +40,33 @@ class DeviceSearch:
     @torch.inference_mode()
     def search(self, ids: Sequence[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
         """Returns the `best` hypotheses of each sentence of source tokens, best first; see `beam_search.beam_search`."""
-        lengths = [len(tokens) + 1 for tokens in ids]
+        lengths, positions = [len(tokens) + 1 for tokens in ids], source_positions(self.steps, ids)
         order = sorted(range(len(ids)), key=lambda place: -lengths[place])
         found: list[list[Hypothesis]] = [[] for _ in ids]
         start = 0
         while start < len(order):
-            sizes = torch.tensor([lengths[place] for place in order[start:]])
-            count, room = self._room(sizes, config)
-            part = order[start : start + count]
+            left = order[start:]
+            sizes, spans = (torch.tensor([side[place] for place in left]) for side in (lengths, positions))
+            count, room = self._room(sizes, spans, config)
+            part = left[:count]
             running = self._prepared(room, config, best)
-            for place, hypotheses in zip(part, running.search([ids[place] for place in part]), strict=True):
+            results = running.search([ids[place] for place in part], spans[:count])
+            for place, hypotheses in zip(part, results, strict=True):
                 found[place] = hypotheses
             start += count
         return found
 
-    def _room(self, lengths: Tensor, config: SearchConfig) -> tuple[int, Room]:
+    def _room(self, lengths: Tensor, positions: Tensor, config: SearchConfig) -> tuple[int, Room]:
         """Returns how many of the sentences, longest first, fit into memory, and the room for them.
 
-        If not all fit, the longest are searched first and alone, as they set the memory of every slot.
+        Lengths are in tokens; positions are those that the decoder reads. If not all fit, the longest are searched first and
+        alone, as they set the memory of every slot.
         """
         target = _rounded(int(length_limits(lengths[:1], config)))
-        count, source, beam, free = len(lengths), _rounded(int(lengths[0])), config.beam, _SHARE * self._free()
+        count, source, beam, free = len(lengths), _rounded(int(positions.max())), config.beam, _SHARE * self._free()
         slots = self.slots or _slots(count, beam)
         while True:
-            tokens = int(lengths[:count].sum())
+            tokens = int(positions[:count].sum())
             room = Room(slots, beam, _whole(count, 1024), _whole(tokens, 16_384), source, target)
             if (
                 self.steps.bytes(room) + 16 * target * beam * (room.sentences + 3 * slots) <= free
@@ -106,14 +109,14 @@ class Running:
         """Whether this memory and graph also serve another search."""
         return self.room.holds(room) and (self.beams.config, self.beams.best) == (config, best)
 
-    def search(self, ids: Sequence[list[int]]) -> list[list[Hypothesis]]:
-        """Returns the hypotheses of sentences, which must come longest first."""
+    def search(self, ids: Sequence[list[int]], positions: Tensor) -> list[list[Hypothesis]]:
+        """Returns the hypotheses of sentences with so many source positions (P,); they must come longest first."""
         lengths = torch.tensor([len(tokens) + 1 for tokens in ids])
-        offsets = (lengths.cumsum(0) - lengths).tolist()
+        offsets = (positions.cumsum(0) - positions).tolist()
         for batch in search_batches(lengths.tolist(), _ENCODED, 1):
             source, sizes = padded([ids[row] for row in batch], before=-1, after=EOS)
             self.steps.load(batch[0], offsets[batch[0]], sent(source, self.device), sizes)
-        self.beams.begin(lengths)
+        self.beams.begin(lengths, positions)
         self.block.until_zero(self.beams.remaining)
         return self.beams.queue.hypotheses(len(ids), self.beams.best)
 

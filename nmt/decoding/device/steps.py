@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -10,7 +11,8 @@ from nmt.decoding.device.beams import Beams, Room
 from nmt.decoding.device.convolution import ConvolutionSteps
 from nmt.decoding.device.rnn import RnnSteps
 from nmt.decoding.device.transformer import TransformerSteps
-from nmt.models import Convolution, RnnSeq2Seq, Transformer
+from nmt.decoding.device.visual import VisualSteps
+from nmt.models import Convolution, RnnSeq2Seq, Transformer, Visual
 from nmt.models.protocol import Seq2Seq
 
 # B sentences, S source positions, R rows, V vocabulary
@@ -28,8 +30,8 @@ class Steps(Protocol):
 
         Args:
             first: number of the first sentence.
-            offset: source tokens of all sentences before it.
-            source: (B, S) token ids, padded.
+            offset: source positions of all sentences before it.
+            source: (B, S) token ids, padded; or vectors (B, S, D) that take their place.
             lengths: (B,) source lengths, on the CPU.
         """
         ...
@@ -54,5 +56,13 @@ def steps_for(model: Seq2Seq[Any, Any]) -> Steps | None:
             return RnnSteps(model)
         case Convolution():
             return ConvolutionSteps(model)
+        case Visual():
+            base = steps_for(model.base)
+            return None if base is None else VisualSteps(model, base)
         case _:
             return None
+
+
+def source_positions(steps: Steps, ids: Sequence[list[int]]) -> list[int]:
+    """Returns the number of positions of each source: one for each token and the end, or as many as its picture has slices."""
+    return steps.positions(ids) if isinstance(steps, VisualSteps) else [len(tokens) + 1 for tokens in ids]

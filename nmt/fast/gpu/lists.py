@@ -12,8 +12,17 @@ from torch import Tensor
 
 
 def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copies each source into its target, in any precision."""
-    torch._foreach_copy_(list(targets), list(sources))
+    """Copies each source into its target, in any precision.
+
+    Sources of one precision are copied together: for a mixture torch launches a kernel for each tensor.
+    """
+    alike: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+    for target, source in zip(targets, sources, strict=True):
+        into, out_of = alike.setdefault(source.dtype, ([], []))
+        into.append(target)
+        out_of.append(source)
+    for into, out_of in alike.values():
+        torch._foreach_copy_(into, out_of)
 
 
 def mix_all(targets: Sequence[Tensor], sources: Sequence[Tensor], share: float) -> None:

@@ -1,4 +1,4 @@
-"""Column sums: the gradient of a bias, in one pass over the gradient of the sum."""
+"""Column sums: the gradient of a bias, in one pass over the gradient of the sum, and a short one over the shares of it."""
 
 # pyright: basic, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 # Functions under @triton.jit are in Triton's language, whose tensors have no types.
@@ -14,8 +14,9 @@ from nmt.fast.gpu.aside import aside
 
 _ROWS, _COLUMNS = 32, 256  # a tile: large, as memory latency is high
 _PROGRAMS = 128  # programs that share the rows; each has separate sums
+_SHARES, _BESIDE = 256, 32  # shares and columns added up at once
 
-# N rows, D width, F width of the product
+# N rows, D width, F width of the product, P programs, K vectors
 
 
 @triton.jit
@@ -33,8 +34,8 @@ def _sums(
     tl.store(SHARES + tl.program_id(0) * width + columns, tl.sum(share, 0), columns < width)
 
 
-@torch.library.custom_op("nmt::column_shares", mutates_args=())
-def column_shares(values: Tensor) -> Tensor:
+@torch.library.custom_op("nmt::columcount", mutates_args=())
+def columcount(values: Tensor) -> Tensor:
     """Returns shares (programs, F) of the column sums of values (N, F), in fp32."""
     values = values if values.stride(1) == 1 else values.contiguous()
     shares = _room(values)
@@ -45,9 +46,38 @@ def column_shares(values: Tensor) -> Tensor:
     return shares
 
 
-@column_shares.register_fake
+@columcount.register_fake
 def _(values):
     return _room(values)
+
+
+@triton.jit
+def _totals(SHARES, OUT, count, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Adds up the shares of some columns of one vector, in a fixed order."""
+    columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    first, total = tl.program_id(1) * count, tl.zeros([ROWS, COLUMNS], tl.float32)
+    for start in range(0, count, ROWS):
+        rows = start + tl.arange(0, ROWS)
+        inside = (rows < count)[:, None] & (columns < width)[None, :]
+        total += tl.load(SHARES + (first + rows)[:, None] * width + columns[None, :], inside, 0.0)
+    sums = tl.sum(total, 0).to(OUT.dtype.element_ty)
+    tl.store(OUT + tl.program_id(1) * width + columns, sums, columns < width)
+
+
+@torch.library.custom_op("nmt::totals", mutates_args=())
+def totals(shares: Tensor, dtype: torch.dtype) -> Tensor:
+    """Adds up the shares (K, P, F) of K vectors, in fp32: (K, F), in a precision."""
+    kinds, programs, width = shares.shape
+    found = shares.new_empty((kinds, width), dtype=dtype)
+    rows = min(_SHARES, triton.next_power_of_2(programs))
+    grid = triton.cdiv(width, _BESIDE), kinds
+    _totals[grid](shares, found, programs, width, ROWS=rows, COLUMNS=_BESIDE, num_warps=8)
+    return found
+
+
+@totals.register_fake
+def _(shares, dtype):
+    return shares.new_empty((shares.shape[0], shares.shape[2]), dtype=dtype)
 
 
 def _room(values: Tensor) -> Tensor:
@@ -76,4 +106,9 @@ class Product(torch.autograd.Function):
 
 def summed(gradient: Tensor) -> Tensor:
     """Sums the columns of a gradient (N, F), in its precision: (F,)."""
-    return torch.ops.nmt.column_shares(gradient).sum(0).to(gradient.dtype)
+    return total(torch.ops.nmt.columcount(gradient), gradient.dtype)
+
+
+def total(shares: Tensor, dtype: torch.dtype) -> Tensor:
+    """Adds up the shares (P, F) of one vector: (F,), in a precision."""
+    return torch.ops.nmt.totals(shares[None], dtype)[0]

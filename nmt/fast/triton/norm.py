@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nmt.fast.gpu.aside import aside
 from nmt.fast.gpu.dropout import scale, threshold
+from nmt.fast.triton.columns import totals
 from nmt.fast.triton.random import kept, keys_of
 
 _PROGRAMS = 1024  # programs that share the rows of a backward pass; each has separate sums for the weights
@@ -177,7 +178,7 @@ def _autograd(ctx, d_total, d_normed):
     shares, *gradients = torch.ops.nmt.residual_norm_backward(
         d_total, d_normed, total, weight, seed, *ctx.options, *ctx.kind
     )
-    sums = aside(lambda: list(shares.sum(1).to(weight.dtype).unbind()), shares)
+    sums = aside(lambda: list(totals(shares, weight.dtype).unbind()), shares)
     rms, shifted, alone = ctx.kind
     d_weight, d_bias, d_shift = sums[0], None if rms else sums[1], sums[-1] if shifted else None
     return None if alone else gradients[0], gradients[-1], d_weight, d_bias, d_shift, None, None, None

@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from nmt.fast.gpu.aside import aside
+from nmt.fast.triton.columns import total
 
 _ROWS, _COLUMNS = 16, 256  # a tile
 _PROGRAMS = 128  # programs that share the rows of a backward pass; each has separate sums for the bias
@@ -77,7 +78,7 @@ def _autograd(ctx, gradient):
     states, weight, out = ctx.saved_tensors
     d_sums, shares = torch.ops.nmt.rectified_backward(gradient, out)
     d_weight = aside(lambda: d_sums.t() @ states, d_sums, states)
-    d_bias = aside(lambda: shares.sum(0).to(out.dtype), shares)
+    d_bias = aside(lambda: total(shares, out.dtype), shares)
     return d_sums @ weight, d_weight, d_bias
 
 

@@ -14,7 +14,7 @@ from nmt.decoding.device.beams import Beams, Room
 from nmt.decoding.device.search import DeviceSearch
 from nmt.decoding.device.steps import steps_for
 from nmt.models import Model
-from tiny import FAMILIES, make_batch, make_model
+from tiny import FAMILIES, VISUAL, make_batch, make_model
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "beam": {"beam": 4},
@@ -24,7 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "long": {"beam": 2, "min_length": 5, "max_length_constant": 4},
 }
 LENGTHS = [9, 4, 7, 2, 1, 12, 5, 9, 3, 3, 8]
-SEARCHED = [name for name in FAMILIES if name != "local-monotonic"]
+SEARCHED = [name for name in FAMILIES | VISUAL if name != "local-monotonic"]
 TRANSFORMERS = ["transformer", "transformer-rotary", "transformer-alibi", "transformer-post"]
 
 

@@ -81,12 +81,21 @@ def test_rectified_product_equals_torch(rows: int, inner: int) -> None:
     assert max(map(error, mine, torch.autograd.grad(wanted, exact, gradient))) < 1e-5
 
 
-@pytest.mark.parametrize(("rows", "width"), [(1, 16), (700, 300)], ids=["row", "rows"])
+@pytest.mark.parametrize(("rows", "width"), [(1, 16), (700, 300), (9000, 33)], ids=["row", "rows", "many"])
 @pytest.mark.usefixtures("interpreter")
 def test_sums_of_columns_are_the_gradient_of_a_bias(rows: int, width: int) -> None:
     """In fp32 beside float64, of rows that stand apart too."""
-    from nmt.fast.triton.columns import column_shares
+    from nmt.fast.triton.columns import summed
 
     torch.manual_seed(6)
     values = torch.randn(rows, 2 * width, dtype=torch.float64)
-    assert error(column_shares(values.float()[:, :width]).sum(0), values[:, :width].sum(0)) < 1e-5
+    assert error(summed(values.float()[:, :width]), values[:, :width].sum(0)) < 1e-5
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_shares_of_several_vectors_are_added_up() -> None:
+    """More shares than are added at once, and columns that fill no block."""
+    from nmt.fast.triton.columns import totals
+
+    shares = torch.randn(3, 600, 40, dtype=torch.float64)
+    assert error(totals(shares.float(), torch.float32), shares.sum(1)) < 1e-5

@@ -88,6 +88,14 @@ def test_whatever_comes_from_outside_is_escaped(material: RunMaterial) -> None:
 
 
 @pytest.mark.slow
+def test_text_without_translations_is_counted(material: RunMaterial) -> None:
+    """Beside the pairs, if there is any."""
+    counted = replace(material, data=material.data | {"mono": {"read": 1200, "kept": 1100}})
+    assert "; 1,200 lines of text without translations read, 1,100 kept" in render([counted])
+    assert "without translations" not in render([material])
+
+
+@pytest.mark.slow
 def test_a_planted_leak_is_shown(material: RunMaterial) -> None:
     """In the page, with its count; without one the page says so."""
     leak = {**material.data["found_in_train"][0], "testset": "planted", "pairs_normalised": 7}

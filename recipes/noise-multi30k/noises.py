@@ -1,0 +1,144 @@
+"""What misspelt sources cost: BLEU and chrF2 of each system of a study against the share of words that are misspelt.
+
+It translates the test set of the study with five noises in six shares, and keeps the translations in each run, so that what was
+done is not done again. It writes noise.json, noise.png and noise.svg, and prints a table.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any, get_args
+
+import torch
+from matplotlib.figure import Figure
+
+from nmt.config.reading import load_recipe
+from nmt.corpus.lines import read_lines, write_lines
+from nmt.corpus.noise import NoiseName, noisy
+from nmt.corpus.testset import TestSet
+from nmt.experiments.study import Study, load_study, run_name
+from nmt.report.pictures import COLOURS, save_picture
+from nmt.runtime.device import usable_cores
+from nmt.scoring.metrics import bleu, chrf
+from nmt.translation.translator import load
+from nmt_data.prepare import prepare
+
+NOISES: tuple[NoiseName, ...] = get_args(NoiseName)
+SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+NAMES = {
+    "swap": "two letters swapped",
+    "interior": "interior shuffled",
+    "leet": "l33t",
+    "lookalike": "look-alikes",
+    "diacritics": "no diacritics",
+}
+Scores = dict[str, dict[str, dict[str, float]]]
+"""Noise (or `clean`), then share, then measure."""
+
+
+def translate(testset: TestSet, run: Path) -> None:
+    """Translates every noise with the model of a run, all in one batch; what is there already is kept."""
+    (run / "noise").mkdir(exist_ok=True)
+    wanted = {path: noisy_source(testset, noise, share) for noise, share, path in places(run) if not path.exists()}
+    if not wanted:
+        return
+    torch.set_num_threads(1)
+    lines = load(run / "model").translate([line for source in wanted.values() for line in source])
+    for path, source in wanted.items():
+        write_lines(path, lines[: len(source)])
+        del lines[: len(source)]
+
+
+def places(run: Path) -> Iterator[tuple[str, float, Path]]:
+    """Yields noise, share and file of translations of a run; `clean` has share 0."""
+    for noise, share in [("clean", 0.0), *((noise, share) for noise in NOISES for share in SHARES)]:
+        yield noise, share, run / "noise" / f"{noise}-{share:g}.hypothesis"
+
+
+def noisy_source(testset: TestSet, noise: str, share: float) -> list[str]:
+    """Returns the source of a test set with a share of its words misspelt."""
+    return list(noisy(testset.source, noise, share)) if share else testset.source  # type: ignore[arg-type]  # one of NOISES
+
+
+def scores_of(run: Path, testset: TestSet) -> Scores:
+    """Scores a run on every noise."""
+    found: Scores = {}
+    for noise, share, path in places(run):
+        lines = read_lines(path)
+        values = {
+            "bleu": round(bleu(lines, testset.target, testset.tokenize), 2),
+            "chrf2": round(chrf(lines, testset.target), 2),
+        }
+        found.setdefault(noise, {})[f"{share:g}"] = values
+    return found
+
+
+def averaged(runs: list[Scores], noise: str, measure: str) -> list[float]:
+    """Returns the mean score over the seeds: clean, then each share."""
+    return [
+        mean(scores["clean"]["0"][measure] for scores in runs),
+        *(mean(scores[noise][f"{share:g}"][measure] for scores in runs) for share in SHARES),
+    ]
+
+
+def draw(path: Path, title: str, systems: dict[str, list[Scores]]) -> None:
+    """Draws one field for each noise, with a line for each system."""
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    fields = figure.subplots(1, len(NOISES), sharey=True)
+    for axes, noise in zip(fields, NOISES, strict=True):
+        for number, runs in enumerate(systems.values()):
+            style = {"color": COLOURS[number % len(COLOURS)], "linestyle": ("-", "--")[number // len(COLOURS)]}
+            axes.plot([0, *(100 * share for share in SHARES)], averaged(runs, noise, "bleu"), marker=".", **style)
+        axes.set(title=NAMES[noise], xlabel="% of words misspelt")
+        axes.grid(alpha=0.25)
+    fields[0].set(ylabel="BLEU", ylim=(0, None))
+    figure.suptitle(title)
+    figure.legend(fields[0].get_lines(), list(systems), loc="outside right center", frameon=False)
+    save_picture(figure, path)
+
+
+def table(systems: dict[str, list[Scores]]) -> str:
+    """Returns a row for each system: clean BLEU, then BLEU with 40 % and with all words misspelt, for each noise."""
+    heads = ["system", "clean", *(f"{NAMES[noise]}, {share:.0%}" for noise in NOISES for share in (0.4, 1.0))]
+    rows = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    for name, runs in systems.items():
+        chosen = [averaged(runs, noise, "bleu") for noise in NOISES]
+        places = [1 + SHARES.index(share) for share in (0.4, 1.0)]
+        cells = [f"{line[place]:.1f}" for line in chosen for place in places]
+        rows.append([name, f"{chosen[0][0]:.1f}", *cells])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def finished(plan: Study, runs: Path) -> Iterator[tuple[str, int, Path]]:
+    """Yields system, seed and folder of the runs that have a model."""
+    for system in plan.systems:
+        for seed in plan.seeds:
+            folder = runs / run_name(system, seed)
+            if (folder / "model" / "card.json").exists():
+                yield system.name, seed, folder
+
+
+def main(study: Path, runs: Path, output: Path) -> None:
+    """Translates and scores all runs of a study that are there; each core takes a run."""
+    plan = load_study(study)
+    testset = prepare(load_recipe(study)).testset(plan.testset)
+    there = list(finished(plan, runs))
+    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(partial(translate, testset), (folder for _, _, folder in there)))
+    systems: dict[str, list[Scores]] = {}
+    kept: dict[str, dict[str, Any]] = {}
+    for name, seed, folder in there:
+        scores = scores_of(folder, testset)
+        systems.setdefault(name, []).append(scores)
+        kept.setdefault(name, {})[str(seed)] = scores
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "noise.json").write_text(json.dumps({"testset": plan.testset, "scores": kept}, indent=1) + "\n", "utf-8")
+    for suffix in ("png", "svg"):
+        draw(output / f"noise.{suffix}", plan.title, systems)
+    print(table(systems))
