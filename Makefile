@@ -78,6 +78,7 @@ $(STUDIES): %: setup recipes/%/study.toml
 
 # Into runs/ whatever RUNS is: that is where recipes look for the corpora.
 $(PLANS): %: setup recipes/%/bootstrap.toml
+	@if [ -f recipes/$*/draw.py ]; then $(BIN)/python recipes/$*/draw.py runs/$*/data; fi
 	@$(NMT) bootstrap recipes/$* --runs runs/$*
 
 multi30k-ende-attention-distilled multi30k-ende-transformer-diversified: multi30k-ende-distilled

@@ -95,10 +95,7 @@ def _of_training(site: Site, stage: Training, state: State, rates: dict[str, flo
     from nmt.storage.run_folder import RunFolder
 
     recipe, run = site.recipe(stage), site.place(stage)
-    source, target = site.languages(stage)
-    more = [f"with {', '.join(stage.add)}"] if stage.add else []
-    more += [f"from {stage.initialise}"] if stage.initialise else []
-    does = ", ".join([f"train {_label(Path(stage.train))}", f"{source}-{target}", *more])
+    does = stage.does("-".join(site.languages(stage)))
     updates, score, steps = recipe.training.updates, None, 0
     if state == "done" and (run / "model" / CARD).exists():
         card = read_card(run / "model")
@@ -113,19 +110,10 @@ def _of_training(site: Site, stage: Training, state: State, rates: dict[str, flo
 
 def _of_translation(site: Site, stage: Translation, state: State, rates: dict[str, float]) -> Status:
     draft, text = draft_of(site, stage), site.texts[stage.translate]
-    joint = " + " if stage.ensemble else ", "
-    how = f"top-{stage.top_k}" if stage.how == "top-k" else stage.how
-    tag = f", tag {stage.tag}" if stage.tag else ""
-    does = f"translate {text.path.name} by {joint.join(stage.by)}, {how}{tag}"
     count = len(stage.voters)
     done = {"done": count * text.lines, "begun": _translated(draft, count, text.lines)}.get(state, 0)
     seconds = {"done": _seconds(site.place(stage)), "begun": _seconds(draft)}.get(state, 0.0)
-    return Status(stage, does, state, done, count * text.lines, "lines", seconds, rates.get(stage.how))
-
-
-def _label(recipe: Path) -> str:
-    """Returns the name of a recipe's folder, or of its file if no folder is named."""
-    return (recipe.name == "recipe.toml" and recipe.parent.name) or recipe.name
+    return Status(stage, stage.does(), state, done, count * text.lines, "lines", seconds, rates.get(stage.how))
 
 
 def _rates(site: Site) -> dict[str, float]:

@@ -44,6 +44,15 @@ class Training(Section):
         """Names of the stages that this one takes something from."""
         return (*((self.initialise,) if self.initialise else ()), *self.add)
 
+    def does(self, direction: str = "") -> str:
+        """Says what the stage does, with the direction of its recipe if that is known."""
+        recipe = Path(self.train)
+        label = (recipe.name == "recipe.toml" and recipe.parent.name) or recipe.name
+        more = [direction] if direction else ["reversed"] if self.reverse else []
+        more += [f"with {', '.join(self.add)}"] if self.add else []
+        more += [f"from {self.initialise}"] if self.initialise else []
+        return ", ".join([f"train {label}", *more])
+
 
 class Translation(Section):
     """A stage that makes a corpus: a text and its translations."""
@@ -68,6 +77,13 @@ class Translation(Section):
     def needs(self) -> tuple[str, ...]:
         """Names of the stages that this one takes something from."""
         return self.by
+
+    def does(self) -> str:
+        """Says what the stage does."""
+        joint = " + " if self.ensemble else ", "
+        how = f"top-{self.top_k}" if self.how == "top-k" else self.how
+        tag = f", tag {self.tag}" if self.tag else ""
+        return f"translate {Path(self.translate).name} by {joint.join(self.by)}, {how}{tag}"
 
     @property
     def draws(self) -> bool:
