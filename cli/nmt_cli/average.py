@@ -31,7 +31,7 @@ def average(
     from nmt.corpus.tokenizer import Tokenizers
     from nmt.errors import CheckpointError, ConfigError
     from nmt.runtime.files import check_output
-    from nmt.storage.bundle import nearest_run, read_recipe, write_bundle
+    from nmt.storage.bundle import CARD, nearest_run, read_card, read_recipe, write_bundle
     from nmt.storage.checkpoint import checkpoints, verify
     from nmt.training.averaging import mean_of_checkpoints
 
@@ -51,6 +51,8 @@ def average(
         verify(path)
     recipe, tokenizers = read_recipe(run), Tokenizers.load(run)
     names = [path.name for path in chosen]
-    write_bundle(output, mean_of_checkpoints(chosen), names, recipe, tokenizers, {"name": recipe.name})
+    known = read_card(run / "model") if (run / "model" / CARD).exists() else {}
+    card = {"name": recipe.name, **{key: known[key] for key in ("drawing",) if key in known}}
+    write_bundle(output, mean_of_checkpoints(chosen), names, recipe, tokenizers, card)
     note(f"mean of {len(names)} checkpoints, {names[0]} to {names[-1]}")
     print_text(str(output))

@@ -105,7 +105,7 @@ def evaluate(
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
     system = read_lines(hypothesis) if hypothesis else translator
     metrics = parse_metrics(metric or [])
-    training = prepare(translator.recipe).training_text().source if difficulty else ()
+    training = prepare(translator.recipe).pairs_source() if difficulty else ()
     results = [evaluate_system(system, item, lowercase, training, metrics) for item in testsets]
     if comet:
         for item in results:

@@ -9,6 +9,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Literal, assert_never, get_args
 
 from nmt.config.reading import suggestion
@@ -19,7 +20,7 @@ from nmt.errors import ConfigError
 NoiseName = Literal["swap", "interior", "leet", "lookalike", "diacritics"]
 """Ways to misspell a word; see `misspelt`."""
 
-_WORD = re.compile(r"<2\w+>|[^\W\d_]+")  # the tag of a language, or a run of letters
+_WORD = r"<[^\s<>]+>|[^\W\d_]+"  # a tag, or a run of letters
 _LEET = str.maketrans("aeiostblgzAEIOSTBLGZ", "43105781924310578192")
 # Latin letters beside Cyrillic and Greek ones that most fonts draw alike (Unicode TR 39, confusables).
 _ALIKE = str.maketrans(
@@ -69,9 +70,15 @@ def misspelt(word: str, kind: NoiseName, draws: random.Random) -> str:
 class Typos:
     """The source side of a corpus, with new typing errors and then new tokens for each epoch."""
 
-    def __init__(self, tokenizer: Tokenizer, lines: Sequence[str], probability: float, seed: str) -> None:
-        """Takes the text of the corpus, row for row, the probability of an error in a word, and a seed."""
+    def __init__(
+        self, tokenizer: Tokenizer, lines: Sequence[str], probability: float, seed: str, symbols: Sequence[str] = ()
+    ) -> None:
+        """Takes the text of the corpus, row for row, the probability of an error in a word, and a seed.
+
+        Symbols stay as they are, and so do tags such as `<2en>`.
+        """
         self._tokenizer, self._lines, self._probability, self._seed = tokenizer, lines, probability, seed
+        self._symbols = tuple(symbols)
 
     def epoch(self, number: int) -> Ragged:
         """Returns the tokens of each line in an epoch."""
@@ -85,7 +92,8 @@ class Typos:
         return range(first, min(first + _LINES, len(self._lines)))
 
     def _typed(self, epoch: int, row: int) -> str:
-        return _changed(self._lines[row], self._probability, f"{self._seed} {epoch} {row}", typing_error)
+        draws = f"{self._seed} {epoch} {row}"
+        return _changed(self._lines[row], self._probability, draws, typing_error, self._symbols)
 
 
 def typing_error(word: str, draws: random.Random) -> str:
@@ -106,15 +114,23 @@ def typing_error(word: str, draws: random.Random) -> str:
             return word[:place] + draws.choice(word) + word[place + 1 :]
 
 
-def _changed(line: str, share: float, seed: str, change: Callable[[str, random.Random], str]) -> str:
+def _changed(
+    line: str, share: float, seed: str, change: Callable[[str, random.Random], str], symbols: tuple[str, ...] = ()
+) -> str:
     """Changes each word of a line with a probability; every word takes the same draws, whatever the share."""
     draws = random.Random(seed)
 
     def replacement(found: re.Match[str]) -> str:
         word, chosen, own = found[0], draws.random() < share, draws.getrandbits(64)
-        return change(word, random.Random(own)) if chosen and word[0] != "<" else word
+        return change(word, random.Random(own)) if chosen and word[0] != "<" and word not in symbols else word
 
-    return _WORD.sub(replacement, line)
+    return _words(symbols).sub(replacement, line)
+
+
+@cache
+def _words(symbols: tuple[str, ...]) -> re.Pattern[str]:
+    """Returns a pattern that finds symbols, longest first, tags and words."""
+    return re.compile("|".join([*map(re.escape, sorted(symbols, key=len, reverse=True)), _WORD]))
 
 
 def _noise(kind: NoiseName) -> Callable[[str, random.Random], str]:

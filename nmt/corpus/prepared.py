@@ -60,8 +60,13 @@ class Prepared:
         return read_corpus(self.folder / "valid.arrow")
 
     def training_text(self) -> TestSet:
-        """The text of the training pairs, row for row."""
+        """The text of the training pairs and then of the lines without translations, row for row."""
         return TestSet.load(self.folder, "train")
+
+    def pairs_source(self) -> list[str]:
+        """The sources of the training pairs alone, row for row."""
+        source = self.training_text().source
+        return source[: sum(self.parts)] if self.mono else source
 
     @property
     def fingerprint(self) -> str:

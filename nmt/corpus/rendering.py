@@ -39,7 +39,7 @@ _CONTROL = dict.fromkeys(
 )  # no font has them, and the layout fails on some
 _JOINED = ((0x0900, 0x109F), (0x1100, 0x11FF), (0x1700, 0x18AF))  # scripts of South Asia; parts of Hangul; Mongolian
 _MARKS = ("Mn", "Mc", "Me")
-_PROBE = "".join(map(chr, (*range(33, 127), *range(0xC0, 0x180))))
+_PROBE = tuple(map(chr, (*range(33, 127), *range(0xC0, 0x180))))
 _INVISIBLE = ("Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp")  # categories of characters that need no glyph of their own
 
 # B lines, W columns of a line, S slices of a line, N columns of all lines, H height
@@ -145,8 +145,8 @@ class Renderer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of the pictures that this font and this computer's FreeType make."""
-        return hashlib.sha256(b"".join(self._drawn(letter).tobytes() for letter in _PROBE)).hexdigest()[:16]
+        """Identity of the pictures that this font and this computer's libraries make."""
+        return hashlib.sha256(b"".join(self._drawn(word).tobytes() for word in _PROBE)).hexdigest()[:16]
 
     def _units(self, text: str) -> list[str]:
         """Splits a line into what is drawn at once: words, or all of a line that has letters from right to left."""

@@ -218,7 +218,8 @@ class BatchStream:
             )
         if training.typos:
             lines = self.prepared.training_text().tagged[: len(corpus)]
-            return Typos(tokenizers.source, lines, training.typos, f"{seed} typos"), corpus.target
+            symbols = self.recipe.tokenizer.user_symbols
+            return Typos(tokenizers.source, lines, training.typos, f"{seed} typos", symbols), corpus.target
         return None
 
 

@@ -117,7 +117,8 @@ class Report:
             lines.append(f"{self.target_cut} translations were ended at the length limit")
         if self.undrawn:
             lines.append(
-                f"{self.undrawn} lines held characters that the model's font does not have, so it saw empty boxes"
+                f"{self.undrawn} lines held characters that this computer or the model's font cannot draw, "
+                "so it saw them as boxes or apart"
             )
         if self.redrawn:
             lines.append(

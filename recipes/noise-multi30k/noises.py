@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,13 +20,16 @@ import torch
 from matplotlib.figure import Figure
 
 from nmt.config.reading import load_recipe
-from nmt.corpus.lines import read_lines, write_lines
+from nmt.corpus.lines import read_lines
 from nmt.corpus.noise import NoiseName, noisy
 from nmt.corpus.testset import TestSet
 from nmt.experiments.study import Study, load_study, run_name
 from nmt.report.pictures import COLOURS, save_picture
+from nmt.runtime.atomic import atomic_write
 from nmt.runtime.device import usable_cores
+from nmt.runtime.files import file_sha256
 from nmt.scoring.metrics import bleu, chrf
+from nmt.storage.checkpoint import MANIFEST
 from nmt.translation.translator import load
 from nmt_data.prepare import prepare
 
@@ -43,15 +47,20 @@ Scores = dict[str, dict[str, dict[str, float]]]
 
 
 def translate(testset: TestSet, run: Path) -> None:
-    """Translates every noise with the model of a run, all in one batch; what is there already is kept."""
-    (run / "noise").mkdir(exist_ok=True)
+    """Translates every noise with the model of a run, all in one batch; what that model has translated is kept."""
+    folder, model = run / "noise", file_sha256(run / "model" / MANIFEST)
+    stamp = folder / "model.sha256"
+    if not stamp.exists() or stamp.read_text("utf-8") != model:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        atomic_write(stamp, model.encode())
     wanted = {path: noisy_source(testset, noise, share) for noise, share, path in places(run) if not path.exists()}
     if not wanted:
         return
     torch.set_num_threads(1)
     lines = load(run / "model").translate([line for source in wanted.values() for line in source])
     for path, source in wanted.items():
-        write_lines(path, lines[: len(source)])
+        atomic_write(path, "".join(f"{line}\n" for line in lines[: len(source)]).encode())
         del lines[: len(source)]
 
 
@@ -125,11 +134,12 @@ def finished(plan: Study, runs: Path) -> Iterator[tuple[str, int, Path]]:
 
 
 def main(study: Path, runs: Path, output: Path) -> None:
-    """Translates and scores all runs of a study that are there; each core takes a run."""
+    """Translates and scores all runs of a study that are there; each core takes a run, and a GPU one at a time."""
     plan = load_study(study)
     testset = prepare(load_recipe(study)).testset(plan.testset)
     there = list(finished(plan, runs))
-    with ProcessPoolExecutor(usable_cores(), multiprocessing.get_context("spawn")) as pool:
+    workers = 1 if torch.cuda.is_available() else usable_cores()
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         list(pool.map(partial(translate, testset), (folder for _, _, folder in there)))
     systems: dict[str, list[Scores]] = {}
     kept: dict[str, dict[str, Any]] = {}

@@ -59,7 +59,7 @@ def test_a_visual_model_translates_any_line(visual: Path) -> None:
     assert done.exit_code == 0, done.output
     assert len(done.stdout.split("\n")) == 4
     assert done.stdout.split("\n")[1] == ""
-    assert "1 lines held characters that the model's font does not have" in done.stderr
+    assert "1 lines held characters that this computer or the model's font cannot draw" in done.stderr
 
 
 def test_the_font_travels_with_the_model(visual: Path, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def _sums(
     tl.store(SHARES + tl.program_id(0) * width + columns, tl.sum(share, 0), columns < width)
 
 
-@torch.library.custom_op("nmt::columcount", mutates_args=())
-def columcount(values: Tensor) -> Tensor:
+@torch.library.custom_op("nmt::column_shares", mutates_args=())
+def column_shares(values: Tensor) -> Tensor:
     """Returns shares (programs, F) of the column sums of values (N, F), in fp32."""
     values = values if values.stride(1) == 1 else values.contiguous()
     shares = _room(values)
@@ -46,7 +46,7 @@ def columcount(values: Tensor) -> Tensor:
     return shares
 
 
-@columcount.register_fake
+@column_shares.register_fake
 def _(values):
     return _room(values)
 
@@ -106,7 +106,7 @@ class Product(torch.autograd.Function):
 
 def summed(gradient: Tensor) -> Tensor:
     """Sums the columns of a gradient (N, F), in its precision: (F,)."""
-    return total(torch.ops.nmt.columcount(gradient), gradient.dtype)
+    return total(torch.ops.nmt.column_shares(gradient), gradient.dtype)
 
 
 def total(shares: Tensor, dtype: torch.dtype) -> Tensor:

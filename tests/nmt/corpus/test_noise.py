@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.corpus.noise import NoiseName, misspelt, noise_named, noisy, typing_error
+from nmt.corpus.noise import NoiseName, Typos, misspelt, noise_named, noisy, typing_error
 from nmt.errors import ConfigError
 
 NOISES: tuple[NoiseName, ...] = get_args(NoiseName)
@@ -72,6 +72,22 @@ def test_only_letters_are_misspelt() -> None:
         assert [character for character in found if character in "  \t,:_!."] == [
             character for character in line if character in "  \t,:_!."
         ]
+
+
+def test_tags_and_symbols_are_no_words() -> None:
+    """A noise leaves tags as they are, and typing errors also the symbols of the tokenizer."""
+    (line,) = noisy(["<2en> <bt> Zwei Hunde"], "interior", 1.0)
+    assert line.startswith("<2en> <bt> Z")
+    drawn: list[str] = []
+
+    class Spy:
+        def encode(self, lines: list[str]) -> list[list[int]]:
+            drawn.extend(lines)
+            return [[1] for _ in lines]
+
+    Typos(Spy(), ["<bt> {ph} name Hunde"] * 50, 0.9, "1", ["{ph}", "name"]).epoch(0)  # type: ignore[arg-type]
+    assert all(line.startswith("<bt> {ph} name ") for line in drawn)
+    assert any(not line.endswith("Hunde") for line in drawn)
 
 
 def test_a_typing_error_is_one_error() -> None:
