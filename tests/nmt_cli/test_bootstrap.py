@@ -16,6 +16,7 @@ from command import run, start
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.experiments.bootstrap import Training, load_plan, parse_plan
+from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
 from nmt_cli.bootstrap_site import Site
 from nmt_cli.text_files import Sink
@@ -323,7 +324,10 @@ def test_a_process_that_is_ended_at_any_time_goes_on(place: Path) -> None:
         ("top_k = 4", "top_k = 3", {"made", "forward"}),
         ("top_k = 4", "top_k = 4\nseed = 2", {"made", "forward"}),
         ("reverse = true", 'reverse = true\nset = ["training.learning_rate=0.1"]', {"backward", "made", "forward"}),
-        ("reverse = true", 'reverse = true\nset = ["training.log_every=3"]', {"backward"}),  # the same model
+        ("reverse = true", 'reverse = true\nset = ["training.log_every=3", "training.keep=9"]', set[str]()),
+        ("reverse = true", 'reverse = true\nset = ["search.min_length=3"]', {"made", "forward"}),
+        ("weight = 0.5", 'weight = 0.5\nset = ["search.beam=2"]', set[str]()),
+        ("weight = 0.5", 'weight = 0.5\nset = ["training.updates=3"]', {"forward"}),  # it has made more
         ('title = "Two rounds"', 'title = "Other"', set[str]()),
     ],
 )
@@ -340,6 +344,34 @@ def test_a_stage_with_other_inputs_is_made_anew_and_those_after_it(
     _bootstrap(place, "--runs", runs)
     assert {name for name, made in _times(runs).items() if made != before[name]} == again
     assert {path.name for path in runs.glob(".before/*")} == again
+
+
+def test_a_training_with_more_updates_goes_on(place: Path) -> None:
+    """Whether it was done or not; then it is done, and what it translates is made anew."""
+    runs = Path("whole")
+    more = 'reverse = true\nset = ["training.updates=12"]'
+    (place / "bootstrap.toml").write_text(PLAN.replace("reverse = true", more))
+    shown = _bootstrap(place, "--runs", runs)
+    assert "begun: backward" in shown
+    assert {path.name for path in runs.glob(".before/*")} == {"made", "forward"}
+    steps = [entry["step"] for entry in RunFolder(runs / "backward").entries() if entry["kind"] == "validation"]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 12
+    assert "to do" not in _bootstrap(place, "--runs", runs)
+
+
+def test_the_search_is_that_of_the_recipe_as_it_is_now(place: Path) -> None:
+    """A model that was trained before its recipe's search changed translates by the new one."""
+    plan = PLAN[: PLAN.rindex("[[stages]]")].replace('how = "top-k"\ntop_k = 4\n', "").replace(f'tag = "{TAG}"', "")
+    (place / "bootstrap.toml").write_text(plan)
+    _bootstrap(place)
+    backward = Path("runs/plan/backward")
+    before = backward.stat().st_ino, _lines(Path("runs/plan/made/train.input"))
+    _bootstrap(place, "--set", "search.beam=2", "--set", "search.min_length=5")
+    run("translate", backward / "model", place / "text.output", "--beam", "2", "--min-length", "5", "-o", "found")
+    made = _lines(Path("runs/plan/made/train.input"))
+    assert (backward.stat().st_ino, made) == (before[0], _lines(Path("found")))
+    assert made != before[1]
 
 
 def test_a_text_that_has_changed_and_a_corpus_that_was_altered_are_made_anew(place: Path) -> None:
