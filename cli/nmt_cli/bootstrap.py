@@ -62,9 +62,11 @@ def bootstrap(
 
     place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else folder.resolve().name)
     made = _made(folder, mono, rounds, how, tag, overrides or ()) if mono else None
-    site = Site(
-        parse_plan(made, "--mono") if made else _plan(folder), place if made else folder, place, overrides or ()
-    )
+    if made:
+        _refuse_a_plan_of_somebody(place / PLAN)
+        site = Site(parse_plan(made, "--mono"), place, place)
+    else:
+        site = Site(_plan(folder), folder, place, overrides or ())
     choose_device(device)
     check(site)
     check_output(place, folder=True)
@@ -140,7 +142,20 @@ def _made(
         raise ConfigError(f"--rounds {rounds} needs --mono FILE.{missing[0]}, text in {missing[0]}")
     if spare := [language for language in texts if language not in wanted]:
         raise ConfigError(f"--mono FILE.{spare[0]}: text in {spare[0]} is for --rounds 2 or more")
-    return plan_in_rounds(str(recipe.absolute()), texts, (data.source, data.target), rounds, how, tag or None)
+    directions = data.source, data.target
+    return plan_in_rounds(str(recipe.absolute()), texts, directions, rounds, how, tag or None, overrides)
+
+
+def _refuse_a_plan_of_somebody(path: Path) -> None:
+    """Refuses to write over a plan that this command has not made.
+
+    Raises:
+        ConfigError: names the plan.
+    """
+    from nmt.errors import ConfigError
+
+    if path.exists() and not path.read_bytes().startswith(_MADE.encode()):
+        raise ConfigError(f"{path}: is no plan of --mono, which would write over it; name another --runs folder")
 
 
 def _name(recipe: Path) -> str:

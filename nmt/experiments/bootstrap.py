@@ -177,7 +177,13 @@ def parse_plan(values: Mapping[str, Any], origin: str) -> Plan:
 
 
 def plan_in_rounds(
-    recipe: str, texts: Mapping[str, str], direction: tuple[str, str], rounds: int, how: str, tag: str | None
+    recipe: str,
+    texts: Mapping[str, str],
+    direction: tuple[str, str],
+    rounds: int,
+    how: str,
+    tag: str | None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the values of the common plan: backward model, translations, forward model; from round 2 on both directions.
 
@@ -191,8 +197,10 @@ def plan_in_rounds(
         rounds: number of forward models.
         how: how translations are found.
         tag: their first token, if any.
+        overrides: changes to the recipe of every training.
     """
     source, target = direction
+    trained = {"train": recipe, "set": list(overrides)}
     search = {"how": how, **({"tag": tag} if tag else {})}
     stages: list[dict[str, Any]] = []
     for number in range(1, rounds + 1):
@@ -202,9 +210,9 @@ def plan_in_rounds(
         if number > 1:
             stages.append({"name": forth, "translate": texts[source], "by": [f"forward-{number - 1}"], **search})
             learnt = [forth]
-        stages.append({"name": backward, "train": recipe, "reverse": True, "add": learnt})
+        stages.append({"name": backward, **trained, "reverse": True, "add": learnt})
         stages.append({"name": back, "translate": texts[target], "by": [backward], **search})
-        stages.append({"name": forward, "train": recipe, "add": [back]})
+        stages.append({"name": forward, **trained, "add": [back]})
     return {"title": f"Back-translation of {target} text", "stages": stages}
 
 

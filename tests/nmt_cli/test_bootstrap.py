@@ -165,6 +165,18 @@ def test_the_short_form_is_a_plan(place: Path) -> None:
     assert "about" in shown  # costs are known by now
     names = ["input-translated-2", "backward-2", "output-translated-2", "forward-2"]
     assert [stage.name for stage in load_plan(runs).stages][3:] == names
+    again = _bootstrap(runs, "--dry-run")  # the plan holds the changes to the recipe too
+    assert again.count(" done ") == 7
+
+
+def test_a_plan_of_somebody_is_not_written_over(place: Path) -> None:
+    """The short form names it, before any work; a plan that it has made it writes anew."""
+    plan = (place / "bootstrap.toml").read_bytes()
+    shown = run("bootstrap", place, "--mono", place / "text.output", "--runs", place)
+    assert shown.exit_code == 1
+    assert "bootstrap.toml: is no plan of --mono, which would write over it; name another --runs" in shown.output
+    assert (place / "bootstrap.toml").read_bytes() == plan
+    assert {path.name for path in place.iterdir()} == {"bootstrap.toml", "recipe.toml", "text.input", "text.output"}
 
 
 @pytest.mark.parametrize(
