@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,9 +38,20 @@ def bootstrap(
             show_default=False,
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=99, help="With --mono: forward models to train.")] = 1,
-    how: Annotated[str, typer.Option(help="With --mono: beam, greedy, sampling or top-k.")] = "beam",
-    tag: Annotated[str, typer.Option(help="With --mono: first token of translated sources; empty for none.")] = "<bt>",
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, max=99, help="With --mono: forward models to train. Default: 1.", show_default=False),
+    ] = None,
+    how: Annotated[
+        str | None,
+        typer.Option(help="With --mono: beam, greedy, sampling or top-k. Default: beam.", show_default=False),
+    ] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            help="With --mono: first token of translated sources; empty for none. Default: <bt>.", show_default=False
+        ),
+    ] = None,
     runs: Annotated[
         Path | None,
         typer.Option("--runs", file_okay=False, help="Folder for the stages. Default: runs/NAME.", show_default=False),
@@ -61,11 +72,13 @@ def bootstrap(
     from nmt.runtime.owners import claim
 
     place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else folder.resolve().name)
-    made = _made(folder, mono, rounds, how, tag, overrides or ()) if mono else None
-    if made:
+    made = None
+    if mono:
+        made = _made(folder, mono, rounds or 1, how or "beam", "<bt>" if tag is None else tag, overrides or ())
         _refuse_a_plan_of_somebody(place / PLAN)
         site = Site(parse_plan(made, "--mono"), place, place)
     else:
+        _refuse_options_of_mono({"--rounds": rounds, "--how": how, "--tag": tag})
         site = Site(_plan(folder), folder, place, overrides or ())
     choose_device(device)
     check(site)
@@ -144,6 +157,18 @@ def _made(
         raise ConfigError(f"--mono FILE.{spare[0]}: text in {spare[0]} is for --rounds 2 or more")
     directions = data.source, data.target
     return plan_in_rounds(str(recipe.absolute()), texts, directions, rounds, how, tag or None, overrides)
+
+
+def _refuse_options_of_mono(options: Mapping[str, object]) -> None:
+    """Refuses options that only a plan of `--mono` is made by.
+
+    Raises:
+        ConfigError: names the first.
+    """
+    from nmt.errors import ConfigError
+
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ConfigError(f"{given[0]} is for a plan that --mono FILE makes; in a plan of your own, its stages say it")
 
 
 def _refuse_a_plan_of_somebody(path: Path) -> None:

@@ -39,6 +39,12 @@ class Training(Section):
     initialise: str | None = None
     """Earlier training to start from, with its tokenizer."""
 
+    @model_validator(mode="after")
+    def _weight_is_of_something(self) -> Self:
+        if "weight" in self.model_fields_set and not self.add:
+            raise ValueError("weight is for the corpora of add, and there are none")
+        return self
+
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the stages that this one takes something from."""
@@ -72,6 +78,14 @@ class Translation(Section):
     """Seed of the draws of the first model; each further one takes the next, so one model may be named twice."""
     tag: Annotated[str, Field(pattern=r"^\S+$")] | None = None
     """First token of each translation, for back-translation (Caswell et al. 2019); one token of every model of the plan."""
+
+    @model_validator(mode="after")
+    def _draws_are_drawn(self) -> Self:
+        if "top_k" in self.model_fields_set and self.how != "top-k":
+            raise ValueError(f"top_k is for how = 'top-k', got '{self.how}'")
+        if "seed" in self.model_fields_set and not self.draws:
+            raise ValueError(f"seed is for how = 'sampling' or 'top-k', got '{self.how}'")
+        return self
 
     @property
     def needs(self) -> tuple[str, ...]:

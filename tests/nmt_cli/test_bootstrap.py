@@ -207,7 +207,10 @@ def test_a_wrong_short_form_is_one_line(place: Path, options: list[str], said: s
         ('by = ["backward"]', "by = []", "stage made: by: "),
         ('add = ["made"]', 'add = ["forward"]', "stage forward: add: 'forward' does not come before it"),
         ('add = ["made"]', 'add = ["backward"]', "stage forward: add: 'backward' is no translation"),
-        ('add = ["made"]', 'initialise = "made"', "stage forward: initialise: 'made' is no training"),
+        ('add = ["made"]\nweight = 0.5', 'initialise = "made"', "stage forward: initialise: 'made' is no training"),
+        ('add = ["made"]', "", "stage forward: weight is for the corpora of add, and there are none"),
+        ('"top-k"', '"sampling"', "stage made: top_k is for how = 'top-k', got 'sampling'"),
+        ('how = "top-k"\ntop_k = 4', "seed = 1", "stage made: seed is for how = 'sampling' or 'top-k', got 'beam'"),
         ("top_k = 4", "topk = 4", "stage made: unknown key topk (did you mean top_k?)"),
         ('how = "top-k"', 'how = "topk"', "'sampling' or 'top-k', got 'topk' (did you mean top-k?)"),
         ("reverse = true", "how = 'beam'", "stage backward: unknown key how"),
@@ -234,6 +237,15 @@ def test_a_wrong_plan_is_one_line(place: Path, old: str, new: str, said: str) ->
     assert result.exit_code == 1, result.output
     assert said in result.output
     assert result.output.count("nmt: ") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("option", [("--rounds", "1"), ("--how", "sampling"), ("--tag", "")])
+def test_options_of_the_short_form_need_its_text(place: Path, option: tuple[str, str]) -> None:
+    """A folder's plan would not heed them, so they are refused."""
+    result = run("bootstrap", place, *option)
+    assert result.exit_code == 1
+    assert f"nmt: {option[0]} is for a plan that --mono FILE makes; in a plan of your own, its" in result.output
     assert not Path("runs").exists()
 
 
