@@ -34,7 +34,7 @@ def bootstrap(
             "--mono",
             metavar="FILE",
             help="Make a plan for a recipe from this text in its target language, and from round 2 on also one in its source "
-            "language. The name ends in the language (captions.de). Repeatable.",
+            "language. The name ends in the language, plain or compressed (captions.de.gz). Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -135,6 +135,7 @@ def _made(
     """
     from typing import get_args
 
+    from nmt.config.paths import PACKED
     from nmt.config.reading import load_recipe
     from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import How, plan_in_rounds
@@ -144,8 +145,8 @@ def _made(
         raise ConfigError(f"--how must be one of {', '.join(get_args(How))}, got {how}")
     texts: dict[str, str] = {}
     for path in mono:
-        language = next((item for item in (data.source, data.target) if f".{item}" in path.suffixes[-2:]), None)
-        if language is None:
+        language = next((end[1:] for end in reversed(path.suffixes) if end.lower() not in PACKED), "")
+        if language not in (data.source, data.target):
             raise ConfigError(f"--mono {path}: name it FILE.{data.target} or FILE.{data.source}, by its language")
         if language in texts:
             raise ConfigError(f"--mono {path}: is the second text in {language}; join the two")
