@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmt_cli.bootstrap_site import Site
+from nmt_cli.bootstrap_site import Site, font_sha256
 
 if TYPE_CHECKING:
     from nmt.experiments.bootstrap import Stage, Training, Translation
@@ -39,10 +39,17 @@ def _of_training(site: Site, stage: Training) -> dict[str, Any]:
     places = {"corpus": True, "more": {"__all__": {"corpus"}}, "mono": {"__all__": {"files"}}}
     harmless = {"updates", "keep", "log_every"}
     training = {"initialise", *harmless}
-    left_out: dict[str, Any] = {"data": places, "tokenizer": {"model"}, "training": training, "search": True}
+    left_out: dict[str, Any] = {
+        "data": places,
+        "tokenizer": {"model"},
+        "model": {"font"},
+        "training": training,
+        "search": True,
+    }
     return {
         "recipe": recipe.model_dump(mode="json", exclude=left_out, exclude_defaults=True),
         "corpus": fingerprint_of(recipe, parts_of(recipe), Tokenizers.taken(recipe)),
+        "font": font_sha256(recipe),
         "start": _identity(Path(start)) if start else None,
     }
 
@@ -59,7 +66,7 @@ def _of_translation(site: Site, stage: Translation) -> dict[str, Any]:
 
 
 def _identity(path: Path) -> Any:
-    """Returns what a model is, wherever it lies: its shape, and hashes of weights and tokenizers."""
+    """Returns what a model is, wherever it lies: its shape, and hashes of weights, tokenizers and font."""
     from nmt.storage.bundle import locate, read_recipe
     from nmt.storage.checkpoint import check_manifest, damaged
 
@@ -68,4 +75,5 @@ def _identity(path: Path) -> Any:
         manifest = check_manifest(place)
     recipe = read_recipe(place if "recipe.toml" in manifest else place.parent.parent)
     parts = {name: entry["sha256"] for name, entry in manifest.items() if name.endswith((".safetensors", ".spm"))}
-    return [parts, recipe.model_dump(mode="json", include={"model"}, exclude_defaults=True)]
+    shape = recipe.model_dump(mode="json", include={"model"}, exclude={"model": {"font"}}, exclude_defaults=True)
+    return [parts, shape, font_sha256(recipe)]

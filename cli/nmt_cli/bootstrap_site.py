@@ -108,6 +108,22 @@ class Site:
         return Text(path, lines, digest.hexdigest())
 
 
+def font_sha256(recipe: Recipe) -> str | None:
+    """Returns the hash of the font that a recipe names, if it does.
+
+    Raises:
+        ConfigError: the font cannot be read.
+    """
+    from nmt.errors import ConfigError
+    from nmt.runtime.files import file_sha256
+
+    font = recipe.model.font if recipe.model.kind == "visual" else None
+    try:
+        return file_sha256(Path(font)) if font else None
+    except OSError as error:
+        raise ConfigError(f"model.font: {font}: {error.strerror}") from None
+
+
 def check(site: Site) -> None:
     """Checks recipes, corpora, texts and languages of all stages, before any work.
 
@@ -129,6 +145,7 @@ def _check_training(site: Site, stage: Training) -> None:
     from nmt_data.reading import Unreadable
 
     recipe = site.recipe(stage)
+    font_sha256(recipe)
     alone = stage.model_copy(update={"add": ()})
     for split in (split for part in parts_of(site.recipe(alone)) for split in part.splits()):
         if split.files or not (split.card.hub or split.card.generator):  # these have their turn when they are prepared

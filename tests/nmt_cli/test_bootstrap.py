@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 
 from command import run, start
@@ -497,6 +498,26 @@ def test_a_plan_may_begin_with_pre_training(place: Path) -> None:
     (place / "bootstrap.toml").write_text(f'title = "x"\n{first}{second}'.replace('"]}]', '"], weight=3}]'))
     _bootstrap(place)
     assert before.keys() == {name for name, made in _times(runs).items() if made != before[name]}
+
+
+def test_of_a_font_the_content_counts_and_not_its_place(place: Path) -> None:
+    """A model that draws its source is made anew for another font; a font that is missing is one line."""
+    fonts = Path(matplotlib.get_data_path()) / "fonts/ttf"
+    sections = {"tokenizer": {"joint": False, "source_kind": "byte"}, "training": {"updates": 1}}
+    model = {"kind": "visual", "base": RNN, "font": "mine.ttf"}
+    (place / "recipe.toml").write_text(recipe_to_toml(make_recipe(model, **sections)))
+    first = '[[stages]]\nname = "first"\ntrain = "recipe.toml"\n'
+    second = '[[stages]]\nname = "second"\ntranslate = "text.input"\nby = ["first"]\n'
+    (place / "bootstrap.toml").write_text(f'title = "x"\n{first}{second}')
+    assert "model.font: mine.ttf: No such file or directory" in run("bootstrap", place).output
+    assert not Path("runs").exists()
+    shutil.copy(fonts / "DejaVuSans.ttf", place / "mine.ttf")
+    _bootstrap(place)
+    shutil.copytree(place, "moved")
+    Path("runs").rename("others")
+    assert _bootstrap(Path("moved"), "--runs", "others/plan", "--dry-run").count(" done ") == 2
+    shutil.copy(fonts / "DejaVuSans-Bold.ttf", place / "mine.ttf")
+    assert "again: first" in _bootstrap(place, "--runs", "others/plan", "--dry-run")
 
 
 def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
