@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.bootstrap_site import Site, check
+from nmt_cli.bootstrap_checks import check
+from nmt_cli.bootstrap_site import Site
 from nmt_cli.bootstrap_tree import costs, print_tree, survey
 from nmt_cli.bootstrap_work import Crew, draft_of, perform, state_of
 from nmt_cli.console import note

@@ -500,6 +500,65 @@ def test_a_plan_may_begin_with_pre_training(place: Path) -> None:
     assert before.keys() == {name for name, made in _times(runs).items() if made != before[name]}
 
 
+_FIRST = '[[stages]]\nname = "first"\ntrain = "recipe.toml"\n'
+_SECOND = '[[stages]]\nname = "second"\ntrain = "recipe.toml"\n'
+_JOINT = '[[stages]]\nname = "joint"\ntranslate = "text.input"\nby = ["first", "second"]\nensemble = true\n'
+_MONO = """'data.mono=[{language="input", files=["text.input"]}]'"""
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (
+            f'{_FIRST}{_SECOND}initialise = "first"\nset = ["model.hidden=12"]\n',
+            "stage second: initialise: first has no ",
+        ),
+        (
+            f'{_FIRST}{_SECOND}initialise = "first"\nset = ["data.tag_target=true"]\n',
+            "the vocabulary of first has no <2output>; set data.tag_target there too",
+        ),
+        (
+            f'{_FIRST}{_SECOND}initialise = "first"\nset = [{_MONO}]\n',
+            "the vocabulary of first has no <mask>; give it data.mono too",
+        ),
+        (
+            f"{PLAN}set = [{_MONO.replace('text.input', 'none.input')}]\n",
+            "data.mono: there is no none.input, beside the recipe",
+        ),
+        (
+            f'{_FIRST}{_SECOND}set = ["tokenizer.vocabulary=30"]\n{_JOINT}',
+            "stage joint: ensemble: needs models of one vocabulary, and the tokenizers of first and second",
+        ),
+        (
+            f'{_FIRST}{_SECOND}set = ["data.limit=30"]\n{_JOINT}',
+            "stage joint: ensemble: needs models of one vocabulary, and the tokenizers of first and second",
+        ),
+    ],
+)
+def test_what_would_fail_in_a_later_stage_is_one_line_at_once(place: Path, plan: str, said: str) -> None:
+    """Before any training: a model that cannot start another, models that cannot vote, text that is missing."""
+    (place / "bootstrap.toml").write_text(plan if plan.startswith("\ntitle") else f'title = "x"\n{plan}')
+    result = run("bootstrap", place)
+    assert result.exit_code == 1, result.output
+    assert said in result.output
+    assert result.output.count("nmt: ") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        f'{_FIRST}{_SECOND}initialise = "first"\nset = ["model.dropout=0.5", "data.limit=30"]\n{_JOINT}',
+        f'{_FIRST}{_SECOND}initialise = "first"\nset = ["tokenizer.model=new", "data.tag_target=true"]\n',
+        f'{_FIRST}{_SECOND}set = ["model.hidden=12", "training.updates=2"]\n{_JOINT}',
+    ],
+)
+def test_stages_that_fit_together_are_not_refused(place: Path, plan: str) -> None:
+    """Another dropout starts, other tags need a tokenizer of their own, and models of any size vote with one vocabulary."""
+    (place / "bootstrap.toml").write_text(f'title = "x"\n{plan}')
+    assert " done " in _bootstrap(place)
+
+
 def test_of_a_font_the_content_counts_and_not_its_place(place: Path) -> None:
     """A model that draws its source is made anew for another font; a font that is missing is one line."""
     fonts = Path(matplotlib.get_data_path()) / "fonts/ttf"
