@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import runpy
 import shutil
 import signal
 import time
@@ -615,3 +616,19 @@ def test_the_plans_of_the_checkout_are_right(path: Path) -> None:
     }
     made = {(site.runs / stage.name / "corpus.toml").as_posix() for stage in plan.stages}
     assert {name[name.index("runs/") :] for name in named} <= made
+
+
+def test_drawn_pairs_stay_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line separator within a sentence moves no line of the small corpora, which hold each other."""
+    monkeypatch.setenv("NMT_DATA", str(tmp_path))
+    (tmp_path / "multi30k_tok").mkdir()
+    pairs = [(f"en {number}\u2028 on" if number == 3 else f"en {number}", f"de {number}") for number in range(1100)]
+    for side, language in enumerate(("en", "de")):
+        (tmp_path / f"multi30k_tok/train.{language}").write_bytes("\n".join(pair[side] for pair in pairs).encode())
+    runpy.run_path(str(ROOT / "recipes/low-resource-ende/draw.py"))["main"](tmp_path / "drawn")
+    small, large = (
+        list(zip(*(_lines(tmp_path / f"drawn/{size}.{language}") for language in ("en", "de")), strict=True))
+        for size in (1000, 5000)
+    )
+    assert sorted(large) == sorted(pairs)
+    assert small == large[:1000]
