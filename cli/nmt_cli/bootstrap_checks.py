@@ -69,10 +69,13 @@ def _check_added(site: Site, stage: Training, recipe: Recipe) -> None:
 
 
 def _check_tag(recipe: Recipe, stage: Training, tag: str) -> None:
-    """Refuses a tokenizer, of another model, that would take a tag to pieces."""
+    """Refuses lower case, or a tokenizer of another model, that would take a tag to pieces."""
     from nmt.config.paths import is_there, model_root, taken_tokenizer
+    from nmt.corpus.words import lower
     from nmt.errors import ConfigError
 
+    if recipe.data.lowercase and (small := lower(tag, recipe.data.source)) != tag:
+        raise ConfigError(f"stage {stage.name}: data.lowercase would change the tag {tag}; write it as {small}")
     taken = taken_tokenizer(recipe.model_dump())
     there = taken is not None and is_there(model_root(Path(taken)) / "recipe.toml")
     if there and "byte" not in recipe.tokenizer.kinds and tag not in recipe.tokenizer.user_symbols:

@@ -581,7 +581,7 @@ def test_of_a_font_the_content_counts_and_not_its_place(place: Path) -> None:
 
 
 def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
-    """That of a model from elsewhere is refused if it lacks the tag; a vocabulary of bytes spells it."""
+    """That of a model from elsewhere is refused if it lacks the tag, as are capitals in lower case; bytes spell any tag."""
     plain = PLAN.replace(f'tag = "{TAG}"', "")
     (place / "bootstrap.toml").write_text(plain)
     _bootstrap(place, "--runs", "other")
@@ -590,6 +590,11 @@ def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
     assert f"has no symbol {TAG}; train another" in run("bootstrap", place, "--dry-run").output
     (place / "bootstrap.toml").write_text(PLAN)
     assert run("bootstrap", place, "--dry-run", "--set", "tokenizer.kind=byte").exit_code == 0
+    (place / "bootstrap.toml").write_text(PLAN.replace(TAG, "<BT>"))
+    assert run("bootstrap", place, "--dry-run").exit_code == 0
+    shown = run("bootstrap", place, "--dry-run", "--set", "data.lowercase=true")
+    assert shown.exit_code == 1
+    assert "nmt: stage forward: data.lowercase would change the tag <BT>; write it as <bt>" in shown.output
 
 
 def test_stages_of_many_more_corpora_turn_round_together() -> None:
