@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.bootstrap_site import Site, check
+from nmt_cli.bootstrap_checks import check
+from nmt_cli.bootstrap_site import Site
 from nmt_cli.bootstrap_tree import costs, print_tree, survey
 from nmt_cli.bootstrap_work import Crew, draft_of, perform, state_of
 from nmt_cli.console import note
@@ -34,13 +35,24 @@ def bootstrap(
             "--mono",
             metavar="FILE",
             help="Make a plan for a recipe from this text in its target language, and from round 2 on also one in its source "
-            "language. The name ends in the language (captions.de). Repeatable.",
+            "language. The name ends in the language, plain or compressed (captions.de.gz). Repeatable.",
             show_default=False,
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=99, help="With --mono: forward models to train.")] = 1,
-    how: Annotated[str, typer.Option(help="With --mono: beam, greedy, sampling or top-k.")] = "beam",
-    tag: Annotated[str, typer.Option(help="With --mono: first token of translated sources; empty for none.")] = "<bt>",
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, max=99, help="With --mono: forward models to train. Default: 1.", show_default=False),
+    ] = None,
+    how: Annotated[
+        str | None,
+        typer.Option(help="With --mono: beam, greedy, sampling or top-k. Default: beam.", show_default=False),
+    ] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            help="With --mono: first token of translated sources; empty for none. Default: <bt>.", show_default=False
+        ),
+    ] = None,
     runs: Annotated[
         Path | None,
         typer.Option("--runs", file_okay=False, help="Folder for the stages. Default: runs/NAME.", show_default=False),
@@ -61,10 +73,14 @@ def bootstrap(
     from nmt.runtime.owners import claim
 
     place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else folder.resolve().name)
-    made = _made(folder, mono, rounds, how, tag, overrides or ()) if mono else None
-    site = Site(
-        parse_plan(made, "--mono") if made else _plan(folder), place if made else folder, place, overrides or ()
-    )
+    made = None
+    if mono:
+        made = _made(folder, mono, rounds or 1, how or "beam", "<bt>" if tag is None else tag, overrides or ())
+        _refuse_a_plan_of_somebody(place / PLAN)
+        site = Site(parse_plan(made, "--mono"), place, place)
+    else:
+        _refuse_options_of_mono({"--rounds": rounds, "--how": how, "--tag": tag})
+        site = Site(_plan(folder), folder, place, overrides or ())
     choose_device(device)
     check(site)
     check_output(place, folder=True)
@@ -120,6 +136,7 @@ def _made(
     """
     from typing import get_args
 
+    from nmt.config.paths import PACKED
     from nmt.config.reading import load_recipe
     from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import How, plan_in_rounds
@@ -129,8 +146,8 @@ def _made(
         raise ConfigError(f"--how must be one of {', '.join(get_args(How))}, got {how}")
     texts: dict[str, str] = {}
     for path in mono:
-        language = next((item for item in (data.source, data.target) if f".{item}" in path.suffixes[-2:]), None)
-        if language is None:
+        language = next((end[1:] for end in reversed(path.suffixes) if end.lower() not in PACKED), "")
+        if language not in (data.source, data.target):
             raise ConfigError(f"--mono {path}: name it FILE.{data.target} or FILE.{data.source}, by its language")
         if language in texts:
             raise ConfigError(f"--mono {path}: is the second text in {language}; join the two")
@@ -140,7 +157,32 @@ def _made(
         raise ConfigError(f"--rounds {rounds} needs --mono FILE.{missing[0]}, text in {missing[0]}")
     if spare := [language for language in texts if language not in wanted]:
         raise ConfigError(f"--mono FILE.{spare[0]}: text in {spare[0]} is for --rounds 2 or more")
-    return plan_in_rounds(str(recipe.absolute()), texts, (data.source, data.target), rounds, how, tag or None)
+    directions = data.source, data.target
+    return plan_in_rounds(str(recipe.absolute()), texts, directions, rounds, how, tag or None, overrides)
+
+
+def _refuse_options_of_mono(options: Mapping[str, object]) -> None:
+    """Refuses options that only a plan of `--mono` is made by.
+
+    Raises:
+        ConfigError: names the first.
+    """
+    from nmt.errors import ConfigError
+
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ConfigError(f"{given[0]} is for a plan that --mono FILE makes; in a plan of your own, its stages say it")
+
+
+def _refuse_a_plan_of_somebody(path: Path) -> None:
+    """Refuses to write over a plan that this command has not made.
+
+    Raises:
+        ConfigError: names the plan.
+    """
+    from nmt.errors import ConfigError
+
+    if path.exists() and not path.read_bytes().startswith(_MADE.encode()):
+        raise ConfigError(f"{path}: is no plan of --mono, which would write over it; name another --runs folder")
 
 
 def _name(recipe: Path) -> str:

@@ -1,4 +1,4 @@
-"""The files of a bootstrap: its recipes as its stages change them, its texts, and what is checked before any work."""
+"""The files of a bootstrap: its recipes as its stages change them, and its texts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nmt_cli.console import note
-
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
-    from nmt.experiments.bootstrap import Plan, Stage, Training, Translation
+    from nmt.experiments.bootstrap import Plan, Stage, Training
 
 CARD = "corpus.toml"
 
@@ -108,71 +106,20 @@ class Site:
         return Text(path, lines, digest.hexdigest())
 
 
-def check(site: Site) -> None:
-    """Checks recipes, corpora, texts and languages of all stages, before any work.
+def font_sha256(recipe: Recipe) -> str | None:
+    """Returns the hash of the font that a recipe names, if it does.
 
     Raises:
-        NmtError: names the stage and what is wrong with it.
+        ConfigError: the font cannot be read.
     """
-    from nmt.experiments.bootstrap import Training
-
-    for stage in site.plan.stages:
-        if isinstance(stage, Training):
-            _check_training(site, stage)
-        else:
-            _check_translation(site, stage)
-
-
-def _check_training(site: Site, stage: Training) -> None:
     from nmt.errors import ConfigError
-    from nmt_data.parts import parts_of
-    from nmt_data.reading import Unreadable
+    from nmt.runtime.files import file_sha256
 
-    recipe = site.recipe(stage)
-    alone = stage.model_copy(update={"add": ()})
-    for split in (split for part in parts_of(site.recipe(alone)) for split in part.splits()):
-        if split.files or not (split.card.hub or split.card.generator):  # these have their turn when they are prepared
-            next(split.read(Unreadable(recipe.data.on_bad_text == "skip")), None)
-    here = recipe.data.source, recipe.data.target
-    for name in stage.add:
-        added = site.plan.translation(name)
-        there = site.languages(added)
-        where = f"stage {stage.name}: add: {name}"
-        if set(there) != set(here):
-            raise ConfigError(f"{where} is {'-'.join(there)} text, and the training is {'-'.join(here)}")
-        if added.tag and there[1] == here[1]:
-            raise ConfigError(
-                f"{where} has its tag {added.tag} in {there[1]}, which is the target here; a tag is for sources, "
-                "so leave it out of text that is translated forward"
-            )
-        if added.tag:
-            _check_tag(recipe, stage, added.tag)
-        pairs = site.texts[added.translate].lines * len(added.voters)
-        if recipe.data.limit and recipe.data.limit < pairs:
-            note(f"warning: {where}: data.limit = {recipe.data.limit} leaves out the rest of its {pairs} pairs")
-
-
-def _check_tag(recipe: Recipe, stage: Training, tag: str) -> None:
-    """Refuses a tokenizer, of another model, that would take a tag to pieces."""
-    from nmt.config.paths import is_there, model_root, taken_tokenizer
-    from nmt.errors import ConfigError
-
-    taken = taken_tokenizer(recipe.model_dump())
-    there = taken is not None and is_there(model_root(Path(taken)) / "recipe.toml")
-    if there and "byte" not in recipe.tokenizer.kinds and tag not in recipe.tokenizer.user_symbols:
-        raise ConfigError(
-            f"stage {stage.name}: the tokenizer of {taken} has no symbol {tag}; "
-            'train another with set = ["tokenizer.model=new"]'
-        )
-
-
-def _check_translation(site: Site, stage: Translation) -> None:
-    from nmt.errors import ConfigError
-
-    directions = {name: "-".join(site.languages(site.plan.training(name))) for name in stage.by}
-    if len(set(directions.values())) > 1:
-        found = ", ".join(f"{name} is {direction}" for name, direction in directions.items())
-        raise ConfigError(f"stage {stage.name}: by: the models differ in direction: {found}")
+    font = recipe.model.font if recipe.model.kind == "visual" else None
+    try:
+        return file_sha256(Path(font)) if font else None
+    except OSError as error:
+        raise ConfigError(f"model.font: {font}: {error.strerror}") from None
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
+from nmt_cli.bootstrap_origin import origin_of, searches_of
 from nmt_cli.bootstrap_site import CARD, Site, Text
 from nmt_cli.console import note
 
@@ -40,14 +41,6 @@ class Crew:
         return 1 if choose_device(self.device).type == "cuda" else min(usable_cores(), 1 + lines // _FEW)
 
 
-def origin_of(site: Site, stage: Stage) -> str:
-    """Returns the fingerprint of everything that decides on the product of a stage; what it needs has to be done."""
-    from nmt.experiments.bootstrap import Training
-    from nmt.runtime.files import fingerprint
-
-    return fingerprint(_of_training(site, stage) if isinstance(stage, Training) else _of_translation(site, stage))
-
-
 def state_of(site: Site, stage: Stage, ready: bool = True) -> State:
     """Returns how far a stage has come; `ready` says whether all that it needs is done.
 
@@ -68,10 +61,10 @@ def state_of(site: Site, stage: Stage, ready: bool = True) -> State:
     if not ready:
         return "again" if made else "to do"
     origin = origin_of(site, stage)
-    done = _is_trained(place, origin) if isinstance(stage, Training) else not broken(place, True, origin)
+    done = _is_trained(site, stage, origin) if isinstance(stage, Training) else not broken(place, True, origin)
     if done:
         return "done"
-    if _record(drafts).get("origin") == origin:
+    if _record(drafts).get("origin") == origin and not (isinstance(stage, Training) and _is_beyond(site, stage)):
         return "begun"
     return "again" if made else "to do"
 
@@ -94,53 +87,23 @@ def draft_of(site: Site, stage: Translation) -> Path:
     return site.runs / f".{stage.name}.part"
 
 
-def _of_training(site: Site, stage: Training) -> dict[str, Any]:
-    from nmt.corpus.tokenizer import Tokenizers
-    from nmt_data.parts import fingerprint_of, parts_of
-
-    recipe = site.recipe(stage)
-    start = recipe.training.initialise
-    # Of files the content counts, and not its place.
-    places = {"corpus": True, "more": {"__all__": {"corpus"}}, "mono": {"__all__": {"files"}}}
-    paths: dict[str, Any] = {"data": places, "training": {"initialise"}, "tokenizer": {"model"}}
-    return {
-        "recipe": recipe.model_dump(mode="json", exclude=paths, exclude_defaults=True),
-        "corpus": fingerprint_of(recipe, parts_of(recipe), Tokenizers.taken(recipe)),
-        "start": _identity(Path(start)) if start else None,
-    }
-
-
-def _of_translation(site: Site, stage: Translation) -> dict[str, Any]:
-    return {
-        "text": site.texts[stage.translate].sha256,
-        "languages": site.languages(stage),
-        "models": [_identity(site.model(name)) for name in stage.by],
-        "search": stage.model_dump(mode="json", include={"ensemble", "how", "tag"}),
-        "draws": [stage.top_k if stage.how == "top-k" else None, stage.seed] if stage.draws else None,
-    }
-
-
-def _identity(path: Path) -> Any:
-    """Returns what a model does with a text: hashes of weights and tokenizers, its shape and its search."""
-    from nmt.storage.bundle import locate, read_recipe
-    from nmt.storage.checkpoint import check_manifest, damaged
-
-    place = locate(path)
-    with damaged(place):
-        manifest = check_manifest(place)
-    recipe = read_recipe(place if "recipe.toml" in manifest else place.parent.parent)
-    parts = {name: entry["sha256"] for name, entry in manifest.items() if name.endswith((".safetensors", ".spm"))}
-    return [parts, recipe.model_dump(mode="json", include={"model", "search"}, exclude_defaults=True)]
-
-
-def _is_trained(run: Path, origin: str) -> bool:
+def _is_trained(site: Site, stage: Training, origin: str) -> bool:
     from nmt.runtime.files import file_sha256
     from nmt.storage.checkpoint import MANIFEST, damage
 
+    run, updates = site.place(stage), site.recipe(stage).training.updates
     record, manifest = _record(run), run / "model" / MANIFEST
-    if record.get("origin") != origin or not record.get("model") or not manifest.is_file():
+    if (record.get("origin"), record.get("updates")) != (origin, updates) or not manifest.is_file():
         return False
-    return record["model"] == file_sha256(manifest) and not damage(run / "model")
+    return record.get("model") == file_sha256(manifest) and not damage(run / "model")
+
+
+def _is_beyond(site: Site, stage: Training) -> bool:
+    """Whether a training has made more updates than its recipe asks for by now."""
+    from nmt.storage.run_folder import RunFolder
+
+    steps = (int(entry["step"]) for entry in RunFolder(site.place(stage)).entries())
+    return max(steps, default=0) > site.recipe(stage).training.updates
 
 
 def _record(folder: Path) -> dict[str, Any]:
@@ -185,10 +148,10 @@ def _train(site: Site, stage: Training, origin: str, crew: Crew) -> None:
     from nmt.storage.checkpoint import MANIFEST
     from nmt_cli.train import train_run
 
-    run = site.place(stage)
+    run, recipe = site.place(stage), site.recipe(stage)
     with _timed(run, origin) as record:
-        train_run(site.recipe(stage), run, crew.device)
-        record["model"] = file_sha256(run / "model" / MANIFEST)
+        train_run(recipe, run, crew.device)
+        record |= {"model": file_sha256(run / "model" / MANIFEST), "updates": recipe.training.updates}
 
 
 def _translate(site: Site, stage: Translation, origin: str, crew: Crew) -> None:
@@ -246,7 +209,7 @@ def _run(site: Site, stage: Translation, number: int, text: Path, output: Path, 
         file=text,
         output=output,
         ensemble=others or None,
-        search=SearchOptions(beam=1) if stage.how == "greedy" else SearchOptions(),
+        search=SearchOptions(**searches_of(site, stage)[number]),
         sample=stage.draws,
         sampling=SamplingOptions(top_k=top, seed=stage.seed + number) if stage.draws else SamplingOptions(),
         workers=crew.for_lines(site.texts[stage.translate].lines),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from nmt.config.paths import PACKED
 from nmt.corpus.lines import decode_strict, file_lines
 from nmt.errors import DataError
 from nmt_data.cards import CorpusCard, data_folder
@@ -15,8 +16,6 @@ from nmt_data.synthetic.generate import generate
 from nmt_data.tables import is_quoted, plain_rows, quoted_rows
 
 Pair = tuple[str, str]
-
-_PACKED = (".gz", ".xz", ".bz2")
 
 
 @dataclass
@@ -71,7 +70,7 @@ class Split:
 
     def _read_table(self, path: Path, unreadable: Unreadable) -> Iterator[Pair]:
         columns = [self.card.columns.get(language, language) for language in (self.source, self.target)]
-        suffixes = [suffix for suffix in map(str.lower, path.suffixes) if suffix not in _PACKED]
+        suffixes = [suffix for suffix in map(str.lower, path.suffixes) if suffix not in PACKED]
         match suffixes[-1] if suffixes else "":
             case ".tsv":
                 return _read_tsv(path, columns, unreadable)
@@ -114,7 +113,7 @@ class Split:
 def find_file(name: str, card: CorpusCard) -> Path | None:
     """Finds a file beside the user's card or under NMT_DATA, compressed or not; an absolute path wherever it is."""
     for folder in (Path(),) if Path(name).is_absolute() else (card.folder, data_folder()):
-        for suffix in ("", *_PACKED):
+        for suffix in ("", *PACKED):
             path = folder / (name + suffix) if folder else None
             if path and path.is_file():
                 return path

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 FONT = "font"
 """Name of a font file in the folder of a run or bundle."""
+PACKED = (".gz", ".xz", ".bz2")
+"""Ends of the names of compressed text, which is found by its name without them too."""
 NEW = "new"
 """Value of `tokenizer.model` to train a new tokenizer."""
 
@@ -33,16 +35,16 @@ def found(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     A path that a run has saved relative to its folder, `../../mine.toml`, is also tried without dots: the run may have moved.
     """
 
-    def find(path: str) -> str:
+    def find(path: str, ends: Sequence[str] = ("",)) -> str:
         given = _with_home(path)
         places = [Path(folder, given) for folder in folders]
         places += [Path(folder, re.sub(r"^(\.\./)+", "", given)) for folder in folders if given.startswith("../")]
         for place in places:
-            if is_there(place):
+            if any(is_there(Path(f"{place}{end}")) for end in ends):
                 return os.path.normpath(place.parent.resolve() / place.name)
         return path
 
-    return _mapped(values, find)
+    return _mapped(values, find, lambda path: find(path, ("", *PACKED)))
 
 
 def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             return path
         return os.path.relpath(path, here)
 
-    told = _mapped(values, tell)
+    told = _mapped(values, tell, tell)
     tokenizer, model = _section(told.get("tokenizer")), _section(told.get("model"))
     if tokenizer.get("model", NEW) != NEW:
         told["tokenizer"] = {**tokenizer, "model": "."}
@@ -85,19 +87,19 @@ def _with_home(path: str) -> str:
         return path
 
 
-def _mapped(values: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """Applies a change to every path; values of a wrong type are kept, and are refused elsewhere."""
+def _mapped(values: dict[str, Any], change: Callable[[str], str], change_text: Callable[[str], str]) -> dict[str, Any]:
+    """Applies a change to every path, and another to those of text; values of a wrong type are kept, and refused elsewhere."""
     data, training, tokenizer, model = (
         dict(_section(values.get(key))) for key in ("data", "training", "tokenizer", "model")
     )
     _change(data, "corpus", lambda corpus: change(corpus) if is_card_path(corpus) else corpus)
     if isinstance(more := data.get("more"), (list, tuple)):
         data["more"] = [
-            _mapped({"data": item}, change)["data"] if isinstance(item, dict) else item
+            _mapped({"data": item}, change, change_text)["data"] if isinstance(item, dict) else item
             for item in cast(Sequence[Any], more)
         ]
     if isinstance(mono := data.get("mono"), (list, tuple)):
-        data["mono"] = [_with_files(item, change) for item in cast(Sequence[Any], mono)]
+        data["mono"] = [_with_files(item, change_text) for item in cast(Sequence[Any], mono)]
     _change(training, "initialise", change)
     _change(tokenizer, "model", lambda model: model if model == NEW else change(model))
     _change(model, "font", change)

@@ -39,6 +39,12 @@ class Training(Section):
     initialise: str | None = None
     """Earlier training to start from, with its tokenizer."""
 
+    @model_validator(mode="after")
+    def _weight_is_of_something(self) -> Self:
+        if "weight" in self.model_fields_set and not self.add:
+            raise ValueError("weight is for the corpora of add, and there are none")
+        return self
+
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the stages that this one takes something from."""
@@ -72,6 +78,14 @@ class Translation(Section):
     """Seed of the draws of the first model; each further one takes the next, so one model may be named twice."""
     tag: Annotated[str, Field(pattern=r"^\S+$")] | None = None
     """First token of each translation, for back-translation (Caswell et al. 2019); one token of every model of the plan."""
+
+    @model_validator(mode="after")
+    def _draws_are_drawn(self) -> Self:
+        if "top_k" in self.model_fields_set and self.how != "top-k":
+            raise ValueError(f"top_k is for how = 'top-k', got '{self.how}'")
+        if "seed" in self.model_fields_set and not self.draws:
+            raise ValueError(f"seed is for how = 'sampling' or 'top-k', got '{self.how}'")
+        return self
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -177,7 +191,13 @@ def parse_plan(values: Mapping[str, Any], origin: str) -> Plan:
 
 
 def plan_in_rounds(
-    recipe: str, texts: Mapping[str, str], direction: tuple[str, str], rounds: int, how: str, tag: str | None
+    recipe: str,
+    texts: Mapping[str, str],
+    direction: tuple[str, str],
+    rounds: int,
+    how: str,
+    tag: str | None,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the values of the common plan: backward model, translations, forward model; from round 2 on both directions.
 
@@ -191,8 +211,10 @@ def plan_in_rounds(
         rounds: number of forward models.
         how: how translations are found.
         tag: their first token, if any.
+        overrides: changes to the recipe of every training.
     """
     source, target = direction
+    trained = {"train": recipe, "set": list(overrides)}
     search = {"how": how, **({"tag": tag} if tag else {})}
     stages: list[dict[str, Any]] = []
     for number in range(1, rounds + 1):
@@ -202,9 +224,9 @@ def plan_in_rounds(
         if number > 1:
             stages.append({"name": forth, "translate": texts[source], "by": [f"forward-{number - 1}"], **search})
             learnt = [forth]
-        stages.append({"name": backward, "train": recipe, "reverse": True, "add": learnt})
+        stages.append({"name": backward, **trained, "reverse": True, "add": learnt})
         stages.append({"name": back, "translate": texts[target], "by": [backward], **search})
-        stages.append({"name": forward, "train": recipe, "add": [back]})
+        stages.append({"name": forward, **trained, "add": [back]})
     return {"title": f"Back-translation of {target} text", "stages": stages}
 
 

@@ -13,6 +13,8 @@ import os
 import sys
 from pathlib import Path
 
+from nmt.corpus.lines import decode_strict, file_lines, write_lines
+
 SIZES = (1000, 5000, 29000)
 CARD = """name = "multi30k-{size}"
 title = "{size} training pairs of Multi30k, drawn by hash"
@@ -33,15 +35,13 @@ def main(output: Path) -> None:
     data = os.environ.get("NMT_DATA")
     if not data:
         sys.exit("NMT_DATA is not set: the folder that holds multi30k_tok/")
-    sides = [
-        (Path(data) / f"multi30k_tok/train.{language}").read_text("utf-8").splitlines() for language in ("en", "de")
-    ]
+    files = [Path(data) / f"multi30k_tok/train.{language}" for language in ("en", "de")]
+    sides = [[decode_strict(line, str(file)) for line in file_lines(file)] for file in files]
     pairs = sorted(zip(*sides, strict=True), key=lambda pair: hashlib.sha256("\t".join(pair).encode()).digest())
     output.mkdir(parents=True, exist_ok=True)
     for size in SIZES:
         for side, language in enumerate(("en", "de")):
-            lines = "".join(f"{pair[side]}\n" for pair in pairs[:size])
-            (output / f"{size}.{language}").write_text(lines, encoding="utf-8")
+            write_lines(output / f"{size}.{language}", [pair[side] for pair in pairs[:size]])
         (output / f"{size}.toml").write_text(CARD.format(size=size), encoding="utf-8")
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import random
+import runpy
 import shutil
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 
 from command import run, start
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.experiments.bootstrap import Training, load_plan, parse_plan
+from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
 from nmt_cli.bootstrap_site import Site
 from nmt_cli.text_files import Sink
@@ -164,12 +167,27 @@ def test_the_short_form_is_a_plan(place: Path) -> None:
     assert "about" in shown  # costs are known by now
     names = ["input-translated-2", "backward-2", "output-translated-2", "forward-2"]
     assert [stage.name for stage in load_plan(runs).stages][3:] == names
+    again = _bootstrap(runs, "--dry-run")  # the plan holds the changes to the recipe too
+    assert again.count(" done ") == 7
+
+
+def test_a_plan_of_somebody_is_not_written_over(place: Path) -> None:
+    """The short form names it, before any work; a plan that it has made it writes anew."""
+    plan = (place / "bootstrap.toml").read_bytes()
+    shown = run("bootstrap", place, "--mono", place / "text.output", "--runs", place)
+    assert shown.exit_code == 1
+    assert "bootstrap.toml: is no plan of --mono, which would write over it; name another --runs" in shown.output
+    assert (place / "bootstrap.toml").read_bytes() == plan
+    assert {path.name for path in place.iterdir()} == {"bootstrap.toml", "recipe.toml", "text.input", "text.output"}
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--mono", "x.fr"], "--mono x.fr: name it FILE.output or FILE.input, by its language"),
+        (["--mono", "text.output.txt"], "text.output.txt: name it FILE.output or FILE.input"),
+        (["--mono", "x.input.output.GZ", "--mono", "y.input"], "text in input is for --rounds 2 or more"),
+        (["--mono", "x.output.input"], "--rounds 1 needs --mono FILE.output, text in output"),
         (["--mono", "x.output"], "x.output: neither beside the plan nor under NMT_DATA"),
         (["--mono", "x.output", "--mono", "y.output"], "is the second text in output; join the two"),
         (["--mono", "x.output", "--rounds", "2"], "--rounds 2 needs --mono FILE.input, text in input"),
@@ -194,7 +212,10 @@ def test_a_wrong_short_form_is_one_line(place: Path, options: list[str], said: s
         ('by = ["backward"]', "by = []", "stage made: by: "),
         ('add = ["made"]', 'add = ["forward"]', "stage forward: add: 'forward' does not come before it"),
         ('add = ["made"]', 'add = ["backward"]', "stage forward: add: 'backward' is no translation"),
-        ('add = ["made"]', 'initialise = "made"', "stage forward: initialise: 'made' is no training"),
+        ('add = ["made"]\nweight = 0.5', 'initialise = "made"', "stage forward: initialise: 'made' is no training"),
+        ('add = ["made"]', "", "stage forward: weight is for the corpora of add, and there are none"),
+        ('"top-k"', '"sampling"', "stage made: top_k is for how = 'top-k', got 'sampling'"),
+        ('how = "top-k"\ntop_k = 4', "seed = 1", "stage made: seed is for how = 'sampling' or 'top-k', got 'beam'"),
         ("top_k = 4", "topk = 4", "stage made: unknown key topk (did you mean top_k?)"),
         ('how = "top-k"', 'how = "topk"', "'sampling' or 'top-k', got 'topk' (did you mean top-k?)"),
         ("reverse = true", "how = 'beam'", "stage backward: unknown key how"),
@@ -221,6 +242,15 @@ def test_a_wrong_plan_is_one_line(place: Path, old: str, new: str, said: str) ->
     assert result.exit_code == 1, result.output
     assert said in result.output
     assert result.output.count("nmt: ") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("option", [("--rounds", "1"), ("--how", "sampling"), ("--tag", "")])
+def test_options_of_the_short_form_need_its_text(place: Path, option: tuple[str, str]) -> None:
+    """A folder's plan would not heed them, so they are refused."""
+    result = run("bootstrap", place, *option)
+    assert result.exit_code == 1
+    assert f"nmt: {option[0]} is for a plan that --mono FILE makes; in a plan of your own, its" in result.output
     assert not Path("runs").exists()
 
 
@@ -323,7 +353,10 @@ def test_a_process_that_is_ended_at_any_time_goes_on(place: Path) -> None:
         ("top_k = 4", "top_k = 3", {"made", "forward"}),
         ("top_k = 4", "top_k = 4\nseed = 2", {"made", "forward"}),
         ("reverse = true", 'reverse = true\nset = ["training.learning_rate=0.1"]', {"backward", "made", "forward"}),
-        ("reverse = true", 'reverse = true\nset = ["training.log_every=3"]', {"backward"}),  # the same model
+        ("reverse = true", 'reverse = true\nset = ["training.log_every=3", "training.keep=9"]', set[str]()),
+        ("reverse = true", 'reverse = true\nset = ["search.min_length=3"]', {"made", "forward"}),
+        ("weight = 0.5", 'weight = 0.5\nset = ["search.beam=2"]', set[str]()),
+        ("weight = 0.5", 'weight = 0.5\nset = ["training.updates=3"]', {"forward"}),  # it has made more
         ('title = "Two rounds"', 'title = "Other"', set[str]()),
     ],
 )
@@ -340,6 +373,34 @@ def test_a_stage_with_other_inputs_is_made_anew_and_those_after_it(
     _bootstrap(place, "--runs", runs)
     assert {name for name, made in _times(runs).items() if made != before[name]} == again
     assert {path.name for path in runs.glob(".before/*")} == again
+
+
+def test_a_training_with_more_updates_goes_on(place: Path) -> None:
+    """Whether it was done or not; then it is done, and what it translates is made anew."""
+    runs = Path("whole")
+    more = 'reverse = true\nset = ["training.updates=12"]'
+    (place / "bootstrap.toml").write_text(PLAN.replace("reverse = true", more))
+    shown = _bootstrap(place, "--runs", runs)
+    assert "begun: backward" in shown
+    assert {path.name for path in runs.glob(".before/*")} == {"made", "forward"}
+    steps = [entry["step"] for entry in RunFolder(runs / "backward").entries() if entry["kind"] == "validation"]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 12
+    assert "to do" not in _bootstrap(place, "--runs", runs)
+
+
+def test_the_search_is_that_of_the_recipe_as_it_is_now(place: Path) -> None:
+    """A model that was trained before its recipe's search changed translates by the new one."""
+    plan = PLAN[: PLAN.rindex("[[stages]]")].replace('how = "top-k"\ntop_k = 4\n', "").replace(f'tag = "{TAG}"', "")
+    (place / "bootstrap.toml").write_text(plan)
+    _bootstrap(place)
+    backward = Path("runs/plan/backward")
+    before = backward.stat().st_ino, _lines(Path("runs/plan/made/train.input"))
+    _bootstrap(place, "--set", "search.beam=2", "--set", "search.min_length=5")
+    run("translate", backward / "model", place / "text.output", "--beam", "2", "--min-length", "5", "-o", "found")
+    made = _lines(Path("runs/plan/made/train.input"))
+    assert (backward.stat().st_ino, made) == (before[0], _lines(Path("found")))
+    assert made != before[1]
 
 
 def test_a_text_that_has_changed_and_a_corpus_that_was_altered_are_made_anew(place: Path) -> None:
@@ -440,8 +501,87 @@ def test_a_plan_may_begin_with_pre_training(place: Path) -> None:
     assert before.keys() == {name for name, made in _times(runs).items() if made != before[name]}
 
 
+_FIRST = '[[stages]]\nname = "first"\ntrain = "recipe.toml"\n'
+_SECOND = '[[stages]]\nname = "second"\ntrain = "recipe.toml"\n'
+_JOINT = '[[stages]]\nname = "joint"\ntranslate = "text.input"\nby = ["first", "second"]\nensemble = true\n'
+_MONO = """'data.mono=[{language="input", files=["text.input"]}]'"""
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (
+            f'{_FIRST}{_SECOND}initialise = "first"\nset = ["model.hidden=12"]\n',
+            "stage second: initialise: first has no ",
+        ),
+        (
+            f'{_FIRST}{_SECOND}initialise = "first"\nset = ["data.tag_target=true"]\n',
+            "the vocabulary of first has no <2output>; set data.tag_target there too",
+        ),
+        (
+            f'{_FIRST}{_SECOND}initialise = "first"\nset = [{_MONO}]\n',
+            "the vocabulary of first has no <mask>; give it data.mono too",
+        ),
+        (
+            f"{PLAN}set = [{_MONO.replace('text.input', 'none.input')}]\n",
+            "data.mono: there is no none.input, beside the recipe",
+        ),
+        (
+            f'{_FIRST}{_SECOND}set = ["tokenizer.vocabulary=30"]\n{_JOINT}',
+            "stage joint: ensemble: needs models of one vocabulary, and the tokenizers of first and second",
+        ),
+        (
+            f'{_FIRST}{_SECOND}set = ["data.limit=30"]\n{_JOINT}',
+            "stage joint: ensemble: needs models of one vocabulary, and the tokenizers of first and second",
+        ),
+    ],
+)
+def test_what_would_fail_in_a_later_stage_is_one_line_at_once(place: Path, plan: str, said: str) -> None:
+    """Before any training: a model that cannot start another, models that cannot vote, text that is missing."""
+    (place / "bootstrap.toml").write_text(plan if plan.startswith("\ntitle") else f'title = "x"\n{plan}')
+    result = run("bootstrap", place)
+    assert result.exit_code == 1, result.output
+    assert said in result.output
+    assert result.output.count("nmt: ") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        f'{_FIRST}{_SECOND}initialise = "first"\nset = ["model.dropout=0.5", "data.limit=30"]\n{_JOINT}',
+        f'{_FIRST}{_SECOND}initialise = "first"\nset = ["tokenizer.model=new", "data.tag_target=true"]\n',
+        f'{_FIRST}{_SECOND}set = ["model.hidden=12", "training.updates=2"]\n{_JOINT}',
+    ],
+)
+def test_stages_that_fit_together_are_not_refused(place: Path, plan: str) -> None:
+    """Another dropout starts, other tags need a tokenizer of their own, and models of any size vote with one vocabulary."""
+    (place / "bootstrap.toml").write_text(f'title = "x"\n{plan}')
+    assert " done " in _bootstrap(place)
+
+
+def test_of_a_font_the_content_counts_and_not_its_place(place: Path) -> None:
+    """A model that draws its source is made anew for another font; a font that is missing is one line."""
+    fonts = Path(matplotlib.get_data_path()) / "fonts/ttf"
+    sections = {"tokenizer": {"joint": False, "source_kind": "byte"}, "training": {"updates": 1}}
+    model = {"kind": "visual", "base": RNN, "font": "mine.ttf"}
+    (place / "recipe.toml").write_text(recipe_to_toml(make_recipe(model, **sections)))
+    first = '[[stages]]\nname = "first"\ntrain = "recipe.toml"\n'
+    second = '[[stages]]\nname = "second"\ntranslate = "text.input"\nby = ["first"]\n'
+    (place / "bootstrap.toml").write_text(f'title = "x"\n{first}{second}')
+    assert "model.font: mine.ttf: No such file or directory" in run("bootstrap", place).output
+    assert not Path("runs").exists()
+    shutil.copy(fonts / "DejaVuSans.ttf", place / "mine.ttf")
+    _bootstrap(place)
+    shutil.copytree(place, "moved")
+    Path("runs").rename("others")
+    assert _bootstrap(Path("moved"), "--runs", "others/plan", "--dry-run").count(" done ") == 2
+    shutil.copy(fonts / "DejaVuSans-Bold.ttf", place / "mine.ttf")
+    assert "again: first" in _bootstrap(place, "--runs", "others/plan", "--dry-run")
+
+
 def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
-    """That of a model from elsewhere is refused if it lacks the tag; a vocabulary of bytes spells it."""
+    """That of a model from elsewhere is refused if it lacks the tag, as are capitals in lower case; bytes spell any tag."""
     plain = PLAN.replace(f'tag = "{TAG}"', "")
     (place / "bootstrap.toml").write_text(plain)
     _bootstrap(place, "--runs", "other")
@@ -450,6 +590,11 @@ def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
     assert f"has no symbol {TAG}; train another" in run("bootstrap", place, "--dry-run").output
     (place / "bootstrap.toml").write_text(PLAN)
     assert run("bootstrap", place, "--dry-run", "--set", "tokenizer.kind=byte").exit_code == 0
+    (place / "bootstrap.toml").write_text(PLAN.replace(TAG, "<BT>"))
+    assert run("bootstrap", place, "--dry-run").exit_code == 0
+    shown = run("bootstrap", place, "--dry-run", "--set", "data.lowercase=true")
+    assert shown.exit_code == 1
+    assert "nmt: stage forward: data.lowercase would change the tag <BT>; write it as <bt>" in shown.output
 
 
 def test_stages_of_many_more_corpora_turn_round_together() -> None:
@@ -476,3 +621,19 @@ def test_the_plans_of_the_checkout_are_right(path: Path) -> None:
     }
     made = {(site.runs / stage.name / "corpus.toml").as_posix() for stage in plan.stages}
     assert {name[name.index("runs/") :] for name in named} <= made
+
+
+def test_drawn_pairs_stay_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line separator within a sentence moves no line of the small corpora, which hold each other."""
+    monkeypatch.setenv("NMT_DATA", str(tmp_path))
+    (tmp_path / "multi30k_tok").mkdir()
+    pairs = [(f"en {number}\u2028 on" if number == 3 else f"en {number}", f"de {number}") for number in range(1100)]
+    for side, language in enumerate(("en", "de")):
+        (tmp_path / f"multi30k_tok/train.{language}").write_bytes("\n".join(pair[side] for pair in pairs).encode())
+    runpy.run_path(str(ROOT / "recipes/low-resource-ende/draw.py"))["main"](tmp_path / "drawn")
+    small, large = (
+        list(zip(*(_lines(tmp_path / f"drawn/{size}.{language}") for language in ("en", "de")), strict=True))
+        for size in (1000, 5000)
+    )
+    assert sorted(large) == sorted(pairs)
+    assert small == large[:1000]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,26 @@ def test_text_is_found_beside_the_recipe_the_card_and_in_the_data_folder(
         prepare(_recipe(card, "de"))
     monkeypatch.setenv("NMT_DATA", str(elsewhere))
     assert prepare(_recipe(card, "de")).mono == [30]
+
+
+@pytest.mark.parametrize("place", ["recipe", "card", "data"])
+def test_packed_text_is_found_by_its_plain_name(
+    card: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Beside the recipe as elsewhere, and from the recipe that a run has saved."""
+    folders = {"recipe": tmp_path / "mine", "card": tmp_path, "data": tmp_path / "all"}
+    for folder in folders.values():
+        folder.mkdir(exist_ok=True)
+    (folders[place] / "web.de.xz").write_bytes(lzma.compress(b"eine Zeile\n"))
+    monkeypatch.setenv("NMT_DATA", str(tmp_path / "all"))
+    written = recipe_to_toml(_recipe(card, mono=[{"language": "de", "files": ["web.de"]}]))
+    (tmp_path / "mine/recipe.toml").write_text(written)
+    recipe = load_recipe(tmp_path / "mine")
+    assert prepare(recipe).training_text().source[60:] == ["eine Zeile"]
+    saved = tmp_path / "mine/runs/m"
+    saved.mkdir(parents=True)
+    (saved / "recipe.toml").write_text(recipe_to_toml(recipe, saved))
+    assert load_recipe(saved).data.mono == recipe.data.mono
 
 
 def test_text_with_nothing_left_is_one_line(card: str, tmp_path: Path) -> None:
