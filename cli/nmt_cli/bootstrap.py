@@ -20,6 +20,30 @@ if TYPE_CHECKING:
     from nmt.experiments.bootstrap import Plan
 
 _MADE = "# Made by `nmt bootstrap RECIPE --mono`, and written anew by each such command: copy it to change it.\n"
+_Mono = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--mono",
+        metavar="FILE",
+        help="Make a plan for a recipe from this text in its target language, and from round 2 on also one in its source "
+        "language. The name ends in the language, plain or compressed (captions.de.gz). Repeatable.",
+        show_default=False,
+    ),
+]
+_Rounds = Annotated[
+    int | None,
+    typer.Option(min=1, max=99, help="With --mono: forward models to train. Default: 1.", show_default=False),
+]
+_How = Annotated[
+    str | None,
+    typer.Option(help="With --mono: beam, greedy, sampling or top-k. Default: beam.", show_default=False),
+]
+_Tag = Annotated[
+    str | None,
+    typer.Option(
+        help="With --mono: first token of translated sources; empty for none. Default: <bt>.", show_default=False
+    ),
+]
 
 
 def bootstrap(
@@ -29,30 +53,10 @@ def bootstrap(
             metavar="FOLDER", help="Holds bootstrap.toml and its recipes. With --mono: a recipe.", show_default=False
         ),
     ],
-    mono: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--mono",
-            metavar="FILE",
-            help="Make a plan for a recipe from this text in its target language, and from round 2 on also one in its source "
-            "language. The name ends in the language, plain or compressed (captions.de.gz). Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(min=1, max=99, help="With --mono: forward models to train. Default: 1.", show_default=False),
-    ] = None,
-    how: Annotated[
-        str | None,
-        typer.Option(help="With --mono: beam, greedy, sampling or top-k. Default: beam.", show_default=False),
-    ] = None,
-    tag: Annotated[
-        str | None,
-        typer.Option(
-            help="With --mono: first token of translated sources; empty for none. Default: <bt>.", show_default=False
-        ),
-    ] = None,
+    mono: _Mono = None,
+    rounds: _Rounds = None,
+    how: _How = None,
+    tag: _Tag = None,
     runs: Annotated[
         Path | None,
         typer.Option("--runs", file_okay=False, help="Folder for the stages. Default: runs/NAME.", show_default=False),
