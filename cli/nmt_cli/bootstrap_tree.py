@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nmt_cli.bootstrap_site import Site
-from nmt_cli.bootstrap_work import RECORD, State, draft_of, state_of
+from nmt_cli.bootstrap_work import State, draft_of, record_of, state_of
 from nmt_cli.console import print_table
 from nmt_cli.pulse import clock
 
@@ -125,7 +124,7 @@ def _rates(site: Site) -> dict[str, float]:
         if isinstance(stage, Training):
             if pace := _pace(site.place(stage)):
                 found[_likeness(site.recipe(stage))] = pace
-        elif lines := _read(site.place(stage) / RECORD).get("lines"):
+        elif lines := record_of(site.place(stage)).get("lines"):
             found[stage.how] = _seconds(site.place(stage)) / lines
     return found
 
@@ -151,15 +150,10 @@ def _translated(draft: Path, count: int, lines: int) -> int:
     from nmt.runtime.files import drafts
 
     outputs = [draft / f"translation-{number}" for number in range(1, count + 1)]
-    return sum(lines if path.exists() else int(_read(drafts(path)[1]).get("lines", 0)) for path in outputs)
+    return sum(
+        lines if path.exists() else int(record_of(draft, drafts(path)[1].name).get("lines", 0)) for path in outputs
+    )
 
 
 def _seconds(folder: Path) -> float:
-    return float(_read(folder / RECORD).get("seconds", 0.0))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return float(record_of(folder).get("seconds", 0.0))

@@ -64,7 +64,7 @@ def state_of(site: Site, stage: Stage, ready: bool = True) -> State:
     done = _is_trained(site, stage, origin) if isinstance(stage, Training) else not broken(place, True, origin)
     if done:
         return "done"
-    if _record(drafts).get("origin") == origin and not (isinstance(stage, Training) and _is_beyond(site, stage)):
+    if record_of(drafts).get("origin") == origin and not (isinstance(stage, Training) and _is_beyond(site, stage)):
         return "begun"
     return "again" if made else "to do"
 
@@ -92,7 +92,7 @@ def _is_trained(site: Site, stage: Training, origin: str) -> bool:
     from nmt.storage.checkpoint import MANIFEST, damage
 
     run, updates = site.place(stage), site.recipe(stage).training.updates
-    record, manifest = _record(run), run / "model" / MANIFEST
+    record, manifest = record_of(run), run / "model" / MANIFEST
     if (record.get("origin"), record.get("updates")) != (origin, updates) or not manifest.is_file():
         return False
     return record.get("model") == file_sha256(manifest) and not damage(run / "model")
@@ -106,13 +106,13 @@ def _is_beyond(site: Site, stage: Training) -> bool:
     return max(steps, default=0) > site.recipe(stage).training.updates
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    """Returns the record of a stage; empty if there is none."""
+def record_of(folder: Path, name: str = RECORD) -> dict[str, Any]:
+    """Returns the record of a stage, or of a file at work; empty if there is none."""
     from nmt.errors import CheckpointError
     from nmt.runtime.untrusted import read_object
 
     try:
-        return read_object(folder / RECORD)
+        return read_object(folder / name)
     except CheckpointError:
         return {}
 
@@ -132,7 +132,7 @@ def _timed(folder: Path, origin: str) -> Generator[dict[str, Any]]:
     from nmt.runtime.atomic import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"seconds": 0.0, **_record(folder), "origin": origin}
+    record = {"seconds": 0.0, **record_of(folder), "origin": origin}
     write_json(folder / RECORD, record)
     start, before = perf_counter(), float(record["seconds"])
     try:
@@ -160,7 +160,7 @@ def _translate(site: Site, stage: Translation, origin: str, crew: Crew) -> None:
     from nmt.storage.manifest import write_manifest
 
     draft, place, text = draft_of(site, stage), site.place(stage), site.texts[stage.translate]
-    if _record(draft).get("origin") != origin:
+    if record_of(draft).get("origin") != origin:
         shutil.rmtree(draft, ignore_errors=True)
     with _timed(draft, origin) as record:
         copied = draft / "text"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nmt.decoding.device.beams import Beams, Room
-from nmt.decoding.device.sources import padded_places, real_positions, taken
+from nmt.decoding.device.sources import padded_places, real_positions, taken, token_positions
 from nmt.models.convolution import Convolution, ConvolutionMemory, ConvolutionState
 
 # B sentences, S source positions, N slots, R rows, E embedding, H hidden, W positions a kernel sees
@@ -14,6 +14,8 @@ from nmt.models.convolution import Convolution, ConvolutionMemory, ConvolutionSt
 
 class ConvolutionSteps:
     """Keeps the last inputs of each layer for all rows; a new sentence begins with zeros."""
+
+    positions = staticmethod(token_positions)
 
     def __init__(self, model: Convolution) -> None:
         self.model = model

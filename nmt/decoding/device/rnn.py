@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nmt.decoding.device.attending import Attending, attending_of
 from nmt.decoding.device.beams import Beams, Room
-from nmt.decoding.device.sources import padded_places, real_positions, taken
+from nmt.decoding.device.sources import padded_places, real_positions, taken, token_positions
 from nmt.fast.triton import usable
 from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.state import Carry, Decoded, RnnMemory, run
@@ -17,6 +17,8 @@ from nmt.models.rnn.state import Carry, Decoded, RnnMemory, run
 
 class RnnSteps:
     """Holds the states of the rows followed by the first state of each sentence, so that one selection serves both."""
+
+    positions = staticmethod(token_positions)
 
     def __init__(self, model: RnnSeq2Seq) -> None:
         self.model = model

@@ -15,7 +15,7 @@ from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.decoding.device.beams import Beams, Room
 from nmt.decoding.device.graphs import Repeated
 from nmt.decoding.device.sources import sent
-from nmt.decoding.device.steps import Steps, source_positions, steps_for
+from nmt.decoding.device.steps import Steps, steps_for
 from nmt.models.protocol import Seq2Seq
 from nmt.runtime.memory import memory_there
 
@@ -40,7 +40,7 @@ class DeviceSearch:
     @torch.inference_mode()
     def search(self, ids: Sequence[list[int]], config: SearchConfig, best: int) -> list[list[Hypothesis]]:
         """Returns the `best` hypotheses of each sentence of source tokens, best first; see `beam_search.beam_search`."""
-        lengths, positions = [len(tokens) + 1 for tokens in ids], source_positions(self.steps, ids)
+        lengths, positions = [len(tokens) + 1 for tokens in ids], self.steps.positions(ids)
         order = sorted(range(len(ids)), key=lambda place: -lengths[place])
         found: list[list[Hypothesis]] = [[] for _ in ids]
         start = 0

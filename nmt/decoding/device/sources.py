@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from nmt.decoding.device.beams import Beams
 
 # B sentences, S source positions, N slots, P sentences of the queue, D width
+
+
+def token_positions(ids: Sequence[list[int]]) -> list[int]:
+    """Returns the number of positions of each source: one for each token, and one for its end."""
+    return [len(tokens) + 1 for tokens in ids]
 
 
 def real_positions(lengths: Tensor, width: int, device: torch.device) -> Tensor:

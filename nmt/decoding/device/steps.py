@@ -21,6 +21,10 @@ from nmt.models.protocol import Seq2Seq
 class Steps(Protocol):
     """The methods that search on a device needs of a decoder."""
 
+    def positions(self, ids: Sequence[list[int]]) -> list[int]:
+        """Returns the number of positions that the decoder reads of each source."""
+        ...
+
     def reserve(self, room: Room) -> None:
         """Allocates the memory of a search."""
         ...
@@ -61,8 +65,3 @@ def steps_for(model: Seq2Seq[Any, Any]) -> Steps | None:
             return None if base is None else VisualSteps(model, base)
         case _:
             return None
-
-
-def source_positions(steps: Steps, ids: Sequence[list[int]]) -> list[int]:
-    """Returns the number of positions of each source: one for each token and the end, or as many as its picture has slices."""
-    return steps.positions(ids) if isinstance(steps, VisualSteps) else [len(tokens) + 1 for tokens in ids]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nmt.decoding.device.attention import Turns, attend_past, attend_source
 from nmt.decoding.device.beams import Beams, Room
-from nmt.decoding.device.sources import real_positions
+from nmt.decoding.device.sources import real_positions, token_positions
 from nmt.fast.gpu.norm import residual_norm
 from nmt.models.transformer.layers import DecoderLayer, FeedForward, Residual
 from nmt.models.transformer.model import Transformer
@@ -20,6 +20,8 @@ from nmt.models.transformer.model import Transformer
 
 class TransformerSteps:
     """Writes the keys and values of each row and position once and never moves them."""
+
+    positions = staticmethod(token_positions)
 
     def __init__(self, model: Transformer) -> None:
         self.model = model
