@@ -34,7 +34,8 @@ class Crew:
 
     def for_lines(self, lines: int) -> int:
         """Returns how many processes translate so many lines."""
-        from nmt.runtime.device import choose_device, usable_cores
+        from nmt.runtime.cpu import usable_cores
+        from nmt.runtime.device import choose_device
 
         if self.workers is not None:
             return self.workers

@@ -134,7 +134,7 @@ def _table(columns: Sequence[_Column]) -> Table:
     return table
 
 
-PREPARE_ANEW = "what was downloaded is kept, nothing half made; the same command reads the corpus from the beginning"
+PREPARE_ANEW = "what was downloaded and the stages that were done are kept, nothing half made; the same command goes on"
 
 
 @contextmanager

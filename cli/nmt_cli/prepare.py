@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from nmt_cli.console import PREPARE_ANEW, note, print_table, print_text, said_when_interrupted
 from nmt_cli.options import JsonOption, RecipeArgument, SetOption
@@ -12,14 +14,29 @@ if TYPE_CHECKING:
     from nmt.corpus.prepared import Prepared
 
 
-def prepare(recipe: RecipeArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Read, clean, split, audit, tokenise and encode the corpus of a recipe."""
+def prepare(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes to work in. Default: one a core.", show_default=False),
+    ] = None,
+    memory: Annotated[
+        float, typer.Option(min=0.5, metavar="GB", help="Memory to use, above what Python and its libraries take.")
+    ] = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Read, clean, split, audit, tokenise and encode the corpus of a recipe.
+
+    The result depends neither on the processes nor on the memory.
+    """
     from nmt.config.reading import load_recipe
+    from nmt_data.means import Means
     from nmt_data.prepare import prepare as prepare_corpus
 
     settings = load_recipe(recipe, overrides or ())
     with said_when_interrupted(PREPARE_ANEW):
-        prepared = prepare_corpus(settings, say=note)
+        prepared = prepare_corpus(settings, say=note, means=Means.of(processes, round(memory * 1e9), note))
     if as_json:
         print_text(json.dumps({**prepared.report, "folder": str(prepared.folder)}, indent=1, ensure_ascii=False))
         return

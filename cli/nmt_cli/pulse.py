@@ -110,6 +110,8 @@ def text_of(found: tuple[Stage, ...], seconds: float) -> str:
     texts = [str(item) for item in found]
     said = [one for one, inner in zip(texts, [*texts[1:], ""], strict=False) if not inner.startswith(one)]
     words = visible_line(": ".join(said) or "working")
+    if found and found[-1].rate is not None:
+        words += f", {found[-1].rate:,.0f} a second"
     left = next((item.left for item in found if item.left is not None), None)
     return f"{words}, {clock(seconds)} so far" if left is None else f"{words}, {clock(left)} left"
 

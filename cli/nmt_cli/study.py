@@ -45,7 +45,7 @@ def study(
     """Train and score every system of a study (finished ones are kept), then write table, CSV, JSON and picture."""
     from nmt.experiments.study import averaged, load_study, run_name, summarise, write_results
     from nmt.report.length_plot import plot_by_length
-    from nmt.runtime.device import usable_cores
+    from nmt.runtime.cpu import usable_cores
     from nmt.runtime.owners import claim
 
     plan = load_study(folder)

@@ -1,11 +1,15 @@
-"""Finds sentences of validation and test sets in the training data."""
+"""Finds sentences of validation and test sets in the training data, shard by shard."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from nmt.corpus.words import normalise
+import numpy as np
+
+from nmt.corpus.words import Normaliser, Normalisers, count_words
+from nmt_data.shards import Mask, unpacked
 
 Pair = tuple[str, str]
 Sentence = tuple[str, str]
@@ -22,10 +26,11 @@ class Text:
 
     def sentences(self, normalised: bool) -> Iterator[tuple[Sentence, Sentence]]:
         """Yields both sides of each pair, unchanged or without case, punctuation and spacing."""
-        source, target = _language(self.source), _language(self.target)
+        source, target = language_of(self.source), language_of(self.target)
+        judges = Normaliser(source), Normaliser(target)
         for one, other in self.pairs:
             if normalised:
-                yield (source, normalise(one, source)), (target, normalise(other, target))
+                yield (source, judges[0](one)), (target, judges[1](other))
             else:
                 yield (source, one), (target, other)
 
@@ -50,42 +55,20 @@ class Leak:
         return asdict(self)
 
 
-def audit(trains: Sequence[Text], testsets: Mapping[str, Sequence[Text]]) -> list[Leak]:
-    """Looks for the sentences of each test set, in one direction or several, in the training pairs of all corpora."""
-    found = [_Found(trains, testsets.values(), normalised) for normalised in (False, True)]
-    return [
-        Leak(name, sum(len(text.pairs) for text in texts), *found[0].count(texts), *found[1].count(texts))
-        for name, texts in testsets.items()
-    ]
+@dataclass
+class Found:
+    """Test sentences, and pairs of them, that were found in training pairs."""
 
+    sentences: set[Sentence] = field(default_factory=set[Sentence])
+    pairs: set[frozenset[Sentence]] = field(default_factory=set[frozenset[Sentence]])
 
-def without_leaks(train: Text, testsets: Iterable[Text]) -> Text:
-    """Drops training pairs with a side that is, normalised, in a test set of the same language."""
-    known = {side for text in testsets for sides in text.sentences(normalised=True) for side in sides}
-    if not known:
-        return train
-    sentences = zip(train.pairs, train.sentences(normalised=True), strict=True)
-    return Text(train.source, train.target, [pair for pair, sides in sentences if known.isdisjoint(sides)])
+    def add(self, other: Found) -> None:
+        """Adds what was found elsewhere."""
+        self.sentences |= other.sentences
+        self.pairs |= other.pairs
 
-
-class _Found:
-    """Test sentences found in the training pairs. There may be millions of those, so nothing else is kept."""
-
-    def __init__(self, trains: Iterable[Text], testsets: Iterable[Sequence[Text]], normalised: bool) -> None:
-        self.normalised = normalised
-        wanted = {frozenset(sides) for texts in testsets for text in texts for sides in text.sentences(normalised)}
-        sentences = frozenset[Sentence]().union(*wanted)
-        self.pairs: set[frozenset[Sentence]] = set()
-        self.sentences: set[Sentence] = set()
-        for sides in (sides for train in trains for sides in train.sentences(normalised)):
-            known = [side for side in sides if side in sentences]
-            self.sentences.update(known)
-            if len(known) == 2 and (pair := frozenset(sides)) in wanted:
-                self.pairs.add(pair)
-
-    def count(self, texts: Iterable[Text]) -> tuple[int, int, int]:
+    def count(self, rows: Sequence[tuple[Sentence, Sentence]]) -> tuple[int, int, int]:
         """Counts the pairs of a test set found together, those found by source, and those found by target."""
-        rows = [sides for text in texts for sides in text.sentences(self.normalised)]
         return (
             sum(frozenset(sides) in self.pairs for sides in rows),
             sum(source in self.sentences for source, _ in rows),
@@ -93,6 +76,102 @@ class _Found:
         )
 
 
-def _language(code: str) -> str:
+def leaks(testsets: Mapping[str, Sequence[Text]], exact: Found, normalised: Found) -> list[Leak]:
+    """Counts for each test set, in one direction or several, what was found of it."""
+
+    def count(texts: Sequence[Text], found: Found, alike: bool) -> tuple[int, int, int]:
+        return found.count([sides for text in texts for sides in text.sentences(alike)])
+
+    return [
+        Leak(name, sum(len(text.pairs) for text in texts), *count(texts, exact, False), *count(texts, normalised, True))
+        for name, texts in testsets.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A shard to be audited, and which of its rows are left."""
+
+    shard: bytes
+    kept: Mask
+    languages: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit leaves of a shard, and what it found there."""
+
+    kept: Mask
+    beside_held_out: int
+    """Number of pairs dropped because they share a side with a held-out pair."""
+    leaked: int
+    """Number of pairs dropped because they share a side with a test set."""
+    exact: Found
+    normalised: Found
+    longest: int
+    """Most words of a source that is left."""
+
+
+class Auditor:
+    """Looks for held-out and test sentences in shards; a language may name its region or script."""
+
+    def __init__(self, held_out: Iterable[Text], testsets: Iterable[Text], drop_leaked: bool) -> None:
+        """Drops pairs that share a side, normalised, with a held-out pair, and on demand those with one of a test set."""
+        self._normalisers = Normalisers()
+        self._held_out, self._drop_leaked = _Wanted(held_out, normalised=True), drop_leaked
+        testsets = list(testsets)
+        self._exact, self._normalised = (_Wanted(testsets, normalised) for normalised in (False, True))
+
+    def __call__(self, suspect: Suspect) -> Audited:
+        """Audits the rows that are left of a shard."""
+        sides, kept = unpacked(suspect.shard, suspect.kept), suspect.kept.copy()
+        rows = np.flatnonzero(kept)
+        first, second = (language_of(language) for language in suspect.languages)
+        alike = list(map(self._normalisers[first], sides[0])), list(map(self._normalisers[second], sides[1]))
+        beside = self._held_out.rows(first, alike[0], second, alike[1])
+        left = np.ones(len(rows), bool)
+        left[beside] = False
+        exact = self._exact.found(first, sides[0], second, sides[1], left)
+        normalised = self._normalised.found(first, alike[0], second, alike[1], left)
+        leaked = [row for row in self._normalised.rows(first, alike[0], second, alike[1]) if left[row]]
+        if self._drop_leaked:
+            left[leaked] = False
+        kept[rows[~left]] = False
+        longest = max((count_words(sides[0][row]) for row in np.flatnonzero(left).tolist()), default=0)
+        return Audited(kept, len(beside), len(leaked) * self._drop_leaked, exact, normalised, longest)
+
+
+class _Wanted:
+    """Sentences to look for, by language."""
+
+    def __init__(self, texts: Iterable[Text], normalised: bool) -> None:
+        self.pairs = {frozenset(sides) for text in texts for sides in text.sentences(normalised)}
+        self.lines: dict[str, set[str]] = defaultdict(set)
+        for language, line in frozenset[Sentence]().union(*self.pairs):
+            self.lines[language].add(line)
+
+    def rows(self, first: str, source: Sequence[str], second: str, target: Sequence[str]) -> list[int]:
+        """Returns the rows with a side to look for."""
+        nothing = frozenset[str]()
+        sources, targets = self.lines.get(first, nothing), self.lines.get(second, nothing)
+        if not sources and not targets:
+            return []
+        both = enumerate(zip(source, target, strict=True))
+        return [row for row, (one, other) in both if one in sources or other in targets]
+
+    def found(self, first: str, source: Sequence[str], second: str, target: Sequence[str], left: Mask) -> Found:
+        """Returns which of the sentences to look for occur in rows that are left."""
+        found = Found()
+        for row in self.rows(first, source, second, target):
+            if left[row]:
+                sides = (first, source[row]), (second, target[row])
+                known = [(language, line) for language, line in sides if line in self.lines.get(language, ())]
+                found.sentences.update(known)
+                if len(known) == 2 and (pair := frozenset(sides)) in self.pairs:
+                    found.pairs.add(pair)
+        return found
+
+
+def language_of(code: str) -> str:
     """Drops region and script, so that corpora with different language codes can be compared."""
     return code.replace("_", "-").split("-")[0].lower()

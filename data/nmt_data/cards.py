@@ -39,6 +39,11 @@ class Holdout(Section):
     valid: Annotated[int, Field(ge=0)] = 0
     test: Annotated[int, Field(ge=0)] = 0
 
+    @property
+    def total(self) -> int:
+        """Number of pairs of all these splits."""
+        return self.valid + self.test
+
 
 class CorpusCard(Section):
     """Description of one corpus."""

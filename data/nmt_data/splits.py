@@ -3,42 +3,81 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+
+import numpy as np
 
 from nmt.corpus.testset import TestSet
-from nmt.corpus.words import normalise
+from nmt.corpus.words import Normaliser, normalise
 from nmt.errors import DataError
-from nmt_data.audit import Pair, Text
+from nmt_data.audit import Pair, Suspect
 from nmt_data.cards import CorpusCard
+from nmt_data.shards import row_numbers, unpacked
 
 
-def hold_out(train: Text, card: CorpusCard) -> tuple[Text, list[TestSet]]:
-    """Takes validation and test pairs out of train by a hash of the source, at most one pair per source.
+@dataclass(frozen=True, order=True)
+class Candidate:
+    """A pair that may be held out; those with the smallest hashes are."""
+
+    digest: bytes
+    """Of the source without case, punctuation and spacing."""
+    target: str
+    row: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Chooses pairs of a shard that may be held out."""
+
+    count: int
+    """Number of pairs to hold out of the whole corpus."""
+
+    def __call__(self, numbered: tuple[int, Suspect]) -> list[Candidate]:
+        """Returns the first candidates of a shard, given with its number: one more than are held out of the corpus."""
+        number, suspect = numbered
+        source, target = unpacked(suspect.shard, suspect.kept)
+        digests = (hashlib.sha256(line.encode()).digest() for line in map(Normaliser(suspect.languages[0]), source))
+        rows = row_numbers(number, np.flatnonzero(suspect.kept)).tolist()
+        return first_candidates(map(Candidate, digests, target, rows, source), self.count)
+
+
+def first_candidates(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
+    """Returns the first candidates in order, one for each source: one more than `count`, if there are so many."""
+    best: dict[bytes, Candidate] = {}
+    for candidate in sorted(candidates):
+        if len(best) > count:
+            break
+        best.setdefault(candidate.digest, candidate)
+    return list(best.values())
+
+
+def hold_out(candidates: Sequence[Candidate], card: CorpusCard, total: int) -> tuple[list[TestSet], list[int]]:
+    """Makes validation and test sets of the first candidates, and returns them and their rows in train.
+
+    Args:
+        candidates: the first ones of the whole corpus, in order.
+        card: says how many to hold out.
+        total: number of pairs of the corpus.
 
     Raises:
         DataError: there are too few different sources to hold out and still train.
     """
     wanted = {name: count for name, count in card.holdout.model_dump().items() if count}
-    if not wanted:
-        return train, []
-    digests = [hashlib.sha256(normalise(source, train.source).encode()).digest() for source, _ in train.pairs]
-    order = sorted(range(len(digests)), key=lambda row: (digests[row], train.pairs[row][1]))
-    different = [
-        row for row, before in zip(order, [-1, *order], strict=False) if before < 0 or digests[row] != digests[before]
-    ]
-    if (count := sum(wanted.values())) >= len(different):
+    if (count := sum(wanted.values())) >= len(candidates):
         raise DataError(
-            f"corpus {card.name}: holdout wants {count} of only {len(digests)} pairs with {len(different)} different sources"
+            f"corpus {card.name}: holdout wants {count} of only {total} pairs with {len(candidates)} different sources"
         )
     testsets: list[TestSet] = []
-    taken: set[int] = set()
+    remaining = iter(candidates)
+    rows: list[int] = []
     for name, size in wanted.items():
-        rows = sorted(different[len(taken) : len(taken) + size])
-        taken.update(rows)
-        testsets.append(testset_of(name, [train.pairs[row] for row in rows]))
-    rest = [pair for row, pair in enumerate(train.pairs) if row not in taken]
-    return Text(train.source, train.target, rest), testsets
+        chosen = sorted(islice(remaining, size), key=lambda candidate: candidate.row)
+        rows += [candidate.row for candidate in chosen]
+        testsets.append(testset_of(name, [(candidate.source, candidate.target) for candidate in chosen]))
+    return testsets, rows
 
 
 def testset_of(name: str, pairs: Sequence[Pair]) -> TestSet:

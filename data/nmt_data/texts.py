@@ -2,90 +2,221 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count, islice
+from functools import reduce
+from itertools import chain, count
+from operator import add
+from pathlib import Path
 from typing import Any
 
 from nmt.config.data import Tokenization
 from nmt.config.recipe import Recipe
 from nmt.corpus.lines import clean_line
 from nmt.corpus.testset import TestSet
-from nmt.corpus.words import count_words, lower
+from nmt.corpus.words import lower
 from nmt.errors import DataError
-from nmt.runtime.stages import counted, stage
-from nmt_data.audit import Pair, Text, audit
-from nmt_data.cleaning import Cleaner
-from nmt_data.mono import MonoText, mono_sources
+from nmt.runtime.stages import counted
+from nmt_data.audit import Text
+from nmt_data.gathering import Gathered, gather
+from nmt_data.means import Means
 from nmt_data.parts import Part
 from nmt_data.reading import Split, Unreadable
-from nmt_data.splits import check_testset, hold_out, interleaved, testset_of
+from nmt_data.selecting import Audit, Selection, audit, drop_repeated, hold_out_pairs
+from nmt_data.splits import check_testset, interleaved
+from nmt_data.streams import Stream, streams_of
+from nmt_data.unfinished import Unfinished
 
 Say = Callable[[str], None]
 """Receives a line about each step."""
+_TESTSETS = "testsets"
 
 
 @dataclass(frozen=True)
 class Texts:
     """A corpus as text, cleaned and split."""
 
-    train: TestSet
+    selection: Selection
     """Pairs of all corpora, then lines without translations, each as both source and target."""
-    pairs: int
-    """Number of training pairs that are translations."""
-    testsets: list[TestSet]
+    streams: list[Stream]
+    folder: Path
+    """Holds the test sets."""
     report: dict[str, Any]
 
+    @property
+    def pairs(self) -> int:
+        """Number of training pairs that are translations."""
+        return int(self.report["train"]["kept"])
 
-def read_texts(recipe: Recipe, parts: Sequence[Part], say: Say) -> Texts:
-    """Reads the corpora of a recipe, and says how many pairs are left.
+    @property
+    def lines(self) -> int:
+        """Number of lines without translations."""
+        return int(self.report.get("mono", {"kept": 0})["kept"])
 
-    Raises:
-        DataError: a corpus cannot be read or used.
-    """
-    unreadable = Unreadable(skip=recipe.data.on_bad_text == "skip")
-    cleaner, reader = Cleaner(recipe.data.cleaning), _Reader(recipe, unreadable)
-    trains: list[Text] = []
-    found: list[tuple[Part, TestSet]] = []
-    held_out: list[Text] = []
-    for index, part in enumerate(parts):
-        train, own = Text(*part.languages, list(cleaner.clean(reader.train(part), part.languages))), list[TestSet]()
-        if part not in parts[:index]:  # a corpus that is listed twice has the same test sets
-            train, own = hold_out(train, part.card)
-            held_out += [_as_text(part, testset) for testset in own]
-            found += [(part, testset) for testset in (*reader.testsets(part), *own)]
-        trains.append(train)
-    if not any(testset.name == "valid" for _, testset in found):
-        raise DataError(f"corpus {parts[0].card.name} has no validation split; give it holdout.valid = 1000, say")
-    for part, testset in found:
-        check_testset(testset, part.card.name, say)
-    mono = MonoText(recipe.data, mono_sources(recipe.data, parts[0].card))
-    trains = cleaner.without(trains, held_out, "shares a side with a held-out pair")
-    mono.without(held_out, "in a held-out pair")
-    testsets, texts = _named(found, recipe.data.tag_target)
-    with stage("looking for test sentences in train"):
-        leaks = audit([*trains, *mono.texts], texts)
-    if recipe.data.cleaning.drop_leaked:
-        leaked = [text for part in texts.values() for text in part]
-        trains = cleaner.without(trains, leaked, "in a test set")
-        mono.without(leaked, "in a test set")
-    counts = reader.account(cleaner, sum(len(text.pairs) for text in held_out), sum(len(text.pairs) for text in trains))
-    if not counts["kept"]:
-        raise DataError(f"corpus {parts[0].card.name}: no training pair is left after cleaning ({counts['dropped']})")
-    mono.check()
-    longest = max(count_words(source) for text in trains for source, _ in text.pairs)
-    report = _report(recipe, parts, trains, testsets) | {
-        "train": {**counts, "longest_source_words": longest},
-        "found_in_train": [leak.as_dict() for leak in leaks],
-    }
-    if recipe.data.mono:
-        report["mono"] = mono.report()
-    return Texts(_joined([*trains, *mono.texts], recipe.data.tag_target), counts["kept"], testsets, report)
+    def testsets(self) -> list[TestSet]:
+        """Returns the test sets, `valid` first."""
+        return [TestSet.load(self.folder / _TESTSETS, name) for name in self.report["testsets"]]
 
 
-def _report(
-    recipe: Recipe, parts: Sequence[Part], trains: Sequence[Text], testsets: Sequence[TestSet]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TextReader:
+    """Reads the text of a recipe."""
+
+    recipe: Recipe
+    parts: Sequence[Part]
+    means: Means
+    say: Say
+
+    def read(self, work: Unfinished, check: Callable[[], None]) -> Texts:
+        """Reads, cleans, holds out and audits, unless an earlier process has done that.
+
+        Args:
+            work: keeps the stages.
+            check: raises if the files were changed meanwhile; called when all are read.
+
+        Raises:
+            DataError: a corpus cannot be read or used.
+        """
+        streams = streams_of(self.recipe.data, self.parts)
+        given = self._testsets()
+
+        def read(draft: Path) -> dict[str, Any]:
+            record = gather(draft, streams, self.recipe.data, self.means)
+            check()
+            return record
+
+        gathered = Gathered.of(*work.stage("read", read))
+        folder, report = work.stage("selected", lambda draft: self._select(draft, gathered, streams, given))
+        return Texts(_selection(gathered, streams, folder), streams, folder, report)
+
+    def _testsets(self) -> dict[int, list[TestSet]]:
+        """Reads the test sets of each corpus, unchanged: no line is dropped, and bad text is always an error."""
+        given = {
+            index: [self._testset(split) for split in part.splits() if split.name != "train"]
+            for index, part in enumerate(self.parts)
+            if part not in self.parts[:index]  # a corpus that is listed twice has the same test sets
+        }
+        names = {testset.name for testsets in given.values() for testset in testsets}
+        if "valid" not in names and not any(self.parts[index].card.holdout.valid for index in given):
+            raise DataError(
+                f"corpus {self.parts[0].card.name} has no validation split; give it holdout.valid = 1000, say"
+            )
+        for index, testsets in given.items():
+            for testset in testsets:
+                check_testset(testset, self.parts[index].card.name, self.say)
+        return given
+
+    def _testset(self, split: Split) -> TestSet:
+        pairs = list(counted(split.read(Unreadable()), f"reading {split.name}", unit="pairs"))
+        source = [self._case(clean_line(line), split.source) for line, _ in pairs]
+        return TestSet(split.name, source, [self._case(clean_line(line), split.target) for _, line in pairs])
+
+    def _case(self, text: str, language: str) -> str:
+        return lower(text, language) if self.recipe.data.lowercase else text
+
+    def _select(
+        self, draft: Path, gathered: Gathered, streams: Sequence[Stream], given: dict[int, list[TestSet]]
+    ) -> dict[str, Any]:
+        """Selects the pairs to train on; writes their masks and the test sets, and returns the report."""
+        cleaning = self.recipe.data.cleaning
+        selection = _selection(gathered, streams, draft)
+        before = selection.sizes()
+        if cleaning.duplicates != "keep":
+            drop_repeated(selection, self.means.memory // 4)
+        repeated = [one - other for one, other in zip(before, selection.sizes(), strict=True)]
+        cards = {index: card for index in given if (card := self.parts[index].card).holdout.total}
+        own = hold_out_pairs(selection, cards, self.means)
+        for index, testsets in own.items():
+            for testset in testsets:
+                check_testset(testset, cards[index].name, self.say)
+        found = [(self.parts[index], testset) for index in given for testset in (*given[index], *own.get(index, ()))]
+        held_out = [_as_text(self.parts[index], testset) for index in own for testset in own[index]]
+        testsets, texts = _named(found, self.recipe.data.tag_target)
+        audited = audit(selection, held_out, texts, cleaning.drop_leaked, self.means)
+        (draft / _TESTSETS).mkdir()
+        for testset in testsets:
+            testset.write(draft / _TESTSETS)
+        account = _Account(gathered, streams, repeated, audited, selection.sizes())
+        pairs = account.of(mono=False, held_out=sum(len(text.pairs) for text in held_out))
+        if not pairs["kept"]:
+            name = self.parts[0].card.name
+            raise DataError(f"corpus {name}: no training pair is left after cleaning ({pairs['dropped']})")
+        account.check_lines()
+        report = _report(self.recipe, self.parts, account.kept, testsets) | {
+            "train": {**pairs, "longest_source_words": max(audited.longest[part] for part in range(len(self.parts)))},
+            "found_in_train": [leak.as_dict() for leak in audited.leaks],
+        }
+        if self.recipe.data.mono:
+            report["mono"] = account.of(mono=True, held_out=0) | {"parts": account.parts()}
+        return report
+
+
+@dataclass(frozen=True)
+class _Account:
+    """Accounts for every pair and every line that was read, by stream."""
+
+    gathered: Gathered
+    streams: Sequence[Stream]
+    repeated: Sequence[int]
+    audited: Audit
+    kept: Sequence[int]
+
+    def of(self, mono: bool, held_out: int) -> dict[str, Any]:
+        """Returns what became of all pairs, or of all lines without translations."""
+        rows = [row for row, stream in enumerate(self.streams) if stream.mono == mono]
+        read = sum(self.gathered.counts[row].read for row in rows)
+        kept = sum(self.kept[row] for row in rows)
+        dropped = self.dropped(rows)
+        if read != kept + held_out + sum(dropped.values()):
+            raise AssertionError(f"{read} read, but {kept} kept, {held_out} held out and dropped {dropped}")
+        counts = {"read": read, "kept": kept, "held_out": held_out, "dropped": dropped, "mended": self.mended(rows)}
+        if mono:
+            del counts["held_out"]
+        return counts
+
+    def dropped(self, rows: Sequence[int]) -> dict[str, int]:
+        """Returns how many pairs or lines of some streams were dropped, by reason."""
+        mono = self.streams[rows[0]].mono
+        before = reduce(add, (Counter(self.gathered.counts[row].dropped) for row in rows))
+        after: dict[str, Sequence[int] | Counter[int]] = {
+            "duplicate": self.repeated,
+            "in a held-out pair" if mono else "shares a side with a held-out pair": self.audited.beside_held_out,
+            "in a test set": self.audited.leaked,
+        }
+        totals = {reason: sum(numbers[row] for row in rows) for reason, numbers in after.items()}
+        return dict(before) | {reason: total for reason, total in totals.items() if total}
+
+    def mended(self, rows: Sequence[int]) -> dict[str, int]:
+        """Returns how many pairs or lines of some streams were mended, by reason."""
+        return dict(reduce(add, (Counter(self.gathered.counts[row].mended) for row in rows)))
+
+    def parts(self) -> list[dict[str, Any]]:
+        """Returns the number of lines of each text without translations."""
+        return [
+            {"language": stream.languages[0], "files": [path.name for path in stream.files], "lines": lines}
+            for stream, lines in zip(self.streams, self.kept, strict=True)
+            if stream.mono
+        ]
+
+    def check_lines(self) -> None:
+        """Refuses text without translations of which nothing is left.
+
+        Raises:
+            DataError: names the files.
+        """
+        rows = [row for row, stream in enumerate(self.streams) if stream.mono]
+        for row in rows:
+            if not self.kept[row]:
+                names = ", ".join(map(str, self.streams[row].files))
+                raise DataError(f"data.mono: no line of {names} is left after cleaning ({self.dropped(rows)})")
+
+
+def _selection(gathered: Gathered, streams: Sequence[Stream], folder: Path) -> Selection:
+    return Selection(gathered, [stream.languages for stream in streams], folder / "kept")
+
+
+def _report(recipe: Recipe, parts: Sequence[Part], sizes: Sequence[int], testsets: Sequence[TestSet]) -> dict[str, Any]:
     """Returns what the report says of the corpora and their test sets."""
     first = parts[0]
     return {
@@ -98,8 +229,8 @@ def _report(
         "source": first.source,
         "target": first.target,
         "parts": [
-            {"corpus": part.card.name, "direction": part.direction, "pairs": len(text.pairs)}
-            for part, text in zip(parts, trains, strict=True)
+            {"corpus": part.card.name, "direction": part.direction, "pairs": size}
+            for part, size in zip(parts, sizes, strict=False)
         ],
         "testsets": {testset.name: len(testset.source) for testset in testsets},
         "leaks_dropped": recipe.data.cleaning.drop_leaked,
@@ -134,49 +265,6 @@ def _free_name(name: str, part: Part, taken: Container[str]) -> str:
     longest = f"{name}.{part.card.name}.{part.direction}"
     numbered = (f"{longest}.{number}" for number in count(2))
     return next(item for item in chain((name, f"{name}.{part.direction}", longest), numbered) if item not in taken)
-
-
-def _joined(trains: Sequence[Text], tagged: bool) -> TestSet:
-    """Joins the training pairs of all corpora, with the target language of each if sources are tagged."""
-    train = testset_of("train", [pair for text in trains for pair in text.pairs])
-    return replace(train, languages=[text.target for text in trains for _ in text.pairs]) if tagged else train
-
-
-@dataclass
-class _Reader:
-    """Reads the splits of corpora as the recipe says: lower-cased, limited, tagged."""
-
-    recipe: Recipe
-    unreadable: Unreadable
-    count: int = 0
-    """Number of training pairs read."""
-
-    def train(self, part: Part) -> Iterator[Pair]:
-        split = next(split for split in part.splits() if split.name == "train")
-        pairs = islice(split.read(self.unreadable), self.recipe.data.limit)
-        for source, target in counted(pairs, f"reading {part.card.name}", unit="pairs"):
-            self.count += 1
-            yield self._case(source, part.source), self._case(target, part.target)
-
-    def account(self, cleaner: Cleaner, held_out: int, kept: int) -> dict[str, Any]:
-        """Accounts for every training pair read: kept, held out or dropped."""
-        dropped = {**self.unreadable.counts(), **cleaner.dropped}
-        read = self.count + sum(self.unreadable.counts().values())
-        if read != kept + held_out + sum(dropped.values()):
-            raise AssertionError(f"{read} pairs read, but {kept} kept, {held_out} held out and dropped {dropped}")
-        return {"read": read, "kept": kept, "held_out": held_out, "dropped": dropped, "mended": dict(cleaner.mended)}
-
-    def testsets(self, part: Part) -> list[TestSet]:
-        """Reads test sets unchanged: no line is dropped, and bad text is always an error."""
-        return [self._testset(split) for split in part.splits() if split.name != "train"]
-
-    def _testset(self, split: Split) -> TestSet:
-        pairs = list(counted(split.read(Unreadable()), f"reading {split.name}", unit="pairs"))
-        source = [self._case(clean_line(line), split.source) for line, _ in pairs]
-        return TestSet(split.name, source, [self._case(clean_line(line), split.target) for _, line in pairs])
-
-    def _case(self, text: str, language: str) -> str:
-        return lower(text, language) if self.recipe.data.lowercase else text
 
 
 def _validation_tokenization(parts: Sequence[Part]) -> Tokenization:

@@ -40,9 +40,10 @@ def language_tag(language: str) -> str:
 class Tokenizer:
     """A trained vocabulary that converts text to token ids and back."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, threads: int = -1) -> None:
+        """Loads a model; many lines are encoded by that many threads, by default one for each core."""
         self.model = model
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model, num_threads=threads)
         self.vocabulary_size = int(self._processor.get_piece_size())
 
     @classmethod

@@ -17,12 +17,14 @@ _UNSPACED = re.compile(f"[{_DENSE}{_LOOSE}]")
 _LONE_MARK = re.compile(
     "(?<!\\S)[\u0300-\u036f\u3099\u309a]+"
 )  # the mark of a spacing accent, which decomposes into a space and this mark
+MOST_WORDS = 200_000
+"""Most words that a memory of words holds, some 40 MB; then it starts anew."""
 _TURKIC = ("tr", "tur", "az", "aze", "azj")
 
 
 def count_words(text: str) -> int:
     """Counts the words of a text: separated by white space, or estimated from the letters in scripts without spaces."""
-    if not _UNSPACED.search(text):
+    if text.isascii() or not _UNSPACED.search(text):
         return len(text.split())
     dense = len(_DENSE_LETTER.findall(text))
     loose = sum(not is_mark(letter) for letter in _UNSPACED.findall(text)) - dense
@@ -69,9 +71,43 @@ def normalise(text: str, language: str = "") -> str:
 
     Letters, digits and their marks are kept: vowel signs of Hindi, Thai or Burmese and points of Arabic and Hebrew too.
     """
+    folded = _folded(text, language)
+    return _without_signs(folded) or " ".join(folded.split())
+
+
+class Normaliser(dict[str, str]):
+    """Normalises many lines of one language, each different word only once; gives what `normalise` gives."""
+
+    def __init__(self, language: str = "") -> None:
+        super().__init__()
+        self._language = language
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= MOST_WORDS:
+            self.clear()
+        self[word] = _without_signs(_folded(word, self._language))
+        return self[word]
+
+    def __call__(self, text: str) -> str:
+        """Returns the line without case, punctuation, symbols, compatibility forms and extra spaces."""
+        return " ".join(filter(None, map(self.__getitem__, text.split(" ")))) or normalise(text, self._language)
+
+
+class Normalisers(dict[str, Normaliser]):
+    """One for each language, made when it is first asked for."""
+
+    def __missing__(self, language: str) -> Normaliser:
+        self[language] = Normaliser(language)
+        return self[language]
+
+
+def _folded(text: str, language: str) -> str:
     composed = unicodedata.normalize("NFKC", text)
-    folded = unicodedata.normalize("NFKC", _with_turkic_i(composed, language).casefold()).replace("i\u0307", "i")
-    return " ".join(_LONE_MARK.sub("", folded.translate(_SIGNS)).split()) or " ".join(folded.split())
+    return unicodedata.normalize("NFKC", _with_turkic_i(composed, language).casefold()).replace("i\u0307", "i")
+
+
+def _without_signs(folded: str) -> str:
+    return " ".join(_LONE_MARK.sub("", folded.translate(_SIGNS)).split())
 
 
 def _with_turkic_i(text: str, language: str) -> str:

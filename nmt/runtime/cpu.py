@@ -124,3 +124,13 @@ def has_fast_bf16() -> bool:
 def _listed() -> set[str]:
     facts = cpu_facts()
     return set(f"{facts.get('flags', '')} {facts.get('Features', '')}".split())
+
+
+def usable_cores() -> int:
+    """Counts the cores of the affinity mask, or fewer if a container's CPU quota allows fewer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores

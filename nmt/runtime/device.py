@@ -8,14 +8,13 @@ import platform
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from nmt.errors import ConfigError
-from nmt.runtime.cpu import cpu_facts, has_fast_bf16, hold_libraries, instructions
+from nmt.runtime.cpu import cpu_facts, has_fast_bf16, hold_libraries, instructions, usable_cores
 
 Precision = Literal["fp32", "bf16"]
 SearchPrecision = Literal["fp32", "bf16", "int8"]
@@ -150,16 +149,6 @@ def release_memory() -> None:
     """
     with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def usable_cores() -> int:
-    """Counts the cores of the affinity mask, or fewer if a container's CPU quota allows fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores
 
 
 def _matmul_settings() -> Any:

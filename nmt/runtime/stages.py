@@ -11,6 +11,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 _AFTER = 2.0  # seconds before the remaining time is estimated
+_MANY = 10_000  # units before their rate is worth a word
 
 
 class Stage:
@@ -39,6 +40,12 @@ class Stage:
         """Seconds to the end at the speed so far; None: not known yet."""
         known = self.done and self.total and self.seconds >= _AFTER
         return self.seconds * (self.total - self.done) / self.done if known else None
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second so far; None: not known yet, or too few to tell."""
+        known = self.done >= _MANY and self.seconds >= _AFTER
+        return self.done / self.seconds if known else None
 
     def __str__(self) -> str:
         if self.total:

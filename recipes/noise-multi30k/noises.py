@@ -26,7 +26,7 @@ from nmt.corpus.testset import TestSet
 from nmt.experiments.study import Study, load_study, run_name
 from nmt.report.pictures import COLOURS, save_picture
 from nmt.runtime.atomic import atomic_write
-from nmt.runtime.device import usable_cores
+from nmt.runtime.cpu import usable_cores
 from nmt.runtime.files import file_sha256
 from nmt.scoring.metrics import bleu, chrf
 from nmt.storage.checkpoint import MANIFEST

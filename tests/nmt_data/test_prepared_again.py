@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -130,13 +131,13 @@ def test_the_same_corpus_elsewhere_is_the_same(tmp_path: Path) -> None:
 def test_a_corpus_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else new text would lie under the name of the old."""
     recipe = _project(tmp_path, card='citation = "its own"')
-    inner = module.read_texts
+    inner = module.TextReader.read
 
-    def read(*arguments: object) -> object:
+    def read(*arguments: Any) -> Any:
         _write(tmp_path, _LAYOUTS[0], "train", "de", ["anders"] * 12)
-        return inner(*arguments)  # type: ignore[arg-type] # whatever it takes
+        return inner(*arguments)
 
-    monkeypatch.setattr(module, "read_texts", read)
+    monkeypatch.setattr(module.TextReader, "read", read)
     with pytest.raises(DataError, match="corpus m was changed while it was read; start again"):
         prepare(recipe)
     monkeypatch.undo()

@@ -11,16 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nmt.config.data import CleaningConfig
+from audits import audit, held_out, without_leaks
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.words import normalise
 from nmt.errors import DataError
-from nmt_data.audit import Pair, Text, audit, without_leaks
+from nmt_data.audit import Pair, Text
 from nmt_data.cards import load_card
-from nmt_data.cleaning import Cleaner
 from nmt_data.prepare import prepare
-from nmt_data.splits import hold_out
 from tiny import make_recipe
 
 PAIRS = [(f"das ist Satz {index} hier", f"this is sentence {index} here") for index in range(60)]
@@ -72,15 +70,27 @@ def test_pairs_that_differ_in_vowel_signs_are_kept(tmp_path: Path) -> None:
     """They are no copies, no leaks, and share no side with what is held out."""
     train = Text("hi", "en", [(f"यह {word} घर है", f"this is {word}") for word in ("मेरा", "मेरी", "मेरे")])
     valid = Text("hi", "en", [("यह मेरो घर है", "else")])
-    assert without_leaks(train, [valid]) == train
-    cleaner = Cleaner(CleaningConfig(duplicates="normalised"))
-    assert len(list(cleaner.clean(train.pairs, ("hi", "en")))) == 3
+    assert without_leaks(train, [valid]) == train.pairs
+    _parallel(tmp_path, "train", [*PAIRS, *train.pairs], ("hi", "en"))
+    _parallel(tmp_path, "valid", PAIRS[:5], ("hi", "en"))
+    card = _card(tmp_path, '[splits]\ntrain = "train.{language}"\nvalid = "valid.{language}"\n', ("hi", "en"))
+    assert prepare(_recipe(card, source="hi", cleaning={"duplicates": "normalised"})).parts == [63]
 
 
-def test_the_same_words_in_two_languages_are_no_copies() -> None:
-    """One model of several targets needs both pairs."""
-    cleaner = Cleaner(CleaningConfig(duplicates="exact"))
-    assert [len(list(cleaner.clean([("Hotel hier", "hotel")], ("de", to)))) for to in ("en", "fr", "en")] == [1, 1, 0]
+def test_the_same_words_in_two_languages_are_no_copies(tmp_path: Path) -> None:
+    """One model of several targets needs both pairs; a corpus that is listed twice adds none."""
+    cards = []
+    for name, to in (("a", "en"), ("b", "fr")):
+        _parallel(tmp_path, f"{name}.train", PAIRS, ("de", to))
+        _parallel(tmp_path, f"{name}.valid", PAIRS[:5], ("de", to))
+        splits = f'[splits]\ntrain = "{name}.train.{{language}}"\nvalid = "{name}.valid.{{language}}"\n'
+        cards.append(_card(tmp_path, splits, ("de", to), name))
+    more = [
+        {"corpus": card, "source": "de", "target": to}
+        for card, to in zip((cards[1], cards[0]), ("fr", "en"), strict=True)
+    ]
+    prepared = prepare(_recipe(cards[0], more=more, tag_target=True, cleaning={"duplicates": "exact"}))
+    assert prepared.parts == [60, 60, 0]
 
 
 def test_leaks_are_found_in_both_directions_and_all_corpora() -> None:
@@ -90,10 +100,10 @@ def test_leaks_are_found_in_both_directions_and_all_corpora() -> None:
     other = Text("de", "fr", [("ja", "oui")])
     leak = audit([turned, other], test)[0]
     assert (leak.source_exact, leak.target_exact, leak.pairs_exact) == (2, 1, 1)
-    assert without_leaks(turned, test["test"]).pairs == without_leaks(other, test["test"]).pairs == []
+    assert without_leaks(turned, test["test"]) == without_leaks(other, test["test"]) == []
     stranger = Text("nl", "fr", [("ja", "yes")])
     assert audit([stranger], test)[0].source_exact == 0
-    assert without_leaks(stranger, test["test"]) == stranger
+    assert without_leaks(stranger, test["test"]) == stranger.pairs
 
 
 def test_what_one_corpus_holds_out_leaves_the_others(tmp_path: Path) -> None:
@@ -156,13 +166,13 @@ def test_what_is_held_out_are_different_sentences(tmp_path: Path) -> None:
     """One pair a source; a corpus that has too few of them is refused."""
     card = load_card(_card(tmp_path, '[splits]\ntrain = "t.{language}"\n[holdout]\nvalid = 4\ntest = 3\n'))
     train = Text("de", "en", [(source, f"{target} {copy}") for copy in range(9) for source, target in PAIRS[:8]])
-    _, testsets = hold_out(train, card)
+    testsets = held_out(train, card)
     assert [len(set(map(normalise, testset.source))) for testset in testsets] == [4, 3]
     turned = Text("de", "en", train.pairs[::-1])
-    assert [set(item.target) for item in hold_out(turned, card)[1]] == [set(item.target) for item in testsets]
+    assert [set(item.target) for item in held_out(turned, card)] == [set(item.target) for item in testsets]
     few = Text("de", "en", [pair for pair in train.pairs if pair[0] != PAIRS[0][0]])
     with pytest.raises(DataError, match=r"holdout wants 7 of only 63 pairs with 7 different sources"):
-        hold_out(few, card)
+        held_out(few, card)
 
 
 def test_validation_above_the_length_limit_is_refused_or_said(tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""Selects the training pairs among clean shards: without repeated pairs, held-out pairs and, if asked, test sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, chain
+from pathlib import Path
+
+import numpy as np
+
+from nmt.corpus.testset import TestSet
+from nmt.runtime.stages import stage
+from nmt_data.audit import Auditor, Found, Leak, Suspect, Text, leaks
+from nmt_data.cards import CorpusCard
+from nmt_data.duplicates import first_rows
+from nmt_data.gathering import Gathered
+from nmt_data.means import Means
+from nmt_data.shards import Mask, place_of
+from nmt_data.splits import Candidate, Chooser, first_candidates, hold_out
+
+
+class Selection:
+    """Shards, and which of their rows are kept: a byte for each row, in a file that is mapped into memory."""
+
+    def __init__(self, gathered: Gathered, languages: Sequence[tuple[str, str]], masks: Path) -> None:
+        """Opens the file of masks; a missing one is made, and then all rows are kept.
+
+        Args:
+            gathered: the shards.
+            languages: those of each stream.
+            masks: the file.
+        """
+        self.gathered, self._languages = gathered, languages
+        self._starts = [0, *accumulate(gathered.rows)]
+        if not masks.exists():
+            with masks.open("wb") as stream:
+                stream.writelines(b"\1" * rows for rows in gathered.rows)
+        self._masks = np.memmap(masks, bool, "r+") if self._starts[-1] else np.zeros(0, bool)
+
+    def __len__(self) -> int:
+        return len(self.gathered.rows)
+
+    def stream(self, number: int) -> int:
+        """Returns the stream of a shard."""
+        return self.gathered.streams[number]
+
+    def kept(self, number: int) -> Mask:
+        """Returns which rows of a shard are kept; it can be written to."""
+        return self._masks[self._starts[number] : self._starts[number + 1]]
+
+    def suspect(self, number: int) -> Suspect:
+        """Returns a shard and its mask, to be worked on by another process."""
+        return Suspect(self.gathered.shard(number), np.array(self.kept(number)), self._languages[self.stream(number)])
+
+    def suspects(self, text: str, stream: int | None = None) -> Generator[tuple[int, Suspect]]:
+        """Yields all shards, or those of a stream, with their numbers; `text` describes the work on them as it goes on."""
+        numbers = [number for number in range(len(self)) if stream in (None, self.stream(number))]
+        with stage(text, sum(self.gathered.rows[number] for number in numbers), "pairs") as here:
+            for number in numbers:
+                yield number, self.suspect(number)
+                here.done += self.gathered.rows[number]
+
+    def sizes(self) -> list[int]:
+        """Returns the number of kept rows of each stream."""
+        sizes = [0] * len(self._languages)
+        for number in range(len(self)):
+            sizes[self.stream(number)] += int(np.count_nonzero(self.kept(number)))
+        return sizes
+
+
+def drop_repeated(selection: Selection, memory: int) -> None:
+    """Keeps the first of all pairs with the same key."""
+    gathered = selection.gathered
+    for number, first in enumerate(first_rows(gathered.folder, gathered.rows, memory)):
+        selection.kept(number)[:] = first
+
+
+def hold_out_pairs(selection: Selection, cards: Mapping[int, CorpusCard], means: Means) -> dict[int, list[TestSet]]:
+    """Takes validation and test pairs out of the streams whose cards want that; returns them by stream.
+
+    Raises:
+        DataError: a corpus has too few different sources.
+    """
+    return {stream: _held_out(selection, stream, card, means) for stream, card in cards.items()}
+
+
+def _held_out(selection: Selection, stream: int, card: CorpusCard, means: Means) -> list[TestSet]:
+    crew = means.crew(partial(Chooser, card.holdout.total), name=lambda task: f"shard {task[0]}")
+    best: list[Candidate] = []
+    for candidates in crew.results(selection.suspects(f"holding out of {card.name}", stream)):
+        best = first_candidates(chain(best, candidates), card.holdout.total)
+    testsets, rows = hold_out(best, card, selection.sizes()[stream])
+    for row in rows:
+        number, place = place_of(row)
+        selection.kept(number)[place] = False
+    return testsets
+
+
+@dataclass
+class Audit:
+    """What was dropped from each stream, and what was found in those that are trained on."""
+
+    beside_held_out: Counter[int] = field(default_factory=Counter[int])
+    """Number of pairs dropped because they share a side with a held-out pair, by stream."""
+    leaked: Counter[int] = field(default_factory=Counter[int])
+    """Number of pairs dropped because they share a side with a test set, by stream."""
+    longest: Counter[int] = field(default_factory=Counter[int])
+    """Most words of a source, by stream."""
+    leaks: list[Leak] = field(default_factory=list[Leak])
+
+
+def audit(
+    selection: Selection,
+    held_out: Sequence[Text],
+    testsets: Mapping[str, Sequence[Text]],
+    drop_leaked: bool,
+    means: Means,
+) -> Audit:
+    """Drops pairs that share a side with a held-out pair or, if asked, a test set, and counts the test sentences in train."""
+    result = Audit()
+    texts = [text for part in testsets.values() for text in part]
+    crew = means.crew(partial(Auditor, list(held_out), texts, drop_leaked), name=lambda _: "the same shard")
+    exact, normalised = Found(), Found()
+    suspects = selection.suspects("looking for test sentences in train")
+    for number, audited in enumerate(crew.results(suspect for _, suspect in suspects)):
+        stream = selection.stream(number)
+        selection.kept(number)[:] = audited.kept
+        result.beside_held_out[stream] += audited.beside_held_out
+        result.leaked[stream] += audited.leaked
+        result.longest[stream] = max(result.longest[stream], audited.longest)
+        exact.add(audited.exact)
+        normalised.add(audited.normalised)
+    result.leaks = leaks(testsets, exact, normalised)
+    return result
