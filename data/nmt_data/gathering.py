@@ -35,7 +35,7 @@ class Gathered:
     @classmethod
     def of(cls, folder: Path, record: dict[str, Any]) -> Gathered:
         """Reads the record that `gather` returns."""
-        counts = [Counts(**{**entry, "dropped": Counter(entry["dropped"])}) for entry in record["counts"]]
+        counts = [Counts(entry["read"], Counter(entry["dropped"]), entry["mended"]) for entry in record["counts"]]
         return cls(folder, record["rows"], record["streams"], counts)
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SHARDS = "*.parquet"
 """Their files in a folder."""
@@ -67,7 +64,7 @@ def lines_of(shard: bytes, side: str, rows: Rows) -> list[str]:
     return _table(shard, [side])[side].take(rows).to_pylist()
 
 
-def _table(shard: bytes, columns: list[str]) -> pa.Table:
+def _table(shard: bytes, columns: list[str]) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
