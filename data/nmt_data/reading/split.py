@@ -11,7 +11,9 @@ from nmt.config.paths import PACKED
 from nmt.errors import DataError
 from nmt_data.cards import CorpusCard
 from nmt_data.reading.files import find_file, find_files, kind_of
+from nmt_data.reading.gettext import read_po
 from nmt_data.reading.hub import read_hub
+from nmt_data.reading.localisation import read_tmx, read_xliff
 from nmt_data.reading.pairs import Direction, Pair, Reader, Unreadable
 from nmt_data.reading.parallel import read_parallel
 from nmt_data.reading.tables import read_csv, read_jsonl, read_parquet, read_tsv
@@ -22,6 +24,9 @@ READERS: dict[str, Reader] = {
     ".csv": read_csv,
     **dict.fromkeys((".jsonl", ".ndjson"), read_jsonl),
     ".parquet": read_parquet,
+    ".tmx": read_tmx,
+    **dict.fromkeys((".xlf", ".xliff", ".sdlxliff", ".mqxliff", ".mxliff"), read_xliff),
+    ".po": read_po,
 }
 """The reader of each kind of file that holds both languages, by the ending of its name."""
 

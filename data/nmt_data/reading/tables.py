@@ -88,7 +88,7 @@ def read_parquet(path: Path, direction: Direction, unreadable: Unreadable) -> It
                 ((row, f"{path}, row {number}") for number, row in enumerate(rows, 1)), columns, unreadable
             )
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def texts(rows: Iterable[tuple[Any, str]], columns: Sequence[str], unreadable: Unreadable) -> Iterator[Pair]:
