@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from nmt.corpus.lines import visible_line
 from nmt.errors import DataError
 from nmt_data.reading.pairs import Direction
 
@@ -47,11 +48,9 @@ def is_reversed(
             wanted = (direction.target, direction.source) if backwards else (direction.source, direction.target)
             if all(not given or is_same(one, given) for one, given in zip(wanted, (source, target), strict=True)):
                 return backwards
-    says = (
-        f"is from {source or 'an unnamed language'} to {target or 'another'}"
-        if source or target
-        else "names no languages"
-    )
+    says = "names no languages"
+    if source or target:
+        says = visible_line(f"is from {source or 'an unnamed language'} to {target or 'another'}")
     raise DataError(
         f"{path}: {says}, and {direction.source} and {direction.target} are wanted; "
         f'say which is which in the card: [columns] {direction.source} = "{sides[0]}", {direction.target} = "{sides[1]}"'

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from nmt.corpus.lines import visible_line
 from nmt.corpus.opening import explained, open_bytes
 from nmt.errors import DataError
 from nmt_data.reading.languages import best, is_reversed
@@ -44,9 +45,8 @@ def read_tmx(path: Path, direction: Direction, unreadable: Unreadable) -> Iterat
         else:
             unreadable.untranslated += 1
     if empty and seen:
-        raise DataError(
-            f"{path}: no unit has both {' and '.join(direction.names)}; there are {', '.join(sorted(seen))}"
-        )
+        there = visible_line(", ".join(sorted(seen)))
+        raise DataError(f"{path}: no unit has both {' and '.join(direction.names)}; there are {there}")
 
 
 def read_xliff(path: Path, direction: Direction, unreadable: Unreadable) -> Iterator[Pair]:

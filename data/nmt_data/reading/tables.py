@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from nmt.corpus.lines import decode_strict, file_lines
+from nmt.corpus.lines import decode_strict, file_lines, visible_line
 from nmt.errors import DataError
 from nmt_data.reading.delimited import Row, is_quoted, plain_rows, quoted_rows, separated_rows
 from nmt_data.reading.pairs import Direction, Pair, Unreadable
@@ -78,6 +78,8 @@ def read_parquet(path: Path, direction: Direction, unreadable: Unreadable) -> It
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        raise DataError(f"{path}: a Parquet file is packed by itself; unpack it first")
     columns = direction.names
     roots = list(dict.fromkeys(column.split(".")[0] for column in columns))
     try:
@@ -117,7 +119,7 @@ def _can_be_written(text: str) -> bool:
 
 def _check_columns(wanted: Sequence[str], there: Sequence[str], path: Path) -> None:
     if missing := [column for column in wanted if column not in there]:
-        raise DataError(f"{path}: no column {missing[0]}; there are {', '.join(there)}")
+        raise DataError(f"{path}: no column {missing[0]}; there are {visible_line(', '.join(there))}")
 
 
 def _cell(row: Any, column: str, where: str) -> str:
@@ -127,7 +129,7 @@ def _cell(row: Any, column: str, where: str) -> str:
         if value is None:
             break
         if not isinstance(value, dict) or key not in value:
-            names = f"; there are {', '.join(row)}" if isinstance(row, dict) else ""
+            names = f"; there are {visible_line(', '.join(row))}" if isinstance(row, dict) else ""
             raise DataError(f"{where}: no column {column}{names}")
         value = cast(dict[str, Any], value)[key]
     if value is None:
