@@ -27,7 +27,7 @@ def read_po(path: Path, direction: Direction, unreadable: Unreadable) -> Iterato
         DataError: the file is damaged, or of other languages.
     """
     entries = _parsed(path)
-    language = entries.metadata.get("Language") or _named(path, direction)
+    language = _header(entries) or _named(path, direction)
     backwards = is_reversed(path, direction, None, language, ("msgid", "msgstr"))
     for entry in entries:
         if entry.obsolete:
@@ -37,6 +37,19 @@ def read_po(path: Path, direction: Direction, unreadable: Unreadable) -> Iterato
                 unreadable.untranslated += 1
             else:
                 yield (translation, message) if backwards else (message, translation)
+
+
+def header_language(path: Path) -> str | None:
+    """Returns the language that the header of a file names, if it names one.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    return _header(_parsed(path))
+
+
+def _header(entries: Any) -> str | None:
+    return entries.metadata.get("Language", "").strip() or None
 
 
 def _parsed(path: Path) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,25 @@ def read_xliff(path: Path, direction: Direction, unreadable: Unreadable) -> Iter
                 unreadable.untranslated += 1
             else:
                 yield (pair[1], pair[0]) if backwards else pair
+
+
+def languages_of(path: Path, units: int = 100) -> list[str]:
+    """Returns the languages that a file names, in its order: those of the first units of a TMX, the two of an XLIFF.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    found = dict[str, None]()
+    for event, element in islice(_elements(path, ends=["tu"], starts=["xliff", "file", "header"]), units):
+        if event == "start":
+            keys = _LANGUAGES.get(_name(element), ("srclang",))
+            found |= dict.fromkeys(element.get(key) for key in keys if element.get(key))
+        else:
+            found |= dict.fromkeys(_language(variant) for variant in element.iterchildren("{*}tuv"))
+    # A header names one of many by `*all*`, or by another variant than the units do.
+    return [
+        one for one in found if one != "*all*" and not any(two.lower().startswith(f"{one.lower()}-") for two in found)
+    ]
 
 
 _LANGUAGES = {"xliff": ("srcLang", "trgLang"), "file": ("source-language", "target-language")}

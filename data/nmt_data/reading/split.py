@@ -48,9 +48,12 @@ class Split:
             return []
         if not self._is_parallel:
             return find_files(pattern, self.card)
-        names = [pattern.replace("{language}", language) for language in (self.source, self.target)]
-        paths = [find_file(name, self.card) for name in names]
-        return [path for path in paths if path is not None] if all(paths) else []
+        direction = Direction(self.source, self.target, self.card.columns)
+        for names in ((self.source, self.target), direction.names):  # a column may be what the file is called by
+            paths = [find_file(pattern.replace("{language}", name), self.card) for name in names]
+            if found := [path for path in paths if path is not None][: 2 * all(paths)]:
+                return found
+        return []
 
     def read(self, unreadable: Unreadable) -> Iterator[Pair]:
         """Yields pairs of unchanged lines.
@@ -66,14 +69,19 @@ class Split:
         if self._is_parallel:
             return read_parallel(files[0], files[1], unreadable)
         direction = Direction(self.source, self.target, self.card.columns)
-        return chain.from_iterable(_reader(path)(path, direction, unreadable) for path in files)
+        return chain.from_iterable(reader_of(path)(path, direction, unreadable) for path in files)
 
     @property
     def _is_parallel(self) -> bool:
         return "{language}" in self.card.splits[self.name]
 
 
-def _reader(path: Path) -> Reader:
+def reader_of(path: Path) -> Reader:
+    """Returns the reader of a file that holds both languages.
+
+    Raises:
+        DataError: there is none; names the kinds of files that can be read.
+    """
     kind = kind_of(path)
     if kind not in READERS:
         raise DataError(

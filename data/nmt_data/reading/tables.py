@@ -54,10 +54,10 @@ def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unre
 
 def read_jsonl(path: Path, direction: Direction, unreadable: Unreadable) -> Iterator[Pair]:
     """Yields pairs of a file with one JSON object a line; a dot in a column leads into a nested one."""
-    return texts(_json_rows(path, unreadable), direction.names, unreadable)
+    return texts(json_rows(path, unreadable), direction.names, unreadable)
 
 
-def _json_rows(path: Path, unreadable: Unreadable) -> Iterator[tuple[Any, str]]:
+def json_rows(path: Path, unreadable: Unreadable) -> Iterator[tuple[Any, str]]:
     """Yields the value of each line, and its place."""
     for number, line in enumerate(file_lines(path), 1):
         where = f"{path}, line {number}"
