@@ -12,6 +12,8 @@ from nmt_cli.console import note, print_table
 if TYPE_CHECKING:
     from nmt_data.starting.start import Start
 
+_NAMED = 5  # files that are not used
+
 
 def init(
     name: Annotated[
@@ -66,3 +68,6 @@ def _show(found: Start) -> None:
     print_table(f"the first of {found.pairs:,} pairs", ["", *found.languages], rows)
     for split, pattern in found.splits.items():
         note(f"{split}: {pattern}")
+    if found.unused:
+        names = ", ".join(map(str, found.unused[:_NAMED]))
+        note(f"not used: {names}{f' and {len(found.unused) - _NAMED} more' if len(found.unused) > _NAMED else ''}")

@@ -139,6 +139,7 @@ def test_files_that_people_have_become_a_card_and_a_recipe(tmp_path: Path, kind:
     assert made.languages == ("de", "en")
     assert made.sample == PAIRS[:10]
     assert _read(tmp_path, made) == PAIRS
+    assert [path.name for path in made.unused] == (["README", "C.de-en.ids"] if kind == "OPUS" else [])
     assert ("[holdout]" in made.card) == (kind != "hub")
 
 
@@ -162,6 +163,14 @@ def test_splits_are_told_by_names(tmp_path: Path) -> None:
     (tmp_path / "one.german.txt").write_text(_lines(0))
     (tmp_path / "one.english.txt").write_text(_lines(1))
     assert _read(tmp_path, _made(tmp_path, "one.german.txt", "one.english.txt")) == PAIRS
+
+
+def test_lines_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+    """The recipe says so, and how many they are."""
+    text = "".join(f"{one}\t{two}\n" for one, two in PAIRS).encode() + b"ja\xff\tyes\n"
+    (tmp_path / "t.tsv").write_bytes(text)
+    made = _made(tmp_path, "t.tsv", source="de", target="en")
+    assert 'on_bad_text = "skip" # 1 lines are not UTF-8' in made.recipe
 
 
 def test_messages_of_one_language_are_taken(tmp_path: Path) -> None:
@@ -229,7 +238,7 @@ def test_a_small_text_fills_its_vocabulary(tmp_path: Path, letters: range, pairs
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"a.xlsx": b"PK"}, r"unknown kind of file '\.xlsx'; what can be read"),
+        ({"a.xlsx": b"PK"}, r"a\.xlsx: save it as \.csv, a table, or as \.txt"),
         ({"a.csv": b"a;1\nb;2\n"}, "two columns of text are needed"),
         ({"a.csv": b"de,en\nja,yes\n", "b.tmx": b"<tmx/>"}, r"these are several kinds of files"),
         ({"a.csv": b"de,en\n" + b"ja,yes\n" * 3}, "holds 3 pairs, which are too few to train on"),

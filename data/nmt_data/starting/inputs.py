@@ -17,7 +17,7 @@ from nmt.corpus.lines import file_lines
 from nmt.corpus.opening import explained
 from nmt.errors import DataError
 from nmt_data.reading.files import kind_of
-from nmt_data.reading.split import READERS, reader_of
+from nmt_data.reading.split import READERS
 from nmt_data.starting.languages import language_named
 
 _SPLITS = {
@@ -51,13 +51,15 @@ def sort_inputs(files: Sequence[Path]) -> Inputs:
     Raises:
         DataError: a file is missing, or cannot be read as text or pairs.
     """
-    paths = list(_expanded(files))
+    paths = list(expanded(files))
     folders = len({path.parent for path in paths}) > 1
     inputs, both = Inputs(), defaultdict[str, list[Path]](list)
     texts: list[Path] = []
     for path in paths:
         if kind_of(path) in _OFFICE:
-            reader_of(path)
+            raise DataError(
+                f"{path}: save it as .csv, a table, or as .txt, a sentence a line: {kind_of(path)} cannot be read"
+            )
         if _holds_both(path):
             both[_split_of(path, folders) or "train"].append(path)
         else:
@@ -66,6 +68,28 @@ def sort_inputs(files: Sequence[Path]) -> Inputs:
     if not inputs.both:
         _pair(texts, inputs, folders)
     return inputs
+
+
+def expanded(files: Iterable[Path]) -> Iterable[Path]:
+    """Yields files, with folders and archives of several files replaced by what they hold.
+
+    Raises:
+        DataError: a file is missing, an archive damaged, or a folder too large.
+    """
+    for path in files:
+        if path.is_dir():
+            inner = list(islice((one for one in path.rglob("[!.]*") if one.is_file()), _MOST + 1))
+            if len(inner) > _MOST:
+                raise DataError(f"{path}: holds more than {_MOST:,} files; name a smaller folder")
+            yield from sorted(inner)
+        elif not is_there(path) or (path.exists() and not path.is_file()):
+            raise DataError(f"{path}: no such file or folder")
+        elif path.suffix.lower() == ".zip" and path.is_file():
+            with explained(path), zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+            yield from [path] if len(names) == 1 else [path / name for name in names]
+        else:
+            yield path
 
 
 def in_order(splits: Mapping[str, str]) -> dict[str, str]:
@@ -105,24 +129,6 @@ def _patterns(paths: Sequence[Path]) -> Iterable[str]:
         {path.name for path in paths} if len({path.name for path in paths}) == 1 else {f"*{end}" for end in ends}
     ):
         yield str(Path(folder, "**", tail))
-
-
-def _expanded(files: Iterable[Path]) -> Iterable[Path]:
-    """Yields files, with folders and archives of several files replaced by what they hold."""
-    for path in files:
-        if path.is_dir():
-            inner = list(islice((one for one in path.rglob("[!.]*") if one.is_file()), _MOST + 1))
-            if len(inner) > _MOST:
-                raise DataError(f"{path}: holds more than {_MOST:,} files; name a smaller folder")
-            yield from sorted(inner)
-        elif not is_there(path) or (path.exists() and not path.is_file()):
-            raise DataError(f"{path}: no such file or folder")
-        elif path.suffix.lower() == ".zip" and path.is_file():
-            with explained(path), zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
-            yield from [path] if len(names) == 1 else [path / name for name in names]
-        else:
-            yield path
 
 
 def _holds_both(path: Path) -> bool:

@@ -147,8 +147,8 @@ def plan_for(pairs: int) -> Plan:
     return next(plan for plan in PLANS if pairs < plan.below)
 
 
-def recipe_text(name: str, languages: tuple[str, str], size: Size) -> str:
-    """Returns a recipe as TOML, with the reason of each choice."""
+def recipe_text(name: str, languages: tuple[str, str], size: Size, unreadable: int = 0) -> str:
+    """Returns a recipe as TOML, with the reason of each choice; so many lines of the corpus are not UTF-8."""
     plan = plan_for(size.pairs)
     lines = [
         f"# Made by `nmt init` for {size.pairs:,} pairs, with the sizes of recipes/{plan.like}:",
@@ -159,6 +159,7 @@ def recipe_text(name: str, languages: tuple[str, str], size: Size) -> str:
         'corpus = "corpus.toml" # the card beside this recipe; it names your files',
         f"source = {json.dumps(languages[0])} # for the other direction, exchange the two",
         f"target = {json.dumps(languages[1])}",
+        *([f'on_bad_text = "skip" # {unreadable:,} lines are not UTF-8, and are left out'] if unreadable else []),
         "",
         "[tokenizer]",
         *_tokenizer_lines(plan, size),

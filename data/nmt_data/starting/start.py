@@ -17,6 +17,7 @@ from nmt.errors import DataError
 from nmt.runtime.stages import counted
 from nmt_data.cards import CorpusCard, Holdout
 from nmt_data.reading import Pair, Split, Unreadable
+from nmt_data.starting.inputs import expanded
 from nmt_data.starting.languages import language_named
 from nmt_data.starting.look import look
 from nmt_data.starting.sizes import Size, recipe_text
@@ -36,6 +37,8 @@ class Start:
     pairs: int
     sample: list[Pair]
     splits: Mapping[str, str]
+    unused: list[Path]
+    """Files that are no part of any split."""
 
 
 def start(folder: Path, files: Sequence[Path], source: str | None, target: str | None) -> Start:
@@ -66,18 +69,23 @@ def start(folder: Path, files: Sequence[Path], source: str | None, target: str |
         columns=dict(found.columns),
         folder=Path(),
     )
-    size = Size()
-    train = Split(card, "train", *found.languages).read(Unreadable(skip=True))
+    size, unreadable = Size(), Unreadable(skip=True)
+    train = Split(card, "train", *found.languages).read(unreadable)
     counting = iter(size.add(counted(train, "reading train", unit="pairs")))
     sample = list(islice(counting, _SHOWN))
     deque(counting, maxlen=0)
     if size.pairs < _FEWEST:
         raise DataError(f"{found.splits['train']}: holds {size.pairs} pairs, which are too few to train on")
-    for split in found.splits:
-        next(Split(card, split, *found.languages).read(Unreadable(skip=True)), None)
+    used: set[Path] = set()
+    for part in found.splits:
+        split = Split(card, part, *found.languages)
+        next(split.read(Unreadable(skip=True)), None)
+        used.update(split.files)
+    unused = [path for path in expanded(files) if path not in used]
     holdout = Holdout(**{part: size.held_out for part in ("valid", "test") if part not in found.splits})
     text = _card_text(card, folder, holdout)
-    return Start(found.languages, text, recipe_text(name, found.languages, size), size.pairs, sample, found.splits)
+    recipe = recipe_text(name, found.languages, size, unreadable.lines)
+    return Start(found.languages, text, recipe, size.pairs, sample, found.splits, unused)
 
 
 def _card_text(card: CorpusCard, folder: Path, holdout: Holdout) -> str:
