@@ -53,7 +53,7 @@ def start(folder: Path, files: Sequence[Path], source: str | None, target: str |
     Raises:
         DataError: a file cannot be read, or what is guessed is not certain enough.
     """
-    name = folder.resolve().name
+    name = Path(os.path.normpath(Path.cwd() / folder)).name
     try:
         CorpusCard(name=name, title="", licence="", languages=(), splits={"train": ""})
     except ValidationError:
