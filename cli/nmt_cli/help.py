@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 EXAMPLES = {
+    "init": "nmt init my --from sheet.csv",
     "prepare": "nmt prepare recipes/phrasebook-attention",
     "train": "nmt train recipes/phrasebook-attention --set training.updates=500",
     "translate": "nmt translate runs/phrasebook-attention in.de -o out.en",

@@ -23,6 +23,7 @@ from nmt_cli import (
     evaluate,
     export,
     info,
+    init,
     prepare,
     recipes,
     report,
@@ -44,6 +45,7 @@ _MAKE_FILES = (
     "average",
     "bootstrap",
     "export",
+    "init",
     "prepare",
     "report",
     "reproduce",
@@ -146,6 +148,7 @@ def _main(
     pass
 
 
+app.command("init")(init.init)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("translate")(translate.translate)

@@ -29,7 +29,7 @@ _LONG = 60.0  # seconds after which a run ends with a summary
 @contextmanager
 def reading(file: Path | None) -> Generator[IO[bytes]]:
     """Opens a file, decompressed if needed, or stdin, as bytes."""
-    from nmt.corpus.lines import open_text
+    from nmt.corpus.opening import open_text
 
     if file is None or str(file) == "-":
         yield binary_input()

@@ -59,9 +59,9 @@ class CorpusCard(Section):
     command for the target language (zh, ja-mecab, ko-mecab, else 13a).
     """
     splits: dict[FileName, str] = Field(default_factory=dict)
-    """File of each split: `{language}` for one file per language, else .tsv, .jsonl or .parquet; .gz or .xz may follow."""
+    """File of each split: `{language}` for one file per language, else a table or a localisation file; packed or not."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Column of each language in .tsv (a number from 1), .jsonl and .parquet; the language code if left out."""
+    """Column of each language in a file that holds both: a name, or a number from 1; the language code if left out."""
     holdout: Holdout = Holdout()
     hub: Hub | None = None
     generator: Literal["phrasebook", "copy", "reverse", "sort"] | None = None

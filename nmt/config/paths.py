@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 FONT = "font"
 """Name of a font file in the folder of a run or bundle."""
-PACKED = (".gz", ".xz", ".bz2")
+PACKED = (".gz", ".xz", ".bz2", ".zst", ".zip")
 """Ends of the names of compressed text, which is found by its name without them too."""
 NEW = "new"
 """Value of `tokenizer.model` to train a new tokenizer."""
@@ -22,11 +24,30 @@ def is_card_path(corpus: str) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file or folder exists; an invalid name does not."""
+    """Whether a file or folder exists, or a file in a zip archive; an invalid name does not."""
     try:
-        return path.exists()
+        return path.exists() or _is_member(*archive_and_member(path))
     except (OSError, ValueError):
         return False
+
+
+def archive_and_member(path: Path) -> tuple[Path, str]:
+    """Splits the path of a file in a zip archive, `archive.zip/name`; of any other path the second part is empty."""
+    for folder in path.parents:
+        if folder.suffix.lower() == ".zip" and folder.is_file():
+            return folder, path.relative_to(folder).as_posix()
+    return path, ""
+
+
+def _is_member(archive: Path, member: str) -> bool:
+    """Whether an archive holds a file; a damaged one may, and what opens it tells more."""
+    if not member:
+        return False
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return member in opened.namelist()
+    except (ValueError, RuntimeError, struct.error, zipfile.BadZipFile):
+        return True
 
 
 def found(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:

@@ -2,18 +2,12 @@ r"""Reads lines of text from bytes, split only at `\\n`, so that line numbers of
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import os
 import re
-import stat
-import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
+from nmt.corpus.opening import explained, open_text, packing
 from nmt.corpus.words import is_mark
 from nmt.errors import DataError
 
@@ -27,27 +21,6 @@ _SENTENCE_END = re.compile("[.!?…؟۔։][\"'”’»)]*\\s+|[。！？｡।�
 _SPACE = re.compile(r"\s+")
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
-_PACKED = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd", "zip": b"PK\x03\x04"}
-_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2"}
-_UNPACK: dict[str, Callable[[Any], Any]] = {"gzip": gzip.open, "xz": lzma.open, "bzip2": bz2.open}
-
-
-@contextmanager
-def open_text(path: Path) -> Generator[IO[bytes]]:
-    """Opens a file as bytes and decompresses gzip, xz and bzip2; a pipe is passed through.
-
-    Raises:
-        DataError: the file cannot be opened.
-    """
-    with ExitStack() as stack:
-        try:
-            stream = stack.enter_context(path.open("rb"))
-            regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
-            kind = _SUFFIXES.get(path.suffix.lower()) or _packing(stream.peek(16)) if regular else None
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}") from None
-        unpack = _UNPACK.get(kind or "")
-        yield cast(IO[bytes], stack.enter_context(unpack(stream))) if unpack else stream
 
 
 def split_lines(stream: IO[bytes] | Iterable[bytes], where: str = "standard input") -> Iterator[bytes]:
@@ -57,7 +30,7 @@ def split_lines(stream: IO[bytes] | Iterable[bytes], where: str = "standard inpu
         DataError: the stream cannot be read, is a damaged archive, starts like compressed data or UTF-16, or its lines end
             with carriage returns alone.
     """
-    try:
+    with explained(where):
         for number, line in enumerate(stream):
             text = line.removesuffix(b"\n").removesuffix(b"\r")
             if number == 0:
@@ -65,12 +38,10 @@ def split_lines(stream: IO[bytes] | Iterable[bytes], where: str = "standard inpu
                 if not line.endswith(b"\n"):
                     _refuse_returns(line, where)
             yield text.removeprefix(_BOM) if number == 0 else text
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{where}: {getattr(error, 'strerror', None) or f'damaged archive ({error})'}") from None
 
 
 def file_lines(path: Path) -> Iterator[bytes]:
-    """Yields the lines of a text file, decompressed if needed; see `split_lines`.
+    """Yields the lines of a text file, unpacked and in UTF-8 as `open_text` does it; see `split_lines`.
 
     Raises:
         DataError: as in `open_text` and `split_lines`, or the lines end with carriage returns alone.
@@ -84,15 +55,9 @@ def file_lines(path: Path) -> Iterator[bytes]:
         _refuse_returns(line, str(path))
 
 
-def _packing(start: bytes) -> str | None:
-    """Returns the compression format of a file that starts with these bytes."""
-    kind = next((name for name, magic in _PACKED.items() if start.startswith(magic)), None)
-    return None if kind == "bzip2" and start[4:10] != b"1AY&SY" else kind
-
-
 def _refuse_other_formats(first: bytes, where: str) -> None:
     """Refuses compressed data and text in UTF-16 or UTF-32, by the first line."""
-    if kind := _packing(first):
+    if kind := packing(first):
         raise DataError(f"{where}: is packed by {kind}; unpack it first")
     if first.startswith(_UTF16) or _looks_like_utf16(first[:1000]):
         raise DataError(f"{where}: looks like UTF-16, not UTF-8; convert it: iconv -f UTF-16 -t UTF-8")

@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from nmt.config.paths import archive_and_member
 from nmt.errors import NmtError
 
 LITTER = ".tmp-"
@@ -49,9 +50,12 @@ def fingerprint(value: Any) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Returns the SHA-256 of a file, in hexadecimal; of one in a zip archive, that of the archive and its name."""
+    archive, member = archive_and_member(path)
+    with archive.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+    digest.update(os.fsencode(member))
+    return digest.hexdigest()
 
 
 def home_folder() -> Path:

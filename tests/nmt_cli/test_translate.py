@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from command import run, start
 from nmt_data.synthetic import phrasebook
+from packing import in_utf16, in_zstd
 
 LINES = [source for source, _ in phrasebook.split("test")[:6]]
 TEXT = "".join(f"{line}\n" for line in LINES).encode()
@@ -119,16 +121,19 @@ def test_long_lines_are_cut_or_split_and_counted(trained: Path) -> None:
     assert len(split.stdout) > len(cut.stdout)
 
 
-def test_packed_text_is_read_and_utf16_refused(trained: Path, tmp_path: Path) -> None:
-    """A file of gzip, xz or bzip2 is translated as what it holds; a hyphen is standard input."""
+def test_packed_text_and_utf16_are_read(trained: Path, tmp_path: Path) -> None:
+    """A packed file is translated as what it holds, one in UTF-16 as its text; a hyphen is standard input, which is neither."""
     expected = run("translate", trained, stdin=TEXT).stdout
-    for pack in (gzip.compress, lzma.compress, bz2.compress):
+    for pack in (gzip.compress, lzma.compress, bz2.compress, in_zstd, in_utf16):
         (tmp_path / "text").write_bytes(pack(TEXT))
         assert run("translate", trained, tmp_path / "text").stdout == expected
     assert run("translate", trained, "-", stdin=TEXT).stdout == expected
-    (tmp_path / "wide").write_text("Der Hund.\n", encoding="utf-16")
-    for arguments, stdin in (((tmp_path / "wide",), b""), ((), gzip.compress(TEXT))):
-        refused = run("translate", trained, *arguments, stdin=stdin)
+    with zipfile.ZipFile(tmp_path / "text.zip", "w") as archive:
+        archive.writestr("inner/in.de", TEXT)
+    for name in ("text.zip", "text.zip/inner/in.de"):
+        assert run("translate", trained, tmp_path / name).stdout == expected
+    for stdin in (in_utf16(TEXT), gzip.compress(TEXT)):
+        refused = run("translate", trained, stdin=stdin)
         assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (1, "", 1), refused.stderr
 
 

@@ -163,7 +163,7 @@ def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         ("number.jsonl", b'{"de": 5, "en": "b"}\n', "", "line 1: column de holds 5, which is no text"),
         ("torn.jsonl", b'{"de": "a", "en": "b"\n', "", "line 1: not JSON"),
         ("cut.parquet", b"PAR1", "", "cut.parquet: "),
-        ("misspelt.{langage}", b"", "", "unknown kind of table"),
+        ("misspelt.{langage}", b"", "", "unknown kind of file"),
     ]
     for name, content, columns, message in cases:
         (tmp_path / name).write_bytes(content)

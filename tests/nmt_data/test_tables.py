@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +34,7 @@ def _spreadsheet(path: Path, rows: Sequence[Pair], names: bool, everywhere: bool
         csv.writer(stream, "excel-tab", quoting=quoting).writerows([("de", "en")] * names + list(rows))
 
 
+CSV_CELLS = st.text(alphabet='ab", ;\t\n!ä', max_size=8)
 CELLS = st.text(alphabet='ab", \t\n!ä', min_size=1, max_size=8).filter(lambda text: bool(text.strip()))
 
 
@@ -110,3 +113,97 @@ def test_json_that_is_nested_too_deep_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("[" * 200_000 + "\n")
     with pytest.raises(DataError, match="line 1: not JSON"):
         _pairs(tmp_path, "t.jsonl")
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(CSV_CELLS, CSV_CELLS), min_size=1, max_size=6),
+    st.sampled_from(",;\t"),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_a_csv_comes_back(
+    tmp_path: Path, rows: list[Pair], separator: str, everywhere: bool, names: bool, encoding: str
+) -> None:
+    """Separators, quotes and line breaks within cells too, whatever separates the cells."""
+    others = [] if names else [("ja", "yes")] * 9  # which say what separates them
+    stream = io.StringIO(newline="")
+    quoting = csv.QUOTE_ALL if everywhere else csv.QUOTE_MINIMAL
+    csv.writer(stream, delimiter=separator, quoting=quoting).writerows([("de", "en")] * names + rows + others)
+    (tmp_path / "t.csv").write_bytes(stream.getvalue().encode(encoding))
+    assert _pairs(tmp_path, "t.csv", "" if names else NUMBERS) == rows + others
+
+
+def test_a_csv_with_other_columns_is_read_by_name(tmp_path: Path) -> None:
+    """The header says what separates, whatever stands in the cells; a spreadsheet may name it in a line of its own."""
+    names = '[columns]\nde = "Deutsch"\nen = "English"\n'
+    table = "Nr;Deutsch;English\n1;ja, gern, ja;yes, please\n\n2;nein;no\n"
+    for text in (table, "sep=;\n" + table.replace("\n", "\r\n"), table.replace(";", "\t")):
+        (tmp_path / "t.csv").write_text(text, newline="")
+        unreadable = Unreadable()
+        assert _pairs(tmp_path, "t.csv", names, unreadable) == [("ja, gern, ja", "yes, please"), ("nein", "no")]
+        assert unreadable.counts() == {"blank line of a table": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'de,en\n"ja,yes\nnein,no\n',
+            r"line 2: no row of a \.csv \(unexpected end of data\); quotes have to be closed",
+        ),
+        (b'de,en\nja,yes\n"nein" nein,no\n', r"line 3: no row of a \.csv "),
+        (b'de,en\n"' + b"x" * 200_000 + b'",no\n', r"line 2: no row of a \.csv \(field larger"),
+        (b"de,en\nja,yes\nnein\n", "line 3: 1 columns, column 2 is missing"),
+        (b'de,en\n"ja\n\xff",yes\n', r"line 2: byte 4 \(0xff\) is not valid UTF-8"),
+        (b"fr,en\nja,yes\n", "no column de; there are fr, en"),
+        (b"", "no column de; there are "),
+    ],
+)
+def test_a_csv_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    """It names the line where the row begins."""
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        _pairs(tmp_path, "t.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_text_in_a_csv_is_skipped_and_counted(tmp_path: Path) -> None:
+    """The row goes, the others stay."""
+    (tmp_path / "t.csv").write_bytes(b'de,en\n"ja\n\xff",yes\nnein,no\n')
+    unreadable = Unreadable(skip=True)
+    assert _pairs(tmp_path, "t.csv", "", unreadable) == [("nein", "no")]
+    assert unreadable.counts() == {"not UTF-8": 1}
+
+
+def test_many_files_are_one_split(tmp_path: Path) -> None:
+    """A pattern with `*` reads all that match, in the order of their names; a zip of one table is that table."""
+    (tmp_path / "b.csv").write_text("de,en\nzwei,two\n")
+    (tmp_path / "a.csv").write_text("de,en\neins,one\n")
+    assert _pairs(tmp_path, "*.csv") == [("eins", "one"), ("zwei", "two")]
+    assert _pairs(tmp_path, str(tmp_path / "*.csv")) == [("eins", "one"), ("zwei", "two")]
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.write(tmp_path / "a.csv", "sheet/a.csv")
+    assert (
+        _pairs(tmp_path, "t.zip") == _pairs(tmp_path, "t") == _pairs(tmp_path, "t.zip/sheet/a.csv") == [("eins", "one")]
+    )
+
+
+def test_two_languages_in_a_zip(tmp_path: Path) -> None:
+    """As OPUS packs them: the archive counts as a folder."""
+    with zipfile.ZipFile(tmp_path / "de-en.txt.zip", "w") as archive:
+        for name, text in (("README", "?"), ("Corpus.de-en.de", "ja\nnein\n"), ("Corpus.de-en.en", "yes\nno\n")):
+            archive.writestr(name, text)
+    assert _pairs(tmp_path, "de-en.txt.zip/Corpus.de-en.{language}") == [("ja", "yes"), ("nein", "no")]
+    with pytest.raises(DataError, match=r"no files found; put de-en\.txt\.zip/Other\.LANGUAGE under"):
+        _pairs(tmp_path, "de-en.txt.zip/Other.{language}")
+
+
+def test_what_cannot_be_read_names_what_can(tmp_path: Path) -> None:
+    """In one line."""
+    (tmp_path / "t.xlsx").write_bytes(b"PK")
+    with pytest.raises(
+        DataError, match=r"unknown kind of file '\.xlsx'; what can be read: \{language\} files, \.tsv .* \.zst"
+    ):
+        _pairs(tmp_path, "t.xlsx")

@@ -1,18 +1,24 @@
-"""Rows of tab-separated files: plain, or quoted as spreadsheets and data frames do."""
+"""Rows of tables with separated cells: plain, or quoted as spreadsheets and data frames do."""
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from nmt.corpus.lines import file_lines
+from nmt.errors import DataError
 
 _CELL = rb'(?:"[^"]*(?:""[^"]*)*"|[^"\t]*)'
 _CELLS = re.compile(rb"(?:\A|(?<=\t))%s(?=\t|\Z)" % _CELL)
 _ROW = re.compile(rb"%s(?:\t%s)*" % (_CELL, _CELL))
 _BEGINNING = re.compile(rb'(?:%s\t)*"[^"]*(?:""[^"]*)*' % _CELL)
 _LINES = 100  # most lines of one row
+_SEPARATORS = ",;\t"
+_NAMED = re.compile(r'"?sep=(.)"?\n')  # the first line of some spreadsheets
+_SAMPLE = 200  # lines that tell the separator
 Row = tuple[int, list[bytes]]
 
 
@@ -47,6 +53,45 @@ def is_quoted(path: Path, named: bool) -> bool:
             quoted |= inside is not None and not header
             certain |= inside is not None and (header or re.search(rb'""|[\t\n]', inside) is not None)
     return certain or (quoted and (everywhere or by_comma))
+
+
+def separated_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Yields the first line number and the cells of each row of a comma-separated file (RFC 4180).
+
+    The separator may also be a semicolon or a tab: the one that gives the wanted columns, and most rows the same length.
+
+    Raises:
+        DataError: a quote is not closed, or not doubled within quotes.
+    """
+    sample = list(islice(_text_lines(path), _SAMPLE))
+    named = _NAMED.fullmatch(sample[0]) if sample else None
+    separator = named[1] if named else max(_SEPARATORS, key=lambda mark: _fitness(sample, mark, columns))
+    skipped = 1 if named else 0
+    rows = csv.reader(islice(_text_lines(path), skipped, None), delimiter=separator, strict=True)
+    number = first = skipped + 1
+    try:
+        for cells in rows:
+            yield first, [cell.encode("utf-8", "surrogateescape") for cell in cells] or [b""]
+            first = number + rows.line_num
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {first}: no row of a .csv ({error}); quotes have to be closed, and doubled within quotes"
+        ) from None
+
+
+def _fitness(lines: Sequence[str], separator: str, columns: Sequence[str]) -> tuple[bool, int]:
+    """Returns whether the first row has the columns, and how many rows have as many cells as it; 0 for single cells."""
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=separator) if row]
+    except csv.Error:
+        return False, 0
+    width = len(rows[0]) if rows else 0
+    return bool(rows) and set(columns) <= set(rows[0]), sum(len(row) == width > 1 for row in rows)
+
+
+def _text_lines(path: Path) -> Iterator[str]:
+    """Yields lines as text, in which bytes that are not UTF-8 are kept as half characters."""
+    return (line.decode("utf-8", "surrogateescape") + "\n" for line in file_lines(path))
 
 
 def _joined(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -1,0 +1,97 @@
+"""Reads the messages of programs: PO files of GNU gettext."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nmt.corpus.lines import decode_strict
+from nmt.corpus.opening import explained, open_text
+from nmt.errors import DataError
+from nmt_data.reading.languages import is_reversed, is_same
+from nmt_data.reading.pairs import Direction, Pair, Unreadable
+
+_CHARSET = re.compile(rb"charset=([\w.-]+)")
+_LINE = re.compile(r"\(line (\d+)\)")
+_HEADER = 4096  # bytes in which the character set is looked for
+
+
+def read_po(path: Path, direction: Direction, unreadable: Unreadable) -> Iterator[Pair]:
+    """Yields message and translation of each entry of a PO file; its plural forms too. Obsolete entries are no part of it.
+
+    The language is that of the file's header, or of its name: `de.po`, `app.de.po`, `de/LC_MESSAGES/app.po`.
+
+    Raises:
+        DataError: the file is damaged, or of other languages.
+    """
+    entries = _parsed(path)
+    language = _header(entries) or _named(path, direction)
+    backwards = is_reversed(path, direction, None, language, ("msgid", "msgstr"))
+    for entry in entries:
+        if entry.obsolete:
+            continue
+        for message, translation in _forms(entry):
+            if "fuzzy" in entry.flags or not translation:
+                unreadable.untranslated += 1
+            else:
+                yield (translation, message) if backwards else (message, translation)
+
+
+def header_language(path: Path) -> str | None:
+    """Returns the language that the header of a file names, if it names one.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    return _header(_parsed(path))
+
+
+def _header(entries: Any) -> str | None:
+    return entries.metadata.get("Language", "").strip() or None
+
+
+def _parsed(path: Path) -> Any:
+    """Parses a file; the library takes text, or the name of a file, which no text that begins with a line break is."""
+    try:
+        import polib
+    except ImportError:
+        raise DataError(f"{path}: PO files need polib: pip install 'nmt[localisation]'") from None
+    text = _decoded(path)
+    try:
+        return polib.pofile("\n" + text)
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        line = _LINE.search(str(error))
+        where = f", line {int(line[1]) - 1}" if line else ""
+        raise DataError(f"{path}{where}: is no PO file, or a damaged one") from None
+
+
+def _decoded(path: Path) -> str:
+    with open_text(path) as stream, explained(path):
+        content = stream.read()
+    charset = _CHARSET.search(content[:_HEADER])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        try:
+            return content.decode(charset[1].decode() if charset else "utf-8")
+        except (UnicodeDecodeError, LookupError):
+            return decode_strict(content, str(path))
+
+
+def _forms(entry: Any) -> list[Pair]:
+    """Returns the message and its translation; of a message with plurals, the first form and the last."""
+    if not entry.msgid_plural:
+        return [(entry.msgid, entry.msgstr)]
+    forms = [entry.msgstr_plural[number] for number in sorted(entry.msgstr_plural)]
+    singular = [(entry.msgid, forms[0])] if len(forms) > 1 else []
+    return [*singular, (entry.msgid_plural, forms[-1] if forms else "")]
+
+
+def _named(path: Path, direction: Direction) -> str | None:
+    """Returns the language that the name of a file or of its folder tells."""
+    stem, folders = path.name.split(".po")[0], [folder.name for folder in path.parents][:2]
+    names = [stem, stem.rpartition(".")[2], stem.rpartition("-")[2], *folders]
+    languages = direction.source, direction.target
+    return next((name for name in names if any(is_same(language, name) for language in languages)), None)

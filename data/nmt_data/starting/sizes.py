@@ -1,0 +1,214 @@
+"""Chooses the vocabulary, the model and the training that fit the size of a corpus, as recipes of this project do."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nmt_data.reading import Pair
+
+_MEASURED = 200_000  # pairs whose words and characters are counted
+_COVERED = 0.9995  # share of the text whose characters get a token of their own, if there are many
+_SMALL_TRANSFORMER = {
+    "kind": "transformer",
+    "width": 128,
+    "feed_forward": 256,
+    "heads": 4,
+    "encoder_layers": 4,
+    "decoder_layers": 4,
+}
+_MUON = {"optimizer": "muon", "batch_tokens": 4096, "learning_rate": 0.006, "schedule": "trapezoid"}
+_LARGE = {"learning_rate": 0.0007, "schedule": "inverse_square_root", "warmup": 4000, "average": 5, "keep": 5}
+
+
+@dataclass
+class Size:
+    """What is counted of a corpus: all pairs, and the words and characters of the first."""
+
+    pairs: int = 0
+    sources: set[int] = field(default_factory=set[int])
+    """Hashes of different sources."""
+    words: set[str] = field(default_factory=set[str])
+    characters: Counter[str] = field(default_factory=Counter[str])
+
+    def add(self, pairs: Iterable[Pair]) -> Iterable[Pair]:
+        """Counts pairs, and passes them on."""
+        for pair in pairs:
+            self.pairs += 1
+            if self.pairs <= _MEASURED:
+                self.sources.add(hash(pair[0]))
+                for text in pair:
+                    self.words.update(text.split())
+                    self.characters.update(text)
+            yield pair
+
+    @property
+    def held_out(self) -> int:
+        """Pairs to hold out for validation, and as many for a test: a twentieth, at most 1,000."""
+        return max(1, min(1000, len(self.sources) // 20))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings for corpora of up to so many pairs."""
+
+    below: float
+    like: str
+    """The recipe of this project that has these settings."""
+    why: str
+    kind: str
+    vocabulary: int
+    model: Mapping[str, Any]
+    training: Mapping[str, Any]
+
+
+PLANS = (
+    Plan(
+        2_000,
+        "phrasebook-attention",
+        "so few pairs teach words and short phrases; a small RNN with much dropout learns them within minutes",
+        "bpe",
+        1000,
+        {"kind": "rnn", "attention": "additive", "embedding": 128, "hidden": 192, "dropout": 0.3},
+        {"updates": 700, "batch_tokens": 512, "learning_rate": 0.003, "warmup": 100, "validate_every": 350},
+    ),
+    Plan(
+        15_000,
+        "low-resource-ende",
+        "a small Transformer with much dropout: few pairs are soon learnt by heart",
+        "bpe",
+        4000,
+        {**_SMALL_TRANSFORMER, "dropout": 0.3},
+        {**_MUON, "updates": 2500, "warmup": 300, "validate_every": 250},
+    ),
+    Plan(
+        100_000,
+        "multi30k-ende-transformer-raw",
+        "a small Transformer with much dropout, for two hours of a CPU core",
+        "bpe",
+        8000,
+        {**_SMALL_TRANSFORMER, "dropout": 0.3},
+        {**_MUON, "updates": 6000, "warmup": 400, "validate_every": 500},
+    ),
+    Plan(
+        400_000,
+        "tatoeba-deen",
+        "a small Transformer with wider layers and less dropout: this corpus is harder to learn by heart",
+        "unigram",
+        8000,
+        {**_SMALL_TRANSFORMER, "feed_forward": 512, "dropout": 0.1},
+        {**_MUON, "updates": 4000, "warmup": 400, "validate_every": 500},
+    ),
+    Plan(
+        3_000_000,
+        "iwslt17-deen",
+        "a larger Transformer, which needs a GPU",
+        "bpe",
+        16000,
+        {
+            "kind": "transformer",
+            "width": 512,
+            "feed_forward": 1024,
+            "heads": 4,
+            "encoder_layers": 6,
+            "decoder_layers": 6,
+            "norm": "pre",
+            "dropout": 0.3,
+        },
+        {**_LARGE, "updates": 50000, "batch_tokens": 4096, "validate_every": 2000},
+    ),
+    Plan(
+        float("inf"),
+        "wmt14-ende",
+        "a base Transformer, which needs a GPU for a day",
+        "bpe",
+        37000,
+        {
+            "kind": "transformer",
+            "width": 512,
+            "feed_forward": 2048,
+            "heads": 8,
+            "encoder_layers": 6,
+            "decoder_layers": 6,
+            "norm": "pre",
+            "dropout": 0.1,
+        },
+        {**_LARGE, "updates": 100000, "batch_tokens": 25000, "validate_every": 2500},
+    ),
+)
+"""Settings by size, the smallest first; each is what a recipe of this project has, but for the dropout of the first."""
+
+
+def plan_for(pairs: int) -> Plan:
+    """Returns the settings for a corpus of so many pairs."""
+    return next(plan for plan in PLANS if pairs < plan.below)
+
+
+def recipe_text(name: str, languages: tuple[str, str], size: Size, unreadable: int = 0) -> str:
+    """Returns a recipe as TOML, with the reason of each choice; so many lines of the corpus are not UTF-8."""
+    plan = plan_for(size.pairs)
+    lines = [
+        f"# Made by `nmt init` for {size.pairs:,} pairs, with the sizes of recipes/{plan.like}:",
+        f"# {plan.why}.",
+        f"name = {json.dumps(name, ensure_ascii=False)}",
+        "",
+        "[data]",
+        'corpus = "corpus.toml" # the card beside this recipe; it names your files',
+        f"source = {json.dumps(languages[0])} # for the other direction, exchange the two",
+        f"target = {json.dumps(languages[1])}",
+        *([f'on_bad_text = "skip" # {unreadable:,} lines are not UTF-8, and are left out'] if unreadable else []),
+        "",
+        "[tokenizer]",
+        *_tokenizer_lines(plan, size),
+        "",
+        "[model]",
+        *(_setting(key, value, _MODEL) for key, value in plan.model.items()),
+        "",
+        "[training]",
+        *(_setting(key, value, _TRAINING) for key, value in plan.training.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_MODEL = {
+    "attention": "the decoder looks back at every source word",
+    "width": "of every vector between layers; raise it for a larger model",
+    "norm": "before each layer, which deep models need",
+    "dropout": "the less text, the more; lower it if the losses of train and validation stay close",
+}
+_TRAINING = {
+    "updates": "more if the validation score still rises at the end; `--budget 15m` sets a time instead",
+    "optimizer": "as in the recipe above; adam is the usual one",
+    "batch_tokens": "target tokens in an update",
+    "learning_rate": "the peak, after the warm-up",
+    "average": "the model is the mean of the last checkpoints",
+    "validate_every": "updates between scores; each keeps a checkpoint",
+}
+
+
+def _setting(key: str, value: Any, reasons: Mapping[str, str]) -> str:
+    return f"{key} = {json.dumps(value)}" + (f" # {reasons[key]}" if key in reasons else "")
+
+
+def _tokenizer_lines(plan: Plan, size: Size) -> list[str]:
+    """Returns the settings of a vocabulary that the text can fill, and that has room for its characters."""
+    letters = sorted(size.characters.values(), reverse=True)
+    most = len(letters) + len(size.words) // 2
+    vocabulary = max(40, min(plan.vocabulary, most))
+    reason = "the smaller the corpus, the fewer, so that each is seen often enough"
+    if most < plan.vocabulary:
+        reason = f"few, as this text has only {len(size.words):,} different words"
+    if 3 * len(letters) <= vocabulary:
+        return [f'kind = "{plan.kind}"', f"vocabulary = {vocabulary} # pieces of words; {reason}"]
+    needed, covered, total = 0, 0, sum(letters)
+    while covered < _COVERED * total:
+        covered, needed = covered + letters[needed], needed + 1
+    return [
+        f'kind = "{plan.kind}"',
+        f"vocabulary = {max(vocabulary, 2 * needed + 300)} # for {needed:,} frequent characters and pieces of words",
+        f"character_coverage = {_COVERED} # of {len(letters):,} different characters the rarest",
+        "byte_fallback = true # are spelled in bytes",
+    ]

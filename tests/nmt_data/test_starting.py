@@ -1,0 +1,278 @@
+"""What `nmt init` makes of files: languages, columns, splits and sizes are told, or one line says what would settle them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import random
+import sys
+import zipfile
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from corpora import po, tmx, xliff1, xliff2
+from damage import damaged_files
+from nmt.config.reading import load_recipe
+from nmt.errors import DataError
+from nmt_data.cards import load_card
+from nmt_data.prepare import prepare
+from nmt_data.reading import Pair, Split, Unreadable
+from nmt_data.starting.languages import language_within
+from nmt_data.starting.sizes import PLANS
+from nmt_data.starting.start import CARD, RECIPE, Start, start
+from nmt_data.synthetic import phrasebook
+from packing import in_utf16
+
+ROOT = Path(__file__).parents[2]
+PAIRS = phrasebook.split("train")[:60]
+BACK = [(two, one) for one, two in PAIRS]
+
+
+def _made(folder: Path, *files: str, source: str | None = None, target: str | None = None) -> Start:
+    return start(folder / "my", [folder / file for file in files], source, target)
+
+
+def _read(folder: Path, made: Start, split: str = "train") -> list[Pair]:
+    """Returns the pairs that the written card reads."""
+    (folder / "my").mkdir(exist_ok=True)
+    (folder / "my" / CARD).write_text(made.card)
+    (folder / "my" / RECIPE).write_text(made.recipe)
+    recipe = load_recipe(folder / "my" / RECIPE)
+    card = load_card(recipe.data.corpus, made.languages)
+    assert (recipe.data.source, recipe.data.target) == made.languages
+    return list(Split(card, split, *made.languages).read(Unreadable()))
+
+
+def _lines(side: int, pairs: list[Pair] = PAIRS) -> str:
+    return "".join(f"{pair[side]}\n" for pair in pairs)
+
+
+def _spreadsheet(folder: Path) -> list[str]:
+    with (folder / "sheet.csv").open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.writer(stream, delimiter=";")
+        writer.writerow(["Nr", "Deutsch", "Englisch", "Notiz"])
+        writer.writerows([number, *pair, "wichtig" * (number % 9 == 0)] for number, pair in enumerate(PAIRS))
+    return ["sheet.csv"]
+
+
+def _opus(folder: Path) -> list[str]:
+    with zipfile.ZipFile(folder / "de-en.txt.zip", "w") as archive:
+        for name, text in (
+            ("README", "?"),
+            ("C.de-en.de", _lines(0)),
+            ("C.de-en.en", _lines(1)),
+            ("C.de-en.ids", "1\n"),
+        ):
+            archive.writestr(name, text)
+    return ["de-en.txt.zip"]
+
+
+def _wide(folder: Path) -> list[str]:
+    (folder / "Original.txt").write_bytes(in_utf16(_lines(0).encode()))
+    (folder / "Translation.txt").write_bytes(in_utf16(_lines(1).encode(), "utf-16-be"))
+    return ["Original.txt", "Translation.txt"]
+
+
+def _crawl(folder: Path) -> list[str]:
+    rows = (
+        f"http://a.de/{n}\t{one}\t{two}\t{n / 60:.3f}\tCC-BY by a person {n}\n" for n, (one, two) in enumerate(PAIRS)
+    )
+    (folder / "crawl.tsv.gz").write_bytes(gzip.compress("".join(rows).encode()))
+    return ["crawl.tsv.gz"]
+
+
+def _hub(folder: Path) -> list[str]:
+    rows = [json.dumps({"id": n, "translation": {"de": one, "en": two}}) for n, (one, two) in enumerate(PAIRS)]
+    for name, part in (("train", rows), ("validation", rows[:5]), ("test", rows[5:9])):
+        (folder / f"{name}.jsonl").write_text("\n".join(part))
+    return ["test.jsonl", "train.jsonl", "validation.jsonl"]
+
+
+def _columns(folder: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"de": one, "en": two} for one, two in PAIRS]
+    pq.write_table(pa.table({"translation": rows}), folder / "train-00000-of-00001.parquet")
+    return ["train-00000-of-00001.parquet"]
+
+
+def _messages(folder: Path) -> list[str]:
+    for app in ("core", "admin"):
+        for language in ("de", "fr"):
+            place = folder / "code" / app / "locale" / language / "LC_MESSAGES"
+            place.mkdir(parents=True)
+            (place / "django.po").write_text(po(BACK[30 * (app == "core") :][:30], ""))
+    return ["code"]
+
+
+def _written(name: str, write: Callable[[list[Pair], tuple[str, str]], str]) -> Callable[[Path], list[str]]:
+    def make(folder: Path) -> list[str]:
+        (folder / name).write_text(write(PAIRS, ("de-AT", "en-US")))
+        return [name]
+
+    return make
+
+
+SETS: dict[str, Callable[[Path], list[str]]] = {
+    "spreadsheet": _spreadsheet,
+    "memory": _written("memory.tmx", tmx),
+    "xliff 1.2": _written("manual.docx.xlf", xliff1),
+    "xliff 2": _written("app.xliff", xliff2),
+    "OPUS": _opus,
+    "UTF-16": _wide,
+    "crawl": _crawl,
+    "hub": _hub,
+    "parquet": _columns,
+}
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_files_that_people_have_become_a_card_and_a_recipe(tmp_path: Path, kind: str) -> None:
+    """What is read is what was in them, from German to English."""
+    pytest.importorskip("py3langid")
+    made = _made(tmp_path, *SETS[kind](tmp_path))
+    assert made.languages == ("de", "en")
+    assert made.sample == PAIRS[:10]
+    assert _read(tmp_path, made) == PAIRS
+    assert [path.name for path in made.unused] == (["README", "C.de-en.ids"] if kind == "OPUS" else [])
+    assert ("[holdout]" in made.card) == (kind != "hub")
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_the_other_direction_is_asked_for(tmp_path: Path, kind: str) -> None:
+    """By one language or both, by code or by name; without a library that guesses, both are enough."""
+    files = SETS[kind](tmp_path)
+    assert _read(tmp_path, _made(tmp_path, *files, source="english", target="de")) == BACK
+
+
+def test_splits_are_told_by_names(tmp_path: Path) -> None:
+    """Of tables and of text; what is not there is held out."""
+    assert list(_made(tmp_path, *_hub(tmp_path)).splits) == ["train", "valid", "test"]
+    for name, pairs in (("train", PAIRS), ("dev", PAIRS[:7])):
+        for side, language in enumerate(("de", "en")):
+            (tmp_path / f"{name}.{language}").write_text(_lines(side, pairs))
+    made = _made(tmp_path, "train.de", "train.en", "dev.de", "dev.en")
+    assert _read(tmp_path, made, "valid") == PAIRS[:7]
+    assert "[holdout]" in made.card
+    assert "\ntest = 3\n" in made.card
+    (tmp_path / "one.german.txt").write_text(_lines(0))
+    (tmp_path / "one.english.txt").write_text(_lines(1))
+    assert _read(tmp_path, _made(tmp_path, "one.german.txt", "one.english.txt")) == PAIRS
+
+
+def test_lines_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+    """The recipe says so, and how many they are."""
+    text = "".join(f"{one}\t{two}\n" for one, two in PAIRS).encode() + b"ja\xff\tyes\n"
+    (tmp_path / "t.tsv").write_bytes(text)
+    made = _made(tmp_path, "t.tsv", source="de", target="en")
+    assert 'on_bad_text = "skip" # 1 lines are not UTF-8' in made.recipe
+
+
+def test_messages_of_one_language_are_taken(tmp_path: Path) -> None:
+    """Out of a program's folder; which one has to be said."""
+    files = _messages(tmp_path)
+    with pytest.raises(DataError, match=r"PO files in de, fr; say which, as in --source en --target de$"):
+        _made(tmp_path, *files)
+    assert sorted(_read(tmp_path, _made(tmp_path, *files, target="de"))) == sorted(BACK)
+
+
+def test_a_guess_is_not_made_without_grounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where neither names nor text tell the languages, a line says what settles it."""
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    for kind in ("UTF-16", "crawl"):
+        with pytest.raises(DataError, match=r"the languages cannot be told; say them, as in --source de --target en"):
+            _made(tmp_path, *SETS[kind](tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        *(
+            ("de", "de"),
+            ("de-DE", "de"),
+            ("pt_BR", "pt"),
+            ("German", "de"),
+            ("text_en", "en"),
+            ("translation.fr", "fr"),
+        ),
+        *(("Deutscher Text", None), ("English sentence", "en"), ("score", None), ("What is it", None), ("", None)),
+    ],
+)
+def test_names_tell_languages(name: str, language: str | None) -> None:
+    """A code, a name, or one of them at an end; words of a sentence do not."""
+    assert language_within(name) == language
+
+
+def test_sizes_are_those_of_recipes() -> None:
+    """Model and training of each plan are what the recipe has that it names; the smallest has more dropout."""
+    for plan in PLANS:
+        recipe = load_recipe(ROOT / "recipes" / plan.like)
+        model = {key: getattr(recipe.model, key) for key in plan.model}
+        training = {key: getattr(recipe.training, key) for key in plan.training}
+        smallest = plan is PLANS[0]
+        assert {**model, "dropout": plan.model["dropout"] if smallest else model["dropout"]} == dict(plan.model)
+        assert training == dict(plan.training)
+        assert (plan.kind, plan.vocabulary) == (recipe.tokenizer.kind, recipe.tokenizer.vocabulary) or smallest
+
+
+@pytest.mark.parametrize("letters", [range(97, 100), range(0x4E00, 0x4E40)], ids=["few", "many"])
+@pytest.mark.parametrize("pairs", [12, 400])
+def test_a_small_text_fills_its_vocabulary(tmp_path: Path, letters: range, pairs: int) -> None:
+    """Whatever its letters: the corpus can be prepared as it is."""
+    draw = random.Random(1)
+
+    def text() -> str:
+        return " ".join("".join(map(chr, draw.choices(letters, k=draw.randint(1, 4)))) for _ in range(4))
+
+    rows = [(text(), text()) for _ in range(pairs)]
+    (tmp_path / "t.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    _read(tmp_path, _made(tmp_path, "t.tsv", source="ja", target="zh"))
+    assert prepare(load_recipe(tmp_path / "my" / RECIPE)).report["tokens"]["source"]["unknown"] == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a.xlsx": b"PK"}, r"a\.xlsx: save it as \.csv, a table, or as \.txt"),
+        ({"a.csv": b"a;1\nb;2\n"}, "two columns of text are needed"),
+        ({"a.csv": b"de,en\nja,yes\n", "b.tmx": b"<tmx/>"}, r"these are several kinds of files"),
+        ({"a.csv": b"de,en\n" + b"ja,yes\n" * 3}, "holds 3 pairs, which are too few to train on"),
+        (
+            {"a.csv": b"de,en,fr\n" + b"ja,yes,oui\nnein,no,non\n" * 9},
+            r"holds de \(de\), en \(en\), fr \(fr\); say which",
+        ),
+        ({"a.txt": b"ja\n"}, "name two files, line n of one the translation of line n of the other"),
+        ({"test.de": b"ja\n", "test.en": b"yes\n"}, "nothing to train on; name a file for training too"),
+        ({"a.po": po(BACK, "").encode()}, "the languages cannot be told"),
+        ({}, "nowhere: no such file or folder$"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    """It says what is missing."""
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        _made(tmp_path, *(files or ["nowhere"]))
+    assert "\n" not in str(caught.value)
+
+
+def _complaint(folder: Path, files: dict[str, bytes]) -> str:
+    try:
+        return str(_made(folder, *files, source="de", target="en").languages)
+    except DataError as error:
+        return str(error)
+
+
+def test_damaged_files_are_looked_at_without_a_traceback(tmp_path: Path) -> None:
+    """Of every kind and packing."""
+    for split, files in islice(damaged_files(3), 300):
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        assert "\n" not in _complaint(tmp_path, files), split
+        for name in files:
+            (tmp_path / name).unlink()
