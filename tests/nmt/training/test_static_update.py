@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from nmt.config.recipe import TrainingConfig
-from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.encoded import EncodedCorpus, Ragged
+from nmt.corpus.plans import Plan
 from nmt.corpus.prepared import Prepared
 from nmt.fast.gpu import attending, attention, norm
 from nmt.fast.gpu.layouts import StaticBatch, layout_for
@@ -33,7 +34,7 @@ TRANSFORMERS = [name for name in FAMILIES if name.startswith("transformer")]
 STATIC = [name for name in FAMILIES if name != "hard"]
 
 
-def make_batches(name: str = "transformer", tokens: int = 64) -> tuple[EncodedCorpus, list[Ints], list[StaticBatch]]:
+def make_batches(name: str = "transformer", tokens: int = 64) -> tuple[EncodedCorpus, Plan, list[StaticBatch]]:
     """A small corpus, the rows of its batches, and the batches laid out for a model."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 9, size=(2, 60))
