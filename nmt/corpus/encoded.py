@@ -89,10 +89,13 @@ class Ragged:
         places = np.arange(ends[-1]) + np.repeat(self.offsets[rows] - (ends - lengths), lengths)
         return Ragged(self.values[places], np.append(0, ends))
 
-    def joined(self, other: Ragged) -> Ragged:
-        """Returns these sequences, then those of another."""
-        values = np.concatenate([self.values, other.values])
-        return Ragged(values, np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]))
+    @classmethod
+    def joined(cls, parts: Iterable[Ragged]) -> Ragged:
+        """Lays the sequences of all parts end to end in memory."""
+        builder = _Builder()
+        for part in parts:
+            builder.add(part)
+        return builder.ragged()
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[int]]) -> Ragged:
@@ -120,9 +123,14 @@ class EncodedCorpus:
         """Returns a copy of the pairs `rows`."""
         return EncodedCorpus(self.source.taken(rows), self.target.taken(rows))
 
-    def joined(self, other: EncodedCorpus) -> EncodedCorpus:
-        """Returns these pairs, then those of another."""
-        return EncodedCorpus(self.source.joined(other.source), self.target.joined(other.target))
+    @classmethod
+    def joined(cls, parts: Iterable[EncodedCorpus]) -> EncodedCorpus:
+        """Lays the pairs of all parts end to end in memory."""
+        builders = _Builder(), _Builder()
+        for part in parts:
+            builders[0].add(part.source)
+            builders[1].add(part.target)
+        return cls(builders[0].ragged(), builders[1].ragged())
 
 
 def write_corpus(path: Path, chunks: Iterable[tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]]) -> None:
@@ -169,6 +177,13 @@ class _Builder:
         for sequence in sequences:
             self.values.extend(sequence)
             self.offsets.append(len(self.values))
+
+    def add(self, part: Ragged) -> None:
+        before = self.offsets[-1]
+        for place in blocks(len(part)):
+            offsets = part.offsets[place.start : place.stop + 1]
+            self.values.frombytes(part.values[offsets[0] : offsets[-1]].tobytes())
+            self.offsets.frombytes((offsets[1:] - part.offsets[0] + before).astype(np.int64).tobytes())
 
     def ragged(self) -> Ragged:
         values = np.frombuffer(self.values, dtype=np.uint32) if self.values else np.zeros(0, np.uint32)

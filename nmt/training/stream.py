@@ -111,11 +111,9 @@ class BatchStream:
 
     def rows(self, place: StreamPosition) -> tuple[Ints, StreamPosition]:
         """Returns the rows of all processes at a place, and the next place."""
-        epoch = self.epoch(place.epoch)
-        if place.position >= len(epoch.plan):
+        if place.position >= len(self.epoch(place.epoch).plan):
             place = StreamPosition(place.epoch + 1, 0)
-            epoch = self.epoch(place.epoch)
-        return epoch.plan[place.position], StreamPosition(place.epoch, place.position + 1)
+        return self.epoch(place.epoch).plan[place.position], StreamPosition(place.epoch, place.position + 1)
 
     def epoch(self, number: int) -> _Epoch:
         """Returns the corpus and the batches of an epoch."""
@@ -137,13 +135,16 @@ class BatchStream:
         """Plans the epochs anew with batches of few shapes, laid out on a device; None: the same sentences, padded."""
         self._layout = self._epoch = None
         corpus, rows = self._material(0)
-        source, target = (side.small_lengths()[rows] + 1 for side in (corpus.source, corpus.target))
-        if self._drawn_sides or self._denoising:  # other sentences are the longest in other epochs
-            longest = self.recipe.training.max_length + 1
-            source, target = (
-                np.append(side, np.array(longest, np.min_scalar_type(longest))) for side in (source, target)
-            )
-        self._layout = layout_for(self.recipe.model, source, target, self.batch_tokens)
+        lengths = [side.small_lengths() + 1 for side in (corpus.source, corpus.target)]
+        sides = [side[rows] for side in lengths]
+        drawn, limit = self._drawn_sides or self._denoising, self.recipe.training.max_length + 1
+        longest = [limit if drawn else int(side[self.selection.rows].max()) for side in lengths]
+        if drawn or any(one > side.max() for one, side in zip(longest, sides, strict=True)):  # in other epochs
+            sides = [
+                np.append(side, np.array(one, np.min_scalar_type(one)))
+                for one, side in zip(longest, sides, strict=True)
+            ]
+        self._layout = layout_for(self.recipe.model, sides[0], sides[1], self.batch_tokens)
         self._device, self._epoch = device, None
         return self._layout
 
@@ -223,7 +224,7 @@ class BatchStream:
                 BpeDropout(tokenizers.target, corpus.target, probability, f"{seed} target"),
             )
         if training.typos:
-            lines = self.prepared.training_text().tagged[: len(corpus)]
+            lines = self.prepared.tagged_sources()[: len(corpus)]
             symbols = self.recipe.tokenizer.user_symbols
             return Typos(tokenizers.source, lines, training.typos, f"{seed} typos", symbols), corpus.target
         return None

@@ -1,4 +1,4 @@
-"""Measures what an epoch of a large corpus costs: seconds, and peak anonymous memory, which no file stands behind.
+"""Measures what an epoch of a large corpus costs: seconds of the CPU, and peak anonymous memory, which no file stands behind.
 
 As a script, `python tests/helpers/epochs.py 1000000 13` makes a corpus of so many pairs of about so many words. For each
 step of a training that grows with the corpus it prints a line of JSON. Each step runs in a process of its own.
@@ -24,7 +24,9 @@ import numpy as np
 import pyarrow as pa
 
 VOCABULARY = 8000
+STEPS = ("read", "select", "plan", "first batch", "resume", "mixed", "padding", "packed", "rounded")
 _BLOCK = 1 << 20
+_LONGEST = 100
 _DRAWN = 20  # batches of which the mean time is taken
 
 
@@ -56,83 +58,72 @@ def _column(path: Path, pairs: int, words: float, side: int) -> Any:
     return pa.Array.from_buffers(pa.large_list(pa.uint32()), pairs, buffers, children=[items])
 
 
-def prepared_at(path: Path, parts: tuple[int, ...] = ()) -> Any:
-    """Returns what a stream of batches asks of a prepared corpus, for an encoded corpus at a path."""
+def _stream(path: Path, step: str) -> Any:
     from nmt.corpus.encoded import read_corpus
-
-    corpus = read_corpus(path)
-    tokenizers = SimpleNamespace(source=None, target=SimpleNamespace(vocabulary_size=VOCABULARY))
-    return SimpleNamespace(
-        pairs=corpus, train=corpus, parts=list(parts or [len(corpus)]), mono=[], tokenizers=tokenizers
-    )
-
-
-def _stream(path: Path, parts: tuple[int, ...] = ()) -> Any:
     from nmt.training.stream import BatchStream
     from tiny import make_recipe
 
-    more = [{"corpus": "phrasebook", "source": "de", "target": "en", "weight": 2}] if parts else []
-    data = {"corpus": "phrasebook", "source": "de", "target": "en", "more": more}
-    recipe = make_recipe(data=data, training={"max_length": 100, "batch_tokens": 4096})
-    return BatchStream(recipe, prepared_at(path, parts))
+    corpus = read_corpus(path)
+    parts = [len(corpus)] if step != "mixed" else [len(corpus) // 2, len(corpus) - len(corpus) // 2]
+    more = [{"corpus": "phrasebook", "source": "de", "target": "en", "weight": 2}] * (len(parts) - 1)
+    recipe = make_recipe(
+        {"kind": "rnn"} if step == "rounded" else {},
+        data={"corpus": "phrasebook", "source": "de", "target": "en", "more": more},
+        training={"max_length": _LONGEST, "batch_tokens": 4096},
+    )
+    tokenizers = SimpleNamespace(source=None, target=SimpleNamespace(vocabulary_size=VOCABULARY))
+    prepared: Any = SimpleNamespace(pairs=corpus, train=corpus, parts=parts, mono=[], tokenizers=tokenizers)
+    return BatchStream(recipe, prepared)
 
 
-def _work(step: str, path: Path) -> dict[str, float]:
-    """Does the work of a step and of those before it; returns the seconds of the step alone, and others by name."""
+def work(step: str, path: Path) -> dict[str, float]:
+    """Does the work of a step and of those before it; returns the seconds of the CPU for the step alone, and for a batch."""
     from nmt.corpus.encoded import read_corpus
     from nmt.training.batches import plan_epoch, select
     from nmt.training.stream import StreamPosition
 
     found: dict[str, float] = {}
-    start = time.perf_counter()
-    if step == "read":
-        read_corpus(path)
-    elif step == "select":
-        corpus = read_corpus(path)
-        start = time.perf_counter()
-        select(corpus, 100)
-    elif step == "plan":
-        corpus = read_corpus(path)
-        rows = select(corpus, 100).rows
-        start = time.perf_counter()
-        plan_epoch(corpus, rows, 4096, 1, 0)
-    elif step in ("first batch", "resume", "mixed"):
-        pairs = int(prepared_at(path).parts[0])
-        with closing(_stream(path, (pairs // 2, pairs - pairs // 2) if step == "mixed" else ())) as stream:
-            place = StreamPosition(0, 0) if step != "resume" else StreamPosition(3, 1000)
-            place = stream.draw(place).after
-            found["seconds"] = time.perf_counter() - start
-            start = time.perf_counter()
-            for _ in range(_DRAWN):
-                place = stream.draw(place).after
-            found["milliseconds a batch"] = 1000 * (time.perf_counter() - start) / _DRAWN
-    elif step in ("packed", "rounded"):
-        with closing(_stream(path)) as stream:
-            if step == "rounded":
-                stream.recipe = stream.recipe.model_copy(update={"model": SimpleNamespace(kind="rnn")})
-            stream.set_batch_tokens(25_000)
-            stream.lay_out(None)
-            stream.epoch(0)
-    elif step == "padding":
-        with closing(_stream(path)) as stream:
-            epoch = stream.epoch(0)
-            start = time.perf_counter()
-            stream.padding(epoch)
-            stream.largest()
-    return {"seconds": time.perf_counter() - start, **found}
-
-
-STEPS = ("read", "select", "plan", "first batch", "resume", "mixed", "padding", "packed", "rounded")
+    start = time.process_time()
+    match step:
+        case "read":
+            read_corpus(path)
+        case "select":
+            select(read_corpus(path), _LONGEST)
+        case "plan":
+            corpus = read_corpus(path)
+            rows = select(corpus, _LONGEST).rows
+            start = time.process_time()
+            plan_epoch(corpus, rows, 4096, 1, 0)
+        case "packed" | "rounded":
+            with closing(_stream(path, step)) as stream:
+                stream.set_batch_tokens(25_000)
+                stream.lay_out(None)
+                stream.epoch(0)
+        case "padding":
+            with closing(_stream(path, step)) as stream:
+                epoch = stream.epoch(0)
+                start = time.process_time()
+                stream.padding(epoch)
+                stream.largest()
+        case _:
+            with closing(_stream(path, step)) as stream:
+                place = stream.draw(StreamPosition(3, 1000) if step == "resume" else StreamPosition()).after
+                found["seconds"] = time.process_time() - start
+                start = time.process_time()
+                for _ in range(_DRAWN):
+                    place = stream.draw(place).after
+                found["milliseconds_a_batch"] = 1000 * (time.process_time() - start) / _DRAWN
+    return {"seconds": time.process_time() - start, **found}
 
 
 def _child(end: Connection, step: str, path: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _work("first batch", path.with_name("small.arrow"))  # everything is imported
+    work("first batch", path.with_name("small.arrow"))  # everything is imported
     end.send(None)
     end.recv()
-    found = _work(step, path)
+    found = work(step, path)
     end.send({**found, "maxrss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3})
 
 

@@ -27,6 +27,7 @@ from nmt.training.static_update import StaticUpdate, why_plain
 from nmt.training.stream import BatchStream, StreamPosition
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
+from nmt_data.prepare import prepare
 from tiny import FAMILIES, VOCABULARY, make_recipe
 
 CPU = torch.device("cpu")
@@ -228,3 +229,19 @@ def test_where_memory_or_a_kernel_fails_updates_are_plain(
         error = ValueError()
         with pytest.raises(ValueError, match=r"^$"):
             rehearse(recipe, stream, updater, Progress())
+
+
+@pytest.mark.parametrize("kind", ["transformer", "rnn"])
+def test_a_sentence_that_the_first_epoch_leaves_out_fits_later_ones(kind: str, home: Path) -> None:
+    """Where corpora are mixed by weight, the longest sentence may be drawn in another epoch only."""
+    more = [{"corpus": "phrasebook", "source": "en", "target": "de", "weight": 2}]
+    data = {"corpus": "phrasebook", "source": "de", "target": "en", "limit": 900, "tag_target": True, "more": more}
+    recipe = make_recipe({"kind": kind} if kind == "rnn" else {}, data=data | {"temperature": 2})
+    with closing(BatchStream(recipe, prepare(recipe))) as stream:
+        layout = stream.lay_out(CPU)
+        for number in range(3):
+            epoch = stream.epoch(number)
+            batches = layout.lay_out(epoch.corpus, epoch.plan[:], CPU)
+            assert [batch.tokens for batch in batches] == [
+                int((epoch.corpus.target.lengths_of(rows) + 1).sum()) for rows in epoch.plan
+            ]
