@@ -178,7 +178,7 @@ def test_mass_hides_a_half_and_predicts_it_alone(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("objective", ["denoise", "mass"])
 def test_draws_depend_on_seed_epoch_and_line_alone(tokenizer: Tokenizer, objective: Literal["denoise", "mass"]) -> None:
     """Not on the other lines; another seed, epoch or place draws otherwise."""
-    noises = {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1} if objective == "denoise" else {}
+    noises: dict[str, Any] = {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1} if objective == "denoise" else {}
     lines = [" ".join(LETTERS)] * 8 + ["a. b c d! e f g?"] * 8
 
     def drawn(lines: Sequence[str], epoch: int = 0, seed: int = 1) -> list[tuple[Line, Line]]:
@@ -241,7 +241,7 @@ def test_lines_in_blocks_are_noised_as_all_together(
         Ragged.of(tokenizer.encode(lines))
         for lines in ([*texts[:30], *(f"z {text}" for text in texts)], [*texts[:30], *texts])
     ]
-    noises = {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1, "infill": 0.3}
+    noises: dict[str, Any] = {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1, "infill": 0.3}
     denoising = Denoising(tokenizer, objective, DenoisingConfig(**noises), 1, first=30, tag=1)
     corpus = EncodedCorpus(*sides)
     whole = denoising.epoch(corpus, 2)
