@@ -143,9 +143,8 @@ class _Moments:
         sums = [0] * 5  # of Python's integers, which have no largest
         for part in blocks(len(target)):
             s, t = source[part].astype(np.int64), target[part].astype(np.int64)
-            sums = [
-                known + int(found) for known, found in zip(sums, (s.sum(), t.sum(), s @ s, t @ t, s @ t), strict=True)
-            ]
+            found = (s.sum(), t.sum(), s @ s, t @ t, s @ t)
+            sums = [known + int(more) for known, more in zip(sums, found, strict=True)]
         return cls(*sums)
 
     @property
@@ -292,7 +291,7 @@ def _expanded(lengths: Tensor, total: int) -> tuple[Tensor, Tensor]:
 
 def _on(ragged: Ragged, device: torch.device) -> tuple[Tensor, Tensor]:
     """Copies values (int32) and offsets (int64) to a device."""
-    values = np.append(ragged.values, 0).astype(np.int32)  # never empty, so that index 0 exists
+    values = np.append(ragged.values, np.uint32(0)).view(np.int32)  # never empty, so that index 0 exists
     return torch.from_numpy(values).to(device), torch.from_numpy(ragged.offsets.copy()).to(device)
 
 

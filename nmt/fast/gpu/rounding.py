@@ -123,18 +123,15 @@ class Rounding:
         source, target = corpus.source.small_lengths(), corpus.target.small_lengths()
 
         def chosen(part: Rows) -> Lengths:
-            longer = source[part], target[part]
-            return np.stack([(longer[0] < shape.source) & (longer[1] < shape.target) for shape in self.shapes]).argmax(
-                0
-            )
+            own = source[part], target[part]  # without EOS
+            return np.stack([(own[0] < shape.source) & (own[1] < shape.target) for shape in self.shapes]).argmax(0)
 
         rows = grouped(rows, chosen)
+        ends = np.cumsum(tally(chosen(rows[part]) for part in blocks(len(rows))))
         begin, bounds = 0, [np.zeros(1, np.int64)]
-        for end, shape in zip(
-            np.cumsum(tally(chosen(rows[part]) for part in blocks(len(rows)))), self.shapes, strict=False
-        ):
+        for end, shape in zip(ends, self.shapes, strict=False):  # of the last shapes there may be none
             bounds.append(np.arange(begin, end + 1, shape.sentences)[1:])
-            begin += (end - begin) // shape.sentences * shape.sentences
+            begin += len(bounds[-1]) * shape.sentences
         bounds.append(np.arange(len(rows), len(rows) + (begin < len(rows))))  # what fills no batch is the last one
         cuts = np.concatenate(bounds)
         return Plan(rows, cuts, generator.permutation(len(cuts) - 1))

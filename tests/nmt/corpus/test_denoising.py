@@ -178,7 +178,9 @@ def test_mass_hides_a_half_and_predicts_it_alone(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("objective", ["denoise", "mass"])
 def test_draws_depend_on_seed_epoch_and_line_alone(tokenizer: Tokenizer, objective: Literal["denoise", "mass"]) -> None:
     """Not on the other lines; another seed, epoch or place draws otherwise."""
-    noises: dict[str, Any] = {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1} if objective == "denoise" else {}
+    noises: dict[str, Any] = (
+        {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1} if objective == "denoise" else {}
+    )
     lines = [" ".join(LETTERS)] * 8 + ["a. b c d! e f g?"] * 8
 
     def drawn(lines: Sequence[str], epoch: int = 0, seed: int = 1) -> list[tuple[Line, Line]]:
