@@ -9,11 +9,13 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
-from nmt.corpus.encoded import Ints, Ragged
+from nmt.corpus.encoded import Ints, Ragged, blocks
 from nmt.corpus.tokenizer import UNK, WORD_MARK, Tokenizer
 
 _REMEMBERED = 2**18  # words whose splits are cached, some 100 MB at most
@@ -38,9 +40,8 @@ class BpeDropout:
         begins = _word_begins(plain, pieces, whole)
         self._lines = np.searchsorted(begins, plain.offsets)
         numbers: dict[tuple[int, ...], int] = {}
-        ends = [*begins[1:].tolist(), len(plain.values)]
-        found = (tuple(plain.values[start:end].tolist()) for start, end in zip(begins.tolist(), ends, strict=False))
-        self._sequence = np.fromiter((numbers.setdefault(word, len(numbers)) for word in found), dtype=np.int32)
+        found = (numbers.setdefault(word, len(numbers)) for word in _words(plain, begins))
+        self._sequence = np.fromiter(found, dtype=np.int32)
         self._words = list(numbers)
         self._texts = ["" if word[0] in whole else "".join(pieces[token] for token in word) for word in self._words]
         self._cut = lru_cache(_REMEMBERED)(self._cut_anew)
@@ -98,9 +99,22 @@ class BpeDropout:
 
 def _word_begins(plain: Ragged, pieces: list[str], whole: set[int]) -> Ints:
     """Returns the indices of tokens that begin a word; no merge crosses them."""
-    marked = np.array([piece.startswith(WORD_MARK) for piece in pieces])[plain.values]
-    alone = np.isin(plain.values, list(whole))
-    begins = marked | alone
-    begins[1:] |= alone[:-1]
-    begins[plain.offsets[:-1][plain.lengths > 0]] = True
+    marked = np.array([piece.startswith(WORD_MARK) for piece in pieces])
+    alone = np.isin(np.arange(len(pieces)), list(whole))
+    begins, after = np.zeros(len(plain.values), bool), False
+    for part in blocks(len(begins)):
+        tokens = plain.values[part]
+        begins[part] = (marked | alone)[tokens] | np.append(after, alone[tokens[:-1]])
+        after = alone[tokens[-1]]
+    for part in blocks(len(plain)):
+        offsets = plain.offsets[part.start : part.stop + 1]
+        begins[offsets[:-1][np.diff(offsets) > 0]] = True
     return np.flatnonzero(begins)
+
+
+def _words(plain: Ragged, begins: Ints) -> Iterator[tuple[int, ...]]:
+    """Yields the tokens of each word."""
+    for part in blocks(len(begins)):
+        edges = np.append(begins[part], begins[part.stop] if part.stop < len(begins) else len(plain.values))
+        tokens = plain.values[edges[0] : edges[-1]].tolist()
+        yield from (tuple(tokens[start:end]) for start, end in pairwise((edges - edges[0]).tolist()))

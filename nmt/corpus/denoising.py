@@ -1,7 +1,7 @@
 """Noises whose removal teaches a model a language: those of BART (Lewis et al. 2020), and that of MASS (Song et al. 2019).
 
 Each line is noised anew in each epoch. Every draw depends only on a seed, the epoch and the number of the line. All lines are
-noised together, as arrays of words in the order of their lines.
+noised together, as arrays of words in the order of their lines; many lines in blocks.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import math
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import count
+from itertools import chain, count
 from typing import Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
 
 from nmt.config.recipe import DenoisingConfig, Recipe
-from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged, blocks
 from nmt.corpus.line_draws import Floats, uniforms
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.tokenizer import EOS, MASK, WORD_MARK, Tokenizer, language_tag
@@ -74,17 +74,30 @@ class Denoising:
     def epoch(self, corpus: EncodedCorpus, number: int) -> EncodedCorpus:
         """Returns the corpus of an epoch: the pairs as they are, then the lines as they are drawn."""
         lines = corpus.rows(self._first, len(corpus))
-        drawn = self.drawn(lines.target, number)
-        return corpus.rows(0, self._first).joined(EncodedCorpus(self._tagged(drawn.source, lines.source), drawn.target))
+        drawn = (self._part(lines, part, number) for part in blocks(len(lines)))
+        parts = chain([corpus.rows(0, self._first)], drawn)
+        match self._objective:
+            case "denoise":  # the targets are the lines themselves
+                return EncodedCorpus(Ragged.joined(part.source for part in parts), corpus.target)
+            case "mass":
+                return EncodedCorpus.joined(parts)
+            case _:
+                assert_never(self._objective)
 
-    def drawn(self, lines: Ragged, number: int) -> EncodedCorpus:
-        """Returns each line as a pair of an epoch, without the tag of its language."""
+    def _part(self, lines: EncodedCorpus, part: slice, number: int) -> EncodedCorpus:
+        """Returns some of the lines as pairs of an epoch."""
+        own = lines.rows(part.start, part.stop)
+        drawn = self.drawn(own.target, number, part.start)
+        return EncodedCorpus(self._tagged(drawn.source, own.source), drawn.target)
+
+    def drawn(self, lines: Ragged, number: int, first: int = 0) -> EncodedCorpus:
+        """Returns each line as a pair of an epoch, without the tag of its language; `first` is the number of the first one."""
         draws = f"{self._seed} {self._objective} {number}"
         match self._objective:
             case "denoise":
-                return EncodedCorpus(self._noised(lines, draws), lines)
+                return EncodedCorpus(self._noised(lines, draws, first), lines)
             case "mass":
-                return half_hidden(lines, self._mask, self._vocabulary, draws)
+                return half_hidden(lines, self._mask, self._vocabulary, draws, first)
             case _:
                 assert_never(self._objective)
 
@@ -94,8 +107,8 @@ class Denoising:
         values = np.insert(source.values, np.repeat(source.offsets[:-1], self._tag), before.values[places.flatten()])
         return Ragged(values, source.offsets + self._tag * np.arange(len(source.offsets)))
 
-    def _noised(self, lines: Ragged, draws: str) -> Ragged:
-        config, words = self._config, Words.of(lines, self._begins, self._mask)
+    def _noised(self, lines: Ragged, draws: str, first: int) -> Ragged:
+        config, words = self._config, Words.of(lines, self._begins, self._mask, first)
         if config.permute:
             words = permuted(words, self._sentence_ends(words), f"{draws} permute")
         if config.rotate:
@@ -129,16 +142,18 @@ class Words:
     """(W,) the first token of each word."""
     length: Ints
     """(W,) number of tokens."""
+    before: int = 0
+    """Number of lines before these, which only draws count."""
 
     @classmethod
-    def of(cls, text: Ragged, begins: _Flags, mask: int) -> Words:
+    def of(cls, text: Ragged, begins: _Flags, mask: int, before: int = 0) -> Words:
         """Finds the words; `begins` (V,) says which tokens begin one."""
         first = begins[text.values]
         first[text.offsets[:-1][text.lengths > 0]] = True
         start = np.flatnonzero(first)
         line = np.searchsorted(text.offsets, start, side="right") - 1
         length = np.diff(start, append=len(text.values))
-        return cls(np.append(text.values, np.uint32(mask)), len(text.offsets) - 1, line, start, length)
+        return cls(np.append(text.values, np.uint32(mask)), len(text), line, start, length, before)
 
     @property
     def counts(self) -> Ints:
@@ -149,6 +164,10 @@ class Words:
     def place(self) -> Ints:
         """(W,) position of each word in its line."""
         return np.arange(len(self.line)) - (np.cumsum(self.counts) - self.counts)[self.line]
+
+    def uniforms(self, draws: str, lines: Ints, numbers: Ints | None = None) -> Floats:
+        """Draws a number for each of some lines, or pairs of a line and a number; see `nmt.corpus.line_draws`."""
+        return uniforms(draws, lines + self.before, numbers)
 
     def chosen(self, rows: Ints | _Flags) -> Words:
         """Returns these words, in this order."""
@@ -178,25 +197,25 @@ def permuted(words: Words, ends: _Flags, draws: str) -> Words:
     first = words.place == 0
     sentence = np.cumsum(first | np.append(True, ends)[:-1])
     number = sentence - np.maximum.accumulate(np.where(first, sentence, 0))  # in its line
-    return words.chosen(np.lexsort((uniforms(draws, words.line, number), words.line)))
+    return words.chosen(np.lexsort((words.uniforms(draws, words.line, number), words.line)))
 
 
 def rotated(words: Words, draws: str) -> Words:
     """Begins each line with any of its words, all equally probable; those before it follow at the end."""
     counts = words.counts
-    begin = (uniforms(draws, np.arange(words.lines)) * counts).astype(np.int64)
+    begin = (words.uniforms(draws, np.arange(words.lines)) * counts).astype(np.int64)
     place = (words.place - begin[words.line]) % counts[words.line]
     return words.chosen(np.lexsort((place, words.line)))
 
 
 def deleted(words: Words, probability: float, draws: str) -> Words:
     """Deletes words with a probability."""
-    return words.chosen(uniforms(draws, words.line, words.place) >= probability)
+    return words.chosen(words.uniforms(draws, words.line, words.place) >= probability)
 
 
 def masked(words: Words, probability: float, draws: str) -> Words:
     """Replaces words by masks with a probability."""
-    return words.hidden(uniforms(draws, words.line, words.place) < probability)
+    return words.hidden(words.uniforms(draws, words.line, words.place) < probability)
 
 
 def infilled(words: Words, share: float, mean: float, draws: str) -> Words:
@@ -206,14 +225,14 @@ def infilled(words: Words, share: float, mean: float, draws: str) -> Words:
     are drawn from a Poisson distribution until they hide so many; the last one is cut. Spans stand anywhere, in any order.
     """
     counts, lines = words.counts, np.arange(words.lines)
-    left = np.floor(share * counts + uniforms(f"{draws} share", lines)).astype(np.int64)
+    left = np.floor(share * counts + words.uniforms(f"{draws} share", lines)).astype(np.int64)
     kept = counts - left
     span_lines, spans = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for number in count():
         lines = lines[left[lines] > 0]
         if not len(lines):
             break
-        drawn = poisson(uniforms(f"{draws} length", lines, np.full(len(lines), number)), mean)
+        drawn = poisson(words.uniforms(f"{draws} length", lines, np.full(len(lines), number)), mean)
         drawn = np.minimum(drawn, left[lines])
         left[lines] -= drawn
         span_lines.append(lines)
@@ -229,7 +248,7 @@ def _with_spans(words: Words, kept: Ints, span_lines: Ints, spans: Ints, draws: 
     order = np.argsort(line, kind="stable")
     line, size, hidden = line[order], size[order], hidden[order]
     place = replace(words, line=line).place
-    order = np.lexsort((uniforms(draws, line, place), line))
+    order = np.lexsort((words.uniforms(draws, line, place), line))
     line, size, hidden = line[order], size[order], hidden[order]
     first = np.minimum(np.cumsum(size) - size, max(len(words.line) - 1, 0))
     return replace(words, line=line, start=words.start[first], length=words.length[first]).hidden(hidden)
@@ -247,20 +266,20 @@ def _cumulative(mean: float) -> Floats:
     return np.cumsum(np.exp(logarithms))
 
 
-def half_hidden(lines: Ragged, mask: int, vocabulary: int, draws: str) -> EncodedCorpus:
+def half_hidden(lines: Ragged, mask: int, vocabulary: int, draws: str, first: int = 0) -> EncodedCorpus:
     """Hides a half of the tokens of each line, one after the other, which are its target (Song et al. 2019, section 3.2).
 
     Of the hidden tokens 80 % are masks in the source, 10 % any token and 10 % as they were (section 4.1). The paper masks the
     rest of the line in the decoder, leaves these positions out and keeps the numbers of the others. Here the target begins at
     position 0, after BOS, and ends with EOS, as in translation.
     """
-    counts, numbers = lines.lengths, np.arange(len(lines.lengths))
+    counts, numbers = lines.lengths, np.arange(len(lines))
     half = (counts + 1) // 2
-    begin = (uniforms(f"{draws} begin", numbers) * (counts - half + 1)).astype(np.int64)
+    begin = (uniforms(f"{draws} begin", numbers + first) * (counts - half + 1)).astype(np.int64)
     line = np.repeat(numbers, counts)
     place = np.arange(len(line)) - lines.offsets[:-1][line]
     hidden = (place >= begin[line]) & (place < (begin + half)[line])
-    fate, token = (uniforms(f"{draws} {what}", line, place) for what in ("fate", "token"))
+    fate, token = (uniforms(f"{draws} {what}", line + first, place) for what in ("fate", "token"))
     any_token = (EOS + 1 + token * (vocabulary - EOS - 1)).astype(np.uint32)
     shown = np.where(fate < 0.8, np.uint32(mask), np.where(fate < 0.9, any_token, lines.values))
     source = Ragged(np.where(hidden, shown, lines.values), lines.offsets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,19 @@ from nmt.errors import DataError
 from nmt.runtime.untrusted import open_regular
 
 Ints = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.signedinteger[Any]]
+"""Numbers of pairs, in 4 bytes each where that suffices."""
+Lengths = npt.NDArray[np.integer[Any]]
+"""Numbers of tokens, in as few bytes each as suffice."""
+
+BLOCK = 1 << 17
+"""Rows of a large corpus that are looked at together."""
+
+
+def blocks(count: int, size: int | None = None) -> Iterator[slice]:
+    """Yields `count` places in parts of at most `size`, or of BLOCK."""
+    size = size or BLOCK
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
 
 
 @dataclass(frozen=True)
@@ -25,17 +38,33 @@ class Ragged:
     values: npt.NDArray[np.uint32]
     offsets: Ints
 
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
     @property
     def lengths(self) -> Ints:
-        """Number of tokens of each sequence."""
+        """Number of tokens of each sequence, in 8 bytes each: for small corpora."""
         return np.diff(self.offsets)
+
+    def lengths_of(self, rows: Rows) -> Ints:
+        """Returns the number of tokens of the sequences `rows`."""
+        return self.offsets[rows + 1] - self.offsets[rows]
+
+    def small_lengths(self) -> Lengths:
+        """Returns the number of tokens of each sequence, in the smallest integers that hold one more too."""
+        parts = [self.offsets[part.start : part.stop + 1] for part in blocks(len(self))]
+        longest = max((int(np.diff(part).max()) for part in parts), default=0)
+        lengths: Lengths = np.empty(len(self), np.min_scalar_type(longest + 1))
+        for place, part in zip(blocks(len(self)), parts, strict=True):
+            lengths[place] = np.diff(part)
+        return lengths
 
     def padded(self, rows: Ints, width: int, before: int, after: int, pad: int) -> Ints:
         """Returns the sequences `rows` as a matrix (rows, width), each between the tokens `before` and `after`.
 
         A negative `before` or `after` is left out; short rows are filled with `pad`.
         """
-        starts, lengths = self.offsets[rows], self.lengths[rows]
+        starts, lengths = self.offsets[rows], self.lengths_of(rows)
         shift = int(before >= 0)
         matrix = np.full((len(rows), width), pad, dtype=np.int64)
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -50,12 +79,23 @@ class Ragged:
     def rows(self, first: int, last: int) -> Ragged:
         """Returns the sequences from row `first` to before row `last`."""
         offsets = self.offsets[first : last + 1]
-        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+        begin = offsets[0]
+        return Ragged(self.values[begin : offsets[-1]], offsets - begin if begin else offsets)
 
-    def joined(self, other: Ragged) -> Ragged:
-        """Returns these sequences, then those of another."""
-        values = np.concatenate([self.values, other.values])
-        return Ragged(values, np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]))
+    def taken(self, rows: Rows) -> Ragged:
+        """Returns a copy of the sequences `rows`."""
+        lengths = self.lengths_of(rows)
+        ends = np.cumsum(lengths)
+        places = np.arange(ends[-1]) + np.repeat(self.offsets[rows] - (ends - lengths), lengths)
+        return Ragged(self.values[places], np.append(0, ends))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Ragged]) -> Ragged:
+        """Lays the sequences of all parts end to end in memory."""
+        builder = _Builder()
+        for part in parts:
+            builder.add(part)
+        return builder.ragged()
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[int]]) -> Ragged:
@@ -73,15 +113,24 @@ class EncodedCorpus:
     target: Ragged
 
     def __len__(self) -> int:
-        return len(self.source.offsets) - 1
+        return len(self.source)
 
     def rows(self, first: int, last: int) -> EncodedCorpus:
         """Returns the pairs from row `first` to before row `last`."""
         return EncodedCorpus(self.source.rows(first, last), self.target.rows(first, last))
 
-    def joined(self, other: EncodedCorpus) -> EncodedCorpus:
-        """Returns these pairs, then those of another."""
-        return EncodedCorpus(self.source.joined(other.source), self.target.joined(other.target))
+    def taken(self, rows: Rows) -> EncodedCorpus:
+        """Returns a copy of the pairs `rows`."""
+        return EncodedCorpus(self.source.taken(rows), self.target.taken(rows))
+
+    @classmethod
+    def joined(cls, parts: Iterable[EncodedCorpus]) -> EncodedCorpus:
+        """Lays the pairs of all parts end to end in memory."""
+        builders = _Builder(), _Builder()
+        for part in parts:
+            builders[0].add(part.source)
+            builders[1].add(part.target)
+        return cls(builders[0].ragged(), builders[1].ragged())
 
 
 def write_corpus(path: Path, chunks: Iterable[tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]]) -> None:
@@ -128,6 +177,13 @@ class _Builder:
         for sequence in sequences:
             self.values.extend(sequence)
             self.offsets.append(len(self.values))
+
+    def add(self, part: Ragged) -> None:
+        before = self.offsets[-1]
+        for place in blocks(len(part)):
+            offsets = part.offsets[place.start : place.stop + 1]
+            self.values.frombytes(part.values[offsets[0] : offsets[-1]].tobytes())
+            self.offsets.frombytes((offsets[1:] - part.offsets[0] + before).astype(np.int64).tobytes())
 
     def ragged(self) -> Ragged:
         values = np.frombuffer(self.values, dtype=np.uint32) if self.values else np.zeros(0, np.uint32)

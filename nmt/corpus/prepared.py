@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nmt.corpus.encoded import EncodedCorpus, read_corpus
-from nmt.corpus.testset import TestSet
+from nmt.corpus.lazy_lines import LazyLines, mapped_lines
+from nmt.corpus.testset import TestSet, tagged
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import DataError
 from nmt.runtime.untrusted import read_object
@@ -60,13 +61,21 @@ class Prepared:
         return read_corpus(self.folder / "valid.arrow")
 
     def training_text(self) -> TestSet:
-        """The text of the training pairs and then of the lines without translations, row for row."""
+        """The text of the training pairs and then of the lines without translations, row for row, all in memory."""
         return TestSet.load(self.folder, "train")
 
-    def pairs_source(self) -> list[str]:
-        """The sources of the training pairs alone, row for row."""
-        source = self.training_text().source
-        return source[: sum(self.parts)] if self.mono else source
+    def tagged_sources(self) -> LazyLines:
+        """The sources of `training_text` behind the tags of their target languages, if they have any, read when asked for."""
+        lines, path = mapped_lines(self.folder / "train.source"), self.folder / "train.languages"
+        if not path.exists():
+            return lines
+        languages = mapped_lines(path)
+        return LazyLines(lambda row: tagged(lines[row], languages[row]), range(len(lines)))
+
+    def pairs_source(self) -> LazyLines:
+        """The sources of the training pairs alone, row for row, read when asked for."""
+        lines = mapped_lines(self.folder / "train.source")
+        return lines[: sum(self.parts)] if self.mono else lines
 
     @property
     def fingerprint(self) -> str:

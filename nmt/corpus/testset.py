@@ -45,8 +45,7 @@ class TestSet:
         """Sources behind the tags of their target languages, if there are any; blank lines stay blank."""
         if not self.languages:
             return self.source
-        both = zip(self.source, self.languages, strict=True)
-        return [f"{language_tag(language)} {line}" if line else "" for line, language in both]
+        return [tagged(*both) for both in zip(self.source, self.languages, strict=True)]
 
     @classmethod
     def load(cls, folder: Path, name: str) -> TestSet:
@@ -76,3 +75,8 @@ class TestSet:
         order = sorted(filled, key=lambda row: count_words(self.source[row]))
         count = min(count, len(order))
         return [order[(2 * index + 1) * len(order) // (2 * count)] for index in range(count)]
+
+
+def tagged(line: str, language: str) -> str:
+    """Returns a line behind the tag of its target language; a blank line stays blank."""
+    return f"{language_tag(language)} {line}" if line else ""

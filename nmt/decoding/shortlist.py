@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nmt.corpus.encoded import EncodedCorpus
+from nmt.corpus.encoded import EncodedCorpus, blocks
+from nmt.corpus.plans import tally
 from nmt.corpus.tokenizer import EOS
 from nmt.decoding.beam_search import Hypothesis
 from nmt.errors import CheckpointError
@@ -81,7 +82,8 @@ class Shortlist:
         table = np.zeros((sizes[0], each), dtype=np.int64)
         kept = rank < each
         table[owners[kept], rank[kept]] = (keys % sizes[1])[order][kept]
-        counts = np.bincount(corpus.target.values, minlength=sizes[1])
+        counts = tally(corpus.target.values[part] for part in blocks(len(corpus.target.values)))
+        counts = np.append(counts, np.zeros(max(0, sizes[1] - len(counts)), np.int64))
         counts[:_SPECIAL] = counts.max() + 1
         common = np.sort(np.argsort(-counts, kind="stable")[: frequent + _SPECIAL])
         return cls(torch.from_numpy(table), torch.from_numpy(common), dict(vocabulary))
@@ -171,11 +173,11 @@ class Shortlisted:
 
 def _cooccurrences(corpus: EncodedCorpus) -> tuple[Any, Any, Any]:
     """Returns source token, target token and target position number for each pair of positions of a sentence pair."""
-    total = len(corpus.source.lengths)
+    total = len(corpus)
     rows = np.linspace(0, total - 1, min(_PAIRS, total)).astype(np.int64)
-    left, right = corpus.source.lengths[rows], corpus.target.lengths[rows]
+    left, right = corpus.source.lengths_of(rows), corpus.target.lengths_of(rows)
     rows = rows[(left <= _LONGEST) & (right <= _LONGEST) & (left > 0) & (right > 0)]
-    left, right = corpus.source.lengths[rows], corpus.target.lengths[rows]
+    left, right = corpus.source.lengths_of(rows), corpus.target.lengths_of(rows)
     sizes = left * right
     owner = np.repeat(np.arange(len(rows)), sizes)
     within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

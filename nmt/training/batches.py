@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.corpus.encoded import EncodedCorpus, Ints
+from nmt.corpus.encoded import EncodedCorpus, Ints, Rows, blocks
+from nmt.corpus.plans import Plan, cut, grouped, total
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.runtime.device import draws
 
@@ -96,19 +97,30 @@ class Sizes:
 class Selection:
     """The pairs of a corpus within the length limit."""
 
-    rows: Ints
+    rows: Rows
+    """Ascending."""
     too_long: int
 
 
 def select(corpus: EncodedCorpus, max_length: int, first: int = 0) -> Selection:
     """Selects the rows, from `first` on, whose two sides have from one to `max_length` tokens."""
-    source, target = corpus.source.lengths, corpus.target.lengths
-    fits = (source <= max_length) & (target <= max_length)
-    rows = np.flatnonzero(fits & (source > 0) & (target > 0))
-    return Selection(rows[rows >= first], int(np.count_nonzero(~fits[first:])))
+    chosen, too_long = np.zeros(len(corpus), bool), 0
+    for part in blocks(len(corpus)):
+        source, target = (np.diff(side.offsets[part.start : part.stop + 1]) for side in (corpus.source, corpus.target))
+        fits = (source <= max_length) & (target <= max_length)
+        counted = slice(max(first - part.start, 0), None)
+        too_long += int(np.count_nonzero(~fits[counted]))
+        chosen[part][counted] = (fits & (source > 0) & (target > 0))[counted]
+    rows: Rows = np.empty(np.count_nonzero(chosen), np.int32 if len(corpus) < 2**31 else np.int64)
+    done = 0
+    for part in blocks(len(corpus)):
+        own = np.flatnonzero(chosen[part])
+        rows[done : done + len(own)] = own + part.start
+        done += len(own)
+    return Selection(rows, too_long)
 
 
-def plan_epoch(corpus: EncodedCorpus, rows: Ints, tokens: int, seed: int, epoch: int) -> list[Ints]:
+def plan_epoch(corpus: EncodedCorpus, rows: Rows, tokens: int, seed: int, epoch: int) -> Plan:
     """Returns the batches of one epoch, as rows of the corpus.
 
     Sentences of similar target length share a bucket (bounds grow by a tenth). Inside a bucket they are sorted by source
@@ -116,24 +128,19 @@ def plan_epoch(corpus: EncodedCorpus, rows: Ints, tokens: int, seed: int, epoch:
     target tokens, with EOS, and at least one sentence.
     """
     generator = draws(seed, epoch)
+    source, target = corpus.source.small_lengths(), corpus.target.small_lengths()
+    longest = int(target.max(initial=0))
+    buckets = np.floor(np.log(np.arange(1, longest + 2)) / np.log(_BUCKET_GROWTH)).astype(np.uint16)
     rows = generator.permutation(rows)
-    source, target = corpus.source.lengths[rows], corpus.target.lengths[rows] + 1
-    bucket = np.floor(np.log(target) / np.log(_BUCKET_GROWTH)).astype(np.int64)
-    order = np.lexsort((source, bucket))
-    filled = np.cumsum(target[order])
-    batches: list[Ints] = []
-    start = 0
-    while start < len(order):
-        used = filled[start - 1] if start else 0
-        end = max(start + 1, int(np.searchsorted(filled, used + tokens, side="right")))
-        batches.append(rows[order[start:end]])
-        start = end
-    return [batches[index] for index in generator.permutation(len(batches))]
+    rows = grouped(rows, lambda part: source[part])
+    rows = grouped(rows, lambda part: buckets[target[part]])
+    bounds = cut(rows, [(target, tokens)])
+    return Plan(rows, bounds, generator.permutation(len(bounds) - 1))
 
 
 def collate(corpus: EncodedCorpus, rows: Ints) -> Batch:
     """Makes the padded tensors of the given rows."""
-    source_lengths, target_lengths = corpus.source.lengths[rows] + 1, corpus.target.lengths[rows] + 1
+    source_lengths, target_lengths = corpus.source.lengths_of(rows) + 1, corpus.target.lengths_of(rows) + 1
     width = int(target_lengths.max())
     return Batch.of(
         source=torch.from_numpy(corpus.source.padded(rows, int(source_lengths.max()), -1, EOS, PAD)),
@@ -143,10 +150,17 @@ def collate(corpus: EncodedCorpus, rows: Ints) -> Batch:
     )
 
 
-def padding_share(corpus: EncodedCorpus, batches: list[Ints]) -> float:
+def padding_share(corpus: EncodedCorpus, plan: Plan) -> float:
     """Returns the share of padding among the positions of these batches, both sides together."""
     used = allotted = 0
-    for side in (corpus.source.lengths + 1, corpus.target.lengths + 1):
-        used += sum(int(side[rows].sum()) for rows in batches)
-        allotted += sum(int(side[rows].max()) * len(rows) for rows in batches)
+    for side in (corpus.source, corpus.target):
+        lengths = side.small_lengths()
+        used += total(plan.rows, lengths) + len(plan.rows)
+        allotted += int(((plan.longest(lengths) + 1) * plan.sizes).sum())
     return 1 - used / max(allotted, 1)
+
+
+def largest(corpus: EncodedCorpus, plan: Plan) -> Ints:
+    """Returns the first batch with the most positions, padding included."""
+    widths = sum(plan.longest(side.small_lengths()) for side in (corpus.source, corpus.target))
+    return plan[int(np.argmax(plan.sizes * widths))]

@@ -13,13 +13,14 @@ from nmt.config.data import DataConfig
 from nmt.config.recipe import Recipe
 from nmt.corpus.bpe_dropout import BpeDropout
 from nmt.corpus.denoising import Denoising
-from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged, Rows
 from nmt.corpus.noise import Typos
+from nmt.corpus.plans import Plan
 from nmt.corpus.prepared import Prepared
 from nmt.errors import DataError
 from nmt.fast.gpu.layouts import Layout, StaticBatch, layout_for
 from nmt.runtime.device import draws
-from nmt.training.batches import Batch, Selection, Sizes, collate, padding_share, plan_epoch, select
+from nmt.training.batches import Batch, Selection, Sizes, collate, largest, padding_share, plan_epoch, select
 from nmt.training.flops import training_flops
 
 AUTOMATIC_ON_CPU = 4096  # tokens per batch; memory is not the limit there
@@ -53,7 +54,7 @@ class _Epoch:
 
     number: int
     corpus: EncodedCorpus
-    plan: list[Ints]
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,15 @@ class BatchStream:
 
     def rows(self, place: StreamPosition) -> tuple[Ints, StreamPosition]:
         """Returns the rows of all processes at a place, and the next place."""
-        epoch = self.epoch(place.epoch)
-        if place.position >= len(epoch.plan):
+        if place.position >= len(self.epoch(place.epoch).plan):
             place = StreamPosition(place.epoch + 1, 0)
-            epoch = self.epoch(place.epoch)
-        return epoch.plan[place.position], StreamPosition(place.epoch, place.position + 1)
+        return self.epoch(place.epoch).plan[place.position], StreamPosition(place.epoch, place.position + 1)
 
     def epoch(self, number: int) -> _Epoch:
         """Returns the corpus and the batches of an epoch."""
         if self._epoch is None or self._epoch.number != number:
-            corpus, rows = self._corpus, self.selection.rows
-            if self._drawn_sides or self._denoising:
-                corpus = self._drawn(number)
-                rows = self._select(corpus).rows
-            rows = mixed(rows, self._parts(), self.recipe.data, self.recipe.seed, number)
+            self._epoch = None  # its memory is free for the next one
+            corpus, rows = self._material(number)
             if self._layout:
                 plan = self._layout.plan(corpus, rows, self.recipe.seed, number)
             else:
@@ -138,13 +134,17 @@ class BatchStream:
     def lay_out(self, device: torch.device | None) -> Layout:
         """Plans the epochs anew with batches of few shapes, laid out on a device; None: the same sentences, padded."""
         self._layout = self._epoch = None
-        epoch = self.epoch(0)
-        rows = np.concatenate(epoch.plan)
-        source, target = (side.lengths[rows] + 1 for side in (epoch.corpus.source, epoch.corpus.target))
-        if self._drawn_sides or self._denoising:  # other sentences are the longest in other epochs
-            longest = self.recipe.training.max_length + 1
-            source, target = (np.append(side, longest) for side in (source, target))
-        self._layout = layout_for(self.recipe.model, source, target, self.batch_tokens)
+        corpus, rows = self._material(0)
+        lengths = [side.small_lengths() + 1 for side in (corpus.source, corpus.target)]
+        sides = [side[rows] for side in lengths]
+        drawn, limit = self._drawn_sides or self._denoising, self.recipe.training.max_length + 1
+        longest = [limit if drawn else int(side[self.selection.rows].max()) for side in lengths]
+        if drawn or any(one > side.max() for one, side in zip(longest, sides, strict=True)):  # in other epochs
+            sides = [
+                np.append(side, np.array(one, np.min_scalar_type(one)))
+                for one, side in zip(longest, sides, strict=True)
+            ]
+        self._layout = layout_for(self.recipe.model, sides[0], sides[1], self.batch_tokens)
         self._device, self._epoch = device, None
         return self._layout
 
@@ -157,8 +157,7 @@ class BatchStream:
     def largest(self) -> Batch:
         """Returns this process's part of the first epoch's batch with the most positions, padding included."""
         epoch = self.epoch(0)
-        source, target = epoch.corpus.source.lengths, epoch.corpus.target.lengths
-        rows = max(epoch.plan, key=lambda rows: len(rows) * int(source[rows].max() + target[rows].max()))
+        rows = largest(epoch.corpus, epoch.plan)
         return collate(epoch.corpus, rows[self.rank :: self.world] if len(rows) >= self.world else rows)
 
     def close(self) -> None:
@@ -201,6 +200,14 @@ class BatchStream:
         batch = shelved.batches[position - first]
         return Drawn(rows, batch, shelved.flops_per_token * batch.tokens, after)
 
+    def _material(self, epoch: int) -> tuple[EncodedCorpus, Rows]:
+        """Returns the corpus of an epoch, and the rows that it trains on."""
+        corpus, rows = self._corpus, self.selection.rows
+        if self._drawn_sides or self._denoising:
+            corpus = self._drawn(epoch)
+            rows = self._select(corpus).rows
+        return corpus, mixed(rows, self._parts(), self.recipe.data, self.recipe.seed, epoch)
+
     def _drawn(self, epoch: int) -> EncodedCorpus:
         """Returns the corpus of an epoch, with sides that are drawn anew, and lines that are noised anew."""
         sides = self._drawn_sides or (self._corpus.source, self._corpus.target)
@@ -217,17 +224,17 @@ class BatchStream:
                 BpeDropout(tokenizers.target, corpus.target, probability, f"{seed} target"),
             )
         if training.typos:
-            lines = self.prepared.training_text().tagged[: len(corpus)]
+            lines = self.prepared.tagged_sources()[: len(corpus)]
             symbols = self.recipe.tokenizer.user_symbols
             return Typos(tokenizers.source, lines, training.typos, f"{seed} typos", symbols), corpus.target
         return None
 
 
 def _sizes(corpus: EncodedCorpus, rows: Ints) -> Sizes:
-    return Sizes(*(torch.from_numpy(side.lengths[rows] + 1) for side in (corpus.source, corpus.target)))
+    return Sizes(*(torch.from_numpy(side.lengths_of(rows) + 1) for side in (corpus.source, corpus.target)))
 
 
-def mixed(rows: Ints, parts: list[int], data: DataConfig, seed: int, epoch: int) -> Ints:
+def mixed(rows: Rows, parts: list[int], data: DataConfig, seed: int, epoch: int) -> Rows:
     """Draws the rows of an epoch from several corpora by weight and temperature; whole passes first, about as many rows.
 
     Args:
@@ -240,12 +247,12 @@ def mixed(rows: Ints, parts: list[int], data: DataConfig, seed: int, epoch: int)
     weights = np.array(data.weights[: len(parts)])
     if len(parts) < 2 or (data.temperature == 1 and (weights == weights[0]).all()):
         return rows
-    groups = np.split(rows, np.searchsorted(rows, np.cumsum(parts)[:-1]))
+    groups = np.split(rows, np.searchsorted(rows, np.cumsum(parts)[:-1].astype(rows.dtype)))
     sizes = np.array([len(group) for group in groups])
     shares = weights * sizes ** (1 / data.temperature)
     counts = np.round(len(rows) * shares / shares.sum()).astype(int)
     generator = draws(seed, epoch, len(parts))
-    drawn: list[Ints] = []
+    drawn: list[Rows] = []
     for group, count in zip(groups, counts, strict=True):
         passes, rest = divmod(int(count), max(len(group), 1))
         drawn += [group] * passes + [generator.choice(group, rest, replace=False)]

@@ -76,7 +76,7 @@ def _run(context: Context) -> Path:
 
 
 def _lines(context: Context) -> list[str]:
-    return context.prepared.pairs_source()[: 8 if context.quick else _LINES]
+    return list(context.prepared.pairs_source()[: 8 if context.quick else _LINES])
 
 
 def _decode(context: Context, beam: int, rounds: int) -> None:

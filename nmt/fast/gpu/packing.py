@@ -2,7 +2,7 @@
 
 Every batch of a training has the same shape, so that one CUDA graph serves for all. The rest of a batch is empty rows, which
 see nothing and are not seen. The corpus is on the device, where many batches are laid out at once. The host sends only the
-numbers of the sentences and where they begin.
+numbers of the sentences and where they begin. Of a corpus that is too large for that it sends the sentences too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.encoded import EncodedCorpus, Ints, Lengths, Ragged, Rows, blocks
+from nmt.corpus.plans import Plan, cut, total
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.runtime.device import draws
 
 SOURCE, TARGET = 6, 7
 """How many numbers a row of each side has; see `Packed`."""
 _SHELF = 1 << 20  # target rows laid out at once
+_ON_DEVICE = 1 << 28  # tokens of a corpus that lies on the device as a whole; of a larger one, what is laid out at once
 _ROUNDED = 16  # capacities are multiples of this many rows
 _SPREAD = 2.5  # standard deviations by which a batch's source may be longer than the average
 
@@ -107,7 +109,7 @@ class Packed:
         return Packed(numbers, self.capacity, self.tokens)
 
 
-def capacity_for(source: Ints, target: Ints, tokens: int) -> Capacity:
+def capacity_for(source: Lengths, target: Lengths, tokens: int) -> Capacity:
     """Chooses rows for batches of at most `tokens` target tokens, so that an epoch also fills its last batch.
 
     Args:
@@ -115,40 +117,57 @@ def capacity_for(source: Ints, target: Ints, tokens: int) -> Capacity:
         target: tokens of each target sentence, with EOS.
         tokens: most target tokens of a batch; a longer sentence is a batch by itself.
     """
-    total, longest = int(target.sum()), int(target.max())
-    left_over = float(
-        (target.astype(np.float64) ** 2).mean() / (2 * target.mean())
-    )  # mean unused rows at the end of a batch
+    moments, longest, count = _Moments.of(source, target), int(target.max()), len(target)
+    total, mean = moments.target, moments.target / count
+    left_over = moments.targets / count / (2 * mean)  # mean unused rows at the end of a batch
     batches = max(1, math.ceil(total / max(tokens - left_over, 1)))
     margin = left_over * (1 + 1.5 / math.sqrt(batches)) if batches > 1 else 0.0
     rows = max(longest, min(tokens, _rounded(total / batches + margin)))
-    ratio = float(source.sum()) / total
-    spread = float((source - ratio * target).std()) * math.sqrt(rows / float(target.mean()))
+    ratio = moments.source / total
+    spread = math.sqrt(moments.residual / count) * math.sqrt(rows / mean)
     return Capacity(max(int(source.max()), _rounded(ratio * rows + _SPREAD * spread)), rows)
 
 
-def plan_packed(corpus: EncodedCorpus, rows: Ints, capacity: Capacity, seed: int, epoch: int) -> list[Ints]:
+@dataclass(frozen=True)
+class _Moments:
+    """Exact sums over sentences: of the lengths s of sources and t of targets, of s^2, t^2 and s t."""
+
+    source: int
+    target: int
+    sources: int
+    targets: int
+    product: int
+
+    @classmethod
+    def of(cls, source: Lengths, target: Lengths) -> _Moments:
+        sums = [0] * 5  # of Python's integers, which have no largest
+        for part in blocks(len(target)):
+            s, t = source[part].astype(np.int64), target[part].astype(np.int64)
+            found = (s.sum(), t.sum(), s @ s, t @ t, s @ t)
+            sums = [known + int(more) for known, more in zip(sums, found, strict=True)]
+        return cls(*sums)
+
+    @property
+    def residual(self) -> float:
+        """The sum of (s - r t)^2, where r is the ratio of the sums of s and t."""
+        source, target = self.source, self.target
+        scaled = target**2 * self.sources - 2 * source * target * self.product + source**2 * self.targets
+        return scaled / target**2
+
+
+def plan_packed(corpus: EncodedCorpus, rows: Rows, capacity: Capacity, seed: int, epoch: int) -> Plan:
     """Returns the batches of one epoch, as rows of the corpus: a shuffle, cut where one side is full."""
     rows = draws(seed, epoch).permutation(rows)
-    source, target = (np.cumsum(side.lengths[rows] + 1) for side in (corpus.source, corpus.target))
-    batches: list[Ints] = []
-    start = 0
-    while start < len(rows):
-        ends = [
-            int(np.searchsorted(filled, (filled[start - 1] if start else 0) + room, side="right"))
-            for filled, room in ((source, capacity.source), (target, capacity.target))
-        ]
-        end = max(start + 1, min(ends))
-        batches.append(rows[start:end])
-        start = end
-    return batches
+    source, target = corpus.source.small_lengths(), corpus.target.small_lengths()
+    return Plan(rows, cut(rows, [(source, capacity.source), (target, capacity.target)]))
 
 
-def empty_share(corpus: EncodedCorpus, batches: Sequence[Ints], capacity: Capacity) -> tuple[float, float]:
+def empty_share(corpus: EncodedCorpus, plan: Plan, capacity: Capacity) -> tuple[float, float]:
     """Returns the shares of empty rows in these batches: source, target."""
-    every = np.concatenate(batches)
-    source, target = (int((side.lengths[every] + 1).sum()) for side in (corpus.source, corpus.target))
-    return 1 - source / (capacity.source * len(batches)), 1 - target / (capacity.target * len(batches))
+    source, target = (
+        total(plan.rows, side.small_lengths()) + len(plan.rows) for side in (corpus.source, corpus.target)
+    )
+    return 1 - source / (capacity.source * len(plan)), 1 - target / (capacity.target * len(plan))
 
 
 class Packing:
@@ -159,7 +178,7 @@ class Packing:
         self._shelf: Shelf | None = None
 
     @classmethod
-    def of(cls, source: Ints, target: Ints, tokens: int) -> Packing:
+    def of(cls, source: Lengths, target: Lengths, tokens: int) -> Packing:
         """See `capacity_for`."""
         return cls(capacity_for(source, target, tokens))
 
@@ -168,13 +187,13 @@ class Packing:
         """Number of batches to lay out at once."""
         return max(1, _SHELF // self.capacity.target)
 
-    def plan(self, corpus: EncodedCorpus, rows: Ints, seed: int, epoch: int) -> list[Ints]:
+    def plan(self, corpus: EncodedCorpus, rows: Rows, seed: int, epoch: int) -> Plan:
         """See `plan_packed`."""
         return plan_packed(corpus, rows, self.capacity, seed, epoch)
 
-    def padding(self, corpus: EncodedCorpus, batches: Sequence[Ints]) -> float:
+    def padding(self, corpus: EncodedCorpus, plan: Plan) -> float:
         """Returns the share of empty rows in these batches, both sides together."""
-        return sum(empty_share(corpus, batches, self.capacity)) / 2
+        return sum(empty_share(corpus, plan, self.capacity)) / 2
 
     def empty(self, device: torch.device) -> list[Packed]:
         """Returns a batch without sentences."""
@@ -182,6 +201,10 @@ class Packing:
 
     def lay_out(self, corpus: EncodedCorpus, batches: Sequence[Ints], device: torch.device) -> list[Packed]:
         """Lays batches of rows of the corpus out on a device."""
+        if len(corpus.source.values) + len(corpus.target.values) > _ON_DEVICE:
+            rows = np.concatenate(batches)
+            places = np.split(np.arange(len(rows)), np.cumsum([len(part) for part in batches])[:-1])
+            return Shelf(corpus.taken(rows), self.capacity, device).lay_out(places)
         if self._shelf is None or self._shelf.corpus is not corpus:
             self._shelf = Shelf(corpus, self.capacity, device)
         return self._shelf.lay_out(batches)
@@ -268,7 +291,7 @@ def _expanded(lengths: Tensor, total: int) -> tuple[Tensor, Tensor]:
 
 def _on(ragged: Ragged, device: torch.device) -> tuple[Tensor, Tensor]:
     """Copies values (int32) and offsets (int64) to a device."""
-    values = np.append(ragged.values, 0).astype(np.int32)  # never empty, so that index 0 exists
+    values = np.append(ragged.values, np.uint32(0)).view(np.int32)  # never empty, so that index 0 exists
     return torch.from_numpy(values).to(device), torch.from_numpy(ragged.offsets.copy()).to(device)
 
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nmt.corpus.encoded import EncodedCorpus, Ints
+from nmt.corpus.encoded import EncodedCorpus, Ints, Lengths, Rows, blocks
+from nmt.corpus.plans import Plan, grouped, tally, total
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.runtime.device import draws
 
@@ -98,53 +99,58 @@ class Rounding:
         return 1
 
     @classmethod
-    def of(cls, source: Ints, target: Ints, tokens: int) -> Rounding:
+    def of(cls, source: Lengths, target: Lengths, tokens: int) -> Rounding:
         """Chooses shapes for batches of at most `tokens` target tokens, with padding, from sentence lengths, with EOS."""
-        order = np.sort(target)
-        filled = np.cumsum(order)
-        cuts = np.searchsorted(filled, filled[-1] * np.arange(1, _SHAPES + 1) / _SHAPES).clip(max=len(order) - 1)
+        counts = tally(target[part] for part in blocks(len(target)))
+        filled = np.cumsum(counts * np.arange(len(counts)))  # tokens of sentences up to each length
+        cuts = np.searchsorted(filled, filled[-1] * np.arange(1, _SHAPES + 1) / _SHAPES).clip(max=len(counts) - 1)
         shapes: list[Shape] = []
         before = 0
-        for width in sorted({int(order[cut]) for cut in cuts} | {int(target.max())}):
+        for width in sorted({int(width) for width in cuts} | {len(counts) - 1}):
             inside = source[(target > before) & (target <= width)]
             usual = int(np.quantile(inside, _USUAL)) if len(inside) else 1
             longest = max([usual, *(shape.source for shape in shapes)])
-            if width == int(target.max()):
+            if width == len(counts) - 1:
                 longest = int(source.max())
             shapes.append(Shape(max(1, tokens // width), longest, width))
             before = width
         return cls(tuple(shapes))
 
-    def plan(self, corpus: EncodedCorpus, rows: Ints, seed: int, epoch: int) -> list[Ints]:
+    def plan(self, corpus: EncodedCorpus, rows: Rows, seed: int, epoch: int) -> Plan:
         """Returns the batches of one epoch, as rows of the corpus."""
         generator = draws(seed, epoch)
         rows = generator.permutation(rows)
-        source, target = corpus.source.lengths[rows] + 1, corpus.target.lengths[rows] + 1
-        fits = np.stack([(source <= shape.source) & (target <= shape.target) for shape in self.shapes])
-        chosen = fits.argmax(0)
-        batches: list[Ints] = []
-        left: Ints = np.zeros(0, np.int64)
-        for index, shape in enumerate(self.shapes):
-            own = np.concatenate([left, rows[chosen == index]])
-            whole = len(own) // shape.sentences * shape.sentences
-            batches += np.split(own[:whole], whole // shape.sentences) if whole else []
-            left = own[whole:]
-        batches += [left] if len(left) else []
-        return [batches[index] for index in generator.permutation(len(batches))]
+        source, target = corpus.source.small_lengths(), corpus.target.small_lengths()
+
+        def chosen(part: Rows) -> Lengths:
+            own = source[part], target[part]  # without EOS
+            return np.stack([(own[0] < shape.source) & (own[1] < shape.target) for shape in self.shapes]).argmax(0)
+
+        rows = grouped(rows, chosen)
+        ends = np.cumsum(tally(chosen(rows[part]) for part in blocks(len(rows))))
+        begin, bounds = 0, [np.zeros(1, np.int64)]
+        for end, shape in zip(ends, self.shapes, strict=False):  # of the last shapes there may be none
+            bounds.append(np.arange(begin, end + 1, shape.sentences)[1:])
+            begin += len(bounds[-1]) * shape.sentences
+        bounds.append(np.arange(len(rows), len(rows) + (begin < len(rows))))  # what fills no batch is the last one
+        cuts = np.concatenate(bounds)
+        return Plan(rows, cuts, generator.permutation(len(cuts) - 1))
 
     def shape_of(self, corpus: EncodedCorpus, rows: Ints) -> Shape:
         """Returns the first shape that a batch fits."""
-        longest = (int(side.lengths[rows].max()) + 1 for side in (corpus.source, corpus.target))
-        source, target = longest
-        return next(shape for shape in self.shapes if shape.holds(len(rows), source, target))
+        source, target = (int(side.lengths_of(rows).max()) + 1 for side in (corpus.source, corpus.target))
+        return self._first(len(rows), source, target)
 
-    def padding(self, corpus: EncodedCorpus, batches: Sequence[Ints]) -> float:
+    def _first(self, sentences: int, source: int, target: int) -> Shape:
+        return next(shape for shape in self.shapes if shape.holds(sentences, source, target))
+
+    def padding(self, corpus: EncodedCorpus, plan: Plan) -> float:
         """Returns the share of padding among the positions of these batches, both sides together."""
-        used = allotted = 0
-        for rows in batches:
-            shape = self.shape_of(corpus, rows)
-            used += int((corpus.source.lengths[rows] + corpus.target.lengths[rows] + 2).sum())
-            allotted += shape.sentences * (shape.source + shape.target)
+        sides = [side.small_lengths() for side in (corpus.source, corpus.target)]
+        longest = (plan.longest(lengths) + 1 for lengths in sides)
+        shapes = [self._first(*map(int, sizes)) for sizes in zip(plan.sizes, *longest, strict=True)]
+        used = sum(total(plan.rows, lengths) + len(plan.rows) for lengths in sides)
+        allotted = sum(shape.sentences * (shape.source + shape.target) for shape in shapes)
         return 1 - used / max(allotted, 1)
 
     def empty(self, device: torch.device) -> list[Rounded]:
@@ -158,10 +164,10 @@ class Rounding:
     def _laid_out(self, corpus: EncodedCorpus, rows: Ints, device: torch.device) -> Rounded:
         shape = self.shape_of(corpus, rows)
         numbers, count = _blank(shape), len(rows)
-        batch = Rounded(torch.from_numpy(numbers), shape, int((corpus.target.lengths[rows] + 1).sum()))
+        batch = Rounded(torch.from_numpy(numbers), shape, int((corpus.target.lengths_of(rows) + 1).sum()))
         source = corpus.source.padded(rows, shape.source, -1, EOS, PAD)
         batch.source[:count] = torch.from_numpy(source)
-        batch.lengths[:count] = torch.from_numpy(corpus.source.lengths[rows] + 1)
+        batch.lengths[:count] = torch.from_numpy(corpus.source.lengths_of(rows) + 1)
         batch.target_input[:count] = torch.from_numpy(corpus.target.padded(rows, shape.target, BOS, -1, PAD))
         wanted = corpus.target.padded(rows, shape.target, -1, EOS, PAD)
         batch.wanted.view(-1, shape.target)[:count] = torch.from_numpy(wanted)

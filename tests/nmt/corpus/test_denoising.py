@@ -178,7 +178,9 @@ def test_mass_hides_a_half_and_predicts_it_alone(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("objective", ["denoise", "mass"])
 def test_draws_depend_on_seed_epoch_and_line_alone(tokenizer: Tokenizer, objective: Literal["denoise", "mass"]) -> None:
     """Not on the other lines; another seed, epoch or place draws otherwise."""
-    noises = {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1} if objective == "denoise" else {}
+    noises: dict[str, Any] = (
+        {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1} if objective == "denoise" else {}
+    )
     lines = [" ".join(LETTERS)] * 8 + ["a. b c d! e f g?"] * 8
 
     def drawn(lines: Sequence[str], epoch: int = 0, seed: int = 1) -> list[tuple[Line, Line]]:
@@ -228,3 +230,29 @@ def test_a_closing_mark_belongs_to_its_sentence(tokenizer: Tokenizer) -> None:
     found = set(_sources(tokenizer, lines, {**_NONE, "permute": True}))
     assert ("g", "!", "e", "f", "d.\u201d", "h") in found
     assert len(found) == 6
+
+
+@pytest.mark.parametrize("objective", ["denoise", "mass"])
+def test_lines_in_blocks_are_noised_as_all_together(
+    tokenizer: Tokenizer, objective: Literal["denoise", "mass"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch of pairs and lines is the same whatever the size of a block; tags stay where they are."""
+    generator = random.Random(3)
+    texts = [" ".join(generator.choices([*LETTERS, "a.", "b!"], k=generator.randrange(9))) for _ in range(200)]
+    sides = [
+        Ragged.of(tokenizer.encode(lines))
+        for lines in ([*texts[:30], *(f"z {text}" for text in texts)], [*texts[:30], *texts])
+    ]
+    noises: dict[str, Any] = {"permute": True, "rotate": True, "delete": 0.1, "mask": 0.1, "infill": 0.3}
+    denoising = Denoising(tokenizer, objective, DenoisingConfig(**noises), 1, first=30, tag=1)
+    corpus = EncodedCorpus(*sides)
+    whole = denoising.epoch(corpus, 2)
+    monkeypatch.setattr("nmt.corpus.encoded.BLOCK", 7)
+    parts = denoising.epoch(corpus, 2)
+    for one, other in ((whole.source, parts.source), (whole.target, parts.target)):
+        assert np.array_equal(one.values, other.values)
+        assert np.array_equal(one.offsets, other.offsets)
+    assert np.array_equal(whole.source.rows(0, 30).values, corpus.source.rows(0, 30).values)
+    drawn = denoising.drawn(corpus.target.rows(30, 230), 2)
+    assert np.array_equal(whole.target.rows(30, 230).values, drawn.target.values)
+    assert np.array_equal(whole.source.rows(30, 230).lengths, drawn.source.lengths + 1)

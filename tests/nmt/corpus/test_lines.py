@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from nmt.corpus.lazy_lines import mapped_lines
 from nmt.corpus.lines import clean_line, decode_strict, has_control, read_lines, split_lines, split_long, write_lines
 from nmt.errors import DataError
 from nmt_cli.text_files import chunks
@@ -167,3 +169,29 @@ def test_what_a_pipe_may_not_hold_is_told_to_its_reader(data: bytes) -> None:
     os.close(writer)
     with os.fdopen(reader, "rb") as stream, pytest.raises(DataError, match="standard input: "):
         list(chunks(stream))
+
+
+@given(st.lists(st.text(), max_size=20), st.booleans(), st.integers(1, 40))
+def test_mapped_lines_are_those_that_are_read(lines: list[str], ended: bool, size: int) -> None:
+    """Whatever they hold, a mark of byte order or no last line feed included, and in parts of any size."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder) / "text"
+        patch.setattr("nmt.corpus.lazy_lines._BYTES", size)
+        path.write_bytes("\n".join([*lines, ""] if ended else lines).encode("utf-8", "replace"))
+        try:
+            expected = read_lines(path)
+        except DataError:  # it looks like an archive, or its lines end with carriage returns alone
+            assume(False)
+        found = mapped_lines(path)
+        assert [*found] == [found[row] for row in range(len(found))] == expected
+        assert [*found[1:][:-2]] == expected[1:][:-2]
+        assert [found[-1 - row] for row in range(len(found))] == expected[::-1]
+
+
+def test_a_missing_file_of_mapped_lines_is_an_error(tmp_path: Path) -> None:
+    """And so is a line that is not UTF-8, which is named, when it is asked for."""
+    with pytest.raises(DataError, match=r"none: No such file"):
+        mapped_lines(tmp_path / "none")
+    (tmp_path / "text").write_bytes(b"a\n\xff\n")
+    with pytest.raises(DataError, match=r"text, line 2: byte 1"):
+        mapped_lines(tmp_path / "text")[1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from nmt.corpus.bpe_dropout import BpeDropout
 from nmt.corpus.prepared import Prepared
 from nmt.errors import ConfigError
 from nmt.training.batches import Batch
@@ -59,3 +60,17 @@ def test_bpe_dropout_is_for_bpe() -> None:
     """BPE-dropout in a recipe with another kind of tokenizer is a configuration error."""
     with pytest.raises(ConfigError, match=r"training.bpe_dropout needs tokenizer.kind = 'bpe', got 'word'"):
         make_recipe(training={"bpe_dropout": 0.1})
+
+
+def test_words_in_blocks_are_those_of_the_whole_side(
+    phrases: tuple[Any, Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch is the same whatever the size of the blocks in which the words were found, which part no merges."""
+    _, prepared = phrases
+    tokenizer, plain = prepared.tokenizers.source, prepared.train.source
+    whole = BpeDropout(tokenizer, plain, 0.3, "x")
+    for size in (1, 7, 100):
+        monkeypatch.setattr("nmt.corpus.encoded.BLOCK", size)
+        parts = BpeDropout(tokenizer, plain, 0.3, "x")
+        assert np.array_equal(whole.epoch(1).values, parts.epoch(1).values)
+    assert np.array_equal(BpeDropout(tokenizer, plain, 1e-9, "x").epoch(0).values, plain.values)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from nmt.corpus.encoded import EncodedCorpus, Ragged
+from nmt.corpus.plans import Plan
 from nmt.corpus.tokenizer import PAD
-from nmt.fast.gpu.packing import Capacity, Shelf, capacity_for, empty_share, plan_packed
+from nmt.fast.gpu.packing import Capacity, Packing, Shelf, capacity_for, empty_share, plan_packed
 from nmt.fast.gpu.rounding import Rounding, Shape
 from nmt.training.batches import collate
 
@@ -24,7 +25,7 @@ def make_corpus(pairs: int, mean: float = 14.0, seed: int = 0) -> EncodedCorpus:
     return EncodedCorpus(*sides)
 
 
-def plan_of(corpus: EncodedCorpus, tokens: int, epoch: int = 0) -> tuple[Capacity, list[np.ndarray]]:
+def plan_of(corpus: EncodedCorpus, tokens: int, epoch: int = 0) -> tuple[Capacity, Plan]:
     """Capacity and batches of an epoch."""
     capacity = capacity_for(corpus.source.lengths + 1, corpus.target.lengths + 1, tokens)
     return capacity, plan_packed(corpus, np.arange(len(corpus)), capacity, 1, epoch)
@@ -93,6 +94,17 @@ def test_tokens_are_those_of_padded_batches() -> None:
             assert packed.source[5, other_first[row]] == count[row]
             assert packed.source[2, other_first[row]] == other_first[row]
             assert packed.source[3, other_first[row]] == other_count[row]
+
+
+def test_batches_of_a_corpus_too_large_for_the_device_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host then sends the sentences of the batches, and their numbers come out alike."""
+    corpus = make_corpus(300)
+    capacity, plan = plan_of(corpus, 256)
+    kept = Packing(capacity).lay_out(corpus, plan, CPU)
+    monkeypatch.setattr("nmt.fast.gpu.packing._ON_DEVICE", 0)
+    sent = Packing(capacity).lay_out(corpus, plan, CPU)
+    assert [packed.tokens for packed in sent] == [packed.tokens for packed in kept]
+    assert all(torch.equal(one.numbers, other.numbers) for one, other in zip(sent, kept, strict=True))
 
 
 def test_batches_that_are_laid_out_together_do_not_touch() -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from nmt.config.recipe import TrainingConfig
-from nmt.corpus.encoded import EncodedCorpus, Ints, Ragged
+from nmt.corpus.encoded import EncodedCorpus, Ragged
+from nmt.corpus.plans import Plan
 from nmt.corpus.prepared import Prepared
 from nmt.fast.gpu import attending, attention, norm
 from nmt.fast.gpu.layouts import StaticBatch, layout_for
@@ -26,6 +27,7 @@ from nmt.training.static_update import StaticUpdate, why_plain
 from nmt.training.stream import BatchStream, StreamPosition
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
+from nmt_data.prepare import prepare
 from tiny import FAMILIES, VOCABULARY, make_recipe
 
 CPU = torch.device("cpu")
@@ -33,7 +35,7 @@ TRANSFORMERS = [name for name in FAMILIES if name.startswith("transformer")]
 STATIC = [name for name in FAMILIES if name != "hard"]
 
 
-def make_batches(name: str = "transformer", tokens: int = 64) -> tuple[EncodedCorpus, list[Ints], list[StaticBatch]]:
+def make_batches(name: str = "transformer", tokens: int = 64) -> tuple[EncodedCorpus, Plan, list[StaticBatch]]:
     """A small corpus, the rows of its batches, and the batches laid out for a model."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(1, 9, size=(2, 60))
@@ -227,3 +229,19 @@ def test_where_memory_or_a_kernel_fails_updates_are_plain(
         error = ValueError()
         with pytest.raises(ValueError, match=r"^$"):
             rehearse(recipe, stream, updater, Progress())
+
+
+@pytest.mark.parametrize("kind", ["transformer", "rnn"])
+def test_a_sentence_that_the_first_epoch_leaves_out_fits_later_ones(kind: str, home: Path) -> None:
+    """Where corpora are mixed by weight, the longest sentence may be drawn in another epoch only."""
+    more = [{"corpus": "phrasebook", "source": "en", "target": "de", "weight": 2}]
+    data = {"corpus": "phrasebook", "source": "de", "target": "en", "limit": 900, "tag_target": True, "more": more}
+    recipe = make_recipe({"kind": kind} if kind == "rnn" else {}, data=data | {"temperature": 2})
+    with closing(BatchStream(recipe, prepare(recipe))) as stream:
+        layout = stream.lay_out(CPU)
+        for number in range(3):
+            epoch = stream.epoch(number)
+            batches = layout.lay_out(epoch.corpus, epoch.plan[:], CPU)
+            assert [batch.tokens for batch in batches] == [
+                int((epoch.corpus.target.lengths_of(rows) + 1).sum()) for rows in epoch.plan
+            ]
