@@ -50,6 +50,12 @@ def check_batch(recipe: Recipe, batch: Batch) -> None:
         ConfigError: it does not fit.
     """
     positions = batch.source.numel() + batch.target_input.numel()
+    check_memory(f"training.batch_tokens: the largest batch has {positions:,} positions", kept_bytes(recipe, batch))
+
+
+def kept_bytes(recipe: Recipe, batch: Batch) -> int:
+    """Estimates the bytes that the layers of a model keep of a batch for the backward pass on a CPU, rather too few."""
+    positions = batch.source.numel() + batch.target_input.numel()
     model = recipe.model.base if recipe.model.kind == "visual" else recipe.model
     width = model.width if model.kind == "transformer" else model.hidden
     layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in LAYER_COUNTS)
@@ -57,5 +63,4 @@ def check_batch(recipe: Recipe, batch: Batch) -> None:
     if model.kind == "rnn" and model.attention == "additive":
         states += 2 * batch.target_input.numel() * batch.source.shape[1] * width  # states per pair of positions
     size = 2 if choose_precision(recipe.training.precision, torch.device("cpu")) == "bf16" else 4
-    needed = size * states * (2 if recipe.training.r_drop else 1)
-    check_memory(f"training.batch_tokens: the largest batch has {positions:,} positions", needed)
+    return size * states * (2 if recipe.training.r_drop else 1)

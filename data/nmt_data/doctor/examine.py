@@ -1,0 +1,120 @@
+"""The examination: all findings in the order in which a training would meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from nmt.config.recipe import Recipe
+from nmt.corpus.prepared import Prepared
+from nmt.errors import NmtError
+from nmt.runtime.device import choose_device, set_threads
+from nmt.runtime.files import check_output, explain_os_error
+from nmt.scoring.tokenization import check_tokenization
+from nmt.storage.run_folder import RunFolder
+from nmt.training.memory import check_least, check_training
+from nmt.training.needs import training_needs
+from nmt_data.cards import load_card
+from nmt_data.doctor.corpus import examine_corpus
+from nmt_data.doctor.finding import Finding, fails, problem, refused, tried
+from nmt_data.doctor.languages import examine_languages
+from nmt_data.doctor.machine import examine_machine
+from nmt_data.doctor.room import checkpoints, corpus_room, memory
+from nmt_data.doctor.sizes import examine_sizes
+from nmt_data.doctor.speed import speed
+from nmt_data.doctor.text import examine_text
+from nmt_data.parts import parts_of
+from nmt_data.prepare import prepare
+from nmt_data.texts import Say
+
+
+def examine(
+    recipe: Recipe | None, run: Path | None = None, device: str = "auto", probe: bool = True, say: Say = lambda _: None
+) -> Iterator[Finding]:
+    """Yields findings on the machine, then on a recipe and its corpus, which is prepared if it is not yet.
+
+    An error that training would raise becomes a problem, and what needs the part that failed is left out.
+
+    Args:
+        recipe: the recipe to train; None: only the machine is looked at.
+        run: its run folder; `runs/NAME` if left out.
+        device: where to train: `auto`, `cpu`, `cuda` or `cuda:n`.
+        probe: whether to make some updates, for their speed.
+        say: receives a line about each step of preparing.
+    """
+    set_threads()
+    yield from examine_machine()
+    if recipe is None:
+        return
+    try:
+        place = choose_device(device)
+    except NmtError as error:
+        yield refused("device", error)
+        return
+    folder = run or Path("runs") / recipe.name
+    found = [finding for topic, check in first_checks(recipe, folder, place) for finding in tried(topic, check)]
+    yield from found
+    prepared = None
+    for item in _prepared(recipe, say):
+        if isinstance(item, Prepared):
+            prepared = item
+        else:
+            yield item
+    if prepared is not None:
+        yield from _examine_training(recipe, prepared, folder, place, probe and not fails(found))
+
+
+def first_checks(recipe: Recipe, run: Path, device: torch.device) -> list[tuple[str, Callable[[], object]]]:
+    """Returns what training checks before it prepares the corpus, each under a topic; all raise NmtError."""
+    folder = RunFolder(run)
+    return [
+        ("run", folder.check_owner),
+        ("run", partial(check_output, run, folder=True)),
+        ("memory", partial(check_least, recipe, device)),
+        ("scores", partial(_check_scores, recipe)),
+    ]
+
+
+def _check_scores(recipe: Recipe) -> None:
+    check_tokenization(load_card(recipe.data.corpus).tokenization(recipe.data.target))
+
+
+def _prepared(recipe: Recipe, say: Say) -> Iterator[Finding | Prepared]:
+    """Yields the room for the prepared corpus, and the corpus itself or the problem that prevents it."""
+    try:
+        room = corpus_room(recipe, parts_of(recipe))
+        if room is not None:
+            yield room
+        if room is None or room.level != "problem":
+            yield prepare(recipe, say, thorough=True)
+    except NmtError as error:
+        yield refused("corpus", error)
+    except OSError as error:
+        yield problem("corpus", explain_os_error(error))
+
+
+def _examine_training(
+    recipe: Recipe, prepared: Prepared, run: Path, device: torch.device, probe: bool
+) -> Iterator[Finding]:
+    """Yields the findings that need the prepared corpus."""
+    yield from examine_corpus(recipe, prepared)
+    yield from examine_text(prepared)
+    yield from examine_languages(prepared)
+    found = [
+        *tried("run", partial(RunFolder(run).check_recipe, recipe)),
+        *tried("memory", partial(check_training, recipe, prepared.tokenizers.sizes, device)),
+    ]
+    yield from found
+    try:
+        needs = training_needs(recipe, prepared, device)
+    except NmtError as error:
+        yield refused("model", error)
+        return
+    yield from examine_sizes(recipe, prepared, needs.parameters)
+    room = [memory(recipe, needs, device), checkpoints(recipe, needs, run)]
+    yield from room
+    if probe and not fails([*found, *room]):
+        yield speed(recipe, prepared, device)
