@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +47,7 @@ def doctor(
         found = {"fit": not fails(findings), "findings": [finding.as_dict() for finding in findings]}
         print_text(json.dumps(found, indent=1, ensure_ascii=False))
     else:
-        print_text(_summary(findings))
+        print_text(_summary(findings, "this machine and this recipe are" if recipe else "this machine is"))
     if fails(findings):
         raise typer.Exit(1)
 
@@ -60,9 +60,9 @@ def _shown(findings: Iterable[Finding], quiet: bool) -> Iterable[Finding]:
         yield finding
 
 
-def _summary(findings: list[Finding]) -> str:
-    counts = {level: sum(finding.level == level for finding in findings) for level in ("problem", "advice")}
-    problems, advised = (f"{count} {level}" + "s" * (level == "problem" and count != 1) for level, count in counts.items())
-    if counts["problem"]:
-        return f"not fit to train: {problems}, {advised}"
-    return f"fit to train: {problems}, {advised}"
+def _summary(findings: Sequence[Finding], what: str) -> str:
+    problems, advised = (sum(finding.level == level for finding in findings) for level in ("problem", "advice"))
+    told = f"{advised} of {len(findings)} findings {'is' if advised == 1 else 'are'} advice"
+    if problems:
+        return f"not fit to train: {problems} problem{'s' * (problems > 1)}, {told}"
+    return f"{what} fit to train: no problem, {told}"

@@ -72,7 +72,7 @@ class _Trainee:
     """A training that never logs, validates or saves."""
 
     def __init__(self, recipe: Recipe, prepared: Prepared, device: torch.device, folder: Path) -> None:
-        never = dict.fromkeys(("updates", "validate_every", "log_every"), _NEVER)
+        never: dict[str, Any] = dict.fromkeys(("updates", "validate_every", "log_every"), _NEVER)
         training = recipe.training.model_copy(update=never)
         self._trainer = Trainer(recipe.model_copy(update={"training": training}), prepared, folder, device)
         parts = self._trainer.stream, self._trainer.updater, self._trainer.progress

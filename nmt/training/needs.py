@@ -18,7 +18,7 @@ from nmt.training.memory import kept_bytes
 from nmt.training.optim import inner_matrices
 from nmt.training.stream import BatchStream
 
-_IMPORTED = 275_000_000  # bytes of what training imports besides torch
+_IMPORTED = 265_000_000  # bytes of what training imports besides torch
 _FLOAT = 4  # bytes
 
 # On a CPU memory grows with each batch of a new shape: oneDNN keeps code for it, and the heap has holes of other sizes.

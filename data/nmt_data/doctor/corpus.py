@@ -60,18 +60,18 @@ def dropped(report: dict[str, Any]) -> Iterator[Finding]:
             yield ok("cleaning", text, reason=reason, dropped=count)
 
 
-def leaks(report: dict[str, Any]) -> Iterator[Finding]:
-    """Yields the test sets whose pairs stand in the training text."""
+def leaks(report: dict[str, Any]) -> list[Finding]:
+    """Returns the test sets whose pairs stand in the training text."""
+    found: list[Finding] = []
+    counts = [f"{leak['pairs_normalised']:,} of {leak['testset']}" for leak in report["found_in_train"]]
     for leak in report["found_in_train"]:
-        count, total, name = leak["pairs_normalised"], leak["sentences"], leak["testset"]
-        text = f"{count:,} of {total:,} pairs of {name} stand in train"
-        if report["leaks_dropped"]:
-            yield ok("leaks", f"{count:,} of {total:,} pairs of {name} stood in train and are dropped there", **leak)
-        elif count > _LEAKED * total:
+        count, total = leak["pairs_normalised"], leak["sentences"]
+        if count > _LEAKED * total and not report["leaks_dropped"]:
+            text = f"{count:,} of {total:,} pairs of {leak['testset']} stand in train"
             remedy = "its score would be too high: set data.cleaning.drop_leaked = true"
-            yield advice("leaks", text, remedy, **leak)
-        else:
-            yield ok("leaks", text, **leak)
+            found.append(advice("leaks", text, remedy, **leak))
+    where = "stood in train, and are dropped there" if report["leaks_dropped"] else "stand in train"
+    return found or [ok("leaks", f"pairs of test sets that {where}: {', '.join(counts)}")]
 
 
 def unknown(recipe: Recipe, prepared: Prepared) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +12,11 @@ from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.errors import NmtError
 from nmt.runtime.device import choose_device, set_threads
-from nmt.runtime.files import check_output, explain_os_error
-from nmt.scoring.tokenization import check_tokenization
+from nmt.runtime.files import explain_os_error
 from nmt.storage.run_folder import RunFolder
-from nmt.training.memory import check_least, check_training
+from nmt.training.memory import check_training
 from nmt.training.needs import training_needs
-from nmt_data.cards import load_card
+from nmt_data.doctor.checks import first_checks
 from nmt_data.doctor.corpus import examine_corpus
 from nmt_data.doctor.finding import Finding, fails, problem, refused, tried
 from nmt_data.doctor.languages import examine_languages
@@ -26,7 +25,6 @@ from nmt_data.doctor.room import checkpoints, corpus_room, memory
 from nmt_data.doctor.sizes import examine_sizes
 from nmt_data.doctor.speed import speed
 from nmt_data.doctor.text import examine_text
-from nmt_data.parts import parts_of
 from nmt_data.prepare import prepare
 from nmt_data.texts import Say
 
@@ -57,35 +55,20 @@ def examine(
     folder = run or Path("runs") / recipe.name
     found = [finding for topic, check in first_checks(recipe, folder, place) for finding in tried(topic, check)]
     yield from found
-    prepared = None
+    prepared, known = None, {finding.text for finding in found}
     for item in _prepared(recipe, say):
         if isinstance(item, Prepared):
             prepared = item
-        else:
+        elif item.text not in known:
             yield item
     if prepared is not None:
         yield from _examine_training(recipe, prepared, folder, place, probe and not fails(found))
 
 
-def first_checks(recipe: Recipe, run: Path, device: torch.device) -> list[tuple[str, Callable[[], object]]]:
-    """Returns what training checks before it prepares the corpus, each under a topic; all raise NmtError."""
-    folder = RunFolder(run)
-    return [
-        ("run", folder.check_owner),
-        ("run", partial(check_output, run, folder=True)),
-        ("memory", partial(check_least, recipe, device)),
-        ("scores", partial(_check_scores, recipe)),
-    ]
-
-
-def _check_scores(recipe: Recipe) -> None:
-    check_tokenization(load_card(recipe.data.corpus).tokenization(recipe.data.target))
-
-
 def _prepared(recipe: Recipe, say: Say) -> Iterator[Finding | Prepared]:
     """Yields the room for the prepared corpus, and the corpus itself or the problem that prevents it."""
     try:
-        room = corpus_room(recipe, parts_of(recipe))
+        room = corpus_room(recipe)
         if room is not None:
             yield room
         if room is None or room.level != "problem":

@@ -83,7 +83,9 @@ def graphics() -> list[Finding]:
         return [ok("GPU", "none found; training runs on the CPU")]
     card = f"{listed[0]} is there, but torch {torch.__version__} does not see it"
     if torch.version.cuda is None:
-        remedy = "install one with CUDA: pip install --force-reinstall torch, from PyPI rather than an index of CPU builds"
+        remedy = (
+            "install one with CUDA: pip install --force-reinstall torch, from PyPI rather than an index of CPU builds"
+        )
         return [advice("GPU", f"{card}: it is a build for CPUs", remedy)]
     if (hidden := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [advice("GPU", f"{card}: CUDA_VISIBLE_DEVICES={hidden!r} hides it", "unset CUDA_VISIBLE_DEVICES")]

@@ -10,11 +10,12 @@ import torch
 
 from nmt.config.paths import PACKED
 from nmt.config.recipe import Recipe
+from nmt.corpus.tokenizer import Tokenizers
 from nmt.runtime.files import home_folder, nearest
 from nmt.runtime.memory import memory_there
 from nmt.training.needs import Needs
 from nmt_data.doctor.finding import Finding, advice, ok, problem, size
-from nmt_data.parts import Part
+from nmt_data.parts import Part, fingerprint_of, parts_of
 
 _PACKED = 3  # times smaller
 _BYTES_PER_TOKEN = {"unigram": 4.4, "bpe": 4.4, "word": 5.5, "character": 1.0, "byte": 1.0}
@@ -53,12 +54,19 @@ def checkpoints(recipe: Recipe, needs: Needs, run: Path) -> Finding:
     return ok("disk", text, **figures)
 
 
-def corpus_room(recipe: Recipe, parts: Sequence[Part]) -> Finding | None:
-    """Compares the disk that the prepared corpus will need with what is free; None: its text is not in local files."""
+def corpus_room(recipe: Recipe) -> Finding | None:
+    """Compares the disk that the prepared corpus will need with what is free.
+
+    Returns:
+        The finding, or None if the corpus is prepared already, or its text is not in local files.
+
+    Raises:
+        DataError: a card or file is wrong.
+    """
+    parts, home = parts_of(recipe), home_folder()
     needed = prepared_bytes(recipe, parts)
-    if needed is None:
+    if needed is None or (home / "corpora" / fingerprint_of(recipe, parts, Tokenizers.taken(recipe))).exists():
         return None
-    home = home_folder()
     free = shutil.disk_usage(nearest(home.absolute())).free
     text = f"the prepared corpus will need some {size(needed)} in {home}, where {size(free)} are free"
     if needed > free:

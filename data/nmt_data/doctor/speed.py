@@ -21,7 +21,9 @@ def speed(recipe: Recipe, prepared: Prepared, device: torch.device) -> Finding:
     try:
         found = probe_training(recipe, prepared, device, torch.get_num_threads())
     except NmtError as error:
-        remedy = "lower training.batch_tokens, if the system ended it for want of memory" if "died" in str(error) else ""
+        remedy = (
+            "lower training.batch_tokens, if the system ended it for want of memory" if "died" in str(error) else ""
+        )
         return problem("speed", f"{UPDATES} updates cannot be made: {error}", remedy)
     seconds = recipe.training.updates / found.updates_per_second
     text = (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.testset import TestSet
+from nmt.runtime.device import draws
 from nmt_data.doctor.finding import Finding, advice, ok
 
 SAMPLE = 5000  # lines
@@ -20,15 +21,18 @@ _ENOUGH = 20  # lines with such punctuation
 
 def examine_text(prepared: Prepared) -> list[Finding]:
     """Returns the findings on the text of the training pairs and the test sets."""
-    train = sampled(prepared.training_text())
-    tests = [sampled(prepared.testset(name)) for name in prepared.testsets()]
-    return [*encodings([train, *tests]), copies(train), *tokenisation(train, tests)]
+    whole = prepared.training_text()
+    train, tests = sampled(whole), [sampled(prepared.testset(name)) for name in prepared.testsets()]
+    return [*encodings([train, *tests]), copies(whole), *tokenisation(train, tests)]
 
 
 def sampled(text: TestSet, count: int = SAMPLE) -> TestSet:
-    """Returns at most so many lines, spread evenly over a text."""
-    step = max(1, -(-len(text.source) // count))
-    return TestSet(text.name, text.source[::step], text.target[::step])
+    """Draws at most so many lines of a text, always the same, in their order."""
+    total = len(text.source)
+    if total <= count:
+        return text
+    rows = sorted(draws(1, total).choice(total, count, replace=False).tolist())
+    return TestSet(text.name, [text.source[row] for row in rows], [text.target[row] for row in rows])
 
 
 def encodings(texts: Sequence[TestSet]) -> Iterator[Finding]:
@@ -44,7 +48,9 @@ def encodings(texts: Sequence[TestSet]) -> Iterator[Finding]:
                 rows = [line for line in lines if is_damaged(line)]
                 if len(rows) > _DAMAGED * len(lines):
                     found = True
-                    shown = f"{len(rows):,} of {len(lines):,} {side} lines of {text.name} hold {what}: {_short(rows[0])}"
+                    shown = (
+                        f"{len(rows):,} of {len(lines):,} {side} lines of {text.name} hold {what}: {_short(rows[0])}"
+                    )
                     yield advice("encoding", shown, remedy, split=text.name, side=side, lines=len(rows))
     if not found:
         yield ok("encoding", "no letters of a wrong encoding")
