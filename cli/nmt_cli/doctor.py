@@ -20,7 +20,7 @@ def doctor(
     recipe: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RECIPE]",
+            metavar="RECIPE",
             help="A recipe file, or a folder that holds recipe.toml. Without it only the machine is looked at.",
             show_default=False,
         ),

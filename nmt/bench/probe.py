@@ -32,6 +32,8 @@ class Probe:
     tokens_per_second: float
     memory: int
     """Peak in bytes: of the whole process, or of the GPU."""
+    cpu_seconds: float
+    """Time of all cores per update, which others do not lengthen."""
     foreign_load: float
     """Share of the cores that other processes used in the meantime."""
     batch_tokens: int
@@ -51,7 +53,7 @@ def probe_training(recipe: Recipe, prepared: Prepared, device: torch.device, thr
         setup = functools.partial(_Trainee, recipe, Prepared(prepared.folder), device, Path(folder))
         found = interleave({_NAME: setup}, 1, threads, reasons.append).get(_NAME)
     if found is None:
-        raise NmtError(f"{reasons[0].removeprefix(f'{_NAME} is left out: ')}")
+        raise NmtError(reasons[0].removeprefix(f"{_NAME} is left out: "))
     (timed,) = found.rounds
     result = timed.result
     memory = result["memory_mb"] if device.type == "cuda" else found.peak_memory_mb
@@ -59,6 +61,7 @@ def probe_training(recipe: Recipe, prepared: Prepared, device: torch.device, thr
         updates_per_second=UPDATES / timed.seconds,
         tokens_per_second=timed.tokens_per_second,
         memory=round(1e6 * memory),
+        cpu_seconds=timed.cpu_seconds / UPDATES,
         foreign_load=timed.foreign_load,
         batch_tokens=result["batch_tokens"],
         way=result["way"],

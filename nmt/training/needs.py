@@ -23,7 +23,7 @@ _FLOAT = 4  # bytes
 
 # On a CPU memory grows with each batch of a new shape: oneDNN keeps code for it, and the heap has holes of other sizes.
 # These fit the memory that the trainings of `recipes/` logged after 50, 300 and all updates.
-_CODE = 60_000_000  # bytes per square root of the number of shapes
+_CODE = 55_000_000  # bytes per square root of the number of shapes
 _MOST_SHAPES = 1000  # oneDNN's cache is full then
 _HOLES, _FIRST, _LAST = 1.7, 6, 2000  # growth of the heap, in sizes of what is kept per batch, between these updates
 
@@ -78,7 +78,7 @@ def training_needs(recipe: Recipe, prepared: Prepared, device: torch.device) -> 
     gradients = sum(part.numel() for part in model.parameters() if part.requires_grad)
     mean = parameters if training.ema else 0
     with closing(BatchStream(recipe, prepared)) as stream:
-        kept = round(_share(recipe.model) * kept_bytes(recipe, stream.largest()))
+        kept = round(_share(recipe.model) * kept_bytes(recipe, stream.largest(), device))
     on_cpu = device.type == "cpu"
     return Needs(
         parameters=parameters,

@@ -13,10 +13,10 @@ import pytest
 from nmt.corpus.testset import TestSet
 from nmt_data.doctor import languages
 from nmt_data.doctor.languages import examine_languages, judge
-from nmt_data.doctor.text import apart, copies, encodings, is_mojibake, sampled, tokenisation
+from nmt_data.doctor.text import apart, copies, encodings, examine_text, is_mojibake, sampled, tokenisation
 from nmt_data.prepare import prepare
 from nmt_data.synthetic.generate import generate
-from tiny import make_recipe
+from tiny import MONO, make_recipe
 
 ENGLISH = ["The dog sleeps, and the cat sees it.", "A man reads a book."] * 20
 GERMAN = ["Der Hund schläft, und die Katze sieht ihn.", "Ein Mann liest ein Buch."] * 20
@@ -50,6 +50,14 @@ def test_pairs_that_are_copies_are_told() -> None:
     """Above one in twenty."""
     assert copies(TestSet("train", GERMAN, ENGLISH)).level == "ok"
     assert "drop_identical" in copies(TestSet("train", GERMAN, [*ENGLISH[:20], *GERMAN[20:]])).remedy
+
+
+def test_text_without_translations_is_no_copy() -> None:
+    """Each of its lines stands on both sides of the prepared text."""
+    recipe = make_recipe(data={"mono": MONO}, training={"objective": "denoise"}, tokenizer={"vocabulary": 60})
+    (share,) = (item.figures["share"] for item in examine_text(prepare(recipe)) if item.topic == "copies")
+    (plain,) = (item.figures["share"] for item in examine_text(prepare(make_recipe())) if item.topic == "copies")
+    assert share == plain < 1
 
 
 def test_tokenised_train_and_raw_test_sets_are_told() -> None:

@@ -21,9 +21,13 @@ _ENOUGH = 20  # lines with such punctuation
 
 def examine_text(prepared: Prepared) -> list[Finding]:
     """Returns the findings on the text of the training pairs and the test sets."""
-    whole = prepared.training_text()
+    whole, pairs = prepared.training_text(), sum(prepared.parts)  # a line without a translation stands on both sides
     train, tests = sampled(whole), [sampled(prepared.testset(name)) for name in prepared.testsets()]
-    return [*encodings([train, *tests]), copies(whole), *tokenisation(train, tests)]
+    return [
+        *encodings([train, *tests]),
+        copies(TestSet("train", whole.source[:pairs], whole.target[:pairs])),
+        *tokenisation(train, tests),
+    ]
 
 
 def sampled(text: TestSet, count: int = SAMPLE) -> TestSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,27 @@ def test_memory_is_as_estimated(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _TRAINING, str(file), str(tmp_path / "run")]
     done = subprocess.run(command, env=environment(), capture_output=True, check=True, text=True)
     assert needs_of(recipe).memory == pytest.approx(float(done.stdout.split()[-1]), rel=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "multi30k-deen-convolution",
+        "multi30k-deen-transformer",
+        "multi30k-ende-bottleneck",
+        "multi30k-ende-transformer",
+        "multi30k-enfr-attention",
+        "multi30k-enfr-transformer",
+    ],
+)
+def test_memory_of_whole_trainings_is_as_logged(name: str) -> None:
+    """Within 20 % of the largest that recipes logged which trained in one process, less the 230 MB that torch takes."""
+    entries = map(json.loads, (RECIPES / name / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    logged = 1024e3 * max(entry.get("memory_mb", 0) for entry in entries) - 230e6  # the log counts in 1000 KiB
+    recipe = load_recipe(RECIPES / name, ["training.precision=bf16"])
+    assert needs_of(recipe).memory == pytest.approx(logged, rel=0.2)
 
 
 _TRAINING = """
