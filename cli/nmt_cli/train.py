@@ -54,10 +54,10 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
 
     place = choose_device(device)
     set_threads()
-    if place.type == "cpu" and (reason := why_missing()):
-        note(f"nmt: training is slower than it could be: {reason}")
     for _, check in first_checks(settings, folder, place):
         check()
+    if place.type == "cpu" and (reason := why_missing()):
+        note(f"nmt: training is slower than it could be: {reason}")
     with joined(place) as world:
         if world.leads:
             with said_when_interrupted(PREPARE_ANEW):

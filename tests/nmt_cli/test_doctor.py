@@ -31,7 +31,7 @@ def test_a_training_that_would_fail_ends_with_one(tmp_path: Path) -> None:
     """The problem has a line, and so has the end; an override counts as everywhere."""
     done = run("doctor", _recipe(tmp_path), "--set", "data.corpus=letter", "--run", tmp_path / "run")
     assert done.exit_code == 1
-    assert "problem  scores" in done.stdout
+    assert "problem  corpus" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("not fit to train: 1 problem, ")
 
 

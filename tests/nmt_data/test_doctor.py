@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from nmt.config.reading import load_recipe
 from nmt.config.recipe import Recipe
 from nmt.training.needs import Needs
 from nmt_data.doctor import machine, room
@@ -24,6 +25,7 @@ from nmt_data.prepare import prepare
 from tiny import LETTERS, make_recipe
 
 CPU = torch.device("cpu")
+RECIPES = Path(__file__).parents[2] / "recipes"
 GIGABYTE = 10**9
 NEEDS = Needs(
     parameters=10**6,
@@ -62,7 +64,7 @@ def test_without_a_recipe_the_machine_alone_is_looked_at() -> None:
 @pytest.mark.parametrize(
     ("sections", "topic", "text"),
     [
-        ({"data": {"corpus": "letter"}}, "scores", "no card letter"),
+        ({"data": {"corpus": "letter"}}, "corpus", "no card letter"),
         ({"data": {"target": "other"}}, "corpus", "data.target"),
         ({"data": {"cleaning": {"max_words": 1, "drop_identical": True}}}, "corpus", "no training pair is left"),
         ({"tokenizer": {"kind": "bpe", "vocabulary": 100_000}}, "corpus", "tokenizer.vocabulary = 100000"),
@@ -145,6 +147,26 @@ def test_the_size_of_a_prepared_corpus_is_estimated_from_its_files(tmp_path: Pat
         wanted = room.prepared_bytes(recipe, parts_of(recipe))
         measured = sum(path.stat().st_size for path in prepare(recipe).folder.rglob("*") if path.is_file())
         assert wanted == pytest.approx(measured, rel=0.2 if tokenizer["kind"] == "character" else 0.35)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "name",
+    [
+        "multi30k-small-transformer",
+        "multi30k-ende-transformer",
+        "multi30k-enfr-transformer",
+        "noise-multi30k",
+        "tatoeba-fren",
+    ],
+)
+def test_prepared_corpora_are_as_large_as_estimated(name: str) -> None:
+    """Within 20 %, before they are made."""
+    recipe = load_recipe(RECIPES / name)
+    wanted = room.prepared_bytes(recipe, parts_of(recipe))
+    measured = sum(path.stat().st_size for path in prepare(recipe).folder.rglob("*") if path.is_file())
+    assert wanted == pytest.approx(measured, rel=0.2)
 
 
 def test_a_model_too_large_for_its_text_is_told() -> None:

@@ -24,6 +24,7 @@ def first_checks(recipe: Recipe, run: Path, device: torch.device) -> list[tuple[
         ("run", RunFolder(run).check_owner),
         ("run", partial(check_output, run, folder=True)),
         ("memory", partial(check_least, recipe, device)),
+        ("corpus", partial(load_card, recipe.data.corpus)),
         ("scores", partial(_check_scores, recipe)),
     ]
 

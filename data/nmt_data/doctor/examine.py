@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from nmt.errors import NmtError
 from nmt.runtime.device import choose_device, set_threads
 from nmt.runtime.files import explain_os_error
 from nmt.storage.run_folder import RunFolder
-from nmt.training.memory import check_training
 from nmt.training.needs import training_needs
 from nmt_data.doctor.checks import first_checks
 from nmt_data.doctor.corpus import examine_corpus
@@ -53,16 +53,18 @@ def examine(
         yield refused("device", error)
         return
     folder = run or Path("runs") / recipe.name
-    found = [finding for topic, check in first_checks(recipe, folder, place) for finding in tried(topic, check)]
-    yield from found
-    prepared, known = None, {finding.text for finding in found}
-    for item in _prepared(recipe, say):
+    found: list[Finding] = []
+    prepared = None
+    checked = (finding for topic, check in first_checks(recipe, folder, place) for finding in tried(topic, check))
+    for item in chain(checked, _prepared(recipe, say)):
         if isinstance(item, Prepared):
             prepared = item
-        elif item.text not in known:
+        elif item.text not in {finding.text for finding in found}:  # what lacks a card fails more than once
+            found.append(item)
             yield item
     if prepared is not None:
-        yield from _examine_training(recipe, prepared, folder, place, probe and not fails(found))
+        yield from _examine_corpus(recipe, prepared)
+        yield from _examine_training(recipe, prepared, folder, place, probe, found)
 
 
 def _prepared(recipe: Recipe, say: Say) -> Iterator[Finding | Prepared]:
@@ -79,25 +81,28 @@ def _prepared(recipe: Recipe, say: Say) -> Iterator[Finding | Prepared]:
         yield problem("corpus", explain_os_error(error))
 
 
-def _examine_training(
-    recipe: Recipe, prepared: Prepared, run: Path, device: torch.device, probe: bool
-) -> Iterator[Finding]:
-    """Yields the findings that need the prepared corpus."""
+def _examine_corpus(recipe: Recipe, prepared: Prepared) -> Iterator[Finding]:
+    """Yields the findings on the text and its tokens."""
     yield from examine_corpus(recipe, prepared)
     yield from examine_text(prepared)
     yield from examine_languages(prepared)
-    found = [
-        *tried("run", partial(RunFolder(run).check_recipe, recipe)),
-        *tried("memory", partial(check_training, recipe, prepared.tokenizers.sizes, device)),
-    ]
-    yield from found
+
+
+def _examine_training(
+    recipe: Recipe, prepared: Prepared, run: Path, device: torch.device, probe: bool, found: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Yields the findings on the training, after those that were found before the corpus was prepared."""
+    other = list(tried("run", partial(RunFolder(run).check_recipe, recipe)))
+    yield from other
     try:
         needs = training_needs(recipe, prepared, device)
     except NmtError as error:
         yield refused("model", error)
         return
     yield from examine_sizes(recipe, prepared, needs.parameters)
-    room = [memory(recipe, needs, device), checkpoints(recipe, needs, run)]
+    failed = {finding.topic for finding in found if finding.level == "problem"}
+    room = [] if "memory" in failed else [memory(recipe, needs, device)]
+    room += [] if "run" in failed else [checkpoints(recipe, needs, run)]
     yield from room
-    if probe and not fails([*found, *room]):
+    if probe and not fails([*found, *other, *room]):
         yield speed(recipe, prepared, device)

@@ -20,7 +20,8 @@ from nmt_data.parts import Part, fingerprint_of, parts_of
 _PACKED = 3  # times smaller
 _BYTES_PER_TOKEN = {"unigram": 4.4, "bpe": 4.4, "word": 5.5, "character": 1.0, "byte": 1.0}
 _PAIR = 110  # bytes of text
-_TOKENIZERS = 500_000  # bytes
+_FEWEST = 3  # checkpoints at the same time, with training.keep = 1: the newest, the best, and one that is being written
+_TOKENIZER = 250_000  # bytes, most of them rules of normalisation
 
 
 def memory(recipe: Recipe, needs: Needs, device: torch.device) -> Finding:
@@ -48,8 +49,8 @@ def checkpoints(recipe: Recipe, needs: Needs, run: Path) -> Finding:
     text = f"{needs.checkpoints} checkpoints of {size(needs.checkpoint)} and the model need {size(needed)} in {run}"
     text += f", where {size(free)} are free"
     if needed > free:
-        remedy = f"lower training.keep = {recipe.training.keep}" if recipe.training.keep > 1 else ""
-        remedy = " or ".join(filter(None, (remedy, "name a --run folder on another disk")))
+        fewer = f"lower training.keep = {recipe.training.keep}, or " if needs.checkpoints > _FEWEST else ""
+        remedy = f"{fewer}name a --run folder on another disk"
         return problem("disk", text, remedy, **figures)
     return ok("disk", text, **figures)
 
@@ -87,7 +88,7 @@ def prepared_bytes(recipe: Recipe, parts: Sequence[Part]) -> int | None:
     text, train = sum(count for _, count, _ in sizes), sum(count for trains, count, _ in sizes if trains)
     kinds = recipe.tokenizer.kinds
     tokens = sum(count / _BYTES_PER_TOKEN[kinds[side]] for trains, count, side in sizes if trains)
-    return round(text + 4 * tokens + 16 * train / _PAIR) + _TOKENIZERS
+    return round(text + 4 * tokens + 16 * train / _PAIR) + _TOKENIZER * (1 if recipe.tokenizer.joint else 2)
 
 
 def _lower(recipe: Recipe, needs: Needs) -> str:

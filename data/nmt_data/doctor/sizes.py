@@ -22,7 +22,7 @@ def model_size(prepared: Prepared, parameters: int) -> Finding:
     """Compares the number of parameters with the tokens that they are learnt from."""
     tokens = len(prepared.train.target.values)
     share = parameters / max(tokens, 1)
-    text = f"{parameters:,} parameters for {tokens:,} target tokens of training text, {share:,.1f} for each"
+    text = f"{parameters:,} parameters for {tokens:,} target tokens of training text, {share:,.{int(share < 10)}f} for each"
     if share > _PARAMETERS:
         remedy = "a smaller model would learn as much; make it narrower, or add text"
         return advice("model", text, remedy, parameters=parameters, tokens=tokens)
