@@ -22,6 +22,7 @@ EXAMPLES = {
     "shortlist": "nmt shortlist runs/phrasebook-attention -o de-en.list",
     "average": "nmt average runs/phrasebook-transformer -o averaged",
     "info": "nmt info runs/phrasebook-attention",
+    "doctor": "nmt doctor recipes/phrasebook-attention",
     "report": "nmt report runs/phrasebook-attention -o report.html",
     "study": "nmt study recipes/ingredients",
     "bootstrap": "nmt bootstrap recipes/phrasebook-attention --mono mono.en --dry-run",

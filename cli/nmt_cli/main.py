@@ -20,6 +20,7 @@ from nmt_cli import (
     bootstrap,
     compare,
     data,
+    doctor,
     evaluate,
     export,
     info,
@@ -161,6 +162,7 @@ app.command("export")(export.export)
 app.command("shortlist")(shortlist.shortlist)
 app.command("average")(average.average)
 app.command("info")(info.info)
+app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.command("study")(study.study)
 app.command("bootstrap")(bootstrap.bootstrap)

@@ -44,26 +44,20 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
     """Prepares and trains to the end; returns whether this process is the first of those started by torchrun, if any."""
     from nmt.fast.kernels import why_missing
     from nmt.runtime.device import choose_device, set_threads
-    from nmt.runtime.files import check_output
     from nmt.runtime.processes import joined
-    from nmt.scoring.tokenization import check_tokenization
-    from nmt.storage.run_folder import RunFolder
     from nmt.training.events import Event
-    from nmt.training.memory import check_least
     from nmt.training.tensorboard import TensorBoardLog
     from nmt.training.trainer import Trainer
     from nmt_cli.testsets import say_normalisation, say_tokenization
-    from nmt_data.cards import load_card
+    from nmt_data.doctor.checks import first_checks
     from nmt_data.prepare import prepare
 
-    RunFolder(folder).check_owner()
-    check_output(folder, folder=True)
     place = choose_device(device)
     set_threads()
+    for _, check in first_checks(settings, folder, place):
+        check()
     if place.type == "cpu" and (reason := why_missing()):
         note(f"nmt: training is slower than it could be: {reason}")
-    check_least(settings, place)
-    check_tokenization(load_card(settings.data.corpus).tokenization(settings.data.target))
     with joined(place) as world:
         if world.leads:
             with said_when_interrupted(PREPARE_ANEW):

@@ -1,1 +1,1 @@
-"""Speed measured as a ratio: each contender in a separate process, with interleaved rounds."""
+"""Speed measured as a ratio, each contender in its own process, with interleaved rounds; `probe` times a few updates alone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import statistics
 import traceback
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from nmt.errors import NmtError
+from nmt.runtime.device import peak_memory_mb
 from nmt.runtime.stages import counted, stage
 
 
@@ -163,7 +163,7 @@ def _serve(end: Connection, make: Callable[[], Contender], threads: int) -> None
         end.send(perf_counter() - start)
         while (order := end.recv()) != "end":
             if order == "memory":
-                end.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+                end.send(peak_memory_mb(torch.device("cpu")))
             else:
                 end.send(_timed(contender))
     except (EOFError, BrokenPipeError):  # the parent has gone

@@ -137,6 +137,9 @@ def peak_memory_mb(device: torch.device) -> float:
     """Returns the peak memory so far, in MB: of the device for CUDA, of the process for CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    with suppress(OSError, StopIteration, ValueError):  # getrusage counts the parent's memory too, from before exec
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024 / 1e6
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

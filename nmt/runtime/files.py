@@ -116,7 +116,7 @@ def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
         place = _resolved(path)
         if _is_part(place):
             raise NmtError(f"{path}: is part of a model, a run or a corpus; name another file")
-        with tempfile.TemporaryFile(dir=place if place.is_dir() else _nearest(place.parent), prefix=LITTER) as probe:
+        with tempfile.TemporaryFile(dir=place if place.is_dir() else nearest(place.parent), prefix=LITTER) as probe:
             probe.write(bytes(4096))
     except OSError as error:
         raise NmtError(f"{path}: cannot be written ({error.strerror}){hint and f'; {hint}'}") from None
@@ -154,13 +154,13 @@ def explain_os_error(error: OSError) -> str:
     return ": ".join([*names[:1], reason])
 
 
+def nearest(folder: Path) -> Path:
+    """Returns the folder, or its nearest parent that exists."""
+    return next((place for place in (folder, *folder.parents) if place.exists()), folder)
+
+
 def _resolved(path: Path) -> Path:
     return Path(os.path.realpath(path))  # `Path.resolve` raises at circular links
-
-
-def _nearest(folder: Path) -> Path:
-    """Returns the folder, or its nearest existing parent."""
-    return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def explain_full_disk(path: Path) -> Generator[None]:
         # safetensors gives the operating system's error only as text.
         number = getattr(error, "errno", None)
         if number in _FULL or "os error 28" in str(error).lower():
-            free = shutil.disk_usage(_nearest(path.parent)).free
+            free = shutil.disk_usage(nearest(path.parent)).free
             raise NmtError(
                 f"{path}: no room to write ({free / 1e6:.0f} MB free); what was written before is intact"
             ) from None

@@ -12,6 +12,7 @@ from nmt.training.batches import Batch
 
 # States that a layer keeps per position for the backward pass. In fp32 this estimate was 0.7 to 0.95 of the measured need.
 _KEPT = {"rnn": 16, "transformer": 8, "convolution": 8}
+_CPU = torch.device("cpu")
 
 
 def check_training(recipe: Recipe, sizes: tuple[int, int], device: torch.device, processes: int = 1) -> None:
@@ -50,12 +51,19 @@ def check_batch(recipe: Recipe, batch: Batch) -> None:
         ConfigError: it does not fit.
     """
     positions = batch.source.numel() + batch.target_input.numel()
+    check_memory(
+        f"training.batch_tokens: the largest batch has {positions:,} positions", kept_bytes(recipe, batch, _CPU)
+    )
+
+
+def kept_bytes(recipe: Recipe, batch: Batch, device: torch.device) -> int:
+    """Estimates the bytes that the layers of a model keep of a batch for the backward pass, rather too few."""
+    positions = batch.source.numel() + batch.target_input.numel()
     model = recipe.model.base if recipe.model.kind == "visual" else recipe.model
     width = model.width if model.kind == "transformer" else model.hidden
     layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in LAYER_COUNTS)
     states = _KEPT[model.kind] * positions * width * layers
     if model.kind == "rnn" and model.attention == "additive":
         states += 2 * batch.target_input.numel() * batch.source.shape[1] * width  # states per pair of positions
-    size = 2 if choose_precision(recipe.training.precision, torch.device("cpu")) == "bf16" else 4
-    needed = size * states * (2 if recipe.training.r_drop else 1)
-    check_memory(f"training.batch_tokens: the largest batch has {positions:,} positions", needed)
+    size = 2 if choose_precision(recipe.training.precision, device) == "bf16" else 4
+    return size * states * (2 if recipe.training.r_drop else 1)

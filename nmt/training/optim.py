@@ -22,7 +22,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     Vectors never decay. Both change nothing when their tensor `found_inf` is one.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    inner = _inner_matrices(model) if config.optimizer == "muon" else []
+    inner = inner_matrices(model) if config.optimizer == "muon" else []
     chosen = {id(parameter) for parameter in inner}
     matrices = [parameter for parameter in trained if parameter.dim() >= 2 and id(parameter) not in chosen]
     vectors = [parameter for parameter in trained if parameter.dim() < 2]
@@ -121,7 +121,7 @@ def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_fac
             return peak
 
 
-def _inner_matrices(model: nn.Module) -> list[nn.Parameter]:
+def inner_matrices(model: nn.Module) -> list[nn.Parameter]:
     """Returns the trained matrices that map states to states: no embeddings, no output projection, no single row or column."""
     outer = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     output = getattr(model, "output", None)

@@ -111,7 +111,7 @@ class Trainer:
                 plain = rehearse(self.recipe, self.stream, self.updater, self.progress)
                 self._announce(plain)
                 while self.progress.step < self.progress.updates and not self._out_of_patience:
-                    self._update()
+                    self.update()
                     if number := int(self.world.largest(stop.number)):
                         self._save(validated=False)
                         raise Interrupted(number, f"after update {self.progress.step}")
@@ -123,7 +123,7 @@ class Trainer:
                 self.stream.close()
         return self.progress
 
-    def _update(self) -> None:
+    def update(self) -> None:
         """Makes one optimizer update, then logs and validates when they are due."""
         start, progress = perf_counter(), self.progress
         drawn = [self._next_batch() for _ in range(self.config.accumulate)]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nmt.config.recipe import TrainingConfig
-from nmt.fast.cpu.rnn_training import scanned
-from nmt.fast.cpu.transformer_training import packed_transformer
+from nmt.fast.cpu.rnn_training import ScannedRnn, scanned
+from nmt.fast.cpu.transformer_training import CpuPackedTransformer, packed_transformer
 from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import Model
@@ -115,12 +115,18 @@ class Updater:
 
     def _forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Forced:
         """Runs the model on the target, or its CPU replacement for training."""
-        whole_model = not self.shards and not self.config.compile
-        if self.arithmetic.packed and whole_model and self.model.training and torch.is_grad_enabled():
-            fast = packed_transformer(self.model) or scanned(self.model)
+        if self.model.training and torch.is_grad_enabled():
+            fast = self.replacement()
             if fast is not None:
                 return Forced(fast(source, lengths, target))
         return self.model.forced(source, lengths, target)
+
+    def replacement(self) -> CpuPackedTransformer | ScannedRnn | None:
+        """Returns what trains on compiled kernels in place of the model on this CPU; None: the model itself does."""
+        whole_model = not self.shards and not self.config.compile
+        if not (self.arithmetic.packed and whole_model):
+            return None
+        return packed_transformer(self.model) or scanned(self.model)
 
     def rehearse(self, batch: Batch) -> int:
         """Computes the gradients of a batch and drops them; returns how often it was halved to fit into memory."""
