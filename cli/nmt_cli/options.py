@@ -29,6 +29,15 @@ LatestOption = Annotated[
     bool, typer.Option("--latest", help="Of a run folder, take the latest checkpoint instead of the best.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Work on a Ray cluster, whose machines see the same files: HOST:PORT of its head, or auto.",
+        show_default=False,
+    ),
+]
 BeamOption = Annotated[
     int | None,
     typer.Option(

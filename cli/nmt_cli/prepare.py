@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nmt_cli.console import PREPARE_ANEW, note, print_table, print_text, said_when_interrupted
-from nmt_cli.options import JsonOption, RecipeArgument, SetOption
+from nmt_cli.options import ClusterOption, JsonOption, RecipeArgument, SetOption
 
 if TYPE_CHECKING:
     from nmt.corpus.prepared import Prepared
@@ -24,11 +24,12 @@ def prepare(
     memory: Annotated[
         float, typer.Option(min=0.5, metavar="GB", help="Memory to use, above what Python and its libraries take.")
     ] = 2,
+    cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read, clean, split, audit, tokenise and encode the corpus of a recipe.
 
-    The result depends neither on the processes nor on the memory.
+    The result depends neither on the processes nor on the memory, nor on the cluster.
     """
     from nmt.config.reading import load_recipe
     from nmt_data.means import Means
@@ -36,7 +37,7 @@ def prepare(
 
     settings = load_recipe(recipe, overrides or ())
     with said_when_interrupted(PREPARE_ANEW):
-        prepared = prepare_corpus(settings, say=note, means=Means.of(processes, round(memory * 1e9), note))
+        prepared = prepare_corpus(settings, say=note, means=Means.of(processes, round(memory * 1e9), note, cluster))
     if as_json:
         print_text(json.dumps({**prepared.report, "folder": str(prepared.folder)}, indent=1, ensure_ascii=False))
         return

@@ -96,9 +96,9 @@ def _translate(
         note(f"nmt: search is slower than it could be: {reason}")
     report = translator.report
     with Meter(source) as meter, _prefixes(request.prefix, sink.lines) as prefixes:
-        window = _window(translator, request.workers)
+        window = _window(translator, request.is_shared)
         tasks = verification.watch(_tasks(source, prefixes, sink.lines, window, request.n_best, report))
-        if request.workers == 1:
+        if not request.is_shared:
             for task in tasks:
                 found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
                 verification.keep(found)
@@ -121,11 +121,11 @@ def _deliver(found: list[list[Translation]], request: TranslationRequest, sink: 
     meter.advance(len(found))
 
 
-def _window(translator: Translator, workers: int) -> int:
+def _window(translator: Translator, shared: bool) -> int:
     """Returns how many lines are read at a time: few for each of several workers, many for a GPU."""
     if translator.device.type == "cuda":
         return 16 * WINDOW
-    return WINDOW if workers == 1 else WINDOW // 8
+    return WINDOW // 8 if shared else WINDOW
 
 
 def _tasks(
@@ -152,7 +152,9 @@ def _job(request: TranslationRequest, file: Path) -> str:
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror}") from None
     settings = sorted(
-        (name, str(value)) for name, value in options(request).items() if name not in ("output", "workers", "verify")
+        (name, str(value))
+        for name, value in options(request).items()
+        if name not in ("output", "workers", "cluster", "verify")
     )
     models = (request.model, *(request.ensemble or ()))
     weights = [json.dumps(read_object(locate(path, request.latest) / MANIFEST)).encode() for path in models]

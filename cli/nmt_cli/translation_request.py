@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, LatestOption, ModelArgument, ToOption
+from nmt_cli.options import (
+    BatchSizeOption,
+    BeamOption,
+    ClusterOption,
+    DeviceOption,
+    LatestOption,
+    ModelArgument,
+    ToOption,
+)
 from nmt_cli.requests import field_help
 
 SEARCH, SAMPLING, CONTENT = "Search", "Sampling", "What may be said"
@@ -201,6 +209,12 @@ class TranslationRequest:
     batch_size: BatchSizeOption = None
     latest: LatestOption = False
     device: DeviceOption = "auto"
+    cluster: ClusterOption = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes do the work."""
+        return self.workers > 1 or self.cluster is not None
 
     @property
     def form(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,13 +48,30 @@ def translated(tasks: Iterable[Task], request: TranslationRequest) -> Generator[
     Raises:
         NmtError: a worker was killed twice at the same lines.
     """
+    from nmt.runtime.cluster import ClusterCrew
     from nmt.runtime.crew import Crew
 
+    if request.cluster is not None:
+        return ClusterCrew(partial(_opened, _everywhere(request)), request.cluster, _takes_gpu(request)).results(tasks)
     remedy = "if memory ran out, take fewer --workers or a smaller --batch-size"
     crew = Crew(
         partial(_opened, request), request.workers, name=str, remedy=remedy, say=lambda line: note(f"nmt: {line}")
     )
     return crew.results(tasks)
+
+
+def _everywhere(request: TranslationRequest) -> TranslationRequest:
+    """Returns the request with paths that do not depend on the folder in which a process starts."""
+    return replace(
+        request,
+        model=request.model.absolute(),
+        shortlist=request.shortlist and request.shortlist.absolute(),
+        ensemble=request.ensemble and [path.absolute() for path in request.ensemble],
+    )
+
+
+def _takes_gpu(request: TranslationRequest) -> bool:
+    return request.device.startswith("cuda")
 
 
 def _opened(request: TranslationRequest) -> Callable[[Task], TranslatedTask]:
