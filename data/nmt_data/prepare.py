@@ -18,6 +18,7 @@ from nmt.runtime.atomic import atomic_folder, clear_litter, write_json
 from nmt.runtime.files import NAME_A_HOME, check_output, file_sha256, fingerprint, home_folder
 from nmt.storage.manifest import broken, write_manifest
 from nmt.training.batches import select
+from nmt_data.cleaning.filters import check_needs
 from nmt_data.encoding import Encoding, Written, write_train, write_valid
 from nmt_data.means import Means
 from nmt_data.parts import Part, fingerprint_of, parts_of
@@ -46,6 +47,7 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False, m
         return _checked(Prepared(folder), recipe, say)
     if folder.exists():
         say(f"{folder} is damaged ({reason}); it is made again")
+    check_needs(recipe.data, [side for part in parts for side in part.languages], say)
     check_output(folder, folder=True, hint=NAME_A_HOME)
     clear_litter(folder.parent)
 

@@ -1,0 +1,56 @@
+"""All filters that judge a pair by itself, and what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+
+from nmt.config.cleaning import CleaningConfig, FilterName
+from nmt.config.data import DataConfig
+from nmt.errors import ConfigError
+from nmt_data.cleaning.languages import is_known, wrong_language
+from nmt_data.cleaning.lengths import empty, identical_sides, length_ratio, too_long
+from nmt_data.cleaning.pairs import Filter
+from nmt_data.cleaning.scripts import scripts_of, wrong_script
+from nmt_data.cleaning.signs import markup, other_brackets, other_numbers, repetition, replacement_character
+
+FILTERS: Mapping[FilterName, Filter] = {
+    "empty": empty,
+    "too long": too_long,
+    "length ratio": length_ratio,
+    "identical sides": identical_sides,
+    "replacement character": replacement_character,
+    "markup": markup,
+    "repetition": repetition,
+    "other numbers": other_numbers,
+    "other brackets": other_brackets,
+    "wrong script": wrong_script,
+    "wrong language": wrong_language,
+}
+"""Filters in their order, by the reason that the report names."""
+
+
+def in_order(config: CleaningConfig) -> Mapping[FilterName, Filter]:
+    """Returns the filters, those that `order` names first."""
+    return {name: FILTERS[name] for name in (*config.order, *FILTERS)}
+
+
+def check_needs(data: DataConfig, languages: Iterable[str], say: Callable[[str], None]) -> None:
+    """Refuses filters that need a library that is not there, and says which languages cannot be judged.
+
+    Raises:
+        ConfigError: names the key, the library and the command that installs it.
+    """
+    cleaning = data.cleaning
+    needed = {
+        "data.cleaning.mend_encoding": ("ftfy", cleaning.mend_encoding),
+        "data.cleaning.language_confidence": ("py3langid", cleaning.language_confidence is not None),
+    }
+    for key, (library, wanted) in needed.items():
+        if wanted and find_spec(library) is None:
+            raise ConfigError(f"{key} needs {library}; pip install 'nmt[cleaning]' or leave the key out")
+    for language in dict.fromkeys(languages):
+        if cleaning.min_script is not None and not scripts_of(language):
+            say(f"data.cleaning.min_script: the script of {language} is not known; its lines are not judged")
+        if cleaning.language_confidence is not None and not is_known(language):
+            say(f"data.cleaning.language_confidence: {language} cannot be identified; its lines are not judged")
