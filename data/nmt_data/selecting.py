@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from nmt.corpus.testset import TestSet
-from nmt.runtime.stages import stage
+from nmt.runtime.stages import counted, stage
+from nmt_data.alignment import SAMPLE, Aligner, Lexicon
 from nmt_data.audit import Auditor, Found, Leak, Suspect, Text, leaks
 from nmt_data.cards import CorpusCard
+from nmt_data.cleaning.minhash import shape_of
 from nmt_data.dropped import Dropped, Trace
-from nmt_data.duplicates import first_rows
+from nmt_data.duplicates import near_rows, repeated_rows
 from nmt_data.gathering import Gathered
 from nmt_data.means import Means
 from nmt_data.shards import Mask, Rows, place_of, unpacked
@@ -108,8 +110,47 @@ def _only(places: Rows, size: int) -> Mask:
 def drop_repeated(selection: Selection, memory: int) -> None:
     """Keeps the first of all pairs with the same key."""
     gathered = selection.gathered
-    for number, first in enumerate(first_rows(gathered.folder, gathered.rows, memory)):
-        selection.drop(number, ~first, DUPLICATE)
+    for number, repeated in enumerate(repeated_rows(gathered.folder, gathered.rows, memory)):
+        selection.drop(number, repeated, DUPLICATE)
+
+
+def drop_near(selection: Selection, threshold: float, memory: int) -> None:
+    """Drops pairs that resemble an earlier one at about this share of common shingles."""
+    gathered, bands = selection.gathered, shape_of(threshold)[0]
+    for number, near in enumerate(near_rows(gathered.folder, gathered.rows, memory, bands)):
+        selection.drop(number, near, NEAR_DUPLICATE)
+
+
+def drop_unaligned(selection: Selection, least: float, means: Means) -> None:
+    """Drops pairs whose words explain each other less than this, by a model for each direction of translation."""
+    directions = dict.fromkeys(stream.languages for stream in selection.streams if not stream.mono)
+    for languages in directions:
+        lexicon = Lexicon.learned(_sample(selection, languages), languages)
+        crew = means.crew(partial(Aligner, lexicon, least), name=lambda _: "the same shard")
+        numbers = _numbers(selection, languages)
+        tasks = counted(map(selection.suspect, numbers), "aligning words", len(numbers), "shards")
+        for number, weak in zip(numbers, crew.results(tasks), strict=True):
+            selection.drop(number, weak, UNALIGNED)
+
+
+def _numbers(selection: Selection, languages: tuple[str, str]) -> list[int]:
+    """Returns the numbers of the shards with pairs of two languages."""
+    streams = [not stream.mono and stream.languages == languages for stream in selection.streams]
+    return [number for number in range(len(selection)) if streams[selection.stream(number)]]
+
+
+def _sample(selection: Selection, languages: tuple[str, str]) -> Generator[tuple[str, str]]:
+    """Yields as many pairs as a lexicon learns from, spread evenly over those that are kept."""
+    numbers = _numbers(selection, languages)
+    total = sum(int(np.count_nonzero(selection.kept(number))) for number in numbers)
+    wanted = np.linspace(0, total - 1, min(SAMPLE, total)).astype(np.int64)
+    before = 0
+    for number in numbers:
+        places = np.flatnonzero(selection.kept(number))
+        chosen = wanted[(wanted >= before) & (wanted < before + len(places))] - before
+        before += len(places)
+        shard = selection.gathered.shard(number)
+        yield from zip(*unpacked(shard, _only(places[chosen], len(selection.kept(number)))), strict=True)
 
 
 def hold_out_pairs(selection: Selection, cards: Mapping[int, CorpusCard], means: Means) -> dict[int, list[TestSet]]:

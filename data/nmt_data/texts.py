@@ -22,7 +22,7 @@ from nmt_data.gathering import Gathered, gather
 from nmt_data.means import Means
 from nmt_data.parts import Part
 from nmt_data.reading import Split, Unreadable
-from nmt_data.selecting import Selection, audit, drop_repeated, hold_out_pairs
+from nmt_data.selecting import Selection, audit, drop_near, drop_repeated, drop_unaligned, hold_out_pairs
 from nmt_data.splits import check_testset, interleaved
 from nmt_data.streams import Stream, streams_of
 from nmt_data.unfinished import Unfinished
@@ -124,6 +124,10 @@ class TextReader:
         selection = Selection(gathered, streams, draft / "kept", self.trace)
         if cleaning.duplicates != "keep":
             drop_repeated(selection, self.means.memory // 4)
+        if cleaning.near_duplicates is not None:
+            drop_near(selection, cleaning.near_duplicates, self.means.memory // 4)
+        if cleaning.min_alignment is not None:
+            drop_unaligned(selection, cleaning.min_alignment, self.means)
         cards = {index: card for index in given if (card := self.parts[index].card).holdout.total}
         own = hold_out_pairs(selection, cards, self.means)
         for index, testsets in own.items():

@@ -11,6 +11,7 @@ from nmt.corpus.lines import clean_line, has_control
 from nmt.corpus.words import Normalisers, lower
 from nmt_data.cleaning.filters import in_order
 from nmt_data.cleaning.mending import mended_encoding
+from nmt_data.cleaning.minhash import bands_of
 from nmt_data.cleaning.pairs import Pairs
 from nmt_data.dropped import EXAMPLES, Dropped
 from nmt_data.shards import packed
@@ -61,8 +62,11 @@ class Cleaner:
                 removed = pairs.only(bad)
                 dropped.add(reason, count, removed.source, removed.target)
                 pairs = pairs.only(~bad)
-        keys = None if config.duplicates == "keep" else self._keys(pairs, raw.mono)
-        shard = packed(pairs.source, pairs.target, raw.number, keys)
+        alike = config.duplicates == "normalised"
+        keys = None if config.duplicates == "keep" else self._keys(pairs, raw.mono, alike)
+        near = config.near_duplicates
+        bands = None if near is None else bands_of(self._keys(pairs, raw.mono, normalised=True), near)
+        shard = packed(pairs.source, pairs.target, raw.number, keys, bands)
         return Cleaned(shard, len(pairs), len(raw.pairs), dropped, mended)
 
     def _mended(self, pairs: Pairs) -> tuple[Pairs, Counter[str]]:
@@ -78,10 +82,10 @@ class Cleaner:
         counts["control characters"] = sum(has_control(one) or has_control(other) for one, other in _rows(sides))
         return Pairs(list(map(clean_line, sides[0])), list(map(clean_line, sides[1])), pairs.languages), +counts
 
-    def _keys(self, pairs: Pairs, mono: bool) -> list[str]:
+    def _keys(self, pairs: Pairs, mono: bool, normalised: bool) -> list[str]:
         kind = "\0".join(("text" if mono else "pair", *pairs.languages))
         source, target = pairs.source, pairs.target
-        if self.data.cleaning.duplicates == "normalised":
+        if normalised:
             source = list(map(self._normalisers[pairs.languages[0]], source))
             target = list(map(self._normalisers[pairs.languages[1]], target))
         return [f"{kind}\0{one}\0{other}" for one, other in zip(source, target, strict=True)]
