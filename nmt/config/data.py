@@ -64,9 +64,9 @@ class DataConfig(Section):
     lowercase: bool = False
     """Lower-case both sides before anything else; scores are then lower-cased scores."""
     normalise: Literal["none", "nfc", "moses"] = "none"
-    """How to write signs alike, in training text and in every source that is validated on or translated: in Unicode's form NFC,
-    or as the Moses scripts do after that (quotes, dashes, spaces; `pip install 'nmt[cleaning]'`). References of validation and
-    test sets stay as they are, so that scores can be compared.
+    """How to write signs alike, in both sides of train and in all text that a model reads: in Unicode's form NFC, or after that
+    as the Moses scripts do (quotes, dashes, spaces; `pip install 'nmt[cleaning]'`). References of validation and test sets stay
+    as they are, so that scores can be compared; therefore the card must name files for them.
     """
     on_bad_text: Literal["error", "skip"] = "error"
     """What to do with a training line that is not valid UTF-8."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nmt.config.data import DataConfig
 from nmt.corpus.lines import clean_line, has_control
+from nmt.corpus.normalising import line_normaliser
 from nmt.corpus.words import Normalisers, lower
 from nmt_data.cleaning.filters import in_order
 from nmt_data.cleaning.mending import mended_encoding
@@ -70,14 +71,17 @@ class Cleaner:
         return Cleaned(shard, len(pairs), len(raw.pairs), dropped, mended)
 
     def _mended(self, pairs: Pairs) -> tuple[Pairs, Counter[str]]:
-        """Mends the encoding and lower-cases if asked, and replaces control characters by spaces."""
+        """Mends the encoding, normalises and lower-cases if asked, and replaces control characters by spaces."""
         counts: Counter[str] = Counter()
         sides = pairs.source, pairs.target
         if self.data.cleaning.mend_encoding:
             before, sides = sides, (mended_encoding(pairs.source), mended_encoding(pairs.target))
             counts["encoding"] = sum(old != new for old, new in zip(_rows(before), _rows(sides), strict=True))
+        first, second = pairs.languages
+        if (kind := self.data.normalise) != "none":
+            normalise = line_normaliser(kind, first), line_normaliser(kind, second)
+            sides = list(map(normalise[0], sides[0])), list(map(normalise[1], sides[1]))
         if self.data.lowercase:
-            first, second = pairs.languages
             sides = [lower(line, first) for line in sides[0]], [lower(line, second) for line in sides[1]]
         counts["control characters"] = sum(has_control(one) or has_control(other) for one, other in _rows(sides))
         return Pairs(list(map(clean_line, sides[0])), list(map(clean_line, sides[1])), pairs.languages), +counts
