@@ -17,9 +17,10 @@ from nmt_data.shards import Mask, unpacked
 SAMPLE = 50_000
 """Most pairs that a lexicon is learned from."""
 _LONGEST = 40  # longest side in words of these pairs
-_LEAST = 2  # how often a word must occur in them to be known
-_ROUNDS = 5  # iterations of expectation maximisation
-_SMOOTHING = 0.01  # share of a word's own frequency in its probability: bounds what one word can cost
+_MEETINGS = 8_000_000  # most pairs of words in them, which bounds the memory to half a gigabyte
+_LEAST = 10  # how often a word must occur in them to be known: rarer ones explain whatever they stood beside
+_ROUNDS = 3  # iterations of expectation maximisation
+_SMOOTHING = 0.03  # share of a word's own frequency in its probability: bounds what one word can cost
 _NULL = 0  # the empty word, of which every sentence has one
 
 
@@ -101,6 +102,8 @@ class Lexicon:
         split = _splitters(languages)
         lines = [(split[0](source), split[1](target)) for source, target in pairs]
         lines = [pair for pair in lines if max(map(len, pair)) <= _LONGEST]
+        step = -(-sum(len(one) * len(other) for one, other in lines) // _MEETINGS) or 1
+        lines = lines[::step]
         sides = [pair[0] for pair in lines], [pair[1] for pair in lines]
         words = Words.of(sides[0], languages[0]), Words.of(sides[1], languages[1])
         source, target = words[0].side(sides[0]), words[1].side(sides[1])

@@ -39,8 +39,8 @@ PROPOSED: dict[str, Any] = {
     "drop_other_brackets": True,
     "min_script": 0.5,
     "language_confidence": 0.9,
-    "near_duplicates": 0.8,
-    "min_alignment": 0.0,
+    "near_duplicates": 0.9,
+    "min_alignment": 0.5,
 }
 _FOR = {
     "length ratio": "truncated",
