@@ -112,7 +112,7 @@ class Lexicon:
         return cls(
             words,
             Direction.learned(source, target, sizes, names[0]),
-            Direction.learned(target, source, sizes[::-1], names[1]),
+            Direction.learned(target, source, (sizes[1], sizes[0]), names[1]),
         )
 
     def scores(self, source: Sequence[str], target: Sequence[str]) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ def difference(first: Recipe, second: Recipe, means: Means, say: Callable[[str],
         places = Path(folder, "first"), Path(folder, "second")
         kept = [_gathered(recipe, place, means, say) for recipe, place in zip((first, second), places, strict=True)]
         with stage("comparing", sum(kept), "pairs"):
-            only = [_only(*pair, means) for pair in (places, places[::-1])]
+            only = _only(*places, means), _only(places[1], places[0], means)
         return Difference((kept[0], kept[1]), only[0], only[1])
 
 
@@ -103,7 +103,7 @@ def _only(own: Path, other: Path, means: Means) -> Only:
 
 
 @contextmanager
-def _tables(own: Path, other: Path, means: Means) -> Iterator[Callable[[str], list[Any]]]:
+def _tables(own: Path, other: Path, means: Means) -> Generator[Callable[[str], list[Any]]]:
     """Yields what executes SQL on `own`, `other` (pairs) and `reasons` (why the other drops a pair); tables lie on disk."""
     with tempfile.TemporaryDirectory(dir=own) as folder, database(Path(folder), means.memory // 4) as connection:
         connection.execute(f"ATTACH {quoted(Path(folder, 'tables.duckdb'))} AS disk; USE disk")

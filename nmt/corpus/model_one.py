@@ -33,7 +33,7 @@ class Meetings:
         column, line = within // right[owner], within % right[owner]
         starts = np.cumsum(left) - left, np.cumsum(right) - right
         places = starts[0][owner] + column, starts[1][owner] + line
-        return cls(source[places[0]].astype(np.int64), target[places[1]].astype(np.int64), places[1])
+        return cls(source[places[0]], target[places[1]], places[1])
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,10 @@ def _meetings(corpus: EncodedCorpus) -> Meetings:
     rows = np.linspace(0, total - 1, min(_PAIRS, total)).astype(np.int64)
     left, right = corpus.source.lengths[rows], corpus.target.lengths[rows]
     rows = rows[(left <= _LONGEST) & (right <= _LONGEST) & (left > 0) & (right > 0)]
-    sides = [(side.values[_places(side, rows)], side.lengths[rows]) for side in (corpus.source, corpus.target)]
+    sides = [
+        (side.values[_places(side, rows)].astype(np.int64), side.lengths[rows])
+        for side in (corpus.source, corpus.target)
+    ]
     return Meetings.of(*sides[0], *sides[1])
 
 

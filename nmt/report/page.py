@@ -198,7 +198,7 @@ def _data(runs: Sequence[RunMaterial]) -> str:
     kept = f"<p>{escape(text)}{escape('; dropped: ' + dropped if dropped else '')}. Licence: {escape(data['licence'])}.</p>"
     return (
         kept
-        + _examples(data["train"].get("examples", {}))
+        + _dropped(data["train"].get("examples", {}))
         + verdict
         + "<h3>Test sentences found in train</h3>"
         + _table(head, rows)

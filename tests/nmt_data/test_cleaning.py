@@ -274,7 +274,12 @@ def test_new_keys_at_their_defaults_leave_the_fingerprint(tmp_path: Path) -> Non
         tmp_path, _pairs(40), normalise="none", cleaning={"near_duplicates": None, "drop_replacement": False}
     )
     assert fingerprint_of(same, parts_of(same), None) == first
-    for changes in ({"normalise": "nfc"}, {"cleaning": {"min_script": 0.0}}, {"cleaning": {"order": ["empty"]}}):
+    changed: list[dict[str, Any]] = [
+        {"normalise": "nfc"},
+        {"cleaning": {"min_script": 0.0}},
+        {"cleaning": {"order": ["empty"]}},
+    ]
+    for changes in changed:
         other = _recipe(tmp_path, _pairs(40), **changes)
         assert fingerprint_of(other, parts_of(other), None) != first
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -28,11 +29,11 @@ def is_known(language: str) -> bool:
     return _code(language) in _identifier().labels
 
 
-def _judge(language: str, confidence: float) -> Any:
+def _judge(language: str, confidence: float) -> Callable[[str], bool]:
     """Returns what tells whether a line is in another language."""
     own, identifier = _code(language), _identifier()
     if own not in identifier.labels:
-        return lambda _: False
+        return _nothing
     fine = {own}.union(*(alike.split() for alike in _ALIKE if own in alike.split()))
 
     def is_other(line: str) -> bool:
@@ -42,6 +43,10 @@ def _judge(language: str, confidence: float) -> Any:
         return probability >= confidence and found not in fine
 
     return is_other
+
+
+def _nothing(_: str) -> bool:
+    return False
 
 
 def _code(language: str) -> str:
