@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,21 @@ def test_numbers_are_read_as_figures() -> None:
     assert numbers("3,5 von 12") == numbers("12: 3.5") != numbers("3.5")
     assert numbers("١٢") == numbers("12")
     assert numbers("1,00,000") != numbers("100")
+
+
+def test_long_words_are_judged_in_no_time() -> None:
+    """A line of a million letters, brackets or beginnings of tags does not hold a filter up."""
+    lines = [sign * (1_000_000 // len(sign)) for sign in ("a", "(", "<a ", "<!--", "1.000.", "a@", "http://")]
+    settings = {
+        "max_markup": 0.5,
+        "max_repeats": 1_000_000_000,
+        "drop_other_numbers": True,
+        "drop_other_brackets": True,
+    }
+    start = time.process_time()
+    for name in ("markup", "repetition", "other numbers", "other brackets"):
+        FILTERS[name](Pairs(lines, lines, ("de", "en")), CleaningConfig.model_validate(settings))
+    assert time.process_time() - start < 60
 
 
 def test_repeats_are_those_of_words_and_phrases() -> None:

@@ -17,8 +17,8 @@ _BRACKET = re.compile(r"[()\[\]{}（）［］｛｝【】]")
 _NARROW = str.maketrans("（）［］｛｝【】", "()[]{}[]")
 _MARKUP = re.compile(
     r"""(?:https?|ftp)://\S+ | \bwww\.\S+  # web addresses
-    | [\w.+-]+@[\w-]+(?:\.[\w-]+)+  # e-mail addresses
-    | </?[a-zA-Z][^<>]*> | <!--.*?-->  # tags
+    | (?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+  # e-mail addresses
+    | </?[a-zA-Z][^<>]*> | <!--[^<>]*-->  # tags
     | &(?:\#\d+|\#x[0-9a-fA-F]+|[a-zA-Z]\w+);  # character entities
     """,
     re.VERBOSE,
