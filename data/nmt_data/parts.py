@@ -16,6 +16,7 @@ from nmt.runtime.files import (
     fingerprint,
 )
 from nmt_data.cards import CorpusCard, load_card
+from nmt_data.model_scores import model_identity
 from nmt_data.mono import mono_sources
 from nmt_data.reading import Split
 
@@ -75,6 +76,8 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
         for key, default in keys.items():
             if section[key] == default:  # as before there was this key
                 del section[key]
+    if (model := recipe.data.cleaning.score_with) is not None:
+        data["cleaning"]["score_with"] = model_identity(model)
     if recipe.data.mono:
         data["mono"] = [source.identity for source in mono_sources(recipe.data, parts[0].card)]
     tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"model"})

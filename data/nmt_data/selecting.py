@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nmt.config.data import DataConfig
 from nmt.corpus.testset import TestSet
 from nmt.runtime.stages import counted, stage
 from nmt_data.alignment import SAMPLE, Aligner, Lexicon
@@ -21,14 +22,16 @@ from nmt_data.dropped import Dropped, Trace
 from nmt_data.duplicates import near_rows, repeated_rows
 from nmt_data.gathering import Gathered
 from nmt_data.means import Means
+from nmt_data.model_scores import ModelScorer, direction_of
 from nmt_data.shards import Mask, Rows, place_of, unpacked
 from nmt_data.splits import Candidate, Chooser, first_candidates, hold_out
 from nmt_data.streams import Stream
 
-DUPLICATE, NEAR_DUPLICATE, UNALIGNED = "duplicate", "near duplicate", "weak alignment"
+DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
+UNALIGNED, IMPROBABLE = "weak alignment", "low score"
 HELD_OUT = "held out"
 BESIDE_HELD_OUT, LINE_HELD_OUT, LEAKED = "shares a side with a held-out pair", "in a held-out pair", "in a test set"
-REASONS = (DUPLICATE, NEAR_DUPLICATE, UNALIGNED, BESIDE_HELD_OUT, LINE_HELD_OUT, LEAKED)
+REASONS = (DUPLICATE, NEAR_DUPLICATE, UNALIGNED, IMPROBABLE, BESIDE_HELD_OUT, LINE_HELD_OUT, LEAKED)
 """Reasons to drop a pair that depend on other pairs, in their order."""
 
 
@@ -131,6 +134,14 @@ def drop_unaligned(selection: Selection, least: float, means: Means) -> None:
         tasks = counted(map(selection.suspect, numbers), "aligning words", len(numbers), "shards")
         for number, weak in zip(numbers, crew.results(tasks), strict=True):
             selection.drop(number, weak, UNALIGNED)
+
+
+def drop_improbable(selection: Selection, data: DataConfig) -> None:
+    """Drops pairs that the model of `cleaning.score_with` thinks improbable, in the direction that it translates."""
+    scorer = ModelScorer(data)
+    numbers = _numbers(selection, direction_of(data.cleaning.score_with or ""))
+    for number in counted(numbers, "scoring pairs", len(numbers), "shards"):
+        selection.drop(number, scorer(selection.suspect(number)), IMPROBABLE)
 
 
 def _numbers(selection: Selection, languages: tuple[str, str]) -> list[int]:

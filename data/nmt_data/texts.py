@@ -22,7 +22,15 @@ from nmt_data.gathering import Gathered, gather
 from nmt_data.means import Means
 from nmt_data.parts import Part
 from nmt_data.reading import Split, Unreadable
-from nmt_data.selecting import Selection, audit, drop_near, drop_repeated, drop_unaligned, hold_out_pairs
+from nmt_data.selecting import (
+    Selection,
+    audit,
+    drop_improbable,
+    drop_near,
+    drop_repeated,
+    drop_unaligned,
+    hold_out_pairs,
+)
 from nmt_data.splits import check_testset, interleaved
 from nmt_data.streams import Stream, streams_of
 from nmt_data.unfinished import Unfinished
@@ -128,6 +136,8 @@ class TextReader:
             drop_near(selection, cleaning.near_duplicates, self.means.memory // 4)
         if cleaning.min_alignment is not None:
             drop_unaligned(selection, cleaning.min_alignment, self.means)
+        if cleaning.score_with is not None:
+            drop_improbable(selection, self.recipe.data)
         cards = {index: card for index in given if (card := self.parts[index].card).holdout.total}
         own = hold_out_pairs(selection, cards, self.means)
         for index, testsets in own.items():

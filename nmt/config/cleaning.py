@@ -63,12 +63,20 @@ class CleaningConfig(Section):
     """Drop pairs whose words explain each other less than this, by IBM model 1 (Brown et al. 1993) trained on the corpus: the
     mean over words of log p(word given the other side) - log p(word), in nats, in the direction where it is smaller.
     """
+    score_with: str | None = None
+    """A bundle, run or checkpoint that scores every pair of its own direction, as `nmt score` does; it needs `min_score`."""
+    min_score: Annotated[float, Field(ge=-1000, le=0)] | None = None
+    """Drop pairs to which the model of `score_with` gives a smaller mean log-probability per target token, in nats. Scores that
+    equal it but for the last digits may fall on either side on another device.
+    """
     order: tuple[FilterName, ...] = ()
     """Filters to ask first. The order decides under which reason a pair is counted that several filters drop."""
 
     @model_validator(mode="after")
-    def _order_names_each_once(self) -> Self:
+    def _keys_go_together(self) -> Self:
         for place, name in enumerate(self.order):
             if name in self.order[:place]:
                 raise ValueError(f"order names {name!r} twice")
+        if (self.score_with is None) != (self.min_score is None):
+            raise ValueError("score_with and min_score go together: a model, and the smallest score that is kept")
         return self

@@ -12,7 +12,8 @@ import pytest
 
 from nmt.config.cleaning import CleaningConfig
 from nmt.config.recipe import Recipe
-from nmt.errors import ConfigError
+from nmt.errors import CheckpointError, ConfigError
+from nmt.translation.translator import load
 from nmt_data import alignment, means, streams
 from nmt_data.alignment import Lexicon
 from nmt_data.cleaning import filters
@@ -345,3 +346,26 @@ def test_languages_that_cannot_be_judged_are_named_once(tmp_path: Path, home: Pa
         "data.cleaning.min_script",
         "data.cleaning.language_confidence",
     ]
+
+
+def test_a_model_scores_pairs_of_its_direction(trained: Path, tmp_path: Path, home: Path) -> None:
+    """What is dropped has a lower score per token than the threshold by `nmt score`; the model is part of the fingerprint."""
+    pairs = _pairs(60)
+    translator = load(str(trained))
+    scores = translator.score_targets([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+    mean = [item.log_probability / item.tokens for item in scores]
+    least = float(np.median(mean)) - 1e-4
+    cleaning = {"score_with": str(trained), "min_score": least}
+    recipe = _recipe(tmp_path, pairs, cleaning=cleaning)
+    prepared = prepare(recipe, means=ONE)
+    text = prepared.training_text()
+    assert list(zip(text.source, text.target, strict=True)) == [
+        pair for pair, score in zip(pairs, mean, strict=True) if score >= least
+    ]
+    assert prepared.report["train"]["dropped"] == {"low score": 60 - len(text.source)}
+    with pytest.raises(ConfigError, match="score_with and min_score go together"):
+        _recipe(tmp_path, pairs, cleaning={"min_score": -1.0})
+    with pytest.raises(ConfigError, match="translates de-en, as no corpus here does"):
+        prepare(_recipe(tmp_path, pairs, source="en", target="de", cleaning=cleaning))
+    with pytest.raises(CheckpointError):
+        prepare(_recipe(tmp_path, pairs, cleaning=cleaning | {"score_with": str(tmp_path / "nothing")}))

@@ -13,6 +13,7 @@ from nmt_data.cleaning.lengths import empty, identical_sides, length_ratio, too_
 from nmt_data.cleaning.pairs import Filter
 from nmt_data.cleaning.scripts import scripts_of, wrong_script
 from nmt_data.cleaning.signs import markup, other_brackets, other_numbers, repetition, replacement_character
+from nmt_data.model_scores import direction_of
 from nmt_data.parts import Part
 
 FILTERS: Mapping[FilterName, Filter] = {
@@ -51,6 +52,13 @@ def check_cleaning(data: DataConfig, parts: Sequence[Part], say: Callable[[str],
     for key, (library, wanted) in needed.items():
         if wanted and find_spec(library) is None:
             raise ConfigError(f"{key} needs {library}; pip install 'nmt[cleaning]' or leave the key out")
+    if cleaning.score_with is not None:
+        direction = direction_of(cleaning.score_with)
+        if all(part.languages != direction for part in parts):
+            told = "-".join(direction)
+            raise ConfigError(
+                f"data.cleaning.score_with: {cleaning.score_with} translates {told}, as no corpus here does"
+            )
     for part in parts:
         if data.normalise != "none" and part.card.holdout.total:
             raise ConfigError(
