@@ -12,7 +12,7 @@ from typing import Any
 from nmt.config.recipe import Recipe
 from nmt.runtime.files import LITTER, home_folder
 from nmt.runtime.stages import stage
-from nmt_data.cleaning.filters import check_cleaning
+from nmt_data.cleaning.checks import check_cleaning
 from nmt_data.dropped import Trace
 from nmt_data.duplicates import database, quoted
 from nmt_data.means import Means

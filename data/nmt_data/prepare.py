@@ -19,7 +19,7 @@ from nmt.runtime.atomic import atomic_folder, clear_litter, write_json
 from nmt.runtime.files import NAME_A_HOME, check_output, file_sha256, fingerprint, home_folder
 from nmt.storage.manifest import broken, write_manifest
 from nmt.training.batches import select
-from nmt_data.cleaning.filters import check_cleaning
+from nmt_data.cleaning.checks import check_cleaning
 from nmt_data.encoding import Encoding, Written, write_train, write_valid
 from nmt_data.means import Means
 from nmt_data.parts import Part, fingerprint_of, parts_of

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from command import environment
 from nmt.config.cleaning import CleaningConfig
 from nmt.config.recipe import Recipe
 from nmt.errors import CheckpointError, ConfigError
 from nmt.translation.translator import load
 from nmt_data import alignment, means, streams
 from nmt_data.alignment import Lexicon
-from nmt_data.cleaning import filters
+from nmt_data.cleaning import checks, filters
 from nmt_data.cleaning.filters import FILTERS
 from nmt_data.cleaning.minhash import HASHES, bands_of, found, shape_of
 from nmt_data.cleaning.pairs import Pairs
@@ -94,6 +97,15 @@ def test_each_filter_drops_what_it_is_for(name: filters.FilterName) -> None:
 def test_every_filter_has_a_case_and_a_name() -> None:
     """The table of filters, the names in the recipe and the cases above are the same, in the same order."""
     assert list(CASES) == list(FILTERS)
+
+
+def test_workers_start_quickly() -> None:
+    """What a process that cleans imports holds neither torch nor any optional library."""
+    listed = "import sys, nmt_data.cleaning.cleaner, nmt_data.alignment; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", listed], capture_output=True, text=True, check=True, env=environment()
+    )
+    assert not {"torch", "py3langid", "ftfy", "sacremoses", "duckdb"} & set(loaded.stdout.split())
 
 
 def test_numbers_are_read_as_figures() -> None:
@@ -324,7 +336,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
     card = 'splits = { train = "train.{language}" }\nholdout = { valid = 3 }\n'
     with pytest.raises(ConfigError, match="mine holds pairs out of train, and would normalise references"):
         prepare(_recipe(tmp_path, _pairs(30), card, normalise="nfc"))
-    monkeypatch.setattr(filters, "find_spec", lambda _: None)
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"mend_encoding needs ftfy; pip install 'nmt\[cleaning\]'"):
         prepare(_recipe(tmp_path, _pairs(30), cleaning={"mend_encoding": True}))
 
