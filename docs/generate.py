@@ -16,7 +16,8 @@ from typing import Any, get_args, get_type_hints
 
 from typer.main import get_command
 
-from nmt.config.data import CleaningConfig, CorpusConfig, DataConfig, MonoConfig, TokenizerConfig
+from nmt.config.cleaning import CleaningConfig
+from nmt.config.data import CorpusConfig, DataConfig, MonoConfig, TokenizerConfig
 from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig, VisualConfig
 from nmt.config.recipe import FAMILY_TRAINING, DenoisingConfig, Recipe, TrainingConfig
 from nmt.config.search import SearchConfig

@@ -119,6 +119,42 @@ def _save_picture(model: VisualConfig, lines: list[str], path: Path) -> None:
 
 
 @app.command()
+def diff(
+    first: RecipeArgument,
+    second: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OTHER]", help="Another recipe. Default: the same one.", show_default=False),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the other recipe. Repeatable."),
+    ] = None,
+) -> None:
+    """Show which training pairs only one of two recipes keeps, and why the other drops them.
+
+    Text is read and cleaned, but nothing is tokenised or kept.
+    """
+    from nmt.config.reading import load_recipe
+    from nmt.errors import ConfigError
+    from nmt_cli.prepare import shortened_pair
+    from nmt_data.difference import difference
+    from nmt_data.means import Means
+
+    if second is None and not overrides:
+        raise ConfigError("one recipe does not differ from itself; name another, or change it by --set KEY=VALUE")
+    found = difference(load_recipe(first), load_recipe(second or first, overrides or ()), Means.of(say=note), note)
+    names = ("first", "second")
+    rows = [["pairs kept", *(f"{count:,}" for count in found.kept)]]
+    for reason in dict.fromkeys([*found.first.counts, *found.second.counts]):
+        counts = (side.counts.get(reason, 0) for side in (found.first, found.second))
+        rows.append([f"the other drops: {reason}", *(f"{count:,}" for count in counts)])
+    print_table("training pairs, and those that only one recipe keeps", ["", *names], rows)
+    for name, side in zip(names, (found.first, found.second), strict=True):
+        for reason, source, target in side.examples:
+            print_text(f"only {name}: {reason}: {shortened_pair(source, target)}")
+
+
+@app.command()
 def noise(
     kind: Annotated[str, typer.Argument(help="swap, interior, leet, lookalike or diacritics.", show_default=False)],
     file: Annotated[

@@ -55,8 +55,10 @@ def print_report(prepared: Prepared) -> None:
     rows += [["held out", f"{train['held_out']:,}"]] if train["held_out"] else []
     rows += [[f"mended: {reason}", f"{count:,}"] for reason, count in train["mended"].items() if count]
     print_table("train", ["", ""], [*rows, ["pairs kept", f"{train['kept']:,}"]])
+    _print_examples(train)
     if mono := report.get("mono"):
         print_table("text without translations", ["", ""], _mono_rows(mono))
+        _print_examples(mono)
     columns = ["vocabulary", "tokens", "mean_length", "longest", "unknown"]
     print_table(
         "tokens",
@@ -76,6 +78,30 @@ def print_report(prepared: Prepared) -> None:
         f"found in train, exact / normalised{dropped}", ["test set", "sentences", "source", "target", "both"], found
     )
     print_text(str(prepared.folder))
+
+
+def _print_examples(counts: dict[str, Any]) -> None:
+    """Prints some of the dropped pairs, a line each."""
+    examples: dict[str, list[list[str]]] = counts.get("examples", {})
+    for reason, pairs in examples.items():
+        for source, target in pairs:
+            both = (
+                shortened(source) if source == target and "held_out" not in counts else shortened_pair(source, target)
+            )
+            print_text(f"dropped: {reason}: {both}")
+
+
+def shortened_pair(source: str, target: str) -> str:
+    """Returns both sides on one line."""
+    return f"{shortened(source)} | {shortened(target)}"
+
+
+def shortened(text: str, width: int = 50) -> str:
+    """Returns the beginning of a text that is too long for a line."""
+    from nmt.corpus.lines import visible_line
+
+    text = visible_line(text)
+    return text if len(text) <= width else text[: width - 1] + "\u2026"
 
 
 def _mono_rows(mono: dict[str, Any]) -> list[list[str]]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from nmt.corpus.words import Normaliser, Normalisers, count_words
-from nmt_data.shards import Mask, unpacked
+from nmt_data.shards import Mask, Rows, unpacked
 
 Pair = tuple[str, str]
 Sentence = tuple[str, str]
@@ -101,11 +101,10 @@ class Suspect:
 class Audited:
     """What an audit leaves of a shard, and what it found there."""
 
-    kept: Mask
-    beside_held_out: int
-    """Number of pairs dropped because they share a side with a held-out pair."""
-    leaked: int
-    """Number of pairs dropped because they share a side with a test set."""
+    beside_held_out: Mask
+    """Rows dropped because they share a side with a held-out pair."""
+    leaked: Mask
+    """Rows dropped because they share a side with a test set."""
     exact: Found
     normalised: Found
     longest: int
@@ -124,8 +123,7 @@ class Auditor:
 
     def __call__(self, suspect: Suspect) -> Audited:
         """Audits the rows that are left of a shard."""
-        sides, kept = unpacked(suspect.shard, suspect.kept), suspect.kept.copy()
-        rows = np.flatnonzero(kept)
+        sides, rows = unpacked(suspect.shard, suspect.kept), np.flatnonzero(suspect.kept)
         first, second = (language_of(language) for language in suspect.languages)
         alike = list(map(self._normalisers[first], sides[0])), list(map(self._normalisers[second], sides[1]))
         beside = self._held_out.rows(first, alike[0], second, alike[1])
@@ -134,11 +132,18 @@ class Auditor:
         exact = self._exact.found(first, sides[0], second, sides[1], left)
         normalised = self._normalised.found(first, alike[0], second, alike[1], left)
         leaked = [row for row in self._normalised.rows(first, alike[0], second, alike[1]) if left[row]]
-        if self._drop_leaked:
-            left[leaked] = False
-        kept[rows[~left]] = False
+        if not self._drop_leaked:
+            leaked = []
+        left[leaked] = False
         longest = max((count_words(sides[0][row]) for row in np.flatnonzero(left).tolist()), default=0)
-        return Audited(kept, len(beside), len(leaked) * self._drop_leaked, exact, normalised, longest)
+        size = len(suspect.kept)
+        return Audited(_mask(rows[beside], size), _mask(rows[leaked], size), exact, normalised, longest)
+
+
+def _mask(rows: Rows, size: int) -> Mask:
+    mask = np.zeros(size, bool)
+    mask[rows] = True
+    return mask
 
 
 class _Wanted:

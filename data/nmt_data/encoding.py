@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,11 @@ def write_train(folder: Path, texts: Texts, encoding: Encoding, means: Means) ->
     return Written(sides, digest)
 
 
-def write_valid(folder: Path, valid: TestSet, encoding: Encoding, written: Written) -> None:
-    """Writes `valid.arrow`."""
+def write_valid(
+    folder: Path, valid: TestSet, encoding: Encoding, written: Written, normalise: Callable[[str], str]
+) -> None:
+    """Writes `valid.arrow`; sources are normalised there as a translator does, references are not."""
+    valid = replace(valid, source=list(map(normalise, valid.source)))
     sides = encoding.tokenizers.source.encode(valid.tagged), encoding.tokenizers.target.encode(valid.target)
     with ExitStack() as stack:
         writer = CorpusWriter(folder / "valid.arrow", stack)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config.data import DataConfig
-from nmt_data.cleaning import FILTERS, Cleaner, Raw
+from nmt_data.cleaning.cleaner import Cleaner, Raw
+from nmt_data.cleaning.filters import FILTERS
+from nmt_data.dropped import Dropped, Trace
 from nmt_data.means import Means
 from nmt_data.reading import Unreadable
 from nmt_data.streams import Stream
@@ -35,7 +37,7 @@ class Gathered:
     @classmethod
     def of(cls, folder: Path, record: dict[str, Any]) -> Gathered:
         """Reads the record that `gather` returns."""
-        counts = [Counts(entry["read"], Counter(entry["dropped"]), entry["mended"]) for entry in record["counts"]]
+        counts = [Counts(entry["read"], Dropped.read(entry["dropped"]), entry["mended"]) for entry in record["counts"]]
         return cls(folder, record["rows"], record["streams"], counts)
 
 
@@ -45,12 +47,21 @@ class Counts:
 
     read: int
     """Number of pairs read, unreadable ones included."""
-    dropped: Counter[str]
+    dropped: Dropped
     mended: dict[str, int]
 
 
-def gather(folder: Path, streams: Sequence[Stream], data: DataConfig, means: Means) -> dict[str, Any]:
+def gather(
+    folder: Path, streams: Sequence[Stream], data: DataConfig, means: Means, trace: Trace | None = None
+) -> dict[str, Any]:
     """Writes the shards of all streams into a folder; returns the record of what they are.
+
+    Args:
+        folder: an empty one.
+        streams: what to read.
+        data: how to clean it.
+        means: processes to use.
+        trace: receives all dropped pairs.
 
     Raises:
         DataError: a file cannot be read.
@@ -58,25 +69,29 @@ def gather(folder: Path, streams: Sequence[Stream], data: DataConfig, means: Mea
     skip = data.on_bad_text == "skip"
     unreadable = [Unreadable(skip=skip) for _ in streams]
     read = [0] * len(streams)
-    dropped, mended = ([Counter[str]() for _ in streams] for _ in range(2))
+    dropped, mended = [Dropped() for _ in streams], [Counter[str]() for _ in streams]
     rows, owners = list[int](), list[int]()
-    crew = means.crew(partial(Cleaner, data.cleaning, data.lowercase), name=_name)
+    crew = means.crew(partial(Cleaner, data, trace is not None), name=_name)
     for number, cleaned in enumerate(crew.results(_raw(streams, unreadable, owners))):
         shard_path(folder, number).write_bytes(cleaned.shard)
         rows.append(cleaned.rows)
         owner = owners[number]
         read[owner] += cleaned.read
-        dropped[owner] += cleaned.dropped
+        dropped[owner].join(cleaned.dropped)
         mended[owner] += cleaned.mended
-    counts = [
-        {
-            "read": read[stream] + sum(bad.counts().values()),
-            "dropped": bad.counts()
-            | {reason: dropped[stream][reason] for reason in FILTERS if dropped[stream][reason]},
-            "mended": dict(mended[stream]),
-        }
-        for stream, bad in enumerate(unreadable)
-    ]
+        if trace:
+            trace.write(cleaned.dropped)
+    counts = list[dict[str, Any]]()
+    for stream, bad in enumerate(unreadable):
+        found = dropped[stream]
+        total = bad.counts() | {reason: found.counts[reason] for reason in FILTERS if found.counts[reason]}
+        counts.append(
+            {
+                "read": read[stream] + sum(bad.counts().values()),
+                "dropped": {"counts": total, "examples": found.examples},
+                "mended": dict(mended[stream]),
+            }
+        )
     return {"rows": rows, "streams": owners, "counts": counts}
 
 

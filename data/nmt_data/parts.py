@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nmt.config.cleaning import CleaningConfig
 from nmt.config.data import CorpusConfig, DataConfig, Tokenization
 from nmt.config.recipe import Recipe
 from nmt.corpus.tokenizer import Tokenizers
@@ -15,10 +16,16 @@ from nmt.runtime.files import (
     fingerprint,
 )
 from nmt_data.cards import CorpusCard, load_card
+from nmt_data.model_scores import model_identity
 from nmt_data.mono import mono_sources
 from nmt_data.reading import Split
 
 _FORMAT = 7  # format of the prepared folder; raising it remakes all of them
+_OLD = {"max_words", "max_ratio", "drop_identical", "duplicates", "drop_leaked"}
+_NEWER = {
+    "data": {"normalise": "none"},
+    "cleaning": {key: default for key, default in CleaningConfig().model_dump(mode="json").items() if key not in _OLD},
+}
 _GENERATED = ["train", "valid", "test", "long"]
 
 
@@ -65,6 +72,12 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
     ]
     mixing = {"weight", "temperature"}  # they decide how corpora are sampled, not what they contain
     data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more", "mono"})
+    for section, keys in ((data, _NEWER["data"]), (data["cleaning"], _NEWER["cleaning"])):
+        for key, default in keys.items():
+            if section[key] == default:  # as before there was this key
+                del section[key]
+    if (model := recipe.data.cleaning.score_with) is not None:
+        data["cleaning"]["score_with"] = model_identity(model)
     if recipe.data.mono:
         data["mono"] = [source.identity for source in mono_sources(recipe.data, parts[0].card)]
     tokenizer = recipe.tokenizer.model_dump(mode="json", exclude={"model"})

@@ -10,6 +10,7 @@ from typing import Any
 
 from nmt.config.paths import taken_tokenizer
 from nmt.config.recipe import Recipe
+from nmt.corpus.normalising import line_normaliser
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.rendering import is_shaped, renderer_of
 from nmt.corpus.tokenizer import Tokenizers
@@ -18,6 +19,7 @@ from nmt.runtime.atomic import atomic_folder, clear_litter, write_json
 from nmt.runtime.files import NAME_A_HOME, check_output, file_sha256, fingerprint, home_folder
 from nmt.storage.manifest import broken, write_manifest
 from nmt.training.batches import select
+from nmt_data.cleaning.checks import check_cleaning
 from nmt_data.encoding import Encoding, Written, write_train, write_valid
 from nmt_data.means import Means
 from nmt_data.parts import Part, fingerprint_of, parts_of
@@ -46,6 +48,7 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False, m
         return _checked(Prepared(folder), recipe, say)
     if folder.exists():
         say(f"{folder} is damaged ({reason}); it is made again")
+    check_cleaning(recipe.data, parts, say)
     check_output(folder, folder=True, hint=NAME_A_HOME)
     clear_litter(folder.parent)
 
@@ -83,7 +86,8 @@ class _Preparation:
             for testset in texts.testsets():
                 testset.write(draft / "testsets")
                 if testset.name == "valid":
-                    write_valid(draft, testset, encoding, written)
+                    data = self.recipe.data
+                    write_valid(draft, testset, encoding, written, line_normaliser(data.normalise, data.source))
             names = ("train.source", "train.target", "testsets/valid.source", "testsets/valid.target")
             report = {
                 **texts.report,

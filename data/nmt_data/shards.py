@@ -28,7 +28,13 @@ def place_of(row: int) -> tuple[int, int]:
     return row >> _BITS, row & ((1 << _BITS) - 1)
 
 
-def packed(source: Sequence[str], target: Sequence[str], number: int, keys: Iterable[str] | None) -> bytes:
+def packed(
+    source: Sequence[str],
+    target: Sequence[str],
+    number: int,
+    keys: Iterable[str] | None,
+    bands: npt.NDArray[np.uint64] | None = None,
+) -> bytes:
     """Returns a shard as the bytes of a Parquet file.
 
     Args:
@@ -36,6 +42,7 @@ def packed(source: Sequence[str], target: Sequence[str], number: int, keys: Iter
         target: as many targets.
         number: that of the shard, from 0.
         keys: one for each pair; pairs with the same key are repeated. None: nobody will ask.
+        bands: (b, pairs) numbers; pairs that share one in the same band resemble each other. None: nobody will ask.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -44,8 +51,11 @@ def packed(source: Sequence[str], target: Sequence[str], number: int, keys: Iter
     if keys is not None:
         digests = b"".join(hashlib.blake2b(key.encode(), digest_size=16).digest() for key in keys)
         halves = np.frombuffer(digests, np.uint64).reshape(-1, 2)
-        rows = row_numbers(number, np.arange(len(halves)))
-        columns |= {"row": rows, "first_half": halves[:, 0], "second_half": halves[:, 1]}
+        columns |= {"first_half": halves[:, 0], "second_half": halves[:, 1]}
+    if bands is not None:
+        columns |= {f"band_{band}": numbers for band, numbers in enumerate(bands)}
+    if len(columns) > 2:
+        columns["row"] = row_numbers(number, np.arange(len(source)))
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), sink, compression="lz4", use_dictionary=False, write_statistics=False)
     return sink.getvalue().to_pybytes()

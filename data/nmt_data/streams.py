@@ -11,7 +11,8 @@ from nmt.config.data import DataConfig
 from nmt.config.paths import PACKED
 from nmt.runtime.stages import stage
 from nmt_data.audit import Pair
-from nmt_data.cleaning import Pairs, Raw
+from nmt_data.cleaning.cleaner import Raw
+from nmt_data.cleaning.pairs import Pairs
 from nmt_data.mono import Source, mono_sources
 from nmt_data.parts import Part
 from nmt_data.reading import Unreadable, read_text

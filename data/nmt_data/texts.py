@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import chain, count
-from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +15,22 @@ from nmt.corpus.testset import TestSet
 from nmt.corpus.words import lower
 from nmt.errors import DataError
 from nmt.runtime.stages import counted
+from nmt_data.account import Account
 from nmt_data.audit import Text
+from nmt_data.dropped import Trace
 from nmt_data.gathering import Gathered, gather
 from nmt_data.means import Means
 from nmt_data.parts import Part
 from nmt_data.reading import Split, Unreadable
-from nmt_data.selecting import Audit, Selection, audit, drop_repeated, hold_out_pairs
+from nmt_data.selecting import (
+    Selection,
+    audit,
+    drop_improbable,
+    drop_near,
+    drop_repeated,
+    drop_unaligned,
+    hold_out_pairs,
+)
 from nmt_data.splits import check_testset, interleaved
 from nmt_data.streams import Stream, streams_of
 from nmt_data.unfinished import Unfinished
@@ -67,6 +74,8 @@ class TextReader:
     parts: Sequence[Part]
     means: Means
     say: Say
+    trace: Trace | None = None
+    """Receives all dropped pairs."""
 
     def read(self, work: Unfinished, check: Callable[[], None]) -> Texts:
         """Reads, cleans, holds out and audits, unless an earlier process has done that.
@@ -82,13 +91,13 @@ class TextReader:
         given = self._testsets()
 
         def read(draft: Path) -> dict[str, Any]:
-            record = gather(draft, streams, self.recipe.data, self.means)
+            record = gather(draft, streams, self.recipe.data, self.means, self.trace)
             check()
             return record
 
         gathered = Gathered.of(*work.stage("read", read))
         folder, report = work.stage("selected", lambda draft: self._select(draft, gathered, streams, given))
-        return Texts(_selection(gathered, streams, folder), streams, folder, report)
+        return Texts(Selection(gathered, streams, folder / "kept"), streams, folder, report)
 
     def _testsets(self) -> dict[int, list[TestSet]]:
         """Reads the test sets of each corpus, unchanged: no line is dropped, and bad text is always an error."""
@@ -120,11 +129,15 @@ class TextReader:
     ) -> dict[str, Any]:
         """Selects the pairs to train on; writes their masks and the test sets, and returns the report."""
         cleaning = self.recipe.data.cleaning
-        selection = _selection(gathered, streams, draft)
-        before = selection.sizes()
+        selection = Selection(gathered, streams, draft / "kept", self.trace)
         if cleaning.duplicates != "keep":
             drop_repeated(selection, self.means.memory // 4)
-        repeated = [one - other for one, other in zip(before, selection.sizes(), strict=True)]
+        if cleaning.near_duplicates is not None:
+            drop_near(selection, cleaning.near_duplicates, self.means.memory // 4)
+        if cleaning.min_alignment is not None:
+            drop_unaligned(selection, cleaning.min_alignment, self.means)
+        if cleaning.score_with is not None:
+            drop_improbable(selection, self.recipe.data)
         cards = {index: card for index in given if (card := self.parts[index].card).holdout.total}
         own = hold_out_pairs(selection, cards, self.means)
         for index, testsets in own.items():
@@ -137,8 +150,8 @@ class TextReader:
         (draft / _TESTSETS).mkdir()
         for testset in testsets:
             testset.write(draft / _TESTSETS)
-        account = _Account(gathered, streams, repeated, audited, selection.sizes())
-        pairs = account.of(mono=False, held_out=sum(len(text.pairs) for text in held_out))
+        account = Account(selection)
+        pairs = account.of(mono=False)
         if not pairs["kept"]:
             name = self.parts[0].card.name
             raise DataError(f"corpus {name}: no training pair is left after cleaning ({pairs['dropped']})")
@@ -148,72 +161,8 @@ class TextReader:
             "found_in_train": [leak.as_dict() for leak in audited.leaks],
         }
         if self.recipe.data.mono:
-            report["mono"] = account.of(mono=True, held_out=0) | {"parts": account.parts()}
+            report["mono"] = account.of(mono=True) | {"parts": account.parts()}
         return report
-
-
-@dataclass(frozen=True)
-class _Account:
-    """Accounts for every pair and every line that was read, by stream."""
-
-    gathered: Gathered
-    streams: Sequence[Stream]
-    repeated: Sequence[int]
-    audited: Audit
-    kept: Sequence[int]
-
-    def of(self, mono: bool, held_out: int) -> dict[str, Any]:
-        """Returns what became of all pairs, or of all lines without translations."""
-        rows = [row for row, stream in enumerate(self.streams) if stream.mono == mono]
-        read = sum(self.gathered.counts[row].read for row in rows)
-        kept = sum(self.kept[row] for row in rows)
-        dropped = self.dropped(rows)
-        if read != kept + held_out + sum(dropped.values()):
-            raise AssertionError(f"{read} read, but {kept} kept, {held_out} held out and dropped {dropped}")
-        counts = {"read": read, "kept": kept, "held_out": held_out, "dropped": dropped, "mended": self.mended(rows)}
-        if mono:
-            del counts["held_out"]
-        return counts
-
-    def dropped(self, rows: Sequence[int]) -> dict[str, int]:
-        """Returns how many pairs or lines of some streams were dropped, by reason."""
-        mono = self.streams[rows[0]].mono
-        before = reduce(add, (Counter(self.gathered.counts[row].dropped) for row in rows))
-        after: dict[str, Sequence[int] | Counter[int]] = {
-            "duplicate": self.repeated,
-            "in a held-out pair" if mono else "shares a side with a held-out pair": self.audited.beside_held_out,
-            "in a test set": self.audited.leaked,
-        }
-        totals = {reason: sum(numbers[row] for row in rows) for reason, numbers in after.items()}
-        return dict(before) | {reason: total for reason, total in totals.items() if total}
-
-    def mended(self, rows: Sequence[int]) -> dict[str, int]:
-        """Returns how many pairs or lines of some streams were mended, by reason."""
-        return dict(reduce(add, (Counter(self.gathered.counts[row].mended) for row in rows)))
-
-    def parts(self) -> list[dict[str, Any]]:
-        """Returns the number of lines of each text without translations."""
-        return [
-            {"language": stream.languages[0], "files": [path.name for path in stream.files], "lines": lines}
-            for stream, lines in zip(self.streams, self.kept, strict=True)
-            if stream.mono
-        ]
-
-    def check_lines(self) -> None:
-        """Refuses text without translations of which nothing is left.
-
-        Raises:
-            DataError: names the files.
-        """
-        rows = [row for row, stream in enumerate(self.streams) if stream.mono]
-        for row in rows:
-            if not self.kept[row]:
-                names = ", ".join(map(str, self.streams[row].files))
-                raise DataError(f"data.mono: no line of {names} is left after cleaning ({self.dropped(rows)})")
-
-
-def _selection(gathered: Gathered, streams: Sequence[Stream], folder: Path) -> Selection:
-    return Selection(gathered, [stream.languages for stream in streams], folder / "kept")
 
 
 def _report(recipe: Recipe, parts: Sequence[Part], sizes: Sequence[int], testsets: Sequence[TestSet]) -> dict[str, Any]:

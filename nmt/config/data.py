@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from nmt.config.cleaning import CleaningConfig
 from nmt.config.section import Count, Factor, Section
 
 
@@ -25,21 +26,6 @@ def _symbols(symbols: tuple[str, ...]) -> tuple[str, ...]:
 
 Tokenization = Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"]
 """sacreBLEU's ways to split words; `none` is for text that is already tokenised."""
-
-
-class CleaningConfig(Section):
-    """Which training pairs are dropped; validation and test sets are never changed."""
-
-    max_words: Count = 200
-    """Longest sentence kept, in words; in scripts without spaces a word is two letters of Han or kana, or four others."""
-    max_ratio: Annotated[float, Field(ge=1, le=1_000_000_000)] = 6.0
-    """Largest ratio between the two lengths in characters; pairs under 20 characters are not judged."""
-    drop_identical: bool = False
-    """Drop pairs whose two sides are the same text."""
-    duplicates: Literal["keep", "exact", "normalised"] = "keep"
-    """Drop repeated pairs: byte for byte, or ignoring case, punctuation and spacing."""
-    drop_leaked: bool = False
-    """Drop training pairs whose source or target occurs in a validation or test set (they are always reported)."""
 
 
 class CorpusConfig(Section):
@@ -77,6 +63,11 @@ class DataConfig(Section):
     """Language (column) to translate into."""
     lowercase: bool = False
     """Lower-case both sides before anything else; scores are then lower-cased scores."""
+    normalise: Literal["none", "nfc", "moses"] = "none"
+    """How to write signs alike, in both sides of train and in all text that a model reads: in Unicode's form NFC, or after that
+    as the Moses scripts do (quotes, dashes, spaces; `pip install 'nmt[cleaning]'`). References of validation and test sets stay
+    as they are, so that scores can be compared; therefore the card must name files for them.
+    """
     on_bad_text: Literal["error", "skip"] = "error"
     """What to do with a training line that is not valid UTF-8."""
     limit: Count | None = None

@@ -121,6 +121,9 @@ def _mapped(values: dict[str, Any], change: Callable[[str], str], change_text: C
         ]
     if isinstance(mono := data.get("mono"), (list, tuple)):
         data["mono"] = [_with_files(item, change_text) for item in cast(Sequence[Any], mono)]
+    if isinstance(data.get("cleaning"), dict):
+        data["cleaning"] = dict(_section(data["cleaning"]))
+        _change(data["cleaning"], "score_with", change)
     _change(training, "initialise", change)
     _change(tokenizer, "model", lambda model: model if model == NEW else change(model))
     _change(model, "font", change)

@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from nmt.corpus.encoded import EncodedCorpus, blocks
+from nmt.corpus.encoded import EncodedCorpus, Ragged, blocks
+from nmt.corpus.model_one import Meetings, TranslationTable
 from nmt.corpus.plans import tally
 from nmt.corpus.tokenizer import EOS
 from nmt.decoding.beam_search import Hypothesis
@@ -66,15 +67,10 @@ class Shortlist:
             frequent: number of frequent target tokens that are always candidates.
         """
         with stage("counting which tokens meet"):
-            source, target, pair = _cooccurrences(corpus)
-        keys, place = np.unique(source * sizes[1] + target, return_inverse=True)  # one for each pair of types
-        probability = np.ones(len(keys))
-        for _ in counted(range(_ROUNDS), "estimating translations of tokens", _ROUNDS, "rounds"):
-            share = (
-                probability[place] / np.bincount(pair, probability[place])[pair]
-            )  # over the source tokens of a target token
-            counts = np.bincount(place, share, len(keys))
-            probability = counts / np.bincount(keys // sizes[1], counts, sizes[0])[keys // sizes[1]]
+            meetings = _meetings(corpus)
+        rounds = counted(range(_ROUNDS), "estimating translations of tokens", _ROUNDS, "rounds")
+        learned = TranslationTable.learned(meetings, sizes, rounds)
+        keys, probability = learned.keys, learned.probability
         each = min(each, sizes[1])
         order = np.lexsort((-probability, keys // sizes[1]))
         owners = (keys // sizes[1])[order]
@@ -171,17 +167,20 @@ class Shortlisted:
         return [[replace(item, tokens=self.ids[item.tokens].tolist()) for item in items] for items in found]
 
 
-def _cooccurrences(corpus: EncodedCorpus) -> tuple[Any, Any, Any]:
-    """Returns source token, target token and target position number for each pair of positions of a sentence pair."""
+def _meetings(corpus: EncodedCorpus) -> Meetings:
+    """Returns what meets in some pairs of the corpus."""
     total = len(corpus)
     rows = np.linspace(0, total - 1, min(_PAIRS, total)).astype(np.int64)
     left, right = corpus.source.lengths_of(rows), corpus.target.lengths_of(rows)
     rows = rows[(left <= _LONGEST) & (right <= _LONGEST) & (left > 0) & (right > 0)]
-    left, right = corpus.source.lengths_of(rows), corpus.target.lengths_of(rows)
-    sizes = left * right
-    owner = np.repeat(np.arange(len(rows)), sizes)
-    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    column, line = within // right[owner], within % right[owner]
-    source = corpus.source.values[corpus.source.offsets[rows][owner] + column].astype(np.int64)
-    target = corpus.target.values[corpus.target.offsets[rows][owner] + line].astype(np.int64)
-    return source, target, (np.cumsum(right) - right)[owner] + line
+    sides = [
+        (side.values[_places(side, rows)].astype(np.int64), side.lengths_of(rows))
+        for side in (corpus.source, corpus.target)
+    ]
+    return Meetings.of(*sides[0], *sides[1])
+
+
+def _places(side: Ragged, rows: Any) -> Any:
+    """Returns where the tokens of some rows lie."""
+    lengths = side.lengths_of(rows)
+    return np.arange(lengths.sum()) + np.repeat(side.offsets[rows] - (np.cumsum(lengths) - lengths), lengths)

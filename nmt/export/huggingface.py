@@ -147,6 +147,8 @@ def _supported(loaded: LoadedModel) -> Transformer:
     for key in ("lowercase", "tag_target"):
         if getattr(loaded.recipe.data, key):
             raise ConfigError(f"Marian's tokenizer has no counterpart of data.{key}, so the folder would not be exact")
+    if loaded.recipe.data.normalise != "none":
+        raise ConfigError("Marian's tokenizer has no counterpart of data.normalise, so the folder would not be exact")
     if loaded.recipe.tokenizer.kind == "word":
         raise ConfigError(
             "Marian's tokenizer makes one token of unknown words in a row, so the folder would not be exact"

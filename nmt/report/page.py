@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -196,7 +196,23 @@ def _data(runs: Sequence[RunMaterial]) -> str:
         else "<p>No pair of a test set stands in the training data.</p>"
     )
     kept = f"<p>{escape(text)}{escape('; dropped: ' + dropped if dropped else '')}. Licence: {escape(data['licence'])}.</p>"
-    return kept + verdict + "<h3>Test sentences found in train</h3>" + _table(head, rows)
+    return (
+        kept
+        + _dropped(data["train"].get("examples", {}))
+        + verdict
+        + "<h3>Test sentences found in train</h3>"
+        + _table(head, rows)
+    )
+
+
+def _dropped(examples: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """Some of the dropped pairs, folded away."""
+    rows = [[reason, *pair] for reason, pairs in examples.items() for pair in pairs]
+    if not rows:
+        return ""
+    return (
+        f"<details><summary>examples of dropped pairs</summary>{_table(['reason', 'source', 'target'], rows)}</details>"
+    )
 
 
 def _provenance(run: RunMaterial) -> str:

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nmt.config.recipe import Recipe
 from nmt.corpus.lines import clean_line, has_control, split_long
+from nmt.corpus.normalising import line_normaliser
 from nmt.corpus.rendering import renderer_of
 from nmt.corpus.tokenizer import UNK, Tokenizer, language_tag
 from nmt.corpus.words import lower
@@ -168,4 +169,5 @@ class TargetText:
 
 
 def _in_case(text: str, language: str, recipe: Recipe) -> str:
+    text = line_normaliser(recipe.data.normalise, language)(text)
     return lower(text, language) if recipe.data.lowercase else text

@@ -25,7 +25,8 @@ def audit(trains: Sequence[Text], testsets: Mapping[str, Sequence[Text]]) -> lis
 
 def without_leaks(train: Text, testsets: Sequence[Text]) -> list[Pair]:
     """The training pairs without a side in a test set."""
-    kept = _audited(train, testsets).kept
+    audited = _audited(train, testsets)
+    kept = ~(audited.beside_held_out | audited.leaked)
     return list(zip(*unpacked(suspect(train).shard, kept), strict=True))
 
 

@@ -132,6 +132,7 @@ def test_processes_and_memory_change_nothing(tmp_path: Path, monkeypatch: pytest
 def test_a_stage_that_was_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """A preparation that failed late goes on there; nothing is left of it when it ends."""
     recipe = _recipe(tmp_path, _pairs(300))
+    monkeypatch.setenv("NMT_HOME", str(tmp_path / "own"))
 
     def fail(*_: object) -> None:
         raise OSError("the power is gone")

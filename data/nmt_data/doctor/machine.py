@@ -13,8 +13,7 @@ import torch
 from nmt import __version__
 from nmt.fast.kernels import kernels, why_missing
 from nmt.fast.triton import missing
-from nmt.runtime.cpu import cpu_facts, instructions, paths
-from nmt.runtime.device import usable_cores
+from nmt.runtime.cpu import cpu_facts, instructions, paths, usable_cores
 from nmt.training.arithmetic import choose_arithmetic
 from nmt_data.doctor.finding import Finding, advice, ok, size
 
