@@ -198,14 +198,14 @@ def _data(runs: Sequence[RunMaterial]) -> str:
     kept = f"<p>{escape(text)}{escape('; dropped: ' + dropped if dropped else '')}. Licence: {escape(data['licence'])}.</p>"
     return (
         kept
-        + _dropped(data["train"].get("examples", {}))
+        + dropped_pairs(data["train"].get("examples", {}))
         + verdict
         + "<h3>Test sentences found in train</h3>"
         + _table(head, rows)
     )
 
 
-def _dropped(examples: Mapping[str, Sequence[Sequence[str]]]) -> str:
+def dropped_pairs(examples: Mapping[str, Sequence[Sequence[str]]]) -> str:
     """Some of the dropped pairs, folded away."""
     rows = [[reason, *pair] for reason, pairs in examples.items() for pair in pairs]
     if not rows:

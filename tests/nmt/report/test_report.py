@@ -13,7 +13,7 @@ import pytest
 
 from command import run
 from nmt.report.material import AttentionMap, Example, RunMaterial, material_of
-from nmt.report.page import render
+from nmt.report.page import dropped_pairs, render
 from nmt.storage.bundle import load_model
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
@@ -153,3 +153,10 @@ def test_runs_of_one_name_are_told_apart_and_one_may_be_under_way(trained: Path,
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Translations: one/run" in page
     assert "Translations: two/run" in page
+
+
+def test_examples_of_dropped_pairs_are_shown_as_text() -> None:
+    """With their reason, and never as markup; nothing is shown where nothing was dropped."""
+    shown = dropped_pairs({"markup": [["<b>Hund</b>", "dog"]], "empty": [["", "a"]]})
+    assert "<td>markup</td><td>&lt;b&gt;Hund&lt;/b&gt;</td><td>dog</td>" in shown
+    assert dropped_pairs({}) == ""
