@@ -77,7 +77,7 @@ def test_average_takes_as_many_checkpoints_as_there_are(trained: Path, tmp_path:
 def test_a_file_that_is_interrupted_says_where_it_goes_on(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """^C between two chunks; the same command does go on there, and a corpus that is prepared says that it does not."""
+    """^C between two chunks; the same command does go on there, and so does a corpus that is prepared."""
     (tmp_path / "in").write_text("".join(f"{line}\n" for line in LINES))
     chunk = Translator.translate_n_best
     monkeypatch.setattr("nmt_cli.translate.WINDOW", 2)
@@ -99,7 +99,7 @@ def test_a_file_that_is_interrupted_says_where_it_goes_on(
     assert "going on after line 2 of an interrupted run" in again.stderr
     monkeypatch.setattr("nmt_data.prepare.prepare", interrupted_prepare)
     stopped = run("prepare", trained)
-    assert (stopped.exit_code, "nothing half made; the same command reads" in stopped.stderr) == (130, True)
+    assert (stopped.exit_code, "nothing half made; the same command goes on" in stopped.stderr) == (130, True)
 
 
 def interrupted_prepare(*_: Any, **__: Any) -> None:

@@ -140,7 +140,7 @@ def test_parts_of_a_model_are_no_output(tmp_path: Path, name: str) -> None:
 def test_without_a_home_a_line_names_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No HOME and no entry in passwd; or a folder that cannot be written, before anything is read."""
     (tmp_path / "recipe.toml").write_text(recipe_to_toml(make_recipe(data={"limit": 7})))
-    monkeypatch.setattr("nmt_data.prepare.read_texts", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr("nmt_data.prepare.TextReader.read", lambda *_: pytest.fail("the work has begun"))
     monkeypatch.setenv("NMT_HOME", "/proc/home")
     refused = run("prepare", tmp_path / "recipe.toml")
     assert refused.exit_code == 1
