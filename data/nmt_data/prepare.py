@@ -10,6 +10,7 @@ from typing import Any
 
 from nmt.config.paths import taken_tokenizer
 from nmt.config.recipe import Recipe
+from nmt.corpus.lazy_lines import mapped_lines
 from nmt.corpus.normalising import line_normaliser
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.rendering import is_shaped, renderer_of
@@ -141,8 +142,11 @@ def _check_font(prepared: Prepared, recipe: Recipe) -> None:
     model = recipe.model
     if model.kind != "visual":
         return
-    renderer, lines = renderer_of(model.font, model.height, model.grid), prepared.training_text().source
-    missing = renderer.missing("".join(set().union(*lines)))
+    renderer, lines = renderer_of(model.font, model.height, model.grid), mapped_lines(prepared.folder / "train.source")
+    letters = set[str]()
+    for line in lines:
+        letters.update(line)
+    missing = renderer.missing("".join(letters))
     if missing:
         rows = sum(not missing.isdisjoint(line) for line in lines)
         first = min(missing, key=lambda letter: next(row for row, line in enumerate(lines) if letter in line))

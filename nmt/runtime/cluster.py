@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -69,7 +70,7 @@ def _connected(address: str) -> Generator[Any]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
+        ray: Any = import_module("ray")
     except ImportError:
         raise ConfigError("--cluster needs Ray on each machine: pip install 'nmt[cluster]'") from None
     with redirect_stdout(sys.stderr):
