@@ -111,7 +111,7 @@ def test_the_lines_of_a_killed_worker_are_done_again(trained: Path, tmp_path: Pa
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert output.decode() == whole.stdout
-    assert b"a worker process was killed; its lines are done again" in errors
+    assert b"a worker process was killed; its work is done again" in errors
 
     process = start("translate", str(trained), str(tmp_path / "in"), "--workers", "2")
     killed: set[int] = set()
