@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,9 +42,9 @@ def _rows(folder: Path, rows: Sequence[int], memory: int, keys: Iterable[str]) -
     """Yields for each shard which of its rows have the same key as an earlier row, for one of the keys."""
     if not sum(rows):
         return
-    found = folder / "found"
-    found.mkdir()
-    with database(folder, memory) as connection:
+    # What a killed process leaves there goes with the folder.
+    with TemporaryDirectory(dir=folder, prefix="found-") as name, database(folder, memory) as connection:
+        found = Path(name)
         for number, key in enumerate(keys):
             connection.execute(
                 f"COPY (SELECT row FROM (SELECT row, min(row) OVER (PARTITION BY {key}) AS first "  # noqa: S608 - paths of ours
@@ -56,8 +56,7 @@ def _rows(folder: Path, rows: Sequence[int], memory: int, keys: Iterable[str]) -
             f"COPY (SELECT DISTINCT row FROM read_parquet({quoted(found / '*.parquet')}) ORDER BY row) "  # noqa: S608
             f"TO {quoted(together)} (FORMAT parquet)"
         )
-    yield from _masks(together, rows)
-    shutil.rmtree(found)
+        yield from _masks(together, rows)
 
 
 def _masks(path: Path, rows: Sequence[int]) -> Iterator[Mask]:
