@@ -22,8 +22,14 @@ def prepare(
         typer.Option(min=1, metavar="N", help="Processes to work in. Default: one a core.", show_default=False),
     ] = None,
     memory: Annotated[
-        float, typer.Option(min=0.5, metavar="GB", help="Memory to use, above what Python and its libraries take.")
-    ] = 2,
+        float | None,
+        typer.Option(
+            min=0.5,
+            metavar="GB",
+            help="Memory to use, above what Python and its libraries take. Default: 2.",
+            show_default=False,
+        ),
+    ] = None,
     cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,8 +42,9 @@ def prepare(
     from nmt_data.prepare import prepare as prepare_corpus
 
     settings = load_recipe(recipe, overrides or ())
+    means = Means.of(processes, None if memory is None else round(memory * 1e9), note, cluster)
     with said_when_interrupted(PREPARE_ANEW):
-        prepared = prepare_corpus(settings, say=note, means=Means.of(processes, round(memory * 1e9), note, cluster))
+        prepared = prepare_corpus(settings, say=note, means=means)
     if as_json:
         print_text(json.dumps({**prepared.report, "folder": str(prepared.folder)}, indent=1, ensure_ascii=False))
         return

@@ -133,18 +133,6 @@ class EncodedCorpus:
         return cls(builders[0].ragged(), builders[1].ragged())
 
 
-def write_corpus(path: Path, chunks: Iterable[tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]]) -> None:
-    """Writes chunks of (source ids, target ids) as one Arrow record batch, so that reading joins nothing."""
-    builders = (_Builder(), _Builder())
-    for sides in chunks:
-        for builder, sequences in zip(builders, sides, strict=True):
-            builder.extend(sequences)
-    columns = [builder.column() for builder in builders]
-    table = pa.record_batch(columns, names=["source", "target"])
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_batch(table)
-
-
 def read_corpus(path: Path) -> EncodedCorpus:
     """Maps an Arrow file into memory.
 
@@ -188,7 +176,3 @@ class _Builder:
     def ragged(self) -> Ragged:
         values = np.frombuffer(self.values, dtype=np.uint32) if self.values else np.zeros(0, np.uint32)
         return Ragged(values, np.frombuffer(self.offsets, dtype=np.int64))
-
-    def column(self) -> Any:
-        ragged = self.ragged()
-        return pa.LargeListArray.from_arrays(pa.array(ragged.offsets), pa.array(ragged.values))

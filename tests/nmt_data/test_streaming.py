@@ -24,7 +24,7 @@ from nmt.corpus.prepared import Prepared
 from nmt.corpus.tokenizer import Tokenizer
 from nmt.corpus.words import Normaliser, normalise
 from nmt.runtime.files import file_sha256, home_folder
-from nmt_data import means, streams
+from nmt_data import means, selecting, streams
 from nmt_data import prepare as module
 from nmt_data.means import Means
 from nmt_data.prepare import prepare
@@ -152,6 +152,27 @@ def test_a_stage_that_was_done_is_not_done_again(tmp_path: Path, monkeypatch: py
         "tokenizer trained",
     ]
     assert [path.suffix for path in (home_folder() / "corpora").iterdir()] == [""]
+
+
+def test_what_a_kill_leaves_beside_the_shards_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """Folders and files of a search for repeated pairs that did not end."""
+    recipe = _recipe(tmp_path, _pairs(300), cleaning={"duplicates": "exact"})
+    expected = _bytes(prepare(recipe, means=ONE).folder)
+    monkeypatch.setenv("NMT_HOME", str(tmp_path / "other"))
+
+    def killed(folder: Path, *_: object) -> None:
+        for name in ("found", "found-left", "spilled"):
+            (folder / name).mkdir()
+            (folder / name / "0.parquet").write_bytes(b"half of it")
+        raise OSError("the power is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(selecting, "repeated_rows", killed)
+        with pytest.raises(OSError, match="the power is gone"):
+            prepare(recipe, means=ONE)
+    assert _bytes(prepare(recipe, means=ONE).folder) == expected
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def test_a_corpus_prepared_by_a_cluster(tmp_path: Path, cluster: subprocess.Pope
 @pytest.mark.slow
 @pytest.mark.thorough
 def test_a_file_translated_by_a_cluster(trained: Path, tmp_path: Path, cluster: subprocess.Popen[str]) -> None:
-    """The same lines in the same order, one node lost on the way; a model that is not there is one line."""
+    """The same lines in the same order, one node lost on the way."""
     lines = tmp_path / "in"
     lines.write_text("".join(f"{'abcdefgh'[number % 8]} b c {number % 5}\n" for number in range(600)))
     alone = run("translate", trained, lines, "--device", "cpu")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nmt.corpus.encoded import EncodedCorpus, read_corpus, write_corpus
+from nmt.corpus.encoded import EncodedCorpus, Ragged, read_corpus
 from nmt.corpus.tokenizer import BOS, EOS, PAD
+from nmt.corpus.writing import CorpusWriter
 from nmt.decoding.batches import search_batches
 from nmt.errors import DataError
 from nmt.training.batches import collate, padding_share, plan_epoch, select
@@ -21,7 +23,11 @@ def corpus(tmp_path: Path) -> EncodedCorpus:
     lengths = np.clip(generator.lognormal(2.6, 0.5, 4000).astype(int), 0, 90)
     source = [generator.integers(4, 99, length).tolist() for length in lengths]
     target = [generator.integers(4, 99, max(1, length + generator.integers(-2, 3))).tolist() for length in lengths]
-    write_corpus(tmp_path / "x.arrow", [(source[:1500], target[:1500]), (source[1500:], target[1500:])])
+    with ExitStack() as stack:
+        writer = CorpusWriter(tmp_path / "x.arrow", stack)
+        for part in (slice(1500), slice(1500, None)):
+            writer.append(Ragged.of(source[part]), Ragged.of(target[part]))
+        writer.finish()
     read = read_corpus(tmp_path / "x.arrow")
     assert [row.tolist() for row in np.split(read.source.values, read.source.offsets[1:-1])] == source
     return read
