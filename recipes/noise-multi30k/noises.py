@@ -1,8 +1,8 @@
 """What misspelt sources cost: BLEU and chrF2 of each system of a study against the share of words that are misspelt.
 
-It translates the test set of the study with five noises in six shares, and keeps the translations in each run, so that what was
-done is not done again. It writes noise.json, noise.png and noise.svg, and prints a table. Scores that noise.json has of runs that
-are no longer there are kept.
+It translates the test set of the study with five noises in six shares. The translations stay in each run, so that what was
+done is not done again. It writes noise.json, noise.png and noise.svg, and prints a table. noise.json keeps the scores of runs
+that are no longer there.
 """
 
 from __future__ import annotations
