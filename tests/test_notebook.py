@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_each_step_is_explained() -> None:
     """Words stand before each code cell, in a few sentences; the public interface and the command both occur."""
     cells = _read().cells
     assert all(cell.cell_type == "code" or cell.source.strip() for cell in cells)
-    for before, cell in zip(cells, cells[1:], strict=False):
+    for before, cell in pairwise(cells):
         assert cell.cell_type == "markdown" or before.cell_type == "markdown", cell.id
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     for name in ("load_recipe", "train", "load", "attend", "evaluate"):
