@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,11 @@ import pytest
 
 import attention_exercise
 import attention_solution
+import reach_exercise
+import reach_solution
 from check_attention import main
+from command import environment
+from decoders import DECODERS, show
 from known_mistakes import QUESTIONS
 
 FOLDER = Path(__file__).parents[1] / "docs/teaching"
@@ -139,3 +144,37 @@ def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_checker_leaves_no_module_behind() -> None:
     """What a student's file is called hides no module."""
     assert "answers" not in sys.modules
+
+
+def test_the_reach_of_decoders_shows_their_leaks(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first decoder sees no future, the second sees the next word, the third sees everything."""
+    pictures = []
+    for name in DECODERS:
+        show(name, reach_solution.reach)
+        _, *rows = capsys.readouterr().out.splitlines()
+        pictures.append(np.array([[mark == "x" for mark in row.split()] for row in rows]))
+    everything = np.ones_like(pictures[0])
+    for found, right in zip(pictures, (np.tril(everything), np.tril(everything, 1), everything), strict=True):
+        assert (found == right).all()
+    assert inspect.signature(reach_exercise.reach) == inspect.signature(reach_solution.reach)
+
+
+@pytest.mark.slow
+def test_the_scripts_of_the_sheets_show_what_the_solutions_say(tmp_path: Path) -> None:
+    """Without positions order is lost; a leak lowers the loss and spoils the copy; the test set is in one corpus alone."""
+
+    def output(name: str, *arguments: str) -> str:
+        command = [sys.executable, str(FOLDER / name), *arguments]
+        return subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stdout
+
+    differences = {line.split()[0]: float(line.split()[-1]) for line in output("order.py").splitlines()}
+    assert [name for name, size in differences.items() if size < 1e-9] == ["none"]
+    (honest_loss, honest_copied), (loss, copied) = re.findall(r"loss ([\d.]+)  copied (\d+)%", output("leak.py"))
+    assert float(loss) < 2 * float(honest_loss)
+    assert int(honest_copied) > 90
+    assert int(copied) < 10
+    output("leaked_corpus.py", str(tmp_path))
+    names = ("test", "clean", "leaked")
+    test, clean, leaked = (set((tmp_path / f"{name}.de").read_text("utf-8").splitlines()) for name in names)
+    assert test <= leaked
+    assert not test & clean
