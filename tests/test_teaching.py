@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,27 @@ def test_the_scripts_of_the_sheets_show_what_the_solutions_say(tmp_path: Path) -
     test, clean, leaked = (set((tmp_path / f"{name}.de").read_text("utf-8").splitlines()) for name in names)
     assert test <= leaked
     assert not test & clean
+
+
+def commands_of(sheet: Path) -> list[str]:
+    """The blocks of commands of a sheet; what is not solved yet may fail, and background jobs are waited for."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", sheet.read_text("utf-8"), re.S | re.M)
+    unsolved = re.compile(r"^python \S+/(?:check_attention\.py my_attention|my_reach)\.py$", re.M)
+    ready = re.compile(r"^(?:make demo|source .*)\n", re.M)
+    return [f"{unsolved.sub(lambda line: f'{line[0]} || test $? = 1', ready.sub('', block))}wait\n" for block in blocks]
+
+
+@pytest.mark.thorough
+def test_the_commands_of_the_sheets_run(tmp_path: Path) -> None:
+    """In the order of the sheets, with the models of `make demo` and few updates."""
+    fewer = "--set training.updates=40 --set training.warmup=10 --set training.validate_every=40"
+    shutil.copytree(
+        FOLDER.parents[1] / "recipes", tmp_path / "recipes", ignore=shutil.ignore_patterns("*.jsonl", "*.hypothesis")
+    )
+    shutil.copytree(FOLDER, tmp_path / "docs/teaching")
+    demo = "".join(f"nmt train recipes/phrasebook-{name}\n" for name in ("bottleneck", "attention", "transformer"))
+    sheets = ("bottleneck.md", "attention.md", "positions.md", "honest-scores.md")
+    for script in [demo, *(block for sheet in sheets for block in commands_of(FOLDER / sheet))]:
+        shortened = re.sub(r"^nmt train \S+", rf"\g<0> {fewer}", script, flags=re.M)
+        words = f'nmt() {{ "{sys.executable}" -m nmt_cli "$@"; }}; python() {{ "{sys.executable}" "$@"; }}\n{shortened}'
+        subprocess.run(["bash", "-euo", "pipefail", "-c", words], cwd=tmp_path, env=environment(), check=True)
