@@ -32,7 +32,7 @@ def draw(sentences: int) -> Tensor:
 
 def train(model: Transformer) -> float:
     """Returns the last loss, with the right words before each word (teacher forcing)."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer, loss = torch.optim.Adam(model.parameters(), lr=2e-3), torch.tensor(0.0)
     for _ in range(UPDATES):
         source = draw(64)
         before = F.pad(source[:, :-1], (1, 0), value=BOS)  # the target is the source, and these are the words before
