@@ -81,7 +81,7 @@ def test_all_pairs_are_written_with_their_lines(planted: tuple[Path, set[int]], 
     shown = run("data", "suspects", path, "--count", 3, "--output", tmp_path / "all.tsv")
     assert shown.exit_code == 0, shown.stderr
     assert f"scored {PAIRS:,} of {PAIRS:,} pairs" in shown.stderr
-    head, *rows = ((tmp_path / "all.tsv").read_text().rstrip("\n").split("\n"))
+    head, *rows = (tmp_path / "all.tsv").read_text().rstrip("\n").split("\n")
     assert head.split("\t") == ["corpus", "line", "mean loss", "step-00000080", "step-00000160", "source", "target"]
     texts = [(path.parent / f"train.{language}").read_text().split("\n") for language in ("de", "en")]
     cells = [row.split("\t") for row in rows]

@@ -8,21 +8,27 @@ import json
 import random
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from corpora import po, tmx, xliff1, xliff2
 from damage import damaged_files
+from nmt.config.model import ModelConfig
 from nmt.config.reading import load_recipe
 from nmt.errors import DataError
+from nmt.models.size import parameter_count
 from nmt_data.cards import load_card
+from nmt_data.doctor.sizes import examine_sizes
 from nmt_data.prepare import prepare
 from nmt_data.reading import Pair, Split, Unreadable
+from nmt_data.sizes import is_too_large
 from nmt_data.starting.languages import language_within
-from nmt_data.starting.sizes import PLANS
+from nmt_data.starting.sizes import PLANS, Size, plan_for
 from nmt_data.starting.start import CARD, RECIPE, Start, start
 from nmt_data.synthetic import phrasebook
 from packing import in_utf16
@@ -218,6 +224,36 @@ def test_sizes_are_those_of_recipes() -> None:
         assert {**model, "dropout": plan.model["dropout"] if smallest else model["dropout"]} == dict(plan.model)
         assert training == dict(plan.training)
         assert (plan.kind, plan.vocabulary) == (recipe.tokenizer.kind, recipe.tokenizer.vocabulary) or smallest
+
+
+@pytest.mark.parametrize("pairs", [300, 3_000])
+def test_the_doctor_agrees_with_the_sizes(tmp_path: Path, pairs: int) -> None:
+    """What is chosen for a small text is neither a model too large for it nor a vocabulary too rare in it."""
+    text = list(islice(phrasebook.split("train"), pairs))
+    (tmp_path / "t.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in text))
+    _read(tmp_path, _made(tmp_path, "t.tsv", source="de", target="en"))
+    recipe = load_recipe(tmp_path / "my" / RECIPE)
+    prepared = prepare(recipe)
+    findings = examine_sizes(recipe, prepared, parameter_count(recipe.model, *prepared.tokenizers.sizes))
+    assert {finding.level for finding in findings} == {"ok"}, [finding.line for finding in findings]
+
+
+@pytest.mark.parametrize("pairs", [300, 3_000, 30_000, 300_000, 3_000_000])
+@pytest.mark.parametrize("words", [4, 12])
+def test_no_size_of_a_corpus_gets_a_model_too_large_for_it(pairs: int, words: int) -> None:
+    """By the doctor's rule, whether its sentences are short or long; and the more text, the more parameters."""
+    counts = Counter({f"word{rank}": 2 * pairs * words // (8 * rank) for rank in range(1, 20_000)})
+    measured = min(pairs, 200_000)
+    size = Size(pairs, set(range(measured)), +counts, measured * words, Counter("abcdefghijklmnopqrstuvwxyz "))
+    plan = plan_for(size)
+    vocabulary = size.vocabulary(plan.vocabulary)
+    parameters = parameter_count(
+        TypeAdapter[ModelConfig](ModelConfig).validate_python(plan.model), vocabulary, vocabulary
+    )
+    assert not is_too_large(parameters, size.tokens)
+    assert parameters > 20_000
+    if words == 12 and pairs > 300:
+        assert plan is next(plan for plan in PLANS if pairs < plan.below)
 
 
 @pytest.mark.parametrize("letters", [range(97, 100), range(0x4E00, 0x4E40)], ids=["few", "many"])

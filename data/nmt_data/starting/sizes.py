@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from nmt.config.model import ModelConfig
+from nmt.corpus.words import count_words
 from nmt_data.reading import Pair
+from nmt_data.sizes import is_too_large
 
 _MEASURED = 200_000  # pairs whose words and characters are counted
+_FREQUENT, _PARTS = 5, 1.2  # times that a word occurs that gets a piece; pieces of a word. See the test of sizes
+_SPECIAL = 8  # pieces that are no text, and some room
+_ALPHABET = 200  # characters that an alphabet has at most, with its signs
 _COVERED = 0.9995  # share of the text whose characters get a token of their own, if there are many
 _SMALL_TRANSFORMER = {
     "kind": "transformer",
@@ -20,6 +28,8 @@ _SMALL_TRANSFORMER = {
     "encoder_layers": 4,
     "decoder_layers": 4,
 }
+_NARROWEST = 16  # embedding
+_MODEL_OF: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
 _MUON = {"optimizer": "muon", "batch_tokens": 4096, "learning_rate": 0.006, "schedule": "trapezoid"}
 _LARGE = {"learning_rate": 0.0007, "schedule": "inverse_square_root", "warmup": 4000, "average": 5, "keep": 5}
 
@@ -31,7 +41,8 @@ class Size:
     pairs: int = 0
     sources: set[int] = field(default_factory=set[int])
     """Hashes of different sources."""
-    words: set[str] = field(default_factory=set[str])
+    words: Counter[str] = field(default_factory=Counter[str])
+    target_words: int = 0
     characters: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, pairs: Iterable[Pair]) -> Iterable[Pair]:
@@ -40,10 +51,22 @@ class Size:
             self.pairs += 1
             if self.pairs <= _MEASURED:
                 self.sources.add(hash(pair[0]))
+                self.target_words += count_words(pair[1])
                 for text in pair:
                     self.words.update(text.split())
                     self.characters.update(text)
             yield pair
+
+    @property
+    def tokens(self) -> float:
+        """Target tokens of the training text: as many as words at least, of the pairs that are not held out."""
+        return self.target_words * (self.pairs - 2 * self.held_out) / max(min(self.pairs, _MEASURED), 1)
+
+    def vocabulary(self, most: int) -> int:
+        """Returns how many pieces the text can fill: one for each character and each word that is not rare, and some."""
+        frequent = sum(count >= _FREQUENT for count in self.words.values())
+        pieces = min(_SPECIAL + round(_PARTS * frequent), len(self.words) // 2)
+        return max(40, min(most, len(self.characters) + pieces))
 
     @property
     def held_out(self) -> int:
@@ -142,14 +165,32 @@ PLANS = (
 """Settings by size, the smallest first; each is what a recipe of this project has, but for the dropout of the first."""
 
 
-def plan_for(pairs: int) -> Plan:
-    """Returns the settings for a corpus of so many pairs."""
-    return next(plan for plan in PLANS if pairs < plan.below)
+def plan_for(size: Size) -> Plan:
+    """Returns the settings for a corpus; they are those of a smaller one if its text is too short for so many parameters."""
+    fitting = next(number for number, plan in enumerate(PLANS) if size.pairs < plan.below)
+    for plan in PLANS[fitting::-1]:
+        if not _is_too_large(plan, size):
+            return plan
+    plan = PLANS[0]
+    while _is_too_large(plan, size) and plan.model["embedding"] > _NARROWEST:
+        model = {key: value // 2 if key in ("embedding", "hidden") else value for key, value in plan.model.items()}
+        plan = replace(
+            plan, model=model, why="so little text teaches words at best; a tiny RNN shows what more text could do"
+        )
+    return plan
+
+
+def _is_too_large(plan: Plan, size: Size) -> bool:
+    from nmt.models.size import parameter_count
+
+    vocabulary = size.vocabulary(plan.vocabulary)
+    config = _MODEL_OF.validate_python(plan.model)
+    return is_too_large(parameter_count(config, vocabulary, vocabulary), size.tokens)
 
 
 def recipe_text(name: str, languages: tuple[str, str], size: Size, unreadable: int = 0) -> str:
     """Returns a recipe as TOML, with the reason of each choice; so many lines of the corpus are not UTF-8."""
-    plan = plan_for(size.pairs)
+    plan = plan_for(size)
     lines = [
         f"# Made by `nmt init` for {size.pairs:,} pairs, with the sizes of recipes/{plan.like}:",
         f"# {plan.why}.",
@@ -196,12 +237,11 @@ def _setting(key: str, value: Any, reasons: Mapping[str, str]) -> str:
 def _tokenizer_lines(plan: Plan, size: Size) -> list[str]:
     """Returns the settings of a vocabulary that the text can fill, and that has room for its characters."""
     letters = sorted(size.characters.values(), reverse=True)
-    most = len(letters) + len(size.words) // 2
-    vocabulary = max(40, min(plan.vocabulary, most))
+    vocabulary = size.vocabulary(plan.vocabulary)
     reason = "the smaller the corpus, the fewer, so that each is seen often enough"
-    if most < plan.vocabulary:
-        reason = f"few, as this text has only {len(size.words):,} different words"
-    if 3 * len(letters) <= vocabulary:
+    if vocabulary < plan.vocabulary:
+        reason = f"few, so that each is seen often enough in this text of {size.words.total():,} words"
+    if len(letters) <= max(_ALPHABET, vocabulary // 3):
         return [f'kind = "{plan.kind}"', f"vocabulary = {vocabulary} # pieces of words; {reason}"]
     needed, covered, total = 0, 0, sum(letters)
     while covered < _COVERED * total:
