@@ -28,7 +28,7 @@ from nmt_data.prepare import prepare
 from nmt_data.reading import Pair, Split, Unreadable
 from nmt_data.sizes import is_too_large
 from nmt_data.starting.languages import language_within
-from nmt_data.starting.sizes import PLANS, Size, plan_for
+from nmt_data.starting.sizes import NARROW, PLANS, Plan, Size, plan_for
 from nmt_data.starting.start import CARD, RECIPE, Start, start
 from nmt_data.synthetic import phrasebook
 from packing import in_utf16
@@ -224,6 +224,14 @@ def test_sizes_are_those_of_recipes() -> None:
         assert {**model, "dropout": plan.model["dropout"] if smallest else model["dropout"]} == dict(plan.model)
         assert training == dict(plan.training)
         assert (plan.kind, plan.vocabulary) == (recipe.tokenizer.kind, recipe.tokenizer.vocabulary) or smallest
+
+
+@pytest.mark.parametrize("plan", [*PLANS, *NARROW], ids=lambda plan: f"{plan.like}-{plan.parameters[1]}")
+def test_plans_know_their_parameters(plan: Plan) -> None:
+    """As many as the model has, for any size of its vocabulary."""
+    config = TypeAdapter[ModelConfig](ModelConfig).validate_python(plan.model)
+    for vocabulary in (100, 1000):
+        assert plan.parameters[0] + plan.parameters[1] * vocabulary == parameter_count(config, vocabulary, vocabulary)
 
 
 @pytest.mark.parametrize("pairs", [300, 3_000])

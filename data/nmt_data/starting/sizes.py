@@ -8,9 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from nmt.config.model import ModelConfig
 from nmt.corpus.words import count_words
 from nmt_data.reading import Pair
 from nmt_data.sizes import is_too_large
@@ -28,8 +25,6 @@ _SMALL_TRANSFORMER = {
     "encoder_layers": 4,
     "decoder_layers": 4,
 }
-_NARROWEST = 16  # embedding
-_MODEL_OF: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
 _MUON = {"optimizer": "muon", "batch_tokens": 4096, "learning_rate": 0.006, "schedule": "trapezoid"}
 _LARGE = {"learning_rate": 0.0007, "schedule": "inverse_square_root", "warmup": 4000, "average": 5, "keep": 5}
 
@@ -86,6 +81,13 @@ class Plan:
     vocabulary: int
     model: Mapping[str, Any]
     training: Mapping[str, Any]
+    parameters: tuple[int, int]
+    """Of the model without its vocabulary, and for each piece of it: torch, which counts them, takes seconds to load."""
+
+    def is_too_large(self, size: Size) -> bool:
+        """Whether the model has more parameters than a corpus can teach."""
+        inner, each = self.parameters
+        return is_too_large(inner + each * size.vocabulary(self.vocabulary), size.tokens)
 
 
 PLANS = (
@@ -97,6 +99,7 @@ PLANS = (
         1000,
         {"kind": "rnn", "attention": "additive", "embedding": 128, "hidden": 192, "dropout": 0.3},
         {"updates": 700, "batch_tokens": 512, "learning_rate": 0.003, "warmup": 100, "validate_every": 350},
+        (1_142_976, 257),
     ),
     Plan(
         15_000,
@@ -106,6 +109,7 @@ PLANS = (
         4000,
         {**_SMALL_TRANSFORMER, "dropout": 0.3},
         {**_MUON, "updates": 2500, "warmup": 300, "validate_every": 250},
+        (1_325_568, 129),
     ),
     Plan(
         100_000,
@@ -115,6 +119,7 @@ PLANS = (
         8000,
         {**_SMALL_TRANSFORMER, "dropout": 0.3},
         {**_MUON, "updates": 6000, "warmup": 400, "validate_every": 500},
+        (1_325_568, 129),
     ),
     Plan(
         400_000,
@@ -124,6 +129,7 @@ PLANS = (
         8000,
         {**_SMALL_TRANSFORMER, "feed_forward": 512, "dropout": 0.1},
         {**_MUON, "updates": 4000, "warmup": 400, "validate_every": 500},
+        (1_851_904, 129),
     ),
     Plan(
         3_000_000,
@@ -142,6 +148,7 @@ PLANS = (
             "dropout": 0.3,
         },
         {**_LARGE, "updates": 50000, "batch_tokens": 4096, "validate_every": 2000},
+        (31_545_344, 513),
     ),
     Plan(
         float("inf"),
@@ -160,32 +167,29 @@ PLANS = (
             "dropout": 0.1,
         },
         {**_LARGE, "updates": 100000, "batch_tokens": 25000, "validate_every": 2500},
+        (44_140_544, 513),
     ),
 )
 """Settings by size, the smallest first; each is what a recipe of this project has, but for the dropout of the first."""
 
 
+NARROW = tuple(
+    replace(
+        PLANS[0],
+        why="so little text teaches some words at best; this tiny RNN is a start, more text is what it lacks",
+        model={**PLANS[0].model, "embedding": embedding, "hidden": hidden},
+        parameters=parameters,
+    )
+    for embedding, hidden, parameters in ((64, 96, (286_816, 129)), (32, 48, (72_240, 65)), (16, 24, (18_328, 33)))
+)
+"""The smallest plan with narrower models, for text that has fewer tokens than its pairs let hope."""
+
+
 def plan_for(size: Size) -> Plan:
     """Returns the settings for a corpus; they are those of a smaller one if its text is too short for so many parameters."""
     fitting = next(number for number, plan in enumerate(PLANS) if size.pairs < plan.below)
-    for plan in PLANS[fitting::-1]:
-        if not _is_too_large(plan, size):
-            return plan
-    plan = PLANS[0]
-    while _is_too_large(plan, size) and plan.model["embedding"] > _NARROWEST:
-        model = {key: value // 2 if key in ("embedding", "hidden") else value for key, value in plan.model.items()}
-        plan = replace(
-            plan, model=model, why="so little text teaches words at best; a tiny RNN shows what more text could do"
-        )
-    return plan
-
-
-def _is_too_large(plan: Plan, size: Size) -> bool:
-    from nmt.models.size import parameter_count
-
-    vocabulary = size.vocabulary(plan.vocabulary)
-    config = _MODEL_OF.validate_python(plan.model)
-    return is_too_large(parameter_count(config, vocabulary, vocabulary), size.tokens)
+    smaller = [*PLANS[fitting::-1], *NARROW]
+    return next((plan for plan in smaller if not plan.is_too_large(size)), smaller[-1])
 
 
 def recipe_text(name: str, languages: tuple[str, str], size: Size, unreadable: int = 0) -> str:
