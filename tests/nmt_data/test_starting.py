@@ -116,6 +116,37 @@ def _messages(folder: Path) -> list[str]:
     return ["code"]
 
 
+def _export(folder: Path) -> list[str]:
+    rows = (f"{n}\t{one}\t{two}\t{n % 50 / 50:.2f}\t2024-03-{n % 28 + 1:02}\n" for n, (one, two) in enumerate(PAIRS))
+    (folder / "export.tsv").write_text("id\tsource_text\ttarget_text\tquality\tupdated\n" + "".join(rows))
+    return ["export.tsv"]
+
+
+TESTS = [(name, language) for name in ("newsdev", "newstest") for language in ("de", "en")]
+
+
+def _shared_task(folder: Path) -> list[str]:
+    for side, language in enumerate(("de", "en")):
+        (folder / f"corpus.{language}.gz").write_bytes(gzip.compress(_lines(side).encode()))
+        (folder / f"newsdev.{language}").write_text(_lines(side, PAIRS[:5]))
+        (folder / f"newstest.{language}").write_text(_lines(side, PAIRS[5:9]))
+    return [f"{name}.{tail}" for name, tail in (("corpus", "de.gz"), ("corpus", "en.gz"), *TESTS)]
+
+
+def _folder(folder: Path) -> list[str]:
+    """A folder as people keep one: an archive, names by several habits, and what is no corpus."""
+    (folder / "all").mkdir()
+    with zipfile.ZipFile(folder / "all" / "agency.zip", "w") as archive:
+        archive.writestr("train_de.txt", _lines(0))
+        archive.writestr("train_en.txt", _lines(1))
+    (folder / "all" / "Europarl.de-en.de").write_text(_lines(0, PAIRS[:20]))
+    (folder / "all" / "Europarl.de-en.en").write_text(_lines(1, PAIRS[:20]))
+    (folder / "all" / "terms.tsv").write_text("Haus\thouse\nHund\tdog\n")
+    (folder / "all" / "offer.docx").write_bytes(b"PK")
+    (folder / "all" / "notes.txt").write_text("bought from the agency\n")
+    return ["all"]
+
+
 def _written(name: str, write: Callable[[list[Pair], tuple[str, str]], str]) -> Callable[[Path], list[str]]:
     def make(folder: Path) -> list[str]:
         (folder / name).write_text(write(PAIRS, ("de-AT", "en-US")))
@@ -134,6 +165,13 @@ SETS: dict[str, Callable[[Path], list[str]]] = {
     "crawl": _crawl,
     "hub": _hub,
     "parquet": _columns,
+    "export": _export,
+    "shared task": _shared_task,
+    "folder": _folder,
+}
+UNUSED = {
+    "OPUS": ["README", "C.de-en.ids"],
+    "folder": ["Europarl.de-en.de", "Europarl.de-en.en", "notes.txt", "offer.docx", "terms.tsv"],
 }
 
 
@@ -145,8 +183,30 @@ def test_files_that_people_have_become_a_card_and_a_recipe(tmp_path: Path, kind:
     assert made.languages == ("de", "en")
     assert made.sample == PAIRS[:10]
     assert _read(tmp_path, made) == PAIRS
-    assert [path.name for path in made.unused] == (["README", "C.de-en.ids"] if kind == "OPUS" else [])
+    assert [path.name for path in made.unused] == UNUSED.get(kind, [])
     assert ("[holdout]" in made.card) == (kind != "hub")
+
+
+@pytest.mark.parametrize("kind", [*SETS, "messages"])
+def test_what_is_made_of_files_can_be_prepared(tmp_path: Path, kind: str) -> None:
+    """As it is: the recipe fits the text, and no pair is lost but those that are held out or beside them."""
+    made = _made(tmp_path, *(SETS | {"messages": _messages})[kind](tmp_path), source="de", target="en")
+    _read(tmp_path, made)
+    report = prepare(load_recipe(tmp_path / "my" / RECIPE)).report
+    assert report["train"]["read"] == len(PAIRS)
+    assert report["train"]["dropped"].keys() <= {"shares a side with a held-out pair"}
+    assert report["train"]["kept"] >= 40
+
+
+def test_files_of_several_habits_are_one_corpus(tmp_path: Path) -> None:
+    """The word for a language may differ between the training and the validation files."""
+    for side, (code, word) in enumerate((("de", "ger"), ("en", "eng"))):
+        (tmp_path / f"train_{code}.txt").write_text(_lines(side))
+        (tmp_path / f"dev.{word}").write_text(_lines(side, PAIRS[:5]))
+    made = _made(tmp_path, "train_de.txt", "train_en.txt", "dev.ger", "dev.eng")
+    assert _read(tmp_path, made) == PAIRS
+    assert _read(tmp_path, made, "valid") == PAIRS[:5]
+    assert not made.unused
 
 
 @pytest.mark.parametrize("kind", SETS)

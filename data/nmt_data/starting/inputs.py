@@ -12,9 +12,9 @@ from glob import glob
 from itertools import islice
 from pathlib import Path
 
-from nmt.config.paths import PACKED, archive_and_member, is_there
+from nmt.config.paths import PACKED, is_there
 from nmt.corpus.lines import file_lines
-from nmt.corpus.opening import explained
+from nmt.corpus.opening import explained, size_of
 from nmt.errors import DataError
 from nmt_data.reading.files import kind_of
 from nmt_data.reading.split import READERS
@@ -75,16 +75,7 @@ def sort_inputs(files: Sequence[Path]) -> Inputs:
 def _bytes(splits: Mapping[str, Iterable[Path]] | Mapping[str, Mapping[str, Path]]) -> int:
     """Returns the size of all files of some splits."""
     groups = (group.values() if isinstance(group, Mapping) else group for group in splits.values())
-    return sum(_size(path) for group in groups for path in group)
-
-
-def _size(path: Path) -> int:
-    """Returns the size of a file, or of one in a zip archive."""
-    archive, member = archive_and_member(path)
-    if not member:
-        return path.stat().st_size if path.is_file() else 0
-    with explained(archive), zipfile.ZipFile(archive) as opened:
-        return opened.getinfo(member).file_size
+    return sum(size_of(path) for group in groups for path in group)
 
 
 def expanded(files: Iterable[Path]) -> Iterable[Path]:
