@@ -10,6 +10,7 @@ import torch
 
 from nmt.config.paths import PACKED
 from nmt.config.recipe import Recipe
+from nmt.corpus.opening import size_of
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.runtime.files import home_folder, nearest
 from nmt.runtime.memory import memory_there
