@@ -11,6 +11,7 @@ from nmt_data.cleaning.filters import FILTERS
 from nmt_data.cleaning.pairs import Pairs
 from nmt_data.languages import is_installed
 from nmt_data.selecting import UNALIGNED
+from nmt_data.shards import Mask
 
 USUAL = CleaningConfig(
     drop_identical=True,
@@ -41,7 +42,7 @@ def lexicon_of(source: LazyLines, target: LazyLines, languages: tuple[str, str])
 def reasons(pairs: Pairs, lexicon: Lexicon) -> list[list[str]]:
     """Returns for each pair the reasons for which a filter would drop it."""
     config = USUAL if is_installed() else USUAL.model_copy(update={"language_confidence": None})
-    found = {name: judge(pairs, config) for name, judge in FILTERS.items()}
+    found: dict[str, Mask] = {name: judge(pairs, config) for name, judge in FILTERS.items()}
     assert config.min_alignment is not None  # noqa: S101 - it is set above
     found[UNALIGNED] = lexicon.scores(pairs.source, pairs.target) < config.min_alignment
     return [[name for name, bad in found.items() if bad[row]] for row in range(len(pairs))]
