@@ -149,6 +149,19 @@ def _picture(translator: Translator, ids: list[list[int]], words: list[int]) -> 
     return Picture(seen.pixels, merged / torch.bincount(torch.tensor(words))[:, None], seen.places)
 
 
+def words_of(translator: Translator, line: str, target: bool = False) -> list[str]:
+    """Returns the words of a line that links count, as the model's tokenizer sees them.
+
+    Args:
+        translator: from `nmt.load`.
+        line: a source, or a translation.
+        target: whether it is a translation.
+    """
+    side = translator.tokenizers.target if target else translator.tokenizers.source
+    pieces = translator.target.pieces([line])[0] if target else translator.source.pieces(line)[0]
+    return _words(side, pieces, word_numbers(pieces)) if pieces else []
+
+
 def _words(tokenizer: Tokenizer, pieces: Sequence[str], numbers: Sequence[int]) -> list[str]:
     """Joins pieces to words."""
     words = [list[str]() for _ in range(numbers[-1] + 1)]
