@@ -1,7 +1,7 @@
 """The queue: lines of many clients become batches, in turn, and no answer depends on who else asks.
 
-A request is a job. A free worker takes the group of the job that has waited longest, and lines of all jobs of this group: a share
-of each, so that a book does not hold up a sentence. Jobs with lines left go to the end of the queue.
+A request is a job. A free worker takes the group of the job that has waited longest, and lines of all jobs of this group: of
+each a share, so that a book does not hold up a sentence. Jobs with lines left go to the end of the queue.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _markup(text: str) -> Iterator[tuple[int, int]]:
     Each letter is read once. Python's parser takes hours for a megabyte of `<a `.
     """
     place = text.find("<")
-    while 0 <= place:
+    while place >= 0:
         end = _end_of_markup(text, place)
         if end is None:  # a bare sign
             place = text.find("<", place + 1)

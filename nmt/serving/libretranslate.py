@@ -156,9 +156,10 @@ class LibreTranslate:
 
 def _texts(fields: dict[str, Any]) -> list[str]:
     """Returns the texts of `q`."""
-    found = fields.get("q")
-    texts = found if isinstance(found, list) else [found]
-    if not texts or not all(isinstance(text, str) for text in texts):
+    found: Any = fields.get("q")
+    given: list[Any] = found if isinstance(found, list) else [found]
+    texts = [text for text in given if isinstance(text, str)]
+    if not texts or len(texts) < len(given):
         raise Refused(400, "q must be text, or a list of texts")
     return texts
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,8 @@ async def read_fields(request: Request, limits: Limits) -> dict[str, Any]:
             case "application/x-www-form-urlencoded" | "":
                 text = body.decode("utf-8")
                 return _collected(parse_qsl(text, True, encoding="utf-8", errors="strict", max_num_fields=_FIELDS))
+            case _:
+                raise Refused(415, f"the body must be {_KINDS}")
     except MultiPartException as error:
         raise Refused(400, f"the form cannot be read: {error.message}") from None
     except json.JSONDecodeError as error:
@@ -131,7 +133,6 @@ async def read_fields(request: Request, limits: Limits) -> dict[str, Any]:
         raise Refused(400, f"the body cannot be read: {error}") from None
     except OSError as error:
         raise no_room(error) from None
-    raise Refused(415, f"the body must be {_KINDS}")
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:
@@ -170,7 +171,7 @@ def no_room(error: OSError) -> Refused:
 
 
 async def _multipart(request: Request, body: bytes) -> FormData:
-    async def stream() -> Any:
+    async def stream() -> AsyncGenerator[bytes]:
         yield body
 
     return await MultiPartParser(request.headers, stream(), max_files=1, max_fields=_FIELDS).parse()

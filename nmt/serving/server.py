@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h11
@@ -50,8 +50,8 @@ class Serving:
     port: int = 5000
     """0: any that is free."""
     queue: int = 256
-    limits: Limits = Limits()
-    keys: Keys = Keys()
+    limits: Limits = field(default_factory=Limits)
+    keys: Keys = field(default_factory=Keys)
     runs: Path | None = None
     log_text: bool = False
 

@@ -32,7 +32,7 @@ class Service:
     queue: Queue
     metrics: Metrics
     keys: Keys = field(default_factory=Keys)
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     runs: Path | None = None
     """Folder of the trainings that are shown."""
     log_text: bool = False

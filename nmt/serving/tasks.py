@@ -1,4 +1,4 @@
-"""What the server asks of its worker processes, and what they tell of their models. Imports no torch, as the server has none."""
+"""What the server asks of its worker processes, and what they tell of their models. Nothing here loads torch."""
 
 from __future__ import annotations
 

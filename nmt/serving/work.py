@@ -113,8 +113,8 @@ class Work:
             request = view.request.model_validate(look.body)
         except ValidationError as error:
             return Wrong(400, _in_one_line(error.errors(include_url=False, include_context=False)))
-        named = {look.body.get("model"), *(look.body.get("models") or ())} - {None}
-        if unknown := sorted(named - self.models.keys()):
+        named: list[str] = [name for name in (getattr(request, "model", None), *getattr(request, "models", ())) if name]
+        if unknown := [name for name in named if name not in self.models]:
             return Wrong(404, f"there is no model {unknown[0]!r}; there are {', '.join(self.models)}")
         try:
             return view.run(self.models, request)
