@@ -26,8 +26,8 @@ class SurpriseRequest(OneModel):
 def surprise(translators: Translators, request: SurpriseRequest) -> dict[str, Any]:
     """Returns the bits -log2 p(y_t | y_<t, x) of each piece and word, with the rank of each piece and the likeliest others.
 
-    `word` of a piece is its place in `words`, from 0. The end of sentence is the last piece and the last word. `bits` is the sum,
-    and `bits_per_word` its mean over `words`.
+    `word` of a piece is its place in `words`, from 0. The end of sentence is the last piece and the last word. `bits` is the
+    sum, and `bits_per_word` its mean over `words`.
 
     Raises:
         NmtError: the text has no words.

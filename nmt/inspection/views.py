@@ -8,6 +8,7 @@ from typing import Any
 
 from nmt.inspection.asking import Request, Translators
 from nmt.inspection.attention import AttentionRequest, attention
+from nmt.inspection.beam import BeamRequest, beam
 from nmt.inspection.surprise import SurpriseRequest, surprise
 
 __all__ = ["VIEWS", "Translators", "View"]
@@ -28,6 +29,7 @@ VIEWS = {
     view.name: view
     for view in (
         View("attention", AttentionRequest, attention),
+        View("beam", BeamRequest, beam),
         View("surprise", SurpriseRequest, surprise),
     )
 }
