@@ -171,10 +171,17 @@ def beam(translators: Translators, request: BeamRequest) -> dict[str, Any]:
 
 def searched(translator: Translator, tokens: list[int], config: SearchConfig) -> tuple[Tree, list[Hypothesis]]:
     """Returns the tree of a search for source tokens, and its `beam` best hypotheses."""
-    rules, decoder = configured_rules(config), translator.decoder
-    watched = Watched(decoder.stepped, config, rules)
+    rules = configured_rules(config)
+    watched = Watched(translator.decoder.stepped, config, rules)
     found = beam_search(watched, *source_batch(translator, tokens), config, config.beam, rules)
-    if config.coverage_penalty:
-        weights = attention_of(decoder.model, decoder.device, [tokens], found)
-        found = ranked_by_coverage(found, weights, [tokens], config.coverage_penalty)
-    return watched.tree, found[0]
+    return watched.tree, reranked(translator, [tokens], found, config)[0]
+
+
+def reranked(
+    translator: Translator, sources: Sequence[list[int]], found: list[list[Hypothesis]], config: SearchConfig
+) -> list[list[Hypothesis]]:
+    """Returns hypotheses in the order of the settings: with a coverage penalty another one than that of the search."""
+    if not config.coverage_penalty:
+        return found
+    weights = attention_of(translator.decoder.model, translator.device, sources, found)
+    return ranked_by_coverage(found, weights, sources, config.coverage_penalty)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nmt.inspection.asking import Request, Translators
+from nmt.inspection.alternatives import AlternativesRequest, alternatives
 from nmt.inspection.attention import AttentionRequest, attention
 from nmt.inspection.beam import BeamRequest, beam
 from nmt.inspection.surprise import SurpriseRequest, surprise
@@ -30,6 +31,7 @@ VIEWS = {
     for view in (
         View("attention", AttentionRequest, attention),
         View("beam", BeamRequest, beam),
+        View("alternatives", AlternativesRequest, alternatives),
         View("surprise", SurpriseRequest, surprise),
     )
 }
