@@ -223,4 +223,4 @@ def _texts(translator: Translator, start: Start, rests: Sequence[list[int]]) -> 
 
 def _added(before: str, after: str) -> str:
     """Returns what a text has more than its beginning."""
-    return after.removeprefix(before).strip() if after.startswith(before) else after.split()[-1]
+    return after.removeprefix(before).strip() if after.startswith(before) else after.rsplit(maxsplit=1)[-1]

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nmt.inspection.asking import Request, Translators
 from nmt.inspection.alternatives import AlternativesRequest, alternatives
+from nmt.inspection.asking import Request, Translators
 from nmt.inspection.attention import AttentionRequest, attention
 from nmt.inspection.beam import BeamRequest, beam
+from nmt.inspection.growth import GrowthRequest, growth
+from nmt.inspection.scores import ScoresRequest, scores
 from nmt.inspection.surprise import SurpriseRequest, surprise
 
 __all__ = ["VIEWS", "Translators", "View"]
@@ -33,5 +35,7 @@ VIEWS = {
         View("beam", BeamRequest, beam),
         View("alternatives", AlternativesRequest, alternatives),
         View("surprise", SurpriseRequest, surprise),
+        View("scores", ScoresRequest, scores),
+        View("growth", GrowthRequest, growth),
     )
 }
