@@ -88,8 +88,8 @@ class NextWord:
 def alternatives(translators: Translators, request: AlternativesRequest) -> dict[str, Any]:
     """Returns the most probable next words, each with its probability and the whole translation that it leads to.
 
-    The probability of a word is that of its pieces, and that a new word or the end follows: p(w) = sum over the spellings z of w
-    of prod_k p(z_k | prefix, z_<k, x) * p(boundary | prefix, z, x). Words are different events, so the sum is at most 1.
+    The probability of a word is that of its pieces, and that a new word or the end follows: p(w) = sum over the spellings z of
+    w of prod_k p(z_k | prefix, z_<k, x) * p(boundary | prefix, z, x). Words are different events, so the sum is at most 1.
     `continues` words go on with the last word of the prefix; `prefix` is the translation so far, with the word. The end is a
     word too, `</s>`.
 

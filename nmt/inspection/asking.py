@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -128,10 +129,7 @@ def plain_search(translator: Translator, beam: int | None = None) -> SearchConfi
     return search
 
 
-def rounded(values: Tensor, digits: int = 4) -> list[object]:
+def rounded(values: Tensor, digits: int = 4) -> list[Any]:
     """Returns a tensor as nested lists of short numbers."""
-    return _rounded(values.tolist(), digits)
-
-
-def _rounded(values: Sequence[object], digits: int) -> list[object]:
-    return [round(item, digits) if isinstance(item, float) else _rounded(item, digits) for item in values]
+    found: list[Any] = np.round(values.double().numpy(), digits).tolist()
+    return found

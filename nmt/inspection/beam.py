@@ -32,6 +32,9 @@ class BeamRequest(OneModel):
     """Hypotheses that the search keeps; the model's own number if left out."""
 
 
+State = Literal["kept", "pruned", "finished"]
+
+
 @dataclass
 class Node:
     """One extension of a hypothesis by one token."""
@@ -45,7 +48,7 @@ class Node:
     """Natural logarithm of the probability of all tokens so far."""
     score: float
     """Log-probability divided by the length penalty."""
-    state: Literal["kept", "pruned", "finished"]
+    state: State
 
 
 @dataclass
@@ -74,8 +77,8 @@ class Tree:
 class Watched:
     """A model in the protocol of search that draws the tree of the search which steps it, for one sentence.
 
-    Search asks a model three times in each step: it gives the last tokens, takes the logits, and says which rows go on. From the
-    logits the best extensions follow by the search's own function `extend`. The rows and tokens say which of them were kept.
+    In each step the search gives the last tokens, takes the logits, and says which rows go on. From the logits the search's own
+    function `extend` finds the best extensions. The rows and tokens tell which of them were kept.
     """
 
     def __init__(self, model: Seq2Seq[Any, Any], config: SearchConfig, rules: Sequence[Rule]) -> None:
@@ -130,15 +133,15 @@ class Watched:
         for rank, (value, row, token) in enumerate(zip(*(part[0].tolist() for part in best), strict=True)):
             if value > -torch.inf:
                 self._found[row, token] = len(nodes)
-                state = "finished" if token == EOS and rank < beam else "pruned"
+                state: State = "finished" if token == EOS and rank < beam else "pruned"
                 nodes.append(Node(self._live[row], length, token, value, value / self._divisors[length], state))
 
 
 def beam(translators: Translators, request: BeamRequest) -> dict[str, Any]:
     """Returns the tree of the search for the `beam` best translations, the path to the best, and the translations.
 
-    The score of a node is log p / penalty(length). `finished` nodes ended among the best K extensions of their step. `kept` ones
-    were extended. `pruned` ones were not: others were better, or the search had found all that it was asked for.
+    The score of a node is log p / penalty(length). `finished` nodes ended among the best K extensions of their step. `kept`
+    ones were extended. `pruned` ones were not: others were better, or the search had found all that it was asked for.
 
     Raises:
         NmtError: the text has no words, or the model does not search by plain beam search.

@@ -1,6 +1,7 @@
 """Score functions between decoder and encoder states: the energy e_ij of source position j for target position i.
 
-There is one class for each formula. Its `formula` says in plain text what `forward` computes: s_i is the query, h_j an encoder state.
+There is one class for each formula. Its `formula` says in plain text what `forward` computes: s_i is the query, h_j an
+encoder state.
 """
 
 from __future__ import annotations
