@@ -35,6 +35,7 @@ def serve(
         Path | None, typer.Option(help="File of the keys that let clients in, one a line.", show_default=False)
     ] = None,
     beam: BeamOption = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the trainings to show, or one of them.")] = Path("runs"),
     log_text: Annotated[bool, typer.Option("--log-text", help="Write what is translated into the log.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
@@ -53,5 +54,5 @@ def serve(
         note("nmt: whoever reaches this computer may translate; --api-key-file lets in only those with a key")
     count = workers or (1 if device.startswith("cuda") else usable_cores())
     setup = Setup(tuple(models), device, beam, max(1, usable_cores() // count))
-    serving = Serving(setup, count, host, port, queue, Limits(seconds=timeout), keys, log_text=log_text)
+    serving = Serving(setup, count, host, port, queue, Limits(seconds=timeout), keys, (runs,), log_text)
     serve(serving, lambda line: note(f"nmt: {line}"))

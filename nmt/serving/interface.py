@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from typing import Any
 
 from starlette.requests import Request
@@ -22,6 +24,8 @@ def routes(service: Service) -> list[Route]:
     return [
         Route("/v1/models", here.models, methods=["GET"]),
         Route("/v1/translate", here.translate, methods=["POST"]),
+        Route("/v1/runs", here.runs, methods=["GET"]),
+        Route("/v1/runs/{name}", here.run, methods=["GET"]),
         Route("/metrics", here.metrics, methods=["GET"]),
         *(Route(f"/v1/{name}", here.look, methods=["POST"]) for name in service.opened.views),
     ]
@@ -66,10 +70,32 @@ class Interface:
         asked = [Line(line, prefix) for line, prefix in zip(lines, prefixes or [""] * len(lines), strict=True)]
         return JSONResponse({"translations": await self.service.translate(request, group, asked)})
 
+    async def runs(self, request: Request) -> Response:
+        """Lists the trainings."""
+        self.service.keys.check(request)
+        return JSONResponse(await asyncio.to_thread(_live().list_runs, self.service.runs))
+
+    async def run(self, request: Request) -> Response:
+        """Tells what a training has logged since an earlier answer."""
+        self.service.keys.check(request)
+        after = request.query_params.get("after", "0")
+        if not after.isascii() or not after.isdigit() or len(after) > 18:
+            raise Refused(400, "after must be the offset of an earlier answer")
+        name = request.path_params["name"]
+        found = await asyncio.to_thread(_live().show_run, self.service.runs, name, int(after))
+        if found is None:
+            raise Refused(404, "there is no such run")
+        return JSONResponse(found)
+
     async def look(self, request: Request) -> Response:
         """Runs the view that the path names."""
         body = await self.service.fields(request)
         return JSONResponse(await self.service.look(request, Look(request.url.path.removeprefix("/v1/"), body)))
+
+
+def _live() -> Any:
+    """Returns what reads the folders of runs; it loads torch, which a server without trainings does without."""
+    return importlib.import_module("nmt.report.live")
 
 
 def _lines(fields: dict[str, Any], name: str, default: list[str] | None = None) -> list[str]:

@@ -52,7 +52,8 @@ class Serving:
     queue: int = 256
     limits: Limits = field(default_factory=Limits)
     keys: Keys = field(default_factory=Keys)
-    runs: Path | None = None
+    runs: tuple[Path, ...] = ()
+    """Folders of trainings to show."""
     log_text: bool = False
 
 

@@ -33,8 +33,8 @@ class Service:
     metrics: Metrics
     keys: Keys = field(default_factory=Keys)
     limits: Limits = field(default_factory=Limits)
-    runs: Path | None = None
-    """Folder of the trainings that are shown."""
+    runs: tuple[Path, ...] = ()
+    """Folders of the trainings that are shown."""
     log_text: bool = False
     files: Files = field(default_factory=Files)
     stopping: bool = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -85,10 +83,10 @@ class Work:
 
     @cached_property
     def views(self) -> Mapping[str, Any]:
-        """The views of this installation, by name."""
-        if importlib.util.find_spec("nmt.inspection") is None:
-            return {}
-        return importlib.import_module("nmt.inspection.views").VIEWS
+        """The views, by name."""
+        from nmt.inspection.views import VIEWS
+
+        return VIEWS
 
     def translate(self, group: Group, lines: tuple[Line, ...]) -> list[Said | Wrong]:
         """Translates the lines of a group."""
@@ -108,16 +106,17 @@ class Work:
         """Runs a view."""
         from pydantic import ValidationError
 
+        from nmt.inspection.asking import UnknownModelError
+
         view = self.views[look.view]
         try:
             request = view.request.model_validate(look.body)
         except ValidationError as error:
             return Wrong(400, _in_one_line(error.errors(include_url=False, include_context=False)))
-        named: list[str] = [name for name in (getattr(request, "model", None), *getattr(request, "models", ())) if name]
-        if unknown := [name for name in named if name not in self.models]:
-            return Wrong(404, f"there is no model {unknown[0]!r}; there are {', '.join(self.models)}")
         try:
             return view.run(self.models, request)
+        except UnknownModelError as error:
+            return Wrong(404, str(error))
         except NmtError as error:
             return self._wrong(error)
 
@@ -163,12 +162,23 @@ def _facts(name: str, translator: Translator) -> ServedModel:
 
 def _said(translator: Translator, line: Line, item: Translation, links: bool) -> dict[str, Any]:
     """Returns a translation as a JSON object. Scores are rounded: their last digits change with the batch."""
-    from nmt.translation.attention import words_of
-
     said: dict[str, Any] = {"text": item.text, "score": round(item.score, 4)}
     said |= {"log_probability": round(item.log_probability, 4), "tokens": item.tokens}
-    words = (words_of(translator, line.text), words_of(translator, item.text, target=True)) if links else (None, None)
+    words = _words(translator, line.text, item.text) if links else (None, None)
     return said | {"alignment": item.alignment, "source_words": words[0], "target_words": words[1]}
+
+
+def _words(translator: Translator, source: str, target: str) -> tuple[list[str], list[str]]:
+    """Returns the words that links count, of a source and of its translation."""
+    from nmt.translation.alignment import word_numbers
+    from nmt.translation.attention import joined_words
+
+    read, said = translator.source.pieces(source)[0], translator.target.pieces([target])[0]
+    tokenizers = translator.tokenizers
+    return (
+        joined_words(tokenizers.source, read, word_numbers(read)),
+        joined_words(tokenizers.target, said, word_numbers(said)),
+    )
 
 
 def _in_one_line(errors: list[Any]) -> str:
