@@ -50,7 +50,7 @@ def report(
         for line in translator.report.summary():
             note(f"{name}: {line}")
     with stage("drawing"):
-        atomic_write(output, render(found).encode())
+        atomic_write(output, render(found).encode(errors="backslashreplace"))
     print_text(str(output))
 
 

@@ -27,6 +27,7 @@ _PARTS = frozenset(
         "log.jsonl",
         "recipe.toml",
         "report.json",
+        "samples.jsonl",
         "source.spm",
         "state.json",
         "state.safetensors",
