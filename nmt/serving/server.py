@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -148,6 +149,7 @@ async def _finished(metrics: Metrics, seconds: float, say: Callable[[str], None]
 
 def http_server(application: Application) -> uvicorn.Server:
     """Returns the server of HTTP; it leaves signals to us, and its log too."""
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would tell of each broken form
     return _Server(
         uvicorn.Config(
             application,
