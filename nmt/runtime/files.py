@@ -146,6 +146,11 @@ def refuse_overwriting(output: Path, inputs: Iterable[Path | None]) -> None:
             raise NmtError(f"{file}: is read by this command, so it cannot be its output; name another file")
 
 
+def is_full(error: OSError) -> bool:
+    """Whether there was no room to write."""
+    return error.errno in _FULL
+
+
 def explain_os_error(error: OSError) -> str:
     """Explains an error of the operating system in one line, with the file."""
     reason = error.strerror or str(error) or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
@@ -78,15 +79,20 @@ class Translator:
         check_search(search, self.tokenizers.target.vocabulary_size, self.device)
         self.decoder = Decoder((loaded, *others), self.device, search, precision, batch_size, self.options, engine)
         self.report = Report()
-        drawing = loaded.card.get("drawing")
-        self.source = SourceText(self.tokenizers.source, self.recipe, self.options, self.report, drawing)
-        self.target = TargetText(self.tokenizers.target, self.recipe, self.options, self.report)
+        self._set(self.options)
         if self.options.mbr == "bleu":
             check_tokenization(default_tokenization(self.target.language))
-        self._demands = Demands(self.tokenizers.target, self.target.cleaned, self.options.word_starts)
-        self._forbidden = self._demands.forbidden(self.options.forbidden, self.device, self.report)
-        self._wording = Wording(self.tokenizers, self.options, self._forbidden)
         _check_together(self.options, search, engine, bool(others or configured_rules(search) or self._forbidden))
+
+    def _set(self, options: Options) -> None:
+        """Prepares what reads sources and writes translations."""
+        self.options = options
+        drawing = self.card.get("drawing")
+        self.source = SourceText(self.tokenizers.source, self.recipe, options, self.report, drawing)
+        self.target = TargetText(self.tokenizers.target, self.recipe, options, self.report)
+        self._demands = Demands(self.tokenizers.target, self.target.cleaned, options.word_starts)
+        self._forbidden = self._demands.forbidden(options.forbidden, self.device, self.report)
+        self._wording = Wording(self.tokenizers, options, self._forbidden)
 
     def __repr__(self) -> str:
         model, data = self.decoder.model, self.recipe.data
@@ -108,6 +114,16 @@ class Translator:
         """
         other = copy.copy(self)
         other.decoder = self.decoder.with_search(parse_search(self.search, changes))
+        return other
+
+    def with_text(self, target_language: str | None = None, align: bool = False) -> Translator:
+        """Returns the same translator into another target language, or with links between words; they share the report.
+
+        Raises:
+            ConfigError: the model has no such target language.
+        """
+        other = copy.copy(self)
+        other._set(dataclasses.replace(self.options, target_language=target_language, align=align))
         return other
 
     @overload
