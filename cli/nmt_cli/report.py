@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders of one corpus, or the runs of a bootstrap.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run folders of one corpus, or the runs of a bootstrap.", show_default=False
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="File to write.")] = Path(
         "report.html"
@@ -71,7 +74,9 @@ def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
     if len({run.resolve() for run in runs}) < len(runs):
         raise ConfigError("a run is named twice: name each once")
     if bare := next((run for run in runs if not RunFolder(run).log.exists()), None):
-        raise ConfigError(f"{bare}: no log.jsonl; a report is made of run folders, or of one folder that nmt bootstrap filled")
+        raise ConfigError(
+            f"{bare}: no log.jsonl; a report is made of run folders, or of one folder that nmt bootstrap filled"
+        )
     data = [translator.recipe.data for translator in translators]
     corpora = {f"{item.corpus} {item.source}-{item.target}" for item in data}
     if len(corpora) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,9 @@ import typer
 from nmt_cli.console import PREPARE_ANEW, note, print_text, said_when_interrupted
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
 from nmt_cli.pulse import clock
+from nmt_cli.serve import check_installed
 from nmt_cli.training_display import TrainingDisplay
+from nmt_cli.watching import watched
 
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
@@ -29,6 +31,9 @@ def train(
             "--budget", parser=duration, metavar="TIME", help="Train for so long (90s, 15m, 2h), ending annealed."
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the training on a page of this computer; its address is printed.")
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a model. If it is stopped or killed, the same command continues it."""
@@ -36,11 +41,13 @@ def train(
 
     settings = load_recipe(recipe, overrides or ())
     folder = run or Path("runs") / settings.name
-    if train_run(settings, folder, device, budget):
+    if watch:
+        check_installed()
+    if train_run(settings, folder, device, budget, watch):
         print_text(str(folder / "model"))
 
 
-def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None) -> bool:
+def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None, watch: bool = False) -> bool:
     """Prepares and trains to the end; returns whether this process is the first of those started by torchrun, if any."""
     from nmt.fast.kernels import why_missing
     from nmt.runtime.device import choose_device, set_threads
@@ -76,6 +83,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
         _warn_of_leaks(prepared.report["found_in_train"])
         note(f"{settings.name} -> {folder}")
         with (
+            watched(folder) if watch else nullcontext(),
             TrainingDisplay(regularisers(settings)) as display,
             closing(TensorBoardLog(folder / "tensorboard")) as board,
         ):

@@ -11,8 +11,9 @@ from pydantic import Field, ValidationError
 from nmt.config.reading import explain_errors
 from nmt.config.section import Section
 from nmt.errors import CheckpointError
+from nmt.report.curves import found_in, training_charts
 from nmt.report.live import is_run, run_state
-from nmt.report.page import found_in, training_charts, write_page
+from nmt.report.templating import write_page
 from nmt.runtime.untrusted import read_object
 from nmt.storage.run_folder import RunFolder
 

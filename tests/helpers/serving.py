@@ -85,9 +85,7 @@ class Running:
     service: Service
     log: list[str]
 
-    def ask(
-        self, path: str, body: bytes | dict[str, Any] | None = None, method: str = "", **headers: str
-    ) -> Answer:
+    def ask(self, path: str, body: bytes | dict[str, Any] | None = None, method: str = "", **headers: str) -> Answer:
         """Sends a request; a body that is a dict goes as JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from nmt.serving.layout import layout_of
 
-MARKUP = st.lists(st.sampled_from(["<p>", "</p>", "<b a='>'>", "<!--x-->", "<", ">", "&amp;", "&", "Wort", " ", "\n", "'"]))
+MARKUP = st.lists(
+    st.sampled_from(["<p>", "</p>", "<b a='>'>", "<!--x-->", "<", ">", "&amp;", "&", "Wort", " ", "\n", "'"])
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -29,7 +31,9 @@ def test_markup_is_never_translated(parts: list[str]) -> None:
     """All tags and comments of HTML are in what is kept, and the lines hold the other letters."""
     text = "".join(parts)
     layout = layout_of(text, "html")
-    assert layout.filled(["x"] * len(layout.lines)).count("<p>") == layout_of(text, "html").filled(layout.lines).count("<p>")
+    assert layout.filled(["x"] * len(layout.lines)).count("<p>") == layout_of(text, "html").filled(layout.lines).count(
+        "<p>"
+    )
     assert not any("<p>" in line or "<!--" in line for line in layout.lines)
 
 
