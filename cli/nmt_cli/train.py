@@ -17,6 +17,7 @@ from nmt_cli.watching import watched
 
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
+    from nmt.training.progress import Progress
 
 
 def train(
@@ -95,13 +96,15 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
             trainer = Trainer(settings, prepared, folder, place, report, budget, world)
             display.step = lambda: trainer.progress.step
             progress = trainer.run()
-    seconds = progress.training_seconds + progress.validation_seconds
-    speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
-    note(
-        f"done: {progress.step} updates, {progress.target_tokens:,} target tokens in {clock(seconds)} ({speed:,.0f} tok/s); "
-        f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
-    )
+    _say_done(progress)
     return True
+
+
+def _say_done(progress: Progress) -> None:
+    speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
+    tokens = f"{progress.target_tokens:,} target tokens in {clock(progress.seconds)} ({speed:,.0f} tok/s)"
+    best = f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
+    note(f"done: {progress.step} updates, {tokens}; {best}")
 
 
 def _say_unused_text(settings: Recipe) -> None:
