@@ -123,12 +123,14 @@ def test_what_cannot_be_served_is_one_line(trained: Path, tmp_path: Path) -> Non
 
 @pytest.mark.thorough
 @pytest.mark.data
-def test_under_load_nothing_is_lost(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_under_load_nothing_is_lost(
+    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """64 clients, 2,000 requests: answers are those of `nmt translate`, at 80 % of its speed or more, in steady memory.
 
     NMT_SERVED names another model than a quickly trained one.
     """
-    model = Path(os.environ.get("NMT_SERVED", trained))
+    model = Path(os.environ.get("NMT_SERVED") or request.getfixturevalue("trained"))
     lines = read_lines(Path(os.environ["NMT_DATA"], "tatoeba_deen/test.de"))[:2000]
     begun = time.perf_counter()
     wanted = _translated(model, lines, tmp_path)
