@@ -36,7 +36,8 @@ class Worker:
 
         Raises:
             Lost: the process was killed.
-            NmtError: the models could not be opened.
+            UnopenedError: the models could not be opened.
+            NmtError: the task is wrong.
         """
         executor = self._executor
         try:
