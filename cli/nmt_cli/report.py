@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders of one corpus.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run folders of one corpus, or the runs of a bootstrap.", show_default=False
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="File to write.")] = Path(
         "report.html"
@@ -29,6 +32,7 @@ def report(
     """Write one self-contained HTML page: scores, curves, BLEU by length, translations, attention, data, provenance."""
     from nmt.report.material import material_of
     from nmt.report.page import render
+    from nmt.report.stages import TREE, render_stages
     from nmt.runtime.atomic import atomic_write
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output
@@ -37,6 +41,10 @@ def report(
     from nmt_data.prepare import prepare
 
     check_output(output)
+    if len(runs) == 1 and (runs[0] / TREE).exists():
+        atomic_write(output, render_stages(runs[0]).encode(errors="backslashreplace"))
+        print_text(str(output))
+        return
     set_threads()
     translators = [open_translator(run, device, False, {}) for run in runs]
     _check(runs, translators)
@@ -66,7 +74,9 @@ def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
     if len({run.resolve() for run in runs}) < len(runs):
         raise ConfigError("a run is named twice: name each once")
     if bare := next((run for run in runs if not RunFolder(run).log.exists()), None):
-        raise ConfigError(f"{bare}: no log.jsonl; a report is made of run folders")
+        raise ConfigError(
+            f"{bare}: no log.jsonl; a report is made of run folders, or of one folder that nmt bootstrap filled"
+        )
     data = [translator.recipe.data for translator in translators]
     corpora = {f"{item.corpus} {item.source}-{item.target}" for item in data}
     if len(corpora) > 1:

@@ -16,11 +16,14 @@ _EXTRA = ("starlette", "uvicorn", "python_multipart")
 
 def serve(
     models: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="MODEL...", help="Bundles, run folders or checkpoints, also several.", show_default=False
+            metavar="[MODEL]...",
+            help="Bundles, run folders or checkpoints, also several. A run without a model yet is only shown, on the page of "
+            "trainings. Default: none, to show trainings alone.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other computers in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes one that is free.")] = 5000,
     workers: Annotated[
@@ -40,10 +43,7 @@ def serve(
     device: DeviceOption = "auto",
 ) -> None:
     """Serve models over HTTP: for programs that speak to LibreTranslate, and on a page."""
-    from nmt.errors import NmtError
-
-    if not all(map(find_spec, _EXTRA)):
-        raise NmtError("serving needs packages that are not installed: pip install 'nmt[serve]'")
+    check_installed()
     from nmt.runtime.cpu import usable_cores
     from nmt.serving.reading import Keys, Limits
     from nmt.serving.server import Serving, serve
@@ -52,7 +52,21 @@ def serve(
     keys = Keys.read(api_key_file) if api_key_file else Keys()
     if not keys and host not in ("127.0.0.1", "localhost", "::1"):
         note("nmt: whoever reaches this computer may translate; --api-key-file lets in only those with a key")
-    count = workers or (1 if device.startswith("cuda") else usable_cores())
-    setup = Setup(tuple(models), device, beam, max(1, usable_cores() // count))
-    serving = Serving(setup, count, host, port, queue, Limits(seconds=timeout), keys, (runs,), log_text)
+    trained = [path for path in models or () if (path / "log.jsonl").is_file()]
+    opened = [path for path in models or () if path not in trained or (path / "model").is_dir()]
+    count = (workers or (1 if device.startswith("cuda") else usable_cores())) if opened else 0
+    setup = Setup(tuple(opened), device, beam, max(1, usable_cores() // max(1, count)))
+    serving = Serving(setup, count, host, port, queue, Limits(seconds=timeout), keys, (runs, *trained), log_text)
     serve(serving, lambda line: note(f"nmt: {line}"))
+
+
+def check_installed() -> None:
+    """Refuses to serve without the packages that it needs.
+
+    Raises:
+        NmtError: says how to install them.
+    """
+    from nmt.errors import NmtError
+
+    if not all(map(find_spec, _EXTRA)):
+        raise NmtError("serving needs packages that are not installed: pip install 'nmt[serve]'")

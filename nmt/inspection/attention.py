@@ -30,7 +30,8 @@ def attention(translators: Translators, request: AttentionRequest) -> dict[str, 
     """Returns words and weights (L, H, J + 1, I + 1), both with the end, their entropy in bits, and the layer that aligns best.
 
     The entropy of target word j is H_j = -sum_i a_ji log2 a_ji. For a model that reads pictures the answer also holds the line
-    as the model saw it, and the weight of each column of pixels (J + 1, W), in the best layer and as the mean of its heads.
+    as the model saw it, and the weight of each column of pixels (J + 1, W): the mean over the slices that show it, in the best
+    layer and as the mean of its heads.
 
     Raises:
         NmtError: the model has no attention, or a side has no words or too many.

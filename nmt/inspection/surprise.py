@@ -36,7 +36,7 @@ def surprise(translators: Translators, request: SurpriseRequest) -> dict[str, An
     target = written(translator, request.target)
     values = forced(translator, source_tokens(translator, request.text), target.tokens)  # (T + 1, V)
     outputs = torch.tensor([*target.tokens, EOS])
-    bits = (values.gather(1, outputs[:, None]).squeeze(1) * -BITS).tolist()
+    bits = (values.gather(1, outputs[:, None]).squeeze(1).double() * -BITS).tolist()
     said = zip(target.pieces, target.numbers, bits, outputs.tolist(), values, strict=True)
     pieces = [
         {"piece": piece, "word": word, "bits": cost, "probability": 2**-cost} | _beside(translator, row, token)
@@ -50,16 +50,16 @@ def surprise(translators: Translators, request: SurpriseRequest) -> dict[str, An
 
 
 def forced(translator: Translator, source: list[int], target: list[int]) -> Tensor:
-    """Returns the log-probabilities (T + 1, V) of what may follow each beginning of a target, in float64 on the CPU."""
+    """Returns the log-probabilities (T + 1, V) of what may follow each beginning of a target, on the CPU."""
     ids, lengths = source_batch(translator, source)
     inputs = torch.tensor([[BOS, *target]], device=translator.device)
     with torch.inference_mode():
-        return translator.decoder.model.log_probabilities(ids, lengths, inputs)[0].double().cpu()
+        return translator.decoder.model.log_probabilities(ids, lengths, inputs)[0].cpu()
 
 
 def _beside(translator: Translator, row: Tensor, token: int) -> dict[str, Any]:
     """Returns the rank of a token among log-probabilities (V,), from 1, and the most probable other pieces."""
-    row = row.clone()
+    row = row.double().clone()
     mine, row[[PAD, BOS, token]] = float(row[token]), -torch.inf  # search never says PAD and BOS
     best = row.topk(min(_INSTEAD, len(row) - 3))
     names = translator.tokenizers.target.id_to_pieces(best.indices.tolist())

@@ -1,41 +1,21 @@
-"""Self-contained HTML pages about runs: no network, light and dark, readable on a phone. The templates lie in `templates/`."""
+"""The page about one or several runs of one corpus."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from nmt import __version__
 from nmt.corpus.words import join_words, split_words
-from nmt.report.health import findings
+from nmt.report.curves import Chart, found_in, thinned, training_charts
 from nmt.report.material import Example, RunMaterial
 from nmt.report.pictures import FEWEST
+from nmt.report.templating import number, write_page
 from nmt.scoring.evaluation import Evaluation
 from nmt.scoring.metrics import title_of
 
-_MOST = 400  # points of a curve: more than a screen can show
-
 Part = tuple[str, str]
 """A tag, or none, and the text in it."""
-Log = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Curves over updates or words; `charts.js` draws them."""
-
-    title: str
-    x: str
-    series: dict[str, list[tuple[float, float]]]
-    """Points by name."""
-    zero: bool = False
-    """Whether the vertical axis begins at 0, as it does for scores."""
 
 
 def render(runs: Sequence[RunMaterial]) -> str:
@@ -47,6 +27,7 @@ def render(runs: Sequence[RunMaterial]) -> str:
         title=" · ".join(run.name for run in runs),
         subtitle=_subtitle(data),
         runs=runs,
+        differences=_differences,
         systems=[_system(run) for run in runs],
         scores=[_scores(runs, index) for index in range(len(runs[0].evaluations))],
         training=training_charts(logs),
@@ -59,66 +40,6 @@ def render(runs: Sequence[RunMaterial]) -> str:
     )
 
 
-def write_page(template: str, **values: Any) -> str:
-    """Fills a template of `templates/`; all values are escaped."""
-    return _templates().get_template(template).render(version=__version__, **values)
-
-
-def training_charts(logs: Mapping[str, Log]) -> list[Chart]:
-    """Returns the curves of trainings by the name of the run, from the entries of their logs."""
-    wanted = [
-        ("train", "loss", "training loss per token", False),
-        ("validation", "loss", "validation loss per token", False),
-        ("validation", "bleu", "validation BLEU (greedy)", True),
-        ("train", "learning_rate", "learning rate", True),
-        ("train", "gradient_norm", "gradient norm before clipping", True),
-        ("train", "tokens_per_second", "target tokens per second", True),
-    ]
-    return [
-        Chart(
-            title,
-            "updates",
-            {
-                name: thinned((entry["step"], entry[key]) for entry in log if entry["kind"] == kind and key in entry)
-                for name, log in logs.items()
-            },
-            zero,
-        )
-        for kind, key, title, zero in wanted
-    ]
-
-
-def found_in(logs: Mapping[str, Log]) -> list[dict[str, Any]]:
-    """Returns what is to be said about the health of trainings, by run."""
-    return [{"run": name, **asdict(finding)} for name, log in logs.items() for finding in findings(log)]
-
-
-def thinned(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Returns at most some hundred points of a curve, the last one among them; what is not finite is left out."""
-    kept = [(x, float(f"{y:.5g}")) for x, y in points if math.isfinite(y)]
-    stride = -(-len(kept) // _MOST) or 1
-    return kept[::-1][::stride][::-1]
-
-
-def dropped_pairs(examples: Mapping[str, Sequence[Sequence[str]]]) -> str:
-    """Returns the part of the page with examples of dropped pairs, folded away; empty if there are none."""
-    parts: Any = _templates().get_template("parts.html").module
-    return str(parts.dropped(examples)).strip()
-
-
-def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("nmt.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "default": asdict}
-    environment.filters |= {"number": _number, "differences": _differences, "indented": _indented}
-    return environment
-
-
 def _subtitle(data: Mapping[str, Any]) -> str:
     synthetic = ", synthetic" if data.get("synthetic") else ""
     direction = f"{data['source']} to {data['target']}"
@@ -127,7 +48,7 @@ def _subtitle(data: Mapping[str, Any]) -> str:
 
 def _system(run: RunMaterial) -> list[str]:
     card, seconds = run.card, run.card.get("seconds")
-    figures = [_number(card.get(key)) for key in ("parameters", "target_tokens", "tokens_per_second")]
+    figures = [number(card.get(key)) for key in ("parameters", "target_tokens", "tokens_per_second")]
     trained = f"{seconds / 60:,.1f} min" if isinstance(seconds, (int, float)) else "-"
     return [run.name, run.family, figures[0], trained, *figures[1:], str(card.get("device", "-"))]
 
@@ -175,11 +96,3 @@ def _differences(example: Example) -> tuple[list[Part], list[Part]]:
             if text := join_words(words):
                 sides[side].append(("" if kind == "equal" else tag, text))
     return sides
-
-
-def _indented(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False)
-
-
-def _number(value: Any) -> str:
-    return f"{value:,.0f}" if isinstance(value, (int, float)) else "-"

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from nmt.serving import interface, libretranslate, pages
+from nmt.serving import interface, libretranslate, pages, trainings
 from nmt.serving.reading import Refused
 from nmt.serving.service import Gone, Service
 
@@ -36,13 +36,24 @@ def refusal(request: Request, error: Exception) -> Response:
     raise error
 
 
+def gone(_: Request, __: Exception) -> Response:
+    """Answers a client that has left, so nobody reads it; the status goes to the log."""
+    return Response(status_code=LEFT)
+
+
+def fault(_: Request, __: Exception) -> Response:
+    """Answers where the server is wrong; the error goes to the log."""
+    return JSONResponse({"error": "the server has a fault; its log says more"}, 500)
+
+
 class Application:
     """An ASGI application."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        routes = [*libretranslate.routes(service), *interface.routes(service), *pages.routes()]
-        handlers: Any = {Refused: refusal, HTTPException: refusal}
+        translating = [*libretranslate.routes(service), *pages.routes()] if service.opened.models else []
+        routes = [*translating, *interface.routes(service), *trainings.routes(alone=not translating)]
+        handlers: Any = {Refused: refusal, HTTPException: refusal, Gone: gone, Exception: fault}
         self._inner = Starlette(routes=routes, exception_handlers=handlers)
         self._paths = {route.path for route in routes if "{" not in route.path}
 
@@ -59,13 +70,8 @@ class Application:
                 await refusal(Request(scope), error)(scope, receive, answer)
             else:
                 await self._inner(scope, receive, answer)
-        except Gone:
-            answer.status = LEFT
-        except Exception as error:  # noqa: BLE001 - told to the log; the client gets one line
+        except Exception as error:  # noqa: BLE001 - the client has got its line, and the log gets more
             metrics.failed(error)
-            if not answer.status:
-                response = JSONResponse({"error": "the server has a fault; its log says more"}, 500)
-                await response(scope, receive, answer)
         finally:
             metrics.running -= 1
             self._note(scope, answer.status, time.perf_counter() - begun)
@@ -78,7 +84,7 @@ class Application:
             path
             if path in self._paths
             else f"{folder}/..."
-            if folder in ("/page", "/download_file", "/v1/runs")
+            if folder in ("/page", "/trainings", "/download_file", "/v1/runs")
             else "?"
         )
         method = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "?"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -73,7 +74,7 @@ class Interface:
     async def runs(self, request: Request) -> Response:
         """Lists the trainings."""
         self.service.keys.check(request)
-        return JSONResponse(await asyncio.to_thread(_live().list_runs, self.service.runs))
+        return JSONResponse(await asyncio.to_thread(_list_runs, self.service.runs))
 
     async def run(self, request: Request) -> Response:
         """Tells what a training has logged since an earlier answer."""
@@ -82,7 +83,7 @@ class Interface:
         if not after.isascii() or not after.isdigit() or len(after) > 18:
             raise Refused(400, "after must be the offset of an earlier answer")
         name = request.path_params["name"]
-        found = await asyncio.to_thread(_live().show_run, self.service.runs, name, int(after))
+        found = await asyncio.to_thread(_show_run, self.service.runs, name, int(after))
         if found is None:
             raise Refused(404, "there is no such run")
         return JSONResponse(found)
@@ -93,9 +94,17 @@ class Interface:
         return JSONResponse(await self.service.look(request, Look(request.url.path.removeprefix("/v1/"), body)))
 
 
-def _live() -> Any:
-    """Returns what reads the folders of runs; it loads torch, which a server without trainings does without."""
-    return importlib.import_module("nmt.report.live")
+# What reads the folders of runs loads torch, which a server without trainings does without.
+def _list_runs(folders: Sequence[Path]) -> dict[str, Any]:
+    from nmt.report.live import list_runs
+
+    return list_runs(folders)
+
+
+def _show_run(folders: Sequence[Path], name: str, after: int) -> dict[str, Any] | None:
+    from nmt.report.live import show_run
+
+    return show_run(folders, name, after)
 
 
 def _lines(fields: dict[str, Any], name: str, default: list[str] | None = None) -> list[str]:

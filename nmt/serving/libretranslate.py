@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -16,7 +15,7 @@ from starlette.routing import Route
 from nmt.serving.files import SUFFIXES
 from nmt.serving.languages import Detected, detect, language_name
 from nmt.serving.layout import Layout, layout_of
-from nmt.serving.reading import Refused, no_room
+from nmt.serving.reading import Refused, Upload, no_room
 from nmt.serving.service import Service
 from nmt.serving.tasks import Group, Line, Said
 
@@ -73,14 +72,14 @@ class LibreTranslate:
         """Translates a file of plain text or HTML."""
         fields = await self.service.fields(request)
         upload = fields.get("file")
-        if not isinstance(upload, UploadFile):
+        if not isinstance(upload, Upload):
             raise Refused(400, "file must be a file, sent as multipart/form-data")
-        name = PurePosixPath((upload.filename or "").replace("\\", "/")).name
+        name = PurePosixPath(upload.name.replace("\\", "/")).name
         suffix = PurePosixPath(name).suffix.lower()
         if suffix not in SUFFIXES:
             raise Refused(400, f"files of this kind are not translated; there are {', '.join(SUFFIXES)}")
         try:
-            text = (await upload.read()).decode("utf-8-sig")
+            text = upload.content.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise Refused(400, "the file is not UTF-8") from None
         layout = await asyncio.to_thread(layout_of, text, suffix.removeprefix("."))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -30,6 +29,14 @@ class Refused(Exception):  # noqa: N818 - the client's error, not ours
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.headers = status, " ".join(message.split()), dict(headers or {})
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file in a form."""
+
+    name: str
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -115,9 +122,11 @@ async def read_fields(request: Request, limits: Limits) -> dict[str, Any]:
     try:
         match kind:
             case "application/json":
-                return parse_object(body)
+                found = parse_object(body)
+                json.dumps(found, allow_nan=False)  # JSON has no such numbers, and an answer may repeat them
+                return found
             case "multipart/form-data":
-                return _collected((await _multipart(request, body)).multi_items())
+                return _collected(await _multipart(request, body))
             case "application/x-www-form-urlencoded" | "":
                 text = body.decode("utf-8")
                 return _collected(parse_qsl(text, True, encoding="utf-8", errors="strict", max_num_fields=_FIELDS))
@@ -170,14 +179,22 @@ def no_room(error: OSError) -> Refused:
     return Refused(507, "the server's disk is full")
 
 
-async def _multipart(request: Request, body: bytes) -> FormData:
+async def _multipart(request: Request, body: bytes) -> list[tuple[str, str | Upload]]:
     async def stream() -> AsyncGenerator[bytes]:
         yield body
 
-    return await MultiPartParser(request.headers, stream(), max_files=1, max_fields=_FIELDS).parse()
+    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=_FIELDS)
+    form = await parser.parse()
+    try:
+        return [
+            (name, value if isinstance(value, str) else Upload(value.filename or "", await value.read()))
+            for name, value in form.multi_items()
+        ]
+    finally:
+        await form.close()
 
 
-def _collected(items: Sequence[tuple[str, str | UploadFile]]) -> dict[str, Any]:
+def _collected(items: Sequence[tuple[str, str | Upload]]) -> dict[str, Any]:
     """Returns fields by name; several of one name as a list."""
     found: dict[str, Any] = {}
     for name, value in items:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -112,7 +113,8 @@ async def _served(serving: Serving, listener: socket.socket, say: Callable[[str]
         await asyncio.sleep(0.01)
     host = f"[{serving.host}]" if ":" in serving.host else serving.host
     names = ", ".join(model.name for model in opened.models)
-    say(f"serving {names} at http://{host}:{listener.getsockname()[1]}/")
+    address = f"http://{host}:{listener.getsockname()[1]}/"
+    say(f"serving {names} at {address}" if names else f"showing trainings at {address}trainings")
     with stage("serving", idle=True):
         while not stop.number and not running.done():
             await asyncio.sleep(_GLANCE)
@@ -133,7 +135,7 @@ async def _opened(workers: list[Worker], stop: Stop) -> Opened | None:
         if not opening.done():
             opening.cancel()
             return None
-        return opening.result()[0]
+        return next(iter(opening.result()), Opened([], [], "cpu"))
 
 
 async def _finished(metrics: Metrics, seconds: float, say: Callable[[str], None]) -> None:
@@ -148,6 +150,7 @@ async def _finished(metrics: Metrics, seconds: float, say: Callable[[str], None]
 
 def http_server(application: Application) -> uvicorn.Server:
     """Returns the server of HTTP; it leaves signals to us, and its log too."""
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would tell of each broken form
     return _Server(
         uvicorn.Config(
             application,

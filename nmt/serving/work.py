@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -45,7 +46,8 @@ def translators(setup: Setup) -> dict[str, Translator]:
     from nmt.translation.result import Options
     from nmt.translation.translator import Translator
 
-    torch.set_num_threads(setup.threads)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(setup.threads)
     device, found = choose_device(setup.device), dict[str, Translator]()
     for path in setup.models:
         loaded = load_model(path)

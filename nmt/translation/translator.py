@@ -214,7 +214,7 @@ class Translator:
             hypotheses = self.decoder.search_batch(batch, wanted)
             if self._forbidden is not None:
                 hypotheses = self.decoder.allowed(batch, hypotheses, wanted, self._forbidden)
-            found = self._to_text(batch, hypotheses, [source.texts[row] for row in rows])
+            found = _to_text(self, batch, hypotheses, [source.texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self.target.language)[:count] if mbr else translations
         return joined_parts(parts, owners, len(lines))
@@ -241,19 +241,23 @@ class Translator:
         """Returns the target tokens of a line."""
         return self.target.tokens([line])[0]
 
-    def _to_text(self, batch: SearchBatch, found: list[list[Hypothesis]], lines: list[str]) -> list[list[Translation]]:
-        self.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
-        for hypotheses, required in zip(found, batch.required, strict=True):
-            self.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)
-        translations = self._wording.texts(found, batch.begins)
-        if self.options.needs_attention:
-            for index, weights in enumerate(attention_of(self.decoder.model, self.device, batch.ids, found)):
-                pieces, tag = self.source.pieces(lines[index])
-                for rank, item in enumerate(found[index]):
-                    seen = weights[rank, : len(item.tokens), tag : tag + len(pieces)]
-                    said = translations[index][rank]
-                    translations[index][rank] = self._wording.linked(said, pieces, item, batch.begins[index], seen)
-        return translations
+
+def _to_text(
+    translator: Translator, batch: SearchBatch, found: list[list[Hypothesis]], lines: list[str]
+) -> list[list[Translation]]:
+    """Converts hypotheses to text, with links where they are wanted, and counts what went wrong."""
+    translator.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
+    for hypotheses, required in zip(found, batch.required, strict=True):
+        translator.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)
+    translations = translator._wording.texts(found, batch.begins)
+    if translator.options.needs_attention:
+        for index, weights in enumerate(attention_of(translator.decoder.model, translator.device, batch.ids, found)):
+            pieces, tag = translator.source.pieces(lines[index])
+            for rank, item in enumerate(found[index]):
+                seen = weights[rank, : len(item.tokens), tag : tag + len(pieces)]
+                said = translations[index][rank]
+                translations[index][rank] = translator._wording.linked(said, pieces, item, batch.begins[index], seen)
+    return translations
 
 
 def _check_together(options: Options, search: SearchConfig, engine: Engine | None, more: bool) -> None:

@@ -78,18 +78,14 @@ class Answer:
 
 
 @dataclass
-class Running:
-    """A server that runs."""
+class Client:
+    """Asks a server."""
 
     port: int
-    service: Service
-    log: list[str]
 
-    def ask(
-        self, path: str, body: bytes | dict[str, Any] | None = None, method: str = "", **headers: str
-    ) -> Answer:
+    def ask(self, path: str, body: bytes | dict[str, Any] | None = None, method: str = "", **headers: str) -> Answer:
         """Sends a request; a body that is a dict goes as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if isinstance(body, dict):
             body, sent = json.dumps(body).encode(), {"content-type": "application/json", **sent}
@@ -98,6 +94,14 @@ class Running:
         answer = Answer(found.status, {name.lower(): value for name, value in found.getheaders()}, found.read())
         connection.close()
         return answer
+
+
+@dataclass
+class Running(Client):
+    """A server that runs."""
+
+    service: Service
+    log: list[str]
 
 
 @contextmanager

@@ -27,10 +27,11 @@ function draw(place) {
   place.replaceChildren();
   if (!all.length) return place.append("nothing is logged yet");
   const values = all.map((point) => point[1]), low = Math.min(...values), high = Math.max(...values);
-  const across = ticks(0, Math.max(...all.map((point) => point[0])), Math.max(2, Math.floor(width / 90)));
+  const end = Math.max(...all.map((point) => point[0])) || 1;
+  const across = ticks(0, end, Math.max(2, Math.floor(width / 90))).filter((value) => value <= end);
   const up = ticks(data.zero || (low > 0 && low < 0.2 * high) ? Math.min(0, low) : low, high, 5);
   const right = width - MARGIN.right, bottom = height - MARGIN.bottom;
-  const x = (value) => MARGIN.left + (value / across.at(-1)) * (right - MARGIN.left);
+  const x = (value) => MARGIN.left + (value / end) * (right - MARGIN.left);
   const y = (value) => bottom - ((value - up[0]) / (up.at(-1) - up[0])) * (bottom - MARGIN.top);
   const label = `${data.title}: ${lines.map(([name, points]) => `${name} ends at ${short(points.at(-1)[1])}`).join(", ")}`;
   const svg = element(place, "svg", { width, height, role: "img", tabindex: 0, "aria-label": label });
@@ -39,7 +40,7 @@ function draw(place) {
     element(svg, "text", { x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, short(value));
   }
   across.forEach((value, index) => {
-    const anchor = ["start", "middle", "end"][(index > 0) + (index === across.length - 1)];
+    const anchor = index === 0 ? "start" : x(value) > right - 20 ? "end" : "middle";
     element(svg, "text", { x: x(value), y: bottom + 16, "text-anchor": anchor }, short(value));
   });
   element(svg, "text", { x: right, y: height - 4, "text-anchor": "end" }, data.x);
@@ -111,7 +112,7 @@ export function chart(place, data) {
       const state = drawn.get(place);
       if (state.width === place.clientWidth) return;
       state.width = place.clientWidth;
-      draw(place);
+      requestAnimationFrame(() => draw(place));
     }).observe(place);
   }
   draw(place);

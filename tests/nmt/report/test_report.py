@@ -13,7 +13,8 @@ import pytest
 
 from command import run
 from nmt.report.material import AttentionMap, Example, RunMaterial, material_of
-from nmt.report.page import dropped_pairs, render
+from nmt.report.page import render
+from nmt.report.templating import dropped_pairs
 from nmt.storage.bundle import load_model
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
