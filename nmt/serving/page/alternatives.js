@@ -1,12 +1,12 @@
 // What may stand in place of a word of a translation, and how the translation then goes on.
 
-import { END, cut, h, percent } from "./dom.js";
+import { END, cut, h, percent, quiet, statusLine } from "./dom.js";
 import { attempt, look } from "./server.js";
 
 // A panel of the words that may follow `prefix`. take(item) is called with the chosen one, close() if none is.
 export function alternativesPanel({ model, text, prefix, word, lang }, { take, close }) {
-  const message = h("p", { role: "status", class: "fine" }, "Looking for other words…");
-  const shut = h("button", { type: "button", class: "quiet", "aria-label": "Close the other words", onclick: close }, "✕");
+  const message = statusLine("Looking for other words…");
+  const shut = quiet("✕", close, { "aria-label": "Close the other words" });
   const list = h("ul", {});
   const leave = (event) => {
     if (event.key === "Escape") close();
@@ -28,7 +28,7 @@ function offer({ word, probability, completion, continues }, lang, onclick) {
   const shown = word === END ? "(the end)" : `${continues ? "…" : ""}${word}`;
   return h(
     "button", { type: "button", class: "offer", onclick },
-    h("span", { class: "share", style: `--share: ${Math.sqrt(probability)}` }, h("b", { dir: "auto", lang }, cut(shown, 40)), h("span", { class: "fine" }, percent(probability))),
+    h("span", { class: "share", style: `--share: ${probability}` }, h("b", { dir: "auto", lang }, cut(shown, 40)), h("span", { class: "fine" }, percent(probability))),
     h("span", { class: "fine", dir: "auto", lang }, completion),
   );
 }

@@ -1,6 +1,6 @@
 // Attention: a heat map of the chosen layer and head, all heads as thumbnails, and their entropy.
 
-import { choice, cut, field, h, named, number, percent, s } from "./dom.js";
+import { choice, cut, field, h, named, number, percent, s, scroller, whole } from "./dom.js";
 import { roam } from "./roam.js";
 import { look } from "./server.js";
 
@@ -21,7 +21,7 @@ export const attention = {
 };
 
 function draw(data, state, redraw) {
-  const layer = known(state.layer, data.layers) ?? data.best_layer ?? data.layers - 1, head = known(state.head, data.heads);
+  const layer = whole(state.layer, 0, data.layers - 1, data.best_layer ?? data.layers - 1), head = whole(state.head, 0, data.heads - 1, null);
   const weights = head === null ? mean(data.weights[layer]) : data.weights[layer][head];
   const entropies = head === null ? weights.map(entropy) : data.entropy_of_word[layer][head];
   const set = (values) => {
@@ -36,14 +36,13 @@ function draw(data, state, redraw) {
   const title = one ? "" : `Layer ${layer + 1}, ${head === null ? "mean of its heads" : `head ${head + 1}`}`;
   const readout = h("output", { class: "readout" }, "Point at a cell, or use the arrow keys.");
   const map = heatMap(data, weights, entropies, readout, title);
-  const figure = [h("p", { class: "fine" }, title), h("div", { class: "scroll", tabindex: -1 }, map), readout];
+  const large = h("section", {}, h("p", { class: "fine" }, title), scroller("Heat map", map), readout);
+  const small = one ? "" : h("section", {}, h("h3", {}, "All heads"), thumbnails(data, layer, head, set));
+  const figure = [h("div", { class: "sides" }, large, small)];
   if (data.picture) figure.push(h("h3", {}, "The line as the model sees it"), seenLine(data));
-  if (!one) figure.push(h("h3", {}, "All heads"), thumbnails(data, layer, head, set));
   return { controls, figure };
 }
 
-// A number of a link; null: none, or none that exists.
-const known = (value, count) => (/^\d+$/.test(value) && Number(value) < count ? Number(value) : null);
 const mean = (heads) => heads[0].map((row, j) => row.map((_, i) => heads.reduce((sum, head) => sum + head[j][i], 0) / heads.length));
 const entropy = (row) => -row.reduce((sum, weight) => sum + (weight > 0 ? weight * Math.log2(weight) : 0), 0);
 
@@ -80,14 +79,14 @@ function thumbnails(data, layer, head, set) {
     heads.map((weights, k) => h(
       "button",
       { type: "button", name: `head-${l}-${k}`, class: "thumb", "aria-pressed": String(l === layer && k === head), "aria-label": `Layer ${l + 1}, head ${k + 1}, entropy ${number(data.entropy[l][k], 1)} bits`, onclick: () => set({ layer: String(l), head: String(k) }) },
-      small(weights), h("span", { class: "fine" }, `${number(data.entropy[l][k], 1)} bits`),
+      thumbnail(weights), h("span", { class: "fine" }, `${number(data.entropy[l][k], 1)} bits`),
     )),
   ));
-  return h("div", { class: "scroll" }, rows);
+  return scroller("All heads", rows);
 }
 
 // One path for each shade keeps drawings of many heads small.
-function small(weights) {
+function thumbnail(weights) {
   const paths = Array.from({ length: LEVELS }, () => "");
   weights.forEach((row, j) => row.forEach((weight, i) => {
     const level = Math.round(weight * LEVELS) - 1;
@@ -109,5 +108,5 @@ function seenLine({ target, picture }) {
       if (weight > 0.02 * most) svg.append(s("rect", { x, y, width: 1, height, class: "shade", style: `--weight: ${(0.6 * weight) / most}` }));
     });
   });
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Picture" }, svg);
+  return scroller("Picture", svg);
 }

@@ -1,6 +1,6 @@
 // The beam: which hypotheses the search looked at, step by step.
 
-import { cut, field, h, number, s } from "./dom.js";
+import { END, cut, field, h, named, number, s, scroller, whole } from "./dom.js";
 import { roam } from "./roam.js";
 import { look } from "./server.js";
 
@@ -17,24 +17,28 @@ export const beam = {
   usable: () => true,
   lacks: "",
   reads: ["beam", "step"],
-  ask: ({ model, text, beam: width }, signal) => look("beam", { model, text, ...(/^\d+$/.test(width) && { beam: Number(width) }) }, signal),
+  ask: ({ model, text, beam: width }, signal) => look("beam", { model, text, ...(width && { beam: whole(width, 1, 20, 1) }) }, signal),
   draw,
 };
 
 function draw(data, state, redraw, again) {
   const last = Math.max(...data.nodes.map((node) => node.step)), columns = inColumns(data.nodes, last);
-  const chosen = /^\d+$/.test(state.step) ? Math.min(Number(state.step), last) : last;
+  const chosen = whole(state.step, 0, last, last);
   const readout = h("output", { class: "readout" }, "Point at a box, or use the arrow keys.");
   const svg = tree(data, columns, readout), table = h("div", {}), steps = h("output", {});
-  const place = h("div", { class: "scroll", tabindex: -1 }, svg);
+  const place = scroller("Search tree", svg);
   const upTo = (step) => {
     state.step = String(step);
     for (const part of svg.querySelectorAll("[data-step]")) part.classList.toggle("later", Number(part.dataset.step) > step);
     steps.textContent = `${step} of ${last}`;
     table.replaceChildren(step ? stepTable(columns[step], step, data) : "");
-    place.scrollLeft = Math.max(0, (step + 1) * COLUMN - place.clientWidth);
   };
-  const slider = h("input", { type: "range", name: "step", min: 0, max: last, value: chosen, oninput: () => upTo(Number(slider.value)) });
+  const slider = h("input", {
+    type: "range", name: "step", min: 0, max: last, value: chosen, oninput: () => {
+      upTo(Number(slider.value));
+      place.scrollLeft = Math.max(0, (Number(slider.value) + 1) * COLUMN - place.clientWidth);
+    },
+  });
   const width = h("input", {
     type: "number", name: "beam", min: 1, max: 20, value: state.beam || data.beam, onchange: () => {
       Object.assign(state, { beam: width.value, step: "" });
@@ -77,7 +81,7 @@ function tree({ nodes, best }, columns, readout) {
     svg.append(s(
       "g", { class: `node ${kind}`, transform: `translate(${x(node)} ${y(node)})`, "data-step": node.step, ...cell },
       s("rect", { width: BOX, height: HEIGHT, rx: node.state === "finished" ? HEIGHT / 2 : 4 }),
-      s("text", { x: BOX / 2, y: 15, "text-anchor": "middle" }, cut(node.piece, 10) + SIGNS[node.state]),
+      s("text", { x: BOX / 2, y: 15, "text-anchor": "middle" }, cut(named(node.piece), 10) + SIGNS[node.state]),
       s("text", { x: BOX / 2, y: 28, "text-anchor": "middle", class: "small" }, node.step ? number(node.score) : ""),
     ));
   }
@@ -93,7 +97,7 @@ const told = (node) => `${WORDS[node.state]}, score ${number(node.score)}, log-p
 // The pieces from the root to a node, as text.
 function beginning(node, byId) {
   const said = [];
-  for (let item = node; item && item.step > 0; item = byId.get(item.parent)) said.unshift(item.piece);
+  for (let item = node; item && item.step > 0; item = byId.get(item.parent)) if (item.piece !== END) said.unshift(item.piece);
   return said.join("").replaceAll("▁", " ").trim() || "the beginning";
 }
 
@@ -103,8 +107,8 @@ function stepTable(column, step, { nodes, beam: width }) {
     "tr", { class: node.state },
     h("td", { dir: "auto" }, beginning(node, byId)), h("td", {}, WORDS[node.state] + SIGNS[node.state]), h("td", {}, number(node.score)), h("td", {}, number(node.log_probability)),
   ));
-  return h(
-    "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Boxes of this step" },
+  return scroller(
+    "Boxes of this step",
     h("table", {}, h("caption", {}, `Step ${step}: what a beam of ${width} looks at`), h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, rows)),
   );
 }

@@ -21,6 +21,15 @@ function filled(element, attributes, children) {
 // A label above its control.
 export const field = (label, control, more = {}) => h("label", { class: "field", ...more }, h("span", {}, label), control);
 
+export const button = (text, onclick, more = {}) => h("button", { type: "button", onclick, ...more }, text);
+export const quiet = (text, onclick, more = {}) => button(text, onclick, { class: "quiet", ...more });
+
+// A line that says what goes on, also to those who do not see it.
+export const statusLine = (text = "") => h("p", { role: "status", class: "fine" }, text);
+
+// A part that scrolls sideways, which the keyboard can do too.
+export const scroller = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, children);
+
 // A list to choose from: options are [value, text], or [value, text, true] for those that cannot be chosen.
 export function choice(options, chosen, onchange, more = {}) {
   const made = options.map(([value, text, disabled]) =>
@@ -56,10 +65,12 @@ export function keep(name, value, place = "localStorage") {
 }
 
 export const END = "</s>";
+// The number that an input of the page or of a link holds, within bounds; otherwise another one.
+export const whole = (text, least, most, otherwise) => (/^\d+$/.test(text) ? Math.min(most, Math.max(least, Number(text))) : otherwise);
 export const named = (word) => (word === END ? "⟨end⟩" : word);
 export const cut = (text, most) => ([...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text);
 export const number = (value, digits = 2) => (Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–");
-export const percent = (value) => (value >= 0.001 || value === 0 ? `${(100 * value).toFixed(1)} %` : "< 0.1 %");
+export const percent = (value) => (value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`);
 
 const languages = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
 

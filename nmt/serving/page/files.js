@@ -1,10 +1,10 @@
 // A file that is translated as a whole by the server.
 
-import { h } from "./dom.js";
+import { h, statusLine } from "./dom.js";
 import { ask, attempt, say } from "./server.js";
 
 export function fileForm(source, target) {
-  const message = h("p", { role: "status", class: "fine" });
+  const message = statusLine();
   const input = h("input", { type: "file", accept: ".txt,.html,text/plain,text/html", required: true, "aria-label": "File to translate" });
   const button = h("button", {}, "Translate the file");
   const send = async (event) => {

@@ -1,7 +1,7 @@
 // Growth: the source grows word by word, and two models translate each beginning.
 
 import { chart } from "./chart.js";
-import { field, h, number } from "./dom.js";
+import { field, h, number, whole } from "./dom.js";
 import { look } from "./server.js";
 
 export const growth = {
@@ -20,7 +20,7 @@ export const growth = {
 
 function draw({ words, steps }, state) {
   const names = Object.keys(steps[0].models), place = h("div", {}), shown = h("dl", { class: "grown", "aria-live": "polite" }), label = h("output", {});
-  const chosen = /^\d+$/.test(state.step) ? Math.max(1, Math.min(Number(state.step), words.length)) : words.length;
+  const chosen = whole(state.step, 1, words.length, words.length);
   const series = names.map((name) => ({ name, points: steps.map((step) => [step.length, step.models[name].bits_per_token]) }));
   const slider = h("input", { type: "range", name: "step", min: 1, max: words.length, value: chosen, oninput: () => move(Number(slider.value)) });
   const told = (name, { text, bits_per_token: bits }) => [h("dt", {}, `${name} `, h("small", {}, `${number(bits)} bits per token`)), h("dd", { dir: "auto" }, text || "(nothing)")];

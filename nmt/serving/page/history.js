@@ -1,6 +1,6 @@
 // What was translated, kept by this browser alone.
 
-import { cut, h, keep, kept, unhurried } from "./dom.js";
+import { cut, h, keep, kept, quiet, unhurried } from "./dom.js";
 
 const MOST = 50, REST = 2000, LONGEST = 5000; // entries; milliseconds without a change; characters
 
@@ -16,7 +16,7 @@ export class History {
     this.element = h(
       "details", { class: "more" }, h("summary", {}, "History"),
       h("p", { class: "fine" }, "The history stays in this browser. The server keeps none."),
-      h("div", { class: "row" }, h("label", {}, wanted, " Keep a history"), h("button", { type: "button", class: "quiet", onclick: clear }, "Clear the history")),
+      h("div", { class: "row" }, h("label", {}, wanted, " Keep a history"), quiet("Clear the history", clear)),
       this.list,
     );
     this.draw();

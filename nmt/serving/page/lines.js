@@ -1,7 +1,7 @@
 // The translation of a text by one model. Each line is asked for once; only lines that changed are drawn anew.
 
 import { alternativesPanel } from "./alternatives.js";
-import { h, language } from "./dom.js";
+import { h, language, quiet } from "./dom.js";
 import { ask } from "./server.js";
 import { pieces, wordRow } from "./words.js";
 
@@ -21,7 +21,7 @@ export class Column {
     };
     this.element = h(
       "article", { class: "sheet", "aria-label": `${language(target)}, by ${model.name}` },
-      h("div", { class: "head" }, h("h2", {}, `${language(target)} `, h("small", {}, model.name)), h("span", { "data-unsaved": true }, this.copied, h("button", { type: "button", class: "quiet", onclick: copy }, "Copy"))),
+      h("div", { class: "head" }, h("h2", {}, `${language(target)} `, h("small", {}, model.name)), h("span", { "data-unsaved": true }, this.copied, quiet("Copy", copy))),
       this.body,
     );
   }
@@ -103,7 +103,6 @@ export class Column {
       this.learn(line, found.own);
       this.fresh(this.lines);
     };
-    const quiet = (text, onclick) => h("button", { type: "button", class: "quiet", onclick }, text);
     const element = h(
       "div", { class: "line" }, row,
       read && h("div", { class: "source fine", dir: "auto", lang: this.model.source }, read.found.map(({ before }, place) => [before, source[place]]), read.after),
@@ -115,13 +114,16 @@ export class Column {
   // Opens the words that may stand in the place of one.
   choose(element, button, line, found, { word, start }) {
     element.querySelector(".alternatives")?.remove();
+    element.querySelector("[aria-pressed]")?.removeAttribute("aria-pressed");
     if (this.target !== this.model.target || line.length > LONGEST_VIEW) return;
     const close = () => {
       panel.remove();
+      button.removeAttribute("aria-pressed");
       button.focus();
     };
     const question = { model: this.model.name, text: line, prefix: found.text.slice(0, start), word, lang: this.target };
     const panel = alternativesPanel(question, { close, take: (item) => this.take(line, found, item) });
+    button.setAttribute("aria-pressed", "true");
     element.append(panel);
   }
 

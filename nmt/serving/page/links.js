@@ -1,6 +1,6 @@
 // Addresses that hold a tab, a view and its inputs (#look/attention?text=...), and the buttons that save what is shown.
 
-import { h } from "./dom.js";
+import { h, quiet } from "./dom.js";
 import { pictureOf } from "./picture.js";
 
 export function readAddress() {
@@ -40,8 +40,6 @@ export function savers(figure, path, inputs) {
   };
   return h(
     "div", { class: "savers" },
-    h("button", { type: "button", class: "quiet", onclick: save }, "Save as SVG"),
-    h("button", { type: "button", class: "quiet", onclick: link }, "Link to this"),
-    message,
+    quiet("Save as SVG", save), quiet("Link to this", link), message,
   );
 }

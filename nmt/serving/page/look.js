@@ -2,7 +2,7 @@
 
 import { attention } from "./attention.js";
 import { beam } from "./beam.js";
-import { choice, field, h } from "./dom.js";
+import { button, choice, field, h, statusLine } from "./dom.js";
 import { growth } from "./growth.js";
 import { savers, take } from "./links.js";
 import { scores } from "./scores.js";
@@ -17,13 +17,12 @@ const state = { text: "", model: "", second: "", said: "", layer: "", head: "", 
 export function show(place, { models, inputs, view: name }) {
   take(state, inputs);
   const view = VIEWS[name] ?? attention, turn = new Turn(), usable = models.filter(view.usable);
-  const message = h("p", { role: "status", class: "fine" }), figure = h("div", { class: "figure" }), controls = h("div", { class: "options" });
+  const message = statusLine(), figure = h("div", { class: "figure" }), controls = h("div", { class: "options" });
   document.title = `${view.title} · nmt`;
   place.append(
     h("h1", { class: "unseen" }, `Look inside: ${view.title}`),
     h("nav", { class: "views", "aria-label": "Views" }, Object.values(VIEWS).map((item) =>
       h("a", { href: `#look/${item.name}`, "aria-current": item === view ? "page" : null }, item.title))),
-    h("div", { class: "how" }, h("p", {}, view.how)),
   );
   if (!usable.length) {
     place.append(h("p", {}, `None of the served models can be shown here: ${view.lacks}.`));
@@ -63,7 +62,7 @@ export function show(place, { models, inputs, view: name }) {
     drawn.ready?.();
   }
 
-  place.append(form(view, models, run), message, controls, figure, savers(figure, () => `look/${view.name}`, () => used(view)));
+  place.append(form(view, models, run), h("p", { class: "how" }, view.how), message, controls, figure, savers(figure, () => `look/${view.name}`, () => used(view)));
   run();
   return () => turn.end();
 }
@@ -127,7 +126,7 @@ function form(view, models, run) {
   return h(
     "form", { class: "asking", onsubmit: submit, onchange: change },
     field("Text", text, { class: "field wide" }),
-    view.said ? h("div", { class: "wide joined" }, field(view.said, said), view.own && h("button", { type: "button", onclick: own }, "Take the model's own")) : "",
+    view.said ? h("div", { class: "wide joined" }, field(view.said, said), view.own && button("Take the model's own", own)) : "",
     options,
     h("button", { class: "main" }, "Look"),
   );

@@ -1,6 +1,6 @@
 // Step scores: how the score function of an attention RNN compares a decoder state with each source word, and what others would say.
 
-import { cut, h, named, number, percent, s } from "./dom.js";
+import { cut, h, named, number, percent, s, scroller, whole } from "./dom.js";
 import { look } from "./server.js";
 import { wordRow } from "./words.js";
 
@@ -23,7 +23,7 @@ export const scores = {
 
 async function ask({ model, second, text, said, step }, signal) {
   const { target } = await look("attention", { model, text, ...(said.trim() && { target: said }) }, signal);
-  const chosen = /^\d+$/.test(step) ? Math.min(Number(step), target.length - 1) : 0;
+  const chosen = whole(step, 0, target.length - 1, 0);
   const models = [model, second].filter(Boolean);
   const found = await look("scores", { models, text, step: chosen, ...(said.trim() && { target: said }) }, signal);
   return { ...found, target, chosen };
@@ -41,11 +41,14 @@ function draw(data, state, _, again) {
   const forms = data.forms.map((form) => h(
     "section", { class: "form" },
     h("h3", {}, `${form.name} `, h("small", {}, form.trained ? `of ${form.model}` : "untrained")),
-    h("p", { class: "formula" }, form.formula), h("div", { class: "scroll" }, bars(data.source, form)),
+    h("p", { class: "formula" }, set(form.formula)), scroller(`Weights by ${form.name}`, bars(data.source, form)),
   ));
-  const text = `Weights of the source words when ${named(data.step_word)} is written`;
+  const text = `Weights of the source words when “${named(data.step_word)}” is written`;
   return { controls: [row], figure: [h("p", { class: "fine" }, text), h("div", { class: "forms" }, forms)] };
 }
+
+// A formula with its indices set low: e_ij becomes e<sub>ij</sub>.
+const set = (formula) => formula.split(/_(\w+)/).map((part, index) => (index % 2 ? h("sub", {}, part) : part));
 
 function bars(source, { name, energies, weights }) {
   const words = source.map((word) => cut(named(word), LONGEST)), left = Math.max(...words.map((word) => [...word].length)) * LETTER + 8;

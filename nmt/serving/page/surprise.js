@@ -9,8 +9,8 @@ const DARKEST = 12; // bits
 export const surprise = {
   name: "surprise",
   title: "Surprise",
-  how: `Type a translation of your own. The darker a word, the more it surprises the model. One bit is a word that it gave one chance
-    in two, ten bits one in a thousand. Choose a word to see its pieces, and what the model would rather have said.`,
+  how: `Type a translation of your own. The stronger the shade of a word, the more it surprises the model. One bit is a word that it gave one chance
+    in two, ten bits one in a thousand. Choose a word to see its pieces, and what the model would rather have said. ▁ begins a word.`,
   usable: () => true,
   lacks: "",
   said: "Your translation",
@@ -52,7 +52,7 @@ function told(data, index) {
   return pieces.map(({ piece, bits, probability, rank, instead }) => h(
     "section", { class: "piece" },
     h("h3", {}, h("span", { dir: "auto" }, named(piece)), " ", h("small", {}, `${number(bits, 1)} bits, probability ${percent(probability)}, ${rank === 1 ? "the first choice" : `choice ${rank.toLocaleString("en")}`}`)),
-    h("p", { class: "fine" }, rank === 1 ? "After it come" : "The model would rather say"),
+    h("p", { class: "fine" }, rank === 1 ? "Next come" : "The model would rather say"),
     h("ul", { class: "instead" }, instead.map((other) => h("li", {}, h("span", { class: "share", style: `--share: ${other.probability}` }, h("b", { dir: "auto" }, named(other.piece)), h("span", { class: "fine" }, percent(other.probability)))))),
   ));
 }

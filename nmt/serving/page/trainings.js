@@ -1,7 +1,7 @@
 // The tab of the trainings: which runs there are, their curves one over another, and what they say of a few sentences.
 
 import { chart } from "./chart.js";
-import { h } from "./dom.js";
+import { h, scroller, statusLine } from "./dom.js";
 import { savers, take } from "./links.js";
 import { Runs } from "./runs.js";
 import { Turn, attempt, say } from "./server.js";
@@ -17,7 +17,7 @@ const state = { runs: "", more: "" };
 
 export function show(place, { inputs }) {
   take(state, inputs);
-  const turn = new Turn(), runs = new Runs(), message = h("p", { role: "status", class: "fine" }, "Reading the runs…");
+  const turn = new Turn(), runs = new Runs(), message = statusLine("Reading the runs…");
   const list = h("tbody", {}), charts = h("div", { class: "charts" }), below = h("div", {}), figure = h("div", { class: "figure" }, charts, below);
   const places = new Map();
   let timer, chosen = null;
@@ -109,7 +109,7 @@ export function show(place, { inputs }) {
   const heads = ["Run", "State", "Progress", "Time", "Time left"].map((text) => h("th", { scope: "col" }, text));
   place.append(
     h("h1", { class: "unseen" }, "Trainings"), message,
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Runs" }, h("table", { class: "runs" }, h("caption", { class: "unseen" }, "Runs"), h("thead", {}, h("tr", {}, heads)), list)),
+    scroller("Runs", h("table", { class: "runs" }, h("caption", { class: "unseen" }, "Runs"), h("thead", {}, h("tr", {}, heads)), list)),
     h("div", { class: "options" }, h("label", { class: "tick" }, more, " All curves")),
     figure, savers(figure, () => "trainings", () => state),
   );

@@ -1,6 +1,6 @@
 // The tab that translates: as you type, by one model or two, line by line.
 
-import { choice, field, h, language, unhurried } from "./dom.js";
+import { choice, field, h, language, quiet, statusLine, unhurried } from "./dom.js";
 import { fileForm } from "./files.js";
 import { History } from "./history.js";
 import { Column } from "./lines.js";
@@ -12,7 +12,7 @@ const state = { text: "", model: "", beside: "", target: "" };
 
 export function show(place, { models, inputs }) {
   take(state, inputs);
-  const turn = new Turn(), message = h("p", { role: "status", class: "fine" });
+  const turn = new Turn(), message = statusLine();
   const spoken = h("p", { class: "unseen", "aria-live": "polite" }), columns = h("div", { class: "columns" });
   const progress = h("progress", { hidden: true, "aria-label": "Lines translated" });
   const text = h("textarea", { id: "text", dir: "auto", rows: 5, spellcheck: "false", placeholder: "Type or paste a text", "aria-describedby": "counts" });
@@ -85,7 +85,7 @@ export function show(place, { models, inputs }) {
     options,
     h(
       "div", { class: "desk" },
-      h("section", { class: "sheet", "aria-label": "Text" }, h("div", { class: "head" }, label, h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")), text, counts),
+      h("section", { class: "sheet", "aria-label": "Text" }, h("div", { class: "head" }, label, quiet("Clear", clear)), text, counts),
       h("section", { "aria-label": "Translation" }, figure, progress, message, spoken, savers(figure, () => "translate", () => state)),
     ),
     file,
