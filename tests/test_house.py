@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"nmt": ROOT / "nmt", "nmt_data": ROOT / "data/nmt_data", "nmt_cli": ROOT / "cli/nmt_cli"}
 # The wings of the library, the lowest first.
 WINGS = (
-    *("config", "runtime", "corpus", "models", "fast", "decoding", "scoring", "storage", "translation", "training"),
-    *("experiments", "report", "export", "bench"),
+    *("config", "runtime", "corpus", "models", "fast", "decoding", "scoring", "storage", "translation", "inspection"),
+    *("training", "experiments", "report", "serving", "export", "bench"),
 )
 LONGER = ("nmt_data.synthetic.grammar", "nmt.fast.triton.attention")
 MAY_IMPORT = {"nmt": {"nmt"}, "nmt_data": {"nmt", "nmt_data"}, "nmt_cli": {"nmt", "nmt_data", "nmt_cli"}}

@@ -13,6 +13,7 @@ EXAMPLES = {
     "prepare": "nmt prepare recipes/phrasebook-attention",
     "train": "nmt train recipes/phrasebook-attention --set training.updates=500",
     "translate": "nmt translate runs/phrasebook-attention in.de -o out.en",
+    "serve": "nmt serve runs/phrasebook-transformer runs/phrasebook-attention",
     "evaluate": "nmt evaluate runs/phrasebook-attention --testset test",
     "compare": "nmt compare runs/phrasebook-attention runs/phrasebook-transformer --testset test",
     "attend": "nmt attend runs/phrasebook-attention in.de --plot maps",

@@ -93,8 +93,13 @@ class Attention:
     @property
     def entropy(self) -> Tensor:
         """(L, H) entropy in bits of the attention of a target word, the mean over all; 0: each attends to one word alone."""
+        return self.entropy_of_words.mean(-1)
+
+    @property
+    def entropy_of_words(self) -> Tensor:
+        """(L, H, J + 1) entropy in bits of the attention of each target word, and of the end."""
         shares = self.maps / self.maps.sum(-1, keepdim=True).clamp(min=1e-9)
-        return -torch.special.xlogy(shares, shares).sum(-1).mean(-1) / torch.log(torch.tensor(2.0))
+        return -torch.special.xlogy(shares, shares).sum(-1) / torch.log(torch.tensor(2.0))
 
 
 def attend(translator: Translator, source: str, target: str | None = None) -> Attention:
@@ -125,8 +130,8 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
     numbers = [word_numbers(part) for part in (pieces, written)]
     with_end = [[*part, part[-1] + 1] for part in numbers]
     return Attention(
-        source=_words(translator.tokenizers.source, pieces, numbers[0]),
-        target=_words(translator.tokenizers.target, written, numbers[1]),
+        source=joined_words(translator.tokenizers.source, pieces, numbers[0]),
+        target=joined_words(translator.tokenizers.target, written, numbers[1]),
         maps=merge_words(maps, *with_end),
         shifted=merge_words(maps[:, :, 1:], *numbers),
         layer=translator.decoder.single.aligning_layer(shifted=False),
@@ -149,9 +154,9 @@ def _picture(translator: Translator, ids: list[list[int]], words: list[int]) -> 
     return Picture(seen.pixels, merged / torch.bincount(torch.tensor(words))[:, None], seen.places)
 
 
-def _words(tokenizer: Tokenizer, pieces: Sequence[str], numbers: Sequence[int]) -> list[str]:
-    """Joins pieces to words."""
-    words = [list[str]() for _ in range(numbers[-1] + 1)]
+def joined_words(tokenizer: Tokenizer, pieces: Sequence[str], numbers: Sequence[int]) -> list[str]:
+    """Returns the words that pieces make, given the word of each piece from `nmt.translation.alignment.word_numbers`."""
+    words = [list[str]() for _ in range(max(numbers, default=-1) + 1)]
     for piece, number in zip(pieces, numbers, strict=True):
         words[number].append(piece)
     return [text.strip(" ") for text in tokenizer.decode_pieces(words)]

@@ -17,6 +17,8 @@ class ExponentialScore(nn.Module):
     ignores the constant.
     """
 
+    formula = AdditiveScore.formula
+
     def __init__(self, score: AdditiveScore) -> None:
         super().__init__()
         self.key, self.query, self.combine = score.keys, score.query, score.combine

@@ -1,4 +1,8 @@
-"""Score functions between decoder and encoder states, one class for each formula."""
+"""Score functions between decoder and encoder states: the energy e_ij of source position j for target position i.
+
+There is one class for each formula. Its `formula` says in plain text what `forward` computes: s_i is the query, h_j an
+encoder state.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,9 @@ from nmt.config.model import ScoreName
 
 
 class AdditiveScore(nn.Module):
-    """e_ij = v . tanh(W s_i + U h_j): Bahdanau et al. 2015, appendix A.1.2."""
+    """Compares by a layer of tanh: Bahdanau et al. 2015, appendix A.1.2."""
+
+    formula = "e_ij = v · tanh(W s_i + U h_j)"
 
     def __init__(self, query: int, value: int, width: int) -> None:
         super().__init__()
@@ -29,7 +35,9 @@ class AdditiveScore(nn.Module):
 
 
 class CoverageScore(AdditiveScore):
-    """e_ij = v . tanh(W s_i + U h_j + w sum_{k<i} alpha_kj): See et al. 2017, equations 10 and 11."""
+    """Compares by a layer of tanh that also knows the attention so far: See et al. 2017, equations 10 and 11."""
+
+    formula = "e_ij = v · tanh(W s_i + U h_j + w Σ_k<i α_kj)"
 
     def __init__(self, query: int, value: int, width: int) -> None:
         super().__init__(query, value, width)
@@ -42,10 +50,11 @@ class CoverageScore(AdditiveScore):
 
 
 class DotScore(nn.Module):
-    """e_ij = s_i . h_j (Luong et al. 2015, section 3.1), divided by sqrt(Q) when scaled (Vaswani et al. 2017, equation 1)."""
+    """Compares by the scalar product (Luong et al. 2015, section 3.1), also scaled (Vaswani et al. 2017, equation 1)."""
 
     def __init__(self, query: int, scaled: bool) -> None:
         super().__init__()
+        self.formula = "e_ij = s_i · h_j / √Q" if scaled else "e_ij = s_i · h_j"
         self.keys = nn.Identity()
         self.scale = query**-0.5 if scaled else 1.0
 
@@ -55,7 +64,9 @@ class DotScore(nn.Module):
 
 
 class BilinearScore(nn.Module):
-    """e_ij = s_i . W h_j: Luong et al. 2015, section 3.1, "general"."""
+    """Compares by a matrix: Luong et al. 2015, section 3.1, "general"."""
+
+    formula = "e_ij = s_i · W h_j"
 
     def __init__(self, query: int, value: int) -> None:
         super().__init__()
@@ -67,8 +78,9 @@ class BilinearScore(nn.Module):
 
 
 class LocationScore(nn.Module):
-    """e_ij = (W s_i)_j, from the position alone: Luong et al. 2015, equation 8. Later positions share the last score."""
+    """Scores the position alone: Luong et al. 2015, equation 8. Later positions share the last score."""
 
+    formula = "e_ij = (W s_i)_j"
     positions = 256
 
     def __init__(self, query: int) -> None:
@@ -84,7 +96,9 @@ class LocationScore(nn.Module):
 
 
 class MultiHeadScore(nn.Module):
-    """e_ij = (W_Q s_i) . (W_K h_j) / sqrt(A / H) for each of H parts of the width: Vaswani et al. 2017, section 3.2.2."""
+    """Compares in each of H parts of the width A: Vaswani et al. 2017, section 3.2.2."""
+
+    formula = "e_ij = (W_Q s_i) · (W_K h_j) / √(A / H)"
 
     def __init__(self, query: int, value: int, heads: int) -> None:
         super().__init__()
