@@ -51,8 +51,6 @@ def serve(
     from nmt.serving.workers import default_workers
 
     keys = Keys.read(api_key_file) if api_key_file else Keys()
-    if not keys and host not in ("127.0.0.1", "localhost", "::1"):
-        note("nmt: whoever reaches this computer may translate; --api-key-file lets in only those with a key")
     trained = [path for path in models or () if (path / "log.jsonl").is_file()]
     opened = [path for path in models or () if path not in trained or (path / "model").is_dir()]
     count = (workers or default_workers(device)) if opened else 0

@@ -15,6 +15,8 @@ from nmt.runtime.crew import do, hire
 from nmt.serving.tasks import Opened, Setup, Task
 from nmt.serving.work import opened
 
+_DYING = 5.0  # seconds that a killed process may take to end
+
 
 class Lost(Exception):  # noqa: N818 - the task may be fine
     """The process was killed while it worked, and another one has taken its place."""
@@ -79,5 +81,8 @@ def _has_gpu() -> bool:
 
 def kill_workers() -> None:
     """Ends the worker processes at once, whatever they do."""
-    for process in multiprocessing.active_children():
+    processes = multiprocessing.active_children()
+    for process in processes:
         process.kill()
+    for process in processes:
+        process.join(_DYING)
