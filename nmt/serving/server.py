@@ -74,7 +74,8 @@ def serve(serving: Serving, say: Callable[[str], None]) -> None:
             asyncio.run(_served(serving, listener, say, stop))
         finally:
             kill_workers()
-    raise Stopped(stop.number)
+    if stop.number:
+        raise Stopped(stop.number)
 
 
 @contextmanager
