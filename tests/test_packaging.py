@@ -29,7 +29,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> 
         files = {
             str(path.relative_to(ROOT / folder))
             for path in (ROOT / folder).rglob("*")
-            if path.suffix in (".py", ".toml", ".typed", ".css", ".js", ".c", ".h")
+            if path.suffix in (".py", ".toml", ".typed", ".css", ".html", ".js", ".svg", ".c", ".h")
         }
         assert {name.removeprefix(f"{package}/") for name in names if name.startswith(f"{package}/")} == files
     scripts = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("entry_points.txt"))).decode()

@@ -11,7 +11,7 @@ import typer
 
 from nmt_cli.bootstrap_checks import check
 from nmt_cli.bootstrap_site import Site
-from nmt_cli.bootstrap_tree import costs, print_tree, survey
+from nmt_cli.bootstrap_tree import costs, print_tree, survey, write_tree
 from nmt_cli.bootstrap_work import Crew, draft_of, perform, state_of
 from nmt_cli.console import note
 from nmt_cli.options import DeviceOption, SetOption
@@ -97,8 +97,9 @@ def bootstrap(
             clear_litter(place)
             if made:
                 atomic_write(place / PLAN, (_MADE + plan_to_toml(made)).encode())
+            write_tree(site, found)
             _run(site, Crew(device, workers))
-        found = survey(site)
+            write_tree(site, found := survey(site))
     print_tree(site, found)
 
 
@@ -111,6 +112,7 @@ def _run(site: Site, crew: Crew) -> None:
         if state_of(site, stage) != "done":
             note(f"nmt: stage {stage.name}")
             perform(site, stage, crew)
+            write_tree(site, survey(site))
             release_memory()
         elif isinstance(stage, Translation):
             shutil.rmtree(draft_of(site, stage), ignore_errors=True)

@@ -77,6 +77,30 @@ def print_tree(site: Site, found: Sequence[Status]) -> None:
     print_table(site.plan.title, columns, rows)
 
 
+def write_tree(site: Site, found: Sequence[Status]) -> None:
+    """Keeps the tree with the runs, for `nmt report`."""
+    from nmt.report.stages import TREE, StageRow, Tree
+    from nmt.runtime.atomic import write_json
+
+    by_name = {status.stage.name: status for status in found}
+    rows: list[StageRow] = []
+    for stage, depth in site.plan.tree():
+        status = by_name[stage.name]
+        rows.append(
+            StageRow(
+                name=stage.name,
+                depth=depth,
+                does=status.does,
+                state=status.state,
+                size=status.size,
+                seconds=status.seconds,
+                left=status.left,
+                score=status.score,
+            )
+        )
+    write_json(site.runs / TREE, Tree(title=site.plan.title, stages=tuple(rows)).model_dump(mode="json"))
+
+
 def costs(found: Sequence[Status]) -> Iterable[str]:
     """Yields a line for each stage that is not done, and their time together as far as it is known."""
     waiting = [status for status in found if status.state != "done"]

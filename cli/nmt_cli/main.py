@@ -30,6 +30,7 @@ from nmt_cli import (
     report,
     reproduce,
     score,
+    serve,
     shortlist,
     study,
     tokenizer,
@@ -50,6 +51,7 @@ _MAKE_FILES = (
     "prepare",
     "report",
     "reproduce",
+    "serve",
     "shortlist",
     "study",
     "tokenizer",
@@ -153,6 +155,7 @@ app.command("init")(init.init)
 app.command("prepare")(prepare.prepare)
 app.command("train")(train.train)
 app.command("translate")(translate.translate)
+app.command("serve")(serve.serve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("attend")(attend.attend)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders of one corpus.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run folders of one corpus, or the runs of a bootstrap.", show_default=False
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="File to write.")] = Path(
         "report.html"
@@ -29,6 +32,7 @@ def report(
     """Write one self-contained HTML page: scores, curves, BLEU by length, translations, attention, data, provenance."""
     from nmt.report.material import material_of
     from nmt.report.page import render
+    from nmt.report.stages import TREE, render_stages
     from nmt.runtime.atomic import atomic_write
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output
@@ -37,9 +41,14 @@ def report(
     from nmt_data.prepare import prepare
 
     check_output(output)
+    if len(runs) == 1 and (runs[0] / TREE).exists():
+        atomic_write(output, render_stages(runs[0]).encode(errors="backslashreplace"))
+        print_text(str(output))
+        return
+    _check_folders(runs)
     set_threads()
     translators = [open_translator(run, device, False, {}) for run in runs]
-    _check(runs, translators)
+    _check_corpora(translators)
     found: list[RunMaterial] = []
     for run, name, translator in zip(runs, names_apart(runs, "/"), translators, strict=True):
         prepared = prepare(translator.recipe, say=note)
@@ -50,15 +59,15 @@ def report(
         for line in translator.report.summary():
             note(f"{name}: {line}")
     with stage("drawing"):
-        atomic_write(output, render(found).encode())
+        atomic_write(output, render(found).encode(errors="backslashreplace"))
     print_text(str(output))
 
 
-def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
-    """Refuses runs that do not fit on one page, before anything is translated.
+def _check_folders(runs: Sequence[Path]) -> None:
+    """Refuses what is no run.
 
     Raises:
-        ConfigError: a run is named twice, the corpora differ, or a path is a model without its run.
+        ConfigError: a run is named twice, or a path is no run, such as a model without its run.
     """
     from nmt.errors import ConfigError
     from nmt.storage.run_folder import RunFolder
@@ -66,7 +75,19 @@ def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
     if len({run.resolve() for run in runs}) < len(runs):
         raise ConfigError("a run is named twice: name each once")
     if bare := next((run for run in runs if not RunFolder(run).log.exists()), None):
-        raise ConfigError(f"{bare}: no log.jsonl; a report is made of run folders")
+        raise ConfigError(
+            f"{bare}: no log.jsonl; a report is made of run folders, or of one folder that nmt bootstrap filled"
+        )
+
+
+def _check_corpora(translators: Sequence[Translator]) -> None:
+    """Refuses runs that do not fit on one page, before anything is translated.
+
+    Raises:
+        ConfigError: the corpora differ.
+    """
+    from nmt.errors import ConfigError
+
     data = [translator.recipe.data for translator in translators]
     corpora = {f"{item.corpus} {item.source}-{item.target}" for item in data}
     if len(corpora) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +11,13 @@ import typer
 from nmt_cli.console import PREPARE_ANEW, note, print_text, said_when_interrupted
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
 from nmt_cli.pulse import clock
+from nmt_cli.serve import check_installed
 from nmt_cli.training_display import TrainingDisplay
+from nmt_cli.watching import watched
 
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
+    from nmt.training.progress import Progress
 
 
 def train(
@@ -29,6 +32,9 @@ def train(
             "--budget", parser=duration, metavar="TIME", help="Train for so long (90s, 15m, 2h), ending annealed."
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show the training on a page of this computer; its address is printed.")
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a model. If it is stopped or killed, the same command continues it."""
@@ -36,11 +42,13 @@ def train(
 
     settings = load_recipe(recipe, overrides or ())
     folder = run or Path("runs") / settings.name
-    if train_run(settings, folder, device, budget):
+    if watch:
+        check_installed()
+    if train_run(settings, folder, device, budget, watch):
         print_text(str(folder / "model"))
 
 
-def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None) -> bool:
+def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None, watch: bool = False) -> bool:
     """Prepares and trains to the end; returns whether this process is the first of those started by torchrun, if any."""
     from nmt.fast.kernels import why_missing
     from nmt.runtime.device import choose_device, set_threads
@@ -76,6 +84,7 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
         _warn_of_leaks(prepared.report["found_in_train"])
         note(f"{settings.name} -> {folder}")
         with (
+            watched(folder) if watch else nullcontext(),
             TrainingDisplay(regularisers(settings)) as display,
             closing(TensorBoardLog(folder / "tensorboard")) as board,
         ):
@@ -87,13 +96,15 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
             trainer = Trainer(settings, prepared, folder, place, report, budget, world)
             display.step = lambda: trainer.progress.step
             progress = trainer.run()
-    seconds = progress.training_seconds + progress.validation_seconds
-    speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
-    note(
-        f"done: {progress.step} updates, {progress.target_tokens:,} target tokens in {clock(seconds)} ({speed:,.0f} tok/s); "
-        f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
-    )
+    _say_done(progress)
     return True
+
+
+def _say_done(progress: Progress) -> None:
+    speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
+    tokens = f"{progress.target_tokens:,} target tokens in {clock(progress.seconds)} ({speed:,.0f} tok/s)"
+    best = f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
+    note(f"done: {progress.step} updates, {tokens}; {best}")
 
 
 def _say_unused_text(settings: Recipe) -> None:

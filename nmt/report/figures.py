@@ -1,10 +1,10 @@
-"""Figures of the report page, as SVG in the colours of the surrounding text."""
+"""Pictures of the report page, as SVG in the colours of the surrounding text."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import matplotlib as mpl
@@ -12,29 +12,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from nmt.report.heat_map import figure_over_line
-from nmt.report.pictures import COLOURS, name_lines, placeholders
 from nmt.translation.attention import Picture
 
 _INK = "#010203"  # placeholder for the colour of the surrounding text
-
-Curve = Sequence[tuple[float, float]]
-
-
-def curves(series: Mapping[str, Curve], x: str, y: str, dots: bool = False) -> str:
-    """Draws a line per name, over updates or words, as an SVG element."""
-    with _colours_of_text():
-        figure = Figure(figsize=(5.6, 3.2), layout="constrained")
-        axes = figure.subplots()
-        for index, points in enumerate(series.values()):
-            columns = [list(column) for column in zip(*points, strict=True)] or [[], []]
-            axes.plot(*columns, color=COLOURS[index % len(COLOURS)], marker="o" if dots else None, markersize=4)
-        axes.set(xlabel=x, ylabel=y)
-        axes.grid(alpha=0.2, color=_INK)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        if len(series) > 1:
-            name_lines(axes.legend(*placeholders(axes.get_lines()), frameon=False), list(series))
-        return _element(figure)
 
 
 def seen_line(target: Sequence[str], seen: Picture, columns: Tensor) -> str:

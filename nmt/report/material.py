@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nmt.config.model import RnnConfig
 from nmt.config.reading import recipe_to_toml
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.testset import TestSet
@@ -16,6 +15,7 @@ from nmt.scoring.evaluation import Evaluation
 from nmt.storage.run_folder import RunFolder
 from nmt.translation.attention import END, attend
 from nmt.translation.evaluation import evaluate
+from nmt.translation.pieces import attend_pieces
 from nmt.translation.translator import Translator
 
 _SHOWN = 12  # examples shown of a test set
@@ -87,20 +87,11 @@ def _examples(evaluation: Evaluation) -> list[Example]:
 
 
 def _attention(translator: Translator, evaluation: Evaluation) -> list[AttentionMap]:
-    if isinstance(translator.recipe.model, RnnConfig) and translator.recipe.model.attention == "none":
-        return []
     if translator.recipe.model.kind == "visual":
         return _attention_to_lines(translator, evaluation)
-    layer = translator.decoder.single.aligning_layer(shifted=False)
-    maps: list[AttentionMap] = []
-    for row in evaluation.testset.spread(_SEEN):
-        source, target = evaluation.testset.tagged[row], evaluation.hypotheses[row]
-        pieces, tag = translator.source.pieces(source)
-        weights = translator.decoder.attention_maps(translator.encode(source), translator.encode_target(target)).mean(1)
-        chosen = (weights.mean(0) if layer is None else weights[layer])[:, tag:]  # (T + 1, S + 1)
-        rounded = [[round(weight, 3) for weight in line] for line in chosen.tolist()]
-        maps.append(AttentionMap([*pieces, END], [*translator.target.pieces([target])[0], END], rounded))
-    return maps
+    rows = evaluation.testset.spread(_SEEN)
+    found = (attend_pieces(translator, evaluation.testset.tagged[row], evaluation.hypotheses[row]) for row in rows)
+    return [AttentionMap(seen.source, seen.target, seen.weights) for seen in found if seen is not None]
 
 
 def _attention_to_lines(translator: Translator, evaluation: Evaluation) -> list[AttentionMap]:

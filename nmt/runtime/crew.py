@@ -109,11 +109,11 @@ class _Pool(Generic[Task, Result]):
             process.kill()
 
     def _hire(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._crew.workers, _Context(), _begin, (self._crew.opening, os.getpid()))
+        return hire(self._crew.opening, self._crew.workers)
 
     def _submit(self, task: Task) -> Future[Result]:
         try:
-            return self._executor.submit(_work, task)
+            return self._executor.submit(do, task)
         except BrokenProcessPool as error:  # raised again when its turn comes
             future: Future[Result] = Future()
             future.set_exception(error)
@@ -161,12 +161,18 @@ class _Context(SpawnContext):
 _own: list[Callable[[Any], Any]] = []  # what a worker process does
 
 
+def hire(opening: Opening[Any, Any], workers: int) -> ProcessPoolExecutor:
+    """Returns new worker processes, which end with this one; `submit(do, task)` gives them a task."""
+    return ProcessPoolExecutor(workers, _Context(), _begin, (opening, os.getpid()))
+
+
 def _begin(opening: Opening[Any, Any], parent: int) -> None:
     end_with(parent, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process ends the workers
     _own.append(opening())
 
 
-def _work(task: Any) -> Any:
+def do(task: Any) -> Any:
+    """Does a task; to be called in a worker process."""
     (work,) = _own
     return work(task)

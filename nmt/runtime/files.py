@@ -27,6 +27,7 @@ _PARTS = frozenset(
         "log.jsonl",
         "recipe.toml",
         "report.json",
+        "samples.jsonl",
         "source.spm",
         "state.json",
         "state.safetensors",
@@ -143,6 +144,11 @@ def refuse_overwriting(output: Path, inputs: Iterable[Path | None]) -> None:
     for path, file in product(filter(None, inputs), written):
         if file.is_file() and path.exists() and file.samefile(path):
             raise NmtError(f"{file}: is read by this command, so it cannot be its output; name another file")
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there was no room to write."""
+    return error.errno in _FULL
 
 
 def explain_os_error(error: OSError) -> str:

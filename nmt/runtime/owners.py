@@ -14,12 +14,14 @@ import re
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.errors import NmtError
+from nmt.runtime.untrusted import read_regular
 
 BEAT = 5.0
 """Seconds between two touches."""
@@ -151,6 +153,18 @@ def claim(path: Path, what: str) -> Generator[Claim]:
                 _write(descriptor, "")
     finally:
         os.close(descriptor)
+
+
+def sign_of_life(path: Path) -> float | None:
+    """Returns the seconds since the owner of a claim touched its file, by this machine's clock; None: nobody owns it.
+
+    It only looks: the file is not locked, so that the owner, or the next one, is not disturbed.
+    """
+    try:
+        owner, touched = read_regular(path).decode(errors="replace"), path.stat().st_mtime
+    except OSError:
+        return None
+    return max(0.0, time.time() - touched) if _OWNER.match(owner.strip()) else None
 
 
 @contextmanager

@@ -23,9 +23,14 @@ from nmt.storage.bundle import read_recipe
 
 Entry = dict[str, Any]
 _LONGEST_LOG = 2**28  # bytes
+_LARGEST = 10**18  # no count of a training has more digits, and floats hold it
+_NUMBERS = (
+    *("loss", "bleu", "perplexity", "learning_rate", "gradient_norm", "tokens_per_second"),
+    *("seconds", "updates", "padding"),
+)
 
 RECIPE = "recipe.toml"
-_NAMES = (RECIPE, "log.jsonl", "joint.spm", "source.spm", "target.spm", FONT, "checkpoints", "model")
+_NAMES = (RECIPE, "log.jsonl", "samples.jsonl", "joint.spm", "source.spm", "target.spm", FONT, "checkpoints", "model")
 
 # A run may resume with other values of these keys, as they do not affect what was learnt so far.
 _HARMLESS = (
@@ -44,6 +49,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.checkpoints, self.log = path, path / "checkpoints", path / "log.jsonl"
+        self.samples = path / "samples.jsonl"
 
     def create(self) -> None:
         """Makes the folder unless it exists."""
@@ -96,7 +102,16 @@ class RunFolder:
         Raises:
             CheckpointError: one of the names is not a regular file, so that writing might go elsewhere.
         """
-        names = ("log.jsonl", "recipe.toml", "joint.spm", "source.spm", "target.spm", FONT, "checkpoints/best.json")
+        names = (
+            "log.jsonl",
+            "samples.jsonl",
+            "recipe.toml",
+            "joint.spm",
+            "source.spm",
+            "target.spm",
+            FONT,
+            "checkpoints/best.json",
+        )
         for path in (self.path / name for name in names):
             try:
                 open_regular(path).close()
@@ -121,43 +136,62 @@ class RunFolder:
 
     def append(self, entry: Entry) -> None:
         """Adds a line to the log."""
-        self.check_there()
-        with explain_full_disk(self.log), self.log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+        self._append(self.log, entry)
+
+    def append_samples(self, entry: Entry) -> None:
+        """Adds a line to the samples of validations."""
+        self._append(self.samples, entry)
 
     def entries(self) -> list[Entry]:
         """Returns the entries of the log."""
-        return [entry for _, entry in self._lines()]
+        return [entry for _, entry in _lines(self.log)]
+
+    def sampled(self) -> list[Entry]:
+        """Returns the samples of validations."""
+        return [entry for _, entry in _lines(self.samples)]
 
     def trim_log(self, step: int) -> None:
-        """Drops entries of the log after an update, and incomplete lines."""
-        atomic_write(self.log, b"".join(line for line, entry in self._lines() if entry["step"] <= step))
+        """Drops entries of the log and the samples after an update, and incomplete lines."""
+        for path in (self.log, self.samples):
+            atomic_write(path, b"".join(line for line, entry in _lines(path) if entry["step"] <= step))
 
-    def _lines(self) -> Iterator[tuple[bytes, Entry]]:
-        """Yields the complete lines of the log with their entries."""
-        if not self.log.exists():
-            return
-        try:
-            lines = read_regular(self.log, _LONGEST_LOG).splitlines(keepends=True)
-        except OSError as error:
-            raise CheckpointError(f"{self.log}: {error.strerror}") from None
-        for line in lines:
-            with suppress(ValueError):
-                if line.endswith(b"\n"):
-                    yield line, _checked(parse_object(line))
+    def _append(self, path: Path, entry: Entry) -> None:
+        self.check_there()
+        with explain_full_disk(path), path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
 
 
-def _checked(entry: Entry) -> Entry:
-    """Checks an entry of the log and returns it.
+def parse_entry(line: bytes) -> Entry:
+    """Parses a line of a log.
 
     Raises:
-        ValueError: a kind, a step or a number is missing or of the wrong type.
+        ValueError: it is incomplete, or a kind, a step or a number is missing or of the wrong type.
     """
-    numbers = [entry[key] for key in ("loss", "bleu", "learning_rate", "perplexity") if key in entry]
+    if not line.endswith(b"\n"):
+        raise ValueError("an incomplete line")
+    entry = parse_object(line)
+    numbers = [entry.get("step"), *(entry[key] for key in _NUMBERS if key in entry)]
     known = isinstance(entry.get("kind"), str) and type(entry.get("step")) is int
-    if not known or not all(type(number) in (int, float) for number in numbers):
+    if not known or not all(type(number) is float or _is_count(number) for number in numbers):
         raise ValueError("no entry of a log")
     return entry
+
+
+def _is_count(number: object) -> bool:
+    return type(number) is int and abs(number) < _LARGEST
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, Entry]]:
+    """Yields the complete lines of a log with their entries."""
+    if not path.exists():
+        return
+    try:
+        lines = read_regular(path, _LONGEST_LOG).splitlines(keepends=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from None
+    for line in lines:
+        with suppress(ValueError):
+            yield line, parse_entry(line)
 
 
 def identity(recipe: Recipe) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Finish:
             found = self.validator.validate(weights)
             step, figures = progress.step, {"bleu": found.bleu, "loss": found.loss}
             if len(chosen) > 1:
-                self.report(Averaged(step, len(chosen), **asdict(found)))
+                self.report(Averaged(step, len(chosen), **found.figures))
         updater = self.validator.updater
         if updater.world.leads:
             names = [path.name for path in chosen]

@@ -30,6 +30,7 @@ from nmt.training.memory import check_training
 from nmt.training.optim import learning_rate
 from nmt.training.progress import Progress, Sums
 from nmt.training.rehearsal import rehearse
+from nmt.training.samples import sampled
 from nmt.training.saving import Saver
 from nmt.training.stream import BatchStream, Drawn, StreamPosition
 from nmt.training.updater import Outcome, Updater
@@ -169,7 +170,9 @@ class Trainer:
                 progress.plateau_factor /= 2
         progress.validations += 1
         progress.next_validation = progress.step + self.config.validate_every
-        self._emit(Validated(progress.step, **dataclasses.asdict(found), best=progress.stale == 0))
+        if self.world.leads:
+            self.run_folder.append_samples(sampled(progress.step, found.samples))
+        self._emit(Validated(progress.step, **found.figures, best=progress.stale == 0))
         release_memory()
         progress.validation_seconds += self.world.largest(perf_counter() - start)
         fit_budget(progress, self.budget)

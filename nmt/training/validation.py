@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ from nmt.scoring.tokenization import check_tokenization
 from nmt.storage.bundle import LoadedModel
 from nmt.storage.checkpoint import copy_weights
 from nmt.training.batches import collate, plan_epoch, select
+from nmt.training.samples import Sample, sample_rows, with_attention
 from nmt.training.updater import Updater
 from nmt.translation.translator import Translator
 
@@ -40,6 +42,14 @@ class Validation:
     bleu: float
     chrf: float | None
     """chrF2, if it is the metric that decides."""
+
+    samples: list[Sample] = field(default_factory=list)
+    """How a few sentences are translated, the same ones in each validation."""
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """The numbers by name."""
+        return {name: getattr(self, name) for name in ("loss", "perplexity", "accuracy", "bleu", "chrf")}
 
     def score(self, metric: str) -> float:
         """Returns the score that decides on the best checkpoint; higher is better."""
@@ -61,19 +71,22 @@ class Validator:
         """Validates the model with these weights, or as it is trained; all processes get the same results."""
         with self._with(weights):
             loss, accuracy = self._loss()
-            hypotheses = self._translations(self.recipe.search.model_copy(update={"beam": 1, "groups": 1}))
+            translator = self._translator(self.recipe.search.model_copy(update={"beam": 1, "groups": 1}))
+            hypotheses = self._translations(translator)
+            samples = self._samples(translator, hypotheses)
         return Validation(
             loss=loss,
             perplexity=exp(loss),
             accuracy=accuracy,
             bleu=self._bleu(hypotheses),
             chrf=chrf(hypotheses, self.target) if self.config.metric == "chrf" else None,
+            samples=samples,
         )
 
     def searched(self, weights: Weights | None = None) -> float:
         """Returns BLEU or chrF2, by `training.metric`, of translations by the recipe's own search; equal in all processes."""
         with self._with(weights):
-            hypotheses = self._translations(self.recipe.search)
+            hypotheses = self._translations(self._translator(self.recipe.search))
         return chrf(hypotheses, self.target) if self.config.metric == "chrf" else self._bleu(hypotheses)
 
     @contextmanager
@@ -113,13 +126,27 @@ class Validator:
         total, correct, tokens = sums.tolist()
         return total / max(tokens, 1), correct / max(tokens, 1)
 
-    def _translations(self, search: SearchConfig) -> list[str]:
-        """Translates the first sentences of the validation set."""
+    def _translator(self, search: SearchConfig) -> Translator:
         self.updater.model.eval()
         loaded = LoadedModel(self.updater.model, self.prepared.tokenizers, self.recipe, self.folder, {})
         precision = self.updater.arithmetic.precision
-        translator = Translator(loaded, self.updater.device, search, precision)
+        return Translator(loaded, self.updater.device, search, precision)
+
+    def _translations(self, translator: Translator) -> list[str]:
+        """Translates the first sentences of the validation set."""
+        self.updater.model.eval()
         found = self.world.gather(translator.translate(self.world.share(self.source)))
+        self.updater.model.train()
+        return found
+
+    def _samples(self, translator: Translator, hypotheses: list[str]) -> list[Sample]:
+        """Returns the sentences to show, in the process that keeps the log."""
+        if not self.world.leads:
+            return []
+        self.updater.model.eval()
+        rows = sample_rows(self.source)
+        found = [Sample(self.source[row], self.target[row], hypotheses[row]) for row in rows]
+        found = with_attention(found, translator)
         self.updater.model.train()
         return found
 

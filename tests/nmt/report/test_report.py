@@ -13,7 +13,8 @@ import pytest
 
 from command import run
 from nmt.report.material import AttentionMap, Example, RunMaterial, material_of
-from nmt.report.page import dropped_pairs, render
+from nmt.report.page import render
+from nmt.report.templating import dropped_pairs
 from nmt.storage.bundle import load_model
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
@@ -36,7 +37,7 @@ def material(trained: Path) -> RunMaterial:
 class _Tags(HTMLParser):
     """Open tags, which must close in order."""
 
-    VOID = frozenset({"meta", "link", "br", "path", "use", "line", "rect"})
+    VOID = frozenset({"meta", "link", "br"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,8 +61,8 @@ def test_the_page_is_whole_and_needs_no_network(material: RunMaterial) -> None:
     tags = _Tags()
     tags.feed(page)
     assert tags.open == []
-    assert tags.seen.count("svg") == 4 + len(material.evaluations)
-    assert not re.search(r'(?:src|href)="(?!data:|#)', re.sub(r'xmlns(:\w+)?="[^"]*"', "", page))
+    assert tags.seen.count("figure") == page.count("data-chart='{") == 6 + len(material.evaluations)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page.replace("http://www.w3.org/2000/svg", ""))
     assert "nrefs:1|bs:1000" in page
     assert page.count('class="attention"') == 2 * len(material.attention) > 0
     assert f"{material.card['parameters']:,}" in page
@@ -117,12 +118,13 @@ def test_the_command_writes_the_page(trained: Path, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         return
-    # The script has run if the first piece of each translation is chosen; errors would be on stderr as CONSOLE lines.
+    # The script has run if the first piece of each translation is chosen and curves are drawn; errors would be CONSOLE lines.
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000"]
     command = [browser, *options, "--dump-dom", f"file://{tmp_path / 'page.html'}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in done.stderr
     assert done.stdout.count('class="piece chosen"') == page.count('class="attention"') > 0
+    assert done.stdout.count("<polyline") >= page.count("data-chart='{") > 0
 
 
 def test_what_cannot_be_a_page_is_refused_before_it_is_translated(trained: Path, tmp_path: Path) -> None:
@@ -158,5 +160,5 @@ def test_runs_of_one_name_are_told_apart_and_one_may_be_under_way(trained: Path,
 def test_examples_of_dropped_pairs_are_shown_as_text() -> None:
     """With their reason, and never as markup; nothing is shown where nothing was dropped."""
     shown = dropped_pairs({"markup": [["<b>Hund</b>", "dog"]], "empty": [["", "a"]]})
-    assert "<td>markup</td><td>&lt;b&gt;Hund&lt;/b&gt;</td><td>dog</td>" in shown
+    assert '<td class="text">markup</td><td class="text">&lt;b&gt;Hund&lt;/b&gt;</td>' in shown
     assert dropped_pairs({}) == ""

@@ -1,0 +1,249 @@
+"""What the folder of a run says about its training, while it goes on and afterwards; nothing is written or locked.
+
+`list_runs` and `show_run` answer a page that asks again and again. They read what is new, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nmt.errors import CheckpointError
+from nmt.report.health import findings
+from nmt.runtime.owners import SILENT, sign_of_life
+from nmt.runtime.untrusted import open_regular, read_object
+from nmt.storage.bundle import CARD
+from nmt.storage.run_folder import RECIPE, Entry, RunFolder, parse_entry
+from nmt.training.budget import UNPLANNED
+
+CHUNK = 2**20
+"""Most bytes of a log that are read at once."""
+_TAIL = 2**16  # bytes at the end of a log that hold its last figures
+_SAMPLES = 2**22  # bytes at the end of the samples that are looked through
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How far a training has come."""
+
+    name: str
+    state: Literal["training", "finished", "stopped"]
+    step: int
+    updates: int | None
+    """Planned updates; None: not known yet."""
+    seconds: float
+    """Time of training and validation so far."""
+    seconds_left: float | None
+    """None: unknown, or it does not train."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a log."""
+
+    offset: int
+    """Where to go on reading."""
+    entries: list[Entry]
+    more: bool = False
+    """Whether more can be read at once."""
+
+
+def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
+    """Returns the runs among folders, and those one level inside the other folders, each under a name of its own."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in [folder] if is_run(folder) else _runs_in(folder):
+            name, number = path.resolve().name, 2
+            while name in found and found[name].resolve() != path.resolve():
+                name, number = f"{path.resolve().name} ({number})", number + 1
+            found[name] = path
+    return found
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder looks like that of a run; it may just have begun."""
+    return (folder / "log.jsonl").is_file() or ((folder / RECIPE).is_file() and (folder / "checkpoints").is_dir())
+
+
+def list_runs(folders: Sequence[Path]) -> dict[str, Any]:
+    """Answers `GET /v1/runs`: the state of each run, by `RunState`."""
+    return finite({"runs": [asdict(run_state(name, path)) for name, path in find_runs(folders).items()]})
+
+
+def show_run(folders: Sequence[Path], name: str, after: int = 0) -> dict[str, Any] | None:
+    """Answers `GET /v1/runs/NAME?after=OFFSET`: what was logged since the offset of an earlier answer.
+
+    Returns:
+        The fields of `RunState`, and
+        `offset` and `more`: where to go on, and whether there is more to read at once;
+        `log`: a name of the log file. A training that resumes replaces the file: if the name changes, begin again at 0;
+        `events`: the new entries of the log;
+        `validation`: the samples of the validations among them, as `nmt.training.samples` writes them;
+        `health`: findings over the end of the log, by `nmt.report.health.Finding`.
+        None: there is no such run.
+    """
+    path = find_runs(folders).get(name)
+    if path is None:
+        return None
+    run = RunFolder(path)
+    log, chunk = identity_of(run.log), read_after(run.log, after)
+    steps = {entry["step"] for entry in chunk.entries if entry["kind"] == "validation"}
+    sampled = read_end(run.samples, _SAMPLES) if steps else []
+    answer = {
+        **asdict(run_state(name, path)),
+        "log": log,
+        "offset": chunk.offset,
+        "more": chunk.more,
+        "events": chunk.entries,
+        "validation": [entry for entry in sampled if entry["step"] in steps],
+        "health": [asdict(finding) for finding in findings(read_end(run.log, CHUNK))],
+    }
+    return finite(answer)
+
+
+def run_state(name: str, folder: Path) -> RunState:
+    """Returns how far the training in a folder has come, from the end of its log and the signs of life of its owner."""
+    entries = read_end(RunFolder(folder).log, _TAIL)
+    trained = [entry for entry in entries if entry["kind"] == "train"]
+    step = max((entry["step"] for entry in entries), default=0)
+    timed = [float(entry["seconds"]) for entry in entries if "seconds" in entry]
+    silence = sign_of_life(folder / "lock")
+    state: Literal["training", "finished", "stopped"] = "stopped"
+    if silence is not None and silence < SILENT:
+        state = "training"
+    elif _made_after(folder) >= step > 0:
+        state = "finished"
+    start = _start(folder, entries)
+    plans = [entry.get("updates") for entry in (start, *trained) if entry]
+    updates = plans[-1] if plans and type(plans[-1]) is int and plans[-1] < UNPLANNED else None
+    left = _left(start, trained, entries) if state == "training" and trained else None
+    return RunState(name, state, step, updates, timed[-1] if timed else 0.0, left)
+
+
+def read_after(path: Path, offset: int) -> Chunk:
+    """Returns the complete entries of a log behind an offset in bytes, up to `CHUNK`.
+
+    A log that is shorter than the offset, or has no line that begins there, was replaced: reading begins at 0. A line that is
+    longer than a chunk is passed over.
+    """
+
+    def read(size: int, read_at: Callable[[int, int], bytes]) -> Chunk:
+        whole = 0 < offset <= size and read_at(offset - 1, 1) == b"\n"
+        begin = offset if whole else 0
+        data = read_at(begin, CHUNK)
+        end = data.rfind(b"\n") + 1
+        if end == 0 and len(data) == CHUNK:
+            return Chunk(*_behind_the_line(begin, size, read_at))
+        return Chunk(begin + end, _entries(data[:end]), more=len(data) == CHUNK)
+
+    return _opened(path, read) or Chunk(0, [])
+
+
+def read_end(path: Path, most: int) -> list[Entry]:
+    """Returns the complete entries among the last bytes of a log."""
+
+    def read(size: int, read_at: Callable[[int, int], bytes]) -> list[Entry]:
+        begin = max(0, size - most)
+        data = read_at(begin, most)
+        return _entries(data if begin == 0 else data[data.find(b"\n") + 1 :])
+
+    return _opened(path, read) or []
+
+
+def identity_of(path: Path) -> str:
+    """Returns a name of a file that changes if another one takes its place; empty if there is none."""
+    try:
+        return str(path.stat().st_ino)
+    except OSError:
+        return ""
+
+
+def finite(value: Any) -> Any:
+    """Returns a value for JSON: numbers that JSON lacks, such as the loss of a diverged model, become None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]  # of JSON
+    if isinstance(value, list):
+        return [finite(item) for item in value]  # pyright: ignore[reportUnknownVariableType]  # of JSON
+    return value
+
+
+def _opened(path: Path, read: Callable[[int, Callable[[int, int], bytes]], Any]) -> Any:
+    """Reads parts of a regular file; None if there is none that can be read."""
+    try:
+        with open_regular(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            return read(size, lambda offset, count: os.pread(stream.fileno(), count, offset))
+    except OSError:
+        return None
+
+
+def _behind_the_line(begin: int, size: int, read_at: Callable[[int, int], bytes]) -> tuple[int, list[Entry], bool]:
+    """Returns the place behind a line that is longer than a chunk; if it does not end yet, its begin."""
+    place = begin
+    while place < size:
+        data = read_at(place, CHUNK)
+        if not data:
+            break
+        if (end := data.find(b"\n") + 1) > 0:
+            return place + end, [], True
+        place += len(data)
+    return begin, [], False
+
+
+def _entries(data: bytes) -> list[Entry]:
+    found: list[Entry] = []
+    for line in data.splitlines(keepends=True):
+        with suppress(ValueError):
+            found.append(parse_entry(line))
+    return found
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_run(path))
+    return []
+
+
+def _start(folder: Path, entries: Sequence[Entry]) -> Entry | None:
+    """Returns the last start of the training that can be found without reading all of the log."""
+    first = _head(RunFolder(folder).log) if not any(entry["kind"] == "start" for entry in entries) else []
+    return next((entry for entry in reversed([*first, *entries]) if entry["kind"] == "start"), None)
+
+
+def _head(path: Path) -> list[Entry]:
+    """Returns the first entries of a log."""
+
+    def read(_: int, read_at: Callable[[int, int], bytes]) -> list[Entry]:
+        return _entries(read_at(0, _TAIL))
+
+    return _opened(path, read) or []
+
+
+def _left(start: Entry | None, trained: Sequence[Entry], entries: Sequence[Entry]) -> float | None:
+    """Returns the seconds to the end: what is left of the budget, or by the pace since the training last began."""
+    last, budget = trained[-1], (start or {}).get("budget")
+    if "seconds" not in last or "updates" not in last:
+        return None
+    if isinstance(budget, (int, float)):
+        return max(0.0, float(budget - last["seconds"]))
+    since = next((item for item in entries if item is start), trained[0])
+    steps = last["step"] - since["step"]
+    if steps <= 0 or "seconds" not in since:
+        return None
+    return max(0.0, float((last["seconds"] - since["seconds"]) / steps * (last["updates"] - last["step"])))
+
+
+def _made_after(folder: Path) -> int:
+    """Returns the number of updates of the finished model; 0 if there is none."""
+    try:
+        updates = read_object(folder / "model" / CARD).get("updates")
+    except CheckpointError:
+        return 0
+    return updates if type(updates) is int else 0

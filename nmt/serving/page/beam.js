@@ -1,0 +1,114 @@
+// The beam: which hypotheses the search looked at, step by step.
+
+import { END, cut, field, h, named, number, s, scroller, whole } from "./dom.js";
+import { roam } from "./roam.js";
+import { look } from "./server.js";
+
+const COLUMN = 112, ROW = 44, BOX = 88, HEIGHT = 34, TOP = 22; // px
+const WORDS = { kept: "kept", pruned: "dropped", finished: "finished" };
+const SIGNS = { kept: "", pruned: "", finished: " ✓" };
+
+export const beam = {
+  name: "beam",
+  title: "Beam",
+  how: `Each column is a step of the search, and each box a piece that may come next, the best at the top. Filled boxes were
+    kept and extended in the next step, faint ones were dropped, and those with a ✓ ended a translation. The number is the score:
+    the log-probability of the beginning, divided by the length penalty. The thick line leads to the best translation. ▁ begins a word.`,
+  usable: () => true,
+  lacks: "",
+  reads: ["beam", "step"],
+  ask: ({ model, text, beam: width }, signal) => look("beam", { model, text, ...(width && { beam: whole(width, 1, 20, 1) }) }, signal),
+  draw,
+};
+
+function draw(data, state, redraw, again) {
+  const last = Math.max(...data.nodes.map((node) => node.step)), columns = inColumns(data.nodes, last);
+  const chosen = whole(state.step, 0, last, last);
+  const readout = h("output", { class: "readout" }, "Point at a box, or use the arrow keys.");
+  const svg = tree(data, columns, readout), table = h("div", {}), steps = h("output", {});
+  const place = scroller("Search tree", svg);
+  const upTo = (step) => {
+    state.step = String(step);
+    for (const part of svg.querySelectorAll("[data-step]")) part.classList.toggle("later", Number(part.dataset.step) > step);
+    steps.textContent = `${step} of ${last}`;
+    table.replaceChildren(step ? stepTable(columns[step], step, data) : "");
+  };
+  const slider = h("input", {
+    type: "range", name: "step", min: 0, max: last, value: chosen, oninput: () => {
+      upTo(Number(slider.value));
+      place.scrollLeft = Math.max(0, (Number(slider.value) + 1) * COLUMN - place.clientWidth);
+    },
+  });
+  const width = h("input", {
+    type: "number", name: "beam", min: 1, max: 20, value: state.beam || data.beam, onchange: () => {
+      Object.assign(state, { beam: width.value, step: "" });
+      again();
+    },
+  });
+  const best = h("ol", {}, data.translations.map(({ text, score }) => h("li", {}, h("span", { dir: "auto" }, text), " ", h("small", {}, number(score)))));
+  return {
+    controls: [field("Beam", width), field(["Step ", steps], slider, { class: "field wide" })],
+    figure: [place, readout, table, h("h3", {}, "Translations"), best],
+    ready: () => upTo(chosen),
+  };
+}
+
+function inColumns(nodes, last) {
+  const columns = Array.from({ length: last + 1 }, () => []);
+  for (const node of nodes) columns[node.step].push(node);
+  return columns;
+}
+
+function tree({ nodes, best }, columns, readout) {
+  const byId = new Map(nodes.map((node) => [node.id, node])), onBest = new Set(best), rank = new Map();
+  for (const column of columns) column.forEach((node, index) => rank.set(node.id, index));
+  const most = Math.max(...columns.map((column) => column.length));
+  const x = (node) => node.step * COLUMN + 2, y = (node) => TOP + rank.get(node.id) * ROW;
+  const svg = s("svg", {
+    width: columns.length * COLUMN, height: TOP + most * ROW, class: "beam", role: "img", tabindex: 0,
+    "aria-label": `Search tree of ${columns.length - 1} steps; the table below lists the boxes of a step`,
+  });
+  columns.forEach((_, step) => svg.append(s("text", { x: step * COLUMN + 2 + BOX / 2, y: 12, "text-anchor": "middle", class: "small", "data-step": step }, step ? `step ${step}` : "start")));
+  // The best path is drawn last, above the others.
+  const inner = nodes.filter((node) => byId.has(node.parent)).sort((a, b) => onBest.has(a.id) - onBest.has(b.id));
+  for (const node of inner) {
+    const parent = byId.get(node.parent), from = x(parent) + BOX, [a, b] = [y(parent) + HEIGHT / 2, y(node) + HEIGHT / 2];
+    const middle = (from + x(node)) / 2, kind = onBest.has(node.id) ? "best" : node.state;
+    svg.append(s("path", { d: `M${from} ${a}C${middle} ${a} ${middle} ${b} ${x(node)} ${b}`, class: `edge ${kind}`, "data-step": node.step }));
+  }
+  for (const node of nodes) {
+    const kind = `${node.state}${onBest.has(node.id) ? " best" : ""}`, cell = { "data-row": rank.get(node.id), "data-column": node.step };
+    svg.append(s(
+      "g", { class: `node ${kind}`, transform: `translate(${x(node)} ${y(node)})`, "data-step": node.step, ...cell },
+      s("rect", { width: BOX, height: HEIGHT, rx: node.state === "finished" ? HEIGHT / 2 : 4 }),
+      s("text", { x: BOX / 2, y: 15, "text-anchor": "middle" }, cut(named(node.piece), 10) + SIGNS[node.state]),
+      s("text", { x: BOX / 2, y: 28, "text-anchor": "middle", class: "small" }, node.step ? number(node.score) : ""),
+    ));
+  }
+  roam(svg, (column) => columns[column].length, columns.length, (row, column) => {
+    const node = columns[column][row];
+    readout.textContent = `${beginning(node, byId)}: ${told(node)}`;
+  });
+  return svg;
+}
+
+const told = (node) => `${WORDS[node.state]}, score ${number(node.score)}, log-probability ${number(node.log_probability)}`;
+
+// The pieces from the root to a node, as text.
+function beginning(node, byId) {
+  const said = [];
+  for (let item = node; item && item.step > 0; item = byId.get(item.parent)) if (item.piece !== END) said.unshift(item.piece);
+  return said.join("").replaceAll("▁", " ").trim() || "the beginning";
+}
+
+function stepTable(column, step, { nodes, beam: width }) {
+  const byId = new Map(nodes.map((node) => [node.id, node])), head = ["Translation so far", "State", "Score", "Log-probability"];
+  const rows = column.map((node) => h(
+    "tr", { class: node.state },
+    h("td", { dir: "auto" }, beginning(node, byId)), h("td", {}, WORDS[node.state] + SIGNS[node.state]), h("td", {}, number(node.score)), h("td", {}, number(node.log_probability)),
+  ));
+  return scroller(
+    "Boxes of this step",
+    h("table", {}, h("caption", {}, `Step ${step}: what a beam of ${width} looks at`), h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, rows)),
+  );
+}

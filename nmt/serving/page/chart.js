@@ -1,0 +1,95 @@
+// A line chart. Its legend says the values at the place that pointer, tap or arrow keys choose.
+
+import { cut, h, s } from "./dom.js";
+
+const COLOURS = 6, MARGIN = { left: 48, right: 14, top: 10, bottom: 34 }, FEW = 30; // px; points that get a dot
+const drawn = new WeakMap();
+
+// Draws into an element, and again when called again or when its width changes. data: title, x, y (names of the axes), whole (x counts
+// things), series [{name, colour, points: [[x, y], ...]}], chosen (an x) and choose(x), which is told of another one.
+export function chart(place, data) {
+  const before = drawn.get(place), state = { ...data, at: data.chosen ?? before?.at ?? null, width: place.clientWidth };
+  drawn.set(place, state);
+  if (!before) {
+    new ResizeObserver(() => {
+      const now = drawn.get(place);
+      if (now.width === place.clientWidth) return;
+      now.width = place.clientWidth;
+      draw(place, now);
+    }).observe(place);
+  }
+  draw(place, state);
+}
+
+const short = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : value.toLocaleString("en", { maximumSignificantDigits: 4 }));
+
+// Round numbers that cover low to high, about `count` of them.
+function ticks(low, high, count, whole) {
+  const rough = Math.max((high - low || Math.abs(high) || 1) / count, whole ? 1 : 0), power = 10 ** Math.floor(Math.log10(rough) + 1e-9);
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999), first = Math.floor(low / step + 1e-9);
+  const last = Math.max(Math.ceil(high / step - 1e-9), first + 1);
+  return Array.from({ length: last - first + 1 }, (_, index) => Number(((first + index) * step).toPrecision(12)));
+}
+
+function draw(place, data) {
+  const series = data.series.map((item, index) => ({ ...item, colour: (item.colour ?? index) % COLOURS })).filter((item) => item.points.length);
+  const focused = place.contains(document.activeElement), width = place.clientWidth || 480, height = Math.min(280, Math.max(200, width * 0.5));
+  const heading = h("p", { class: "charted" }, data.title, h("small", {}, data.y ? ` ${data.y}` : ""));
+  if (!series.length) return place.replaceChildren(heading, h("p", { class: "fine" }, "Nothing is logged yet."));
+  const points = series.flatMap((item) => item.points), [xs, ys] = [0, 1].map((part) => points.map((point) => point[part]));
+  const low = least(ys), across = ticks(least(xs) > 1 ? Math.min(0, least(xs)) : least(xs), most(xs), Math.max(2, Math.floor(width / 90)), data.whole);
+  const up = ticks(low > 0 && low < 0.4 * most(ys) ? 0 : low, most(ys), 4), right = width - MARGIN.right, bottom = height - MARGIN.bottom;
+  const x = (value) => MARGIN.left + ((value - across[0]) / (across.at(-1) - across[0])) * (right - MARGIN.left);
+  const y = (value) => bottom - ((value - up[0]) / (up.at(-1) - up[0])) * (bottom - MARGIN.top);
+  const ends = series.map(({ name, points: own }) => `${name} ends at ${short(own.at(-1)[1])}`).join(", ");
+  const svg = s("svg", { width, height, role: "img", tabindex: 0, "aria-label": `${data.title}: ${ends}` });
+  for (const value of up) svg.append(s("line", { x1: MARGIN.left, x2: right, y1: y(value), y2: y(value), class: "grid" }), s("text", { x: MARGIN.left - 7, y: y(value) + 4, "text-anchor": "end" }, short(value)));
+  across.forEach((value, index) => svg.append(s("text", { x: x(value), y: bottom + 16, "text-anchor": index === across.length - 1 ? "end" : "middle" }, short(value))));
+  svg.append(s("text", { x: right, y: height - 4, "text-anchor": "end" }, data.x));
+  for (const { colour, points: own } of series) {
+    svg.append(s("polyline", { points: own.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "), class: `line c${colour}` }));
+    if (own.length <= FEW) svg.append(...own.map(([a, b]) => s("circle", { cx: x(a), cy: y(b), r: 3, class: `dot c${colour}` })));
+  }
+  const legend = h("div", { class: "legend" });
+  place.replaceChildren(heading, svg, legend);
+  reading(place, svg, legend, series, { x, y, bottom });
+  if (focused) svg.focus();
+}
+
+const least = (values) => values.reduce((a, b) => Math.min(a, b));
+const most = (values) => values.reduce((a, b) => Math.max(a, b));
+
+// Shows the values at a place in the legend, and marks them on the curves.
+function reading(place, svg, legend, series, { x, y, bottom }) {
+  const state = drawn.get(place), steps = [...new Set(series.flatMap((item) => item.points.map(([a]) => a)))].sort((a, b) => a - b);
+  const rule = s("line", { y1: MARGIN.top, y2: bottom, class: "rule" }), marks = s("g", {});
+  svg.append(rule, marks);
+  const show = (at) => {
+    const near = series.map((item) => ({ ...item, point: item.points.findLast(([a]) => a <= at) ?? item.points[0] }));
+    rule.setAttribute("x1", x(at));
+    rule.setAttribute("x2", x(at));
+    marks.replaceChildren(...near.map(({ colour, point: [a, b] }) => s("circle", { cx: x(a), cy: y(b), r: 5, class: `dot c${colour}` })));
+    legend.replaceChildren(
+      h("span", { class: "fine" }, `${short(at)} ${state.x}`),
+      ...near.map(({ name, colour, point }) => h("span", {}, h("i", { class: `key c${colour}` }), `${name} `, h("b", {}, short(point[1])))),
+    );
+  };
+  const choose = (at) => {
+    if (at === state.at) return;
+    state.at = at;
+    show(at);
+    state.choose?.(at);
+  };
+  const point = (event) => {
+    const at = event.clientX - svg.getBoundingClientRect().left;
+    choose(steps.reduce((best, step) => (Math.abs(x(step) - at) < Math.abs(x(best) - at) ? step : best)));
+  };
+  for (const event of ["pointermove", "pointerdown"]) svg.addEventListener(event, point);
+  svg.addEventListener("keydown", (event) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    choose(steps[Math.max(0, Math.min(steps.length - 1, steps.indexOf(state.at ?? steps.at(-1)) + move))]);
+  });
+  show(steps.includes(state.at) ? state.at : steps.at(-1));
+}

@@ -1,0 +1,45 @@
+// Addresses that hold a tab, a view and its inputs (#look/attention?text=...), and the buttons that save what is shown.
+
+import { h, quiet } from "./dom.js";
+import { pictureOf } from "./picture.js";
+
+export function readAddress() {
+  const [path, query = ""] = split(location.hash.slice(1));
+  const [tab, view = ""] = path.split("/");
+  return { tab, view, inputs: Object.fromEntries(new URLSearchParams(query)) };
+}
+
+function split(text) {
+  const at = text.indexOf("?");
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+// Takes over the inputs of an address whose names are known.
+export function take(state, inputs) {
+  for (const name of Object.keys(state)) if (name in inputs) state[name] = inputs[name];
+}
+
+export function addressOf(path, inputs) {
+  const filled = Object.entries(inputs).filter(([, value]) => value !== "" && value !== null);
+  return `#${path}?${new URLSearchParams(filled)}`;
+}
+
+// Two buttons: a picture of `figure` as SVG, and a link to it. The link holds the inputs, so it is made only when asked for.
+export function savers(figure, path, inputs) {
+  const message = h("span", { role: "status", class: "fine" });
+  const save = () => {
+    const url = URL.createObjectURL(new Blob([pictureOf(figure)], { type: "image/svg+xml" }));
+    h("a", { href: url, download: `${path().replace("/", "-")}.svg` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    message.textContent = "Saved.";
+  };
+  const link = async () => {
+    history.replaceState(null, "", addressOf(path(), inputs()));
+    const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+    message.textContent = copied ? "The link is copied." : "The link is in the address bar.";
+  };
+  return h(
+    "div", { class: "savers" },
+    quiet("Save as SVG", save), quiet("Link to this", link), message,
+  );
+}

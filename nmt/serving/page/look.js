@@ -1,0 +1,133 @@
+// The tab that looks inside models: one input for all of its views.
+
+import { attention } from "./attention.js";
+import { beam } from "./beam.js";
+import { button, choice, field, h, statusLine } from "./dom.js";
+import { growth } from "./growth.js";
+import { savers, take } from "./links.js";
+import { scores } from "./scores.js";
+import { Turn, attempt, say } from "./server.js";
+import { surprise } from "./surprise.js";
+
+// A view has name, title, how (sentences), usable(model), lacks (why others are not), second (whether it compares two models),
+// said ("" or the label of a translation to type), ask(state, signal), and draw(data, state, redraw, again), which returns elements.
+const VIEWS = { attention, beam, scores, surprise, growth };
+const state = { text: "", model: "", second: "", said: "", layer: "", head: "", step: "", beam: "" };
+
+export function show(place, { models, inputs, view: name }) {
+  take(state, inputs);
+  const view = VIEWS[name] ?? attention, turn = new Turn(), usable = models.filter(view.usable);
+  const message = statusLine(), figure = h("div", { class: "figure" }), controls = h("div", { class: "options" });
+  document.title = `${view.title} · nmt`;
+  place.append(
+    h("h1", { class: "unseen" }, `Look inside: ${view.title}`),
+    h("nav", { class: "views", "aria-label": "Views" }, Object.values(VIEWS).map((item) =>
+      h("a", { href: `#look/${item.name}`, "aria-current": item === view ? "page" : null }, item.title))),
+  );
+  if (!usable.length) {
+    place.append(h("p", {}, `None of the served models can be shown here: ${view.lacks}.`));
+    return;
+  }
+  settle(view, usable);
+
+  async function run() {
+    const signal = turn.begin();
+    if (!state.text.trim()) {
+      figure.replaceChildren();
+      controls.replaceChildren();
+      return say(message, "Type a line to look at.");
+    }
+    if (view.said && view.needed && !state.said.trim()) {
+      figure.replaceChildren();
+      return say(message, "Type a translation, or take the model's own.");
+    }
+    say(message, "Looking…");
+    figure.setAttribute("aria-busy", "true");
+    await attempt(message, async () => {
+      const data = await view.ask(state, signal);
+      signal.throwIfAborted();
+      say(message, "");
+      redraw(data);
+    });
+    if (!signal.aborted) figure.removeAttribute("aria-busy");
+    if (message.classList.contains("wrong")) figure.replaceChildren();
+  }
+
+  function redraw(data) {
+    const drawn = view.draw(data, state, () => redraw(data), run);
+    const focused = controls.contains(document.activeElement) ? document.activeElement.name : "";
+    controls.replaceChildren(...(drawn.controls ?? []));
+    if (focused) controls.querySelector(`[name="${focused}"]`)?.focus();
+    figure.replaceChildren(caption(view), ...drawn.figure);
+    drawn.ready?.();
+  }
+
+  place.append(form(view, models, run), h("p", { class: "how" }, view.how), message, controls, figure, savers(figure, () => `look/${view.name}`, () => used(view)));
+  run();
+  return () => turn.end();
+}
+
+const caption = (view) => h("h2", {}, `${view.title} `, h("small", {}, view.second && state.second ? `${state.model}, ${state.second}` : state.model));
+
+// The inputs that the view reads, for its link.
+const used = (view) => Object.fromEntries(["text", "model", ...view.reads].map((name) => [name, state[name]]));
+
+// Makes the choices fit the models that the view can show.
+function settle(view, usable) {
+  const names = usable.map((model) => model.name);
+  if (!names.includes(state.model)) [state.model] = names;
+  if (!names.includes(state.second) || state.second === state.model) state.second = "";
+  if (view.second === "wanted" && !state.second) state.second = names.find((item) => item !== state.model) ?? "";
+}
+
+// The text, the models and, where the view reads one, a translation.
+function form(view, models, run) {
+  const text = h("input", { name: "text", value: state.text, dir: "auto", maxlength: 2000, autocomplete: "off", placeholder: "A line to translate" });
+  const said = h("input", { name: "said", value: state.said, dir: "auto", maxlength: 2000, autocomplete: "off", placeholder: view.needed ? "Your translation" : "The model's own" });
+  const options = h("div", { class: "pair" });
+  const set = (name) => (value) => {
+    state[name] = value;
+    Object.assign(state, { layer: "", head: "" });
+    list();
+    options.querySelector(`[name=${name}]`).focus();
+    run();
+  };
+  function list() {
+    const usable = models.filter(view.usable);
+    settle(view, usable);
+    const names = models.map((model) => [model.name, view.usable(model) ? model.name : `${model.name} (${view.lacks})`, !view.usable(model)]);
+    const others = usable.filter((model) => model.name !== state.model).map((model) => [model.name, model.name]);
+    options.replaceChildren(
+      field("Model", choice(names, state.model, set("model"), { name: "model" })),
+      view.second && others.length ? field("Beside it", choice([["", "no other model"], ...others].slice(view.second === "wanted" ? 1 : 0), state.second, set("second"), { name: "second" })) : "",
+    );
+    const model = models.find((item) => item.name === state.model);
+    text.lang = model.source;
+    said.lang = model.target;
+  }
+  const own = async () => {
+    state.said = said.value = await view.own(state);
+    run();
+  };
+  const read = () => {
+    if (text.value === state.text && said.value === state.said) return false;
+    Object.assign(state, { text: text.value, said: said.value, step: "" });
+    return true;
+  };
+  const submit = (event) => {
+    event.preventDefault();
+    read();
+    run();
+  };
+  const change = (event) => {
+    if (event.target.tagName === "INPUT" && read()) run();
+  };
+  list();
+  return h(
+    "form", { class: "asking", onsubmit: submit, onchange: change },
+    field("Text", text, { class: "field wide" }),
+    view.said ? h("div", { class: "wide joined" }, field(view.said, said), view.own && button("Take the model's own", own)) : "",
+    options,
+    h("button", { class: "main" }, "Look"),
+  );
+}

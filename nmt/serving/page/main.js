@@ -1,0 +1,75 @@
+// The frame of the page: which tab is shown, what the address holds, and whether the server answers.
+
+import { h } from "./dom.js";
+import { readAddress } from "./links.js";
+import * as look from "./look.js";
+import { ask, setKey } from "./server.js";
+import * as trainings from "./trainings.js";
+import * as translate from "./translate.js";
+
+const TABS = { translate, look, trainings };
+const place = document.getElementById("view"), banner = document.getElementById("banner");
+let leave = () => {}, models = null, waking;
+
+async function show() {
+  const { tab, view, inputs } = readAddress();
+  const chosen = TABS[tab] ? tab : "translate";
+  for (const link of document.querySelectorAll("#tabs a")) {
+    const current = link.hash.slice(1).startsWith(chosen);
+    if (current) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+    if (current) document.title = `${link.textContent} · nmt`;
+  }
+  leave();
+  leave = () => {};
+  if (chosen !== "trainings" && !models?.length) {
+    try {
+      ({ models } = await ask("/v1/models"));
+    } catch (error) {
+      place.replaceChildren(h("p", { class: "wrong" }, error.message));
+      return;
+    }
+  }
+  place.replaceChildren();
+  leave = TABS[chosen].show(place, { models, inputs, view }) ?? leave;
+}
+
+function tell(state, text) {
+  if (state !== "stopped") clearInterval(waking);
+  if (state === "well" && !banner.querySelector("form")) banner.replaceChildren();
+  if (state === "busy") banner.replaceChildren(h("p", {}, text));
+  if (state === "key" && !banner.querySelector("form")) askForKey(text);
+  if (state === "stopped") {
+    banner.replaceChildren(h("p", {}, `${text} This page goes on by itself once it is back.`));
+    clearInterval(waking);
+    waking = setInterval(wake, 3000);
+  }
+}
+
+// Looks whether a stopped server is back.
+async function wake() {
+  const found = await fetch("/health").catch(() => null);
+  if (!found?.ok) return;
+  tell("well");
+  models = null;
+  show();
+}
+
+function askForKey(text) {
+  const input = h("input", { type: "password", autocomplete: "off", required: true });
+  const enter = (event) => {
+    event.preventDefault();
+    setKey(input.value);
+    banner.replaceChildren();
+    show();
+  };
+  banner.replaceChildren(
+    h("form", { onsubmit: enter }, h("p", {}, text), h("label", {}, "Key ", input), h("button", {}, "Use this key")),
+  );
+}
+
+document.addEventListener("server", (event) => tell(event.detail.state, event.detail.text));
+addEventListener("hashchange", () => {
+  if (location.hash !== "#view") show(); // the link that skips to the content
+});
+show();

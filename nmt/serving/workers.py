@@ -1,0 +1,68 @@
+"""Worker processes as the server sees them: a task goes out, its results come back, and a killed process is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor
+from functools import partial
+from typing import Any
+
+from nmt.runtime.crew import do, hire
+from nmt.serving.tasks import Opened, Setup, Task
+from nmt.serving.work import opened
+
+
+class Lost(Exception):  # noqa: N818 - the task may be fine
+    """The process was killed while it worked, and another one has taken its place."""
+
+
+class Worker:
+    """One process; each has models of its own, so that one that runs out of memory takes no other with it."""
+
+    def __init__(self, hired: Callable[[], Executor], work: Callable[[Task], list[Any]] = do) -> None:
+        """Starts the process.
+
+        Args:
+            hired: starts it.
+            work: the function that does a task there.
+        """
+        self._hired, self._work = hired, work
+        self._executor = hired()
+
+    async def do(self, task: Task) -> list[Any]:
+        """Returns the results of a task.
+
+        Raises:
+            Lost: the process was killed.
+            UnopenedError: the models could not be opened.
+            NmtError: the task is wrong.
+        """
+        executor = self._executor
+        try:
+            return await asyncio.wrap_future(executor.submit(self._work, task))
+        except BrokenExecutor:
+            if executor is self._executor:
+                self._executor = self._hired()
+            raise Lost from None
+
+    async def open(self) -> Opened:
+        """Waits until the models are open."""
+        (found,) = await self.do(Task(None))
+        return found
+
+    def leave(self) -> None:
+        """Lets the process end, without waiting for it."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def process_workers(setup: Setup, count: int) -> list[Worker]:
+    """Starts worker processes."""
+    return [Worker(partial(hire, partial(opened, setup), 1)) for _ in range(count)]
+
+
+def kill_workers() -> None:
+    """Ends the worker processes at once, whatever they do."""
+    for process in multiprocessing.active_children():
+        process.kill()

@@ -1,0 +1,169 @@
+"""`nmt serve` as a process: it answers as `nmt translate` does, whoever else asks, and stops in good order."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command import run, start
+from nmt.corpus.lines import read_lines
+from nmt_data.synthetic import phrasebook
+from serving import Client
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for children under /proc")
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[str]:
+    """German sentences that the trained model has not seen."""
+    return [source for source, _ in phrasebook.split("test")[:120]]
+
+
+@contextmanager
+def served(*arguments: str | Path) -> Generator[tuple[subprocess.Popen[bytes], Client]]:
+    """A server on a free port, once it is ready."""
+    with start("serve", *map(str, arguments), "--device", "cpu", "--port", "0") as process:
+        try:
+            assert process.stderr
+            for line in process.stderr:
+                if found := re.search(rb"http://127.0.0.1:(\d+)/", line):
+                    threading.Thread(target=process.stderr.readlines).start()  # a log that nobody reads would stop it
+                    yield process, Client(int(found[1]))
+                    break
+        finally:
+            process.kill()
+
+
+def _translated(model: Path, lines: list[str], folder: Path) -> list[str]:
+    """What `nmt translate` writes."""
+    (folder / "in").write_text("".join(f"{line}\n" for line in lines))
+    assert run("translate", model, folder / "in", "-o", folder / "out", "--device", "cpu").exit_code == 0
+    return (folder / "out").read_text().splitlines()
+
+
+def _children(process: int) -> Iterator[int]:
+    for thread in Path(f"/proc/{process}/task").glob("*/children"):
+        yield from map(int, thread.read_text().split())
+
+
+def _memory(process: int) -> int:
+    """Resident bytes of a process and its children."""
+    pages = (int(Path(f"/proc/{number}/statm").read_text().split()[1]) for number in (process, *_children(process)))
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+def test_answers_do_not_depend_on_who_else_asks(trained: Path, tmp_path: Path, lines: list[str]) -> None:
+    """Random mixes of lines, sent side by side, get what `nmt translate` writes; so do they without folder or workers."""
+    model = tmp_path / "model"
+    shutil.copytree(trained / "model", model)
+    wanted = dict(zip(lines, _translated(model, lines, tmp_path), strict=True))
+    draw = random.Random(1)
+    mixes = [draw.choices(lines, k=draw.choice([1, 1, 2, 30])) for _ in range(80)]
+    with served(model, "--workers", "2") as (process, client), ThreadPoolExecutor(16) as clients:
+
+        def translated(mix: list[str]) -> list[str]:
+            fields = {"q": "\n".join(mix), "source": "de", "target": "en"}
+            return client.ask("/translate", fields).json["translatedText"].split("\n")
+
+        for mix, found in zip(mixes, clients.map(translated, mixes), strict=True):
+            assert found == [wanted[line] for line in mix]
+        os.kill(next(_children(process.pid)), signal.SIGKILL)
+        assert list(clients.map(translated, mixes[:8])) == [[wanted[line] for line in mix] for mix in mixes[:8]]
+        shutil.rmtree(model)
+        assert translated(mixes[0]) == [wanted[line] for line in mixes[0]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(trained: Path, lines: list[str], number: int) -> None:
+    """What was asked before is answered, no process stays, and the exit code tells the signal."""
+    with served(trained, "--workers", "1") as (process, client), ThreadPoolExecutor(1) as clients:
+        children = list(_children(process.pid))
+        asked = {"q": "\n".join(lines), "source": "de", "target": "en"}
+        answer = clients.submit(client.ask, "/translate", asked)
+        while "nmt_requests_running 2" not in client.ask("/metrics").body.decode():
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert len(answer.result(60).json["translatedText"].split("\n")) == len(lines)
+        assert process.wait(20) == 128 + number
+        assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_served_is_one_line(trained: Path, tmp_path: Path) -> None:
+    """A port that is taken, a folder without a model and a wrong address end it with exit code 1, each with one line."""
+    with served(trained, "--workers", "1") as (_, client):
+        taken = ["serve", str(trained), "--device", "cpu", "--port", str(client.port)]
+        wrong: list[list[str]] = [
+            taken,
+            ["serve", str(tmp_path), "--port", "0"],
+            ["serve", str(trained), "--host", "no.where"],
+        ]
+        for arguments in wrong:
+            with start(*arguments) as process:
+                _, errors = process.communicate(timeout=60)
+            assert process.returncode == 1
+            assert len([line for line in errors.splitlines() if b"so far" not in line]) == 1, errors
+
+
+@pytest.mark.thorough
+@pytest.mark.data
+def test_under_load_nothing_is_lost(
+    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """64 clients, 2,000 requests: answers are those of `nmt translate`, at 80 % of its speed or more, in steady memory.
+
+    NMT_SERVED names another model than a quickly trained one.
+    """
+    model = Path(os.environ.get("NMT_SERVED") or request.getfixturevalue("trained"))
+    lines = read_lines(Path(os.environ["NMT_DATA"], "tatoeba_deen/test.de"))[:2000]
+    begun = time.perf_counter()
+    wanted = _translated(model, lines, tmp_path)
+    alone = time.perf_counter() - begun
+    with served(model) as (process, client):
+
+        def timed(line: str) -> tuple[str, float]:
+            begun = time.perf_counter()
+            answer = client.ask("/translate", {"q": line, "source": "de", "target": "en"})
+            return answer.json["translatedText"], time.perf_counter() - begun
+
+        single = sorted(timed(line)[1] for line in lines[:200])
+        rounds: list[tuple[float, int, list[float]]] = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            with ThreadPoolExecutor(64) as clients:
+                found = list(clients.map(timed, lines))
+            rounds.append((time.perf_counter() - begun, _memory(process.pid), sorted(seconds for _, seconds in found)))
+            assert [text for text, _ in found] == wanted
+    begun = time.perf_counter()
+    _translated(model, lines, tmp_path)
+    alone = min(alone, time.perf_counter() - begun)
+    seconds, _, times = min(rounds)
+    said = [
+        f"one client: p50 {_ms(single, 0.5)}, p95 {_ms(single, 0.95)}",
+        f"64 clients: p50 {_ms(times, 0.5)}, p95 {_ms(times, 0.95)}, {len(lines) / seconds:.0f} lines a second",
+        f"nmt translate: {len(lines) / alone:.0f} lines a second; memory {[size >> 20 for _, size, _ in rounds]} MiB",
+    ]
+    with capsys.disabled():
+        sys.stdout.write("\n" + "\n".join(said) + "\n")
+    assert rounds[-1][1] < 1.1 * rounds[0][1]
+    assert alone / seconds > 0.8
+
+
+def _ms(values: list[Any], share: float) -> str:
+    return f"{1000 * values[int(share * len(values))]:.0f} ms"
