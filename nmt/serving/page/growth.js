@@ -9,7 +9,7 @@ export const growth = {
   title: "Growth",
   how: `The source grows word by word, and each model translates every beginning of it. The curve is how much a model doubts its own
     translation, in bits for each token. A model that squeezes the source into one fixed vector doubts more and loses words
-    as the line grows; a model with attention looks back at the source and stays sure.`,
+    as the line grows; a model with attention looks back at the source and usually stays sure.`,
   usable: () => true,
   lacks: "",
   second: "wanted",
