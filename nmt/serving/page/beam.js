@@ -25,7 +25,7 @@ function draw(data, state, redraw, again) {
   const last = Math.max(...data.nodes.map((node) => node.step)), columns = inColumns(data.nodes, last);
   const chosen = whole(state.step, 0, last, last);
   const readout = h("output", { class: "readout" }, "Point at a box, or use the arrow keys.");
-  const svg = tree(data, columns, readout), table = h("div", {}), steps = h("output", {});
+  const svg = tree(data, columns, readout), table = h("div", {}), steps = h("span", {});
   const place = scroller("Search tree", svg);
   const upTo = (step) => {
     state.step = String(step);
