@@ -25,7 +25,7 @@ function draw(data, state, redraw, again) {
   const last = Math.max(...data.nodes.map((node) => node.step)), columns = inColumns(data.nodes, last);
   const chosen = whole(state.step, 0, last, last);
   const readout = h("output", { class: "readout" }, "Point at a box, or use the arrow keys.");
-  const svg = tree(data, columns, readout), table = h("div", {}), steps = h("output", {});
+  const svg = tree(data, columns, readout), table = h("div", {}), steps = h("span", {});
   const place = scroller("Search tree", svg);
   const upTo = (step) => {
     state.step = String(step);
@@ -81,7 +81,7 @@ function tree({ nodes, best }, columns, readout) {
     svg.append(s(
       "g", { class: `node ${kind}`, transform: `translate(${x(node)} ${y(node)})`, "data-step": node.step, ...cell },
       s("rect", { width: BOX, height: HEIGHT, rx: node.state === "finished" ? HEIGHT / 2 : 4 }),
-      s("text", { x: BOX / 2, y: 15, "text-anchor": "middle" }, cut(named(node.piece), 10) + SIGNS[node.state]),
+      s("text", { x: BOX / 2, y: 15, "text-anchor": "middle" }, cut(node.step ? named(node.piece) : "⟨start⟩", 10) + SIGNS[node.state]),
       s("text", { x: BOX / 2, y: 28, "text-anchor": "middle", class: "small" }, node.step ? number(node.score) : ""),
     ));
   }
@@ -105,7 +105,7 @@ function stepTable(column, step, { nodes, beam: width }) {
   const byId = new Map(nodes.map((node) => [node.id, node])), head = ["Translation so far", "State", "Score", "Log-probability"];
   const rows = column.map((node) => h(
     "tr", { class: node.state },
-    h("td", { dir: "auto" }, beginning(node, byId)), h("td", {}, WORDS[node.state] + SIGNS[node.state]), h("td", {}, number(node.score)), h("td", {}, number(node.log_probability)),
+    h("td", { dir: "auto", class: "text" }, beginning(node, byId)), h("td", {}, WORDS[node.state] + SIGNS[node.state]), h("td", {}, number(node.score)), h("td", {}, number(node.log_probability)),
   ));
   return scroller(
     "Boxes of this step",

@@ -9,7 +9,7 @@ export const growth = {
   title: "Growth",
   how: `The source grows word by word, and each model translates every beginning of it. The curve is how much a model doubts its own
     translation, in bits for each token. A model that squeezes the source into one fixed vector doubts more and loses words
-    as the line grows; a model with attention looks back at the source and stays sure.`,
+    as the line grows; a model with attention looks back at the source and usually stays sure.`,
   usable: () => true,
   lacks: "",
   second: "wanted",
@@ -19,7 +19,7 @@ export const growth = {
 };
 
 function draw({ words, steps }, state) {
-  const names = Object.keys(steps[0].models), place = h("div", {}), shown = h("dl", { class: "grown", "aria-live": "polite" }), label = h("output", {});
+  const names = Object.keys(steps[0].models), place = h("div", {}), shown = h("dl", { class: "grown", "aria-live": "polite" }), label = h("span", {});
   const chosen = whole(state.step, 1, words.length, words.length);
   const series = names.map((name) => ({ name, points: steps.map((step) => [step.length, step.models[name].bits_per_token]) }));
   const slider = h("input", { type: "range", name: "step", min: 1, max: words.length, value: chosen, oninput: () => move(Number(slider.value)) });
@@ -34,5 +34,5 @@ function draw({ words, steps }, state) {
     grow(length);
     chart(place, { title: "Doubt as the source grows", x: "words of the source", y: "bits per token", whole: true, series, chosen: length, choose: grow });
   }
-  return { controls: [field([label], slider, { class: "field wide" })], figure: [place, shown], ready: () => move(chosen) };
+  return { controls: [field(label, slider, { class: "field wide" })], figure: [place, shown], ready: () => move(chosen) };
 }

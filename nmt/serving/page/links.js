@@ -14,9 +14,9 @@ function split(text) {
   return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-// Takes over the inputs of an address whose names are known.
+// Takes over the inputs of an address; those that it leaves out are empty. An address without inputs changes nothing.
 export function take(state, inputs) {
-  for (const name of Object.keys(state)) if (name in inputs) state[name] = inputs[name];
+  if (Object.keys(inputs).length) for (const name of Object.keys(state)) state[name] = inputs[name] ?? "";
 }
 
 export function addressOf(path, inputs) {

@@ -11,7 +11,8 @@ const TABS = { translate, look, trainings };
 const place = document.getElementById("view"), banner = document.getElementById("banner");
 let leave = () => {}, models = null, waking;
 
-async function show() {
+// fresh: the inputs of the address count; otherwise those that the user has changed since.
+async function show(fresh = true) {
   const { tab, view, inputs } = readAddress();
   const chosen = TABS[tab] ? tab : "translate";
   for (const link of document.querySelectorAll("#tabs a")) {
@@ -31,7 +32,7 @@ async function show() {
     }
   }
   place.replaceChildren();
-  leave = TABS[chosen].show(place, { models, inputs, view }) ?? leave;
+  leave = TABS[chosen].show(place, { models, inputs: fresh ? inputs : {}, view }) ?? leave;
 }
 
 function tell(state, text) {
@@ -52,7 +53,7 @@ async function wake() {
   if (!found?.ok) return;
   tell("well");
   models = null;
-  show();
+  show(false);
 }
 
 function askForKey(text) {
@@ -61,7 +62,7 @@ function askForKey(text) {
     event.preventDefault();
     setKey(input.value);
     banner.replaceChildren();
-    show();
+    show(false);
   };
   banner.replaceChildren(
     h("form", { onsubmit: enter }, h("p", {}, text), h("label", {}, "Key ", input), h("button", {}, "Use this key")),

@@ -4,7 +4,7 @@ import { cut, h, named, number, percent, s, scroller, whole } from "./dom.js";
 import { look } from "./server.js";
 import { wordRow } from "./words.js";
 
-const ROW = 26, BAR = 150, LETTER = 7.6, LONGEST = 16; // px, px, px, letters
+const ROW = 26, BAR = 116, LETTER = 7.6, LONGEST = 16; // px, px, px, letters
 
 export const scores = {
   name: "scores",
@@ -52,7 +52,7 @@ const set = (formula) => formula.split(/_(\w+)/).map((part, index) => (index % 2
 
 function bars(source, { name, energies, weights }) {
   const words = source.map((word) => cut(named(word), LONGEST)), left = Math.max(...words.map((word) => [...word].length)) * LETTER + 8;
-  const best = weights.indexOf(Math.max(...weights)), width = left + BAR + 116;
+  const best = weights.indexOf(Math.max(...weights)), width = left + BAR + 104;
   const label = `${name}: most weight, ${percent(weights[best])}, on ${named(source[best])}`;
   const svg = s("svg", { width, height: source.length * ROW + 20, class: "bars", role: "img", "aria-label": label });
   svg.append(s("text", { x: width - 2, y: 11, "text-anchor": "end", class: "small" }, "energy"), s("text", { x: left, y: 11, class: "small" }, "weight"));
