@@ -80,6 +80,7 @@ $(STUDIES): %: setup recipes/%/study.toml
 $(PLANS): %: setup recipes/%/bootstrap.toml
 	@if [ -f recipes/$*/draw.py ]; then $(BIN)/python recipes/$*/draw.py runs/$*/data; fi
 	@$(NMT) bootstrap recipes/$* --runs runs/$*
+	@$(BIN)/python recipes/low-resource-ende/scores.py recipes/$* runs/$* recipes/$*
 
 multi30k-ende-attention-distilled multi30k-ende-transformer-diversified: multi30k-ende-distilled
 

@@ -86,9 +86,17 @@ def write_tree(site: Site, found: Sequence[Status]) -> None:
     rows: list[StageRow] = []
     for stage, depth in site.plan.tree():
         status = by_name[stage.name]
-        figures = {"seconds": status.seconds, "left": status.left, "score": status.score}
         rows.append(
-            StageRow(name=stage.name, depth=depth, does=status.does, state=status.state, size=status.size, **figures)
+            StageRow(
+                name=stage.name,
+                depth=depth,
+                does=status.does,
+                state=status.state,
+                size=status.size,
+                seconds=status.seconds,
+                left=status.left,
+                score=status.score,
+            )
         )
     write_json(site.runs / TREE, Tree(title=site.plan.title, stages=tuple(rows)).model_dump(mode="json"))
 

@@ -1,4 +1,4 @@
-"""`nmt data`: the corpora that ship with nmt, and the sentences of an update."""
+"""`nmt data`: corpora, what an update saw of them, and what a model has not learnt of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import typer
 
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption
+from nmt_cli.suspects import suspects
 
 if TYPE_CHECKING:
     from nmt.config.model import ModelConfig, VisualConfig
 
 app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, and what an update saw.")
+app.command()(suspects)
 
 
 @app.command("list")

@@ -34,6 +34,7 @@ EXAMPLES = {
     "data list": "nmt data list",
     "data show": "nmt data show recipes/phrasebook-attention --step 100",
     "data diff": "nmt data diff recipes/phrasebook-attention --set data.cleaning.max_ratio=2",
+    "data suspects": "nmt data suspects runs/phrasebook-attention --count 10",
     "data noise": "nmt data noise swap in.de --share 0.4",
     "tokenizer train": "nmt tokenizer train in.de -o de.spm --vocabulary 4000",
     "tokenizer encode": "nmt tokenizer encode de.spm < in.de",

@@ -45,9 +45,10 @@ def report(
         atomic_write(output, render_stages(runs[0]).encode(errors="backslashreplace"))
         print_text(str(output))
         return
+    _check_folders(runs)
     set_threads()
     translators = [open_translator(run, device, False, {}) for run in runs]
-    _check(runs, translators)
+    _check_corpora(translators)
     found: list[RunMaterial] = []
     for run, name, translator in zip(runs, names_apart(runs, "/"), translators, strict=True):
         prepared = prepare(translator.recipe, say=note)
@@ -62,11 +63,11 @@ def report(
     print_text(str(output))
 
 
-def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
-    """Refuses runs that do not fit on one page, before anything is translated.
+def _check_folders(runs: Sequence[Path]) -> None:
+    """Refuses what is no run.
 
     Raises:
-        ConfigError: a run is named twice, the corpora differ, or a path is a model without its run.
+        ConfigError: a run is named twice, or a path is no run, such as a model without its run.
     """
     from nmt.errors import ConfigError
     from nmt.storage.run_folder import RunFolder
@@ -77,6 +78,16 @@ def _check(runs: Sequence[Path], translators: Sequence[Translator]) -> None:
         raise ConfigError(
             f"{bare}: no log.jsonl; a report is made of run folders, or of one folder that nmt bootstrap filled"
         )
+
+
+def _check_corpora(translators: Sequence[Translator]) -> None:
+    """Refuses runs that do not fit on one page, before anything is translated.
+
+    Raises:
+        ConfigError: the corpora differ.
+    """
+    from nmt.errors import ConfigError
+
     data = [translator.recipe.data for translator in translators]
     corpora = {f"{item.corpus} {item.source}-{item.target}" for item in data}
     if len(corpora) > 1:

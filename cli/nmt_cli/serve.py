@@ -48,13 +48,12 @@ def serve(
     from nmt.serving.reading import Keys, Limits
     from nmt.serving.server import Serving, serve
     from nmt.serving.tasks import Setup
+    from nmt.serving.workers import default_workers
 
     keys = Keys.read(api_key_file) if api_key_file else Keys()
-    if not keys and host not in ("127.0.0.1", "localhost", "::1"):
-        note("nmt: whoever reaches this computer may translate; --api-key-file lets in only those with a key")
     trained = [path for path in models or () if (path / "log.jsonl").is_file()]
     opened = [path for path in models or () if path not in trained or (path / "model").is_dir()]
-    count = (workers or (1 if device.startswith("cuda") else usable_cores())) if opened else 0
+    count = (workers or default_workers(device)) if opened else 0
     setup = Setup(tuple(opened), device, beam, max(1, usable_cores() // max(1, count)))
     serving = Serving(setup, count, host, port, queue, Limits(seconds=timeout), keys, (runs, *trained), log_text)
     serve(serving, lambda line: note(f"nmt: {line}"))

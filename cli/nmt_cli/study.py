@@ -37,6 +37,10 @@ def study(
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Only the first so many seeds.", show_default=False)] = None,
+    systems: Annotated[
+        list[str] | None,
+        typer.Option("--system", metavar="NAME", help="Only this system; may be given again.", show_default=False),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trainings side by side. Default: one a core.", show_default=False)
     ] = None,
@@ -48,8 +52,7 @@ def study(
     from nmt.runtime.cpu import usable_cores
     from nmt.runtime.owners import claim
 
-    plan = load_study(folder)
-    plan = plan.model_copy(update={"seeds": plan.seeds[:seeds]}) if seeds else plan
+    plan = load_study(folder).only(seeds, systems or ())
     place = runs or Path("runs") / folder.resolve().name
     results = output or place
     results.mkdir(parents=True, exist_ok=True)

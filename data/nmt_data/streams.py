@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nmt.config.data import DataConfig
 from nmt.config.paths import PACKED
+from nmt.corpus.opening import size_of
 from nmt.runtime.stages import stage
 from nmt_data.audit import Pair
 from nmt_data.cleaning.cleaner import Raw
@@ -55,7 +56,7 @@ class _Expected:
 
     def __init__(self, files: Sequence[Path]) -> None:
         plain = all(path.suffix.lower() not in PACKED for path in files)
-        self._size = sum(path.stat().st_size for path in files) if plain else 0
+        self._size = sum(map(size_of, files)) if plain else 0
         self._read = 0
 
     def total(self, chunk: Sequence[Pair], done: int) -> int:

@@ -93,6 +93,20 @@ def only_member(path: Path) -> str:
     return names[0]
 
 
+def size_of(path: Path) -> int:
+    """Returns the bytes of a file as it is stored, or of one in a zip archive when it is unpacked.
+
+    Raises:
+        DataError: there is no such file, or the archive is damaged.
+    """
+    archive, member = archive_and_member(path)
+    with explained(path):
+        if not member:
+            return path.stat().st_size
+        with _explained_zip(path), zipfile.ZipFile(archive) as opened:
+            return opened.getinfo(member).file_size
+
+
 def _raw(path: Path, stack: ExitStack) -> IO[bytes]:
     """Opens a file, or a file in a zip archive, as it is stored."""
     archive, member = archive_and_member(path)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from nmt.config.reading import explain_errors
+from nmt.config.reading import explain_errors, suggestion
 from nmt.config.section import Section
 from nmt.config.toml import read_toml
 from nmt.errors import ConfigError
@@ -58,6 +58,18 @@ class Study(Section):
                 f"two runs would be called {twice}: give each system a name of its own, and each seed once"
             )
         return self
+
+    def only(self, seeds: int | None, systems: Sequence[str]) -> Study:
+        """Returns the study with its first seeds alone, and with some of its systems; by default with all of them.
+
+        Raises:
+            ConfigError: there is no system of that name.
+        """
+        known = [system.name for system in self.systems]
+        if unknown := [name for name in systems if name not in known]:
+            raise ConfigError(f"the study has no system {unknown[0]!r}{suggestion(unknown[0], known)}")
+        chosen = tuple(system for system in self.systems if system.name in (systems or known))
+        return self.model_copy(update={"seeds": self.seeds[:seeds], "systems": chosen})
 
 
 def run_name(system: System, seed: int) -> str:

@@ -13,9 +13,10 @@ from pydantic import Field
 from torch import Tensor
 
 from nmt.corpus.tokenizer import BOS, EOS, PAD
-from nmt.decoding.beam_search import Hypothesis, configured_rules
+from nmt.decoding.beam_search import Hypothesis, configured_rules, length_limits
 from nmt.decoding.compiled import fastest_search
 from nmt.decoding.rules import Extension, Prefix
+from nmt.errors import DataError
 from nmt.inspection.asking import OneModel, Text, Translators, chosen, plain_search, source_batch, source_tokens
 from nmt.inspection.beam import reranked
 from nmt.models.protocol import Seq2Seq, log_softmax
@@ -94,12 +95,17 @@ def alternatives(translators: Translators, request: AlternativesRequest) -> dict
     word too, `</s>`.
 
     Raises:
-        NmtError: the text has no words, or the model does not search by plain beam search.
+        NmtError: the text has no words, the prefix is too long, or the model does not search by plain beam search.
     """
     translator = chosen(translators, request.model)
-    plain_search(translator)
+    config = plain_search(translator)
     tokens = source_tokens(translator, request.text)
     (start,) = translator.target.starts([request.prefix])
+    limit = int(length_limits(torch.tensor([len(tokens) + 1]), config)[0])
+    if len(start.tokens) >= limit:
+        raise DataError(
+            f"the prefix has {len(start.tokens)} tokens, and a translation of this text at most {limit - 1}"
+        )
     words = Words.of(translator)
     before, found = _next_words(translator, tokens, start, words, request)
     _complete(translator, tokens, start, words, found)

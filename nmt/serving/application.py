@@ -55,6 +55,7 @@ class Application:
         routes = [*translating, *interface.routes(service), *trainings.routes(alone=not translating)]
         handlers: Any = {Refused: refusal, HTTPException: refusal, Gone: gone, Exception: fault}
         self._inner = Starlette(routes=routes, exception_handlers=handlers)
+        self._inner.router.redirect_slashes = False  # it would believe any header Host
         self._paths = {route.path for route in routes if "{" not in route.path}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from nmt.errors import NmtError
 from nmt.serving.metrics import Metrics
-from nmt.serving.tasks import Group, Line, Look, Task, Wrong
+from nmt.serving.tasks import Group, Line, Look, Task, UnopenedError, Wrong
 from nmt.serving.workers import Lost, Worker
 
 SHARE = 64
@@ -135,7 +135,8 @@ class Queue:
         """Waits for jobs and takes lines of one group."""
         while True:
             await self._filled.wait()
-            await asyncio.sleep(_GATHER)
+            if sum(job.left for job in self._waiting) < self._room:
+                await asyncio.sleep(_GATHER)
             self._drop_ended()
             if self._waiting:
                 return self._taken()
@@ -172,9 +173,7 @@ class Queue:
             if isinstance(error, Lost) and again:
                 await self._run(worker, pieces, again=False)
                 return
-            self._metrics.failed(error)
-            wrong = _KILLED if isinstance(error, Lost) else _CLOSED if isinstance(error, NmtError) else _BUG
-            results = [wrong] * len(lines)
+            results = [self._explained(error)] * len(lines)
         else:
             self._metrics.batches += 1
             self._metrics.lines += len(lines)
@@ -183,3 +182,10 @@ class Queue:
             with suppress(asyncio.InvalidStateError):
                 piece.job.receive(piece, results[start : start + piece.count])
             start += piece.count
+
+    def _explained(self, error: Exception) -> Wrong:
+        """Returns what the client is told; what is not its own fault goes to the log."""
+        if isinstance(error, NmtError) and not isinstance(error, UnopenedError):
+            return Wrong(400, str(error))
+        self._metrics.failed(error)
+        return _KILLED if isinstance(error, Lost) else _CLOSED if isinstance(error, UnopenedError) else _BUG

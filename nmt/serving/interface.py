@@ -91,7 +91,7 @@ class Interface:
     async def look(self, request: Request) -> Response:
         """Runs the view that the path names."""
         body = await self.service.fields(request)
-        return JSONResponse(await self.service.look(request, Look(request.url.path.removeprefix("/v1/"), body)))
+        return JSONResponse(await self.service.look(request, Look(request.scope["path"].removeprefix("/v1/"), body)))
 
 
 # What reads the folders of runs loads torch, which a server without trainings does without.

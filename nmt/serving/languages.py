@@ -22,7 +22,7 @@ _LIST = """
     pt:Portuguese ro:Romanian ru:Russian si:Sinhala sk:Slovak sl:Slovenian sq:Albanian sr:Serbian sv:Swedish sw:Swahili ta:Tamil
     te:Telugu th:Thai tl:Tagalog tr:Turkish uk:Ukrainian ur:Urdu uz:Uzbek vi:Vietnamese xh:Xhosa yo:Yoruba zh:Chinese zu:Zulu
 """
-_NAMES = dict(item.split(":") for item in _LIST.split())
+_NAMES = {code: name for code, _, name in (item.partition(":") for item in _LIST.split())}
 _READ = 2000  # characters that are looked at
 
 

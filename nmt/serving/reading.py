@@ -20,6 +20,7 @@ from nmt.runtime.files import is_full
 from nmt.runtime.untrusted import parse_object
 
 _FIELDS = 1000  # of a form
+_LONGEST = 400  # characters of an error, which may repeat what was sent
 _KINDS = "application/json, application/x-www-form-urlencoded or multipart/form-data"
 
 
@@ -28,7 +29,7 @@ class Refused(Exception):  # noqa: N818 - the client's error, not ours
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.message, self.headers = status, " ".join(message.split()), dict(headers or {})
+        self.status, self.message, self.headers = status, " ".join(message[:_LONGEST].split()), dict(headers or {})
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Limits:
     """Bytes."""
     characters: int = 500_000
     lines: int = 10_000
+    line: int = 20_000
+    """Characters of a line, which one worker translates in one go."""
     seconds: float = 60.0
     """Time for a request, from its first byte to the answer."""
 
@@ -59,6 +62,8 @@ class Limits:
         characters = sum(map(len, lines))
         if characters > self.characters:
             raise Refused(413, f"a request may have {self.characters:,} characters, this one has {characters:,}")
+        if (longest := max(map(len, lines), default=0)) > self.line:
+            raise Refused(413, f"a line may have {self.line:,} characters, this one has {longest:,}")
         if len(lines) > self.lines:
             raise Refused(413, f"a request may have {self.lines:,} lines, this one has {len(lines):,}")
         return characters
@@ -136,7 +141,7 @@ async def read_fields(request: Request, limits: Limits) -> dict[str, Any]:
         raise Refused(400, f"the form cannot be read: {error.message}") from None
     except json.JSONDecodeError as error:
         raise Refused(400, f"the body is no JSON: {error.msg} at character {error.pos}") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise Refused(400, "the body is not UTF-8") from None
     except ValueError as error:
         raise Refused(400, f"the body cannot be read: {error}") from None
@@ -187,11 +192,20 @@ async def _multipart(request: Request, body: bytes) -> list[tuple[str, str | Upl
     form = await parser.parse()
     try:
         return [
-            (name, value if isinstance(value, str) else Upload(value.filename or "", await value.read()))
+            (
+                _whole(name),
+                _whole(value) if isinstance(value, str) else Upload(value.filename or "", await value.read()),
+            )
             for name, value in form.multi_items()
         ]
     finally:
         await form.close()
+
+
+def _whole(text: str) -> str:
+    """Refuses halves of characters, which some encodings make."""
+    text.encode()
+    return text
 
 
 def _collected(items: Sequence[tuple[str, str | Upload]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +74,8 @@ def serve(serving: Serving, say: Callable[[str], None]) -> None:
             asyncio.run(_served(serving, listener, say, stop))
         finally:
             kill_workers()
-    raise Stopped(stop.number)
+    if stop.number:
+        raise Stopped(stop.number)
 
 
 @contextmanager
@@ -101,7 +102,7 @@ def bound(host: str, port: int) -> Generator[socket.socket]:
 async def _served(serving: Serving, listener: socket.socket, say: Callable[[str], None], stop: Stop) -> None:
     metrics = Metrics(say)
     workers = process_workers(serving.setup, serving.workers)
-    opened = await _opened(workers, stop)
+    opened = await open_all(workers, stop)
     if opened is None:
         return
     queue = Queue(workers, serving.queue, _ROOM.get(opened.device, 128), metrics)
@@ -115,6 +116,8 @@ async def _served(serving: Serving, listener: socket.socket, say: Callable[[str]
     names = ", ".join(model.name for model in opened.models)
     address = f"http://{host}:{listener.getsockname()[1]}/"
     say(f"serving {names} at {address}" if names else f"showing trainings at {address}trainings")
+    if not serving.keys and serving.host not in ("127.0.0.1", "localhost", "::1"):
+        say("whoever reaches this computer may ask; --api-key-file lets in only those with a key")
     with stage("serving", idle=True):
         while not stop.number and not running.done():
             await asyncio.sleep(_GLANCE)
@@ -126,7 +129,7 @@ async def _served(serving: Serving, listener: socket.socket, say: Callable[[str]
     service.files.close()
 
 
-async def _opened(workers: list[Worker], stop: Stop) -> Opened | None:
+async def open_all(workers: list[Worker], stop: Stop) -> Opened | None:
     """Waits for all workers; None: a signal came before."""
     with stage("opening models"):
         opening = asyncio.gather(*(worker.open() for worker in workers))
@@ -134,6 +137,8 @@ async def _opened(workers: list[Worker], stop: Stop) -> Opened | None:
             await asyncio.wait([opening], timeout=_GLANCE)
         if not opening.done():
             opening.cancel()
+            with suppress(asyncio.CancelledError):
+                await opening
             return None
         return next(iter(opening.result()), Opened([], [], "cpu"))
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nmt.errors import NmtError
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -94,6 +96,10 @@ class Opened:
     models: list[ServedModel]
     views: list[str]
     device: str
+
+
+class UnopenedError(NmtError):
+    """The models of a worker process could not be opened."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nmt.errors import NmtError, explain_memory
-from nmt.serving.tasks import Group, Line, Look, Opened, Said, ServedModel, Setup, Task, Wrong
+from nmt.serving.tasks import Group, Line, Look, Opened, Said, ServedModel, Setup, Task, UnopenedError, Wrong
 
 if TYPE_CHECKING:
     from nmt.translation.result import Translation
@@ -27,7 +27,7 @@ def opened(setup: Setup) -> Callable[[Task], list[Any]]:
         found = str(error)
 
         def refuse(_: Task) -> list[Any]:
-            raise NmtError(found)
+            raise UnopenedError(found)
 
         return refuse
 
@@ -90,14 +90,18 @@ class Work:
 
         return VIEWS
 
-    def translate(self, group: Group, lines: tuple[Line, ...]) -> list[Said | Wrong]:
-        """Translates the lines of a group."""
+    def translate(self, group: Group, lines: tuple[Line, ...]) -> list[Said]:
+        """Translates the lines of a group.
+
+        Raises:
+            NmtError: a line, or what is wanted, is wrong.
+        """
         prefixes = [line.prefix for line in lines] if group.prefixed else None
         try:
             translator = self._variant(group)
             found = translator.translate_n_best([line.text for line in lines], group.count, prefixes, beam=group.beam)
         except NmtError as error:
-            return [self._wrong(error)] * len(lines)
+            raise NmtError(self._told(error)) from None
         translator.report.taken()
         return [
             [_said(translator, line, item, group.links) for item in items]
@@ -120,7 +124,7 @@ class Work:
         except UnknownModelError as error:
             return Wrong(404, str(error))
         except NmtError as error:
-            return self._wrong(error)
+            return Wrong(400, self._told(error))
 
     def _variant(self, group: Group) -> Translator:
         """Returns the translator for a target language, with links or without; all share one model."""
@@ -129,12 +133,12 @@ class Work:
             self._variants[key] = self.models[group.model].with_text(group.target, group.links)
         return self._variants[key]
 
-    def _wrong(self, error: NmtError) -> Wrong:
-        """Converts an error of the request; paths of this computer are not told."""
+    def _told(self, error: NmtError) -> str:
+        """Returns the text of an error; paths of this computer are not told."""
         text = " ".join(str(error).split())
         for path in self.setup.models:
             text = text.replace(str(path), path.name)
-        return Wrong(400, text)
+        return text
 
 
 def _facts(name: str, translator: Translator) -> ServedModel:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
 from functools import partial
 from typing import Any
 
+from nmt.runtime.cpu import usable_cores
 from nmt.runtime.crew import do, hire
 from nmt.serving.tasks import Opened, Setup, Task
 from nmt.serving.work import opened
+
+_DYING = 5.0  # seconds that a killed process may take to end
 
 
 class Lost(Exception):  # noqa: N818 - the task may be fine
@@ -36,7 +40,8 @@ class Worker:
 
         Raises:
             Lost: the process was killed.
-            NmtError: the models could not be opened.
+            UnopenedError: the models could not be opened.
+            NmtError: the task is wrong.
         """
         executor = self._executor
         try:
@@ -61,7 +66,23 @@ def process_workers(setup: Setup, count: int) -> list[Worker]:
     return [Worker(partial(hire, partial(opened, setup), 1)) for _ in range(count)]
 
 
+def default_workers(device: str) -> int:
+    """Returns how many processes suit a device: one for a GPU, else one for each core."""
+    return 1 if device.startswith("cuda") or (device == "auto" and _has_gpu()) else usable_cores()
+
+
+def _has_gpu() -> bool:
+    """Asks the driver: torch would too, but the server does without it."""
+    try:
+        return ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
+    except (OSError, AttributeError):
+        return False
+
+
 def kill_workers() -> None:
     """Ends the worker processes at once, whatever they do."""
-    for process in multiprocessing.active_children():
+    processes = multiprocessing.active_children()
+    for process in processes:
         process.kill()
+    for process in processes:
+        process.join(_DYING)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ class Validation:
     """How a few sentences are translated, the same ones in each validation."""
 
     @property
-    def figures(self) -> dict[str, float | None]:
+    def figures(self) -> dict[str, Any]:
         """The numbers by name."""
         return {name: getattr(self, name) for name in ("loss", "perplexity", "accuracy", "bleu", "chrf")}
 

@@ -92,7 +92,7 @@ class Translator:
         self.target = TargetText(self.tokenizers.target, self.recipe, options, self.report)
         self._demands = Demands(self.tokenizers.target, self.target.cleaned, options.word_starts)
         self._forbidden = self._demands.forbidden(options.forbidden, self.device, self.report)
-        self._wording = Wording(self.tokenizers, options, self._forbidden)
+        self.wording = Wording(self.tokenizers, options, self._forbidden)
 
     def __repr__(self) -> str:
         model, data = self.decoder.model, self.recipe.data
@@ -249,14 +249,14 @@ def _to_text(
     translator.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
     for hypotheses, required in zip(found, batch.required, strict=True):
         translator.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)
-    translations = translator._wording.texts(found, batch.begins)
+    translations = translator.wording.texts(found, batch.begins)
     if translator.options.needs_attention:
         for index, weights in enumerate(attention_of(translator.decoder.model, translator.device, batch.ids, found)):
             pieces, tag = translator.source.pieces(lines[index])
             for rank, item in enumerate(found[index]):
                 seen = weights[rank, : len(item.tokens), tag : tag + len(pieces)]
                 said = translations[index][rank]
-                translations[index][rank] = translator._wording.linked(said, pieces, item, batch.begins[index], seen)
+                translations[index][rank] = translator.wording.linked(said, pieces, item, batch.begins[index], seen)
     return translations
 
 

@@ -1,7 +1,8 @@
 """What misspelt sources cost: BLEU and chrF2 of each system of a study against the share of words that are misspelt.
 
-It translates the test set of the study with five noises in six shares, and keeps the translations in each run, so that what was
-done is not done again. It writes noise.json, noise.png and noise.svg, and prints a table.
+It translates the test set of the study with five noises in six shares. The translations stay in each run, so that what was
+done is not done again. It writes noise.json, noise.png and noise.svg, and prints a table. noise.json keeps the scores of runs
+that are no longer there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from matplotlib.figure import Figure
@@ -141,14 +142,22 @@ def main(study: Path, runs: Path, output: Path) -> None:
     workers = 1 if torch.cuda.is_available() else usable_cores()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         list(pool.map(partial(translate, testset), (folder for _, _, folder in there)))
-    systems: dict[str, list[Scores]] = {}
-    kept: dict[str, dict[str, Any]] = {}
+    kept = recorded(output / "noise.json", plan)
     for name, seed, folder in there:
-        scores = scores_of(folder, testset)
-        systems.setdefault(name, []).append(scores)
-        kept.setdefault(name, {})[str(seed)] = scores
+        kept.setdefault(name, {})[str(seed)] = scores_of(folder, testset)
+    kept = {system.name: kept[system.name] for system in plan.systems if system.name in kept}
     output.mkdir(parents=True, exist_ok=True)
     (output / "noise.json").write_text(json.dumps({"testset": plan.testset, "scores": kept}, indent=1) + "\n", "utf-8")
+    systems = {name: list(runs.values()) for name, runs in kept.items()}
     for suffix in ("png", "svg"):
         draw(output / f"noise.{suffix}", plan.title, systems)
     print(table(systems))
+
+
+def recorded(path: Path, plan: Study) -> dict[str, dict[str, Scores]]:
+    """Returns the scores by system and seed that stand in a file; runs that are not here keep theirs."""
+    content = json.loads(path.read_text("utf-8")) if path.exists() else {"testset": plan.testset, "scores": {}}
+    if content["testset"] != plan.testset:
+        raise SystemExit(f"{path} holds scores of {content['testset']}, not of {plan.testset}")
+    found: dict[str, dict[str, Scores]] = content["scores"]
+    return found

@@ -49,5 +49,5 @@ def _loaded(name: str, single: bool) -> LoadedModel:
 
 def make_translator(name: str, single: bool = False, **search: Any) -> Translator:
     """A translator with a random model of a family: in float64, or with `single` in float32 by what replaces it there."""
-    settings = {"beam": 4, "max_length_ratio": 0.0, "max_length_constant": 8} | search
+    settings: dict[str, Any] = {"beam": 4, "max_length_ratio": 0.0, "max_length_constant": 8} | search
     return Translator(_loaded(name, single), search=SearchConfig(**settings))

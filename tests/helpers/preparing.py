@@ -1,9 +1,13 @@
 """Measures `nmt prepare` on made corpora, and the same steps as a plain script with `datasets`: time and peak memory.
 
-    NMT_DATA=... python tests/helpers/preparing.py FOLDER 1e6 1e7 [--processes 1,2] [--datasets]
+    NMT_DATA=... python tests/helpers/preparing.py FOLDER 1e6 1e7 [--processes 1,2] [--datasets] [--ray] [--opusfilter COMMAND]
 
 Each measurement is a line of JSON. Memory is that of the process and its children that no file backs (RssAnon), sampled ten
 times a second; `bare_mb` is what a process takes after its imports.
+
+`--ray` prepares on a cluster of two nodes with a core each; the memory of its workers does not count. OpusFilter only cleans:
+it removes repeated pairs, those of the test set and those that two filters refuse. COMMAND is its program, in an environment
+of its own.
 """
 
 from __future__ import annotations
@@ -15,10 +19,12 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from many_pairs import write
+from ray_cluster import two_nodes
 
 ROOT = Path(__file__).parents[2]
 _BARE = "import nmt_cli.main, nmt_data.prepare; input()"
@@ -56,6 +62,21 @@ sentencepiece.SentencePieceTrainer.train(
 model = sentencepiece.SentencePieceProcessor(model_file=f"{folder}/plain.model", num_threads=1)
 encode = lambda batch: {side: model.encode(batch[side]) for side in ("de", "en")}
 pairs.map(encode, batched=True, num_proc=processes).save_to_disk(f"{folder}/plain")
+"""
+_OPUSFILTER = """
+common: {{output_directory: {folder}, default_n_jobs: {processes}}}
+steps:
+- type: remove_duplicates
+  parameters: {{inputs: [many.de, many.en], outputs: [once.de, once.en], compare: all}}
+- type: remove_duplicates
+  parameters: {{inputs: [once.de, once.en], outputs: [clean.de, clean.en], overlap: [test.de, test.en]}}
+- type: filter
+  parameters:
+    inputs: [clean.de, clean.en]
+    outputs: [kept.de, kept.en]
+    filters:
+    - LengthFilter: {{unit: word, min_length: 1, max_length: 200}}
+    - LengthRatioFilter: {{unit: char, threshold: 6}}
 """
 
 
@@ -100,6 +121,8 @@ def main() -> None:
     parser.add_argument("sizes", type=float, nargs="+")
     parser.add_argument("--processes", default="2")
     parser.add_argument("--datasets", action="store_true")
+    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--opusfilter")
     options = parser.parse_args()
     paths = os.pathsep.join(str(ROOT / part) for part in ("", "cli", "data"))
     environment = {**os.environ, "PYTHONPATH": paths, "NMT_HOME": str(options.folder / "home"), "OMP_NUM_THREADS": "1"}
@@ -108,15 +131,25 @@ def main() -> None:
         place = options.folder / f"{size}"
         recipe = write(place, Path(os.environ["NMT_DATA"]), size)
         for processes in options.processes.split(","):
-            commands = {"nmt": [sys.executable, "-m", "nmt_cli", "prepare", str(recipe), "--processes", processes]}
+            prepare = [sys.executable, "-m", "nmt_cli", "prepare", str(recipe)]
+            commands = {"nmt": [*prepare, "--processes", processes]}
             if options.datasets:
                 commands["datasets"] = [sys.executable, "-c", _PLAIN, str(place), processes]
-            for name, command in commands.items():
-                shutil.rmtree(options.folder / "home", ignore_errors=True)
-                found: dict[str, Any] = measure(command, environment)
-                found |= {"pairs": size, "processes": int(processes), "program": name, "bare_mb": round(start)}
-                sys.stdout.write(json.dumps(found) + "\n")
-                sys.stdout.flush()
+            if options.opusfilter:
+                (place / "opus.yaml").write_text(
+                    _OPUSFILTER.format(folder=place, processes=processes), encoding="utf-8"
+                )
+                commands["opusfilter"] = [options.opusfilter, "--overwrite", str(place / "opus.yaml")]
+            with ExitStack() as stack:
+                if options.ray:
+                    address = stack.enter_context(two_nodes(environment)).address
+                    commands["ray"] = [*prepare, "--cluster", address]
+                for name, command in commands.items():
+                    shutil.rmtree(options.folder / "home", ignore_errors=True)
+                    found: dict[str, Any] = measure(command, environment)
+                    found |= {"pairs": size, "processes": int(processes), "program": name, "bare_mb": round(start)}
+                    sys.stdout.write(json.dumps(found) + "\n")
+                    sys.stdout.flush()
         shutil.rmtree(place)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import os
 import random
+import re
 import runpy
 import shutil
 import signal
@@ -18,6 +20,7 @@ from command import run, start
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.experiments.bootstrap import Training, load_plan, parse_plan
+from nmt.report.stages import TREE
 from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
 from nmt_cli.bootstrap_site import Site
@@ -119,6 +122,21 @@ def _times(runs: Path) -> dict[str, int]:
 
 def _lines(path: Path) -> list[str]:
     return path.read_bytes().decode().removesuffix("\n").split("\n")
+
+
+def test_a_report_shows_the_tree(place: Path, tmp_path: Path) -> None:
+    """Of a bootstrap that is asked for again: each stage below the one it needs, and the curves of the trainings."""
+    (Path("whole") / TREE).unlink()
+    refused = run("report", "whole", "-o", "page.html")
+    assert (refused.exit_code, "one folder that nmt bootstrap filled" in refused.stderr) == (1, True)
+    _bootstrap(place, "--runs", "whole")
+    shown = run("report", "whole", "-o", "page.html")
+    assert shown.exit_code == 0, shown.stderr
+    page = Path("page.html").read_text()
+    assert re.search(r"backward</td>.*└ made</td>.*   └ forward</td>", page, re.DOTALL)
+    assert page.count("done</td>") == 3
+    assert f"tag {html.escape(TAG)}" in page
+    assert page.count("data-chart='{") == 6
 
 
 def test_a_plan_of_two_rounds_makes_its_corpora_and_models(place: Path) -> None:

@@ -40,6 +40,18 @@ name = "additive"
 """
 
 
+def test_a_study_of_some_of_its_systems(tmp_path: Path) -> None:
+    """They keep the order of the study; an unknown name is refused with the nearest one."""
+    (tmp_path / "study.toml").write_text(STUDY)
+    plan = load_study(tmp_path)
+    assert plan.only(None, ()) == plan
+    assert plan.only(1, ["additive", "fixed vector"]).systems == plan.systems
+    assert [system.name for system in plan.only(1, ["additive"]).systems] == ["additive"]
+    assert plan.only(1, ()).seeds == (1,)
+    with pytest.raises(ConfigError, match=r"no system 'aditive' \(did you mean additive\?\)"):
+        plan.only(None, ["aditive"])
+
+
 @pytest.mark.slow
 def test_a_study_ends_in_a_table_figures_and_pictures(tmp_path: Path, home: Path) -> None:
     """What is done is kept: a second call trains nothing; names and numbers are in every file."""

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from nmt_data.cleaning.signs import numbers, repeats
 from nmt_data.means import Means
 from nmt_data.parts import fingerprint_of, parts_of
 from nmt_data.prepare import prepare
+from nmt_data.reasons import USUAL
 from tiny import make_recipe
 
 Pair = tuple[str, str]
@@ -381,3 +383,12 @@ def test_a_model_scores_pairs_of_its_direction(trained: Path, tmp_path: Path, ho
         prepare(_recipe(tmp_path, pairs, source="en", target="de", cleaning=cleaning))
     with pytest.raises(CheckpointError):
         prepare(_recipe(tmp_path, pairs, cleaning=cleaning | {"score_with": str(tmp_path / "nothing")}))
+
+
+def test_the_guide_and_the_suspects_have_the_same_thresholds() -> None:
+    """What `nmt data suspects` calls wrong is what the guide's settings drop, and other numbers."""
+    guide = (Path(__file__).parents[2] / "docs/how-to/clean-a-corpus.md").read_text()
+    toml = guide.partition("```toml\n")[2].partition("```")[0]
+    proposed = CleaningConfig.model_validate(tomllib.loads(toml)["data"]["cleaning"])
+    unasked = {"duplicates": "keep", "mend_encoding": False, "drop_other_numbers": True}
+    assert proposed.model_copy(update=unasked) == USUAL

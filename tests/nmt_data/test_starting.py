@@ -8,21 +8,27 @@ import json
 import random
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from corpora import po, tmx, xliff1, xliff2
 from damage import damaged_files
+from nmt.config.model import ModelConfig
 from nmt.config.reading import load_recipe
 from nmt.errors import DataError
+from nmt.models.size import parameter_count
 from nmt_data.cards import load_card
+from nmt_data.doctor.sizes import examine_sizes
 from nmt_data.prepare import prepare
 from nmt_data.reading import Pair, Split, Unreadable
+from nmt_data.sizes import is_too_large
 from nmt_data.starting.languages import language_within
-from nmt_data.starting.sizes import PLANS
+from nmt_data.starting.sizes import NARROW, PLANS, Plan, Size, plan_for
 from nmt_data.starting.start import CARD, RECIPE, Start, start
 from nmt_data.synthetic import phrasebook
 from packing import in_utf16
@@ -110,6 +116,37 @@ def _messages(folder: Path) -> list[str]:
     return ["code"]
 
 
+def _export(folder: Path) -> list[str]:
+    rows = (f"{n}\t{one}\t{two}\t{n % 50 / 50:.2f}\t2024-03-{n % 28 + 1:02}\n" for n, (one, two) in enumerate(PAIRS))
+    (folder / "export.tsv").write_text("id\tsource_text\ttarget_text\tquality\tupdated\n" + "".join(rows))
+    return ["export.tsv"]
+
+
+TESTS = [(name, language) for name in ("newsdev", "newstest") for language in ("de", "en")]
+
+
+def _shared_task(folder: Path) -> list[str]:
+    for side, language in enumerate(("de", "en")):
+        (folder / f"corpus.{language}.gz").write_bytes(gzip.compress(_lines(side).encode()))
+        (folder / f"newsdev.{language}").write_text(_lines(side, PAIRS[:5]))
+        (folder / f"newstest.{language}").write_text(_lines(side, PAIRS[5:9]))
+    return [f"{name}.{tail}" for name, tail in (("corpus", "de.gz"), ("corpus", "en.gz"), *TESTS)]
+
+
+def _folder(folder: Path) -> list[str]:
+    """A folder as people keep one: an archive, names by several habits, and what is no corpus."""
+    (folder / "all").mkdir()
+    with zipfile.ZipFile(folder / "all" / "agency.zip", "w") as archive:
+        archive.writestr("train_de.txt", _lines(0))
+        archive.writestr("train_en.txt", _lines(1))
+    (folder / "all" / "Europarl.de-en.de").write_text(_lines(0, PAIRS[:20]))
+    (folder / "all" / "Europarl.de-en.en").write_text(_lines(1, PAIRS[:20]))
+    (folder / "all" / "terms.tsv").write_text("Haus\thouse\nHund\tdog\n")
+    (folder / "all" / "offer.docx").write_bytes(b"PK")
+    (folder / "all" / "notes.txt").write_text("bought from the agency\n")
+    return ["all"]
+
+
 def _written(name: str, write: Callable[[list[Pair], tuple[str, str]], str]) -> Callable[[Path], list[str]]:
     def make(folder: Path) -> list[str]:
         (folder / name).write_text(write(PAIRS, ("de-AT", "en-US")))
@@ -128,6 +165,13 @@ SETS: dict[str, Callable[[Path], list[str]]] = {
     "crawl": _crawl,
     "hub": _hub,
     "parquet": _columns,
+    "export": _export,
+    "shared task": _shared_task,
+    "folder": _folder,
+}
+UNUSED = {
+    "OPUS": ["README", "C.de-en.ids"],
+    "folder": ["Europarl.de-en.de", "Europarl.de-en.en", "notes.txt", "offer.docx", "terms.tsv"],
 }
 
 
@@ -139,8 +183,30 @@ def test_files_that_people_have_become_a_card_and_a_recipe(tmp_path: Path, kind:
     assert made.languages == ("de", "en")
     assert made.sample == PAIRS[:10]
     assert _read(tmp_path, made) == PAIRS
-    assert [path.name for path in made.unused] == (["README", "C.de-en.ids"] if kind == "OPUS" else [])
+    assert [path.name for path in made.unused] == UNUSED.get(kind, [])
     assert ("[holdout]" in made.card) == (kind != "hub")
+
+
+@pytest.mark.parametrize("kind", [*SETS, "messages"])
+def test_what_is_made_of_files_can_be_prepared(tmp_path: Path, kind: str) -> None:
+    """As it is: the recipe fits the text, and no pair is lost but those that are held out or beside them."""
+    made = _made(tmp_path, *(SETS | {"messages": _messages})[kind](tmp_path), source="de", target="en")
+    _read(tmp_path, made)
+    report = prepare(load_recipe(tmp_path / "my" / RECIPE)).report
+    assert report["train"]["read"] == len(PAIRS)
+    assert report["train"]["dropped"].keys() <= {"shares a side with a held-out pair"}
+    assert report["train"]["kept"] >= 40
+
+
+def test_files_of_several_habits_are_one_corpus(tmp_path: Path) -> None:
+    """The word for a language may differ between the training and the validation files."""
+    for side, (code, word) in enumerate((("de", "ger"), ("en", "eng"))):
+        (tmp_path / f"train_{code}.txt").write_text(_lines(side))
+        (tmp_path / f"dev.{word}").write_text(_lines(side, PAIRS[:5]))
+    made = _made(tmp_path, "train_de.txt", "train_en.txt", "dev.ger", "dev.eng")
+    assert _read(tmp_path, made) == PAIRS
+    assert _read(tmp_path, made, "valid") == PAIRS[:5]
+    assert not made.unused
 
 
 @pytest.mark.parametrize("kind", SETS)
@@ -218,6 +284,44 @@ def test_sizes_are_those_of_recipes() -> None:
         assert {**model, "dropout": plan.model["dropout"] if smallest else model["dropout"]} == dict(plan.model)
         assert training == dict(plan.training)
         assert (plan.kind, plan.vocabulary) == (recipe.tokenizer.kind, recipe.tokenizer.vocabulary) or smallest
+
+
+@pytest.mark.parametrize("plan", [*PLANS, *NARROW], ids=lambda plan: f"{plan.like}-{plan.parameters[1]}")
+def test_plans_know_their_parameters(plan: Plan) -> None:
+    """As many as the model has, for any size of its vocabulary."""
+    config = TypeAdapter[ModelConfig](ModelConfig).validate_python(plan.model)
+    for vocabulary in (100, 1000):
+        assert plan.parameters[0] + plan.parameters[1] * vocabulary == parameter_count(config, vocabulary, vocabulary)
+
+
+@pytest.mark.parametrize("pairs", [300, 3_000])
+def test_the_doctor_agrees_with_the_sizes(tmp_path: Path, pairs: int) -> None:
+    """What is chosen for a small text is neither a model too large for it nor a vocabulary too rare in it."""
+    text = list(islice(phrasebook.split("train"), pairs))
+    (tmp_path / "t.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in text))
+    _read(tmp_path, _made(tmp_path, "t.tsv", source="de", target="en"))
+    recipe = load_recipe(tmp_path / "my" / RECIPE)
+    prepared = prepare(recipe)
+    findings = examine_sizes(recipe, prepared, parameter_count(recipe.model, *prepared.tokenizers.sizes))
+    assert {finding.level for finding in findings} == {"ok"}, [finding.line for finding in findings]
+
+
+@pytest.mark.parametrize("pairs", [300, 3_000, 30_000, 300_000, 3_000_000])
+@pytest.mark.parametrize("words", [4, 12])
+def test_no_size_of_a_corpus_gets_a_model_too_large_for_it(pairs: int, words: int) -> None:
+    """By the doctor's rule, whether its sentences are short or long; and the more text, the more parameters."""
+    counts = Counter({f"word{rank}": 2 * pairs * words // (8 * rank) for rank in range(1, 20_000)})
+    measured = min(pairs, 200_000)
+    size = Size(pairs, set(range(measured)), +counts, measured * words, Counter("abcdefghijklmnopqrstuvwxyz "))
+    plan = plan_for(size)
+    vocabulary = size.vocabulary(plan.vocabulary)
+    parameters = parameter_count(
+        TypeAdapter[ModelConfig](ModelConfig).validate_python(plan.model), vocabulary, vocabulary
+    )
+    assert not is_too_large(parameters, size.tokens)
+    assert parameters > 20_000
+    if words == 12 and pairs > 300:
+        assert plan is next(plan for plan in PLANS if pairs < plan.below)
 
 
 @pytest.mark.parametrize("letters", [range(97, 100), range(0x4E00, 0x4E40)], ids=["few", "many"])

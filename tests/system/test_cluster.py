@@ -12,41 +12,18 @@ import pytest
 
 from command import NMT, environment, run
 from nmt.runtime.files import file_sha256
+from ray_cluster import TwoNodes, two_nodes
 
-# A cluster in a process of its own: the head and another node, which a line on its standard input kills.
-_CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
-other = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
-cluster.wait_for_nodes()
-print(cluster.address, flush=True)
-for line in sys.stdin:
-    cluster.remove_node(other, allow_graceful=False)
-    print("killed", flush=True)
-cluster.shutdown()
-"""
 # Small shards, so that a small corpus has many.
 _SMALL = "from nmt_data import streams; streams.SIZE = 500; from nmt_cli.main import app; app()"
 
 
 @pytest.fixture
-def cluster() -> Iterator[subprocess.Popen[str]]:
-    """The process of a cluster, with its address as `args`."""
+def cluster() -> Iterator[TwoNodes]:
+    """A running cluster."""
     pytest.importorskip("ray")
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", _CLUSTER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**environment(), "RAY_USAGE_STATS_ENABLED": "0"},
-    )
-    assert process.stdout is not None
-    address = next(line for line in process.stdout if line[:1].isdigit()).strip()
-    process.args = address
-    yield process
-    process.communicate(timeout=60)
+    with two_nodes(environment()) as nodes:
+        yield nodes
 
 
 def _bytes(home: Path) -> dict[str, str]:
@@ -58,37 +35,37 @@ def _bytes(home: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_corpus_prepared_by_a_cluster(tmp_path: Path, cluster: subprocess.Popen[str], lost: bool) -> None:
+def test_a_corpus_prepared_by_a_cluster(tmp_path: Path, cluster: TwoNodes, lost: bool) -> None:
     """Shards go to all nodes; those of a lost node are done again on another."""
     recipe = _recipe(tmp_path)
     homes = [tmp_path / "alone", tmp_path / "cluster"]
     command = [sys.executable, "-c", _SMALL, "prepare", str(recipe)]
     subprocess.run(command, env={**environment(), "NMT_HOME": str(homes[0])}, check=True, stdout=subprocess.DEVNULL)
     process = subprocess.Popen(
-        [*command, "--cluster", str(cluster.args)],
+        [*command, "--cluster", cluster.address],
         env={**environment(), "NMT_HOME": str(homes[1])},
         stdout=subprocess.DEVNULL,
     )
     if lost:
         _wait_for_shards(homes[1])
-        _kill_node(cluster)
+        cluster.kill_node()
     assert process.wait(300) == 0
     assert _bytes(homes[1]) == _bytes(homes[0])
 
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_a_file_translated_by_a_cluster(trained: Path, tmp_path: Path, cluster: subprocess.Popen[str]) -> None:
+def test_a_file_translated_by_a_cluster(trained: Path, tmp_path: Path, cluster: TwoNodes) -> None:
     """The same lines in the same order, one node lost on the way."""
     lines = tmp_path / "in"
     lines.write_text("".join(f"{'abcdefgh'[number % 8]} b c {number % 5}\n" for number in range(600)))
     alone = run("translate", trained, lines, "--device", "cpu")
-    command = [*NMT, "translate", str(trained), str(lines), "--device", "cpu", "--cluster", str(cluster.args)]
+    command = [*NMT, "translate", str(trained), str(lines), "--device", "cpu", "--cluster", cluster.address]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE)
     with process:
         assert process.stdout is not None
         first = process.stdout.readline()
-        _kill_node(cluster)
+        cluster.kill_node()
         rest = process.stdout.read()
     assert process.returncode == 0
     assert (first + rest).decode() == alone.stdout
@@ -129,11 +106,3 @@ def _wait_for_shards(home: Path) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and len(list(home.rglob("*.parquet"))) < 2:
         time.sleep(0.05)
-
-
-def _kill_node(cluster: subprocess.Popen[str]) -> None:
-    assert cluster.stdin is not None
-    assert cluster.stdout is not None
-    cluster.stdin.write("kill\n")
-    cluster.stdin.flush()
-    assert cluster.stdout.readline() == "killed\n"

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 from nmt.config.data import DataConfig
 from nmt.errors import ConfigError
-from nmt_data.cleaning.languages import is_known
 from nmt_data.cleaning.scripts import scripts_of
+from nmt_data.languages import is_known
 from nmt_data.model_scores import direction_of
 from nmt_data.parts import Part
 

@@ -52,7 +52,7 @@ class Cleaner:
 
     def __call__(self, raw: Raw) -> Cleaned:
         """Mends lines and drops pairs that are not worth training on; repeated ones get the same key."""
-        pairs, mended = self._mended(raw.pairs)
+        pairs, mended = self.mended(raw.pairs)
         config = self.data.cleaning
         if raw.mono:
             config = config.model_copy(update={"drop_identical": False})
@@ -70,7 +70,7 @@ class Cleaner:
         shard = packed(pairs.source, pairs.target, raw.number, keys, bands)
         return Cleaned(shard, len(pairs), len(raw.pairs), dropped, mended)
 
-    def _mended(self, pairs: Pairs) -> tuple[Pairs, Counter[str]]:
+    def mended(self, pairs: Pairs) -> tuple[Pairs, Counter[str]]:
         """Mends the encoding, normalises and lower-cases if asked, and replaces control characters by spaces."""
         counts: Counter[str] = Counter()
         sides = pairs.source, pairs.target

@@ -1,31 +1,27 @@
-"""The languages of both sides, by py3langid (Barbaresi 2022, after Lui and Baldwin 2012), on a sample of lines."""
+"""The languages of both sides, on a sample of lines."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Any
 
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.testset import TestSet
 from nmt_data.doctor.finding import Finding, advice, ok
 from nmt_data.doctor.text import sampled
+from nmt_data.languages import alike_in_text, code_of, is_installed, is_known, ranked
 
 _SAMPLE, _TOGETHER = 600, 10  # lines; those that are told together, as short ones are hard to tell
 _ASTRAY = 0.1  # share of the lines; of near languages and short lines some look like the other side
-_NEAR = ({"no", "nn", "nb", "da"}, {"hr", "bs", "sr"}, {"id", "ms"}, {"zh", "yue", "wuu"})
 
 
 def examine_languages(prepared: Prepared) -> list[Finding]:
     """Returns the findings on the languages of the first corpus, and of the validation set."""
-    if find_spec("py3langid") is None:
+    if not is_installed():
         text = "the languages of both sides are not checked: py3langid is missing"
         return [ok("languages", f"{text} (pip install 'nmt[languages]')")]
-    said = tuple(re.split("[-_]", prepared.report[side].lower())[0] for side in ("source", "target"))
-    known = {language for language, _ in _rank("")}
-    if strange := [language for language in said if language not in known]:
+    said = tuple(code_of(prepared.report[side]) for side in ("source", "target"))
+    if strange := [language for language in said if not is_known(language)]:
         return [ok("languages", f"not checked: py3langid does not know {' and '.join(strange)}")]
     if prepared.report["synthetic"] and not prepared.report["source"]:
         return []
@@ -59,23 +55,16 @@ def judge(text: TestSet, said: tuple[str, str]) -> Finding:
 def language_of(lines: Sequence[str]) -> str:
     """Returns the language of most groups of lines."""
     groups = [" ".join(lines[start : start + _TOGETHER]) for start in range(0, len(lines), _TOGETHER)]
-    return Counter(_rank(group)[0][0] for group in groups).most_common(1)[0][0]
+    return Counter(ranked(group)[0][0] for group in groups).most_common(1)[0][0]
 
 
 def astray(lines: Sequence[str], own: str, other: str) -> float:
     """Returns the share of lines that look more like the other of two languages."""
     if _are_near(own, other):
         return 0.0
-    scores = [dict(_rank(line)) for line in lines]
+    scores = [dict(ranked(line)) for line in lines]
     return sum(score[other] > score[own] for score in scores) / max(len(scores), 1)
 
 
 def _are_near(one: str, other: str) -> bool:
-    return one == other or any({one, other} <= group for group in _NEAR)
-
-
-def _rank(text: str) -> list[tuple[str, Any]]:
-    """Returns all languages with their scores, the most probable first."""
-    import py3langid
-
-    return list(py3langid.rank(text))
+    return one in alike_in_text(other)

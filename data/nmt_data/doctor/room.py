@@ -10,6 +10,7 @@ import torch
 
 from nmt.config.paths import PACKED
 from nmt.config.recipe import Recipe
+from nmt.corpus.opening import size_of
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.runtime.files import home_folder, nearest
 from nmt.runtime.memory import memory_there
@@ -78,7 +79,7 @@ def corpus_room(recipe: Recipe) -> Finding | None:
 def prepared_bytes(recipe: Recipe, parts: Sequence[Part]) -> int | None:
     """Estimates the size of the prepared corpus from the files of its text; None: there are none."""
     sizes = [
-        (split.name == "train", path.stat().st_size * (_PACKED if path.suffix in PACKED else 1), side % 2)
+        (split.name == "train", size_of(path) * (_PACKED if path.suffix in PACKED else 1), side % 2)
         for part in parts
         for split in part.splits()
         for side, path in enumerate(split.files)

@@ -1,4 +1,4 @@
-"""Sizes of the model and the vocabulary against the corpus. Each limit lies beyond all recipes of this checkout that work."""
+"""Sizes of the model and the vocabulary against the corpus."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import numpy as np
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt_data.doctor.finding import Finding, advice, ok
+from nmt_data.sizes import SELDOM, are_too_rare, is_too_large
 
-_PARAMETERS = 50.0  # per target token of the training text
-_SELDOM, _RARE = 10, 0.4  # times that a piece should be seen; largest share of pieces that are seen less often
 _SPECIAL = 4  # pieces that are never in the text
 
 
@@ -23,7 +22,7 @@ def model_size(prepared: Prepared, parameters: int) -> Finding:
     tokens = len(prepared.train.target.values)
     share = parameters / max(tokens, 1)
     text = f"{parameters:,} parameters for {tokens:,} target tokens of training text, {share:,.{int(share < 10)}f} for each"
-    if share > _PARAMETERS:
+    if is_too_large(parameters, tokens):
         remedy = "a smaller model would learn as much; make it narrower, or add text"
         return advice("model", text, remedy, parameters=parameters, tokens=tokens)
     return ok("model", text, parameters=parameters, tokens=tokens)
@@ -42,11 +41,11 @@ def vocabulary(recipe: Recipe, prepared: Prepared) -> list[Finding]:
     for side, tokenizer, corpora, kind in sides:
         count = tokenizer.vocabulary_size
         seen = sum(np.bincount(corpus.values, minlength=count) for corpus in corpora)
-        rare = int((np.asarray(seen)[_SPECIAL:] < _SELDOM).sum())
-        text = f"{rare:,} of {count:,} {side} pieces are seen fewer than {_SELDOM} times"
+        rare = int((np.asarray(seen)[_SPECIAL:] < SELDOM).sum())
+        text = f"{rare:,} of {count:,} {side} pieces are seen fewer than {SELDOM} times"
         if kind == "byte":  # its pieces are given, not chosen
             continue
-        if kind in ("unigram", "bpe") and rare > _RARE * count:
+        if kind in ("unigram", "bpe") and are_too_rare(rare, count):
             remedy = f"lower tokenizer.vocabulary = {recipe.tokenizer.vocabulary}: rare pieces are hardly learnt"
             found.append(advice("vocabulary", text, remedy, side=side, rare=rare, pieces=count))
         else:

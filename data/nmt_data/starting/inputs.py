@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nmt.config.paths import PACKED, is_there
 from nmt.corpus.lines import file_lines
-from nmt.corpus.opening import explained
+from nmt.corpus.opening import explained, size_of
 from nmt.errors import DataError
 from nmt_data.reading.files import kind_of
 from nmt_data.reading.split import READERS
@@ -22,9 +22,10 @@ from nmt_data.starting.languages import language_named
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("valid", "validation", "val", "dev", "devel", "development"), "valid"),
+    **dict.fromkeys(("valid", "validation", "val", "dev", "devel", "development", "newsdev"), "valid"),
     **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), "test"),
 }
+_TESTS = re.compile("dev|test")  # in the names of test sets, as in newstest2014
 _ORDER = ("train", "valid", "test")
 _OFFICE = frozenset({".xlsx", ".xls", ".ods", ".docx", ".doc", ".odt", ".pdf", ".numbers", ".rtf"})
 _MOST = 10_000  # files in a folder
@@ -51,23 +52,30 @@ def sort_inputs(files: Sequence[Path]) -> Inputs:
     Raises:
         DataError: a file is missing, or cannot be read as text or pairs.
     """
-    paths = list(expanded(files))
+    paths, office = list[Path](), list[Path]()
+    for path in expanded(files):
+        (office if kind_of(path) in _OFFICE else paths).append(path)
+    if office and (not paths or office[0] in files):
+        kind = kind_of(office[0])
+        raise DataError(f"{office[0]}: save it as .csv, a table, or as .txt, a sentence a line: {kind} cannot be read")
     folders = len({path.parent for path in paths}) > 1
     inputs, both = Inputs(), defaultdict[str, list[Path]](list)
     texts: list[Path] = []
     for path in paths:
-        if kind_of(path) in _OFFICE:
-            raise DataError(
-                f"{path}: save it as .csv, a table, or as .txt, a sentence a line: {kind_of(path)} cannot be read"
-            )
         if _holds_both(path):
             both[_split_of(path, folders) or "train"].append(path)
         else:
             texts.append(path)
-    inputs.both = dict(both)
-    if not inputs.both:
-        _pair(texts, inputs, folders)
+    _pair(texts, inputs, folders)
+    if both and _bytes(both) >= _bytes(inputs.parallel):  # else it is a list of words, say, beside the text
+        return Inputs(both=dict(both))
     return inputs
+
+
+def _bytes(splits: Mapping[str, Iterable[Path]] | Mapping[str, Mapping[str, Path]]) -> int:
+    """Returns the size of all files of some splits."""
+    groups = (group.values() if isinstance(group, Mapping) else group for group in splits.values())
+    return sum(size_of(path) for group in groups for path in group)
 
 
 def expanded(files: Iterable[Path]) -> Iterable[Path]:
@@ -81,7 +89,7 @@ def expanded(files: Iterable[Path]) -> Iterable[Path]:
             inner = list(islice((one for one in path.rglob("[!.]*") if one.is_file()), _MOST + 1))
             if len(inner) > _MOST:
                 raise DataError(f"{path}: holds more than {_MOST:,} files; name a smaller folder")
-            yield from sorted(inner)
+            yield from expanded(sorted(inner))
         elif not is_there(path) or (path.exists() and not path.is_file()):
             raise DataError(f"{path}: no such file or folder")
         elif path.suffix.lower() == ".zip" and path.is_file():
@@ -154,14 +162,21 @@ def _pair(texts: Sequence[Path], inputs: Inputs, folders: bool) -> None:
         for template, language in _templates(path):
             groups[template].setdefault(language, path)
     used: set[Path] = set()
+    unnamed: list[str] = []
     for template, found in groups.items():  # the last word of a name comes first
         if len(found) < 2 or used & set(found.values()):
             continue
         used |= set(found.values())
-        split = _split_of(Path(template), folders) or "train"
-        if split in inputs.parallel:
-            split = re.sub(r"\W+", "-", Path(template.replace("{language}", "")).name).strip("-") or split
+        split = _split_of(Path(template), folders)
+        if split is None and not _TESTS.search(Path(template).name.lower()):
+            unnamed.append(template)
+            continue
+        if split is None or split in inputs.parallel:
+            split = re.sub(r"\W+", "-", Path(template.replace("{language}", "")).name).strip("-") or split or "test"
         inputs.parallel[split], inputs.patterns[split] = found, template
+    if unnamed and "train" not in inputs.parallel:  # the largest; what the others are is for the person to say
+        template = max(unnamed, key=lambda name: _bytes({"train": groups[name]}))
+        inputs.parallel["train"], inputs.patterns["train"] = groups[template], template
     if not used:
         inputs.alone = list(texts)
 

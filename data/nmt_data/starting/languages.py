@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from nmt.errors import DataError
+from nmt_data.languages import is_installed, ranked
 
 _TWO_LETTERS = """aa ab af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv
 dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie
@@ -74,12 +75,9 @@ def language_within(name: str) -> str | None:
 def language_of(lines: Sequence[str], among: Sequence[str] = ()) -> str | None:
     """Returns the likeliest language of a text, of some or of all; None without the library that tells it."""
     text = " ".join(line.strip() for line in lines)[:_SAMPLE]
-    try:
-        import py3langid
-    except ImportError:
+    if not text.strip() or not is_installed():
         return None
-    ranked: list[str] = [language for language, _ in py3langid.rank(text)]
-    return next((language for language in ranked if not among or language in among), None) if text.strip() else None
+    return next((language for language, _ in ranked(text) if not among or language in among), None)
 
 
 def unknown_languages(what: str) -> DataError:

@@ -96,8 +96,14 @@ def _look_at_parallel(inputs: Inputs, source: str | None, target: str | None) ->
     words = {str(language_named(word)): word for word in train}
     pair = _two(next(iter(train.values())), list(words), source, target)
     columns = {language: words[language] for language in pair}
+    if all(key == word for key, word in columns.items()):  # then the card has room for the words of other files
+        told = ({str(language_named(word)): word for word in there} for there in inputs.parallel.values())
+        others = ({one: there[one] for one in pair} for there in told if set(pair) <= set(there))
+        columns = next((there for there in others if there != columns), columns)
     splits = {
-        name: inputs.patterns[name] for name, there in inputs.parallel.items() if set(columns.values()) <= set(there)
+        name: inputs.patterns[name]
+        for name, there in inputs.parallel.items()
+        if any(set(names) <= set(there) for names in (pair, columns.values()))
     }
     return Found(pair, _with_train(splits), {} if all(key == word for key, word in columns.items()) else columns)
 

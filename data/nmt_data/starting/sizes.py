@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nmt.corpus.words import count_words
 from nmt_data.reading import Pair
+from nmt_data.sizes import is_too_large
 
 _MEASURED = 200_000  # pairs whose words and characters are counted
+_FREQUENT, _PARTS = 5, 1.2  # times that a word occurs that gets a piece; pieces of a word. See the test of sizes
+_SPECIAL = 8  # pieces that are no text, and some room
+_ALPHABET = 200  # characters that an alphabet has at most, with its signs
 _COVERED = 0.9995  # share of the text whose characters get a token of their own, if there are many
 _SMALL_TRANSFORMER = {
     "kind": "transformer",
@@ -31,7 +36,8 @@ class Size:
     pairs: int = 0
     sources: set[int] = field(default_factory=set[int])
     """Hashes of different sources."""
-    words: set[str] = field(default_factory=set[str])
+    words: Counter[str] = field(default_factory=Counter[str])
+    target_words: int = 0
     characters: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, pairs: Iterable[Pair]) -> Iterable[Pair]:
@@ -40,10 +46,22 @@ class Size:
             self.pairs += 1
             if self.pairs <= _MEASURED:
                 self.sources.add(hash(pair[0]))
+                self.target_words += count_words(pair[1])
                 for text in pair:
                     self.words.update(text.split())
                     self.characters.update(text)
             yield pair
+
+    @property
+    def tokens(self) -> float:
+        """Target tokens of the training text: as many as words at least, of the pairs that are not held out."""
+        return self.target_words * (self.pairs - 2 * self.held_out) / max(min(self.pairs, _MEASURED), 1)
+
+    def vocabulary(self, most: int) -> int:
+        """Returns how many pieces the text can fill: one for each character and each word that is not rare, and some."""
+        frequent = sum(count >= _FREQUENT for count in self.words.values())
+        pieces = min(_SPECIAL + round(_PARTS * frequent), len(self.words) // 2)
+        return max(40, min(most, len(self.characters) + pieces))
 
     @property
     def held_out(self) -> int:
@@ -63,6 +81,13 @@ class Plan:
     vocabulary: int
     model: Mapping[str, Any]
     training: Mapping[str, Any]
+    parameters: tuple[int, int]
+    """Of the model without its vocabulary, and for each piece of it: torch, which counts them, takes seconds to load."""
+
+    def is_too_large(self, size: Size) -> bool:
+        """Whether the model has more parameters than a corpus can teach."""
+        inner, each = self.parameters
+        return is_too_large(inner + each * size.vocabulary(self.vocabulary), size.tokens)
 
 
 PLANS = (
@@ -74,6 +99,7 @@ PLANS = (
         1000,
         {"kind": "rnn", "attention": "additive", "embedding": 128, "hidden": 192, "dropout": 0.3},
         {"updates": 700, "batch_tokens": 512, "learning_rate": 0.003, "warmup": 100, "validate_every": 350},
+        (1_142_976, 257),
     ),
     Plan(
         15_000,
@@ -83,6 +109,7 @@ PLANS = (
         4000,
         {**_SMALL_TRANSFORMER, "dropout": 0.3},
         {**_MUON, "updates": 2500, "warmup": 300, "validate_every": 250},
+        (1_325_568, 129),
     ),
     Plan(
         100_000,
@@ -92,6 +119,7 @@ PLANS = (
         8000,
         {**_SMALL_TRANSFORMER, "dropout": 0.3},
         {**_MUON, "updates": 6000, "warmup": 400, "validate_every": 500},
+        (1_325_568, 129),
     ),
     Plan(
         400_000,
@@ -101,6 +129,7 @@ PLANS = (
         8000,
         {**_SMALL_TRANSFORMER, "feed_forward": 512, "dropout": 0.1},
         {**_MUON, "updates": 4000, "warmup": 400, "validate_every": 500},
+        (1_851_904, 129),
     ),
     Plan(
         3_000_000,
@@ -119,6 +148,7 @@ PLANS = (
             "dropout": 0.3,
         },
         {**_LARGE, "updates": 50000, "batch_tokens": 4096, "validate_every": 2000},
+        (31_545_344, 513),
     ),
     Plan(
         float("inf"),
@@ -137,19 +167,34 @@ PLANS = (
             "dropout": 0.1,
         },
         {**_LARGE, "updates": 100000, "batch_tokens": 25000, "validate_every": 2500},
+        (44_140_544, 513),
     ),
 )
 """Settings by size, the smallest first; each is what a recipe of this project has, but for the dropout of the first."""
 
 
-def plan_for(pairs: int) -> Plan:
-    """Returns the settings for a corpus of so many pairs."""
-    return next(plan for plan in PLANS if pairs < plan.below)
+NARROW = tuple(
+    replace(
+        PLANS[0],
+        why="so little text teaches some words at best; this tiny RNN is a start, more text is what it lacks",
+        model={**PLANS[0].model, "embedding": embedding, "hidden": hidden},
+        parameters=parameters,
+    )
+    for embedding, hidden, parameters in ((64, 96, (286_816, 129)), (32, 48, (72_240, 65)), (16, 24, (18_328, 33)))
+)
+"""The smallest plan with narrower models, for text that has fewer tokens than its pairs let hope."""
+
+
+def plan_for(size: Size) -> Plan:
+    """Returns the settings for a corpus; they are those of a smaller one if its text is too short for so many parameters."""
+    fitting = next(number for number, plan in enumerate(PLANS) if size.pairs < plan.below)
+    smaller = [*PLANS[fitting::-1], *NARROW]
+    return next((plan for plan in smaller if not plan.is_too_large(size)), smaller[-1])
 
 
 def recipe_text(name: str, languages: tuple[str, str], size: Size, unreadable: int = 0) -> str:
     """Returns a recipe as TOML, with the reason of each choice; so many lines of the corpus are not UTF-8."""
-    plan = plan_for(size.pairs)
+    plan = plan_for(size)
     lines = [
         f"# Made by `nmt init` for {size.pairs:,} pairs, with the sizes of recipes/{plan.like}:",
         f"# {plan.why}.",
@@ -196,12 +241,11 @@ def _setting(key: str, value: Any, reasons: Mapping[str, str]) -> str:
 def _tokenizer_lines(plan: Plan, size: Size) -> list[str]:
     """Returns the settings of a vocabulary that the text can fill, and that has room for its characters."""
     letters = sorted(size.characters.values(), reverse=True)
-    most = len(letters) + len(size.words) // 2
-    vocabulary = max(40, min(plan.vocabulary, most))
+    vocabulary = size.vocabulary(plan.vocabulary)
     reason = "the smaller the corpus, the fewer, so that each is seen often enough"
-    if most < plan.vocabulary:
-        reason = f"few, as this text has only {len(size.words):,} different words"
-    if 3 * len(letters) <= vocabulary:
+    if vocabulary < plan.vocabulary:
+        reason = f"few, so that each is seen often enough in this text of {size.words.total():,} words"
+    if len(letters) <= max(_ALPHABET, vocabulary // 3):
         return [f'kind = "{plan.kind}"', f"vocabulary = {vocabulary} # pieces of words; {reason}"]
     needed, covered, total = 0, 0, sum(letters)
     while covered < _COVERED * total:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -110,7 +109,7 @@ def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden = ()) -> tuple[Tensor, Hi
     cuDNN would use half precision, where the smallest gradients become zero. Weights in bf16 it would rearrange at every call.
     """
     if not inputs.is_cuda:
-        with _onednn_as_allowed():
+        with _without_slow_bf16(inputs):
             return _states(rnn, inputs, hidden)
     exact = next(rnn.parameters()).dtype
     with torch.autocast("cuda", enabled=False):
@@ -120,9 +119,10 @@ def run(rnn: nn.Module, inputs: Tensor, hidden: Hidden = ()) -> tuple[Tensor, Hi
 
 
 @contextmanager
-def _onednn_as_allowed() -> Generator[None]:
-    """Turns oneDNN off where NMT_ISA forbids its bf16: torch asks the CPU alone whether it has bf16, and the LSTM fails."""
-    if "NMT_ISA" not in os.environ or has_fast_bf16() or not torch.backends.mkldnn.enabled:
+def _without_slow_bf16(inputs: Tensor) -> Generator[None]:
+    """Turns oneDNN off in bf16 on a CPU that has none, or whose bf16 NMT_ISA forbids: its LSTM would fail there."""
+    half = inputs.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+    if not half or has_fast_bf16() or not torch.backends.mkldnn.enabled:
         yield
         return
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment] # torch declares the descriptor, not what it holds

@@ -9,6 +9,7 @@ import pytest
 
 from looking import TEXT, make_translator
 from nmt.corpus.tokenizer import EOS, UNK
+from nmt.errors import DataError
 from nmt.inspection.alternatives import AlternativesRequest, alternatives
 from nmt.inspection.surprise import forced
 from nmt.translation.translator import Translator
@@ -22,7 +23,7 @@ OTHERS = [name for name in FAMILIES | VISUAL if name not in SOME]
 def test_words_are_shares_and_completions_begin_with_them(name: str) -> None:
     """Probabilities fall and add up to at most 1, words differ, and a translation begins with prefix and word."""
     translator = make_translator(name, single=True, beam=2)
-    for prefix in ("", "The old", "The old ", "The 狗 dog", "The dog sees the bird and the cat sees the dog and"):
+    for prefix in ("", "The old", "The old ", "The 狗 dog"):
         request = AlternativesRequest(model="m", text=TEXT, prefix=prefix, count=5)
         answer = alternatives({"m": translator}, request)
         shares = [item["probability"] for item in answer["next"]]
@@ -38,6 +39,21 @@ def test_words_are_shares_and_completions_begin_with_them(name: str) -> None:
             assert item["prefix"] == f"{answer['prefix']}{between}{added}".strip()
             assert item["completion"][len(item["prefix"]) :][:1] in ("", " ")  # the word has ended
             assert not (prefix.endswith(" ") and item["continues"])
+
+
+def test_a_prefix_leaves_room_for_the_word() -> None:
+    """A prefix of the longest length that is allowed has completions that begin with it; a longer one is refused."""
+    translator = make_translator("additive", single=True, max_length_constant=7)
+    words = "sleeps " * 9
+    fits = max(n for n in range(1, 10) if len(translator.encode_target(" ".join(words.split()[:n]))) <= 7)
+    for count in (fits, fits + 1):
+        request = AlternativesRequest(model="m", text=TEXT, prefix=" ".join(words.split()[:count]))
+        if count > fits:
+            with pytest.raises(DataError, match="at most 7"):
+                alternatives({"m": translator}, request)
+            continue
+        found = alternatives({"m": translator}, request)["next"]
+        assert all(item["completion"].startswith(item["prefix"]) for item in found)
 
 
 def _spellings(vocabulary: Sequence[str | int], text: str) -> Iterator[list[int]]:

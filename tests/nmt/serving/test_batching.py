@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nmt.errors import NmtError
 from nmt.serving.batching import Full, Job, Queue
 from nmt.serving.metrics import Metrics
 from nmt.serving.tasks import Group, Line, Task, Wrong
@@ -69,19 +70,22 @@ def test_lines_of_several_clients_are_one_batch() -> None:
 
 def test_a_sentence_does_not_wait_for_a_book() -> None:
     """A job of one line is done long before one of many lines that came first."""
-    done: list[str] = []
+    gate, done = Gate(), list[str]()
 
     async def body(queue: Queue) -> None:
         async def ask(name: str, count: int) -> None:
             await queue.do(Job(GROUP, _lines(*["a"] * count)))
             done.append(name)
 
-        book = asyncio.create_task(ask("book", 2000))
-        await asyncio.sleep(0.05)
-        await ask("sentence", 1)
-        await book
+        book = asyncio.create_task(ask("book", 200))
+        while not gate.tasks:
+            await asyncio.sleep(0.01)
+        sentence = asyncio.create_task(ask("sentence", 1))
+        await asyncio.sleep(0.01)
+        gate.opened.set()
+        await asyncio.gather(book, sentence)
 
-    _with_queue(shout, body)
+    _with_queue(gate, body)
     assert done == ["sentence", "book"]
 
 
@@ -125,9 +129,9 @@ def test_a_job_that_nobody_waits_for_is_dropped() -> None:
     assert [line.text for task in gate.tasks for line in task.lines] == ["a", "b"]
 
 
-@pytest.mark.parametrize("error", [BrokenExecutor("killed"), ValueError("a bug")])
+@pytest.mark.parametrize("error", [BrokenExecutor("killed"), ValueError("a bug"), NmtError("no")])
 def test_a_job_that_fails_fails_alone(error: Exception) -> None:
-    """Of jobs in one batch only the one whose line kills the worker, or finds a bug, is refused."""
+    """Of jobs in one batch only the one whose line kills the worker, finds a bug or cannot be translated is refused."""
 
     def work(task: Task) -> list[Any]:
         if any(line.text == "bad" for line in task.lines):
@@ -140,7 +144,7 @@ def test_a_job_that_fails_fails_alone(error: Exception) -> None:
     one, bad, other = _with_queue(work, body)
     assert (_texts(one), _texts(other)) == (["A"], ["B"])
     assert isinstance(bad[0], Wrong)
-    assert bad[0].status in (500, 503)
+    assert bad[0].status in (400, 500, 503)
 
 
 def test_work_of_a_killed_worker_is_done_again() -> None:

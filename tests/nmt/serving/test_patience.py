@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 import threading
 import time
@@ -12,10 +14,11 @@ from typing import Any
 import pytest
 
 from nmt.errors import NmtError
+from nmt.runtime.signals import Stop
 from nmt.serving.reading import Limits
-from nmt.serving.server import bound
+from nmt.serving.server import bound, open_all
 from nmt.serving.tasks import Group
-from serving import Answer, Gate, Running, running
+from serving import Answer, Gate, Running, running, workers
 
 FIELDS: dict[str, Any] = {"q": "a", "source": "de", "target": "en"}
 
@@ -123,6 +126,15 @@ def test_a_server_that_stops_says_so() -> None:
         gate.opened.set()
         first.join(20)
     assert answers[0].json == {"translatedText": "A"}
+
+
+def test_a_signal_that_comes_while_models_open_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for the models then, and nothing is left behind that Python would complain of."""
+    gate = Gate()
+    assert asyncio.run(open_all(workers(gate, 2), Stop(15))) is None
+    gate.opened.set()
+    gc.collect()
+    assert not caplog.records
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

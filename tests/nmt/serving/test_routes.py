@@ -149,6 +149,7 @@ WRONG: list[tuple[str, dict[str, Any], int]] = [
     ("/v1/translate", {"text": "a", "alignments": "yes"}, 400),
     ("/v1/nix", {}, 404),
     ("/health", {}, 405),
+    ("/health/", {}, 404),
 ]
 
 
@@ -189,6 +190,14 @@ def test_any_bytes_get_one_line(server: Running, kind: str) -> None:
             fine = path == "/v1/look" and answer.status == 200  # any object is a question to a view
             assert fine or (400 <= answer.status < 500 and _is_one_line_of_json(answer)), (body, answer)
     assert not any("Traceback" in line for line in server.log)
+
+
+def test_a_host_that_is_none_gets_no_traceback(server: Running) -> None:
+    """The address of a translated file is made of the header Host, which may be anything."""
+    body, kind = _upload("x.txt", b"a", source="de", target="en")
+    assert server.ask("/translate_file", body, content_type=kind, host="[").status in (200, 400)
+    for path in ("/health", "/health/", "/", "/v1/look"):
+        assert server.ask(path, host="[").status < 500
 
 
 def test_nothing_but_the_page_is_given_away(server: Running) -> None:
