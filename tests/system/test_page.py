@@ -67,6 +67,7 @@ def test_text_stays_text(window: Visit, route: str) -> None:
     assert (RUN if route == "trainings" else "<script>") in page.locator("main").inner_text()
     assert page.locator("main :is(script, iframe, object, img, b b), main [onerror]").count() == 0
     assert page.locator(".wrong").count() == 0
+    assert not re.search(r"\[object|undefined|NaN", page.locator("main").inner_text())
 
 
 @pytest.mark.parametrize("route", LOOKS)

@@ -1,6 +1,6 @@
 // Attention: a heat map of the chosen layer and head, all heads as thumbnails, and their entropy.
 
-import { choice, cut, field, h, named, number, percent, s, scroller, whole } from "./dom.js";
+import { button, choice, cut, h, named, number, percent, s, scroller, whole } from "./dom.js";
 import { roam } from "./roam.js";
 import { look } from "./server.js";
 
@@ -21,7 +21,8 @@ export const attention = {
 };
 
 function draw(data, state, redraw) {
-  const layer = whole(state.layer, 0, data.layers - 1, data.best_layer ?? data.layers - 1), head = whole(state.head, 0, data.heads - 1, null);
+  const layer = whole(state.layer, 0, data.layers - 1, data.best_layer ?? data.layers - 1);
+  const head = whole(state.head, 0, data.heads - 1, null);
   const weights = head === null ? mean(data.weights[layer]) : data.weights[layer][head];
   const entropies = head === null ? weights.map(entropy) : data.entropy_of_word[layer][head];
   const set = (values) => {
@@ -30,43 +31,47 @@ function draw(data, state, redraw) {
   };
   const one = data.layers * data.heads === 1;
   const controls = one ? [] : [
-    field("Layer", choice(Array.from({ length: data.layers }, (_, index) => [index, `layer ${index + 1}`]), layer, (value) => set({ layer: value }), { name: "layer" })),
-    field("Head", choice([["", "mean of all heads"], ...Array.from({ length: data.heads }, (_, index) => [index, `head ${index + 1}`])], head ?? "", (value) => set({ head: value }), { name: "head" })),
+    choice("Layer", "layer", counted("layer", data.layers), layer, (value) => set({ layer: value })),
+    choice("Head", "head", [["", "mean of all heads"], ...counted("head", data.heads)], head ?? "", (value) => set({ head: value })),
   ];
   const title = one ? "" : `Layer ${layer + 1}, ${head === null ? "mean of its heads" : `head ${head + 1}`}`;
-  const readout = h("output", { class: "readout" }, "Point at a cell, or use the arrow keys.");
+  const readout = h("output.readout", { "data-unsaved": true }, "Point at a cell, or use the arrow keys.");
   const map = heatMap(data, weights, entropies, readout, title);
-  const large = h("section", {}, h("p", { class: "fine" }, title), scroller("Heat map", map), readout);
-  const small = one ? "" : h("section", {}, h("h3", {}, "All heads"), thumbnails(data, layer, head, set));
-  const figure = [h("div", { class: "sides" }, large, small)];
-  if (data.picture) figure.push(h("h3", {}, "The line as the model sees it"), seenLine(data));
+  const large = h("section", h("p.fine", title), scroller("Heat map", map), readout);
+  const small = one ? "" : h("section", h("h3", "All heads"), thumbnails(data, layer, head, set));
+  const figure = [h("div.sides", large, small)];
+  if (data.picture) figure.push(h("h3", "The line as the model sees it"), seenLine(data));
   return { controls, figure };
 }
 
+const counted = (name, count) => Array.from({ length: count }, (_, index) => [index, `${name} ${index + 1}`]);
 const mean = (heads) => heads[0].map((row, j) => row.map((_, i) => heads.reduce((sum, head) => sum + head[j][i], 0) / heads.length));
 const entropy = (row) => -row.reduce((sum, weight) => sum + (weight > 0 ? weight * Math.log2(weight) : 0), 0);
 
 function heatMap({ source, target }, weights, entropies, readout, title) {
   const across = source.map((word) => cut(named(word), LONGEST)), down = target.map((word) => cut(named(word), LONGEST));
   const longest = (words) => Math.max(...words.map((word) => [...word].length)) * LETTER;
-  const left = longest(down) + 12, top = 0.72 * longest(across) + 16, right = left + source.length * CELL, bottom = top + target.length * CELL;
+  const left = longest(down) + 12, top = 0.72 * longest(across) + 16;
+  const right = left + source.length * CELL, bottom = top + target.length * CELL;
   const width = right + Math.max(BARS + 50, 0.72 * [...across.at(-1)].length * LETTER), most = Math.log2(source.length);
   const label = `Attention, ${title ? `${title}, ` : ""}${target.length} words by ${source.length} words`;
-  const svg = s("svg", { width, height: bottom + 22, class: "heat", role: "img", tabindex: 0, "aria-label": label });
-  across.forEach((word, i) => svg.append(s("text", { transform: `translate(${left + i * CELL + 0.6 * CELL} ${top - 8}) rotate(-45)` }, word)));
+  const svg = s("svg.heat", { width, height: bottom + 22, role: "img", tabindex: 0, "aria-label": label });
+  const turned = (i) => `translate(${left + (i + 0.6) * CELL} ${top - 8}) rotate(-45)`;
+  across.forEach((word, i) => svg.append(s("text", { transform: turned(i) }, word)));
   down.forEach((word, j) => {
     const y = top + j * CELL, middle = y + 0.5 * CELL + 4;
     svg.append(s("text", { x: left - 8, y: middle, "text-anchor": "end" }, word));
-    weights[j].forEach((weight, i) => svg.append(s("rect", {
-      x: left + i * CELL + 1, y: y + 1, width: CELL - 2, height: CELL - 2, rx: 3, class: "cell", "data-row": j, "data-column": i,
-      style: `--weight: ${weight}`,
-    })));
+    const area = { y: y + 1, width: CELL - 2, height: CELL - 2, rx: 3 }, long = most ? (BARS * entropies[j]) / most : 0;
+    weights[j].forEach((weight, i) => {
+      const place = { x: left + i * CELL + 1, "data-row": j, "data-column": i, style: `--weight: ${weight}` };
+      svg.append(s("rect.cell", { ...area, ...place }));
+    });
     svg.append(
-      s("rect", { x: right + 10, y: y + 0.3 * CELL, width: Math.max(1, most ? (BARS * entropies[j]) / most : 1), height: 0.4 * CELL, class: "bar" }),
-      s("text", { x: right + 16 + (most ? (BARS * entropies[j]) / most : 0), y: middle, class: "small" }, number(entropies[j], 1)),
+      s("rect.bar", { x: right + 10, y: y + 0.3 * CELL, width: Math.max(1, long), height: 0.4 * CELL }),
+      s("text.small", { x: right + 16 + long, y: middle }, number(entropies[j], 1)),
     );
   });
-  svg.append(s("text", { x: right + 10, y: bottom + 16, class: "small" }, "entropy, bits"));
+  svg.append(s("text.small", { x: right + 10, y: bottom + 16 }, "entropy, bits"));
   roam(svg, target.length, source.length, (j, i) => {
     readout.textContent = `${named(target[j])} looks at ${named(source[i])} with ${percent(weights[j][i])}`;
   });
@@ -75,12 +80,12 @@ function heatMap({ source, target }, weights, entropies, readout, title) {
 
 function thumbnails(data, layer, head, set) {
   const rows = data.weights.map((heads, l) => h(
-    "div", { class: "thumbs", role: "group", "aria-label": `Layer ${l + 1}` }, h("span", { class: "fine" }, `layer ${l + 1}`),
-    heads.map((weights, k) => h(
-      "button",
-      { type: "button", name: `head-${l}-${k}`, class: "thumb", "aria-pressed": String(l === layer && k === head), "aria-label": `Layer ${l + 1}, head ${k + 1}, entropy ${number(data.entropy[l][k], 1)} bits`, onclick: () => set({ layer: String(l), head: String(k) }) },
-      thumbnail(weights), h("span", { class: "fine" }, `${number(data.entropy[l][k], 1)} bits`),
-    )),
+    "div.thumbs", { role: "group", "aria-label": `Layer ${l + 1}` }, h("span.fine", `layer ${l + 1}`),
+    heads.map((weights, k) => {
+      const bits = `${number(data.entropy[l][k], 1)} bits`, choose = () => set({ layer: String(l), head: String(k) });
+      const label = { "aria-pressed": String(l === layer && k === head), "aria-label": `Layer ${l + 1}, head ${k + 1}, entropy ${bits}` };
+      return button([thumbnail(weights), h("span.fine", bits)], choose, { class: "thumb", ...label });
+    }),
   ));
   return scroller("All heads", rows);
 }
@@ -93,19 +98,22 @@ function thumbnail(weights) {
     if (level >= 0) paths[level] += `M${i} ${j}h1v1h-1z`;
   }));
   const [wide, high] = [weights[0].length, weights.length], scale = 72 / Math.max(wide, high);
-  const shades = paths.map((d, level) => d && s("path", { d, class: "shade", style: `--weight: ${(level + 1) / LEVELS}` }));
-  return s("svg", { viewBox: `0 0 ${wide} ${high}`, width: wide * scale, height: high * scale, "aria-hidden": "true" }, shades.filter(Boolean));
+  const shades = paths.map((d, level) => d && s("path.shade", { d, style: `--weight: ${(level + 1) / LEVELS}` }));
+  const size = { viewBox: `0 0 ${wide} ${high}`, width: wide * scale, height: high * scale };
+  return s("svg", { ...size, "aria-hidden": "true" }, shades.filter(Boolean));
 }
 
 // What a model that reads pictures saw, once for each word, with the columns that it looked at.
 function seenLine({ target, picture }) {
   const { png, width, height, columns } = picture, row = height + 26;
-  const svg = s("svg", { width, height: row * target.length, class: "heat", role: "img", "aria-label": "The picture of the line, with the weight of its columns for each word" });
+  const label = "The picture of the line, with the weight of its columns for each word";
+  const svg = s("svg.heat", { width, height: row * target.length, role: "img", "aria-label": label });
   target.forEach((word, j) => {
     const most = Math.max(...columns[j]) || 1, y = j * row + 18;
     svg.append(s("text", { x: 0, y: y - 4 }, named(word)), s("image", { href: png, x: 0, y, width, height }));
     columns[j].forEach((weight, x) => {
-      if (weight > 0.02 * most) svg.append(s("rect", { x, y, width: 1, height, class: "shade", style: `--weight: ${(0.6 * weight) / most}` }));
+      const style = `--weight: ${(0.6 * weight) / most}`;
+      if (weight > 0.02 * most) svg.append(s("rect.shade", { x, y, width: 1, height, style }));
     });
   });
   return scroller("Picture", svg);

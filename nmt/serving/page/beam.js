@@ -1,6 +1,6 @@
 // The beam: which hypotheses the search looked at, step by step.
 
-import { END, cut, field, h, named, number, s, scroller, whole } from "./dom.js";
+import { END, cut, field, h, named, number, s, scroller, slider, whole } from "./dom.js";
 import { roam } from "./roam.js";
 import { look } from "./server.js";
 
@@ -24,31 +24,28 @@ export const beam = {
 function draw(data, state, redraw, again) {
   const last = Math.max(...data.nodes.map((node) => node.step)), columns = inColumns(data.nodes, last);
   const chosen = whole(state.step, 0, last, last);
-  const readout = h("output", { class: "readout" }, "Point at a box, or use the arrow keys.");
-  const svg = tree(data, columns, readout), table = h("div", {}), steps = h("span", {});
+  const readout = h("output.readout", { "data-unsaved": true }, "Point at a box, or use the arrow keys.");
+  const svg = tree(data, columns, readout), table = h("div"), said = h("span");
   const place = scroller("Search tree", svg);
   const upTo = (step) => {
     state.step = String(step);
     for (const part of svg.querySelectorAll("[data-step]")) part.classList.toggle("later", Number(part.dataset.step) > step);
-    steps.textContent = `${step} of ${last}`;
+    said.textContent = `Step ${step} of ${last}`;
     table.replaceChildren(step ? stepTable(columns[step], step, data) : "");
   };
-  const slider = h("input", {
-    type: "range", name: "step", min: 0, max: last, value: chosen, oninput: () => {
-      upTo(Number(slider.value));
-      place.scrollLeft = Math.max(0, (Number(slider.value) + 1) * COLUMN - place.clientWidth);
-    },
+  const steps = slider(said, [0, last], chosen, (step) => {
+    upTo(step);
+    place.scrollLeft = Math.max(0, (step + 1) * COLUMN - place.clientWidth);
   });
-  const width = h("input", {
-    type: "number", name: "beam", min: 1, max: 20, value: state.beam || data.beam, onchange: () => {
-      Object.assign(state, { beam: width.value, step: "" });
-      again();
-    },
-  });
-  const best = h("ol", {}, data.translations.map(({ text, score }) => h("li", {}, h("span", { dir: "auto" }, text), " ", h("small", {}, number(score)))));
+  const set = (event) => {
+    Object.assign(state, { beam: event.target.value, step: "" });
+    again();
+  };
+  const width = h("input", { type: "number", name: "beam", min: 1, max: 20, value: state.beam || data.beam, onchange: set });
+  const best = h("ol", data.translations.map(({ text, score }) => h("li", h("bdi", text), " ", h("small", number(score)))));
   return {
-    controls: [field("Beam", width), field(["Step ", steps], slider, { class: "field wide" })],
-    figure: [place, readout, table, h("h3", {}, "Translations"), best],
+    controls: [field("Beam", width), steps.element],
+    figure: [place, readout, table, h("h3", "Translations"), best],
     ready: () => upTo(chosen),
   };
 }
@@ -68,13 +65,17 @@ function tree({ nodes, best }, columns, readout) {
     width: columns.length * COLUMN, height: TOP + most * ROW, class: "beam", role: "img", tabindex: 0,
     "aria-label": `Search tree of ${columns.length - 1} steps; the table below lists the boxes of a step`,
   });
-  columns.forEach((_, step) => svg.append(s("text", { x: step * COLUMN + 2 + BOX / 2, y: 12, "text-anchor": "middle", class: "small", "data-step": step }, step ? `step ${step}` : "start")));
+  columns.forEach((_, step) => {
+    const place = { x: step * COLUMN + 2 + BOX / 2, y: 12, "text-anchor": "middle", "data-step": step };
+    svg.append(s("text.small", place, step ? `step ${step}` : "start"));
+  });
   // The best path is drawn last, above the others.
   const inner = nodes.filter((node) => byId.has(node.parent)).sort((a, b) => onBest.has(a.id) - onBest.has(b.id));
   for (const node of inner) {
     const parent = byId.get(node.parent), from = x(parent) + BOX, [a, b] = [y(parent) + HEIGHT / 2, y(node) + HEIGHT / 2];
     const middle = (from + x(node)) / 2, kind = onBest.has(node.id) ? "best" : node.state;
-    svg.append(s("path", { d: `M${from} ${a}C${middle} ${a} ${middle} ${b} ${x(node)} ${b}`, class: `edge ${kind}`, "data-step": node.step }));
+    const d = `M${from} ${a}C${middle} ${a} ${middle} ${b} ${x(node)} ${b}`;
+    svg.append(s(`path.edge.${kind}`, { d, "data-step": node.step }));
   }
   for (const node of nodes) {
     const kind = `${node.state}${onBest.has(node.id) ? " best" : ""}`, cell = { "data-row": rank.get(node.id), "data-column": node.step };
@@ -82,7 +83,7 @@ function tree({ nodes, best }, columns, readout) {
       "g", { class: `node ${kind}`, transform: `translate(${x(node)} ${y(node)})`, "data-step": node.step, ...cell },
       s("rect", { width: BOX, height: HEIGHT, rx: node.state === "finished" ? HEIGHT / 2 : 4 }),
       s("text", { x: BOX / 2, y: 15, "text-anchor": "middle" }, cut(node.step ? named(node.piece) : "⟨start⟩", 10) + SIGNS[node.state]),
-      s("text", { x: BOX / 2, y: 28, "text-anchor": "middle", class: "small" }, node.step ? number(node.score) : ""),
+      s("text.small", { x: BOX / 2, y: 28, "text-anchor": "middle" }, node.step ? number(node.score) : ""),
     ));
   }
   roam(svg, (column) => columns[column].length, columns.length, (row, column) => {
@@ -105,10 +106,14 @@ function stepTable(column, step, { nodes, beam: width }) {
   const byId = new Map(nodes.map((node) => [node.id, node])), head = ["Translation so far", "State", "Score", "Log-probability"];
   const rows = column.map((node) => h(
     "tr", { class: node.state },
-    h("td", { dir: "auto", class: "text" }, beginning(node, byId)), h("td", {}, WORDS[node.state] + SIGNS[node.state]), h("td", {}, number(node.score)), h("td", {}, number(node.log_probability)),
+    h("td.text", { dir: "auto" }, beginning(node, byId)),
+    [WORDS[node.state] + SIGNS[node.state], number(node.score), number(node.log_probability)].map((text) => h("td", text)),
   ));
   return scroller(
     "Boxes of this step",
-    h("table", {}, h("caption", {}, `Step ${step}: what a beam of ${width} looks at`), h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, rows)),
+    h(
+      "table", h("caption", `Step ${step}: what a beam of ${width} looks at`),
+      h("thead", h("tr", head.map((text) => h("th", { scope: "col" }, text)))), h("tbody", rows),
+    ),
   );
 }

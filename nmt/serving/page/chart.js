@@ -21,7 +21,8 @@ export function chart(place, data) {
   draw(place, state);
 }
 
-const short = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : value.toLocaleString("en", { maximumSignificantDigits: 4 }));
+const DIGITS = { maximumSignificantDigits: 4 };
+const short = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : value.toLocaleString("en", DIGITS));
 
 // Round numbers that cover low to high, about `count` of them.
 function ticks(low, high, count, whole) {
@@ -32,25 +33,30 @@ function ticks(low, high, count, whole) {
 }
 
 function draw(place, data) {
-  const series = data.series.map((item, index) => ({ ...item, colour: (item.colour ?? index) % COLOURS })).filter((item) => item.points.length);
-  const focused = place.contains(document.activeElement), width = place.clientWidth || 480, height = Math.min(280, Math.max(200, width * 0.5));
-  const heading = h("p", { class: "charted" }, data.title, h("small", {}, data.y ? ` ${data.y}` : ""));
-  if (!series.length) return place.replaceChildren(heading, h("p", { class: "fine" }, "Nothing is logged yet."));
+  const coloured = data.series.map((item, index) => ({ ...item, colour: (item.colour ?? index) % COLOURS }));
+  const series = coloured.filter((item) => item.points.length), focused = place.contains(document.activeElement);
+  const width = place.clientWidth || 480, height = Math.min(280, Math.max(200, width * 0.5));
+  const heading = h("p.charted", data.title, h("small", data.y ? ` ${data.y}` : ""));
+  if (!series.length) return place.replaceChildren(heading, h("p.fine", "Nothing is logged yet."));
   const points = series.flatMap((item) => item.points), [xs, ys] = [0, 1].map((part) => points.map((point) => point[part]));
-  const low = least(ys), across = ticks(least(xs) > 1 ? Math.min(0, least(xs)) : least(xs), most(xs), Math.max(2, Math.floor(width / 90)), data.whole);
+  const low = least(ys), across = ticks(Math.min(1, least(xs)), most(xs), Math.max(2, Math.floor(width / 90)), data.whole);
   const up = ticks(low > 0 && low < 0.4 * most(ys) ? 0 : low, most(ys), 4), right = width - MARGIN.right, bottom = height - MARGIN.bottom;
   const x = (value) => MARGIN.left + ((value - across[0]) / (across.at(-1) - across[0])) * (right - MARGIN.left);
   const y = (value) => bottom - ((value - up[0]) / (up.at(-1) - up[0])) * (bottom - MARGIN.top);
   const ends = series.map(({ name, points: own }) => `${name} ends at ${short(own.at(-1)[1])}`).join(", ");
   const svg = s("svg", { width, height, role: "img", tabindex: 0, "aria-label": `${data.title}: ${ends}` });
-  for (const value of up) svg.append(s("line", { x1: MARGIN.left, x2: right, y1: y(value), y2: y(value), class: "grid" }), s("text", { x: MARGIN.left - 7, y: y(value) + 4, "text-anchor": "end" }, short(value)));
-  across.forEach((value, index) => svg.append(s("text", { x: x(value), y: bottom + 16, "text-anchor": index === across.length - 1 ? "end" : "middle" }, short(value))));
-  svg.append(s("text", { x: right, y: height - 4, "text-anchor": "end" }, data.x));
+  const write = (atX, atY, anchor, text) => svg.append(s("text", { x: atX, y: atY, "text-anchor": anchor }, text));
+  for (const value of up) {
+    svg.append(s("line.grid", { x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) }));
+    write(MARGIN.left - 7, y(value) + 4, "end", short(value));
+  }
+  across.forEach((value, index) => write(x(value), bottom + 16, index === across.length - 1 ? "end" : "middle", short(value)));
+  write(right, height - 4, "end", data.x);
   for (const { colour, points: own } of series) {
     svg.append(s("polyline", { points: own.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "), class: `line c${colour}` }));
     if (own.length <= FEW) svg.append(...own.map(([a, b]) => s("circle", { cx: x(a), cy: y(b), r: 3, class: `dot c${colour}` })));
   }
-  const legend = h("div", { class: "legend" });
+  const legend = h("div.legend");
   place.replaceChildren(heading, svg, legend);
   reading(place, svg, legend, series, { x, y, bottom });
   if (focused) svg.focus();
@@ -62,7 +68,7 @@ const most = (values) => values.reduce((a, b) => Math.max(a, b));
 // Shows the values at a place in the legend, and marks them on the curves.
 function reading(place, svg, legend, series, { x, y, bottom }) {
   const state = drawn.get(place), steps = [...new Set(series.flatMap((item) => item.points.map(([a]) => a)))].sort((a, b) => a - b);
-  const rule = s("line", { y1: MARGIN.top, y2: bottom, class: "rule" }), marks = s("g", {});
+  const rule = s("line.rule", { y1: MARGIN.top, y2: bottom }), marks = s("g");
   svg.append(rule, marks);
   const show = (at) => {
     const near = series.map((item) => ({ ...item, point: item.points.findLast(([a]) => a <= at) ?? item.points[0] }));
@@ -70,8 +76,8 @@ function reading(place, svg, legend, series, { x, y, bottom }) {
     rule.setAttribute("x2", x(at));
     marks.replaceChildren(...near.map(({ colour, point: [a, b] }) => s("circle", { cx: x(a), cy: y(b), r: 5, class: `dot c${colour}` })));
     legend.replaceChildren(
-      h("span", { class: "fine" }, `${short(at)} ${state.x}`),
-      ...near.map(({ name, colour, point }) => h("span", {}, h("i", { class: `key c${colour}` }), `${name} `, h("b", {}, short(point[1])))),
+      h("span.fine", `${short(at)} ${state.x}`),
+      ...near.map(({ name, colour, point }) => h("span", h("i", { class: `key c${colour}` }), `${name} `, h("b", short(point[1])))),
     );
   };
   const choose = (at) => {

@@ -1,41 +1,58 @@
 // Makes elements. Text only ever becomes text nodes, so nothing that a server or a user writes can become markup.
 
-const SVG = "http://www.w3.org/2000/svg";
+export const SVG = "http://www.w3.org/2000/svg";
 
-// h("a", {href: "#", onclick: act}, "text", child): an element of HTML. Attributes that are null or false are left out.
-export const h = (name, attributes, ...children) => filled(document.createElement(name), attributes, children);
+// h("a.fine", {href: "#", onclick: act}, "text", child): an element of HTML with its classes. Attributes may be left out; those that
+// are null or false are.
+export const h = (name, ...rest) => filled((tag) => document.createElement(tag), name, rest);
 
 // The same for SVG.
-export const s = (name, attributes, ...children) => filled(document.createElementNS(SVG, name), attributes, children);
+export const s = (name, ...rest) => filled((tag) => document.createElementNS(SVG, tag), name, rest);
 
-function filled(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes ?? {})) {
+function filled(make, selector, rest) {
+  const [tag, ...classes] = selector.split("."), element = make(tag);
+  const [attributes, children] = rest[0]?.constructor === Object ? [rest[0], rest.slice(1)] : [{}, rest];
+  if (classes.length) element.setAttribute("class", classes.join(" "));
+  for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
 // A label above its control.
-export const field = (label, control, more = {}) => h("label", { class: "field", ...more }, h("span", {}, label), control);
+export const field = (label, control, more = {}) => h("label.field", { ...more }, h("span", label), control);
 
 export const button = (text, onclick, more = {}) => h("button", { type: "button", onclick, ...more }, text);
 export const quiet = (text, onclick, more = {}) => button(text, onclick, { class: "quiet", ...more });
 
 // A line that says what goes on, also to those who do not see it.
-export const statusLine = (text = "") => h("p", { role: "status", class: "fine" }, text);
+export const statusLine = (text = "") => h("p.fine", { role: "status" }, text);
 
 // A part that scrolls sideways, which the keyboard can do too.
-export const scroller = (label, ...children) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, children);
+export const scroller = (label, ...children) => h("div.scroll", { tabindex: 0, role: "region", "aria-label": label }, children);
 
 // A list to choose from: options are [value, text], or [value, text, true] for those that cannot be chosen.
-export function choice(options, chosen, onchange, more = {}) {
+export function choice(label, name, options, chosen, act) {
   const made = options.map(([value, text, disabled]) =>
     h("option", { value, disabled, selected: String(value) === String(chosen) }, text));
-  return h("select", { ...more, onchange: (event) => onchange(event.target.value) }, made);
+  return field(label, h("select", { name, onchange: (event) => act(event.target.value) }, made));
 }
+
+// A slider over whole numbers. `told` is an element that says what is chosen.
+export function slider(told, [min, max], value, act) {
+  const input = h("input", { type: "range", name: "step", min, max, value, oninput: () => act(Number(input.value)) });
+  return { input, element: field(told, input, { class: "field wide" }) };
+}
+
+// A word on a bar as long as its probability.
+export const share = (word, probability, lang = null) => h(
+  "span.share", { style: `--share: ${probability}` }, h("b", { dir: "auto", lang }, word), h("span.fine", percent(probability)),
+);
+
+export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
 // A function that waits until it has not been called for some time.
 export function unhurried(milliseconds, act) {

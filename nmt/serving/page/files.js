@@ -6,7 +6,7 @@ import { ask, attempt, say } from "./server.js";
 export function fileForm(source, target) {
   const message = statusLine();
   const input = h("input", { type: "file", accept: ".txt,.html,text/plain,text/html", required: true, "aria-label": "File to translate" });
-  const button = h("button", {}, "Translate the file");
+  const button = h("button", "Translate the file");
   const send = async (event) => {
     event.preventDefault();
     const [file] = input.files, body = new FormData();
@@ -22,8 +22,8 @@ export function fileForm(source, target) {
     button.disabled = false;
   };
   return h(
-    "details", { class: "more" }, h("summary", {}, "Translate a file"),
-    h("p", { class: "fine" }, "Plain text or HTML, in UTF-8. The first model of this direction translates it."),
-    h("form", { class: "row", onsubmit: send }, input, button), message,
+    "details.more", h("summary", "Translate a file"),
+    h("p.fine", "Plain text or HTML, in UTF-8. The first model of this direction translates it."),
+    h("form.row", { onsubmit: send }, input, button), message,
   );
 }

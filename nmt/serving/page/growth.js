@@ -1,7 +1,7 @@
 // Growth: the source grows word by word, and two models translate each beginning.
 
 import { chart } from "./chart.js";
-import { field, h, number, whole } from "./dom.js";
+import { h, number, slider, whole } from "./dom.js";
 import { look } from "./server.js";
 
 export const growth = {
@@ -19,20 +19,22 @@ export const growth = {
 };
 
 function draw({ words, steps }, state) {
-  const names = Object.keys(steps[0].models), place = h("div", {}), shown = h("dl", { class: "grown", "aria-live": "polite" }), label = h("span", {});
+  const names = Object.keys(steps[0].models), place = h("div"), shown = h("dl.grown", { "aria-live": "polite" }), label = h("span");
   const chosen = whole(state.step, 1, words.length, words.length);
   const series = names.map((name) => ({ name, points: steps.map((step) => [step.length, step.models[name].bits_per_token]) }));
-  const slider = h("input", { type: "range", name: "step", min: 1, max: words.length, value: chosen, oninput: () => move(Number(slider.value)) });
-  const told = (name, { text, bits_per_token: bits }) => [h("dt", {}, `${name} `, h("small", {}, `${number(bits)} bits per token`)), h("dd", { dir: "auto" }, text || "(nothing)")];
+  const lengths = slider(label, [1, words.length], chosen, move), said = (text) => h("dd", { dir: "auto" }, text || "(nothing)");
+  const told = (name, { text, bits_per_token: bits }) => [h("dt", `${name} `, h("small", `${number(bits)} bits per token`)), said(text)];
   function grow(length) {
     const step = steps[length - 1];
-    state.step = slider.value = String(length);
+    state.step = lengths.input.value = String(length);
     label.textContent = `${length} of ${words.length} words`;
-    shown.replaceChildren(h("dt", {}, "Source"), h("dd", { dir: "auto" }, step.source ?? words.slice(0, length).join(" ")), ...names.flatMap((name) => told(name, step.models[name])));
+    const source = step.source ?? words.slice(0, length).join(" ");
+    shown.replaceChildren(h("dt", "Source"), said(source), ...names.flatMap((name) => told(name, step.models[name])));
   }
   function move(length) {
     grow(length);
-    chart(place, { title: "Doubt as the source grows", x: "words of the source", y: "bits per token", whole: true, series, chosen: length, choose: grow });
+    const axes = { x: "words of the source", y: "bits per token", whole: true };
+    chart(place, { title: "Doubt as the source grows", ...axes, series, chosen: length, choose: grow });
   }
-  return { controls: [field(label, slider, { class: "field wide" })], figure: [place, shown], ready: () => move(chosen) };
+  return { controls: [lengths.element], figure: [place, shown], ready: () => move(chosen) };
 }

@@ -7,16 +7,16 @@ const MOST = 50, REST = 2000, LONGEST = 5000; // entries; milliseconds without a
 export class History {
   // restore(entry) is called with an entry that the user takes up again.
   constructor(restore) {
-    Object.assign(this, { restore, stopped: false, list: h("ul", { class: "past" }) });
+    Object.assign(this, { restore, stopped: false, list: h("ul.past") });
     const wanted = h("input", { type: "checkbox", checked: kept("remember") !== false, onchange: () => keep("remember", wanted.checked) });
     const clear = () => {
       keep("history", null);
       this.draw();
     };
     this.element = h(
-      "details", { class: "more" }, h("summary", {}, "History"),
-      h("p", { class: "fine" }, "The history stays in this browser. The server keeps none."),
-      h("div", { class: "row" }, h("label", {}, wanted, " Keep a history"), quiet("Clear the history", clear)),
+      "details.more", h("summary", "History"),
+      h("p.fine", "The history stays in this browser. The server keeps none."),
+      h("div.row", h("label", wanted, " Keep a history"), quiet("Clear the history", clear)),
       this.list,
     );
     this.draw();
@@ -42,10 +42,10 @@ export class History {
 
   draw() {
     const entries = this.entries();
-    const rows = entries.map((entry) => h("li", {}, h(
-      "button", { type: "button", class: "offer", onclick: () => this.restore(entry) },
-      h("span", { dir: "auto" }, cut(entry.text, 120)), h("span", { class: "fine", dir: "auto" }, cut(entry.translation, 120)),
+    const rows = entries.map((entry) => h("li", h(
+      "button.offer", { type: "button", onclick: () => this.restore(entry) },
+      h("bdi", cut(entry.text, 120)), h("span.fine", { dir: "auto" }, cut(entry.translation, 120)),
     )));
-    this.list.replaceChildren(...(rows.length ? rows : [h("li", { class: "fine" }, "Nothing yet.")]));
+    this.list.replaceChildren(...(rows.length ? rows : [h("li.fine", "Nothing yet.")]));
   }
 }

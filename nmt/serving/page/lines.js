@@ -13,15 +13,18 @@ const translations = new Map(); // by model, target language and line
 export class Column {
   // inside(line) is called to look inside the model at a line.
   constructor(model, target, inside) {
-    Object.assign(this, { model, target, inside, rows: [], copied: h("span", { role: "status", class: "fine" }) });
-    this.body = h("div", { class: "body", lang: target });
+    Object.assign(this, { model, target, inside, rows: [], copied: h("span.fine", { role: "status" }) });
+    this.body = h("div.body", { lang: target });
     const copy = async () => {
       const done = await navigator.clipboard?.writeText(this.text()).then(() => true, () => false);
       this.copied.textContent = done ? "Copied." : "The browser does not let this page copy.";
     };
     this.element = h(
-      "article", { class: "sheet", "aria-label": `${language(target)}, by ${model.name}` },
-      h("div", { class: "head" }, h("h2", {}, `${language(target)} `, h("small", {}, model.name)), h("span", { "data-unsaved": true }, this.copied, quiet("Copy", copy))),
+      "article.sheet", { "aria-label": `${language(target)}, by ${model.name}` },
+      h(
+        "div.head", h("h2", `${language(target)} `, h("small", model.name)),
+        h("span", { "data-unsaved": true }, this.copied, quiet("Copy", copy)),
+      ),
       this.body,
     );
   }
@@ -76,17 +79,18 @@ export class Column {
   }
 
   drawn(line, found, linked, index) {
-    if (!line.trim()) return h("div", { class: "line" }, "\u00a0");
-    if (!found) return h("div", { class: "line waiting" }, "…");
+    if (!line.trim()) return h("div.line", "\u00a0");
+    if (!found) return h("div.line.waiting", "…");
     const said = linked && pieces(found.text, found.target_words ?? found.text.match(/\S+/gu));
-    if (!said) return h("div", { class: "line", dir: "auto" }, found.text);
+    if (!said) return h("div.line", { dir: "auto" }, found.text);
     const read = found.alignment?.length ? pieces(line, found.source_words) : null;
     return this.pointed(line, found, said, read, index);
   }
 
   // A line whose words show what they are linked to, and what else could stand in their place.
   pointed(line, found, said, read, index) {
-    const source = read?.found.map(({ word }) => h("span", {}, word));
+    const source = read?.found.map(({ word }) => h("span", word));
+    const original = read ? [read.found.map(({ before }, place) => [before, source[place]]), read.after] : line;
     const point = (chosen) => {
       const links = (found.alignment ?? []).filter(([, target]) => target === chosen).map(([from]) => from);
       source?.forEach((word, place) => word.classList.toggle("linked", links.includes(place)));
@@ -104,9 +108,12 @@ export class Column {
       this.fresh(this.lines);
     };
     const element = h(
-      "div", { class: "line" }, row,
-      read && h("div", { class: "source fine", dir: "auto", lang: this.model.source }, read.found.map(({ before }, place) => [before, source[place]]), read.after),
-      h("div", { class: "tools", "data-unsaved": true }, found.own && quiet("Back to the model's own", own), quiet("Look inside", () => this.inside(line))),
+      "div.line", row,
+      h("div.source.fine", { dir: "auto", lang: this.model.source }, original),
+      h(
+        "div.tools", { "data-unsaved": true },
+        found.own && quiet("Back to the model's own", own), quiet("Look inside", () => this.inside(line)),
+      ),
     );
     return element;
   }
@@ -115,7 +122,10 @@ export class Column {
   choose(element, button, line, found, { word, start }) {
     element.querySelector(".alternatives")?.remove();
     element.querySelector("[aria-pressed]")?.removeAttribute("aria-pressed");
-    if (this.target !== this.model.target || line.length > LONGEST_VIEW) return;
+    if (this.target !== this.model.target || line.length > LONGEST_VIEW) {
+      const text = `Other words are offered for lines in ${language(this.model.target)} of up to ${LONGEST_VIEW} characters.`;
+      return element.append(h("p.alternatives.fine", { role: "status" }, text));
+    }
     const close = () => {
       panel.remove();
       button.removeAttribute("aria-pressed");

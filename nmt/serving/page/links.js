@@ -26,7 +26,7 @@ export function addressOf(path, inputs) {
 
 // Two buttons: a picture of `figure` as SVG, and a link to it. The link holds the inputs, so it is made only when asked for.
 export function savers(figure, path, inputs) {
-  const message = h("span", { role: "status", class: "fine" });
+  const message = h("span.fine", { role: "status" });
   const save = () => {
     const url = URL.createObjectURL(new Blob([pictureOf(figure)], { type: "image/svg+xml" }));
     h("a", { href: url, download: `${path().replace("/", "-")}.svg` }).click();
@@ -39,7 +39,7 @@ export function savers(figure, path, inputs) {
     message.textContent = copied ? "The link is copied." : "The link is in the address bar.";
   };
   return h(
-    "div", { class: "savers" },
+    "div.savers",
     quiet("Save as SVG", save), quiet("Link to this", link), message,
   );
 }

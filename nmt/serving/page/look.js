@@ -17,15 +17,15 @@ const state = { text: "", model: "", second: "", said: "", layer: "", head: "", 
 export function show(place, { models, inputs, view: name }) {
   take(state, inputs);
   const view = VIEWS[name] ?? attention, turn = new Turn(), usable = models.filter(view.usable);
-  const message = statusLine(), figure = h("div", { class: "figure" }), controls = h("div", { class: "options" });
+  const message = statusLine(), figure = h("div.figure"), controls = h("div.options");
   document.title = `${view.title} · nmt`;
   place.append(
-    h("h1", { class: "unseen" }, `Look inside: ${view.title}`),
-    h("nav", { class: "views", "aria-label": "Views" }, Object.values(VIEWS).map((item) =>
+    h("h1.unseen", `Look inside: ${view.title}`),
+    h("nav.views", { "aria-label": "Views" }, Object.values(VIEWS).map((item) =>
       h("a", { href: `#look/${item.name}`, "aria-current": item === view ? "page" : null }, item.title))),
   );
   if (!usable.length) {
-    place.append(h("p", {}, `None of the served models can be shown here: ${view.lacks}.`));
+    place.append(h("p", `None of the served models can be shown here: ${view.lacks}.`));
     return;
   }
   settle(view, usable);
@@ -62,12 +62,16 @@ export function show(place, { models, inputs, view: name }) {
     drawn.ready?.();
   }
 
-  place.append(form(view, models, run), h("p", { class: "how" }, view.how), message, controls, figure, savers(figure, () => `look/${view.name}`, () => used(view)));
+  const saved = savers(figure, () => `look/${view.name}`, () => used(view));
+  place.append(form(view, models, run), h("p.how", view.how), message, controls, figure, saved);
   run();
   return () => turn.end();
 }
 
-const caption = (view) => h("h2", {}, `${view.title} `, h("small", {}, view.second && state.second ? `${state.model}, ${state.second}` : state.model));
+function caption(view) {
+  const names = view.second && state.second ? `${state.model}, ${state.second}` : state.model;
+  return h("h2", `${view.title} `, h("small", names));
+}
 
 // The inputs that the view reads, for its link.
 const used = (view) => Object.fromEntries(["text", "model", ...view.reads].map((name) => [name, state[name]]));
@@ -82,9 +86,10 @@ function settle(view, usable) {
 
 // The text, the models and, where the view reads one, a translation.
 function form(view, models, run) {
-  const text = h("input", { name: "text", value: state.text, dir: "auto", maxlength: 2000, autocomplete: "off", placeholder: "A line to translate" });
-  const said = h("input", { name: "said", value: state.said, dir: "auto", maxlength: 2000, autocomplete: "off", placeholder: view.needed ? "Your translation" : "The model's own" });
-  const options = h("div", { class: "pair" });
+  const line = { dir: "auto", maxlength: 2000, autocomplete: "off" };
+  const input = (name, placeholder) => h("input", { name, value: state[name], placeholder, ...line });
+  const text = input("text", "A line to translate"), said = input("said", view.needed ? "Your translation" : "The model's own");
+  const options = h("div.pair");
   const set = (name) => (value) => {
     state[name] = value;
     Object.assign(state, { layer: "", head: "" });
@@ -95,11 +100,13 @@ function form(view, models, run) {
   function list() {
     const usable = models.filter(view.usable);
     settle(view, usable);
-    const names = models.map((model) => [model.name, view.usable(model) ? model.name : `${model.name} (${view.lacks})`, !view.usable(model)]);
+    const named = (model) => (view.usable(model) ? model.name : `${model.name} (${view.lacks})`);
+    const names = models.map((model) => [model.name, named(model), !view.usable(model)]);
     const others = usable.filter((model) => model.name !== state.model).map((model) => [model.name, model.name]);
+    if (view.second !== "wanted") others.unshift(["", "no other model"]);
     options.replaceChildren(
-      field("Model", choice(names, state.model, set("model"), { name: "model" })),
-      view.second && others.length ? field("Beside it", choice([["", "no other model"], ...others].slice(view.second === "wanted" ? 1 : 0), state.second, set("second"), { name: "second" })) : "",
+      choice("Model", "model", names, state.model, set("model")),
+      view.second && usable.length > 1 ? choice("Beside it", "second", others, state.second, set("second")) : "",
     );
     const model = models.find((item) => item.name === state.model);
     text.lang = model.source;
@@ -124,10 +131,10 @@ function form(view, models, run) {
   };
   list();
   return h(
-    "form", { class: "asking", onsubmit: submit, onchange: change },
+    "form.asking", { onsubmit: submit, onchange: change },
     field("Text", text, { class: "field wide" }),
-    view.said ? h("div", { class: "wide joined" }, field(view.said, said), view.own && button("Take the model's own", own)) : "",
+    view.said ? h("div.wide.joined", field(view.said, said), view.own && button("Take the model's own", own)) : "",
     options,
-    h("button", { class: "main" }, "Look"),
+    h("button.main", "Look"),
   );
 }

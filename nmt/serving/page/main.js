@@ -27,7 +27,7 @@ async function show(fresh = true) {
     try {
       ({ models } = await ask("/v1/models"));
     } catch (error) {
-      place.replaceChildren(h("p", { class: "wrong" }, error.message));
+      place.replaceChildren(h("p.wrong", error.message));
       return;
     }
   }
@@ -38,10 +38,10 @@ async function show(fresh = true) {
 function tell(state, text) {
   if (state !== "stopped") clearInterval(waking);
   if (state === "well" && !banner.querySelector("form")) banner.replaceChildren();
-  if (state === "busy") banner.replaceChildren(h("p", {}, text));
+  if (state === "busy") banner.replaceChildren(h("p", text));
   if (state === "key" && !banner.querySelector("form")) askForKey(text);
   if (state === "stopped") {
-    banner.replaceChildren(h("p", {}, `${text} This page goes on by itself once it is back.`));
+    banner.replaceChildren(h("p", `${text} This page goes on by itself once it is back.`));
     clearInterval(waking);
     waking = setInterval(wake, 3000);
   }
@@ -65,7 +65,7 @@ function askForKey(text) {
     show(false);
   };
   banner.replaceChildren(
-    h("form", { onsubmit: enter }, h("p", {}, text), h("label", {}, "Key ", input), h("button", {}, "Use this key")),
+    h("form", { onsubmit: enter }, h("p", text), h("label", "Key ", input), h("button", "Use this key")),
   );
 }
 

@@ -1,14 +1,14 @@
 // Draws a part of the page as one SVG that needs nothing else: boxes, text and drawings with the colours that they have now.
 
-import { s } from "./dom.js";
+import { SVG, s } from "./dom.js";
 
 const PARTS = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "stroke-linejoin", "opacity",
-  "font-family", "font-size", "font-weight", "font-style", "text-anchor", "text-decoration-line", "direction"];
+  "font-family", "font-size", "font-weight", "font-style", "text-anchor", "direction"];
 const MARGIN = 16;
 const UNWRITABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g; // in XML
 
 export function pictureOf(root) {
-  const frame = root.getBoundingClientRect(), picture = s("svg", { xmlns: "http://www.w3.org/2000/svg" });
+  const frame = root.getBoundingClientRect(), picture = s("svg", { xmlns: SVG });
   const size = { right: frame.right, bottom: frame.bottom };
   const at = (x, y) => ({ x: round(x - frame.left + MARGIN), y: round(y - frame.top + MARGIN) });
   walk(root, (node, style) => {
@@ -17,7 +17,7 @@ export function pictureOf(root) {
     else picture.append(...box(node, style, at));
   });
   const width = Math.ceil(size.right - frame.left + 2 * MARGIN), height = Math.ceil(size.bottom - frame.top + 2 * MARGIN);
-  for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) picture.setAttribute(name, value);
+  give(picture, { width, height, viewBox: `0 0 ${width} ${height}` });
   const paper = plain(getComputedStyle(document.documentElement).getPropertyValue("background-color"))[0];
   picture.prepend(s("rect", { width, height, fill: paper }));
   return new XMLSerializer().serializeToString(picture).toWellFormed().replace(UNWRITABLE, "\ufffd");
@@ -39,7 +39,8 @@ function box(element, style, at) {
   const area = element.getBoundingClientRect(), [fill, opacity] = plain(style.backgroundColor);
   const border = parseFloat(style.borderLeftWidth) ? plain(style.borderLeftColor) : ["none", 0];
   if (!area.width || (!opacity && !border[1])) return [];
-  const shape = { width: round(area.width), height: round(area.height), rx: Math.min(parseFloat(style.borderRadius) || 0, area.height / 2) };
+  const rx = Math.min(parseFloat(style.borderRadius) || 0, area.height / 2);
+  const shape = { width: round(area.width), height: round(area.height), rx };
   const colours = { fill, "fill-opacity": opacity, stroke: border[0], "stroke-opacity": border[1] };
   return [s("rect", { ...at(area.left, area.top), ...shape, ...colours })];
 }
@@ -48,18 +49,20 @@ function box(element, style, at) {
 function lines(node, style, at, size) {
   const found = [], range = document.createRange();
   for (const word of node.data.matchAll(/\S+/gu)) {
-    range.setStart(node, word.index);
-    range.setEnd(node, word.index + word[0].length);
-    const area = range.getBoundingClientRect(), last = found.at(-1);
-    if (!area.width) continue;
-    if (last && Math.abs(last.top - area.top) < 2) Object.assign(last, { end: word.index + word[0].length, left: Math.min(last.left, area.left), right: Math.max(last.right, area.right) });
-    else found.push({ start: word.index, end: word.index + word[0].length, top: area.top, bottom: area.bottom, left: area.left, right: area.right });
+    const start = word.index, end = start + word[0].length;
+    range.setStart(node, start);
+    range.setEnd(node, end);
+    const { top, bottom, left, right } = range.getBoundingClientRect(), last = found.at(-1);
+    if (left === right) continue;
+    if (!last || Math.abs(last.top - top) >= 2) found.push({ start, end, top, bottom, left, right });
+    else Object.assign(last, { end, left: Math.min(last.left, left), right: Math.max(last.right, right) });
   }
   const [fill, opacity] = plain(style.color), rtl = style.direction === "rtl";
   return found.map((line) => {
     size.right = Math.max(size.right, line.right);
     size.bottom = Math.max(size.bottom, line.bottom);
-    const fontSize = parseFloat(style.fontSize), { x, y } = at(rtl ? line.right : line.left, (line.top + line.bottom) / 2 + 0.36 * fontSize);
+    const fontSize = parseFloat(style.fontSize), base = (line.top + line.bottom) / 2 + 0.36 * fontSize;
+    const { x, y } = at(rtl ? line.right : line.left, base);
     const font = { "font-family": style.fontFamily, "font-size": fontSize, "font-weight": style.fontWeight, "font-style": style.fontStyle };
     const text = node.data.slice(line.start, line.end).replace(/\s+/gu, " ");
     return s("text", { x, y, fill, "fill-opacity": opacity, direction: rtl ? "rtl" : null, ...font }, text);
@@ -78,22 +81,23 @@ function drawing(svg, at, size) {
     if (style.display === "none" || style.visibility === "hidden") to[index].setAttribute("display", "none");
   });
   copy.querySelectorAll("[display=none]").forEach((element) => element.remove());
-  const { x, y } = at(area.left, area.top);
-  for (const [name, value] of Object.entries({ x, y, width: round(area.width), height: round(area.height) })) copy.setAttribute(name, value);
+  give(copy, { ...at(area.left, area.top), width: round(area.width), height: round(area.height) });
   size.right = Math.max(size.right, area.right);
   size.bottom = Math.max(size.bottom, area.bottom);
   return copy;
 }
 
+const give = (element, values) => Object.entries(values).forEach(([name, value]) => element.setAttribute(name, value));
+
 const USUAL = { "fill-opacity": "1", "stroke-opacity": "1", opacity: "1", stroke: "none", "stroke-width": "1px", "stroke-dasharray": "none",
-  "stroke-linejoin": "miter", "text-anchor": "start", "font-style": "normal", "text-decoration-line": "none", direction: "ltr" };
+  "stroke-linejoin": "miter", "text-anchor": "start", "font-style": "normal", direction: "ltr" };
 
 function write(element, name, value) {
   const ofText = /^(font|text|direction)/.test(name);
   if (ofText && !element.matches("text, tspan")) return;
   if (value === USUAL[name]) return element.removeAttribute(name);
-  const colour = (name === "fill" || name === "stroke") && value !== "none" && !value.startsWith("url");
-  element.setAttribute(name === "text-decoration-line" ? "text-decoration" : name, colour ? plain(value)[0] : value);
+  const [colour, opacity] = (name === "fill" || name === "stroke") && value !== "none" ? plain(value) : [value, 1];
+  element.setAttribute(name, opacity ? colour : "none");
 }
 
 const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });

@@ -52,7 +52,9 @@ export class Runs {
   // Points [update, value]; where a resumed training repeats an update, the last counts.
   curve(name, kind, key) {
     const found = new Map();
-    for (const event of this.told.get(name)?.events ?? []) if (event.kind === kind && Number.isFinite(event[key])) found.set(event.step, event[key]);
+    for (const event of this.told.get(name)?.events ?? []) {
+      if (event.kind === kind && Number.isFinite(event[key])) found.set(event.step, event[key]);
+    }
     return [...found].sort(([a], [b]) => a - b);
   }
 

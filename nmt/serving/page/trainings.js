@@ -1,7 +1,7 @@
 // The tab of the trainings: which runs there are, their curves one over another, and what they say of a few sentences.
 
 import { chart } from "./chart.js";
-import { h, scroller, statusLine } from "./dom.js";
+import { h, plural, scroller, statusLine } from "./dom.js";
 import { savers, take } from "./links.js";
 import { Runs } from "./runs.js";
 import { Turn, attempt, say } from "./server.js";
@@ -18,9 +18,9 @@ const state = { runs: "", more: "" };
 export function show(place, { inputs }) {
   take(state, inputs);
   const turn = new Turn(), runs = new Runs(), message = statusLine("Reading the runs…");
-  const list = h("tbody", {}), charts = h("div", { class: "charts" }), below = h("div", {}), figure = h("div", { class: "figure" }, charts, below);
+  const list = h("tbody"), charts = h("div.charts"), below = h("div"), figure = h("div.figure", charts, below);
   const places = new Map();
-  let timer, chosen = null;
+  let timer, listed = "", chosen = null;
 
   async function refresh() {
     clearTimeout(timer);
@@ -29,9 +29,10 @@ export function show(place, { inputs }) {
     await attempt(message, async () => {
       const found = await runs.list(signal);
       chosen ??= first(found);
-      const changed = await runs.read([...chosen], signal);
+      const changed = await runs.read([...chosen].filter((name) => runs.names.includes(name)), signal);
       say(message, found.length ? "" : "There are no runs yet. nmt serve --runs FOLDER shows the trainings of another folder.");
-      drawList(found);
+      if (JSON.stringify(found) !== listed) drawList(found);
+      listed = JSON.stringify(found);
       if (changed) drawCurves();
       if (found.some((run) => run.state === "training")) wait = OFTEN;
     });
@@ -65,11 +66,11 @@ export function show(place, { inputs }) {
     const share = run.updates ? h("progress", { max: run.updates, value: run.step, "aria-label": `Progress of ${run.name}` }) : "";
     return h(
       "tr", {},
-      h("th", { scope: "row" }, h("label", {}, box, " ", h("i", { class: `key c${index % 6}` }), run.name)),
-      h("td", {}, h("span", { class: `badge ${run.state}` }, run.state)),
-      h("td", {}, share, h("span", { class: "fine" }, ` ${run.step.toLocaleString("en")}${run.updates ? ` of ${run.updates.toLocaleString("en")}` : ""} updates`)),
-      h("td", {}, span(run.seconds)),
-      h("td", {}, run.seconds_left === null ? "" : span(run.seconds_left)),
+      h("th", { scope: "row" }, h("label", box, " ", h("i", { class: `key c${index % 6}` }), run.name)),
+      h("td", h("span", { class: `badge ${run.state}` }, run.state)),
+      h("td", share, " ", h("span.fine", run.updates ? `${run.step.toLocaleString("en")} of ` : "", plural(run.updates ?? run.step, "update"))),
+      h("td", span(run.seconds)),
+      h("td", run.seconds_left === null ? "" : span(run.seconds_left)),
     );
   }
 
@@ -78,25 +79,27 @@ export function show(place, { inputs }) {
     const kept = wanted.map(([kind, name, title]) => {
       const series = [...chosen].map((run) => ({ name: run, colour: runs.place(run), points: runs.curve(run, kind, name) }));
       if (!series.some((item) => item.points.length)) return null;
-      if (!places.has(title)) places.set(title, h("div", { class: "chart" }));
+      if (!places.has(title)) places.set(title, h("div.chart"));
       return [places.get(title), { title, x: "updates", series }];
     }).filter(Boolean);
     charts.replaceChildren(...kept.map(([element]) => element));
     for (const [element, data] of kept) chart(element, data);
-    below.replaceChildren(...(chosen.size ? [notes(), sentences()] : [h("p", {}, "Choose a run to see its curves.")]));
+    below.replaceChildren(...(chosen.size ? [notes(), sentences()] : [h("p", "Choose a run to see its curves.")]));
   }
 
   const notes = () => {
-    const found = [...chosen].flatMap((run) => runs.health(run).map((item) => h("li", { class: item.level }, h("b", {}, `${run}: `), item.text)));
-    return found.length ? h("section", {}, h("h2", {}, "Worth knowing"), h("ul", { class: "notes" }, found)) : "";
+    const told = (run) => runs.health(run).map((item) => h(`li.${item.level}`, h("b", `${run}: `), item.text));
+    const found = [...chosen].flatMap(told);
+    return found.length ? h("section", h("h2", "Worth knowing"), h("ul.notes", found)) : "";
   };
 
   // What the runs say of the sentences of their validations, at the last validation that has them.
   const sentences = () => {
     const found = runs.sentences([...chosen]);
-    return found.length ? h("section", {}, h("h2", {}, "Validation sentences"), found.map(({ source, reference, said }) => h(
-      "dl", { class: "grown" }, h("dt", {}, "Source"), h("dd", { dir: "auto" }, source), h("dt", {}, "Reference"), h("dd", { dir: "auto" }, reference),
-      said.map(({ run, step, text }) => [h("dt", {}, `${run} `, h("small", {}, `update ${step.toLocaleString("en")}`)), h("dd", { dir: "auto" }, text || "(nothing)")]),
+    const pair = (name, more, text) => [h("dt", `${name} `, h("small", more)), h("dd", { dir: "auto" }, text || "(nothing)")];
+    return found.length ? h("section", h("h2", "Validation sentences"), found.map(({ source, reference, said }) => h(
+      "dl.grown", pair("Source", "", source), pair("Reference", "", reference),
+      ...said.map(({ run, step, text }) => pair(run, `update ${step.toLocaleString("en")}`, text)),
     ))) : "";
   };
 
@@ -108,9 +111,9 @@ export function show(place, { inputs }) {
   });
   const heads = ["Run", "State", "Progress", "Time", "Time left"].map((text) => h("th", { scope: "col" }, text));
   place.append(
-    h("h1", { class: "unseen" }, "Trainings"), message,
-    scroller("Runs", h("table", { class: "runs" }, h("caption", { class: "unseen" }, "Runs"), h("thead", {}, h("tr", {}, heads)), list)),
-    h("div", { class: "options" }, h("label", { class: "tick" }, more, " All curves")),
+    h("h1.unseen", "Trainings"), message,
+    scroller("Runs", h("table.runs", h("caption.unseen", "Runs"), h("thead", h("tr", heads)), list)),
+    h("div.options", h("label.tick", more, " All curves")),
     figure, savers(figure, () => "trainings", () => state),
   );
   refresh();

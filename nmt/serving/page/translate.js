@@ -1,22 +1,23 @@
 // The tab that translates: as you type, by one model or two, line by line.
 
-import { choice, field, h, language, quiet, statusLine, unhurried } from "./dom.js";
+import { choice, h, language, plural, quiet, statusLine, unhurried } from "./dom.js";
 import { fileForm } from "./files.js";
 import { History } from "./history.js";
 import { Column } from "./lines.js";
 import { savers, take } from "./links.js";
 import { Turn, attempt, say } from "./server.js";
 
-const WAIT = 350; // milliseconds after the last key
+const WAIT = 350, SPOKEN = 600; // milliseconds after the last key; characters that are read aloud
 const state = { text: "", model: "", beside: "", target: "" };
 
 export function show(place, { models, inputs }) {
   take(state, inputs);
   const turn = new Turn(), message = statusLine();
-  const spoken = h("p", { class: "unseen", "aria-live": "polite" }), columns = h("div", { class: "columns" });
+  const spoken = h("p.unseen", { "aria-live": "polite" }), columns = h("div.columns");
   const progress = h("progress", { hidden: true, "aria-label": "Lines translated" });
-  const text = h("textarea", { id: "text", dir: "auto", rows: 5, spellcheck: "false", placeholder: "Type or paste a text", "aria-describedby": "counts" });
-  const counts = h("p", { id: "counts", class: "fine" }), options = h("div", { class: "options" }), file = h("div", {});
+  const empty = { placeholder: "Type or paste a text", "aria-describedby": "counts" };
+  const text = h("textarea", { id: "text", dir: "auto", rows: 5, spellcheck: "false", ...empty });
+  const counts = h("p.fine", { id: "counts" }), options = h("div.options"), file = h("div");
   const past = new History((entry) => {
     Object.assign(state, { text: entry.text, model: entry.model, target: entry.target, beside: "" });
     text.value = state.text;
@@ -36,10 +37,11 @@ export function show(place, { models, inputs }) {
       chooseAgain();
       options.querySelector(`[name=${name}]`)?.focus();
     };
+    const targets = model.targets.map((code) => [code, language(code)]), beside = others.map(({ name }) => [name, name]);
     options.replaceChildren(
-      field("Model", choice(models.map((item) => [item.name, `${item.name} (${item.source} → ${item.targets.join(", ")})`]), state.model, set("model"), { name: "model" })),
-      model.targets.length > 1 ? field("Into", choice(model.targets.map((code) => [code, language(code)]), state.target, set("target"), { name: "target" })) : "",
-      others.length ? field("Beside it", choice([["", "no other model"], ...others.map((item) => [item.name, item.name])], state.beside, set("beside"), { name: "beside" })) : "",
+      choice("Model", "model", models.map((item) => [item.name, directions(item)]), state.model, set("model")),
+      model.targets.length > 1 ? choice("Into", "target", targets, state.target, set("target")) : "",
+      others.length ? choice("Beside it", "beside", [["", "no other model"], ...beside], state.beside, set("beside")) : "",
     );
     text.lang = model.source;
     label.textContent = language(model.source);
@@ -51,7 +53,7 @@ export function show(place, { models, inputs }) {
 
   async function translate() {
     const signal = turn.begin(), lines = state.text.replace(/\n+$/, "").split("\n"), characters = [...state.text].length;
-    counts.textContent = characters ? `${characters.toLocaleString("en")} characters, ${lines.length.toLocaleString("en")} ${lines.length === 1 ? "line" : "lines"}` : "";
+    counts.textContent = characters ? `${plural(characters, "character")}, ${plural(lines.length, "line")}` : "";
     say(message, state.text.trim() ? "Translating…" : "");
     for (const column of shown) column.fresh(lines);
     const tell = (done, all) => {
@@ -61,7 +63,8 @@ export function show(place, { models, inputs }) {
     await attempt(message, async () => {
       for (const column of shown) await column.translate(lines, signal, tell);
       say(message, "");
-      spoken.textContent = shown.map((column) => (shown.length > 1 ? `${column.model.name}: ` : "") + column.text().slice(0, 600)).join(". ");
+      const named = (column) => (shown.length > 1 ? `${column.model.name}: ` : "");
+      spoken.textContent = shown.map((column) => named(column) + column.text().slice(0, SPOKEN)).join(". ");
       if (shown.length && state.text.trim()) past.later({ ...state, translation: shown[0].text() });
     });
     if (!signal.aborted) progress.hidden = true;
@@ -79,13 +82,13 @@ export function show(place, { models, inputs }) {
     text.focus();
   };
   const label = h("label", { for: "text" });
-  const figure = h("div", { class: "figure" }, columns);
+  const figure = h("div.figure", columns);
   place.append(
-    h("h1", { class: "unseen" }, "Translate"),
+    h("h1.unseen", "Translate"),
     options,
     h(
-      "div", { class: "desk" },
-      h("section", { class: "sheet", "aria-label": "Text" }, h("div", { class: "head" }, label, quiet("Clear", clear)), text, counts),
+      "div.desk",
+      h("section.sheet", { "aria-label": "Text" }, h("div.head", label, quiet("Clear", clear)), text, counts),
       h("section", { "aria-label": "Translation" }, figure, progress, message, spoken, savers(figure, () => "translate", () => state)),
     ),
     file,
@@ -97,6 +100,8 @@ export function show(place, { models, inputs }) {
     past.stop();
   };
 }
+
+const directions = ({ name, source, targets }) => `${name} (${source} → ${targets.join(", ")})`;
 
 // Makes the choices fit the models that are served.
 function settle(models) {

@@ -19,7 +19,7 @@ export function pieces(text, words) {
 export function wordRow({ found, after }, { label, choose, point = () => {}, dress = () => ({}) }) {
   const buttons = found.map(({ word, shown = word }, index) => {
     const act = { onclick: (event) => choose(index, event.currentTarget), onfocus: () => point(index), onpointerenter: () => point(index) };
-    return h("button", { type: "button", class: "word", tabindex: index ? -1 : 0, ...act, ...dress(index) }, shown);
+    return h("button.word", { type: "button", tabindex: index ? -1 : 0, ...act, ...dress(index) }, shown);
   });
   const move = (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
@@ -34,7 +34,7 @@ export function wordRow({ found, after }, { label, choose, point = () => {}, dre
     buttons[index].focus();
   };
   const leave = { onpointerleave: () => point(null), onfocusout: () => point(null) };
-  const row = h("div", { class: "words", role: "group", dir: "auto", "aria-label": label, onkeydown: move, ...leave });
+  const row = h("div.words", { role: "group", dir: "auto", "aria-label": label, onkeydown: move, ...leave });
   found.forEach(({ before }, index) => row.append(before, buttons[index]));
   row.append(after);
   return { row, buttons };
