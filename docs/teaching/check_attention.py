@@ -33,7 +33,7 @@ def load(path: Path) -> ModuleType:
     Raises:
         UnusableError: it is missing, or ends in an error.
     """
-    spec = importlib.util.spec_from_file_location("answers", path)
+    spec = importlib.util.spec_from_file_location("answers_of_a_student", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UnusableError(f"{path}: no such Python file")
     module = importlib.util.module_from_spec(spec)

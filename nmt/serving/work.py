@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmt.errors import NmtError, explain_memory
@@ -49,15 +51,26 @@ def translators(setup: Setup) -> dict[str, Translator]:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(setup.threads)
     device, found = choose_device(setup.device), dict[str, Translator]()
-    for path in setup.models:
-        loaded = load_model(path)
+    opened = [load_model(path) for path in setup.models]
+    names = model_names(setup.models, [loaded.recipe.name for loaded in opened])
+    for name, loaded in zip(names, opened, strict=True):
         search = parse_search(loaded.recipe.search, {"beam": setup.beam})
         precision = choose_search_precision("auto", device)
-        name = re.sub(r"[^\w.-]", "-", loaded.recipe.name) or "model"
-        taken = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?", other) is not None for other in found)
         options = Options(long_lines="split")
-        found[f"{name}-{taken + 1}" if taken else name] = Translator(loaded, device, search, precision, options=options)
+        found[name] = Translator(loaded, device, search, precision, options=options)
     return found
+
+
+def model_names(paths: Sequence[Path], recipes: Sequence[str]) -> list[str]:
+    """Returns a name for each model: of its recipe, or of its folder where recipes share one. Numbers tell the rest apart."""
+    folders = [path.resolve().parent.name if path.name == "model" else path.resolve().name for path in paths]
+    wanted = [folder if recipes.count(recipe) > 1 else recipe for recipe, folder in zip(recipes, folders, strict=True)]
+    names: list[str] = []
+    for text in wanted:
+        name = re.sub(r"[^\w.-]", "-", text) or "model"
+        numbered = (f"{name}-{number}" for number in count(2))
+        names.append(name if name not in names else next(other for other in numbered if other not in names))
+    return names
 
 
 class Work:

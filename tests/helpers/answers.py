@@ -76,7 +76,7 @@ _PIXEL = (
 
 
 def _beam(body: dict[str, Any]) -> dict[str, Any]:
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         {"id": 0, "parent": None, "step": 0, "piece": "<s>", "log_probability": 0.0, "score": 0.0, "state": "kept"}
     ]
     states = ("kept", "finished", "pruned")

@@ -69,7 +69,7 @@ steps:
 - type: remove_duplicates
   parameters: {{inputs: [many.de, many.en], outputs: [once.de, once.en], compare: all}}
 - type: remove_duplicates
-  parameters: {{inputs: [once.de, once.en], outputs: [clean.de, clean.en], overlap: [test.de, test.en]}}
+  parameters: {{inputs: [once.de, once.en], outputs: [clean.de, clean.en], overlap: [{folder}/test.de, {folder}/test.en]}}
 - type: filter
   parameters:
     inputs: [clean.de, clean.en]

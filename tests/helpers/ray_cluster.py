@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class TwoNodes:
 
 
 @contextmanager
-def two_nodes(environment: Mapping[str, str]) -> Iterator[TwoNodes]:
+def two_nodes(environment: Mapping[str, str]) -> Generator[TwoNodes]:
     """Starts the cluster and ends it."""
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", _PROGRAM],

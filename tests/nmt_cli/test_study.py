@@ -78,7 +78,7 @@ def test_a_study_ends_in_a_table_figures_and_pictures(tmp_path: Path, home: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize("signals", [1, pytest.param(2, marks=pytest.mark.thorough)])
 def test_a_study_that_is_stopped_stops_its_trainings(tmp_path: Path, home: Path, signals: int) -> None:
     """Those that run end after their update, those that wait do not begin, and the same command goes on.
 

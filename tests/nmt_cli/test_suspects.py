@@ -63,7 +63,7 @@ def planted(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def test_noise_has_the_highest_loss(planted: tuple[Path, set[int]]) -> None:
     """Among as many pairs as were planted, most were, where chance would find 3 %; a filter knows the copies."""
     path, lines = planted
-    shown = run("data", "suspects", path, "--count", PLANTED, "--json")
+    shown = run("data", "suspects", path, "--count", str(PLANTED), "--json")
     assert shown.exit_code == 0, shown.stderr
     found = json.loads(shown.stdout)
     right = [entry for entry in found["suspects"] if entry["line"] in lines]
@@ -78,7 +78,7 @@ def test_noise_has_the_highest_loss(planted: tuple[Path, set[int]]) -> None:
 def test_all_pairs_are_written_with_their_lines(planted: tuple[Path, set[int]], tmp_path: Path) -> None:
     """Each line of the corpus that is trained on once, the worst first, so that the first can be dropped by their lines."""
     path, _ = planted
-    shown = run("data", "suspects", path, "--count", 3, "--output", tmp_path / "all.tsv")
+    shown = run("data", "suspects", path, "--count", "3", "--output", tmp_path / "all.tsv")
     assert shown.exit_code == 0, shown.stderr
     assert f"scored {PAIRS:,} of {PAIRS:,} pairs" in shown.stderr
     head, *rows = (tmp_path / "all.tsv").read_text().rstrip("\n").split("\n")
@@ -97,7 +97,7 @@ def test_a_sample_is_scored_as_the_whole_is(planted: tuple[Path, set[int]]) -> N
     found = [
         {entry["line"]: entry["losses"]["step-00000160"] for entry in json.loads(shown.stdout)["suspects"]}
         for sample in (40, PAIRS)
-        if (shown := run("data", "suspects", path, "--count", PAIRS, "--sample", sample, "--json"))
+        if (shown := run("data", "suspects", path, "--count", str(PAIRS), "--sample", str(sample), "--json"))
     ]
     assert [len(losses) for losses in found] == [40, PAIRS]
     assert all(abs(loss - found[1][line]) < 1e-3 for line, loss in found[0].items())

@@ -187,7 +187,9 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of this process alone")
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(
+    "kind", ["tmx", *(pytest.param(kind, marks=pytest.mark.thorough) for kind in WRITERS if kind != "tmx")]
+)
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
     """A file of 400,000 units takes what one of 400 takes."""
     used = list[int]()

@@ -83,7 +83,7 @@ def _train(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["transformer", "attention"])
+@pytest.mark.parametrize("model", ["transformer", pytest.param("attention", marks=pytest.mark.thorough)])
 def test_two_processes_are_one(tmp_path: Path, home: Path, model: str) -> None:
     """The same gradients, and in float64 the same weights after six updates; the same loss trace."""
     assert [_train(tmp_path / str(count), count, model=model) for count in (1, 2)] == [0, 0]
@@ -120,7 +120,7 @@ def test_a_divided_model_is_the_whole_one(tmp_path: Path, home: Path, model: str
         torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_number_of_processes_may_change_in_between(tmp_path: Path, home: Path) -> None:
     """Four updates of two processes and two of one are six of one: order and batches do not depend on it."""
     assert _train(tmp_path / "whole", 1) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lxml import etree
+from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]  # compiled, and without types
 
 from answers import MARKUP, MODELS, TEXT, VIEWS, answer, log_entries, make_run, trained
 from browsing import DESKTOP, PHONE, Visit, axe, browser, visit

@@ -33,7 +33,7 @@ def test_no_option_is_added_without_a_word_on_chance() -> None:
     assert not tried & set(_DRAWS_NOTHING)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_option_of_training_repeats_itself(tmp_path: Path) -> None:
     """Trained whole in one process, and killed twice in another, which hashes otherwise: the same bytes."""
     found = []

@@ -251,7 +251,7 @@ def test_refusals_name_the_switch_and_the_remedy() -> None:
         make_recipe({"kind": "transformer", "width": 12, "heads": 4, "positions": "rotary"})
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_post_norm_needs_its_warm_up() -> None:
     """At a high rate from the first update on, deep post-norm Transformers get nowhere, deep pre-norm ones learn.
 
