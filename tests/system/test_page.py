@@ -339,3 +339,19 @@ def test_the_models_own_translation_can_be_judged(window: Visit) -> None:
     assert page.get_by_label("Your translation", exact=True).input_value() == "ONE TWO"
     page.get_by_role("button", name="TWO, 2.0 bits").hover()
     assert "choice 2" in page.locator(".details").inner_text()
+
+
+def test_a_thumbnail_keeps_the_focus(window: Visit) -> None:
+    """A head that is chosen by the keyboard is drawn large, and the focus stays where it was."""
+    page = window.open("look/attention", text="hello", model="many-heads")
+    page.get_by_role("button", name="Layer 1, head 2").press("Enter")
+    assert page.locator(".sides p").first.inner_text() == "Layer 1, head 2"
+    assert page.evaluate("document.activeElement.name") == "head-0-1"
+
+
+def test_an_error_of_the_models_own_translation_is_said(opened: Any, server: Running) -> None:
+    """Where it cannot be had, the reason is one line, and no fault of the page."""
+    with visit(opened, server.port, allowed=(400,)) as window:
+        page = window.open("look/surprise", text="wrong", model="look-back")
+        page.get_by_role("button", name="Take the model's own").click()
+        assert page.locator(".wrong").inner_text() == f"this line is {MARKUP}"

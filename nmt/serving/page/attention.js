@@ -83,8 +83,8 @@ function thumbnails(data, layer, head, set) {
     "div.thumbs", { role: "group", "aria-label": `Layer ${l + 1}` }, h("span.fine", `layer ${l + 1}`),
     heads.map((weights, k) => {
       const bits = `${number(data.entropy[l][k], 1)} bits`, choose = () => set({ layer: String(l), head: String(k) });
-      const label = { "aria-pressed": String(l === layer && k === head), "aria-label": `Layer ${l + 1}, head ${k + 1}, entropy ${bits}` };
-      return button([thumbnail(weights), h("span.fine", bits)], choose, { class: "thumb", ...label });
+      const label = { name: `head-${l}-${k}`, "aria-label": `Layer ${l + 1}, head ${k + 1}, entropy ${bits}` };
+      return button([thumbnail(weights), h("span.fine", bits)], choose, { class: "thumb", "aria-pressed": String(l === layer && k === head), ...label });
     }),
   ));
   return scroller("All heads", rows);

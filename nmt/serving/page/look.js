@@ -32,6 +32,7 @@ export function show(place, { models, inputs, view: name }) {
 
   async function run() {
     const signal = turn.begin();
+    figure.removeAttribute("aria-busy");
     if (!state.text.trim()) {
       figure.replaceChildren();
       controls.replaceChildren();
@@ -55,15 +56,15 @@ export function show(place, { models, inputs, view: name }) {
 
   function redraw(data) {
     const drawn = view.draw(data, state, () => redraw(data), run);
-    const focused = controls.contains(document.activeElement) ? document.activeElement.name : "";
+    const parts = [controls, figure], focused = parts.some((part) => part.contains(document.activeElement)) && document.activeElement.name;
     controls.replaceChildren(...(drawn.controls ?? []));
-    if (focused) controls.querySelector(`[name="${focused}"]`)?.focus();
     figure.replaceChildren(caption(view), ...drawn.figure);
+    if (focused) for (const part of parts) part.querySelector(`[name="${focused}"]`)?.focus();
     drawn.ready?.();
   }
 
   const saved = savers(figure, () => `look/${view.name}`, () => used(view));
-  place.append(form(view, models, run), h("p.how", view.how), message, controls, figure, saved);
+  place.append(form(view, models, run, message), h("p.how", view.how), message, controls, figure, saved);
   run();
   return () => turn.end();
 }
@@ -85,7 +86,7 @@ function settle(view, usable) {
 }
 
 // The text, the models and, where the view reads one, a translation.
-function form(view, models, run) {
+function form(view, models, run, message) {
   const line = { dir: "auto", maxlength: 2000, autocomplete: "off" };
   const input = (name, placeholder) => h("input", { name, value: state[name], placeholder, ...line });
   const text = input("text", "A line to translate"), said = input("said", view.needed ? "Your translation" : "The model's own");
@@ -112,10 +113,11 @@ function form(view, models, run) {
     text.lang = model.source;
     said.lang = model.target;
   }
-  const own = async () => {
+  const own = () => attempt(message, async () => {
+    read();
     state.said = said.value = await view.own(state);
     run();
-  };
+  });
   const read = () => {
     if (text.value === state.text && said.value === state.said) return false;
     Object.assign(state, { text: text.value, said: said.value, step: "" });
