@@ -1,4 +1,7 @@
-"""Identifies the language of text, by py3langid (Barbaresi 2021, after Lui and Baldwin 2012, "langid.py"): nobody else does."""
+"""Identifies the language of corpora, by py3langid (Barbaresi 2021, after Lui and Baldwin 2012, "langid.py").
+
+The server, which may not import this package, asks the library itself: `nmt.serving.languages`.
+"""
 
 from __future__ import annotations
 

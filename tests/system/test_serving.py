@@ -137,10 +137,10 @@ def test_what_cannot_be_served_is_one_line(trained: Path, tmp_path: Path) -> Non
 def test_under_load_nothing_is_lost(
     request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """64 clients, 2,000 requests: answers are those of `nmt translate`, in steady memory.
+    """64 clients, 2,000 requests: answers are those of `nmt translate`, at 80 % of one process's speed, in steady memory.
 
-    NMT_SERVED names a model of a usual size, which is served at 80 % of the speed of `nmt translate` or more. For the quickly
-    trained one, the requests cost more than their translations.
+    NMT_SERVED names a model of a usual size. Without it the quickly trained one is served, whose requests cost more than their
+    translations: its speed is only printed, and the test says that it was not judged.
     """
     model = Path(os.environ.get("NMT_SERVED") or request.getfixturevalue("trained"))
     lines = read_lines(Path(os.environ["NMT_DATA"], "tatoeba_deen/test.de"))[:2000]
@@ -174,7 +174,9 @@ def test_under_load_nothing_is_lost(
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(said) + "\n")
     assert rounds[-1][1] < 1.1 * rounds[0][1]
-    assert alone / seconds > 0.8 or "NMT_SERVED" not in os.environ
+    if "NMT_SERVED" not in os.environ:
+        pytest.skip("nothing was lost; NMT_SERVED names no model of a usual size, so the speed was not judged")
+    assert alone / seconds > 0.8
 
 
 def _ms(values: list[Any], share: float) -> str:
