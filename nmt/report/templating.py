@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from nmt import __version__
 
@@ -37,9 +38,14 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "default": asdict}
-    environment.filters |= {"number": number, "indented": _indented}
+    environment.filters |= {"number": number, "indented": _indented, "joined": _joined}
     return environment
 
 
 def _indented(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False)
+
+
+def _joined(scripts: str) -> Markup:
+    """Makes one script of several that import from each other and stand in order."""
+    return Markup("".join(line for line in scripts.splitlines(keepends=True) if not line.startswith("import ")))
