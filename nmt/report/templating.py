@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from nmt import __version__
 
@@ -36,6 +35,7 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "default": asdict}
     environment.filters |= {"number": number, "indented": _indented, "joined": _joined}
@@ -46,6 +46,6 @@ def _indented(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False)
 
 
-def _joined(scripts: str) -> Markup:
+def _joined(scripts: str) -> str:
     """Makes one script of several that import from each other and stand in order."""
-    return Markup("".join(line for line in scripts.splitlines(keepends=True) if not line.startswith("import ")))
+    return "".join(line for line in scripts.splitlines(keepends=True) if not line.startswith("import "))

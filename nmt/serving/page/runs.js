@@ -6,14 +6,7 @@ const PARTS = 200; // answers in a row about one run
 const nothing = () => ({ offset: 0, log: null, events: [], samples: [], health: [] });
 
 export class Runs {
-  names = [];
   told = new Map();
-
-  async list(signal) {
-    const { runs } = await ask("/v1/runs", { signal });
-    this.names = runs.map((run) => run.name);
-    return runs;
-  }
 
   // Reads what is new of some runs; returns whether anything is.
   async read(names, signal) {

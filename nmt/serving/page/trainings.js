@@ -5,17 +5,17 @@ import { chart, key } from "./chart.js";
 import { h, plural, scroller, slider, statusLine, terms, whole } from "./dom.js";
 import { savers, take } from "./links.js";
 import { Runs } from "./runs.js";
-import { Turn, attempt, say } from "./server.js";
+import { Turn, ask, attempt, say } from "./server.js";
 
 const OFTEN = 3000, SELDOM = 15000, FIRST = 3; // milliseconds while one trains, and otherwise; runs shown at first
 // Kind and key of an entry, what it is, and whether its axis begins at 0.
 const CURVES = [
   ["train", "loss", "Training loss"], ["validation", "loss", "Validation loss"], ["validation", "bleu", "Validation BLEU", true],
-  ["validation", "perplexity", "Validation perplexity"], ["validation", "accuracy", "Validation accuracy"],
-  ["train", "learning_rate", "Learning rate", true], ["train", "gradient_norm", "Gradient norm", true],
-  ["train", "tokens_per_second", "Speed, tokens per second", true], ["train", "memory_mb", "Memory, MB"],
+  ["validation", "accuracy", "Validation accuracy"], ["train", "learning_rate", "Learning rate", true],
+  ["train", "gradient_norm", "Gradient norm", true], ["train", "tokens_per_second", "Tokens per second", true],
+  ["train", "memory_mb", "Memory, MB"],
 ];
-const RUNS = "Choose runs to see them below. A stopped run goes on with the same nmt train command.";
+const RUNS = "Choose the runs to show. A stopped one goes on with the same nmt train command.";
 const LOSSES = "A loss should fall and then settle; where that of the validation rises again, the model begins to learn by heart.";
 const SAID = `Move the slider to see how the same sentences fare after each validation. The darker a cell, the more the piece of
   the translation in its row looks at the piece of the source above it.`;
@@ -29,40 +29,38 @@ export function show(place, { inputs }) {
     state.step = index < Number(steps.input.max) ? String(update(index)) : "";
     drawSentences();
   });
-  const curves = h("section", h("h2", "Curves"), h("p.how", LOSSES), charts);
-  const known = h("section", h("h2", "Worth knowing"), notes);
-  const sentences = h("section", h("h2", "Validation sentences"), h("p.how", SAID), steps.element, said);
-  const figure = h("div.figure", { hidden: true }, curves, known, sentences);
+  const part = (title, how, ...parts) => h("section", h("h2", title), how && h("p.how", how), parts);
+  const known = part("Worth knowing", null, notes), sentences = part("Validation sentences", SAID, steps.element, said);
+  const figure = h("div.figure", { hidden: true }, part("Curves", LOSSES, charts), known, sentences);
   const chosen = new Map(); // the runs that are shown, each with the kind of its curves
   let timer, found = [], begun = false, listed = "", heard = "";
 
   async function refresh() {
     clearTimeout(timer);
+    if (document.hidden) return document.addEventListener("visibilitychange", refresh, { once: true }); // nobody sees it
     const signal = turn.begin();
     let wait = SELDOM;
     await attempt(message, async () => {
-      found = await runs.list(signal);
+      found = (await ask("/v1/runs", { signal })).runs;
       if (!begun) first().forEach(choose);
       begun ||= found.length > 0;
       figure.hidden = !begun;
       const changed = await runs.read(names(), signal);
-      say(message, found.length ? "" : "There are no runs yet. nmt serve --runs FOLDER shows the trainings of another folder.");
+      say(message, found.length ? "" : "There are no runs yet. nmt serve --runs FOLDER shows those of another folder.");
       if (JSON.stringify(found) !== listed) drawList();
       listed = JSON.stringify(found);
       if (changed) draw();
       if (found.some((run) => run.state === "training")) wait = OFTEN;
     });
-    if (!signal.aborted) timer = setTimeout(() => (document.hidden ? wake() : refresh()), wait);
+    if (!signal.aborted) timer = setTimeout(refresh, wait);
   }
 
-  // A page that nobody sees asks nothing.
-  const wake = () => document.addEventListener("visibilitychange", refresh, { once: true });
-  const names = () => [...chosen.keys()].filter((name) => runs.names.includes(name));
+  const names = () => found.map((run) => run.name).filter((name) => chosen.has(name));
 
   const first = () => {
-    const linked = state.runs.split("\n").filter((name) => runs.names.includes(name));
-    const going = found.filter((run) => run.state === "training").map((run) => run.name);
-    return linked.length ? linked : going.length ? going : runs.names.slice(0, FIRST);
+    const all = found.map((run) => run.name), linked = all.filter((name) => state.runs.split("\n").includes(name));
+    const going = all.filter((_, index) => found[index].state === "training");
+    return [linked, going, all.slice(0, FIRST)].find((some) => some.length) ?? [];
   };
 
   // A run keeps the kind of its curves as long as it is shown.

@@ -6,9 +6,8 @@ const COLOURS = 6, DASHES = [null, "7 3", "2 3", "11 3 2 3", "5 2 2 2 2 2"]; // 
 const MARGIN = { left: 48, right: 14, top: 10, bottom: 34 }, FEW = 30; // px; points that get a dot
 const drawn = new WeakMap();
 
-// Draws into an element, and again when called again or when its width changes. data: title, x, y (names of the axes), whole (x counts
-// things), zero (y begins at 0), series [{name, kind, points: [[x, y], ...]}], chosen (an x) and choose(x), which is told of another
-// one. The kind of a line is a number.
+// Draws into an element, now and whenever its width changes. data: title, x, y (names of the axes), whole (x counts things), zero (y
+// begins at 0), series [{name, kind (a number), points: [[x, y], ...]}], chosen (an x) and choose(x), told of another one.
 export function chart(place, data) {
   const before = drawn.get(place), state = { ...data, at: data.chosen ?? before?.at ?? null, width: place.clientWidth };
   drawn.set(place, state);
