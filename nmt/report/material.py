@@ -88,11 +88,11 @@ def material_of(
         data=prepared.report,
         examples=_examples(evaluations[0]),
         attention=_attention(translator, evaluations[0]),
-        samples=_sampled(RunFolder(run).sampled()),
+        samples=sampled(RunFolder(run).sampled()),
     )
 
 
-def _sampled(entries: Sequence[Mapping[str, Any]]) -> list[Sampled]:
+def sampled(entries: Sequence[Mapping[str, Any]]) -> list[Sampled]:
     """Gathers the first, a middle and the last line of `samples.jsonl` by sentence; what has another form is left out."""
     found: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for place in sorted({0, (len(entries) - 1) // 2, len(entries) - 1}) if entries else ():

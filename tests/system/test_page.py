@@ -391,13 +391,17 @@ def test_curves_are_told_apart_without_colour(opened: Any, tmp_path: Path) -> No
         server.service.runs = (tmp_path,)
         page = window.open("trainings", runs="\n".join(names))
         curves = page.locator(".chart").first.locator("polyline")
-        kinds = curves.evaluate_all("items => items.map(item => [getComputedStyle(item).strokeDasharray, item.classList[1]])")
+        kinds = curves.evaluate_all(
+            "items => items.map(item => [getComputedStyle(item).strokeDasharray, item.classList[1]])"
+        )
         assert len({dashes for dashes, _ in kinds[:5]}) == 5
         assert len({tuple(kind) for kind in kinds}) == 8
 
 
 @pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
-def test_without_models_there_are_trainings_alone(opened: Any, tmp_path: Path, size: tuple[int, int], scheme: str) -> None:
+def test_without_models_there_are_trainings_alone(
+    opened: Any, tmp_path: Path, size: tuple[int, int], scheme: str
+) -> None:
     """The address of the server shows them, for everybody, and no other tab; a run that begins later is shown too."""
     with running(answer, []) as server, visit(opened, server.port, size, scheme) as window:
         server.service.runs = (tmp_path,)
