@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from nmt.config.cleaning import CleaningConfig
+from nmt.corpus.languages import is_installed
 from nmt.corpus.lazy_lines import LazyLines
 from nmt_data.alignment import SAMPLE, Lexicon
 from nmt_data.cleaning.filters import FILTERS
 from nmt_data.cleaning.pairs import Pairs
-from nmt_data.languages import is_installed
 from nmt_data.selecting import UNALIGNED
 from nmt_data.shards import Mask
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
+from nmt.corpus.languages import code_of, is_installed, ranked
 from nmt.serving.reading import Refused
 
 _LIST = """
@@ -41,7 +40,7 @@ class Detected:
 
 def language_name(code: str) -> str:
     """Returns the English name of a language, or its code if the name is not known."""
-    return _NAMES.get(code, code)
+    return _NAMES.get(code_of(code), code)
 
 
 async def detect(text: str, languages: Collection[str]) -> list[Detected]:
@@ -56,21 +55,14 @@ async def detect(text: str, languages: Collection[str]) -> list[Detected]:
     """
     if len(languages) == 1:
         return [Detected(language, 100.0) for language in languages]
-    if find_spec("py3langid") is None:
+    if not is_installed():
         raise Refused(400, "name the source language: this server cannot detect it (pip install 'nmt[languages]')")
-    ranked: list[tuple[str, float]] = await asyncio.to_thread(_rank, text[:_READ])
-    found = [(label, share) for label, share in ranked if label in languages]
-    total = sum(share for _, share in found)
+    scores = dict(await asyncio.to_thread(ranked, text[:_READ]))
+    found = {language: scores[code_of(language)] for language in languages if code_of(language) in scores}
     if not found:
         raise Refused(400, f"name the source language: {', '.join(sorted(languages))} cannot be detected")
-    return [Detected(label, round(100 * share / (total or 1.0), 1)) for label, share in found]
-
-
-def _rank(text: str) -> list[tuple[str, float]]:
-    return [(str(label), float(share)) for label, share in _identifier().rank(text)]
-
-
-@cache
-def _identifier() -> Any:
-    langid: Any = importlib.import_module("py3langid.langid")
-    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+    most = max(found.values())
+    shares = {language: math.exp(score - most) for language, score in found.items()}
+    total = sum(shares.values())
+    ordered = sorted(shares, key=lambda language: -shares[language])
+    return [Detected(language, round(100 * shares[language] / total, 1)) for language in ordered]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from nmt.config.data import DataConfig
+from nmt.corpus.languages import is_known
 from nmt.errors import ConfigError
 from nmt_data.cleaning.scripts import scripts_of
-from nmt_data.languages import is_known
 from nmt_data.model_scores import direction_of
 from nmt_data.parts import Part
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nmt.config.cleaning import CleaningConfig
+from nmt.corpus.languages import alike_in_line, classified, is_known
 from nmt_data.cleaning.pairs import Pairs
-from nmt_data.languages import alike_in_line, classified, is_known
 from nmt_data.shards import Mask
 
 _SHORT = 20  # below this many letters a side is not judged

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from functools import cache
 
 from nmt.config.cleaning import CleaningConfig
+from nmt.corpus.languages import two_letters
 from nmt_data.cleaning.pairs import Pairs
 from nmt_data.shards import Mask
 
@@ -90,11 +90,6 @@ def scripts_of(language: str) -> frozenset[str]:
     return named[0] if named else _BY_LANGUAGE.get(two_letters(code.lower()), frozenset())
 
 
-def two_letters(code: str) -> str:
-    """Returns the ISO 639-1 code for a three-letter one of the languages that corpora are often named by, else the code."""
-    return _SHORT.get(code, code)
-
-
 def _is_foreign(line: str, scripts: frozenset[str], least: float) -> bool:
     if not scripts or (line.isascii() and "LATIN" in scripts):
         return False
@@ -107,18 +102,3 @@ def _script(letter: str) -> str:
     """Returns the script of a letter; empty: it is none."""
     name = unicodedata.name(letter, "").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
     return name.partition(" ")[0] if letter.isalpha() else ""
-
-
-_SHORT = dict(
-    re.findall(
-        r"(\w+):(\w+)",
-        "afr:af amh:am ara:ar arb:ar asm:as azj:az aze:az bel:be bul:bg ben:bn bos:bs cat:ca ces:cs cze:cs cym:cy "
-        "dan:da deu:de ger:de ell:el gre:el eng:en epo:eo spa:es est:et ekk:et eus:eu fas:fa pes:fa fin:fi fra:fr "
-        "fre:fr gle:ga glg:gl guj:gu hau:ha heb:he hin:hi hrv:hr hun:hu hye:hy ind:id ibo:ig isl:is ita:it jpn:ja "
-        "jav:jv kat:ka kaz:kk khk:mn khm:km kan:kn kor:ko kir:ky lao:lo lit:lt lav:lv lvs:lv mkd:mk mal:ml mon:mn "
-        "mar:mr msa:ms zsm:ms mlt:mt mya:my nob:nb nep:ne npi:ne nld:nl dut:nl nno:nn nor:no ory:or pan:pa pol:pl "
-        "pus:ps por:pt ron:ro rum:ro rus:ru sin:si slk:sk slv:sl som:so sqi:sq als:sq srp:sr swe:sv swa:sw swh:sw "
-        "tam:ta tel:te tgk:tg tha:th tgl:tl tur:tr uig:ug ukr:uk urd:ur uzb:uz uzn:uz vie:vi xho:xh yor:yo zho:zh "
-        "cmn:zh chi:zh zul:zu ",
-    )
-)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from nmt.corpus.languages import alike_in_text, code_of, is_installed, is_known, ranked
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.testset import TestSet
 from nmt_data.doctor.finding import Finding, advice, ok
 from nmt_data.doctor.text import sampled
-from nmt_data.languages import alike_in_text, code_of, is_installed, is_known, ranked
 
 _SAMPLE, _TOGETHER = 600, 10  # lines; those that are told together, as short ones are hard to tell
 _ASTRAY = 0.1  # share of the lines; of near languages and short lines some look like the other side

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import random
 import re
@@ -16,6 +17,7 @@ from libretranslatepy import LibreTranslateAPI
 
 from nmt.errors import DataError
 from nmt.serving.files import Files
+from nmt.serving.languages import detect, language_name
 from nmt.serving.reading import Keys, Limits
 from serving import Answer, Running, model, running
 
@@ -84,6 +86,14 @@ def test_the_source_language_is_detected_among_those_that_are_served(server: Run
         "language": "en",
         "confidence": 100.0,
     }
+
+
+def test_a_language_is_known_by_its_other_codes() -> None:
+    """Three letters and regions are detected and named, and the code stays that of the model."""
+    found = asyncio.run(detect("Der Hund schläft, und die Katze auch.", ["en", "deu", "fr-CA"]))
+    assert (found[0].language, len(found)) == ("deu", 3)
+    assert found[0].confidence > 99
+    assert (language_name("deu"), language_name("fr-CA"), language_name("tlh")) == ("German", "French", "tlh")
 
 
 def test_a_file_is_translated_and_fetched(server: Running) -> None:

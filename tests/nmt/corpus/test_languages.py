@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nmt_data.languages import alike_in_line, alike_in_text, classified, code_of, is_known, ranked
+from nmt.corpus.languages import alike_in_line, alike_in_text, classified, code_of, is_known, ranked
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_one_module_knows_the_library() -> None:

@@ -1,15 +1,11 @@
-"""Identifies the language of corpora, by py3langid (Barbaresi 2021, after Lui and Baldwin 2012, "langid.py").
-
-The server, which may not import this package, asks the library itself: `nmt.serving.languages`.
-"""
+"""Codes of languages, and which one a text is in, by py3langid (Barbaresi 2021, after Lui and Baldwin 2012, "langid.py")."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
-
-from nmt_data.cleaning.scripts import two_letters
 
 # Languages that read alike: many lines together do not tell these apart, and one line does not tell those apart.
 _IN_TEXT = ("no nb nn da", "hr sr bs", "id ms", "zh yue wuu")
@@ -37,13 +33,18 @@ def is_known(language: str) -> bool:
     return code_of(language) in _identifier().labels
 
 
+def two_letters(code: str) -> str:
+    """Returns the ISO 639-1 code for a three-letter one of the languages that corpora are often named by, else the code."""
+    return _SHORT.get(code, code)
+
+
 def code_of(language: str) -> str:
     """Returns the code by which a language is identified: `de` for `de-AT` and `deu`."""
     return two_letters(language.replace("_", "-").split("-")[0].lower())
 
 
 def ranked(text: str) -> list[tuple[str, float]]:
-    """Returns all languages with their scores, the most probable first; the scores are no probabilities."""
+    """Returns all languages with their log-probabilities, but for a constant, the most probable first."""
     import py3langid
 
     return list(py3langid.rank(text))
@@ -75,3 +76,18 @@ def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+_SHORT = dict(
+    re.findall(
+        r"(\w+):(\w+)",
+        "afr:af amh:am ara:ar arb:ar asm:as azj:az aze:az bel:be bul:bg ben:bn bos:bs cat:ca ces:cs cze:cs cym:cy "
+        "dan:da deu:de ger:de ell:el gre:el eng:en epo:eo spa:es est:et ekk:et eus:eu fas:fa pes:fa fin:fi fra:fr "
+        "fre:fr gle:ga glg:gl guj:gu hau:ha heb:he hin:hi hrv:hr hun:hu hye:hy ind:id ibo:ig isl:is ita:it jpn:ja "
+        "jav:jv kat:ka kaz:kk khk:mn khm:km kan:kn kor:ko kir:ky lao:lo lit:lt lav:lv lvs:lv mkd:mk mal:ml mon:mn "
+        "mar:mr msa:ms zsm:ms mlt:mt mya:my nob:nb nep:ne npi:ne nld:nl dut:nl nno:nn nor:no ory:or pan:pa pol:pl "
+        "pus:ps por:pt ron:ro rum:ro rus:ru sin:si slk:sk slv:sl som:so sqi:sq als:sq srp:sr swe:sv swa:sw swh:sw "
+        "tam:ta tel:te tgk:tg tha:th tgl:tl tur:tr uig:ug ukr:uk urd:ur uzb:uz uzn:uz vie:vi xho:xh yor:yo zho:zh "
+        "cmn:zh chi:zh zul:zu ",
+    )
+)
