@@ -325,7 +325,7 @@ def test_a_training_is_followed(opened: Any, tmp_path: Path) -> None:
 
 
 def test_the_slider_goes_through_the_validations(window: Visit) -> None:
-    """Each chosen run says what it said by then, with its attention; the last validation is shown at first, and in a link none."""
+    """Each chosen run says what it said by then, with its attention; at first that is the last validation."""
     page = window.open("trainings", runs=f"{RUN}\nanother")
     told, sentences = page.get_by_role("slider"), page.locator(".sentence")
     assert sentences.count() == 2

@@ -7,7 +7,7 @@ import { savers, take } from "./links.js";
 import { Runs } from "./runs.js";
 import { Turn, ask, attempt, say } from "./server.js";
 
-const OFTEN = 3000, SELDOM = 15000, FIRST = 3; // milliseconds while one trains, and otherwise; runs shown at first
+const OFTEN = 3000, SELDOM = 15000, FIRST = 3; // milliseconds while one trains, and otherwise; runs and curves at first
 // Kind and key of an entry, what it is, and whether its axis begins at 0.
 const CURVES = [
   ["train", "loss", "Training loss"], ["validation", "loss", "Validation loss"], ["validation", "bleu", "Validation BLEU", true],
@@ -23,10 +23,10 @@ const state = { runs: "", more: "", step: "" };
 
 export function show(place, { inputs }) {
   take(state, inputs);
-  const turn = new Turn(), runs = new Runs(), message = statusLine("Reading the runs…"), places = new Map();
-  const list = h("tbody"), charts = h("div.charts"), notes = h("ul.notes"), told = h("span"), said = h("div");
+  const turn = new Turn(), runs = new Runs(), message = statusLine("Reading the runs…");
+  const list = h("tbody"), charts = h("div.charts", CURVES.map(() => h("div"))), notes = h("ul.notes"), told = h("span"), said = h("div");
   const steps = slider(told, [0, 0], 0, (index) => {
-    state.step = index < Number(steps.input.max) ? String(update(index)) : "";
+    state.step = index < Number(steps.input.max) ? String(runs.steps(names())[index]) : "";
     drawSentences();
   });
   const part = (title, how, ...parts) => h("section", h("h2", title), how && h("p.how", how), parts);
@@ -46,7 +46,8 @@ export function show(place, { inputs }) {
       begun ||= found.length > 0;
       figure.hidden = !begun;
       const changed = await runs.read(names(), signal);
-      say(message, found.length ? "" : "There are no runs yet. nmt serve --runs FOLDER shows those of another folder.");
+      const empty = begun ? "Choose a run to see its curves." : "There are no runs yet. nmt serve --runs FOLDER shows those of another folder.";
+      say(message, names().length ? "" : empty);
       if (JSON.stringify(found) !== listed) drawList();
       listed = JSON.stringify(found);
       if (changed) draw();
@@ -97,21 +98,17 @@ export function show(place, { inputs }) {
   }
 
   function draw() {
-    const kept = (state.more ? CURVES : CURVES.slice(0, 3)).map(([sort, name, title, zero]) => {
+    CURVES.forEach(([sort, name, title, zero], index) => {
       const series = names().map((run) => ({ name: run, kind: chosen.get(run), points: runs.curve(run, sort, name) }));
-      if (!series.some((item) => item.points.length)) return null;
-      if (!places.has(title)) places.set(title, h("div"));
-      return [places.get(title), { title, x: "updates", zero, series }];
-    }).filter(Boolean);
-    charts.replaceChildren(...(kept.length ? kept.map(([element]) => element) : [h("p", "Choose a run to see its curves.")]));
-    for (const [element, data] of kept) chart(element, data);
+      const element = charts.children[index];
+      element.hidden = (index >= FIRST && !state.more) || !series.some((item) => item.points.length);
+      if (!element.hidden) chart(element, { title, x: "updates", zero, series });
+    });
     const health = (run) => runs.health(run).map((item) => h(`li.${item.level}`, h("b", `${run}: `), item.text));
     notes.replaceChildren(...names().flatMap(health));
     known.hidden = !notes.children.length;
     drawSentences();
   }
-
-  const update = (index) => runs.steps(names())[index];
 
   // What the runs say of the sentences of their validations, by the chosen update; at first, by the last one.
   function drawSentences() {
