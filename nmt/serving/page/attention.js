@@ -63,7 +63,7 @@ export function heatMap({ source, target }, weights, title) {
     svg.append(s("text", { x: left - 8, y: middle, "text-anchor": "end" }, word));
     const area = { y: y + 1, width: cell - 2, height: cell - 2, rx: 3 }, long = most ? (BARS * bits[j]) / most : 0;
     weights[j].forEach((weight, i) => {
-      const place = { x: left + i * cell + 1, "data-row": j, "data-column": i, style: `--weight: ${weight}` };
+      const place = { x: left + i * cell + 1, "data-row": j, "data-column": i, style: `--weight: ${Number(weight)}` }; // null: not finite
       svg.append(s("rect.cell", { ...area, ...place }));
     });
     svg.append(
