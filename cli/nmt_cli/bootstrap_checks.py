@@ -106,13 +106,12 @@ def _check_start(site: Site, stage: Training, start: Training) -> None:
 
 def _misfit(wanted: ModelConfig, start: ModelConfig) -> str | None:
     """Returns the first parameter of a model that another lacks, or has in another shape; the vocabulary does not count."""
-    import torch
-
     from nmt.models import build_model
+    from nmt.models.size import outlines
 
     if wanted == start:
         return None
-    with torch.device("meta"):
+    with outlines():
         here, there = (dict(build_model(config, 300, 300).named_parameters()) for config in (wanted, start))
     shapes = {name: parameter.shape for name, parameter in there.items()}
     return next((name for name, parameter in here.items() if shapes.get(name) != parameter.shape), None)

@@ -145,11 +145,12 @@ def read_corpus(path: Path) -> EncodedCorpus:
         batch.validate(full=True)  # offsets beyond the file would read foreign memory
         if batch.schema.types != [pa.large_list(pa.uint32())] * 2:
             raise ValueError("its columns have another type")
+        view: Any = np.from_dlpack  # `to_numpy` of Arrow would load pandas
         source, target = (
-            Ragged(column.values.to_numpy(zero_copy_only=True), column.offsets.to_numpy(zero_copy_only=True))
+            Ragged(view(column.values), view(column.offsets))
             for column in (batch.column("source"), batch.column("target"))
         )
-    except (OSError, pa.ArrowInvalid, LookupError, ValueError, AttributeError) as error:
+    except (OSError, pa.ArrowException, LookupError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not an encoded corpus ({error}); run nmt prepare again") from None
     return EncodedCorpus(source, target)
 

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
 import torch
+from torch.overrides import TorchFunctionMode
 
 from nmt.config.model import ModelConfig
 from nmt.models import build_model
 from nmt.models.visual.image import make_image_encoder
 
 LAYER_COUNTS = ("layers", "encoder_layers", "decoder_layers")
-
-
 _FEW = 8  # the most layers to build; beyond them the count is extrapolated
+
+
+@contextmanager
+def outlines() -> Generator[None]:
+    """Inside, a model is made in no time and takes no memory: its parameters have shapes and names, but no values."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """Fills no tensors. For some functions on the meta device torch loads its compiler, which takes seconds."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return (*args, *(kwargs or {}).values())[0]
+        if func is torch.arange:
+            return func(*args, **{**(kwargs or {}), "device": "cpu"})
+        return func(*args, **(kwargs or {}))
 
 
 def parameter_count(config: ModelConfig, source_vocabulary: int, target_vocabulary: int) -> int:
@@ -21,13 +48,13 @@ def parameter_count(config: ModelConfig, source_vocabulary: int, target_vocabula
     layers of two stacks grows with their square.
     """
     if config.kind == "visual":
-        with torch.device("meta"):
+        with outlines():
             image = make_image_encoder(config, config.source_width)
         return parameter_count(config.base, 0, target_vocabulary) + sum(map(torch.numel, image.parameters()))
     layers = {name: getattr(config, name) for name in LAYER_COUNTS if name in type(config).model_fields}
 
     def count(**few: int) -> int:
-        with torch.device("meta"):
+        with outlines():
             small = config.model_copy(update=dict.fromkeys(layers, 1) | few)
             return build_model(small, source_vocabulary, target_vocabulary).parameter_count
 

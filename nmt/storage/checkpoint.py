@@ -7,12 +7,13 @@ import json
 import os
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import torch
 from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
@@ -47,6 +48,13 @@ class Listed(TypedDict):
 _MANIFEST_OF = TypeAdapter(dict[str, Listed])
 
 
+class HasState(Protocol):
+    """An optimizer, as far as checkpoints care."""
+
+    state: defaultdict[nn.Parameter, dict[str, Tensor]]
+    """What it keeps of each parameter, by name."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """All tensors of a training state, complete and on the CPU."""
@@ -57,9 +65,7 @@ class Snapshot:
     """Optimizer state, as `name|exp_avg` and so on; and the trained weights if there is a mean."""
 
     @classmethod
-    def of(
-        cls, model: nn.Module, optimizer: torch.optim.Optimizer, mean: Mapping[str, Tensor] | None = None
-    ) -> Snapshot:
+    def of(cls, model: nn.Module, optimizer: HasState, mean: Mapping[str, Tensor] | None = None) -> Snapshot:
         """Collects the tensors. Where processes divide the model, all of them must call this."""
         trained = dict(model.named_parameters())
         state = {
@@ -81,7 +87,7 @@ def save_checkpoint(folder: Path, snapshot: Snapshot, progress: dict[str, Any]) 
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, mean: Mapping[str, Tensor] | None = None
+    path: Path, model: nn.Module, optimizer: HasState, mean: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
     """Restores weights, optimizer state and running mean, if any, of a verified checkpoint; returns its progress."""
     load_weights(path, model)

@@ -13,12 +13,13 @@ from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, Transfor
 from nmt.config.recipe import Recipe, TrainingConfig
 from nmt.corpus.prepared import Prepared
 from nmt.models import Model, build_model
+from nmt.models.size import outlines
 from nmt.training.fine_tuning import freeze
 from nmt.training.memory import kept_bytes
 from nmt.training.optim import inner_matrices
 from nmt.training.stream import BatchStream
 
-_IMPORTED = 265_000_000  # bytes of what training imports besides torch
+_IMPORTED = 80_000_000  # bytes of what training imports besides torch
 _FLOAT = 4  # bytes
 
 # On a CPU memory grows with each batch of a new shape: oneDNN keeps code for it, and the heap has holes of other sizes.
@@ -70,7 +71,7 @@ def training_needs(recipe: Recipe, prepared: Prepared, device: torch.device) -> 
         ConfigError: `training.freeze` does not fit the model.
         DataError: no training pair fits the length limit.
     """
-    with torch.device("meta"):
+    with outlines():
         model = build_model(recipe.model, *prepared.tokenizers.sizes)
     training = recipe.training
     freeze(model, training.freeze)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from nmt.config.recipe import TrainingConfig
+from nmt.training.adam import AdamW, Optimizer
 from nmt.training.orthogonal import orthogonal
 
 if TYPE_CHECKING:
     from nmt.training.muon import Stacks
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
     """Makes AdamW (Loshchilov and Hutter 2019), fused, or Muon with it; without weight decay it is Adam.
 
     Vectors never decay. Both change nothing when their tensor `found_inf` is one.
@@ -27,11 +28,11 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     matrices = [parameter for parameter in trained if parameter.dim() >= 2 and id(parameter) not in chosen]
     vectors = [parameter for parameter in trained if parameter.dim() < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    adam = torch.optim.AdamW(groups, lr=0.0, betas=config.adam_betas, eps=1e-9, fused=True)
+    adam = AdamW(groups, config.adam_betas, epsilon=1e-9)
     return Muon(inner, adam, config.weight_decay) if inner else adam
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Muon (Jordan et al. 2024) for the inner matrices, at the scale of Adam's updates, and AdamW for the rest.
 
     The momentum of a matrix is made orthogonal before it is subtracted, so that all directions are learnt at the same rate.
@@ -40,11 +41,9 @@ class Muon(torch.optim.Optimizer):
     """
 
     momentum = 0.95
-    found_inf: Tensor | None = None
-    """One to skip the update, else zero; torch's GradScaler sets it too."""
 
-    def __init__(self, matrices: Sequence[nn.Parameter], adam: torch.optim.AdamW, weight_decay: float) -> None:
-        super().__init__([{"params": list(matrices)}], {"lr": 0.0, "weight_decay": weight_decay})
+    def __init__(self, matrices: Sequence[nn.Parameter], adam: AdamW, weight_decay: float) -> None:
+        super().__init__([{"params": list(matrices), "weight_decay": weight_decay}])
         self._adam = adam
         self.state = adam.state
         self.param_groups.extend(adam.param_groups)
@@ -59,10 +58,10 @@ class Muon(torch.optim.Optimizer):
         self._stacks = Stacks(self.param_groups[0]["params"])
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]  # the closure is never given
+    def step(self) -> None:
         """Updates each parameter that has a gradient; matrices of one shape are updated together."""
-        self._adam.found_inf = self.found_inf  # type: ignore[attr-defined]
-        self._adam.step(closure)
+        self._adam.found_inf = self.found_inf
+        self._adam.step()
         own = self.param_groups[0]
         if self._stacks is not None:
             kept = 1.0 if self.found_inf is None else 1 - self.found_inf

@@ -157,7 +157,7 @@ class StaticUpdate:
             parameter.grad = part
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
-        self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # the optimizer then changes nothing
+        self.optimizer.found_inf = 1 - finite
         self.optimizer.step()
         for parameter in self._parameters:
             parameter.grad = None

@@ -85,11 +85,11 @@ class Updater:
         norm = whole(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
         finite = (norm.isfinite() & sums[0].isfinite()).float()
         # With one here the fused kernel changes neither weights nor moments, and nothing waits for the device.
-        self.optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]  # torch's GradScaler sets it too
+        self.optimizer.found_inf = 1 - finite
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         return Outcome(tokens, splits, torch.stack([*sums, norm, finite]))
 
     def loss(self, batch: Batch, smoothing: float) -> Loss:
@@ -132,7 +132,7 @@ class Updater:
         """Computes the gradients of a batch and drops them; returns how often it was halved to fit into memory."""
         with statistics_kept(self.model):
             _, splits = self._gradients(0, [batch], batch.tokens)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         return splits
 
     def _gradients(self, number: int, batches: Sequence[Batch], tokens: int) -> tuple[Tensor, int]:
@@ -142,7 +142,7 @@ class Updater:
         """
         parts, splits = list(batches), 0
         while True:
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             seed_update(self.seed, number, self.world.rank)
             sums = torch.zeros(3, device=self.device, dtype=next(self.model.parameters()).dtype)
             for index, batch in enumerate(parts):

@@ -252,6 +252,23 @@ def test_version_and_help_answer_without_torch() -> None:
     assert min(times) < 1.0  # about 0.3 s on a quiet machine; the imports above are what keeps it so
 
 
+@pytest.mark.slow
+def test_training_and_translation_load_no_compiler_and_no_tables(recipe: Path, tmp_path: Path) -> None:
+    """Torch's compiler costs each process two seconds and 180 MB, pandas another 0.4 seconds; neither is needed."""
+    code = (
+        "import sys\n"
+        "from nmt_cli.main import app\n"
+        f"for verb in (['train', {str(recipe)!r}, '--run', 'run'], ['translate', 'run', {str(recipe)!r}, '--output', 'out']):\n"
+        "    sys.argv = ['nmt', *verb]\n"
+        "    try: app()\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "print('HEAVY', sorted({'torch._dynamo', 'torch.distributed.fsdp', 'pandas'} & sys.modules.keys()))\n"
+    )
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=tmp_path, check=False)
+    assert "HEAVY []" in shown.stdout, shown.stderr
+
+
 def test_a_reader_that_goes_away_ends_quietly(trained: Path) -> None:
     """`| head -1`: no traceback, an exit code that is not 0."""
     lines = "".join(f"{source}\n" for source, _ in phrasebook.split("test")[:50]).encode()

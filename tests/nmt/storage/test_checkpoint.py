@@ -16,11 +16,12 @@ from nmt.models import build_model
 from nmt.runtime.atomic import atomic_folder, atomic_write
 from nmt.storage import bundle as bundles
 from nmt.storage import checkpoint as store
+from nmt.training.adam import Optimizer
 from nmt.training.optim import make_optimizer
 from tiny import make_recipe
 
 
-def _trained() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+def _trained() -> tuple[torch.nn.Module, Optimizer]:
     torch.manual_seed(0)
     model = build_model(make_recipe().model, 20, 20)
     optimizer = make_optimizer(model, TrainingConfig())

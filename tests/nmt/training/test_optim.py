@@ -10,6 +10,7 @@ from torch import nn
 
 from nmt.config.recipe import TrainingConfig
 from nmt.errors import ConfigError
+from nmt.training.adam import AdamW
 from nmt.training.optim import Muon, learning_rate, make_optimizer
 from nmt.training.orthogonal import orthogonal
 from tiny import FAMILIES, make_model, make_recipe
@@ -66,6 +67,33 @@ def test_orthogonal_keeps_the_directions_and_evens_out_their_sizes(shape: tuple[
     assert values.max() < 1.25
     torch.testing.assert_close(orthogonal(matrices[1:]), orthogonal(matrices)[1:])
     torch.testing.assert_close(orthogonal(matrices.float()).double(), orthogonal(matrices), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_adamw_is_that_of_torch(dtype: torch.dtype) -> None:
+    """To the bit, over updates of which one is skipped, and with a parameter that has no gradient."""
+    torch.manual_seed(1)
+    starts = [torch.randn(shape, dtype=dtype) for shape in ((5, 7), (3,), (2, 2))]
+    ours, theirs = ([nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    groups = [
+        [{"params": found[:1], "weight_decay": 0.1}, {"params": found[1:], "weight_decay": 0.0}]
+        for found in (ours, theirs)
+    ]
+    mine = AdamW(groups[0], (0.9, 0.98), 1e-9)
+    reference = torch.optim.AdamW(groups[1], lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    for number in range(5):
+        gradients = [torch.randn_like(start) for start in starts[:2]]
+        for parameters, optimizer in ((ours, mine), (theirs, reference)):
+            for parameter, gradient in zip(parameters, gradients, strict=False):
+                parameter.grad = gradient.clone()
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 * (number + 1)
+            optimizer.found_inf = torch.tensor(float(number == 2))  # type: ignore[union-attr]
+            optimizer.step()
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one, other)
+        assert mine.state[one].keys() == reference.state[other].keys()
+        assert all(torch.equal(value, reference.state[other][name]) for name, value in mine.state[one].items())
 
 
 def test_muon_is_that_of_torch() -> None:
@@ -140,7 +168,7 @@ def test_matrices_are_moved_together_as_one_by_one(finite: bool) -> None:
     found: list[list[torch.Tensor]] = []
     for stacked in (False, True):
         parameters = [nn.Parameter(start.clone()) for start in starts]
-        adam = torch.optim.AdamW([nn.Parameter(torch.zeros(1, dtype=torch.float64))], fused=True)
+        adam = AdamW([], (0.9, 0.98), 1e-9)
         muon = Muon(parameters, adam, weight_decay=0.1)
         if stacked:
             muon.stack()
