@@ -26,7 +26,7 @@ Log = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves over updates or words; `charts.js` draws them."""
+    """Curves over updates or words; `chart.js` draws them."""
 
     title: str
     x: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,16 @@ class Example:
     source: str
     reference: str
     hypothesis: str
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A validation sentence, and what the model said of it after the first, a middle and the last validation."""
+
+    source: str
+    reference: str
+    said: list[tuple[int, str]]
+    """Updates made, and the translation."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class RunMaterial:
     """The report of the prepared corpus."""
     examples: list[Example] = field(default_factory=list)
     attention: list[AttentionMap] = field(default_factory=list)
+    samples: list[Sampled] = field(default_factory=list)
 
 
 def material_of(
@@ -76,7 +88,19 @@ def material_of(
         data=prepared.report,
         examples=_examples(evaluations[0]),
         attention=_attention(translator, evaluations[0]),
+        samples=sampled(RunFolder(run).sampled()),
     )
+
+
+def sampled(entries: Sequence[Mapping[str, Any]]) -> list[Sampled]:
+    """Gathers the first, a middle and the last line of `samples.jsonl` by sentence; what has another form is left out."""
+    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for place in sorted({0, (len(entries) - 1) // 2, len(entries) - 1}) if entries else ():
+        with suppress(KeyError, TypeError):
+            for sentence in entries[place]["sentences"]:
+                texts = [str(sentence[name]) for name in ("source", "reference", "translation")]
+                found.setdefault((texts[0], texts[1]), []).append((entries[place]["step"], texts[2]))
+    return [Sampled(*texts, said) for texts, said in found.items()]
 
 
 def _examples(evaluation: Evaluation) -> list[Example]:

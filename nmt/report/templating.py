@@ -35,11 +35,17 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "default": asdict}
-    environment.filters |= {"number": number, "indented": _indented}
+    environment.filters |= {"number": number, "indented": _indented, "joined": _joined}
     return environment
 
 
 def _indented(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False)
+
+
+def _joined(scripts: str) -> str:
+    """Makes one script of several that import from each other and stand in order."""
+    return "".join(line for line in scripts.splitlines(keepends=True) if not line.startswith("import "))

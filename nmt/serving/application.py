@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from nmt.serving import interface, libretranslate, pages, trainings
+from nmt.serving import interface, libretranslate, pages
 from nmt.serving.reading import Refused
 from nmt.serving.service import Gone, Service
 
@@ -51,8 +51,8 @@ class Application:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        translating = [*libretranslate.routes(service), *pages.routes()] if service.opened.models else []
-        routes = [*translating, *interface.routes(service), *trainings.routes(alone=not translating)]
+        translating = libretranslate.routes(service) if service.opened.models else []
+        routes = [*translating, *interface.routes(service), *pages.routes()]
         handlers: Any = {Refused: refusal, HTTPException: refusal, Gone: gone, Exception: fault}
         self._inner = Starlette(routes=routes, exception_handlers=handlers)
         self._inner.router.redirect_slashes = False  # it would believe any header Host
@@ -85,7 +85,7 @@ class Application:
             path
             if path in self._paths
             else f"{folder}/..."
-            if folder in ("/page", "/trainings", "/download_file", "/v1/runs")
+            if folder in ("/page", "/download_file", "/v1/runs")
             else "?"
         )
         method = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "?"

@@ -21,9 +21,8 @@ _TYPES = {
 
 def routes() -> list[Route]:
     """Returns the routes of the page."""
-    found = {
-        file.name: file.read_bytes() for file in files("nmt.serving").joinpath("page").iterdir() if _type(file.name)
-    }
+    folders = files("nmt.serving").joinpath("page"), files("nmt.report").joinpath("templates/shared")
+    found = {file.name: file.read_bytes() for folder in folders for file in folder.iterdir() if _type(file.name)}
 
     async def page(request: Request) -> Response:
         """Returns a file of the page."""

@@ -115,7 +115,7 @@ async def _served(serving: Serving, listener: socket.socket, say: Callable[[str]
     host = f"[{serving.host}]" if ":" in serving.host else serving.host
     names = ", ".join(model.name for model in opened.models)
     address = f"http://{host}:{listener.getsockname()[1]}/"
-    say(f"serving {names} at {address}" if names else f"showing trainings at {address}trainings")
+    say(f"serving {names} at {address}" if names else f"showing trainings at {address}")
     if not serving.keys and serving.host not in ("127.0.0.1", "localhost", "::1"):
         say("whoever reaches this computer may ask; --api-key-file lets in only those with a key")
     with stage("serving", idle=True):

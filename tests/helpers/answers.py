@@ -160,13 +160,21 @@ def make_run(folder: Path, name: str, steps: int = 5) -> Path:
     run = folder / name
     run.mkdir(parents=True)
     start = {"kind": "start", "step": 0, "seconds": 0.0, "updates": 1000, "budget": None, "padding": 0.3}
-    validation = {"kind": "validation", "step": 10 * steps, "loss": 1.0, "perplexity": 2.7, "bleu": 30.0}
-    log_entries(run, [start, *(trained(10 * step) for step in range(1, steps + 1)), validation])
-    sample = {"source": TEXT, "reference": TEXT, "translation": TEXT, "attention": None}
-    (run / "samples.jsonl").write_text(
-        json.dumps({"kind": "samples", "step": 10 * steps, "sentences": [sample]}) + "\n", encoding="utf-8"
-    )
+    log_entries(run, [start, *(trained(10 * step) for step in range(1, steps + 1))])
+    for step in range(20, 10 * steps + 1, 10):
+        validate(run, step)
     return run
+
+
+def validate(run: Path, step: int) -> None:
+    """Adds a validation to the log of a run, and to its samples two sentences, the first with attention."""
+    log_entries(run, [{"kind": "validation", "step": step, "loss": 1.0, "perplexity": 2.7, "bleu": 30.0}])
+    source, target = [*WORDS, "</s>"], [f"said-{step}", "</s>"]
+    seen = {"source": source, "target": target, "weights": [[round(1 / len(source), 3)] * len(source)] * len(target)}
+    told = {"reference": TEXT, "translation": f"{TEXT} said-{step}"}
+    sentences = [{"source": TEXT, "attention": seen} | told, {"source": f"{TEXT} again", "attention": None} | told]
+    with (run / "samples.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"kind": "samples", "step": step, "sentences": sentences}) + "\n")
 
 
 def log_entries(run: Path, entries: list[dict[str, Any]]) -> None:

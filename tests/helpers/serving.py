@@ -107,7 +107,7 @@ class Running(Client):
 @contextmanager
 def running(
     work: Work = shout,
-    models: Sequence[ServedModel] = (),
+    models: Sequence[ServedModel] | None = None,
     count: int = 1,
     size: int = 100,
     room: int = 8,
@@ -116,14 +116,14 @@ def running(
     views: Sequence[str] = (),
     log_text: bool = False,
 ) -> Generator[Running]:
-    """Runs a server of fake models."""
+    """Runs a server of fake models; by default of one."""
     ready, found, log = threading.Event(), list[Running](), list[str]()
     ends: list[Callable[[], object]] = []
 
     async def serve() -> None:
         metrics = Metrics(log.append)
         queue = Queue(workers(work, count), size, room, metrics)
-        opened = Opened(list(models or (model(),)), list(views), "cpu")
+        opened = Opened([model()] if models is None else list(models), list(views), "cpu")
         service = Service(opened, queue, metrics, Keys(keys), limits or Limits(seconds=20), log_text=log_text)
         server = http_server(Application(service))
         with bound("127.0.0.1", 0) as listener:

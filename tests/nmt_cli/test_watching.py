@@ -37,7 +37,7 @@ def _begun(folder: Path, *options: str, updates: int = 40) -> Generator[subproce
 def _address(process: subprocess.Popen[bytes]) -> str:
     assert process.stderr is not None
     for line in process.stderr:
-        if found := re.search(r"showing trainings at (http://127\.0\.0\.1:\d+/)trainings", line.decode()):
+        if found := re.search(r"showing trainings at (http://127\.0\.0\.1:\d+/)$", line.decode()):
             return found[1]
     raise AssertionError("no address")
 
@@ -69,7 +69,7 @@ def test_a_watcher_that_is_killed_changes_nothing(home: Path, tmp_path: Path) ->
     """The page is there; when its server is killed, the training ends with the bytes of one that was not watched."""
     with _begun(tmp_path / "alone") as alone, _begun(tmp_path / "watched", "--watch") as watched:
         address = _address(watched)
-        assert "/trainings/trainings.js" in _asked(address)
+        assert "/page/main.js" in _asked(address)
         for child in _children(watched):
             os.kill(child, signal.SIGKILL)
         for process in (watched, alone):

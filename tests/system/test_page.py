@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]  # compiled, and without types
 
-from answers import MARKUP, MODELS, TEXT, VIEWS, answer, log_entries, make_run, trained
+from answers import MARKUP, MODELS, TEXT, VIEWS, answer, log_entries, make_run, trained, validate
 from browsing import DESKTOP, PHONE, Visit, axe, browser, visit
 from serving import Running, running
 
@@ -25,7 +25,7 @@ LOOKS = {
     "look/scores": {"text": TEXT, "model": "look-back", "step": "2", "said": TEXT},
     "look/surprise": {"text": TEXT, "model": "one-vector", "said": TEXT},
     "look/growth": {"text": TEXT, "model": "one-vector", "second": "look-back", "step": "3"},
-    "trainings": {"runs": RUN, "more": "all"},
+    "trainings": {"runs": RUN, "more": "all", "step": "30"},
 }
 """The views, each with inputs that fill it."""
 
@@ -322,6 +322,121 @@ def test_a_training_is_followed(opened: Any, tmp_path: Path) -> None:
             page.clock.fast_forward(20_000)
         assert not asked.value.url.endswith("=0")
         page.locator(".legend", has_text="60 updates").first.wait_for()
+
+
+def test_the_slider_goes_through_the_validations(window: Visit) -> None:
+    """Each chosen run says what it said by then, with its attention; at first that is the last validation."""
+    page = window.open("trainings", runs=f"{RUN}\nanother")
+    told, sentences = page.get_by_role("slider"), page.locator(".sentence")
+    assert sentences.count() == 2
+    assert [f"said-{step}" in sentences.first.inner_text() for step in (20, 30, 40, 50)] == [False, True, False, True]
+    told.press("Home")
+    assert "After update 20" in page.locator("main").inner_text()
+    assert sentences.first.inner_text().count("update 20") == 2
+    assert sentences.last.inner_text().count("said-20") == 2
+    assert page.locator(".sentence svg.heat").count() == 2
+    assert "step=20" in window.linked()
+    told.press("End")
+    assert "said-50" in sentences.first.inner_text()
+    assert "step" not in window.linked()
+
+
+def test_a_map_of_a_training_says_its_weights(window: Visit) -> None:
+    """The arrow keys read it, and say which piece looks at which."""
+    page = window.open("trainings", runs="another")
+    page.locator("svg.heat").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".sentence .readout").first.inner_text() == "said-30 looks at <img with 9.1 %"
+
+
+def test_a_validation_under_way_is_shown(opened: Any, tmp_path: Path) -> None:
+    """A page at the last validation goes on to the next one; a chosen one stays, and the focus too."""
+    run = make_run(tmp_path, "going")
+    with running(answer, MODELS, views=VIEWS) as server, visit(opened, server.port) as window:
+        server.service.runs = (tmp_path,)
+        page = window.page
+        page.clock.install()
+        page.goto(f"{window.address}/#trainings")
+        page.get_by_text("After update 50").wait_for()
+        validate(run, 60)
+        page.clock.fast_forward(20_000)
+        page.get_by_text("After update 60").wait_for()
+        page.get_by_role("slider").press("ArrowLeft")
+        validate(run, 70)
+        with page.expect_response("**/v1/runs/going?after=*"):
+            page.clock.fast_forward(20_000)
+        page.locator(".legend", has_text="70 updates").first.wait_for()
+        assert "After update 50" in page.locator("main").inner_text()
+        assert page.get_by_role("slider").evaluate("item => item === document.activeElement")
+
+
+def test_what_a_resumed_training_repeats_is_dropped(opened: Any, tmp_path: Path) -> None:
+    """A training that goes back to a checkpoint has neither points nor sentences behind it until it comes there again."""
+    run = make_run(tmp_path, "resumed")
+    log_entries(run, [{"kind": "start", "step": 30, "seconds": 3.0, "updates": 1000}, trained(40)])
+    with running(answer, MODELS) as server, visit(opened, server.port) as window:
+        server.service.runs = (tmp_path,)
+        page = window.open("trainings", runs="resumed")
+        assert "40 updates" in page.locator(".legend").first.inner_text()
+        assert page.locator("polyline").first.get_attribute("points").count(",") == 4
+        assert "After update 30" in page.locator("main").inner_text()
+
+
+def test_curves_are_told_apart_without_colour(opened: Any, tmp_path: Path) -> None:
+    """Five have other dashes each; more differ by dashes and colour together."""
+    names = [f"run-{number}" for number in range(8)]
+    for name in names:
+        make_run(tmp_path, name)
+    with running(answer, MODELS) as server, visit(opened, server.port) as window:
+        server.service.runs = (tmp_path,)
+        page = window.open("trainings", runs="\n".join(names))
+        curves = page.locator(".chart").first.locator("polyline")
+        kinds = curves.evaluate_all(
+            "items => items.map(item => [getComputedStyle(item).strokeDasharray, item.classList[1]])"
+        )
+        assert len({dashes for dashes, _ in kinds[:5]}) == 5
+        assert len({tuple(kind) for kind in kinds}) == 8
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
+def test_without_models_there_are_trainings_alone(
+    opened: Any, tmp_path: Path, size: tuple[int, int], scheme: str
+) -> None:
+    """The address of the server shows them, for everybody, and no other tab; a run that begins later is shown too."""
+    with running(answer, []) as server, visit(opened, server.port, size, scheme) as window:
+        server.service.runs = (tmp_path,)
+        page = window.page
+        page.clock.install()
+        page.goto(window.address)
+        page.get_by_text("There are no runs yet").wait_for()
+        make_run(tmp_path, "begun")
+        page.clock.fast_forward(20_000)
+        page.locator(".legend", has_text="50 updates").first.wait_for()
+        assert page.locator("#tabs a:visible").all_inner_texts() == ["Trainings"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert window.found_by_axe(axe()) == []
+
+
+def test_tabs_share_text_and_model(window: Visit) -> None:
+    """A line that stands in one tab stands in the other after a change, with its model; several lines are not lost."""
+    page = window.open("translate", text="one two", model="look-back")
+    text, line = page.get_by_label("German"), page.get_by_label("Text")
+    page.get_by_role("link", name="Look inside").click()
+    assert (line.input_value(), page.get_by_role("combobox", name="Model").input_value()) == ("one two", "look-back")
+    line.fill("three")
+    line.press("Enter")
+    page.get_by_role("link", name="Translate").click()
+    assert text.input_value() == "three"
+    text.fill("four\nfive")
+    page.get_by_role("link", name="Trainings").click()
+    page.get_by_role("link", name="Look inside").click()
+    assert line.input_value() == "four"
+    line.fill("five")
+    line.press("Enter")
+    page.get_by_role("link", name="Translate").click()
+    assert text.input_value() == "four\nfive"
+    page.get_by_role("link", name="Look inside").click()
+    assert line.input_value() == "five"
 
 
 def test_only_fit_models_are_offered(window: Visit) -> None:

@@ -1,3 +1,5 @@
+import { chart } from "./chart.js";
+
 // The attention of a translation: the source pieces in the shade of their weights.
 export function attention(map) {
   const weights = JSON.parse(map.dataset.weights);
@@ -39,5 +41,9 @@ export function sortable(table) {
   });
 }
 
+for (const place of document.querySelectorAll("[data-chart]")) {
+  const data = JSON.parse(place.dataset.chart);
+  chart(place, { ...data, series: Object.entries(data.series).map(([name, points]) => ({ name, points })) });
+}
 for (const map of document.querySelectorAll(".attention")) attention(map);
 for (const table of document.querySelectorAll("table.sortable")) sortable(table);

@@ -4,7 +4,7 @@ import { button, choice, cut, h, named, number, percent, s, scroller, whole } fr
 import { roam } from "./roam.js";
 import { look } from "./server.js";
 
-const CELL = 34, LETTER = 7.6, LONGEST = 18, BARS = 60, LEVELS = 5; // px, px, letters, px, shades of a thumbnail
+const LETTER = 7.6, LONGEST = 18, BARS = 60, LEVELS = 5; // px, letters, px, shades of a thumbnail
 
 export const attention = {
   name: "attention",
@@ -24,7 +24,6 @@ function draw(data, state, redraw) {
   const layer = whole(state.layer, 0, data.layers - 1, data.best_layer ?? data.layers - 1);
   const head = whole(state.head, 0, data.heads - 1, null);
   const weights = head === null ? mean(data.weights[layer]) : data.weights[layer][head];
-  const entropies = head === null ? weights.map(entropy) : data.entropy_of_word[layer][head];
   const set = (values) => {
     Object.assign(state, values);
     redraw();
@@ -35,9 +34,7 @@ function draw(data, state, redraw) {
     choice("Head", "head", [["", "mean of all heads"], ...counted("head", data.heads)], head ?? "", (value) => set({ head: value })),
   ];
   const title = one ? "" : `Layer ${layer + 1}, ${head === null ? "mean of its heads" : `head ${head + 1}`}`;
-  const readout = h("output.readout", { "data-unsaved": true }, "Point at a cell, or use the arrow keys.");
-  const map = heatMap(data, weights, entropies, readout, title);
-  const large = h("section", h("p.fine", title), scroller("Heat map", map), readout);
+  const large = h("section", h("p.fine", title), heatMap(data, weights, title));
   const small = one ? "" : h("section", h("h3", "All heads"), thumbnails(data, layer, head, set));
   const figure = [h("div.sides", large, small)];
   if (data.picture) figure.push(h("h3", "The line as the model sees it"), seenLine(data));
@@ -48,34 +45,37 @@ const counted = (name, count) => Array.from({ length: count }, (_, index) => [in
 const mean = (heads) => heads[0].map((row, j) => row.map((_, i) => heads.reduce((sum, head) => sum + head[j][i], 0) / heads.length));
 const entropy = (row) => -row.reduce((sum, weight) => sum + (weight > 0 ? weight * Math.log2(weight) : 0), 0);
 
-function heatMap({ source, target }, weights, entropies, readout, title) {
+// The weights of target words over source words, with the entropy of each row.
+export function heatMap({ source, target }, weights, title) {
   const across = source.map((word) => cut(named(word), LONGEST)), down = target.map((word) => cut(named(word), LONGEST));
+  const cell = Math.max(20, Math.min(34, 700 / Math.max(across.length, down.length))); // px
   const longest = (words) => Math.max(...words.map((word) => [...word].length)) * LETTER;
-  const left = longest(down) + 12, top = 0.72 * longest(across) + 16;
-  const right = left + source.length * CELL, bottom = top + target.length * CELL;
+  const left = longest(down) + 18, top = 0.72 * longest(across) + 22, bits = weights.map(entropy);
+  const right = left + source.length * cell, bottom = top + target.length * cell;
   const width = right + Math.max(BARS + 50, 0.72 * [...across.at(-1)].length * LETTER), most = Math.log2(source.length);
+  const readout = h("output.readout", { "data-unsaved": true }, "Point at a cell, or use the arrow keys.");
   const label = `Attention, ${title ? `${title}, ` : ""}${target.length} words by ${source.length} words`;
   const svg = s("svg.heat", { width, height: bottom + 22, role: "img", tabindex: 0, "aria-label": label });
-  const turned = (i) => `translate(${left + (i + 0.6) * CELL} ${top - 8}) rotate(-45)`;
+  const turned = (i) => `translate(${left + (i + 0.6) * cell} ${top - 8}) rotate(-45)`;
   across.forEach((word, i) => svg.append(s("text", { transform: turned(i) }, word)));
   down.forEach((word, j) => {
-    const y = top + j * CELL, middle = y + 0.5 * CELL + 4;
+    const y = top + j * cell, middle = y + 0.5 * cell + 4;
     svg.append(s("text", { x: left - 8, y: middle, "text-anchor": "end" }, word));
-    const area = { y: y + 1, width: CELL - 2, height: CELL - 2, rx: 3 }, long = most ? (BARS * entropies[j]) / most : 0;
+    const area = { y: y + 1, width: cell - 2, height: cell - 2, rx: 3 }, long = most ? (BARS * bits[j]) / most : 0;
     weights[j].forEach((weight, i) => {
-      const place = { x: left + i * CELL + 1, "data-row": j, "data-column": i, style: `--weight: ${weight}` };
+      const place = { x: left + i * cell + 1, "data-row": j, "data-column": i, style: `--weight: ${Number(weight)}` }; // null: not finite
       svg.append(s("rect.cell", { ...area, ...place }));
     });
     svg.append(
-      s("rect.bar", { x: right + 10, y: y + 0.3 * CELL, width: Math.max(1, long), height: 0.4 * CELL }),
-      s("text.small", { x: right + 16 + long, y: middle }, number(entropies[j], 1)),
+      s("rect.bar", { x: right + 10, y: y + 0.3 * cell, width: Math.max(1, long), height: 0.4 * cell }),
+      s("text.small", { x: right + 16 + long, y: middle }, number(bits[j], 1)),
     );
   });
   svg.append(s("text.small", { x: right + 10, y: bottom + 16 }, "entropy, bits"));
   roam(svg, target.length, source.length, (j, i) => {
     readout.textContent = `${named(target[j])} looks at ${named(source[i])} with ${percent(weights[j][i])}`;
   });
-  return svg;
+  return [scroller(`Heat map ${title}`, svg), readout];
 }
 
 function thumbnails(data, layer, head, set) {

@@ -1,26 +1,8 @@
-// Makes elements. Text only ever becomes text nodes, so nothing that a server or a user writes can become markup.
+// Parts of the page that several views are made of, and what they say of numbers, words and languages.
 
-export const SVG = "http://www.w3.org/2000/svg";
+import { h } from "./elements.js";
 
-// h("a.fine", {href: "#", onclick: act}, "text", child): an element of HTML with its classes. Attributes may be left out; those that
-// are null or false are.
-export const h = (name, ...rest) => filled((tag) => document.createElement(tag), name, rest);
-
-// The same for SVG.
-export const s = (name, ...rest) => filled((tag) => document.createElementNS(SVG, tag), name, rest);
-
-function filled(make, selector, rest) {
-  const [tag, ...classes] = selector.split("."), element = make(tag);
-  const [attributes, children] = rest[0]?.constructor === Object ? [rest[0], rest.slice(1)] : [{}, rest];
-  if (classes.length) element.setAttribute("class", classes.join(" "));
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
-  return element;
-}
+export * from "./elements.js";
 
 // A label above its control.
 export const field = (label, control, more = {}) => h("label.field", { ...more }, h("span", label), control);
@@ -51,6 +33,10 @@ export function slider(told, [min, max], value, act) {
 export const share = (word, probability, lang = null) => h(
   "span.share", { style: `--share: ${probability}` }, h("b", { dir: "auto", lang }, word), h("span.fine", percent(probability)),
 );
+
+// A list of terms: [name, small text behind it, text].
+export const terms = (items) => h("dl", items.map(([name, small, text]) =>
+  [h("dt", `${name} `, h("small", small)), h("dd", { dir: "auto" }, text || "(nothing)")]));
 
 export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 

@@ -1,7 +1,7 @@
 // Growth: the source grows word by word, and two models translate each beginning.
 
 import { chart } from "./chart.js";
-import { h, number, slider, whole } from "./dom.js";
+import { h, number, slider, terms, whole } from "./dom.js";
 import { look } from "./server.js";
 
 export const growth = {
@@ -19,17 +19,17 @@ export const growth = {
 };
 
 function draw({ words, steps }, state) {
-  const names = Object.keys(steps[0].models), place = h("div"), shown = h("dl.grown", { "aria-live": "polite" }), label = h("span");
+  const names = Object.keys(steps[0].models), place = h("div"), shown = h("div", { "aria-live": "polite" }), label = h("span");
   const chosen = whole(state.step, 1, words.length, words.length);
   const series = names.map((name) => ({ name, points: steps.map((step) => [step.length, step.models[name].bits_per_token]) }));
-  const lengths = slider(label, [1, words.length], chosen, move), said = (text) => h("dd", { dir: "auto" }, text || "(nothing)");
-  const told = (name, { text, bits_per_token: bits }) => [h("dt", `${name} `, h("small", `${number(bits)} bits per token`)), said(text)];
+  const lengths = slider(label, [1, words.length], chosen, move);
+  const told = (name, { text, bits_per_token: bits }) => [name, `${number(bits)} bits per token`, text];
   function grow(length) {
     const step = steps[length - 1];
     state.step = lengths.input.value = String(length);
     label.textContent = `${length} of ${words.length} words`;
     const source = step.source ?? words.slice(0, length).join(" ");
-    shown.replaceChildren(h("dt", "Source"), said(source), ...names.flatMap((name) => told(name, step.models[name])));
+    shown.replaceChildren(terms([["Source", "", source], ...names.map((name) => told(name, step.models[name]))]));
   }
   function move(length) {
     grow(length);

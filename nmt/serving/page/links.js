@@ -14,9 +14,22 @@ function split(text) {
   return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-// Takes over the inputs of an address; those that it leaves out are empty. An address without inputs changes nothing.
+let last = null; // the state of the tab with a text that was shown last
+
+// Takes over the inputs of an address; those that it leaves out are empty. An address without inputs takes the model and the text
+// of the other tab: the first of its lines, unless one of them is there already. One line never replaces several. Returns whether
+// that changed anything.
 export function take(state, inputs) {
+  const other = last ?? state;
+  if ("text" in state) last = state;
   if (Object.keys(inputs).length) for (const name of Object.keys(state)) state[name] = inputs[name] ?? "";
+  else if (last === state && other !== state) {
+    const { text, model } = state, lines = other.text.split("\n").map((line) => line.trim()).filter(Boolean);
+    state.model = other.model;
+    if (!text.includes("\n") && !lines.includes(text)) state.text = lines[0] ?? "";
+    return text !== state.text || model !== state.model;
+  }
+  return false;
 }
 
 export function addressOf(path, inputs) {

@@ -15,7 +15,7 @@ const VIEWS = { attention, beam, scores, surprise, growth };
 const state = { text: "", model: "", second: "", said: "", layer: "", head: "", step: "", beam: "" };
 
 export function show(place, { models, inputs, view: name }) {
-  take(state, inputs);
+  if (take(state, inputs)) Object.assign(state, { said: "", step: "", layer: "", head: "" });
   const view = VIEWS[name] ?? attention, turn = new Turn(), usable = models.filter(view.usable);
   const message = statusLine(), figure = h("div.figure"), controls = h("div.options");
   document.title = `${view.title} · nmt`;

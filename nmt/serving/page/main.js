@@ -13,23 +13,22 @@ let leave = () => {}, models = null, waking;
 
 // fresh: the inputs of the address count; otherwise those that the user has changed since.
 async function show(fresh = true) {
-  const { tab, view, inputs } = readAddress();
-  const chosen = TABS[tab] ? tab : "translate";
+  leave();
+  leave = () => {};
+  try {
+    models ??= (await ask("/v1/models")).models;
+  } catch (error) {
+    place.replaceChildren(h("p.wrong", error.message));
+    return;
+  }
+  const { tab, view, inputs } = readAddress(), alone = !models.length; // with its trainings
+  const chosen = alone ? "trainings" : TABS[tab] ? tab : "translate";
   for (const link of document.querySelectorAll("#tabs a")) {
     const current = link.hash.slice(1).startsWith(chosen);
     if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
+    link.hidden = alone && !current;
     if (current) document.title = `${link.textContent} · nmt`;
-  }
-  leave();
-  leave = () => {};
-  if (chosen !== "trainings" && !models?.length) {
-    try {
-      ({ models } = await ask("/v1/models"));
-    } catch (error) {
-      place.replaceChildren(h("p.wrong", error.message));
-      return;
-    }
   }
   place.replaceChildren();
   leave = TABS[chosen].show(place, { models, inputs: fresh ? inputs : {}, view }) ?? leave;
@@ -49,7 +48,7 @@ function tell(state, text) {
 
 // Looks whether a stopped server is back.
 async function wake() {
-  const found = await fetch("/health").catch(() => null);
+  const found = await fetch("/v1/models").catch(() => null);
   if (!found?.ok) return;
   tell("well");
   models = null;

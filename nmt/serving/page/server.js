@@ -5,12 +5,7 @@ import { keep, kept } from "./dom.js";
 const TRIES = 6, LONGEST_WAIT = 30, KEPT = 40; // seconds; answers
 const answers = new Map();
 
-export class Failure extends Error {
-  constructor(message, status = 0) {
-    super(message);
-    this.status = status;
-  }
-}
+export class Failure extends Error {}
 
 // state: well, busy, stopped, or key (one is wanted).
 const tell = (state, text = "") => document.dispatchEvent(new CustomEvent("server", { detail: { state, text } }));
@@ -29,7 +24,7 @@ export async function ask(path, { body, signal } = {}) {
     }
     const text = found?.error ?? `The server gave an answer that cannot be read (status ${answer.status}).`;
     if (answer.status === 403) tell("key", text);
-    if (![429, 503].includes(answer.status) || attempt === TRIES) throw new Failure(text, answer.status);
+    if (![429, 503].includes(answer.status) || attempt === TRIES) throw new Failure(text);
     const seconds = Math.min(LONGEST_WAIT, Number(answer.headers.get("Retry-After")) || 2);
     tell("busy", `The server says: ${text}. Asking again in ${seconds} s.`);
     await pause(1000 * seconds, signal);

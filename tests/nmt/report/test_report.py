@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from command import run
-from nmt.report.material import AttentionMap, Example, RunMaterial, material_of
+from nmt.report.material import AttentionMap, Example, RunMaterial, Sampled, material_of, sampled
 from nmt.report.page import render
 from nmt.report.templating import dropped_pairs
 from nmt.storage.bundle import load_model
+from nmt.storage.run_folder import RunFolder
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
 from nmt_data.prepare import prepare
@@ -61,7 +62,7 @@ def test_the_page_is_whole_and_needs_no_network(material: RunMaterial) -> None:
     tags = _Tags()
     tags.feed(page)
     assert tags.open == []
-    assert tags.seen.count("figure") == page.count("data-chart='{") == 6 + len(material.evaluations)
+    assert page.count("data-chart='{") == 6 + len(material.evaluations)
     assert not re.search(r'(?:src|href)="(?!data:|#)', page.replace("http://www.w3.org/2000/svg", ""))
     assert "nrefs:1|bs:1000" in page
     assert page.count('class="attention"') == 2 * len(material.attention) > 0
@@ -82,10 +83,11 @@ def test_whatever_comes_from_outside_is_escaped(material: RunMaterial) -> None:
         data=material.data | {"licence": EVIL},
         examples=[Example(EVIL, EVIL, EVIL + " too")],
         attention=[AttentionMap([EVIL], [EVIL], [[1.0]])],
+        samples=[Sampled(EVIL, EVIL, [(1, EVIL)])],
     )
     page = render([evil])
     assert "<script>alert" not in page
-    assert page.count("&lt;script&gt;alert") >= 8
+    assert page.count("&lt;script&gt;alert") >= 11
 
 
 @pytest.mark.slow
@@ -94,6 +96,27 @@ def test_text_without_translations_is_counted(material: RunMaterial) -> None:
     counted = replace(material, data=material.data | {"mono": {"read": 1200, "kept": 1100}})
     assert "; 1,200 lines of text without translations read, 1,100 kept" in render([counted])
     assert "without translations" not in render([material])
+
+
+@pytest.mark.slow
+def test_the_sentences_of_validations_are_shown(trained: Path, material: RunMaterial) -> None:
+    """What was said of each after the first, a middle and the last one; a run without samples has no such section."""
+    entries = RunFolder(trained).sampled()
+    chosen = [entries[0], entries[(len(entries) - 1) // 2], entries[-1]]
+    for place, sentence in enumerate(material.samples):
+        said = {entry["step"]: entry["sentences"][place]["translation"] for entry in chosen}
+        assert dict(sentence.said) == said
+    page = render([material])
+    assert page.count(f"<dt>update {entries[-1]['step']}</dt>") == len(material.samples) == 4
+    assert "Validation sentences" not in render([replace(material, samples=[])])
+
+
+def test_damaged_samples_are_left_out() -> None:
+    """Lines of another form are passed over; there may be none."""
+    sentence = {"source": "a", "reference": "b", "translation": "c"}
+    whole = {"step": 3, "sentences": [sentence]}
+    assert sampled([]) == []
+    assert sampled([{"step": 1}, {"step": 2, "sentences": 7}, whole]) == [Sampled("a", "b", [(3, "c")])]
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-PAGE = {file.name: file.read_text(encoding="utf-8") for file in files("nmt.serving").joinpath("page").iterdir()}
+FOLDERS = files("nmt.serving").joinpath("page"), files("nmt.report").joinpath("templates/shared")
+PAGE = {file.name: file.read_text(encoding="utf-8") for folder in FOLDERS for file in folder.iterdir()}
 
 
 def test_the_page_is_small() -> None:

@@ -224,6 +224,15 @@ def test_nothing_but_the_page_is_given_away(server: Running) -> None:
         assert _is_one_line_of_json(answer)
 
 
+def test_a_server_without_models_has_its_page() -> None:
+    """Which learns that there are none; nothing translates."""
+    with running(models=[]) as alone:
+        assert b"/page/main.js" in alone.ask("/").body
+        assert alone.ask("/page/chart.js").status == 200
+        assert alone.ask("/v1/models").json == {"models": []}
+        assert alone.ask("/translate", {"q": "a"}).status == 404
+
+
 def test_the_log_and_the_counts_hold_no_text(server: Running) -> None:
     """A line has method, route, status, milliseconds and characters; unknown paths are left out."""
     server.ask("/translate", {"q": "geheim", "source": "de", "target": "en"})

@@ -1,16 +1,18 @@
 // A line chart. Its legend says the values at the place that pointer, tap or arrow keys choose.
 
-import { cut, h, s } from "./dom.js";
+import { h, s } from "./elements.js";
 
-const COLOURS = 6, MARGIN = { left: 48, right: 14, top: 10, bottom: 34 }, FEW = 30; // px; points that get a dot
+const COLOURS = 6, DASHES = [null, "7 3", "2 3", "11 3 2 3", "5 2 2 2 2 2"]; // of the kinds of lines
+const MARGIN = { left: 48, right: 14, top: 10, bottom: 34 }, FEW = 30; // px; points that get a dot
 const drawn = new WeakMap();
 
-// Draws into an element, and again when called again or when its width changes. data: title, x, y (names of the axes), whole (x counts
-// things), series [{name, colour, points: [[x, y], ...]}], chosen (an x) and choose(x), which is told of another one.
+// Draws into an element, now and whenever its width changes. data: title, x, y (names of the axes), whole (x counts things), zero (y
+// begins at 0), series [{name, kind (a number), points: [[x, y], ...]}], chosen (an x) and choose(x), told of another one.
 export function chart(place, data) {
   const before = drawn.get(place), state = { ...data, at: data.chosen ?? before?.at ?? null, width: place.clientWidth };
   drawn.set(place, state);
   if (!before) {
+    place.classList.add("chart");
     new ResizeObserver(() => {
       const now = drawn.get(place);
       if (now.width === place.clientWidth) return;
@@ -33,14 +35,15 @@ function ticks(low, high, count, whole) {
 }
 
 function draw(place, data) {
-  const coloured = data.series.map((item, index) => ({ ...item, colour: (item.colour ?? index) % COLOURS }));
-  const series = coloured.filter((item) => item.points.length), focused = place.contains(document.activeElement);
+  const series = data.series.map((item, index) => ({ kind: index, ...item })).filter((item) => item.points.length);
+  const focused = place.contains(document.activeElement);
   const width = place.clientWidth || 480, height = Math.min(280, Math.max(200, width * 0.5));
   const heading = h("p.charted", data.title, h("small", data.y ? ` ${data.y}` : ""));
   if (!series.length) return place.replaceChildren(heading, h("p.fine", "Nothing is logged yet."));
   const points = series.flatMap((item) => item.points), [xs, ys] = [0, 1].map((part) => points.map((point) => point[part]));
   const low = least(ys), across = ticks(Math.min(1, least(xs)), most(xs), Math.max(2, Math.floor(width / 90)), data.whole);
-  const up = ticks(low > 0 && low < 0.4 * most(ys) ? 0 : low, most(ys), 4), right = width - MARGIN.right, bottom = height - MARGIN.bottom;
+  const up = ticks(data.zero || (low > 0 && low < 0.4 * most(ys)) ? Math.min(0, low) : low, most(ys), 4);
+  const right = width - MARGIN.right, bottom = height - MARGIN.bottom;
   const x = (value) => MARGIN.left + ((value - across[0]) / (across.at(-1) - across[0])) * (right - MARGIN.left);
   const y = (value) => bottom - ((value - up[0]) / (up.at(-1) - up[0])) * (bottom - MARGIN.top);
   const ends = series.map(({ name, points: own }) => `${name} ends at ${short(own.at(-1)[1])}`).join(", ");
@@ -52,15 +55,21 @@ function draw(place, data) {
   }
   across.forEach((value, index) => write(x(value), bottom + 16, index === across.length - 1 ? "end" : "middle", short(value)));
   write(right, height - 4, "end", data.x);
-  for (const { colour, points: own } of series) {
-    svg.append(s("polyline", { points: own.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "), class: `line c${colour}` }));
-    if (own.length <= FEW) svg.append(...own.map(([a, b]) => s("circle", { cx: x(a), cy: y(b), r: 3, class: `dot c${colour}` })));
+  for (const { kind, points: own } of series) {
+    svg.append(s("polyline", { points: own.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "), ...curve(kind) }));
+    if (own.length <= FEW) svg.append(...own.map(([a, b]) => dot(x(a), y(b), 3, kind)));
   }
   const legend = h("div.legend");
   place.replaceChildren(heading, svg, legend);
   reading(place, svg, legend, series, { x, y, bottom });
   if (focused) svg.focus();
 }
+
+const curve = (kind) => ({ class: `curve c${kind % COLOURS}`, "stroke-dasharray": DASHES[kind % DASHES.length] });
+const dot = (cx, cy, r, kind) => s("circle", { cx, cy, r, class: `dot c${kind % COLOURS}` });
+
+// A piece of a line, for legends.
+export const key = (kind) => s("svg.key", { width: 26, height: 10, "aria-hidden": "true" }, s("line", { x2: 26, y1: 5, y2: 5, ...curve(kind) }));
 
 const least = (values) => values.reduce((a, b) => Math.min(a, b));
 const most = (values) => values.reduce((a, b) => Math.max(a, b));
@@ -74,10 +83,10 @@ function reading(place, svg, legend, series, { x, y, bottom }) {
     const near = series.map((item) => ({ ...item, point: item.points.findLast(([a]) => a <= at) ?? item.points[0] }));
     rule.setAttribute("x1", x(at));
     rule.setAttribute("x2", x(at));
-    marks.replaceChildren(...near.map(({ colour, point: [a, b] }) => s("circle", { cx: x(a), cy: y(b), r: 5, class: `dot c${colour}` })));
+    marks.replaceChildren(...near.map(({ kind, point: [a, b] }) => dot(x(a), y(b), 5, kind)));
     legend.replaceChildren(
       h("span.fine", `${short(at)} ${state.x}`),
-      ...near.map(({ name, colour, point }) => h("span", h("i", { class: `key c${colour}` }), `${name} `, h("b", short(point[1])))),
+      ...near.map(({ name, kind, point }) => h("span", key(kind), ` ${name} `, h("b", short(point[1])))),
     );
   };
   const choose = (at) => {
