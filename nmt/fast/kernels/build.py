@@ -13,11 +13,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 
 from nmt.errors import NmtError
-from nmt.runtime.cpu import InstructionSet, plainer
+from nmt.runtime.cpu import InstructionSet, plainer, usable_cores
 from nmt.runtime.files import file_sha256, fingerprint, home_folder
 from nmt.runtime.stages import stage
 
@@ -153,16 +155,34 @@ def _build(command: list[str], final: Path) -> None:
 
 
 def _compile(command: list[str], target: Path) -> None:
-    work = ["-o", str(target), *map(str, _SOURCES), "-lm"]
     try:
         for options in (["-fopenmp"], []):  # not all compilers have OpenMP
-            done = subprocess.run([*command, *options, *work], capture_output=True, check=False, timeout=600)  # noqa: S603
-            if done.returncode == 0 and target.exists():
+            failure = _compiled([*command, *options], target)
+            if failure is None and target.exists():
                 return
     except (OSError, subprocess.SubprocessError) as error:
         raise NotBuilt(f"the C compiler does not work ({error})") from None
-    last = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    last = (failure or "").strip().splitlines()
     raise Refused(f"the C compiler {command[0]} fails" + (f": {last[-1]}" if last else ""))
+
+
+def _compiled(command: list[str], target: Path) -> str | None:
+    """Compiles the sources on all cores and links them; returns what the compiler complains of, if it fails."""
+    objects = [target.with_name(f"{source.stem}.o") for source in _SOURCES]
+
+    def run(output: Path, *work: Path | str) -> str | None:
+        full = [*command, "-o", str(output), *map(str, work)]
+        done = subprocess.run(full, capture_output=True, check=False, timeout=600)  # noqa: S603
+        return done.stderr.decode("utf-8", "replace") if done.returncode else None
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        failures = list(pool.map(run, objects, _SOURCES, repeat("-c")))
+    failure = next((found for found in failures if found is not None), None)
+    if failure is None:
+        failure = run(target, *objects, "-lm")
+    for file in objects:
+        file.unlink(missing_ok=True)
+    return failure
 
 
 def _clear_litter(folder: Path) -> None:
