@@ -14,6 +14,7 @@ from nmt.config.recipe import Recipe, TrainingConfig
 from nmt.corpus.prepared import Prepared
 from nmt.models import Model, build_model
 from nmt.models.size import outlines
+from nmt.runtime.device import choose_precision
 from nmt.training.fine_tuning import freeze
 from nmt.training.memory import kept_bytes
 from nmt.training.optim import inner_matrices
@@ -22,10 +23,11 @@ from nmt.training.stream import BatchStream
 _IMPORTED = 80_000_000  # bytes of what training imports besides torch
 _FLOAT = 4  # bytes
 
-# On a CPU memory grows with each batch of a new shape: oneDNN keeps code for it, and the heap has holes of other sizes.
-# These fit the memory that the trainings of `recipes/` logged after 50, 300 and all updates.
+# In bf16 on a CPU memory grows with each batch of a new shape: oneDNN keeps code for it, and the heap has holes of other sizes.
+# These fit the memory that the trainings of `recipes/` logged after 50, 300 and all updates. In fp32 it hardly grows.
 _CODE = 55_000_000  # bytes per square root of the number of shapes
 _MOST_SHAPES = 1000  # oneDNN's cache is full then
+_ONCE = 60_000_000  # bytes of code and holes in fp32
 _HOLES, _FIRST, _LAST = 1.7, 6, 2000  # growth of the heap, in sizes of what is kept per batch, between these updates
 
 
@@ -42,7 +44,7 @@ class Needs:
     libraries: int
     """On a CPU what is imported besides torch; 0 on a GPU."""
     caches: int
-    """On a CPU what oneDNN and the heap keep in the end for batches of ever new shapes; 0 on a GPU."""
+    """On a CPU what oneDNN and the heap keep in the end for batches of all shapes; 0 on a GPU."""
     checkpoint: int
     """A checkpoint on disk; a CPU also holds it in memory while it is written."""
     checkpoints: int
@@ -71,22 +73,22 @@ def training_needs(recipe: Recipe, prepared: Prepared, device: torch.device) -> 
         ConfigError: `training.freeze` does not fit the model.
         DataError: no training pair fits the length limit.
     """
+    training, on_cpu = recipe.training, device.type == "cpu"
+    precision = choose_precision(training.precision, device)
     with outlines():
         model = build_model(recipe.model, *prepared.tokenizers.sizes)
-    training = recipe.training
     freeze(model, training.freeze)
     parameters, moments = model.parameter_count, _moments(model, training)
     gradients = sum(part.numel() for part in model.parameters() if part.requires_grad)
     mean = parameters if training.ema else 0
     with closing(BatchStream(recipe, prepared)) as stream:
-        kept = round(_share(recipe.model) * kept_bytes(recipe, stream.largest(), device))
-    on_cpu = device.type == "cpu"
+        kept = round(_share(recipe.model, precision) * kept_bytes(recipe, stream.largest(), device))
     return Needs(
         parameters=parameters,
         state=_FLOAT * (parameters + gradients + moments + mean),
         kept=kept,
         libraries=_IMPORTED if on_cpu else 0,
-        caches=_caches(training.updates * training.accumulate, kept) if on_cpu else 0,
+        caches=_caches(training.updates * training.accumulate, kept, precision) if on_cpu else 0,
         checkpoint=_FLOAT * (parameters + moments + mean),
         checkpoints=checkpoints_kept(training) + 1,
     )
@@ -109,13 +111,15 @@ def _moments(model: Model, training: TrainingConfig) -> int:
     return 2 * trained - sum(part.numel() for part in inner)
 
 
-def _caches(batches: int, kept: int) -> int:
+def _caches(batches: int, kept: int, precision: str) -> int:
     """Estimates what stays in memory after so many batches of new shapes, ever less for each."""
+    if precision != "bf16":
+        return _ONCE
     code = _CODE * math.sqrt(min(batches, _MOST_SHAPES))
     return round(code + _HOLES * kept * math.log(min(max(batches, _FIRST), _LAST) / _FIRST))
 
 
-def _share(config: ModelConfig) -> float:
+def _share(config: ModelConfig, precision: str) -> float:
     """Returns what a family keeps, measured, as a factor on the estimate of `kept_bytes`."""
     match config:
         case RnnConfig():
@@ -125,6 +129,6 @@ def _share(config: ModelConfig) -> float:
         case ConvolutionConfig():
             return 0.25
         case VisualConfig():
-            return 4.0
+            return 4.0 if precision == "bf16" else 2.7  # pictures are always in fp32
         case _:
             assert_never(config)

@@ -28,12 +28,12 @@ from nmt.config.reading import load_recipe
 from nmt.training.trainer import Trainer
 from nmt_data.prepare import prepare
 
-folder, updates = Path(sys.argv[1]), int(sys.argv[2])
+folder, device = Path(sys.argv[1]), torch.device("cpu")
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
-recipe = load_recipe(folder / "tiny.toml", [f"training.updates={updates}"])
-device = torch.device("cpu")
-with joined(device) as world:
+
+def train(world, updates):
+    recipe = load_recipe(folder / "tiny.toml", [f"training.updates={updates}"])
     trainer = Trainer(recipe, prepare(recipe), folder, device, world=world)
     kept = trainer.updater._share_gradients
 
@@ -54,6 +54,10 @@ with joined(device) as world:
 
         trainer._step = dying
     trainer.run()
+
+with joined(device) as world:
+    for updates in sys.argv[2].split(","):
+        train(world, updates)
 """
 
 
@@ -65,9 +69,9 @@ _SHAPES: dict[str, dict[str, Any]] = {
 
 
 def _train(
-    folder: Path, processes: int, updates: int = 6, *options: str, model: str = "transformer", **training: Any
+    folder: Path, processes: int, updates: str = "6", *options: str, model: str = "transformer", **training: Any
 ) -> int:
-    """Trains in float64 without dropout; returns the exit code."""
+    """Trains in float64 without dropout, to one number of updates after another; returns the exit code."""
     folder.mkdir(exist_ok=True)
     section = {**_SHAPES[model], "dropout": 0.0}
     training = {"schedule": "constant", "batch_tokens": 96, "accumulate": 2, "validate_every": 2, **training}
@@ -76,7 +80,7 @@ def _train(
     paths = os.pathsep.join(str(ROOT / part) for part in ("", "cli", "data"))
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    arguments = [sys.executable, *launcher, folder / "script.py", folder, str(updates), *options]
+    arguments = [sys.executable, *launcher, folder / "script.py", folder, updates, *options]
     done = subprocess.run(arguments, env=environment, timeout=240, check=False, capture_output=True, text=True)
     sys.stderr.write(done.stderr[-6000:])  # pytest shows it where a test fails
     return done.returncode
@@ -111,7 +115,7 @@ def test_a_divided_model_is_the_whole_one(tmp_path: Path, home: Path, model: str
     """Each process holds half of weights, gradients and moments: what comes out, also after resuming, is the same."""
     options: dict[str, Any] = {"ema": 0.9, "average": 2, "recompute": model == "transformer"}
     assert _train(tmp_path / "whole", 1, model=model, **options) == 0
-    assert [_train(tmp_path / "shares", 2, updates, model=model, shard=True, **options) for updates in (4, 6)] == [0, 0]
+    assert _train(tmp_path / "shares", 2, "4,6", model=model, shard=True, **options) == 0
     one, two = (torch.load(tmp_path / name / "gradients.pt", weights_only=True) for name in ("whole", "shares"))
     for name, gradient in one.items():
         torch.testing.assert_close(two[name], gradient, rtol=1e-6, atol=1e-9)
@@ -124,8 +128,8 @@ def test_a_divided_model_is_the_whole_one(tmp_path: Path, home: Path, model: str
 def test_the_number_of_processes_may_change_in_between(tmp_path: Path, home: Path) -> None:
     """Four updates of two processes and two of one are six of one: order and batches do not depend on it."""
     assert _train(tmp_path / "whole", 1) == 0
-    assert _train(tmp_path / "mixed", 2, 4) == 0
-    assert _train(tmp_path / "mixed", 1, 6) == 0
+    assert _train(tmp_path / "mixed", 2, "4") == 0
+    assert _train(tmp_path / "mixed", 1, "6") == 0
     weights = [store.read_weights(tmp_path / name / "checkpoints" / "step-00000006") for name in ("whole", "mixed")]
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
 
@@ -133,7 +137,7 @@ def test_the_number_of_processes_may_change_in_between(tmp_path: Path, home: Pat
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_training(tmp_path: Path, home: Path) -> None:
     """With an error instead of waiting for ever."""
-    assert _train(tmp_path / "run", 2, 6, "--die") != 0
+    assert _train(tmp_path / "run", 2, "6", "--die") != 0
     assert not (tmp_path / "run" / "model").exists()
 
 

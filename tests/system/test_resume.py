@@ -291,7 +291,7 @@ def test_random_kills_of_the_command(tmp_path: Path, home: Path) -> None:
         process = command(folder)
         while process.poll() is None:
             begun = any((folder / "checkpoints").glob("step-*")) if folder.exists() else False
-            if begun and kills < 6:
+            if begun and kills < 3:
                 time.sleep(generator.random() * 0.4)
                 process.kill()
                 kills += 1
