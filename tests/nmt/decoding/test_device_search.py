@@ -112,8 +112,7 @@ def test_little_memory_makes_several_searches(memory: int, monkeypatch: pytest.M
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interpreter")
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("part", [8, 8192])
+@pytest.mark.parametrize(("part", "settings"), [*((8, settings) for settings in SETTINGS), (8192, "beam")])
 def test_kernels_do_to_beams_what_torch_does(part: int, settings: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step by step, by Triton's interpreter: all that a search keeps is the same, with slots that are filled anew.
 
@@ -141,7 +140,16 @@ def test_kernels_do_to_beams_what_torch_does(part: int, settings: str, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interpreter")
-@pytest.mark.parametrize("name", ["additive-lstm", "additive", "bilinear", "dot", *TRANSFORMERS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("additive-lstm", "dot", "transformer", "transformer-rotary"),
+        *(
+            pytest.param(name, marks=pytest.mark.thorough)
+            for name in ("additive", "bilinear", "transformer-alibi", "transformer-post")
+        ),
+    ],
+)
 def test_kernels_find_what_the_plain_loop_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In single precision, by Triton's interpreter, with all kernels of search."""
     for place in ("decoding.device.beams", "decoding.device.rnn", "decoding.device.attention", "fast.gpu.norm"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -18,10 +20,18 @@ RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
 @pytest.mark.parametrize(
-    "name", ["convolution", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("additive", "transformer"))]
+    ("name", "backend"),
+    [
+        ("convolution", "aot_eager"),
+        *(
+            pytest.param(name, "inductor", marks=pytest.mark.thorough)
+            for name in ("additive", "convolution", "transformer")
+        ),
+    ],
 )
-def test_compiled_is_plain(name: str) -> None:
+def test_compiled_is_plain(name: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same states and gradients for any shapes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain, compiled = make_model(name), make_model(name)
     compiled.compile_steps()
     for lengths, words in (([9, 4, 7, 2], 6), ([12, 3, 4], 3)):
