@@ -25,7 +25,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 LENGTHS = [9, 4, 7, 2, 1, 12, 5, 9, 3, 3, 8]
 SEARCHED = [name for name in FAMILIES | VISUAL if name != "local-monotonic"]
-TRANSFORMERS = ["transformer", "transformer-rotary", "transformer-alibi", "transformer-post"]
 
 
 def searching(model: Model, slots: int) -> DeviceSearch:
