@@ -27,7 +27,7 @@ _FLOAT = 4  # bytes
 # These fit the memory that the trainings of `recipes/` logged after 50, 300 and all updates. In fp32 it hardly grows.
 _CODE = 55_000_000  # bytes per square root of the number of shapes
 _MOST_SHAPES = 1000  # oneDNN's cache is full then
-_ONCE = 60_000_000  # bytes of code and holes in fp32
+_ONCE = 50_000_000  # bytes of code and holes in fp32
 _HOLES, _FIRST, _LAST = 1.7, 6, 2000  # growth of the heap, in sizes of what is kept per batch, between these updates
 
 
@@ -127,7 +127,7 @@ def _share(config: ModelConfig, precision: str) -> float:
         case TransformerConfig():
             return 1.0
         case ConvolutionConfig():
-            return 0.25
+            return 0.2
         case VisualConfig():
             return 4.0 if precision == "bf16" else 2.7  # pictures are always in fp32
         case _:
