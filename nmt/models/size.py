@@ -25,7 +25,7 @@ def outlines() -> Generator[None]:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Fills no tensors. For some functions on the meta device torch loads its compiler, which takes seconds."""
+    """Fills no tensors. torch would load its compiler, which takes seconds, to draw numbers that nobody reads."""
 
     def __torch_function__(
         self,
@@ -36,8 +36,6 @@ class _Unfilled(TorchFunctionMode):
     ) -> Any:
         if getattr(func, "__module__", None) == "torch.nn.init":
             return (*args, *(kwargs or {}).values())[0]
-        if func is torch.arange:
-            return func(*args, **{**(kwargs or {}), "device": "cpu"})
         return func(*args, **(kwargs or {}))
 
 

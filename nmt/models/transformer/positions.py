@@ -26,7 +26,9 @@ class TransformerEmbedding(nn.Module):
         self.learned = nn.Embedding(LEARNED, table.embedding_dim) if positions == "learned" else None
         self.sinusoidal = positions == "sinusoidal"
         self.positions: Tensor
-        self.register_buffer("positions", sinusoids(256, table.embedding_dim).float(), persistent=False)
+        # Without values on the meta device: to compute them there torch loads its compiler.
+        rows = table.weight.detach() if table.weight.is_meta else sinusoids(256, table.embedding_dim)
+        self.register_buffer("positions", rows.float(), persistent=False)
 
     def forward(self, tokens: Tensor, first: int = 0, together: bool = False) -> Tensor:
         """Embeds tokens (B, T) at the positions from `first` on, or with `together` all at `first`: (B, T, D)."""
