@@ -71,7 +71,7 @@ def test_needs_grow_with_what_needs_them() -> None:
     "name",
     [
         "letters",
-        pytest.param("phrasebook-attention", marks=pytest.mark.xfail(reason="validation takes more, in fp32 alone")),
+        "phrasebook-attention",
         "phrasebook-bottleneck",
         "phrasebook-transformer",
         "phrasebook-visual",
