@@ -31,8 +31,9 @@ def average(
     from nmt.corpus.tokenizer import Tokenizers
     from nmt.errors import CheckpointError, ConfigError
     from nmt.runtime.files import check_output
-    from nmt.storage.bundle import CARD, nearest_run, read_card, read_recipe, write_bundle
+    from nmt.storage.bundle import nearest_run, read_card, read_recipe, write_bundle
     from nmt.storage.checkpoint import checkpoints, verify
+    from nmt.storage.run_log import CARD
     from nmt.training.averaging import mean_of_checkpoints
 
     if output.exists():

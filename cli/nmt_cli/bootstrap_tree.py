@@ -114,8 +114,9 @@ def costs(found: Sequence[Status]) -> Iterable[str]:
 
 
 def _of_training(site: Site, stage: Training, state: State, rates: dict[str, float]) -> Status:
-    from nmt.storage.bundle import CARD, read_card
+    from nmt.storage.bundle import read_card
     from nmt.storage.run_folder import RunFolder
+    from nmt.storage.run_log import CARD
 
     recipe, run = site.recipe(stage), site.place(stage)
     does = stage.does("-".join(site.languages(stage)))

@@ -15,7 +15,7 @@ from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.errors import NmtError
 from nmt.runtime.device import peak_memory_mb
-from nmt.training.budget import UNPLANNED
+from nmt.storage.run_log import UNPLANNED
 from nmt.training.rehearsal import rehearse
 from nmt.training.trainer import Trainer
 

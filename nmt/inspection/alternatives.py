@@ -97,7 +97,7 @@ def alternatives(translators: Translators, request: AlternativesRequest) -> dict
     Raises:
         NmtError: the text has no words, the prefix is too long, or the model does not search by plain beam search.
     """
-    translator = chosen(translators, request.model)
+    translator = chosen(translators, request.model, request.target_language)
     config = plain_search(translator)
     tokens = source_tokens(translator, request.text)
     (start,) = translator.target.starts([request.prefix])

@@ -31,6 +31,9 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    target_language: str | None = None
+    """Language to translate into; None: the model's first."""
+
 
 class OneModel(Request):
     """A question about one model and one line."""
@@ -68,17 +71,18 @@ class Written:
     """J + 1 words, the end included."""
 
 
-def chosen(translators: Translators, name: str) -> Translator:
-    """Returns the model of that name.
+def chosen(translators: Translators, name: str, target_language: str | None = None) -> Translator:
+    """Returns the model of that name, which translates into a language, or into its first.
 
     Raises:
         UnknownModelError: there is none.
+        ConfigError: it has no such target language.
     """
     if name not in translators:
         near = difflib.get_close_matches(name, translators, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(translators)}"
         raise UnknownModelError(f"no model is named {name!r}; {hint}")
-    return translators[name]
+    return translators[name] if target_language is None else translators[name].with_text(target_language)
 
 
 def source_tokens(translator: Translator, text: str) -> list[int]:

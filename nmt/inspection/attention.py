@@ -36,7 +36,7 @@ def attention(translators: Translators, request: AttentionRequest) -> dict[str, 
     Raises:
         NmtError: the model has no attention, or a side has no words or too many.
     """
-    translator = chosen(translators, request.model)
+    translator = chosen(translators, request.model, request.target_language)
     if not has_attention(translator.recipe.model):
         raise ConfigError(
             f"{request.model} has no attention; its one vector is all that the decoder knows of the source"

@@ -146,7 +146,7 @@ def beam(translators: Translators, request: BeamRequest) -> dict[str, Any]:
     Raises:
         NmtError: the text has no words, or the model does not search by plain beam search.
     """
-    translator = chosen(translators, request.model)
+    translator = chosen(translators, request.model, request.target_language)
     config = plain_search(translator, request.beam)
     tokens = source_tokens(translator, request.text)
     tree, found = searched(translator, tokens, config)

@@ -32,7 +32,8 @@ def growth(translators: Translators, request: GrowthRequest) -> dict[str, Any]:
     if len(words) > _LONGEST:
         raise DataError(f"a line of at most {_LONGEST} words can grow, got {len(words)}")
     lines = _beginnings(words)
-    found = {name: chosen(translators, name).translate_n_best(lines, 1) for name in request.models}
+    models = {name: chosen(translators, name, request.target_language) for name in request.models}
+    found = {name: model.translate_n_best(lines, 1) for name, model in models.items()}
     steps = [
         {
             "length": place + 1,

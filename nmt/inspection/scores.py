@@ -89,7 +89,7 @@ def scores(translators: Translators, request: ScoresRequest) -> dict[str, Any]:
     Raises:
         NmtError: a model has no such attention, the models split the line into other words, or there is no such step.
     """
-    models = {name: chosen(translators, name) for name in request.models}
+    models = {name: chosen(translators, name, request.target_language) for name in request.models}
     first = next(iter(models.values()))
     for name, translator in models.items():
         _attending(name, translator)

@@ -32,7 +32,7 @@ def surprise(translators: Translators, request: SurpriseRequest) -> dict[str, An
     Raises:
         NmtError: the text has no words.
     """
-    translator = chosen(translators, request.model)
+    translator = chosen(translators, request.model, request.target_language)
     target = written(translator, request.target)
     values = forced(translator, source_tokens(translator, request.text), target.tokens)  # (T + 1, V)
     outputs = torch.tensor([*target.tokens, EOS])

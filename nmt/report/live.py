@@ -17,14 +17,12 @@ from nmt.errors import CheckpointError
 from nmt.report.health import findings
 from nmt.runtime.owners import SILENT, sign_of_life
 from nmt.runtime.untrusted import open_regular, read_object
-from nmt.storage.bundle import CARD
-from nmt.storage.run_folder import RECIPE, Entry, RunFolder, parse_entry
-from nmt.training.budget import UNPLANNED
+from nmt.storage.run_log import CARD, LOG, RECIPE, SAMPLES, UNPLANNED, Entry, parse_entry
 
 CHUNK = 2**20
 """Most bytes of a log that are read at once."""
 _TAIL = 2**16  # bytes at the end of a log that hold its last figures
-_SAMPLES = 2**22  # bytes at the end of the samples that are looked through
+_SAMPLED = 2**22  # bytes at the end of the samples that are looked through
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder looks like that of a run; it may just have begun."""
-    return (folder / "log.jsonl").is_file() or ((folder / RECIPE).is_file() and (folder / "checkpoints").is_dir())
+    return (folder / LOG).is_file() or ((folder / RECIPE).is_file() and (folder / "checkpoints").is_dir())
 
 
 def list_runs(folders: Sequence[Path]) -> dict[str, Any]:
@@ -90,10 +88,9 @@ def show_run(folders: Sequence[Path], name: str, after: int = 0) -> dict[str, An
     path = find_runs(folders).get(name)
     if path is None:
         return None
-    run = RunFolder(path)
-    log, chunk = identity_of(run.log), read_after(run.log, after)
+    log, chunk = identity_of(path / LOG), read_after(path / LOG, after)
     steps = {entry["step"] for entry in chunk.entries if entry["kind"] == "validation"}
-    sampled = read_end(run.samples, _SAMPLES) if steps else []
+    sampled = read_end(path / SAMPLES, _SAMPLED) if steps else []
     answer = {
         **asdict(run_state(name, path)),
         "log": log,
@@ -101,14 +98,14 @@ def show_run(folders: Sequence[Path], name: str, after: int = 0) -> dict[str, An
         "more": chunk.more,
         "events": chunk.entries,
         "validation": [entry for entry in sampled if entry["step"] in steps],
-        "health": [asdict(finding) for finding in findings(read_end(run.log, CHUNK))],
+        "health": [asdict(finding) for finding in findings(read_end(path / LOG, CHUNK))],
     }
     return finite(answer)
 
 
 def run_state(name: str, folder: Path) -> RunState:
     """Returns how far the training in a folder has come, from the end of its log and the signs of life of its owner."""
-    entries = read_end(RunFolder(folder).log, _TAIL)
+    entries = read_end(folder / LOG, _TAIL)
     trained = [entry for entry in entries if entry["kind"] == "train"]
     step = max((entry["step"] for entry in entries), default=0)
     timed = [float(entry["seconds"]) for entry in entries if "seconds" in entry]
@@ -213,7 +210,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 def _start(folder: Path, entries: Sequence[Entry]) -> Entry | None:
     """Returns the last start of the training that can be found without reading all of the log."""
-    first = _head(RunFolder(folder).log) if not any(entry["kind"] == "start" for entry in entries) else []
+    first = _head(folder / LOG) if not any(entry["kind"] == "start" for entry in entries) else []
     return next((entry for entry in reversed([*first, *entries]) if entry["kind"] == "start"), None)
 
 

@@ -94,7 +94,6 @@ class Interface:
         return JSONResponse(await self.service.look(request, Look(request.scope["path"].removeprefix("/v1/"), body)))
 
 
-# What reads the folders of runs loads torch, which a server without trainings does without.
 def _list_runs(folders: Sequence[Path]) -> dict[str, Any]:
     from nmt.report.live import list_runs
 

@@ -139,17 +139,18 @@ class LibreTranslate:
         self, fields: dict[str, Any], layouts: Sequence[Layout], alternatives: int
     ) -> tuple[Detected | None, Group]:
         """Returns the detected language, if it was to be detected, and the group of the lines."""
-        source, target = _word(fields, "source"), _word(fields, "target")
+        source, target, named = _word(fields, "source"), _word(fields, "target"), fields.get("model")
+        models = self.service.opened.models if named is None else [self.service.model(named)]
         detected = None
         if source == "auto":
-            sources = {one for model in self.service.opened.models for one, other in model.pairs if other == target}
+            sources = {one for model in models for one, other in model.pairs if other == target}
             if not sources:
-                self.service.between(source, target)
+                self.service.between(source, target, models)
             (detected, *_) = await detect("\n".join(line for part in layouts for line in part.lines), sources)
             source = detected.language
         if source == target:
             raise Refused(400, "source and target are the same language")
-        model = self.service.between(source, target)
+        model = self.service.between(source, target, models)
         return detected, Group(model.name, target, min(1 + alternatives, model.beam))
 
 

@@ -62,16 +62,16 @@ class Service:
             raise Refused(404, f"there is no model {name!r}; there are {', '.join(model.name for model in models)}")
         return found
 
-    def between(self, source: str, target: str) -> ServedModel:
-        """Returns the first model that translates between two languages.
+    def between(self, source: str, target: str, models: Sequence[ServedModel]) -> ServedModel:
+        """Returns the first of some models that translates between two languages.
 
         Raises:
             Refused: there is none.
         """
-        for model in self.opened.models:
+        for model in models:
             if (source, target) in model.pairs:
                 return model
-        pairs = ", ".join(dict.fromkeys(f"{one}-{other}" for model in self.opened.models for one, other in model.pairs))
+        pairs = ", ".join(dict.fromkeys(f"{one}-{other}" for model in models for one, other in model.pairs))
         raise Refused(400, f"there is no model from {source!r} to {target!r}; there are {pairs}")
 
     async def translate(self, request: Request, group: Group, lines: Sequence[Line]) -> list[Said]:

@@ -38,8 +38,7 @@ from nmt.storage.checkpoint import (
     plain_tensors,
     write_checkpoint_manifest,
 )
-
-CARD = "card.json"
+from nmt.storage.run_log import CARD
 
 
 class ModelCard(BaseModel):

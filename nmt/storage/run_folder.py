@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,13 @@ from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.runtime.atomic import atomic_write, clear_litter
 from nmt.runtime.files import explain_full_disk, fingerprint
-from nmt.runtime.untrusted import open_regular, parse_object, read_regular
+from nmt.runtime.untrusted import open_regular
 from nmt.storage import checkpoint as store
 from nmt.storage.bundle import read_recipe
+from nmt.storage.run_log import LOG, RECIPE, SAMPLES, Entry, read_log
 
-Entry = dict[str, Any]
-_LONGEST_LOG = 2**28  # bytes
-_LARGEST = 10**18  # no count of a training has more digits, and floats hold it
-_NUMBERS = (
-    *("loss", "bleu", "perplexity", "learning_rate", "gradient_norm", "tokens_per_second"),
-    *("seconds", "updates", "padding"),
-)
-
-RECIPE = "recipe.toml"
-_NAMES = (RECIPE, "log.jsonl", "samples.jsonl", "joint.spm", "source.spm", "target.spm", FONT, "checkpoints", "model")
+_FILES = (LOG, SAMPLES, RECIPE, "joint.spm", "source.spm", "target.spm", FONT)
+_NAMES = (*_FILES, "checkpoints", "model")
 
 # A run may resume with other values of these keys, as they do not affect what was learnt so far.
 _HARMLESS = (
@@ -48,8 +40,8 @@ class RunFolder:
     """The folder of a run: `recipe.toml`, tokenizers, `log.jsonl`, `checkpoints/` and at the end `model/`."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.checkpoints, self.log = path, path / "checkpoints", path / "log.jsonl"
-        self.samples = path / "samples.jsonl"
+        self.path, self.checkpoints, self.log = path, path / "checkpoints", path / LOG
+        self.samples = path / SAMPLES
 
     def create(self) -> None:
         """Makes the folder unless it exists."""
@@ -102,17 +94,7 @@ class RunFolder:
         Raises:
             CheckpointError: one of the names is not a regular file, so that writing might go elsewhere.
         """
-        names = (
-            "log.jsonl",
-            "samples.jsonl",
-            "recipe.toml",
-            "joint.spm",
-            "source.spm",
-            "target.spm",
-            FONT,
-            "checkpoints/best.json",
-        )
-        for path in (self.path / name for name in names):
+        for path in (self.path / name for name in (*_FILES, "checkpoints/best.json")):
             try:
                 open_regular(path).close()
             except FileNotFoundError:
@@ -144,54 +126,21 @@ class RunFolder:
 
     def entries(self) -> list[Entry]:
         """Returns the entries of the log."""
-        return [entry for _, entry in _lines(self.log)]
+        return [entry for _, entry in read_log(self.log)]
 
     def sampled(self) -> list[Entry]:
         """Returns the samples of validations."""
-        return [entry for _, entry in _lines(self.samples)]
+        return [entry for _, entry in read_log(self.samples)]
 
     def trim_log(self, step: int) -> None:
         """Drops entries of the log and the samples after an update, and incomplete lines."""
         for path in (self.log, self.samples):
-            atomic_write(path, b"".join(line for line, entry in _lines(path) if entry["step"] <= step))
+            atomic_write(path, b"".join(line for line, entry in read_log(path) if entry["step"] <= step))
 
     def _append(self, path: Path, entry: Entry) -> None:
         self.check_there()
         with explain_full_disk(path), path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
-
-
-def parse_entry(line: bytes) -> Entry:
-    """Parses a line of a log.
-
-    Raises:
-        ValueError: it is incomplete, or a kind, a step or a number is missing or of the wrong type.
-    """
-    if not line.endswith(b"\n"):
-        raise ValueError("an incomplete line")
-    entry = parse_object(line)
-    numbers = [entry.get("step"), *(entry[key] for key in _NUMBERS if key in entry)]
-    known = isinstance(entry.get("kind"), str) and type(entry.get("step")) is int
-    if not known or not all(type(number) is float or _is_count(number) for number in numbers):
-        raise ValueError("no entry of a log")
-    return entry
-
-
-def _is_count(number: object) -> bool:
-    return type(number) is int and abs(number) < _LARGEST
-
-
-def _lines(path: Path) -> Iterator[tuple[bytes, Entry]]:
-    """Yields the complete lines of a log with their entries."""
-    if not path.exists():
-        return
-    try:
-        lines = read_regular(path, _LONGEST_LOG).splitlines(keepends=True)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
-    for line in lines:
-        with suppress(ValueError):
-            yield line, parse_entry(line)
 
 
 def identity(recipe: Recipe) -> str:

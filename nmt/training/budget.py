@@ -8,7 +8,6 @@ from nmt.config.recipe import Recipe
 from nmt.errors import ConfigError
 from nmt.training.progress import Progress
 
-UNPLANNED = 1_000_000_000  # planned updates of a budgeted training until its speed is known
 _PROBED_UPDATES = 20
 _VALIDATIONS = 8
 

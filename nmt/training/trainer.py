@@ -19,9 +19,10 @@ from nmt.runtime.processes import World
 from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
 from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder
+from nmt.storage.run_log import UNPLANNED
 from nmt.training.arithmetic import choose_arithmetic
 from nmt.training.batches import Batch
-from nmt.training.budget import UNPLANNED, check_budget, fit_budget, speed_is_known
+from nmt.training.budget import check_budget, fit_budget, speed_is_known
 from nmt.training.events import Event, Initialised, Reporter, Started, Updated, Validated, logged
 from nmt.training.fine_tuning import Carried, freeze, initialise
 from nmt.training.finish import Finish

@@ -16,7 +16,7 @@ export function alternativesPanel({ model, text, prefix, word, lang }, { take, c
     h("div.head", h("p", "In place of ", h("b", { dir: "auto", lang }, word)), shut), message, list,
   );
   attempt(message, async () => {
-    const { next } = await look("alternatives", { model, text, prefix, count: 8 });
+    const { next } = await look("alternatives", { model, text, prefix, count: 8, target_language: lang });
     message.textContent = next.length ? "" : "The model knows no other word here.";
     list.append(...next.map((item) => h("li", offer(item, lang, () => take(item)))));
     list.querySelector("button")?.focus();

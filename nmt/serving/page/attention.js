@@ -16,7 +16,7 @@ export const attention = {
   lacks: "no attention",
   said: "Translation (empty: the model's own)",
   reads: ["said", "layer", "head"],
-  ask: ({ model, text, said }, signal) => look("attention", { model, text, ...(said.trim() && { target: said }) }, signal),
+  ask: ({ model, asked }, signal) => look("attention", { model, ...asked }, signal),
   draw,
 };
 

@@ -14,10 +14,8 @@ export const beam = {
   how: `Each column is a step of the search, and each box a piece that may come next, the best at the top. Filled boxes were
     kept and extended in the next step, faint ones were dropped, and those with a ✓ ended a translation. The number is the score:
     the log-probability of the beginning, divided by the length penalty. The thick line leads to the best translation. ▁ begins a word.`,
-  usable: () => true,
-  lacks: "",
   reads: ["beam", "step"],
-  ask: ({ model, text, beam: width }, signal) => look("beam", { model, text, ...(width && { beam: whole(width, 1, 20, 1) }) }, signal),
+  ask: ({ model, asked, beam: width }, signal) => look("beam", { model, ...asked, ...(width && { beam: whole(width, 1, 20, 1) }) }, signal),
   draw,
 };
 

@@ -3,14 +3,14 @@
 import { h, statusLine } from "./dom.js";
 import { ask, attempt, say } from "./server.js";
 
-export function fileForm(source, target) {
+export function fileForm({ name: model, source }, target) {
   const message = statusLine();
   const input = h("input", { type: "file", accept: ".txt,.html,text/plain,text/html", required: true, "aria-label": "File to translate" });
   const button = h("button", "Translate the file");
   const send = async (event) => {
     event.preventDefault();
     const [file] = input.files, body = new FormData();
-    for (const [name, value] of Object.entries({ source, target, file })) body.append(name, value);
+    for (const [name, value] of Object.entries({ model, source, target, file })) body.append(name, value);
     button.disabled = true;
     say(message, `Translating ${file.name}…`);
     await attempt(message, async () => {
@@ -23,7 +23,7 @@ export function fileForm(source, target) {
   };
   return h(
     "details.more", h("summary", "Translate a file"),
-    h("p.fine", "Plain text or HTML, in UTF-8. The first model of this direction translates it."),
+    h("p.fine", `Plain text or HTML, in UTF-8. ${model} translates it.`),
     h("form.row", { onsubmit: send }, input, button), message,
   );
 }

@@ -10,11 +10,9 @@ export const growth = {
   how: `The source grows word by word, and each model translates every beginning of it. The curve is how much a model doubts its own
     translation, in bits for each token. A model that squeezes the source into one fixed vector doubts more and loses words
     as the line grows; a model with attention looks back at the source and usually stays sure.`,
-  usable: () => true,
-  lacks: "",
   second: "wanted",
   reads: ["second", "step"],
-  ask: ({ model, second, text }, signal) => look("growth", { models: [model, second].filter(Boolean), text }, signal),
+  ask: ({ model, second, asked }, signal) => look("growth", { models: [model, second].filter(Boolean), ...asked }, signal),
   draw,
 };
 

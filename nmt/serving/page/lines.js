@@ -122,8 +122,8 @@ export class Column {
   choose(element, button, line, found, { word, start }) {
     element.querySelector(".alternatives")?.remove();
     element.querySelector("[aria-pressed]")?.removeAttribute("aria-pressed");
-    if (this.target !== this.model.target || line.length > LONGEST_VIEW) {
-      const text = `Other words are offered for lines in ${language(this.model.target)} of up to ${LONGEST_VIEW} characters.`;
+    if (line.length > LONGEST_VIEW) {
+      const text = `Other words are offered for lines of up to ${LONGEST_VIEW} characters.`;
       return element.append(h("p.alternatives.fine", { role: "status" }, text));
     }
     const close = () => {

@@ -24,10 +24,10 @@ export function take(state, inputs) {
   if ("text" in state) last = state;
   if (Object.keys(inputs).length) for (const name of Object.keys(state)) state[name] = inputs[name] ?? "";
   else if (last === state && other !== state) {
-    const { text, model } = state, lines = other.text.split("\n").map((line) => line.trim()).filter(Boolean);
-    state.model = other.model;
+    const { text, model, target } = state, lines = other.text.split("\n").map((line) => line.trim()).filter(Boolean);
+    Object.assign(state, { model: other.model, target: other.target });
     if (!text.includes("\n") && !lines.includes(text)) state.text = lines[0] ?? "";
-    return text !== state.text || model !== state.model;
+    return text !== state.text || model !== state.model || target !== state.target;
   }
   return false;
 }

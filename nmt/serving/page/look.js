@@ -2,21 +2,21 @@
 
 import { attention } from "./attention.js";
 import { beam } from "./beam.js";
-import { button, choice, field, h, statusLine } from "./dom.js";
+import { button, choice, field, h, language, statusLine } from "./dom.js";
 import { growth } from "./growth.js";
 import { savers, take } from "./links.js";
 import { scores } from "./scores.js";
 import { Turn, attempt, say } from "./server.js";
 import { surprise } from "./surprise.js";
 
-// A view has name, title, how (sentences), usable(model), lacks (why others are not), second (whether it compares two models),
-// said ("" or the label of a translation to type), ask(state, signal), and draw(data, state, redraw, again), which returns elements.
+// A view has name, title, how (sentences), usable(model) and lacks (why not) if some are not, second (whether it compares two models),
+// said ("" or the label of a translation to type), ask(state and what all views ask, signal), draw(data, state, redraw, again).
 const VIEWS = { attention, beam, scores, surprise, growth };
-const state = { text: "", model: "", second: "", said: "", layer: "", head: "", step: "", beam: "" };
+const state = { text: "", model: "", target: "", second: "", said: "", layer: "", head: "", step: "", beam: "" };
 
 export function show(place, { models, inputs, view: name }) {
   if (take(state, inputs)) Object.assign(state, { said: "", step: "", layer: "", head: "" });
-  const view = VIEWS[name] ?? attention, turn = new Turn(), usable = models.filter(view.usable);
+  const view = VIEWS[name] ?? attention, turn = new Turn(), usable = models.filter(view.usable ?? (() => true));
   const message = statusLine(), figure = h("div.figure"), controls = h("div.options");
   document.title = `${view.title} · nmt`;
   place.append(
@@ -28,7 +28,6 @@ export function show(place, { models, inputs, view: name }) {
     place.append(h("p", `None of the served models can be shown here: ${view.lacks}.`));
     return;
   }
-  settle(view, usable);
 
   async function run() {
     const signal = turn.begin();
@@ -45,7 +44,9 @@ export function show(place, { models, inputs, view: name }) {
     say(message, "Looking…");
     figure.setAttribute("aria-busy", "true");
     await attempt(message, async () => {
-      const data = await view.ask(state, signal);
+      const { text, said, target: target_language } = state;
+      const asked = { text, target_language, ...(view.said && said.trim() && { target: said }) };
+      const data = await view.ask({ ...state, asked }, signal);
       signal.throwIfAborted();
       say(message, "");
       redraw(data);
@@ -64,7 +65,7 @@ export function show(place, { models, inputs, view: name }) {
   }
 
   const saved = savers(figure, () => `look/${view.name}`, () => used(view));
-  place.append(form(view, models, run, message), h("p.how", view.how), message, controls, figure, saved);
+  place.append(form(view, models, usable, run, message), h("p.how", view.how), message, controls, figure, saved);
   run();
   return () => turn.end();
 }
@@ -75,18 +76,20 @@ function caption(view) {
 }
 
 // The inputs that the view reads, for its link.
-const used = (view) => Object.fromEntries(["text", "model", ...view.reads].map((name) => [name, state[name]]));
+const used = (view) => Object.fromEntries(["text", "model", "target", ...view.reads].map((name) => [name, state[name]]));
 
-// Makes the choices fit the models that the view can show.
+// Makes the choices fit the models that the view can show. Returns the model, and the names of those that may stand beside it.
 function settle(view, usable) {
-  const names = usable.map((model) => model.name);
-  if (!names.includes(state.model)) [state.model] = names;
-  if (!names.includes(state.second) || state.second === state.model) state.second = "";
-  if (view.second === "wanted" && !state.second) state.second = names.find((item) => item !== state.model) ?? "";
+  const model = usable.find(({ name }) => name === state.model) ?? usable[0];
+  state.model = model.name;
+  if (!model.targets.includes(state.target)) state.target = model.target;
+  const others = usable.filter((item) => item !== model && item.targets.includes(state.target)).map(({ name }) => name);
+  if (!others.includes(state.second)) state.second = (view.second === "wanted" && others[0]) || "";
+  return { model, others };
 }
 
 // The text, the models and, where the view reads one, a translation.
-function form(view, models, run, message) {
+function form(view, models, usable, run, message) {
   const line = { dir: "auto", maxlength: 2000, autocomplete: "off" };
   const input = (name, placeholder) => h("input", { name, value: state[name], placeholder, ...line });
   const text = input("text", "A line to translate"), said = input("said", view.needed ? "Your translation" : "The model's own");
@@ -99,19 +102,17 @@ function form(view, models, run, message) {
     run();
   };
   function list() {
-    const usable = models.filter(view.usable);
-    settle(view, usable);
-    const named = (model) => (view.usable(model) ? model.name : `${model.name} (${view.lacks})`);
-    const names = models.map((model) => [model.name, named(model), !view.usable(model)]);
-    const others = usable.filter((model) => model.name !== state.model).map((model) => [model.name, model.name]);
-    if (view.second !== "wanted") others.unshift(["", "no other model"]);
+    const { model, others } = settle(view, usable);
+    const names = models.map((item) => (usable.includes(item) ? [item.name, item.name] : [item.name, `${item.name} (${view.lacks})`, true]));
+    const beside = others.map((name) => [name, name]), targets = model.targets.map((code) => [code, language(code)]);
+    if (view.second !== "wanted") beside.unshift(["", "no other model"]);
     options.replaceChildren(
       choice("Model", "model", names, state.model, set("model")),
-      view.second && usable.length > 1 ? choice("Beside it", "second", others, state.second, set("second")) : "",
+      targets.length > 1 ? choice("Into", "target", targets, state.target, set("target")) : "",
+      view.second && others.length ? choice("Beside it", "second", beside, state.second, set("second")) : "",
     );
-    const model = models.find((item) => item.name === state.model);
     text.lang = model.source;
-    said.lang = model.target;
+    said.lang = state.target;
   }
   const own = () => attempt(message, async () => {
     read();

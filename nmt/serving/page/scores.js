@@ -22,11 +22,10 @@ export const scores = {
   draw,
 };
 
-async function ask({ model, second, text, said, step }, signal) {
-  const { target } = await look("attention", { model, text, ...(said.trim() && { target: said }) }, signal);
+async function ask({ model, second, asked, step }, signal) {
+  const { target } = await look("attention", { model, ...asked }, signal);
   const chosen = whole(step, 0, target.length - 1, 0);
-  const models = [model, second].filter(Boolean);
-  const found = await look("scores", { models, text, step: chosen, ...(said.trim() && { target: said }) }, signal);
+  const found = await look("scores", { models: [model, second].filter(Boolean), step: chosen, ...asked }, signal);
   return { ...found, target, chosen };
 }
 

@@ -12,13 +12,11 @@ export const surprise = {
   how: `Type a translation of your own. The stronger the shade of a word, the more it surprises the model. One bit is a word that
     it gave one chance in two, ten bits one in a thousand. Choose a word to see its pieces, and what the model would rather have
     said. ▁ begins a word.`,
-  usable: () => true,
-  lacks: "",
   said: "Your translation",
   needed: true,
   reads: ["said"],
-  ask: ({ model, text, said }, signal) => look("surprise", { model, text, target: said }, signal),
-  own: async ({ model, text }) => (await ask("/v1/translate", { body: { model, text: [text] } })).translations[0][0].text,
+  ask: ({ model, asked }, signal) => look("surprise", { model, ...asked }, signal),
+  own: async ({ model, text, target }) => (await ask("/v1/translate", { body: { model, target, text: [text] } })).translations[0][0].text,
   draw,
 };
 

@@ -4,7 +4,7 @@ import { choice, h, language, plural, quiet, statusLine, unhurried } from "./dom
 import { fileForm } from "./files.js";
 import { History } from "./history.js";
 import { Column } from "./lines.js";
-import { savers, take } from "./links.js";
+import { addressOf, savers, take } from "./links.js";
 import { Turn, attempt, say } from "./server.js";
 
 const WAIT = 350, SPOKEN = 600; // milliseconds after the last key; characters that are read aloud
@@ -47,7 +47,7 @@ export function show(place, { models, inputs }) {
     label.textContent = language(model.source);
     shown = chosen().map((item) => new Column(item, state.target, (line) => inside(item, line)));
     columns.replaceChildren(...shown.map((column) => column.element));
-    file.replaceChildren(fileForm(model.source, state.target));
+    file.replaceChildren(fileForm(model, state.target));
     translate();
   }
 
@@ -112,6 +112,6 @@ function settle(models) {
   if (!other || other === model || other.source !== model.source || !other.targets.includes(state.target)) state.beside = "";
 }
 
-function inside(model, line) {
-  location.hash = `#look/${model.attention ? "attention" : "beam"}?${new URLSearchParams({ text: line, model: model.name, said: "" })}`;
+function inside({ name: model, attention }, text) {
+  location.hash = addressOf(`look/${attention ? "attention" : "beam"}`, { text, model, target: state.target });
 }

@@ -33,7 +33,7 @@ def test_every_view_answers_of_every_family(name: str) -> None:
 
     def ask(view: str) -> str:
         try:
-            return json.dumps(VIEWS[view].run(models, VIEWS[view].request(**ASKED[view])), allow_nan=False)
+            return json.dumps(VIEWS[view].run(models, VIEWS[view].request.model_validate(ASKED[view])), allow_nan=False)
         except NmtError as error:
             return str(error)
 
@@ -50,13 +50,13 @@ def test_questions_have_limits(view: str) -> None:
     request, good = VIEWS[view].request, ASKED[view]
     for wrong in ({"colour": 1}, {"text": "a" * 2001}, {"text": None}):
         with pytest.raises(ValidationError):
-            request(**good | wrong)
+            request.model_validate(good | wrong)
     for field, value in (("beam", 21), ("beam", 0), ("models", ["m"] * 5), ("models", []), ("count", 21), ("step", -1)):
         if field in good:
             with pytest.raises(ValidationError):
-                request(**good | {field: value})
+                request.model_validate(good | {field: value})
     with pytest.raises(ValidationError):
-        request(**good).text = "b"  # type: ignore[attr-defined]  # every request has it
+        request.model_validate(good).text = "b"  # type: ignore[attr-defined]  # every request has it
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -67,14 +67,16 @@ def test_what_is_wrong_is_said_in_one_line(view: str) -> None:
     far = {key: ["smal"] if key == "models" else "smal" for key in names}
     for change, said in ((far, "did you mean 'small'"), (names | {"text": " "}, "no words|none")):
         with pytest.raises(NmtError, match=said):
-            VIEWS[view].run(models, VIEWS[view].request(**ASKED[view] | change))
+            VIEWS[view].run(models, VIEWS[view].request.model_validate(ASKED[view] | change))
     if view in ("beam", "alternatives"):
         other = {"small": make_translator("additive", groups=2)}
         with pytest.raises(NmtError, match="plain beam search"):
-            VIEWS[view].run(other, VIEWS[view].request(**ASKED[view] | names | ({"beam": 4} if view == "beam" else {})))
+            VIEWS[view].run(
+                other, VIEWS[view].request.model_validate(ASKED[view] | names | ({"beam": 4} if view == "beam" else {}))
+            )
     if view == "scores":
         with pytest.raises(NmtError, match="step must be below"):
-            VIEWS[view].run(models, VIEWS[view].request(**ASKED[view] | names | {"step": 500}))
+            VIEWS[view].run(models, VIEWS[view].request.model_validate(ASKED[view] | names | {"step": 500}))
     if view == "growth":
         with pytest.raises(NmtError, match="at most 100 words"):
-            VIEWS[view].run(models, VIEWS[view].request(**ASKED[view] | names | {"text": "a " * 101}))
+            VIEWS[view].run(models, VIEWS[view].request.model_validate(ASKED[view] | names | {"text": "a " * 101}))

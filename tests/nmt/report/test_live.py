@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,12 @@ def _write(folder: Path, *entries: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "log.jsonl").write_bytes(_lines(*entries))
     return folder
+
+
+def test_the_log_is_read_without_torch() -> None:
+    """A server that translates does not stand still for seconds when somebody first looks at the trainings."""
+    code = "import sys, nmt.report.live; sys.exit(bool({'torch', 'numpy', 'pydantic'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @settings(deadline=None, max_examples=20)

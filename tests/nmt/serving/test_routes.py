@@ -19,7 +19,8 @@ from nmt.errors import DataError
 from nmt.serving.files import Files
 from nmt.serving.languages import detect, language_name
 from nmt.serving.reading import Keys, Limits
-from serving import Answer, Running, model, running
+from nmt.serving.tasks import Group
+from serving import Answer, Gate, Running, model, running
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -86,6 +87,24 @@ def test_the_source_language_is_detected_among_those_that_are_served(server: Run
         "language": "en",
         "confidence": 100.0,
     }
+
+
+def test_a_model_may_be_named() -> None:
+    """Of two models of a direction the first translates, unless a request names the other; so it is for files and by `auto`."""
+    gate = Gate()
+    gate.opened.set()
+    with running(gate, models=[model("one"), model("other"), model("french", "fr")]) as server:
+        for named, name in (({}, "one"), ({"model": "other"}, "other")):
+            for source in ("de", "auto"):
+                fields = {"q": "Der Hund schläft, und die Katze auch.", "source": source, "target": "en", **named}
+                assert server.ask("/translate", fields).status == 200
+                body, kind = _upload("x.txt", fields.pop("q").encode(), **fields)
+                assert server.ask("/translate_file", body, content_type=kind).status == 200
+            assert [task.what.model for task in gate.tasks if isinstance(task.what, Group)] == [name] * 4
+            gate.tasks.clear()
+        wrong = {"q": "x", "source": "de", "target": "en", "model": "french"}
+        assert "no model from 'de' to 'en'; there are fr-en" in server.ask("/translate", wrong).json["error"]
+        assert server.ask("/translate", {**wrong, "model": "none"}).status == 404
 
 
 def test_a_language_is_known_by_its_other_codes() -> None:
