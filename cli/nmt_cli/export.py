@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 def export(
     model: ModelArgument,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write; must not exist.", show_default=False)
+        Path, typer.Option("--output", "-o", help="Folder or file to write; must not exist.", show_default=False)
     ],
-    to: Annotated[str, typer.Option("--to", help="ctranslate2, or huggingface (as MarianMTModel).")] = "ctranslate2",
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="ctranslate2, argos (an .argosmodel for LibreTranslate), or huggingface (a MarianMTModel)."
+        ),
+    ] = "ctranslate2",
     quantization: Annotated[
         str | None, typer.Option(help="int8, bfloat16, float16 ... Default: float32.", show_default=False)
     ] = None,
@@ -38,24 +43,27 @@ def export(
 ) -> None:
     """Write a model for another engine, with its vocabulary and tokenizer."""
     from nmt.errors import ConfigError
+    from nmt.export.argos import export_argos
     from nmt.export.ctranslate2 import compare_engines, export_ctranslate2
     from nmt.export.huggingface import compare_with_marian, export_huggingface
     from nmt.runtime.files import check_output
     from nmt.storage.bundle import load_model
 
-    if to not in ("ctranslate2", "huggingface"):
-        raise ConfigError(f"--to must be ctranslate2 or huggingface, got {to}")
+    if to not in ("ctranslate2", "argos", "huggingface"):
+        raise ConfigError(f"--to must be ctranslate2, argos or huggingface, got {to}")
     if quantization and to == "huggingface":
-        raise ConfigError("--quantization is for --to ctranslate2")
+        raise ConfigError("--quantization is for --to ctranslate2 and argos")
     if output.exists():
-        raise ConfigError(f"{output}: is there already; name a new folder")
-    check_output(output, folder=True)
+        raise ConfigError(f"{output}: is there already; name a new one")
+    check_output(output, folder=to != "argos")
     loaded = load_model(model, latest)
     if verify:
         lines = _lines(loaded, verify, text)
-        _judge(compare_engines(loaded, lines) if to == "ctranslate2" else compare_with_marian(loaded, lines))
+        _judge(compare_with_marian(loaded, lines) if to == "huggingface" else compare_engines(loaded, lines))
     if to == "ctranslate2":
         export_ctranslate2(loaded, output, quantization)
+    elif to == "argos":
+        export_argos(loaded, output, quantization)
     else:
         export_huggingface(loaded, output)
     note(f"nmt: {output} written")

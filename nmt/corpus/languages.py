@@ -1,4 +1,4 @@
-"""Codes of languages, and which one a text is in, by py3langid (Barbaresi 2021, after Lui and Baldwin 2012, "langid.py")."""
+"""Codes and names of languages, and which one a text is in, by py3langid (Barbaresi 2021, after Lui and Baldwin 2012)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ _IN_LINE = (
     "ur fa",
 )
 
+_LIST = """
+    af:Afrikaans ar:Arabic az:Azerbaijani be:Belarusian bg:Bulgarian bn:Bengali bs:Bosnian ca:Catalan cs:Czech cy:Welsh
+    da:Danish
+    de:German el:Greek en:English eo:Esperanto es:Spanish et:Estonian eu:Basque fa:Persian fi:Finnish fr:French ga:Irish
+    gl:Galician gu:Gujarati he:Hebrew hi:Hindi hr:Croatian hu:Hungarian hy:Armenian id:Indonesian is:Icelandic it:Italian
+    ja:Japanese ka:Georgian kk:Kazakh km:Khmer ko:Korean la:Latin lb:Luxembourgish lt:Lithuanian lv:Latvian mk:Macedonian
+    ml:Malayalam mn:Mongolian mr:Marathi ms:Malay mt:Maltese ne:Nepali nl:Dutch no:Norwegian pa:Punjabi pl:Polish ps:Pashto
+    pt:Portuguese ro:Romanian ru:Russian si:Sinhala sk:Slovak sl:Slovenian sq:Albanian sr:Serbian sv:Swedish sw:Swahili ta:Tamil
+    te:Telugu th:Thai tl:Tagalog tr:Turkish uk:Ukrainian ur:Urdu uz:Uzbek vi:Vietnamese xh:Xhosa yo:Yoruba zh:Chinese zu:Zulu
+"""
+_NAMES = {code: name for code, _, name in (item.partition(":") for item in _LIST.split())}
+
 
 def is_installed() -> bool:
     """Whether the library is there."""
@@ -41,6 +53,11 @@ def two_letters(code: str) -> str:
 def code_of(language: str) -> str:
     """Returns the code by which a language is identified: `de` for `de-AT` and `deu`."""
     return two_letters(language.replace("_", "-").split("-")[0].lower())
+
+
+def language_name(code: str) -> str:
+    """Returns the English name of a language, or its code if the name is not known."""
+    return _NAMES.get(code_of(code), code)
 
 
 def ranked(text: str) -> list[tuple[str, float]]:

@@ -19,7 +19,7 @@ from nmt.serving.workers import Lost, Worker
 
 SHARE = 64
 """Lines that one job may have in a batch while others wait."""
-_GATHER = 0.003  # seconds that an idle worker waits for other clients
+_GATHER = 0.003  # seconds that an idle worker waits for other clients, if there are any
 _KILLED = Wrong(503, "a worker process was killed at this request, twice; if memory ran out, ask for less")
 _CLOSED = Wrong(503, "the models cannot be opened; the server's log says why")
 _BUG = Wrong(500, "the server has a fault; its log says more")
@@ -95,6 +95,8 @@ class Queue:
         self._waiting: list[Job] = []
         self._filled = asyncio.Event()  # set while jobs wait
         self._loops: list[asyncio.Task[None]] = []
+        self._busy = 0  # workers
+        self._shared = False  # whether the last batch had lines of several clients
 
     def start(self) -> None:
         """Lets the workers begin."""
@@ -129,13 +131,18 @@ class Queue:
 
     async def _work(self, worker: Worker) -> None:
         while True:
-            await self._run(worker, await self._batch())
+            pieces = await self._batch()
+            self._busy, self._shared = self._busy + 1, len(pieces) > 1
+            try:
+                await self._run(worker, pieces)
+            finally:
+                self._busy -= 1
 
     async def _batch(self) -> list[Piece]:
         """Waits for jobs and takes lines of one group."""
         while True:
             await self._filled.wait()
-            if sum(job.left for job in self._waiting) < self._room:
+            if (self._busy or self._shared) and sum(job.left for job in self._waiting) < self._room:
                 await asyncio.sleep(_GATHER)
             self._drop_ended()
             if self._waiting:

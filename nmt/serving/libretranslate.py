@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from nmt.corpus.languages import language_name
 from nmt.serving.files import SUFFIXES
-from nmt.serving.languages import Detected, detect, language_name
+from nmt.serving.languages import Detected, detect
 from nmt.serving.layout import Layout, layout_of
 from nmt.serving.reading import Refused, Upload, no_room
 from nmt.serving.service import Service

@@ -259,7 +259,9 @@ def test_export_refuses_what_it_cannot_do(trained: Path, tmp_path: Path) -> None
     """Export rejects unsupported model families, unknown formats and an existing output folder."""
     assert "Transformers only" in run("export", trained, "--output", tmp_path / "x").stderr
     assert "of another family" in run("export", trained, "--to", "huggingface", "--output", tmp_path / "x").stderr
-    assert "ctranslate2 or huggingface" in run("export", trained, "--to", "onnx", "--output", tmp_path / "x").stderr
+    assert (
+        "ctranslate2, argos or huggingface" in run("export", trained, "--to", "onnx", "--output", tmp_path / "x").stderr
+    )
     assert "is there already" in run("export", trained, "--output", tmp_path).stderr
 
 

@@ -217,6 +217,9 @@ def test_the_language_can_be_chosen(window: Visit) -> None:
         page.get_by_label("Into").select_option("he")
     assert asked.value.post_data_json["target"] == "he"
     assert page.locator(".body").first.get_attribute("lang") == "he"
+    with page.expect_request("**/v1/attention") as looked:
+        page.get_by_role("link", name="Look inside").click()
+    assert looked.value.post_data_json["target_language"] == page.get_by_label("Into").input_value() == "he"
 
 
 def test_a_file_is_translated(window: Visit, tmp_path: Path) -> None:

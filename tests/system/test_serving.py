@@ -15,11 +15,11 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from command import run, start
+from load import Load, load
 from nmt.corpus.lines import read_lines
 from nmt_data.synthetic import phrasebook
 from serving import Client
@@ -148,36 +148,23 @@ def test_under_load_nothing_is_lost(
     wanted = _translated(model, lines, tmp_path)
     alone = time.perf_counter() - begun
     with served(model) as (process, client):
-
-        def timed(line: str) -> tuple[str, float]:
-            begun = time.perf_counter()
-            answer = client.ask("/translate", {"q": line, "source": "de", "target": "en"})
-            return answer.json["translatedText"], time.perf_counter() - begun
-
-        single = sorted(timed(line)[1] for line in lines[:200])
-        rounds: list[tuple[float, int, list[float]]] = []
+        single = load(client, lines[:200], 1)
+        rounds: list[tuple[Load, int]] = []
         for _ in range(3):
-            begun = time.perf_counter()
-            with ThreadPoolExecutor(64) as clients:
-                found = list(clients.map(timed, lines))
-            rounds.append((time.perf_counter() - begun, _memory(process.pid), sorted(seconds for _, seconds in found)))
-            assert [text for text, _ in found] == wanted
+            rounds.append((load(client, lines, 64), _memory(process.pid)))
+            assert rounds[-1][0].texts == wanted
     begun = time.perf_counter()
     _translated(model, lines, tmp_path)
     alone = min(alone, time.perf_counter() - begun)
-    seconds, _, times = min(rounds)
+    best = min((found for found, _ in rounds), key=lambda found: found.seconds)
     said = [
-        f"one client: p50 {_ms(single, 0.5)}, p95 {_ms(single, 0.95)}",
-        f"64 clients: p50 {_ms(times, 0.5)}, p95 {_ms(times, 0.95)}, {len(lines) / seconds:.0f} lines a second",
-        f"nmt translate: {len(lines) / alone:.0f} lines a second; memory {[size >> 20 for _, size, _ in rounds]} MiB",
+        f"one client: {single}",
+        f"64 clients: {best}",
+        f"nmt translate: {len(lines) / alone:.0f} lines a second; memory {[size >> 20 for _, size in rounds]} MiB",
     ]
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(said) + "\n")
     assert rounds[-1][1] < 1.1 * rounds[0][1]
     if "NMT_SERVED" not in os.environ:
         pytest.skip("nothing was lost; NMT_SERVED names no model of a usual size, so the speed was not judged")
-    assert alone / seconds > 0.8
-
-
-def _ms(values: list[Any], share: float) -> str:
-    return f"{1000 * values[int(share * len(values))]:.0f} ms"
+    assert alone / best.seconds > 0.8

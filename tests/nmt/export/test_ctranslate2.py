@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 
 from nmt.config.model import TransformerConfig
 from nmt.config.search import SearchConfig
+from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import ConfigError
+from nmt.export.argos import export_argos
 from nmt.export.ctranslate2 import CTranslate2Engine, compare_engines, export_ctranslate2
 from nmt.models import build_model
 from nmt.storage.bundle import LoadedModel, load_model
@@ -96,6 +101,38 @@ def test_the_folder_is_complete(transformer: LoadedModel, tmp_path: Path) -> Non
     export_ctranslate2(transformer, folder, "int8")
     assert {"model.bin", "config.json", "joint.spm"} <= {path.name for path in folder.iterdir()}
     assert ctranslate2.Translator(str(folder)).compute_type.startswith("int8")
+
+
+def test_a_package_for_argos_translates_as_we_do(transformer: LoadedModel, tmp_path: Path) -> None:
+    """Read as Argos Translate reads it: one folder, the languages, pieces of one vocabulary as text, CTranslate2's search."""
+    export_argos(transformer, tmp_path / "new" / "de-en.argosmodel")
+    zipfile.ZipFile(tmp_path / "new" / "de-en.argosmodel").extractall(tmp_path)
+    folder = tmp_path / "translate-de_en"
+    told = json.loads((folder / "metadata.json").read_text())
+    assert (told["from_code"], told["from_name"], told["to_code"], told["to_name"]) == ("de", "German", "en", "English")
+    pieces: Any = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.model"))
+    engine = ctranslate2.Translator(str(folder / "model"))
+    lines = _sentences(6)
+    search = SearchConfig.model_validate(SEARCH | {"stopping": "count", "alpha": 0.2})
+    ours = Translator(transformer, search=search).translate(lines)
+    found = engine.translate_batch(pieces.encode(lines, out_type=str), beam_size=4, length_penalty=0.2)
+    theirs = [pieces.decode_pieces(item.hypotheses[0]) for item in found]
+    assert sum(one == two for one, two in zip(ours, theirs, strict=True)) >= 5
+
+
+def test_what_argos_cannot_do_is_refused(transformer: LoadedModel, tmp_path: Path) -> None:
+    """Two vocabularies, tags of languages and lower case, each by its key; nothing is written."""
+    two = Tokenizers(transformer.tokenizers.source, Tokenizer(transformer.tokenizers.source.model))
+    wrong = {"tokenizer.joint": dataclasses.replace(transformer, tokenizers=two)}
+    for key in ("tag_target", "lowercase"):
+        data = transformer.recipe.data.model_copy(update={key: True})
+        wrong[f"data.{key}"] = dataclasses.replace(
+            transformer, recipe=transformer.recipe.model_copy(update={"data": data})
+        )
+    for key, loaded in wrong.items():
+        with pytest.raises(ConfigError, match=key):
+            export_argos(loaded, tmp_path / "x.argosmodel")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

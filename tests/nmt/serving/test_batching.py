@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
 import pytest
 
 from nmt.errors import NmtError
+from nmt.serving import batching
 from nmt.serving.batching import Full, Job, Queue
 from nmt.serving.metrics import Metrics
 from nmt.serving.tasks import Group, Line, Task, Wrong
@@ -56,7 +58,7 @@ def test_every_line_gets_its_own_answer() -> None:
 
 
 def test_lines_of_several_clients_are_one_batch() -> None:
-    """Jobs that come within a few milliseconds are asked of the worker together; those of another group are not."""
+    """Jobs that come at the same time are asked of the worker together; those of another group are not."""
     gate = Gate()
     gate.opened.set()
 
@@ -66,6 +68,27 @@ def test_lines_of_several_clients_are_one_batch() -> None:
 
     _with_queue(gate, body)
     assert [len(task.lines) for task in gate.tasks] == [5, 1]
+
+
+def test_a_worker_waits_for_others_if_there_were_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lone client is answered at once. After a batch of two, the next waits a moment, and takes who comes meanwhile."""
+    monkeypatch.setattr(batching, "_GATHER", 0.3)
+    gate = Gate()
+    gate.opened.set()
+
+    async def body(queue: Queue) -> float:
+        begun = time.perf_counter()
+        for text in ("a", "b"):
+            await queue.do(Job(GROUP, _lines(text)))
+        alone = time.perf_counter() - begun
+        await asyncio.gather(*(queue.do(Job(GROUP, _lines(text))) for text in ("c", "d")))
+        first = asyncio.create_task(queue.do(Job(GROUP, _lines("e"))))
+        await asyncio.sleep(0.01)
+        await asyncio.gather(first, queue.do(Job(GROUP, _lines("f"))))
+        return alone
+
+    assert _with_queue(gate, body) < 0.3
+    assert [len(task.lines) for task in gate.tasks] == [1, 1, 2, 2]
 
 
 def test_a_sentence_does_not_wait_for_a_book() -> None:

@@ -15,9 +15,10 @@ from urllib.parse import urlencode
 import pytest
 from libretranslatepy import LibreTranslateAPI
 
+from nmt.corpus.languages import language_name
 from nmt.errors import DataError
 from nmt.serving.files import Files
-from nmt.serving.languages import detect, language_name
+from nmt.serving.languages import detect
 from nmt.serving.reading import Keys, Limits
 from nmt.serving.tasks import Group
 from serving import Answer, Gate, Running, model, running
