@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,26 +35,39 @@ def train(
     watch: Annotated[
         bool, typer.Option("--watch", help="Show the training on a page of this computer; its address is printed.")
     ] = False,
+    track: Annotated[
+        str | None, typer.Option("--track", help="Send the figures to trackio or wandb too.", show_default=False)
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Train a model. If it is stopped or killed, the same command continues it."""
     from nmt.config.reading import load_recipe
+    from nmt.training.trackers import check_tracker
 
     settings = load_recipe(recipe, overrides or ())
     folder = run or Path("runs") / settings.name
     if watch:
         check_installed()
-    if train_run(settings, folder, device, budget, watch):
+    if track is not None:
+        check_tracker(track)
+    if train_run(settings, folder, device, budget, watch, track):
         print_text(str(folder / "model"))
 
 
-def train_run(settings: Recipe, folder: Path, device: str, budget: float | None = None, watch: bool = False) -> bool:
+def train_run(
+    settings: Recipe,
+    folder: Path,
+    device: str,
+    budget: float | None = None,
+    watch: bool = False,
+    track: str | None = None,
+) -> bool:
     """Prepares and trains to the end; returns whether this process is the first of those started by torchrun, if any."""
     from nmt.fast.kernels import why_missing
     from nmt.runtime.device import choose_device, set_threads
     from nmt.runtime.processes import joined
     from nmt.training.events import Event
-    from nmt.training.tensorboard import TensorBoardLog
+    from nmt.training.trackers import trackers
     from nmt.training.trainer import Trainer
     from nmt_cli.testsets import say_normalisation, say_tokenization
     from nmt_data.doctor.checks import first_checks
@@ -86,12 +99,12 @@ def train_run(settings: Recipe, folder: Path, device: str, budget: float | None 
         with (
             watched(folder) if watch else nullcontext(),
             TrainingDisplay(regularisers(settings)) as display,
-            closing(TensorBoardLog(folder / "tensorboard")) as board,
+            trackers(settings, folder, track, note) as tracked,
         ):
 
             def report(event: Event) -> None:
                 display.report(event)
-                board.report(event)
+                tracked(event)
 
             trainer = Trainer(settings, prepared, folder, place, report, budget, world)
             display.step = lambda: trainer.progress.step
