@@ -1,8 +1,8 @@
 """What misspelt sources cost: BLEU and chrF2 of each system of a study against the share of words that are misspelt.
 
-It translates the test set of the study with five noises in six shares. The translations stay in each run, so that what was
-done is not done again. It writes noise.json, noise.png and noise.svg, and prints a table. noise.json keeps the scores of runs
-that are no longer there.
+It translates the test set of the study with each noise that changes it, in six shares. The translations stay in each run, so
+that what was done is not done again. It writes noise.json, noise.png and noise.svg, and prints a table. noise.json keeps the
+scores of runs that are no longer there.
 """
 
 from __future__ import annotations
@@ -47,6 +47,11 @@ Scores = dict[str, dict[str, dict[str, float]]]
 """Noise (or `clean`), then share, then measure."""
 
 
+def noises_of(testset: TestSet) -> list[NoiseName]:
+    """Returns the noises that change a test set: English has no diacritics to lose."""
+    return [noise for noise in NOISES if noisy_source(testset, noise, 1.0) != testset.source]
+
+
 def translate(testset: TestSet, run: Path) -> None:
     """Translates every noise with the model of a run, all in one batch; what that model has translated is kept."""
     folder, model = run / "noise", file_sha256(run / "model" / MANIFEST)
@@ -55,7 +60,9 @@ def translate(testset: TestSet, run: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         atomic_write(stamp, model.encode())
-    wanted = {path: noisy_source(testset, noise, share) for noise, share, path in places(run) if not path.exists()}
+    wanted = {
+        path: noisy_source(testset, noise, share) for noise, share, path in places(run, testset) if not path.exists()
+    }
     if not wanted:
         return
     torch.set_num_threads(1)
@@ -65,9 +72,9 @@ def translate(testset: TestSet, run: Path) -> None:
         del lines[: len(source)]
 
 
-def places(run: Path) -> Iterator[tuple[str, float, Path]]:
+def places(run: Path, testset: TestSet) -> Iterator[tuple[str, float, Path]]:
     """Yields noise, share and file of translations of a run; `clean` has share 0."""
-    for noise, share in [("clean", 0.0), *((noise, share) for noise in NOISES for share in SHARES)]:
+    for noise, share in [("clean", 0.0), *((noise, share) for noise in noises_of(testset) for share in SHARES)]:
         yield noise, share, run / "noise" / f"{noise}-{share:g}.hypothesis"
 
 
@@ -79,7 +86,7 @@ def noisy_source(testset: TestSet, noise: str, share: float) -> list[str]:
 def scores_of(run: Path, testset: TestSet) -> Scores:
     """Scores a run on every noise."""
     found: Scores = {}
-    for noise, share, path in places(run):
+    for noise, share, path in places(run, testset):
         lines = read_lines(path)
         values = {
             "bleu": round(bleu(lines, testset.target, testset.tokenize), 2),
@@ -97,11 +104,11 @@ def averaged(runs: list[Scores], noise: str, measure: str) -> list[float]:
     ]
 
 
-def draw(path: Path, title: str, systems: dict[str, list[Scores]]) -> None:
+def draw(path: Path, title: str, systems: dict[str, list[Scores]], noises: list[NoiseName]) -> None:
     """Draws one field for each noise, with a line for each system."""
-    figure = Figure(figsize=(13, 3.6), layout="constrained")
-    fields = figure.subplots(1, len(NOISES), sharey=True)
-    for axes, noise in zip(fields, NOISES, strict=True):
+    figure = Figure(figsize=(3 + 2 * len(noises), 3.6), layout="constrained")
+    fields = figure.subplots(1, len(noises), sharey=True)
+    for axes, noise in zip(fields, noises, strict=True):
         for number, runs in enumerate(systems.values()):
             style = {"color": COLOURS[number % len(COLOURS)], "linestyle": ("-", "--")[number // len(COLOURS)]}
             axes.plot([0, *(100 * share for share in SHARES)], averaged(runs, noise, "bleu"), marker=".", **style)
@@ -113,12 +120,12 @@ def draw(path: Path, title: str, systems: dict[str, list[Scores]]) -> None:
     save_picture(figure, path)
 
 
-def table(systems: dict[str, list[Scores]]) -> str:
+def table(systems: dict[str, list[Scores]], noises: list[NoiseName]) -> str:
     """Returns a row for each system: clean BLEU, then BLEU with 40 % and with all words misspelt, for each noise."""
-    heads = ["system", "clean", *(f"{NAMES[noise]}, {share:.0%}" for noise in NOISES for share in (0.4, 1.0))]
+    heads = ["system", "clean", *(f"{NAMES[noise]}, {share:.0%}" for noise in noises for share in (0.4, 1.0))]
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     for name, runs in systems.items():
-        chosen = [averaged(runs, noise, "bleu") for noise in NOISES]
+        chosen = [averaged(runs, noise, "bleu") for noise in noises]
         places = [1 + SHARES.index(share) for share in (0.4, 1.0)]
         cells = [f"{line[place]:.1f}" for line in chosen for place in places]
         rows.append([name, f"{chosen[0][0]:.1f}", *cells])
@@ -148,10 +155,10 @@ def main(study: Path, runs: Path, output: Path) -> None:
     kept = {system.name: kept[system.name] for system in plan.systems if system.name in kept}
     output.mkdir(parents=True, exist_ok=True)
     (output / "noise.json").write_text(json.dumps({"testset": plan.testset, "scores": kept}, indent=1) + "\n", "utf-8")
-    systems = {name: list(runs.values()) for name, runs in kept.items()}
+    noises, systems = noises_of(testset), {name: list(runs.values()) for name, runs in kept.items()}
     for suffix in ("png", "svg"):
-        draw(output / f"noise.{suffix}", plan.title, systems)
-    print(table(systems))
+        draw(output / f"noise.{suffix}", plan.title, systems, noises)
+    print(table(systems, noises))
 
 
 def recorded(path: Path, plan: Study) -> dict[str, dict[str, Scores]]:
