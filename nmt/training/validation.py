@@ -29,7 +29,7 @@ from nmt.translation.translator import Translator
 
 Weights = Mapping[str, torch.Tensor]
 
-_BATCH_TOKENS = 4096
+_BATCH_TOKENS = 4096  # or those of an update, if they are fewer: then a validation takes no more memory
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class Validator:
         corpus = self.prepared.valid
         rows = select(corpus, self.config.max_length).rows
         sums = torch.zeros(3, dtype=torch.float64)
-        plan = plan_epoch(corpus, rows, _BATCH_TOKENS, 0, 0)
+        trained = self.config.batch_tokens
+        plan = plan_epoch(corpus, rows, _BATCH_TOKENS if trained == "auto" else min(trained, _BATCH_TOKENS), 0, 0)
         own = plan[self.world.rank :: self.world.size]
         for chunk in counted(own, "loss of validation", len(own), "batches"):
             batch = collate(corpus, chunk)
