@@ -26,7 +26,39 @@ SOLUTION = (FOLDER / "attention_solution.py").read_text("utf-8")
 
 # What students write in place of a line of the solution; the function that this concerns; a part of what they are told.
 WRONG = {
-    "keys not transposed": ("query @ keys.transpose(1, 2)", "query @ keys", "dot_scores", "transpose the keys"),
+    "keys not transposed": ("query @ keys.transpose(1, 2)", "query @ keys", "dot_scores", "keys.transpose(1, 2)"),
+    "keys reshaped": (
+        "keys.transpose(1, 2)",
+        "keys.reshape(len(keys), keys.shape[2], -1)",
+        "dot_scores",
+        "`reshape` do not transpose",
+    ),
+    "single precision": (
+        "query @ keys.transpose(1, 2)",
+        "query.float() @ keys.float().transpose(1, 2)",
+        "dot_scores",
+        "should be of dtype float64, and is float32",
+    ),
+    "the maximum before the mask": (
+        "visible.softmax(-1)",
+        "(scores - scores.amax(-1, keepdim=True)).exp() * mask\n    weights = weights / weights.sum(-1, keepdim=True)",
+        "attend",
+        "Hide padding with minus infinity first",
+    ),
+    "mask added": ("scores.masked_fill(~mask, -torch.inf)", "scores + mask", "attend", "added as numbers"),
+    "scale of the number of heads": (
+        "(query.shape[2] // heads) ** 0.5",
+        "heads**0.5",
+        "multi_head",
+        "divided by sqrt(H)",
+    ),
+    "no mask": (
+        "mask_of_heads(mask, heads))\n",
+        "torch.ones_like(mask_of_heads(mask, heads)))\n",
+        "multi_head",
+        "The mask is not used",
+    ),
+    "ends the program": ("return query @", "raise SystemExit(0)\n    return query @", "dot_scores", "SystemExit"),
     "tanh of each part": (
         "torch.tanh((query @ w.T)[:, :, None] + (keys @ u.T)[:, None])",
         "torch.tanh(query @ w.T)[:, :, None] + torch.tanh(keys @ u.T)[:, None]",
@@ -91,6 +123,13 @@ def test_the_solution_is_right_and_nmt_agrees(capsys: pytest.CaptureFixture[str]
     assert "DotScore, AdditiveScore, CrossAttention, SelfAttention" in out
 
 
+def test_a_list_of_the_right_tensors_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not only a tuple."""
+    assert "return weights, weights @ values" in SOLUTION
+    code, said = _said(tmp_path, capsys, SOLUTION.replace("weights, weights @ values", "[weights, weights @ values]"))
+    assert (code, said["attend"]) == (0, "right")
+
+
 def test_the_exercise_is_the_solution_without_the_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same functions with the same words; ten lines are missing, and the checker says which functions are not written."""
     for question in QUESTIONS:
@@ -125,7 +164,9 @@ def test_known_mistakes_are_wrong_and_differ() -> None:
                 assert any(a.shape != b.shape or a.dtype != b.dtype or not np.allclose(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("text", ["def dot_scores(:", "import nothing_of_that_name", "x = 1 / 0"])
+@pytest.mark.parametrize(
+    "text", ["def dot_scores(:", "import nothing_of_that_name", "x = 1 / 0", "raise SystemExit(0)"]
+)
 def test_a_file_that_does_not_run_is_told_its_line(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

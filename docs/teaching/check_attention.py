@@ -41,7 +41,7 @@ def load(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise UnusableError(f"{path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:  # whatever a student wrote
+    except (Exception, SystemExit) as error:  # whatever a student wrote
         raise UnusableError(f"{path} cannot be run. {_told(error, path)}") from error
     return module
 
@@ -80,13 +80,13 @@ def _problem(module: ModuleType, function: Callable[..., Any], call: Call) -> st
         answer = function(*given)
     except NotImplementedError:
         return "Not written yet: replace `raise NotImplementedError`."
-    except Exception as error:  # noqa: BLE001 - whatever a student wrote
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a student wrote
         shapes = ", ".join(str(tuple(item.shape)) for item in given if isinstance(item, Tensor))
         wanted = " and ".join(str(part.shape) for part in call.right)
         return f"{_told(error, Path(str(module.__file__)))} It was given {shapes} and should return {wanted}."
     if any(isinstance(item, Tensor) and not torch.equal(item, old) for item, old in zip(given, before, strict=True)):
         return "It changes its arguments. Methods that end in `_` do that: use the one without."
-    return _difference(answer if isinstance(answer, tuple) else (answer,), call)
+    return _difference(tuple(answer) if isinstance(answer, (tuple, list)) else (answer,), call)
 
 
 def _difference(answer: tuple[Any, ...], call: Call) -> str:
@@ -98,7 +98,7 @@ def _difference(answer: tuple[Any, ...], call: Call) -> str:
         shown = part.detach().numpy()
         if shown.shape != right.shape:
             return f"The shape of the {name} should be {right.shape}, and is {shown.shape}."
-        if (shown.dtype == bool) != (right.dtype == bool):
+        if shown.dtype != right.dtype:
             return f"The {name} should be of dtype {right.dtype}, and is {shown.dtype}."
         if not np.allclose(shown, right, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
             worst = np.unravel_index(np.argmax(~np.isclose(shown, right, rtol=TOLERANCE, atol=TOLERANCE)), right.shape)
@@ -107,11 +107,11 @@ def _difference(answer: tuple[Any, ...], call: Call) -> str:
     return ""
 
 
-def _told(error: Exception, path: Path) -> str:
+def _told(error: BaseException, path: Path) -> str:
     """An error, and the line of the student's file that it came from."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
     place = f"Line {lines[-1]}: " if lines else ""
-    return f"{place}{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no message'}."
+    return f"{place}{type(error).__name__}: {str(error).strip().splitlines()[0].rstrip('.') if str(error) else 'no message'}."
 
 
 def agrees_with_nmt(module: ModuleType) -> list[str]:

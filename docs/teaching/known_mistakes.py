@@ -59,8 +59,7 @@ def _dot(b: int, t: int, s: int, d: int) -> Call:
     if not t == s == d:
         return Call((query, keys), (right,), ("scores",))
     mistakes = {
-        "You multiplied by the keys as they are. A query meets each key: transpose the keys to (B, D, S) first.": query
-        @ keys,
+        "The keys are not transposed. Use keys.transpose(1, 2); `view` and `reshape` do not transpose.": query @ keys,
         "The result is (B, S, T): keys against queries. Let the queries come first.": right.transpose(0, 2, 1),
         "This is the scaled dot product. Here no scale is asked for; it comes in `multi_head`.": right / np.sqrt(d),
         "You multiplied number by number, and did not add up over the width.": query * keys,
@@ -118,6 +117,9 @@ def _attend(b: int, t: int, s: int, d: int) -> Call:
             scores * mask
         ),
         "The mask is not used: padding gets weight.": softmax(scores),
+        "The mask is added as numbers, so padding still gets weight. Hidden scores must be minus infinity.": softmax(
+            scores + mask
+        ),
     }
     mistakes: dict[str, Answer] = {text: (wrong, wrong @ values) for text, wrong in weights.items()}
     mistakes["Weights and contexts are swapped: return weights, contexts."] = (right @ values, right)
@@ -134,7 +136,9 @@ def _attend_to_large_scores() -> Call:
     call = _attend(2, 3, 5, 4)
     scores, values, mask = call.arguments
     right = softmax(np.where(mask, 1000 * scores, -np.inf))
-    hint = "Scores of a thousand are too large for exp. Use torch's softmax, or subtract the maximum first."
+    hint = (
+        "Scores of a thousand are too large for exp. Hide padding with minus infinity first, then use torch's softmax."
+    )
     return Call((1000 * scores, values, mask), (right, right @ values), call.names, hint=hint)
 
 
@@ -185,6 +189,8 @@ def _heads(b: int, t: int, s: int, d: int) -> Call:
         "The scores are not divided by sqrt(D / H).": join(look(1.0)),
         "The scores are divided by sqrt(D). A head is D / H wide, so the scale is sqrt(D / H).": join(look(per_model)),
         "The scores are divided by D / H, without the square root.": join(look(h / d)),
+        "The scores are divided by sqrt(H). A head is D / H wide, so the scale is sqrt(D / H).": join(look(h**-0.5)),
+        "The mask is not used: padding gets weight.": join(look(per_head, shown=np.ones_like(mask[:, None]))),
         "There is one head alone: the width is not split.": one_head,
         "Your split mixes positions: after `view`, a head is not a part of the width. Use `split`.": join(
             look(per_head, viewed)
