@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nmt.config.model import VisualConfig
 from nmt.corpus.rendering import Strips, slice_numbers
-from nmt.models.visual.gates import CbamPlaces, channel_gate, place_gate
+from nmt.models.visual.gates import CbamPlaces, channel_gate, convolved, place_gate
 
 VISREP_CHANNELS = 4
 CNN_CHANNELS = (16, 32, 64)
@@ -125,7 +125,7 @@ class Block(nn.Module):
         if states.dim() == 3:
             features = convolved_pixels(self.convolution, states).transpose(0, 1).contiguous()
         else:
-            features = self.convolution(states)
+            features = convolved(self.convolution, states)
         features = torch.relu(features)
         columns = torch.arange(features.shape[3], device=features.device)
         real = (columns < ends[:, None]).to(features.dtype)[:, None, None]
