@@ -7,6 +7,7 @@ from time import perf_counter, process_time
 from typing import assert_never
 
 import torch
+from torch import Tensor
 
 from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig, VisualConfig
 from nmt.models.visual.image import CNN_CHANNELS, VISREP_CHANNELS
@@ -114,9 +115,13 @@ def _convolution_products(config: ConvolutionConfig, vocabulary: int, batch: Bat
     return float(batch.lengths.sum()) * source + float(batch.tokens) * target + looks
 
 
+def slice_counts(config: VisualConfig, lengths: Tensor) -> Tensor:
+    """Estimates the slices of lines (B,) from their bytes: one of Latin text is some 0.4 of its height wide."""
+    return (lengths * (0.4 * config.height / config.stride)).ceil()
+
+
 def _visual_products(config: VisualConfig, vocabulary: int, batch: Batch | Sizes) -> float:
-    """Counts with an estimate of the slices: a byte of Latin text is some 0.4 of its height wide."""
-    slices = (batch.lengths * (0.4 * config.height / config.stride)).ceil()
+    slices = slice_counts(config, batch.lengths)
     base = _products(config.base, vocabulary, Sizes(slices, batch.target_lengths))
     width = config.source_width
     pixels, new = config.height * config.window, config.height * config.stride  # of a slice; those that are new in it

@@ -9,9 +9,12 @@ from nmt.models.size import LAYER_COUNTS, parameter_count
 from nmt.runtime.device import choose_precision
 from nmt.runtime.memory import check_memory
 from nmt.training.batches import Batch
+from nmt.training.flops import slice_counts
 
 # States that a layer keeps per position for the backward pass. In fp32 this estimate was 0.7 to 0.95 of the measured need.
 _KEPT = {"rnn": 16, "transformer": 8, "convolution": 8}
+# Numbers in fp32 that an image encoder keeps per pixel: the nine neighbours of each, what convolutions find, and norms.
+_KEPT_PER_PIXEL = {"slices": 2, "visrep": 30, "cnn": 32}
 _CPU = torch.device("cpu")
 
 
@@ -50,15 +53,18 @@ def check_batch(recipe: Recipe, batch: Batch) -> None:
     Raises:
         ConfigError: it does not fit.
     """
-    positions = batch.source.numel() + batch.target_input.numel()
     check_memory(
-        f"training.batch_tokens: the largest batch has {positions:,} positions", kept_bytes(recipe, batch, _CPU)
+        f"training.batch_tokens: the largest batch has {_positions(recipe, batch):,} positions",
+        kept_bytes(recipe, batch, _CPU) + picture_bytes(recipe, batch),
     )
 
 
 def kept_bytes(recipe: Recipe, batch: Batch, device: torch.device) -> int:
-    """Estimates the bytes that the layers of a model keep of a batch for the backward pass, rather too few."""
-    positions = batch.source.numel() + batch.target_input.numel()
+    """Estimates the bytes that the layers of a model keep of a batch for the backward pass, rather too few.
+
+    Those of an image encoder are apart; see `picture_bytes`.
+    """
+    positions = _positions(recipe, batch)
     model = recipe.model.base if recipe.model.kind == "visual" else recipe.model
     width = model.width if model.kind == "transformer" else model.hidden
     layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in LAYER_COUNTS)
@@ -67,3 +73,20 @@ def kept_bytes(recipe: Recipe, batch: Batch, device: torch.device) -> int:
         states += 2 * batch.target_input.numel() * batch.source.shape[1] * width  # states per pair of positions
     size = 2 if choose_precision(recipe.training.precision, device) == "bf16" else 4
     return size * states * (2 if recipe.training.r_drop else 1)
+
+
+def picture_bytes(recipe: Recipe, batch: Batch) -> int:
+    """Estimates the bytes that an image encoder keeps of a batch for the backward pass; 0 if the model reads tokens."""
+    config = recipe.model
+    if config.kind != "visual":
+        return 0
+    pixels = slice_counts(config, batch.lengths).sum().item() * config.height * config.window
+    return round(4 * _KEPT_PER_PIXEL[config.image_encoder] * pixels * (2 if recipe.training.r_drop else 1))
+
+
+def _positions(recipe: Recipe, batch: Batch) -> int:
+    """Returns the positions of a batch, padding included: tokens or slices of the source, and tokens of the target."""
+    source = batch.source.numel()
+    if recipe.model.kind == "visual":
+        source = len(batch.lengths) * int(slice_counts(recipe.model, batch.lengths).max())
+    return source + batch.target_input.numel()

@@ -16,18 +16,19 @@ from nmt.models import Model, build_model
 from nmt.models.size import outlines
 from nmt.runtime.device import choose_precision
 from nmt.training.fine_tuning import freeze
-from nmt.training.memory import kept_bytes
+from nmt.training.memory import kept_bytes, picture_bytes
 from nmt.training.optim import inner_matrices
 from nmt.training.stream import BatchStream
 
 _IMPORTED = 80_000_000  # bytes of what training imports besides torch
+_DRAWING = 80_000_000  # bytes of what draws text
 _FLOAT = 4  # bytes
 
 # In bf16 on a CPU memory grows with each batch of a new shape: oneDNN keeps code for it, and the heap has holes of other sizes.
 # These fit the memory that the trainings of `recipes/` logged after 50, 300 and all updates. In fp32 it hardly grows.
 _CODE = 55_000_000  # bytes per square root of the number of shapes
 _MOST_SHAPES = 1000  # oneDNN's cache is full then
-_ONCE = 50_000_000  # bytes of code and holes in fp32
+_ONCE = 25_000_000  # bytes of code and holes in fp32
 _HOLES, _FIRST, _LAST = 1.7, 6, 2000  # growth of the heap, in sizes of what is kept per batch, between these updates
 
 
@@ -82,12 +83,13 @@ def training_needs(recipe: Recipe, prepared: Prepared, device: torch.device) -> 
     gradients = sum(part.numel() for part in model.parameters() if part.requires_grad)
     mean = parameters if training.ema else 0
     with closing(BatchStream(recipe, prepared)) as stream:
-        kept = round(_share(recipe.model, precision) * kept_bytes(recipe, stream.largest(), device))
+        largest = stream.largest()
+        kept = round(_share(recipe.model) * kept_bytes(recipe, largest, device)) + picture_bytes(recipe, largest)
     return Needs(
         parameters=parameters,
         state=_FLOAT * (parameters + gradients + moments + mean),
         kept=kept,
-        libraries=_IMPORTED if on_cpu else 0,
+        libraries=_IMPORTED + _DRAWING * (recipe.model.kind == "visual") if on_cpu else 0,
         caches=_caches(training.updates * training.accumulate, kept, precision) if on_cpu else 0,
         checkpoint=_FLOAT * (parameters + moments + mean),
         checkpoints=checkpoints_kept(training) + 1,
@@ -119,7 +121,7 @@ def _caches(batches: int, kept: int, precision: str) -> int:
     return round(code + _HOLES * kept * math.log(min(max(batches, _FIRST), _LAST) / _FIRST))
 
 
-def _share(config: ModelConfig, precision: str) -> float:
+def _share(config: ModelConfig) -> float:
     """Returns what a family keeps, measured, as a factor on the estimate of `kept_bytes`."""
     match config:
         case RnnConfig():
@@ -129,6 +131,6 @@ def _share(config: ModelConfig, precision: str) -> float:
         case ConvolutionConfig():
             return 0.2
         case VisualConfig():
-            return 4.0 if precision == "bf16" else 2.7  # pictures are always in fp32
+            return _share(config.base)
         case _:
             assert_never(config)

@@ -91,7 +91,7 @@ def convolved(convolution: nn.Conv2d, pictures: Tensor) -> Tensor:
     """
     if pictures.device.type != "cpu":
         return convolution(pictures)
-    (step, _), (gap, _), (count, channels, height, width) = convolution.stride, convolution.padding, pictures.shape
+    (count, *_, width), step, gap = pictures.shape, convolution.stride[1], convolution.kernel_size[1] // 2
     apart = width + -(-gap // step) * step  # from the beginning of a picture to that of the next
     grain = 1 << max(0, (count * apart).bit_length() - 4)  # an eighth at most is added
     total = -(-count * apart // (grain * step)) * grain * step

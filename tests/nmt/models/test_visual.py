@@ -21,7 +21,7 @@ from nmt.fast.inference import fastest_decoder, for_inference
 from nmt.fast.kernels import kernels
 from nmt.models import Visual, build_model
 from nmt.models.size import parameter_count
-from nmt.models.visual.gates import CbamChannels, CbamPlaces, SqueezeExcitation
+from nmt.models.visual.gates import CbamChannels, CbamPlaces, SqueezeExcitation, convolved
 from nmt.models.visual.image import BatchNorm, Block, convolved_pixels, statistics_kept
 from tiny import make_recipe
 
@@ -127,6 +127,32 @@ def test_the_product_of_neighbours_is_a_convolution(stride: int) -> None:
     own = torch.autograd.grad((found * mix).sum(), [*convolution.parameters()])
     theirs = torch.autograd.grad((expected * mix).sum(), [*convolution.parameters()])
     assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(own, theirs, strict=True))
+
+
+@pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (1, 7)])
+def test_pictures_side_by_side_are_convolved_as_each_alone(stride: int, kernel: int) -> None:
+    """Values and gradients equal those of torch's convolution of a batch."""
+    convolution = nn.Conv2d(2, 3, kernel, stride, padding=kernel // 2).double()
+    for shape in ((1, 2, 4, 4), (5, 2, 6, 12), (40, 2, 2, 36)):
+        pictures = torch.rand(shape, dtype=torch.float64, requires_grad=True)
+        found, expected = convolved(convolution, pictures), convolution(pictures)
+        assert torch.allclose(found, expected, atol=1e-12)
+        mix, inputs = torch.rand_like(found), [pictures, *convolution.parameters()]
+        both = [torch.autograd.grad((states * mix).sum(), inputs) for states in (found, expected)]
+        assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*both, strict=True))
+
+
+def test_batches_have_few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 batches of about as many pixels give the convolution a dozen shapes, each little wider than it must be."""
+    convolution, seen = nn.Conv2d(1, 1, 3, padding=1), set[int]()
+    monkeypatch.setattr(convolution, "forward", lambda strip: seen.add(strip.shape[3]) or strip)
+    draw = torch.Generator().manual_seed(1)
+    for _ in range(200):
+        width = int(torch.randint(40, 200, (1,), generator=draw))
+        count = int(torch.randint(6000, 10000, (1,), generator=draw)) // width
+        assert convolved(convolution, torch.zeros(count, 1, 1, width)).shape == (count, 1, 1, width)
+        assert max(seen) <= 1.2 * 10000 * 41 / 40
+    assert len(seen) <= 12
 
 
 def test_batch_norm_is_torchs_and_its_statistics_are_saved() -> None:
