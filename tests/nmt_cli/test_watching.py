@@ -83,7 +83,10 @@ def test_the_page_ends_with_the_training(home: Path, tmp_path: Path) -> None:
     """It shows the run until then, also if the training is killed."""
     with _begun(tmp_path / "run", "--watch", updates=100_000) as training:
         address = _address(training)
-        assert [item["name"] for item in json.loads(_asked(f"{address}v1/runs"))["runs"]] == ["run"]
+        deadline = time.monotonic() + 60
+        while not (shown := json.loads(_asked(f"{address}v1/runs"))["runs"]) and time.monotonic() < deadline:
+            time.sleep(0.1)  # the page may be there before the log
+        assert [item["name"] for item in shown] == ["run"]
     deadline = time.monotonic() + 60
     while _answers(f"{address}v1/runs") and time.monotonic() < deadline:
         time.sleep(0.2)
