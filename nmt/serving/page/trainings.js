@@ -46,12 +46,12 @@ export function show(place, { inputs }) {
       begun ||= found.length > 0;
       figure.hidden = !begun;
       const changed = await runs.read(names(), signal);
-      const empty = begun ? "Choose a run to see its curves." : "There are no runs yet. nmt serve --runs FOLDER shows those of another folder.";
+      const empty = begun ? "Choose a run to see its curves." : "There are no runs yet. nmt serve --runs FOLDER shows others.";
       say(message, names().length ? "" : empty);
       if (JSON.stringify(found) !== listed) drawList();
       listed = JSON.stringify(found);
       if (changed) draw();
-      if (found.some((run) => run.state === "training")) wait = OFTEN;
+      if (!found.length || found.some((run) => run.state === "training")) wait = OFTEN;
     });
     if (!signal.aborted) timer = setTimeout(refresh, wait);
   }
