@@ -53,7 +53,7 @@ SPACED = Tokenizer.train(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(f"abc猫x {SPACES}", max_size=9), min_size=1, max_size=5), st.booleans())
 def test_what_is_encoded_is_decoded_by_the_command(tmp_path: Path, lines: list[str], ids: bool) -> None:
     """White space of every kind is text, at the ends of a line too; SentencePiece makes one of plain spaces in a row."""
