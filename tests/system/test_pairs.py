@@ -79,13 +79,14 @@ SIZES: dict[str, dict[str, Any]] = {
     "convolution": {"embedding": 8},
     "visual": {},
 }
+_CONFIG: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
 REFUSED = 24  # pairs that no config allows; a switch that is refused by mistake changes this
 
 
 def make_config(kind: str, values: dict[str, Any]) -> ModelConfig | None:
     """The config with these switches, or None where it is refused."""
     try:
-        return TypeAdapter[ModelConfig](ModelConfig).validate_python({"kind": kind, **SIZES[kind], **values})
+        return _CONFIG.validate_python({"kind": kind, **SIZES[kind], **values})
     except ValidationError:
         return None
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,7 +35,12 @@ from nmt_data.prepare import prepare
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
 
-SOURCE, TARGET = ([pair[side] for pair in phrasebook.split("test")[:40]] for side in (0, 1))
+
+@cache
+def _sides() -> tuple[list[str], list[str]]:
+    """Forty sentences and their translations; drawing them takes seconds, which a collection of tests need not."""
+    source, target = zip(*phrasebook.split("test")[:40], strict=True)
+    return list(source), list(target)
 
 
 @pytest.fixture
@@ -77,18 +83,18 @@ def test_the_rest_is_told_by_the_speed_so_far(monkeypatch: pytest.MonkeyPatch) -
 
 
 WORK: dict[str, tuple[Callable[[Translator, Prepared], object], set[str]]] = {
-    "translating": (lambda translator, _: translator.translate(SOURCE), {"translating"}),
-    "scoring targets": (lambda translator, _: translator.score_targets(SOURCE, TARGET), {"scoring"}),
+    "translating": (lambda translator, _: translator.translate(_sides()[0]), {"translating"}),
+    "scoring targets": (lambda translator, _: translator.score_targets(*_sides()), {"scoring"}),
     "scores": (
-        lambda *_: score(SOURCE, TARGET, resamples=2),
+        lambda *_: score(*_sides(), resamples=2),
         {"scoring by BLEU", "scoring by chrF2", "scoring by TER", "comparing with references"},
     ),
     "evaluation": (
-        lambda translator, _: evaluate(translator, TestSet("news", SOURCE, TARGET), metrics=("bleu",)),
+        lambda translator, _: evaluate(translator, TestSet("news", *_sides()), metrics=("bleu",)),
         {"news", "translating", "scoring by BLEU"},
     ),
     "paired tests": (
-        lambda *_: paired_test({"one": SOURCE, "two": TARGET}, TARGET, samples=64),
+        lambda *_: paired_test(dict(zip(("one", "two"), _sides(), strict=True)), _sides()[1], samples=64),
         {"paired test by TER", "comparing with references", "resampling"},
     ),
     "shortlist": (
@@ -204,7 +210,8 @@ finally:
 @pytest.mark.slow
 def test_no_command_is_silent_for_long(trained: Path, tmp_path: Path) -> None:
     """From a slow search to the last draw of a comparison: the longest time without a word on stderr, measured."""
-    for name, lines in (("source", SOURCE), ("target", TARGET), ("other", TARGET[1:] + TARGET[:1])):
+    source, target = _sides()
+    for name, lines in (("source", source), ("target", target), ("other", target[1:] + target[:1])):
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
     testset = f"{tmp_path / 'source'}:{tmp_path / 'target'}"
     words = ["compare", str(trained), str(tmp_path / "other"), "--testset", testset, "--test", "ar"]
