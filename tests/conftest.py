@@ -6,10 +6,12 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from typer.main import get_command
 
 from nmt.corpus.prepared import Prepared
 from nmt.errors import NmtError
@@ -34,6 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("NMT_HOME", str(folder))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setattr("nmt_cli.pulse._PATIENCE", 1e9)  # what a command says does not depend on how busy the machine is
+        patch.setattr("typer.testing._get_command", cache(get_command))  # a tenth of a second for each call
         patch.setattr("os.fsync", lambda _: None)  # durability against power cuts is not what the tests can see
         yield folder
 

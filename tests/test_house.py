@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,12 +28,15 @@ LONGER = ("nmt_data.synthetic.grammar", "nmt.fast.triton.attention")
 MAY_IMPORT = {"nmt": {"nmt"}, "nmt_data": {"nmt", "nmt_data"}, "nmt_cli": {"nmt", "nmt_data", "nmt_cli"}}
 
 
-def _sources() -> Iterator[tuple[str, str, ast.Module]]:
+@cache
+def _sources() -> list[tuple[str, str, ast.Module]]:
     """Package, module name and syntax tree of every source file."""
-    for package, folder in PACKAGES.items():
-        for path in sorted(folder.rglob("*.py")):
-            parts = [package, *path.relative_to(folder).with_suffix("").parts]
-            yield package, ".".join(part for part in parts if part != "__init__"), ast.parse(path.read_text())
+    return [
+        (package, ".".join(part for part in parts if part != "__init__"), ast.parse(path.read_text()))
+        for package, folder in PACKAGES.items()
+        for path in sorted(folder.rglob("*.py"))
+        for parts in [[package, *path.relative_to(folder).with_suffix("").parts]]
+    ]
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
