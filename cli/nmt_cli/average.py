@@ -32,7 +32,8 @@ def average(
     from nmt.errors import CheckpointError, ConfigError
     from nmt.runtime.files import check_output
     from nmt.storage.bundle import nearest_run, read_card, read_recipe, write_bundle
-    from nmt.storage.checkpoint import checkpoints, verify
+    from nmt.storage.checkpoint import checkpoints
+    from nmt.storage.integrity import verify
     from nmt.storage.run_log import CARD
     from nmt.training.averaging import mean_of_checkpoints
 

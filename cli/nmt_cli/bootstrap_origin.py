@@ -68,7 +68,7 @@ def _of_translation(site: Site, stage: Translation) -> dict[str, Any]:
 def _identity(path: Path) -> Any:
     """Returns what a model is, wherever it lies: its shape, and hashes of weights, tokenizers and font."""
     from nmt.storage.bundle import locate, read_recipe
-    from nmt.storage.checkpoint import check_manifest, damaged
+    from nmt.storage.integrity import check_manifest, damaged
 
     place = locate(path)
     with damaged(place):

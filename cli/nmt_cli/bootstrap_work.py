@@ -90,7 +90,7 @@ def draft_of(site: Site, stage: Translation) -> Path:
 
 def _is_trained(site: Site, stage: Training, origin: str) -> bool:
     from nmt.runtime.files import file_sha256
-    from nmt.storage.checkpoint import MANIFEST, damage
+    from nmt.storage.integrity import MANIFEST, damage
 
     run, updates = site.place(stage), site.recipe(stage).training.updates
     record, manifest = record_of(run), run / "model" / MANIFEST
@@ -146,7 +146,7 @@ def _timed(folder: Path, origin: str) -> Generator[dict[str, Any]]:
 
 def _train(site: Site, stage: Training, origin: str, crew: Crew) -> None:
     from nmt.runtime.files import file_sha256
-    from nmt.storage.checkpoint import MANIFEST
+    from nmt.storage.integrity import MANIFEST
     from nmt_cli.train import train_run
 
     run, recipe = site.place(stage), site.recipe(stage)

@@ -145,7 +145,7 @@ def _job(request: TranslationRequest, file: Path) -> str:
     from nmt.errors import DataError
     from nmt.runtime.untrusted import read_object
     from nmt.storage.bundle import locate
-    from nmt.storage.checkpoint import MANIFEST
+    from nmt.storage.integrity import MANIFEST
 
     try:
         states = [path.stat() for path in (file, request.prefix, request.shortlist) if path is not None]

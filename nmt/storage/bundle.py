@@ -24,18 +24,13 @@ from nmt.models.size import parameter_count
 from nmt.runtime.atomic import atomic_folder
 from nmt.runtime.memory import check_memory
 from nmt.runtime.untrusted import SMALL, read_object, read_regular
-from nmt.storage.checkpoint import (
+from nmt.storage.checkpoint import PROGRESS, best_checkpoint, checkpoint_named, checkpoints, load_weights, plain_tensors
+from nmt.storage.integrity import (
     MANIFEST,
-    PROGRESS,
     WEIGHTS,
-    best_checkpoint,
     check_hashes,
     check_manifest,
-    checkpoint_named,
-    checkpoints,
     damaged,
-    load_weights,
-    plain_tensors,
     write_checkpoint_manifest,
 )
 from nmt.storage.run_log import CARD

@@ -1,51 +1,31 @@
-"""Checkpoints, each complete or absent, and the self-contained bundle of a trained model."""
+"""Checkpoints, each complete or absent."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
 import shutil
 from collections import defaultdict
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import torch
-from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
-from typing_extensions import TypedDict
 
-from nmt.config.paths import FONT
-from nmt.corpus.tokenizer import LARGEST_MODEL
 from nmt.errors import CheckpointError
 from nmt.runtime.atomic import atomic_folder, write_json
-from nmt.runtime.files import file_sha256
 from nmt.runtime.memory import memory_there
 from nmt.runtime.processes import divided_like, whole
-from nmt.runtime.untrusted import SMALL, open_regular, read_object, read_regular
+from nmt.runtime.untrusted import read_object, read_regular
+from nmt.storage.integrity import STATE, WEIGHTS, verify, write_checkpoint_manifest
 
-WEIGHTS, STATE, PROGRESS, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "MANIFEST.json"
-_PARTS = re.compile(r"(weights|state)\.safetensors|state\.json|card\.json|recipe\.toml|(joint|source|target)\.spm|font")
+PROGRESS = "state.json"
 _PREFIX = "step-"
 _TRAINED = "trained"  # trained weights, in checkpoints that hold a running mean
-
-
-class Listed(TypedDict):
-    """The entry of a file in a manifest."""
-
-    size: NonNegativeInt
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-_MANIFEST_OF = TypeAdapter(dict[str, Listed])
 
 
 class HasState(Protocol):
@@ -126,12 +106,22 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads the weights of a checkpoint or bundle, by name.
+    """Reads the weights of a checkpoint or bundle, by name, and takes them for whole if they can be read.
 
     Raises:
-        CheckpointError: the weights are missing or damaged.
+        CheckpointError: the weights are missing, or cannot be read.
     """
     return _read_tensors(path / WEIGHTS)
+
+
+def read_verified(path: Path) -> dict[str, Tensor]:
+    """Reads the weights of a checkpoint or bundle, by name, after `verify`.
+
+    Raises:
+        CheckpointError: it is not exactly as written, or cannot be read.
+    """
+    verify(path)
+    return read_weights(path)
 
 
 def copy_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: str) -> None:
@@ -156,80 +146,6 @@ def copy_weights(tensors: Mapping[str, Tensor], model: nn.Module, path: str) -> 
 def checkpoints(folder: Path) -> list[Path]:
     """Returns the finished checkpoints, oldest first."""
     return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir() and not path.is_symlink())
-
-
-def damage(path: Path) -> str | None:
-    """Returns how a checkpoint or bundle differs from its manifest, or None."""
-    try:
-        check_hashes(path, check_manifest(path))
-    except CheckpointError as error:
-        return str(error)
-    return None
-
-
-def verify(path: Path) -> None:
-    """Raises CheckpointError if a checkpoint or bundle is not exactly as written."""
-    if reason := damage(path):
-        raise CheckpointError(f"{path}: damaged: {reason}")
-
-
-@contextmanager
-def damaged(path: Path) -> Generator[None]:
-    """Adds the name of the checkpoint or bundle to errors."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: damaged: {error}") from None
-
-
-def check_manifest(path: Path) -> dict[str, Listed]:
-    """Returns the manifest of a folder after checking that its parts are listed, regular files of the right size.
-
-    Raises:
-        CheckpointError: a check fails; the message does not name the folder.
-    """
-    if not (path / MANIFEST).exists():
-        raise CheckpointError(f"{MANIFEST} is missing")
-    try:
-        manifest = _MANIFEST_OF.validate_python(read_object(path / MANIFEST))
-    except (CheckpointError, ValidationError):
-        raise CheckpointError(f"{MANIFEST} cannot be read") from None
-    for name in manifest:
-        if not _PARTS.fullmatch(name):
-            raise CheckpointError(f"{MANIFEST} lists {name[:80]!r}, which is no part of a checkpoint or model")
-    for name in (WEIGHTS, *(part.name for part in path.iterdir() if _PARTS.fullmatch(part.name))):
-        if name not in manifest:
-            raise CheckpointError(f"{MANIFEST} does not list {name}")
-    for name, entry in manifest.items():
-        with _part(path / name) as stream:
-            size = os.fstat(stream.fileno()).st_size
-        if size != entry["size"]:
-            raise CheckpointError(f"{name} has {size} bytes, expected {entry['size']}")
-        large = LARGEST_MODEL if name.endswith(".spm") or name == FONT else SMALL
-        limit = memory_there() if name in (WEIGHTS, STATE) else large
-        if size > limit:
-            raise CheckpointError(f"{name} has {size:,} bytes, more than the {limit:,} that can be read")
-    return manifest
-
-
-def check_hashes(path: Path, manifest: dict[str, Listed]) -> None:
-    """Compares the files with their hashes, smallest first."""
-    for name, entry in sorted(manifest.items(), key=lambda item: item[1]["size"]):
-        with _part(path / name) as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
-                raise CheckpointError(f"{name} was altered")
-
-
-@contextmanager
-def _part(path: Path) -> Generator[BufferedReader]:
-    """Opens a part of a checkpoint or bundle for reading."""
-    try:
-        with open_regular(path) as stream:
-            yield stream
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.name} is missing") from None
-    except OSError as error:
-        raise CheckpointError(f"{path.name}: {error.strerror}") from None
 
 
 def rotate(folder: Path, keep: int, best: Path | None) -> None:
@@ -273,13 +189,6 @@ def checkpoint_named(path: Path) -> object:
 def plain_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, whole and on the CPU, as they are saved."""
     return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in named.items()}
-
-
-def write_checkpoint_manifest(folder: Path) -> None:
-    """Lists the files of a folder with their sizes and hashes, as the last of what is written."""
-    files = sorted(path for path in folder.iterdir() if path.name != MANIFEST)
-    entries = {path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for path in files}
-    (folder / MANIFEST).write_bytes(json.dumps(entries, indent=1).encode())
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from nmt.runtime.files import explain_full_disk, fingerprint
 from nmt.runtime.untrusted import open_regular
 from nmt.storage import checkpoint as store
 from nmt.storage.bundle import read_recipe
+from nmt.storage.integrity import damage
 from nmt.storage.run_log import LOG, RECIPE, SAMPLES, Entry, read_log
 
 _FILES = (LOG, SAMPLES, RECIPE, "joint.spm", "source.spm", "target.spm", FONT)
@@ -108,13 +109,25 @@ class RunFolder:
         save_font(recipe.model, self.path)
 
     def drop_damaged(self, report: Callable[[str, str], None]) -> None:
-        """Removes the newest checkpoints until one is whole; reports the name and damage of each."""
+        """Removes the newest checkpoints until one is whole; reports the name and damage of each.
+
+        Raises:
+            UnreadableError: one cannot be read now; it stays.
+        """
         for path in reversed(store.checkpoints(self.checkpoints)):
-            reason = store.damage(path)
+            reason = damage(path)
             if not reason:
                 return
             report(path.name, reason)
             shutil.rmtree(path)
+
+    def can_resume(self) -> bool:
+        """Whether a checkpoint is whole.
+
+        Raises:
+            UnreadableError: one cannot be read now.
+        """
+        return any(not damage(path) for path in reversed(store.checkpoints(self.checkpoints)))
 
     def append(self, entry: Entry) -> None:
         """Adds a line to the log."""
@@ -132,10 +145,15 @@ class RunFolder:
         """Returns the samples of validations."""
         return [entry for _, entry in read_log(self.samples)]
 
-    def trim_log(self, step: int) -> None:
-        """Drops entries of the log and the samples after an update, and incomplete lines."""
+    def trim_log(self, step: int, kinds: Collection[str] = ()) -> None:
+        """Drops entries of the log and the samples after an update, those of some kinds at it, and incomplete lines."""
         for path in (self.log, self.samples):
-            atomic_write(path, b"".join(line for line, entry in read_log(path) if entry["step"] <= step))
+            kept = (
+                line
+                for line, entry in read_log(path)
+                if entry["step"] < step or (entry["step"] == step and entry["kind"] not in kinds)
+            )
+            atomic_write(path, b"".join(kept))
 
     def _append(self, path: Path, entry: Entry) -> None:
         self.check_there()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nmt.errors import CheckpointError
 from nmt.fast.gpu.lists import mix_all
 from nmt.runtime.stages import counted
-from nmt.storage.checkpoint import read_weights
+from nmt.storage.checkpoint import read_verified
 
 
 class RunningMean:
@@ -35,13 +35,13 @@ def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
     """Returns the mean of the weights of some checkpoints, summed in float64.
 
     Raises:
-        CheckpointError: the checkpoints belong to different models.
+        CheckpointError: a checkpoint is damaged, or they belong to different models.
     """
     first, *others = paths
-    beginning = read_weights(first)
+    beginning = read_verified(first)
     sums = {name: tensor.double() for name, tensor in beginning.items()}
     for path in counted(others, "averaging", len(others), "further checkpoints"):
-        weights = read_weights(path)
+        weights = read_verified(path)
         if {name: tensor.shape for name, tensor in weights.items()} != {
             name: part.shape for name, part in sums.items()
         }:

@@ -9,14 +9,18 @@ from typing import Any
 import torch
 
 from nmt import __version__
+from nmt.config.reading import recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError
 from nmt.models import Visual
 from nmt.runtime.device import describe
+from nmt.runtime.untrusted import read_regular
 from nmt.storage import bundle
 from nmt.storage import checkpoint as store
+from nmt.storage.integrity import damage
 from nmt.storage.run_folder import RunFolder
+from nmt.storage.run_log import RECIPE
 from nmt.training.averaging import mean_of_checkpoints
 from nmt.training.events import Averaged, Chosen, Reporter
 from nmt.training.progress import Progress
@@ -34,8 +38,23 @@ class Finish:
     budget: float | None
     report: Reporter
 
+    def is_done(self, progress: Progress) -> bool:
+        """Whether the model of this recipe and this update is there, and whole."""
+        place = self.run_folder.path / "model"
+        try:
+            written = read_regular(place / RECIPE) == recipe_to_toml(self.recipe, place).encode()
+            return written and bundle.read_card(place).get("updates") == progress.step and not damage(place)
+        except (OSError, CheckpointError):
+            return False
+
     def write_bundle(self, progress: Progress) -> None:
-        """Writes one checkpoint, or the mean of several, as a bundle; validates unless it is the known best."""
+        """Writes one checkpoint, or the mean of several, as a bundle; validates unless it is the known best.
+
+        Raises:
+            CheckpointError: the best checkpoint is gone, or one of those that make the model is damaged.
+        """
+        if self.validator.updater.world.leads:  # what a process that was killed here has logged of it
+            self.run_folder.trim_log(progress.step, (Chosen.kind, Averaged.kind))
         chosen = self._chosen(progress)
         step, figures = progress.best_step, {"bleu": progress.best_bleu, "loss": progress.best_loss}
         weights = mean_of_checkpoints(chosen)
@@ -65,7 +84,7 @@ class Finish:
             raise CheckpointError(f"{folder}: the best checkpoint is gone; nothing to write a model from")
         if best == saved[-1] or config.metric == "loss" or self.budget is not None:
             return [best]
-        scores = [self.validator.searched(store.read_weights(path)) for path in (best, saved[-1])]
+        scores = [self.validator.searched(store.read_verified(path)) for path in (best, saved[-1])]
         chosen = saved[-1] if scores[1] > scores[0] else best
         self.report(Chosen(progress.step, chosen.name, config.metric, *scores))
         return [chosen]

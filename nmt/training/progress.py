@@ -38,6 +38,8 @@ class Progress:
     """Number of batches used in this epoch."""
     updates: Count = 0
     """Number of updates planned in total."""
+    budget: float | None = None
+    """Seconds that they were planned for; None: the recipe says how many."""
     precision: Precision = "fp32"
     static: bool = False
     """Whether batches are those of `nmt.fast.gpu.layouts`; chosen at the start and kept."""

@@ -16,6 +16,7 @@ from nmt.runtime.owners import Claim
 from nmt.runtime.untrusted import read_object
 from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder, identity
+from nmt.storage.run_log import UNPLANNED
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.events import Damaged, Reporter
 from nmt.training.progress import Progress
@@ -107,11 +108,11 @@ class Saver:
         expected = self._prepared.fingerprint, self._prepared.tokenizers.fingerprints
         if (state.get("corpus"), state.get("vocabulary")) != expected:
             raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another --run folder")
-        planned = {} if self._budget is not None else {"updates": updates}
         try:
-            progress = Progress.restore({**state, **planned})
+            progress = Progress.restore(state)
         except ValidationError as error:
             raise CheckpointError(explain_errors(error, Recipe, f"{path / store.PROGRESS}: ")) from None
+        self._plan(progress)
         if self._budget is None and progress.step > updates:
             raise ConfigError(f"{path}: trained further than training.updates = {updates}; use another --run folder")
         store.load_checkpoint(path, self._updater.model, self._updater.optimizer, self.mean_weights)
@@ -119,3 +120,13 @@ class Saver:
         if self._world.leads:
             self._mark_best(progress)
         return progress
+
+    def _plan(self, progress: Progress) -> None:
+        """Plans as the recipe and the budget of this start say, which may differ from those of the start before."""
+        if self._budget is None:
+            training = self._recipe.training
+            progress.updates = training.updates
+            progress.next_validation = min(progress.next_validation, progress.step + training.validate_every)
+        elif self._budget != progress.budget:
+            progress.updates = progress.next_validation = UNPLANNED
+        progress.budget = self._budget

@@ -17,7 +17,6 @@ from nmt.runtime.device import choose_device, describe, peak_memory_mb, release_
 from nmt.runtime.owners import Claim
 from nmt.runtime.processes import World
 from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
-from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder
 from nmt.storage.run_log import UNPLANNED
 from nmt.training.arithmetic import choose_arithmetic
@@ -79,7 +78,7 @@ class Trainer:
         self.model = build_model(recipe.model, *self.tokenizers.sizes)
         self.model.recompute = self.config.recompute
         self._carried: Carried | None = None
-        if self.config.initialise and not store.checkpoints(self.folder):
+        if self.config.initialise and not self.run_folder.can_resume():
             self._carried = initialise(self.model, self.tokenizers, Path(self.config.initialise))
         freeze(self.model, self.config.freeze)
         _place(self.model, self.config, self.world)
@@ -91,6 +90,7 @@ class Trainer:
         self.progress = Progress(
             updates=self.config.updates if budget is None else UNPLANNED,
             next_validation=self.config.validate_every if budget is None else UNPLANNED,
+            budget=budget,
             **dataclasses.asdict(arithmetic),
         )
         self._matrix_rate = matrix_rate(arithmetic, device)
@@ -110,16 +110,18 @@ class Trainer:
         with alone as self.saver.claim, stop_signals() as stop:
             try:
                 self.progress = self.saver.resume(self.progress)
+                finish = Finish(self.recipe, self.prepared, self.run_folder, self.validator, self.budget, self._emit)
+                if not self._goes_on and finish.is_done(self.progress):
+                    return self.progress
                 plain = rehearse(self.recipe, self.stream, self.updater, self.progress)
                 self._announce(plain)
-                while self.progress.step < self.progress.updates and not self._out_of_patience:
+                while self._goes_on:
                     self.update()
                     if number := int(self.world.largest(stop.number)):
                         self._save(validated=False)
                         raise Interrupted(number, f"after update {self.progress.step}")
                 if not self.saver.is_saved(self.progress):
                     self._validate()
-                finish = Finish(self.recipe, self.prepared, self.run_folder, self.validator, self.budget, self._emit)
                 finish.write_bundle(self.progress)
             finally:
                 self.stream.close()
@@ -180,25 +182,8 @@ class Trainer:
         self._save()
 
     def _log_training(self, rate: float) -> None:
-        progress, sums = self.progress, self.progress.sums
-        tokens = max(sums.tokens, 1)
-        self._emit(
-            Updated(
-                step=progress.step,
-                updates=progress.updates,
-                epoch=progress.epoch,
-                loss=sums.loss / tokens,
-                perplexity=exp(sums.negative_log_likelihood / tokens),
-                accuracy=sums.correct / tokens,
-                learning_rate=rate,
-                gradient_norm=sums.gradient_norm / max(sums.updates, 1),
-                tokens_per_second=sums.tokens / max(sums.seconds, 1e-9),
-                utilisation=sums.flops / max(sums.seconds, 1e-9) / self._matrix_rate,
-                seconds=progress.seconds,
-                memory_mb=peak_memory_mb(self.device),
-            )
-        )
-        progress.sums = Sums()
+        self._emit(_updated(self.progress, rate, self._matrix_rate, peak_memory_mb(self.device)))
+        self.progress.sums = Sums()
 
     def _emit(self, event: Event) -> None:
         if not self.world.leads:
@@ -207,8 +192,9 @@ class Trainer:
         self.report(event)
 
     @property
-    def _out_of_patience(self) -> bool:
-        return self.config.patience is not None and self.progress.stale >= self.config.patience
+    def _goes_on(self) -> bool:
+        patience, progress = self.config.patience, self.progress
+        return progress.step < progress.updates and (patience is None or progress.stale < patience)
 
     def _save(self, validated: bool = True) -> None:
         self.watch.read(self.progress)
@@ -239,6 +225,25 @@ class Trainer:
         )
         if self._carried:
             self._emit(Initialised(0, **dataclasses.asdict(self._carried)))
+
+
+def _updated(progress: Progress, rate: float, matrix_rate: float, memory_mb: float) -> Updated:
+    """Returns what the log says of the updates since its last line."""
+    sums, tokens = progress.sums, max(progress.sums.tokens, 1)
+    return Updated(
+        step=progress.step,
+        updates=progress.updates,
+        epoch=progress.epoch,
+        loss=sums.loss / tokens,
+        perplexity=exp(sums.negative_log_likelihood / tokens),
+        accuracy=sums.correct / tokens,
+        learning_rate=rate,
+        gradient_norm=sums.gradient_norm / max(sums.updates, 1),
+        tokens_per_second=sums.tokens / max(sums.seconds, 1e-9),
+        utilisation=sums.flops / max(sums.seconds, 1e-9) / matrix_rate,
+        seconds=progress.seconds,
+        memory_mb=memory_mb,
+    )
 
 
 def _place(model: Model, config: TrainingConfig, world: World) -> None:

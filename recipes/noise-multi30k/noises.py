@@ -30,7 +30,7 @@ from nmt.runtime.atomic import atomic_write
 from nmt.runtime.cpu import usable_cores
 from nmt.runtime.files import file_sha256
 from nmt.scoring.metrics import bleu, chrf
-from nmt.storage.checkpoint import MANIFEST
+from nmt.storage.integrity import MANIFEST
 from nmt.translation.translator import load
 from nmt_data.prepare import prepare
 

@@ -13,7 +13,7 @@ from PIL import Image
 from command import run
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.errors import ConfigError, DataError
-from nmt.storage.checkpoint import write_checkpoint_manifest
+from nmt.storage.integrity import write_checkpoint_manifest
 from nmt.translation.translator import load
 from nmt_data.prepare import prepare
 from tiny import make_recipe

@@ -23,6 +23,7 @@ from nmt.fast.kernels import kernels
 from nmt.runtime.files import file_sha256
 from nmt.runtime.signals import Interrupted, only_trainer, stop_signals
 from nmt.storage import checkpoint as store
+from nmt.storage import integrity
 from nmt.training.events import logged
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Outcome
@@ -57,7 +58,7 @@ def _trace(folder: Path) -> list[dict[str, Any]]:
 
 
 def _weights(folder: Path) -> str:
-    return file_sha256(store.checkpoints(folder / "checkpoints")[-1] / store.WEIGHTS)
+    return file_sha256(store.checkpoints(folder / "checkpoints")[-1] / integrity.WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, prepa
     folder = _run(tmp_path / "run", prepared)
     expected, trace = _weights(folder), _trace(folder)
     newest = store.checkpoints(folder / "checkpoints")[-1]
-    weights = newest / store.WEIGHTS
+    weights = newest / integrity.WEIGHTS
     data = bytearray(weights.read_bytes())
     data[-5] ^= 1
     weights.write_bytes(bytes(data))
@@ -324,6 +325,6 @@ def test_an_interruption_does_not_change_what_is_averaged(tmp_path: Path, prepar
             kind(recipe, prepared, tmp_path / name, CPU).run()
     cards = [json.loads((tmp_path / name / "model" / "card.json").read_text()) for name in ("whole", "parts")]
     assert cards[0]["checkpoints"] == cards[1]["checkpoints"] == ["step-00000006", "step-00000008", "step-00000009"]
-    bundles = [file_sha256(tmp_path / name / "model" / store.WEIGHTS) for name in ("whole", "parts")]
+    bundles = [file_sha256(tmp_path / name / "model" / integrity.WEIGHTS) for name in ("whole", "parts")]
     assert bundles[0] == bundles[1]
     assert not (tmp_path / "parts" / "checkpoints" / "step-00000007").exists()

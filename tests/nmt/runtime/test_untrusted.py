@@ -23,15 +23,15 @@ from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, DataError, NmtError
 from nmt.runtime.files import file_sha256
 from nmt.runtime.untrusted import parse_object, read_regular
-from nmt.storage import bundle
+from nmt.storage import bundle, integrity
 from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
 from tiny import make_recipe
 
 RECIPE = make_recipe({"kind": "rnn", "embedding": 4, "hidden": 4}, training={"updates": 2, "validate_every": 1})
-BUNDLE = ["MANIFEST.json", "card.json", "recipe.toml", "joint.spm", store.WEIGHTS]
-CHECKPOINT = ["MANIFEST.json", store.PROGRESS, store.STATE, store.WEIGHTS]
+BUNDLE = ["MANIFEST.json", "card.json", "recipe.toml", "joint.spm", integrity.WEIGHTS]
+CHECKPOINT = ["MANIFEST.json", store.PROGRESS, integrity.STATE, integrity.WEIGHTS]
 OF_RUN = ["recipe.toml", "joint.spm", "log.jsonl", "checkpoints/best.json"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just("\ud800"),
@@ -62,10 +62,10 @@ def _newest(folder: Path) -> Path:
 def _sign(place: Path) -> None:
     """Writes the manifest anew, as somebody does who means harm."""
     files = [
-        path for path in place.iterdir() if path.name != store.MANIFEST and path.is_file() and not path.is_symlink()
+        path for path in place.iterdir() if path.name != integrity.MANIFEST and path.is_file() and not path.is_symlink()
     ]
     entries = {path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for path in files}
-    (place / store.MANIFEST).write_text(json.dumps(entries))
+    (place / integrity.MANIFEST).write_text(json.dumps(entries))
 
 
 def _flip(path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_harmed_model_is_refused_or_read(folder: Path, harm: str, signed: bool
         copy = place.with_name("step-00000009" if place == newest else "copy")
         shutil.copytree(place, copy)
         HARMS[harm](copy / name)
-        if signed and name != store.MANIFEST and harm != "huge":
+        if signed and name != integrity.MANIFEST and harm != "huge":
             _sign(copy)
         error = _refused_or_read(lambda copy=copy: bundle.load_model(copy))
         assert signed or error, f"{harm} {name} was taken for sound"
@@ -152,7 +152,7 @@ def test_a_harmed_run_is_refused_or_read(folder: Path, prepared: Prepared, harm:
 def test_training_goes_on_from_what_is_sound(folder: Path, prepared: Prepared, harm: str, signed: bool) -> None:
     """Or says in one line why not."""
     newest = _newest(folder)
-    for name in (*OF_RUN, *(f"{newest.relative_to(folder)}/{name}" for name in (store.PROGRESS, store.STATE))):
+    for name in (*OF_RUN, *(f"{newest.relative_to(folder)}/{name}" for name in (store.PROGRESS, integrity.STATE))):
         copy = shutil.copytree(folder, folder.with_name("copy"))
         HARMS[harm](copy / name)
         if signed and harm != "huge":
@@ -165,16 +165,18 @@ def test_training_goes_on_from_what_is_sound(folder: Path, prepared: Prepared, h
 @pytest.mark.parametrize("name", ["/dev/zero", "../x", "a/b", "", ".", "weights.safetensors\0", "step-1", "README.md"])
 def test_a_manifest_names_parts_of_a_model_alone(folder: Path, name: str) -> None:
     """No path, no device, nothing outside of the folder."""
-    path = folder / "model" / store.MANIFEST
+    path = folder / "model" / integrity.MANIFEST
     path.write_text(json.dumps({**json.loads(path.read_text()), name: {"size": 0, "sha256": "0" * 64}}))
     with pytest.raises(CheckpointError, match="no part of a checkpoint or model"):
         bundle.load_model(folder / "model")
 
 
-@pytest.mark.parametrize("content", [{}, {store.WEIGHTS: {"size": -1, "sha256": ""}}, {store.WEIGHTS: 3}, [], None])
+@pytest.mark.parametrize(
+    "content", [{}, {integrity.WEIGHTS: {"size": -1, "sha256": ""}}, {integrity.WEIGHTS: 3}, [], None]
+)
 def test_a_manifest_lists_all_that_is_read(folder: Path, content: Any) -> None:
     """An empty one vouches for nothing."""
-    (folder / "model" / store.MANIFEST).write_text(json.dumps(content))
+    (folder / "model" / integrity.MANIFEST).write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"damaged: MANIFEST.json (does not list|cannot be read)"):
         bundle.load_model(folder / "model")
 
@@ -202,7 +204,7 @@ def _header(entries: dict[str, Any], size: int = 0) -> bytes:
 def test_strange_tensors_are_refused(folder: Path, data: bytes) -> None:
     """Unknown kinds of numbers, sizes that are not there, places that overlap."""
     for place in (folder / "model", _newest(folder)):
-        (place / store.WEIGHTS).write_bytes(data)
+        (place / integrity.WEIGHTS).write_bytes(data)
         _sign(place)
         with pytest.raises(CheckpointError):
             bundle.load_model(place)

@@ -16,6 +16,7 @@ from nmt.models import build_model
 from nmt.runtime.atomic import atomic_folder, atomic_write
 from nmt.storage import bundle as bundles
 from nmt.storage import checkpoint as store
+from nmt.storage import integrity
 from nmt.training.adam import Optimizer
 from nmt.training.optim import make_optimizer
 from tiny import make_recipe
@@ -44,13 +45,13 @@ def test_weights_and_optimizer_come_back(tmp_path: Path) -> None:
         assert all(torch.equal(optimizer.state[mine][key], fresh.state[theirs][key]) for key in fresh.state[theirs])
 
 
-@pytest.mark.parametrize("name", [store.WEIGHTS, store.STATE, store.PROGRESS, store.MANIFEST])
+@pytest.mark.parametrize("name", [integrity.WEIGHTS, integrity.STATE, store.PROGRESS, integrity.MANIFEST])
 @pytest.mark.parametrize("harm", ["truncate", "flip", "remove"])
 def test_any_damage_is_found(tmp_path: Path, name: str, harm: str) -> None:
     """A byte too few, a byte altered, a file gone."""
     model, optimizer = _trained()
     path = store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": 3})
-    store.verify(path)
+    integrity.verify(path)
     data = bytearray((path / name).read_bytes())
     if harm == "remove":
         (path / name).unlink()
@@ -61,7 +62,7 @@ def test_any_damage_is_found(tmp_path: Path, name: str, harm: str) -> None:
             data[len(data) // 2] ^= 255
         (path / name).write_bytes(bytes(data))
     with pytest.raises(CheckpointError, match="damaged"):
-        store.verify(path)
+        integrity.verify(path)
 
 
 def test_another_models_weights_are_refused(tmp_path: Path) -> None:
@@ -147,8 +148,8 @@ def test_checkpoints_can_be_read_by_others(tmp_path: Path) -> None:
     """Files are readable as the umask allows, and the manifest lists each."""
     model, optimizer = _trained()
     path = store.save_checkpoint(tmp_path, store.Snapshot.of(model, optimizer), {"step": 1})
-    manifest = json.loads((path / store.MANIFEST).read_text())
-    assert set(manifest) == {store.WEIGHTS, store.STATE, store.PROGRESS}
+    manifest = json.loads((path / integrity.MANIFEST).read_text())
+    assert set(manifest) == {integrity.WEIGHTS, integrity.STATE, store.PROGRESS}
     assert {file.stat().st_mode & 0o444 for file in path.iterdir()} == {0o444}
 
 
