@@ -14,6 +14,7 @@ from nmt_cli.suspects import suspects
 
 if TYPE_CHECKING:
     from nmt.config.model import ModelConfig, VisualConfig
+    from nmt.corpus.encoded import Ragged
 
 app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, and what an update saw.")
 app.command()(suspects)
@@ -63,29 +64,39 @@ def show(
     visual = None if rendered is None else _checked(settings.model, rendered)
     if step > (updates := settings.training.updates):
         raise ConfigError(f"--step {step}: the recipe makes {updates} updates; for more, --set training.updates={step}")
+    where = torch.device("cuda") if device.startswith("cuda") else choose_device(device)
+    if where.type == "cuda" and settings.training.batch_tokens == "auto":
+        raise ConfigError(
+            "training.batch_tokens = 'auto' was found by the GPU: give what the log of the run says, "
+            "--set training.batch_tokens=NUMBER"
+        )
     prepared = prepare(settings, say=note)
     with closing(BatchStream(settings, prepared)) as stream:
-        where = torch.device("cuda") if device.startswith("cuda") else choose_device(device)
         if why_plain(settings, where, World(where)) is None:
             stream.lay_out(None)
         place, wanted = StreamPosition(), []
         for drawn in range(step * settings.training.accumulate):
             rows, place = stream.rows(place)
             if drawn >= (step - 1) * settings.training.accumulate:
-                wanted += [int(row) for row in rows]
-        corpus = stream.epoch(place.epoch).corpus
+                corpus = stream.epoch(place.epoch).corpus
+                wanted += [(int(row), _tokens(corpus.source, row), _tokens(corpus.target, row)) for row in rows]
     note(f"update {step}: {len(wanted)} pairs, epoch {place.epoch}")
     tokenizers, sources = prepared.tokenizers, list[str]()
-    for row in wanted:
+    for row, *sides in wanted:
         source, target = (
-            tokenizer.decode([ragged.values[ragged.offsets[row] : ragged.offsets[row + 1]].tolist()])[0]
-            for tokenizer, ragged in ((tokenizers.source, corpus.source), (tokenizers.target, corpus.target))
+            tokenizer.decode([side])[0]
+            for tokenizer, side in zip((tokenizers.source, tokenizers.target), sides, strict=True)
         )
         source = source.replace(MASK, f" {MASK} ").replace("  ", " ").strip() if MASK in source else source
         print_text(f"{row + 1}\t{source}\t{target}")
         sources.append(source)
     if rendered is not None and visual is not None:
         _save_picture(visual, sources, rendered)
+
+
+def _tokens(side: Ragged, row: int) -> list[int]:
+    tokens: list[int] = side.values[side.offsets[row] : side.offsets[row + 1]].tolist()
+    return tokens
 
 
 def _checked(model: ModelConfig, path: Path) -> VisualConfig:

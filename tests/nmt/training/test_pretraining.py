@@ -248,6 +248,23 @@ def test_the_command_shows_lines_as_they_are_trained(tmp_path: Path) -> None:
     assert "data.mono trains the tokenizer alone" in trained.output
 
 
+def test_an_update_shows_what_its_batches_show_alone(tmp_path: Path) -> None:
+    """Also where they lie in two epochs, which draw other noise. Only a GPU knows how large its batches are."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(recipe_to_toml(_recipe(training={"updates": 99, "batch_tokens": 100_000})))
+
+    def shown(step: int, *settings: str) -> tuple[list[str], int]:
+        found = run("data", "show", recipe, "--step", str(step), "--device", "cpu", *settings)
+        return found.stdout.splitlines(), int(found.stderr.rstrip().rpartition("epoch ")[2])
+
+    batches = [shown(step) for step in range(1, 5)]
+    both = [shown(step, "--set", "training.accumulate=2")[0] for step in (1, 2)]
+    assert both == [one + other for (one, _), (other, _) in zip(batches[::2], batches[1::2], strict=True)]
+    assert [epoch for _, epoch in batches] == [0, 1, 2, 3]
+    refused = run("data", "show", recipe, "--step", "1", "--device", "cuda", "--set", "training.batch_tokens=auto")
+    assert "give what the log of the run says" in refused.stderr
+
+
 FEW = {"corpus": "phrasebook", "source": "de", "target": "en", "limit": 100}
 
 
