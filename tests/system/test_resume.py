@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +62,31 @@ def _weights(folder: Path) -> str:
     return file_sha256(store.checkpoints(folder / "checkpoints")[-1] / integrity.WEIGHTS)
 
 
-@pytest.mark.parametrize(
-    ("model", "training"),
-    [(None, {}), (PACKED, {}), (RNN, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
+@dataclass(frozen=True)
+class Whole:
+    """A training without interruption."""
+
+    model: dict[str, Any] | None
+    training: dict[str, Any]
+    weights: str
+    trace: list[dict[str, Any]]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(None, {}), (PACKED, {}), (RNN, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
     ids=["transformer", "packed", "attention", "bottleneck", "muon"],
 )
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Whole:
+    """Of each family."""
+    model, training = request.param
+    folder = _run(tmp_path_factory.mktemp("whole"), prepared, model, **training)
+    return Whole(model, training, _weights(folder), _trace(folder))
+
+
 @pytest.mark.parametrize("step", [1, 2, 4, 5])
-def test_interrupted_and_resumed_is_uninterrupted(
-    tmp_path: Path, prepared: Prepared, model: dict[str, Any] | None, training: dict[str, Any], step: int
-) -> None:
+def test_interrupted_and_resumed_is_uninterrupted(tmp_path: Path, prepared: Prepared, whole: Whole, step: int) -> None:
     """Killed within any update: the same weights, to the bit, and the same loss trace, with dropout on."""
-    whole = _run(tmp_path / "whole", prepared, model, **training)
 
     class Mortal(Trainer):
         def _step(self, batches: Any, rate: float) -> Outcome:
@@ -82,10 +97,10 @@ def test_interrupted_and_resumed_is_uninterrupted(
     folder = tmp_path / "killed"
     folder.mkdir()
     with pytest.raises(Killed):
-        Mortal(make_recipe(model, training=training), prepared, folder, CPU).run()
-    _run(folder, prepared, model, **training)
-    assert _weights(folder) == _weights(whole)
-    assert _trace(folder) == _trace(whole)
+        Mortal(make_recipe(whole.model, training=whole.training), prepared, folder, CPU).run()
+    _run(folder, prepared, whole.model, **whole.training)
+    assert _weights(folder) == whole.weights
+    assert _trace(folder) == whole.trace
 
 
 def test_a_training_begun_without_kernels_goes_on_without_them(tmp_path: Path, prepared: Prepared) -> None:

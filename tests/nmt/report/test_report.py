@@ -10,16 +10,20 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 
 from command import run
+from nmt.corpus.prepared import Prepared
 from nmt.report.material import AttentionMap, Example, RunMaterial, Sampled, material_of, sampled
 from nmt.report.page import render
 from nmt.report.templating import dropped_pairs
 from nmt.storage.bundle import load_model
 from nmt.storage.run_folder import RunFolder
+from nmt.training.trainer import Trainer
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
 from nmt_data.prepare import prepare
+from tiny import make_recipe
 
 EVIL = '<script>alert("x")</script> & </pre>'
 
@@ -166,10 +170,12 @@ def test_what_cannot_be_a_page_is_refused_before_it_is_translated(trained: Path,
 
 
 @pytest.mark.slow
-def test_runs_of_one_name_are_told_apart_and_one_may_be_under_way(trained: Path, tmp_path: Path) -> None:
+def test_runs_of_one_name_are_told_apart_and_one_may_be_under_way(prepared: Prepared, tmp_path: Path) -> None:
     """By the folders that they lie in; a line of the log that is being written is left out."""
+    (tmp_path / "run").mkdir()
+    Trainer(make_recipe(training={"updates": 2}), prepared, tmp_path / "run", torch.device("cpu")).run()
     for name in ("one", "two"):
-        shutil.copytree(trained, tmp_path / name / "run")
+        shutil.copytree(tmp_path / "run", tmp_path / name / "run")
         with (tmp_path / name / "run" / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write('{"kind": "tra')
     runs = (tmp_path / name / "run" for name in ("one", "two"))
