@@ -17,7 +17,7 @@ from nmt_cli.console import note
 from nmt_cli.options import DeviceOption, SetOption
 
 if TYPE_CHECKING:
-    from nmt.experiments.bootstrap import Plan
+    from nmt.experiments.bootstrap import Plan, Stage
 
 _MADE = "# Made by `nmt bootstrap RECIPE --mono`, and written anew by each such command: copy it to change it.\n"
 _Mono = Annotated[
@@ -44,6 +44,12 @@ _Tag = Annotated[
         help="With --mono: first token of translated sources; empty for none. Default: <bt>.", show_default=False
     ),
 ]
+_Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stage", metavar="NAME", help="Only this stage and what it needs; may be given again.", show_default=False
+    ),
+]
 
 
 def bootstrap(
@@ -61,6 +67,7 @@ def bootstrap(
         Path | None,
         typer.Option("--runs", file_okay=False, help="Folder for the stages. Default: runs/NAME.", show_default=False),
     ] = None,
+    only: _Only = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is done and what is to do, and stop.")] = False,
     workers: Annotated[
         int | None,
@@ -85,11 +92,12 @@ def bootstrap(
     else:
         _refuse_options_of_mono({"--rounds": rounds, "--how": how, "--tag": tag})
         site = Site(_plan(folder), folder, place, overrides or ())
+    stages = site.plan.with_needs(only or ())
     choose_device(device)
     check(site)
     check_output(place, folder=True)
     found = survey(site)
-    for line in costs(found):
+    for line in costs([status for status in found if status.stage in stages]):
         note(f"nmt: {line}")
     if not dry_run:
         place.mkdir(parents=True, exist_ok=True)
@@ -98,17 +106,17 @@ def bootstrap(
             if made:
                 atomic_write(place / PLAN, (_MADE + plan_to_toml(made)).encode())
             write_tree(site, found)
-            _run(site, Crew(device, workers))
+            _run(site, stages, Crew(device, workers))
             write_tree(site, found := survey(site))
     print_tree(site, found)
 
 
-def _run(site: Site, crew: Crew) -> None:
+def _run(site: Site, stages: Sequence[Stage], crew: Crew) -> None:
     """Makes what is not there yet, stage by stage."""
     from nmt.experiments.bootstrap import Translation
     from nmt.runtime.device import release_memory
 
-    for stage in site.plan.stages:
+    for stage in stages:
         if state_of(site, stage) != "done":
             note(f"nmt: stage {stage.name}")
             perform(site, stage, crew)

@@ -83,10 +83,7 @@ def show(
     note(f"update {step}: {len(wanted)} pairs, epoch {place.epoch}")
     tokenizers, sources = prepared.tokenizers, list[str]()
     for row, *sides in wanted:
-        source, target = (
-            tokenizer.decode([side])[0]
-            for tokenizer, side in zip((tokenizers.source, tokenizers.target), sides, strict=True)
-        )
+        source, target = tokenizers.source.decode(sides[:1])[0], tokenizers.target.decode(sides[1:])[0]
         source = source.replace(MASK, f" {MASK} ").replace("  ", " ").strip() if MASK in source else source
         print_text(f"{row + 1}\t{source}\t{target}")
         sources.append(source)

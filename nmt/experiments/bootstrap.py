@@ -136,6 +136,21 @@ class Plan(Section):
         """Returns the translation of that name, which is known to be one."""
         return cast(Translation, self.stage(name))
 
+    def with_needs(self, names: Sequence[str]) -> list[Stage]:
+        """Returns the stages of these names and all that they need, in their order; all stages if there is no name.
+
+        Raises:
+            ConfigError: no stage has that name.
+        """
+        known = [stage.name for stage in self.stages]
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(f"the plan has no stage {unknown[0]!r}{suggestion(unknown[0], known)}")
+        wanted = set(names or known)
+        for stage in reversed(self.stages):  # what a stage needs comes before it
+            if stage.name in wanted:
+                wanted.update(stage.needs)
+        return [stage for stage in self.stages if stage.name in wanted]
+
     def tree(self) -> list[tuple[Stage, int]]:
         """Returns the stages with their depths: each is below the last stage that it needs."""
 

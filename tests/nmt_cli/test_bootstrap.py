@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import random
 import re
@@ -86,6 +87,21 @@ def place(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("plan", "whole"):
         shutil.copytree(whole / name, name)
     return tmp_path / "plan"
+
+
+def test_some_stages_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
+    """A stage and what it needs are made, to the same bytes as with the others; the tree shows those as still to do."""
+    monkeypatch.chdir(tmp_path)
+    plan = _written(tmp_path / "plan")
+    _bootstrap(plan, "--runs", "runs", "--stage", "made")
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()) == ["backward", "made"]
+    states = json.loads((tmp_path / "runs" / TREE).read_text())["stages"]
+    assert [stage["state"] for stage in states] == ["done", "done", "to do"]
+    weights = Path("backward/model/weights.safetensors")
+    assert (tmp_path / "runs" / weights).read_bytes() == (whole / "whole" / weights).read_bytes()
+    refused = run("bootstrap", plan, "--runs", "runs", "--stage", "mad")
+    assert refused.exit_code == 1
+    assert "the plan has no stage 'mad' (did you mean made?)" in refused.stderr
 
 
 def _written(folder: Path) -> Path:
