@@ -207,10 +207,8 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
 def _location(item: Any) -> list[str]:
     """Returns the names of sections and key; pydantic puts union members between them, for example "constrained-int"."""
     parts = list(map(str, item["loc"]))
-    own = parts[-1:] if item["type"] == "extra_forbidden" else []  # what a user wrote is no union member
-    return [
-        part for part in parts[: len(parts) - len(own)] if part not in FAMILIES and not _UNION.fullmatch(part)
-    ] + own
+    end = len(parts) - (item["type"] == "extra_forbidden")  # that key is a user's
+    return [part for part in parts[:end] if part not in FAMILIES and not _UNION.fullmatch(part)] + parts[end:]
 
 
 _UNION = re.compile(r"constrained-\w+|[\w-]*\[.*\]", re.DOTALL)
