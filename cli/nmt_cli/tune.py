@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ def tune_decoding(
     """Translate the validation set with each beam and length penalty, and print which scores best."""
     from nmt.corpus.words import count_words
     from nmt.runtime.device import set_threads
+    from nmt.scoring.evaluation import check_references
     from nmt.scoring.metrics import score
     from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets
@@ -39,6 +41,7 @@ def tune_decoding(
     translator = open_translator(model, device, latest, {"beam": tries[0][0], "alpha": tries[0][1]})
     chosen = choose_testsets(translator.recipe, [testset])[0]
     source, target = chosen.tagged[:sentences], chosen.target[:sentences]
+    check_references(replace(chosen, target=target))
     rows: list[dict[str, Any]] = []
     for beam, alpha in tries:
         with stage(f"beam {beam}, alpha {alpha}"):

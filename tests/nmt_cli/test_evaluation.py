@@ -304,6 +304,26 @@ def test_a_language_that_the_model_does_not_have_is_refused(trained: Path, tmp_p
         assert "translates into en, not into fr" in run(*verb, "--to", "fr", stdin=b"ein Hund\n").output
 
 
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_nothing_to_measure_is_one_line(trained: Path, tmp_path: Path, text: str) -> None:
+    """No verb counts or scores files without a word as a result, and none ends with a traceback."""
+    empty, gold, pairs = (tmp_path / name for name in ("empty", "gold", "pairs"))
+    for path in (empty, gold, pairs):
+        path.write_text(text)
+    both = f"{empty}:{gold}"
+    for arguments in (
+        ("attend", trained, "--pairs", pairs, "--gold", gold),
+        ("attend", trained, empty, "--target", pairs, "--gold", gold),
+        ("evaluate", trained, "--testset", both),
+        ("compare", trained, empty, "--testset", both),
+        ("tune-decoding", trained, "--testset", both),
+        ("bench", "decode", trained, "--text", empty),
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True), (arguments, result.exception)
+        assert re.search("no sentence|nothing to score|no words|no ` ", result.stderr), (arguments, result.stderr)
+
+
 def test_attend_goes_on_after_an_empty_translation(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty translation gives a warning and a blank line, and the next sentence is aligned."""
     monkeypatch.setattr(Translator, "translate", lambda _, lines: ["" if line == "ein" else "a dog" for line in lines])
