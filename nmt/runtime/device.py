@@ -41,6 +41,9 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"--device must be auto, cpu, cuda or cuda:n, got {name}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: this torch ({torch.__version__}) finds no CUDA device; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        there = "there is 1 GPU: cuda:0" if count == 1 else f"there are {count} GPUs: cuda:0 to cuda:{count - 1}"
+        raise ConfigError(f"--device {name}: {there}")
     return device
 
 

@@ -88,3 +88,20 @@ def test_the_processor_is_described() -> None:
     """The description of a CPU ends with its number of threads, in the right grammatical number."""
     assert device.describe(torch.device("cpu"), 3).endswith(", 3 threads")
     assert device.describe(torch.device("cpu"), 1).endswith(", 1 thread")
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, "there is 1 GPU: cuda:0"), (4, "there are 4 GPUs: cuda:0 to cuda:3")])
+def test_a_gpu_that_is_not_there_is_refused(count: int, there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line that names those that are; also the one that torchrun gives to a process."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    for number in range(count):
+        assert device.choose_device(f"cuda:{number}").index == number
+    assert device.choose_device("cuda") == torch.device("cuda")
+    for number in (count, 9):
+        with pytest.raises(ConfigError, match=f"^--device cuda:{number}: {there}$"):
+            device.choose_device(f"cuda:{number}")
+    monkeypatch.setenv("LOCAL_RANK", str(count))
+    with pytest.raises(ConfigError, match=there):
+        device.choose_device("cuda")
