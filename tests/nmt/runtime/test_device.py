@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,3 +107,21 @@ def test_a_gpu_that_is_not_there_is_refused(count: int, there: str, monkeypatch:
     monkeypatch.setenv("LOCAL_RANK", str(count))
     with pytest.raises(ConfigError, match=there):
         device.choose_device("cuda")
+
+
+def test_peak_memory_is_in_megabytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc it is that of getrusage, in bytes on macOS and in KiB elsewhere; on Linux both ways agree."""
+    here = torch.device("cpu")
+    told = device.peak_memory_mb(here)
+
+    def missing(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(device.Path, "read_text", missing)
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=kib))
+    if sys.platform == "linux":
+        assert device.peak_memory_mb(here) >= 0.9 * told
+    for system, unit in (("linux", 1024), ("darwin", 1)):
+        monkeypatch.setattr(sys, "platform", system)
+        assert device.peak_memory_mb(here) == pytest.approx(kib * unit / 1e6)
