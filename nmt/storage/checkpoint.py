@@ -1,4 +1,4 @@
-"""Checkpoints, each complete or absent, and the self-contained bundle of a trained model."""
+"""Checkpoints, each complete or absent; `bundle.py` has the self-contained model that a training ends in."""
 
 from __future__ import annotations
 
