@@ -43,6 +43,7 @@ def tune_decoding(
     source, target = chosen.tagged[:sentences], chosen.target[:sentences]
     check_references(replace(chosen, target=target))
     rows: list[dict[str, Any]] = []
+    signature = ""
     for beam, alpha in tries:
         with stage(f"beam {beam}, alpha {alpha}"):
             hypotheses = translator.with_search(beam=beam, alpha=alpha).translate(source)
@@ -55,17 +56,19 @@ def tune_decoding(
             resamples=1,
         )[0]
         ratio = sum(map(count_words, hypotheses)) / max(sum(map(count_words, target)), 1)
+        signature = found.signature
         rows.append({"beam": beam, "alpha": alpha, "bleu": round(found.value, 2), "length_ratio": round(ratio, 3)})
         note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")
         for line in translator.report.taken().summary():
             note(f"nmt: {line}")
     best = max(rows, key=lambda row: row["bleu"])
     if as_json:
-        print_text(json.dumps({"best": best, "tried": rows}))
+        print_text(json.dumps({"best": best, "tried": rows, "signature": signature}))
         return
     title = f"{chosen.name}, {len(source)} sentences, length penalty {translator.search.length_penalty}"
     cells = [[str(row[key]) for key in ("beam", "alpha", "bleu", "length_ratio")] for row in rows]
     print_table(title, ["beam", "alpha", "BLEU", "length ratio"], cells)
+    print_text(f"  BLEU: {signature}")
     print_text(f"best: --beam {best['beam']} --alpha {best['alpha']} (in a recipe: search.beam, search.alpha)")
 
 

@@ -261,7 +261,10 @@ def test_tune_decoding_finds_the_best_of_what_it_tries(trained: Path) -> None:
     found = json.loads(shown.stdout)
     assert [(row["beam"], row["alpha"]) for row in found["tried"]] == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert found["best"]["bleu"] == max(row["bleu"] for row in found["tried"])
-    assert "best: --beam" in run(*arguments).stdout
+    table = run(*arguments).stdout
+    assert "best: --beam" in table
+    assert table.count(f"BLEU: {found['signature']}\n") == 1
+    assert found["signature"].startswith("nrefs:1|case:mixed|")
     wrong = run("tune-decoding", trained, "--alphas", "high")
     assert (wrong.exit_code, "--alphas must be numbers with commas between them" in wrong.stderr) == (1, True)
 
@@ -372,7 +375,7 @@ def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -
 
 
 def test_every_score_has_an_interval(trained: Path, tmp_path: Path) -> None:
-    """Also where all resamples score alike; blank references are refused, for each error rate over them is zero."""
+    """And its signature, also where all resamples score alike; blank references are refused, for their error rate is zero."""
     (tmp_path / "in").write_text("Der Hund.\n", encoding="utf-8")
     (tmp_path / "right").write_text("The dog.\n", encoding="utf-8")
     (tmp_path / "blank").write_text(" \n", encoding="utf-8")
@@ -380,5 +383,13 @@ def test_every_score_has_an_interval(trained: Path, tmp_path: Path) -> None:
     table = run(*arguments, f"{tmp_path / 'in'}:{tmp_path / 'right'}").stdout
     assert "[100.00, 100.00]" in table
     assert "[0.00, 0.00]" in table
+    assert table.count("nrefs:1|") == 3
+    other = tmp_path / "other"
+    other.write_text("The dog.\n", encoding="utf-8")
+    compared = run(
+        "compare", tmp_path / "right", other, "-t", f"{tmp_path / 'in'}:{tmp_path / 'right'}", "--test", "none"
+    )
+    assert len(re.findall(r"\d \[\d+\.\d, \d+\.\d\]", compared.stdout)) == 2 * 3
+    assert compared.stdout.count("nrefs:1|") == 3
     refused = run(*arguments, f"{tmp_path / 'in'}:{tmp_path / 'blank'}")
     assert (refused.exit_code, "are blank" in refused.stderr) == (1, True)
