@@ -208,11 +208,11 @@ def _location(item: Any) -> list[str]:
     """Returns the names of sections and key; pydantic puts union members between them, for example "constrained-int"."""
     parts = list(map(str, item["loc"]))
     end = len(parts) - (item["type"] == "extra_forbidden")  # that key is a user's
+    parts = parts[:-2] if parts[end - 1 : end] == ["[key]"] else parts  # a wrong key is shown as the input
     return [part for part in parts[:end] if part not in FAMILIES and not _UNION.fullmatch(part)] + parts[end:]
 
 
-_UNION = re.compile(r"constrained-\w+|[\w-]*\[.*\]", re.DOTALL)
-"""A union member in the place of an error, as pydantic writes it: `constrained-int`, `literal['auto']`, `[key]`."""
+_UNION = re.compile(r"constrained-\w+|[\w-]*\[.*\]", re.DOTALL)  # as in `constrained-int`, `literal['auto']`
 
 
 def _nearest(location: Sequence[str], known: Sequence[str], section: type[BaseModel]) -> str:
