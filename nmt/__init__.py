@@ -1,4 +1,4 @@
-"""Sequence-to-sequence translation: an RNN with one fixed vector or with attention, and the Transformer.
+"""Sequence-to-sequence translation: RNNs with one fixed vector or attention, Transformer, ConvS2S, and pictures of text.
 
 import nmt
 

@@ -217,6 +217,8 @@ def _print_error_rates(
     from nmt.translation.alignment import diagonal, grow_diagonal, read_gold, score_links
 
     gold = read_gold(read_lines(path), str(path))
+    if not lines:
+        raise DataError("there are no sentence pairs to align")
     if len(gold) != len(lines):
         raise DataError(f"{len(lines)} sentence pairs but {len(gold)} lines of links in {path}")
     seen = [

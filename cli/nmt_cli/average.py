@@ -31,11 +31,9 @@ def average(
     from nmt.corpus.tokenizer import Tokenizers
     from nmt.errors import CheckpointError, ConfigError
     from nmt.runtime.files import check_output
-    from nmt.storage.bundle import nearest_run, read_card, read_recipe, write_bundle
+    from nmt.storage.bundle import nearest_run, read_recipe, write_bundle
     from nmt.storage.checkpoint import checkpoints
-    from nmt.storage.integrity import verify
-    from nmt.storage.run_log import CARD
-    from nmt.training.averaging import mean_of_checkpoints
+    from nmt.training.averaging import card_of_mean, mean_of_checkpoints
 
     if output.exists():
         raise ConfigError(f"{output} is there already; name a new folder")
@@ -49,12 +47,10 @@ def average(
     if len(found) < last:
         raise CheckpointError(f"{run} has {len(found)} checkpoints, --last asks for {last}; see training.keep")
     chosen = found[-last:]
-    for path in chosen:
-        verify(path)
+    mean = mean_of_checkpoints(chosen)
     recipe, tokenizers = read_recipe(run), Tokenizers.load(run)
     names = [path.name for path in chosen]
-    known = read_card(run / "model") if (run / "model" / CARD).exists() else {}
-    card = {"name": recipe.name, **{key: known[key] for key in ("drawing",) if key in known}}
-    write_bundle(output, mean_of_checkpoints(chosen), names, recipe, tokenizers, card)
+    card = {"name": recipe.name, "seed": recipe.seed, **card_of_mean(run, chosen[-1])}
+    write_bundle(output, mean, names, recipe, tokenizers, card)
     note(f"mean of {len(names)} checkpoints, {names[0]} to {names[-1]}")
     print_text(str(output))

@@ -44,13 +44,17 @@ def decode(
     """Time our search in each precision, against CTranslate2 (Transformers) or on a CPU a loop over cells (RNNs)."""
     from nmt.bench.decoding import DecodingWork, Variant, bench_decoding
     from nmt.corpus.lines import read_lines
+    from nmt.errors import DataError
     from nmt.runtime.device import choose_device
     from nmt.storage.bundle import load_model
 
+    lines = read_lines(text)
+    if not any(map(str.strip, lines)):
+        raise DataError(f"{text}: there are no sentences to translate")
     loaded, place = load_model(model), choose_device(device)
     search = loaded.recipe.search.model_copy(update={"beam": beam, "stopping": "count"})
     size = batch or (32 if place.type == "cpu" else None)
-    work = DecodingWork(model, read_lines(text) * repeat, search, size, threads, str(place), shortlist)
+    work = DecodingWork(model, lines * repeat, search, size, threads, str(place), shortlist)
     precisions = ("fp32", "bf16", "int8") if place.type == "cpu" else ("fp32", "bf16")
     variants = [Variant("nmt", precision) for precision in precisions]
     if shortlist:

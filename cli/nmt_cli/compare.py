@@ -54,7 +54,7 @@ def compare(
     from nmt.runtime.atomic import write_json
     from nmt.runtime.device import set_threads
     from nmt.scoring.metrics import parse_metrics
-    from nmt_cli.testsets import choose_testsets
+    from nmt_cli.testsets import choose_testsets, in_case
 
     if test not in ("bs", "ar", "none"):
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
@@ -63,7 +63,9 @@ def compare(
     set_threads()
     opened = _opened(systems, device, beam)
     translators = {name: system for name, system in opened.items() if not isinstance(system, list)}
-    testsets = choose_testsets(_first_recipe(translators), testset or [], tokenize)
+    recipe = _first_recipe(translators)
+    testsets = choose_testsets(recipe, testset or [], tokenize)
+    opened = {name: in_case(item, recipe) if isinstance(item, list) else item for name, item in opened.items()}
     if len(testsets) != 1 and len(translators) < len(opened):
         raise ConfigError(
             "files of translations belong to one test set: name it with --testset SOURCE:REFERENCE or NAME"

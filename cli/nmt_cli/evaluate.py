@@ -91,7 +91,7 @@ def evaluate(
     from nmt.translation.evaluation import evaluate as evaluate_system
     from nmt.translation.result import Options
     from nmt_cli.opening import open_translator
-    from nmt_cli.testsets import choose_testsets
+    from nmt_cli.testsets import choose_testsets, in_case
     from nmt_data.prepare import prepare
 
     if save:
@@ -103,7 +103,7 @@ def evaluate(
     testsets = choose_testsets(translator.recipe, testset or [], tokenize, to)
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
-    system = read_lines(hypothesis) if hypothesis else translator
+    system = in_case(read_lines(hypothesis), translator.recipe, to) if hypothesis else translator
     metrics = parse_metrics(metric or [])
     training = prepare(translator.recipe).pairs_source() if difficulty else ()
     results = [evaluate_system(system, item, lowercase, training, metrics) for item in testsets]

@@ -70,11 +70,19 @@ def export(
 
 
 def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
-    """Returns the sentences that both engines decode."""
+    """Returns the sentences that both engines decode.
+
+    Raises:
+        DataError: there are none.
+    """
     from nmt.corpus.lines import read_lines
+    from nmt.errors import DataError
 
     lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].tagged
-    return [line for line in lines if line.strip()][:count]
+    filled = [line for line in lines if line.strip()][:count]
+    if not filled:
+        raise DataError(f"--verify: {text or 'the test set'} holds no sentence to compare the engines on")
+    return filled
 
 
 def _judge(result: Agreement) -> None:
@@ -86,5 +94,7 @@ def _judge(result: Agreement) -> None:
         f"largest difference of log-probability {result.largest_difference:.2e}"
         + (f"; {result.cut} more ran into a length limit" if result.cut else "")
     )
+    if not result.sentences:
+        raise NmtError("no sentence could be compared to its end; nothing was written")
     if result.largest_difference > 1e-3 or result.identical < 0.99 * result.sentences:
         raise NmtError("the engines do not agree; nothing was written")

@@ -66,6 +66,9 @@ class _Group(Verbs):
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
         """Prepares the streams, runs the command and flushes the output."""
+        if sys.platform == "win32":
+            note("nmt: runs on Linux and macOS; on Windows, use it within WSL")
+            sys.exit(1)
         from nmt.runtime.signals import follow_parent
 
         before, threading.excepthook = threading.excepthook, _explain_in_thread

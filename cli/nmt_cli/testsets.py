@@ -121,7 +121,7 @@ def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[s
         files = None if name in own else cached_testset(name, recipe.data.source, target)
         if files:
             read = TestSet.read(name.replace("/", "-"), *files)
-            found[name] = _lowered(replace(read, tokenize=default_tokenization(target)), recipe)
+            found[name] = _lowered(replace(read, tokenize=default_tokenization(target)), recipe, target)
         else:
             found[name] = prepared.testset(name)
     return found
@@ -144,12 +144,21 @@ def _scored(testset: TestSet, recipe: Recipe | None, language: str | None, refer
     except DataError as error:  # a model without its corpus
         scheme = default_tokenization(target)
         note(f"{error}; words are split by {scheme}, as {target} is")
-    return _lowered(replace(testset, tokenize=scheme), recipe)
+    return _lowered(replace(testset, tokenize=scheme), recipe, target)
 
 
-def _lowered(testset: TestSet, recipe: Recipe) -> TestSet:
+def _lowered(testset: TestSet, recipe: Recipe, target: str) -> TestSet:
     """Lower-cases both sides if `data.lowercase` says so, like the recipe's own test sets."""
     if not recipe.data.lowercase:
         return testset
-    source, target = ([line.lower() for line in side] for side in (testset.source, testset.target))
-    return replace(testset, source=source, target=target, lowercase=True)
+    source, references = in_case(testset.source, recipe, recipe.data.source), in_case(testset.target, recipe, target)
+    return replace(testset, source=source, target=references, lowercase=True)
+
+
+def in_case(lines: list[str], recipe: Recipe | None, language: str | None = None) -> list[str]:
+    """Lower-cases lines as their language does if `data.lowercase` says so; None: the target language of the recipe."""
+    from nmt.corpus.words import lower
+
+    if recipe is None or not recipe.data.lowercase:
+        return lines
+    return [lower(line, language or recipe.data.target) for line in lines]

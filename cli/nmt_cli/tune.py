@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ def tune_decoding(
     """Translate the validation set with each beam and length penalty, and print which scores best."""
     from nmt.corpus.words import count_words
     from nmt.runtime.device import set_threads
+    from nmt.scoring.evaluation import check_references
     from nmt.scoring.metrics import score
     from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets
@@ -39,7 +41,9 @@ def tune_decoding(
     translator = open_translator(model, device, latest, {"beam": tries[0][0], "alpha": tries[0][1]})
     chosen = choose_testsets(translator.recipe, [testset])[0]
     source, target = chosen.tagged[:sentences], chosen.target[:sentences]
+    check_references(replace(chosen, target=target))
     rows: list[dict[str, Any]] = []
+    signature = ""
     for beam, alpha in tries:
         with stage(f"beam {beam}, alpha {alpha}"):
             hypotheses = translator.with_search(beam=beam, alpha=alpha).translate(source)
@@ -52,17 +56,19 @@ def tune_decoding(
             resamples=1,
         )[0]
         ratio = sum(map(count_words, hypotheses)) / max(sum(map(count_words, target)), 1)
+        signature = found.signature
         rows.append({"beam": beam, "alpha": alpha, "bleu": round(found.value, 2), "length_ratio": round(ratio, 3)})
         note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")
         for line in translator.report.taken().summary():
             note(f"nmt: {line}")
     best = max(rows, key=lambda row: row["bleu"])
     if as_json:
-        print_text(json.dumps({"best": best, "tried": rows}))
+        print_text(json.dumps({"best": best, "tried": rows, "signature": signature}))
         return
     title = f"{chosen.name}, {len(source)} sentences, length penalty {translator.search.length_penalty}"
     cells = [[str(row[key]) for key in ("beam", "alpha", "bleu", "length_ratio")] for row in rows]
     print_table(title, ["beam", "alpha", "BLEU", "length ratio"], cells)
+    print_text(f"  BLEU: {signature}")
     print_text(f"best: --beam {best['beam']} --alpha {best['alpha']} (in a recipe: search.beam, search.alpha)")
 
 

@@ -27,6 +27,8 @@ class Hub(Section):
     """Repository, for example `bentrevett/multi30k`."""
     configuration: str | None = None
     """Name of the configuration, if there are several; may contain {source} and {target}."""
+    revision: Annotated[str, Field(min_length=1)] | None = None
+    """Commit or tag to read; a branch moves. Default: what the hub has at the time of preparing."""
     splits: dict[FileName, str]
     """Name on the hub of each split of the card."""
     columns: dict[str, str]

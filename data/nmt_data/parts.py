@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nmt.config.cleaning import CleaningConfig
 from nmt.config.data import CorpusConfig, DataConfig, Tokenization
@@ -66,10 +67,7 @@ def parts_of(recipe: Recipe) -> list[Part]:
 
 def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | None) -> str:
     """Returns a fingerprint of all that the result depends on: settings, cards, and content of local files, not their place."""
-    cards = [
-        {"card": part.card.model_dump(mode="json", exclude={"folder"}), "files": _hashes(part), "to": part.direction}
-        for part in parts
-    ]
+    cards = [{"card": _told(part.card), "files": _hashes(part), "to": part.direction} for part in parts]
     mixing = {"weight", "temperature"}  # they decide how corpora are sampled, not what they contain
     data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more", "mono"})
     for section, keys in ((data, _NEWER["data"]), (data["cleaning"], _NEWER["cleaning"])):
@@ -86,6 +84,14 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
     if taken:
         tokenizer = {"taken": [hashlib.sha256(side.model).hexdigest() for side in (taken.source, taken.target)]}
     return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, "corpora": cards})
+
+
+def _told(card: CorpusCard) -> dict[str, Any]:
+    """Returns what the card says, without its place."""
+    told = card.model_dump(mode="json", exclude={"folder"})
+    if card.hub and card.hub.revision is None:  # as before there was this key
+        del told["hub"]["revision"]
+    return told
 
 
 def _hashes(part: Part) -> dict[str, str]:

@@ -56,7 +56,7 @@ class Trained:
         """Finds the models of a run and prepares its corpus, unless that is done.
 
         Raises:
-            CheckpointError: there is no model, or the corpus is not the one that it was trained on.
+            CheckpointError: there is no model, or the corpus that it was trained on is not known or another one.
             DataError: the corpus is gone or holds no pairs.
         """
         saved = checkpoints(run / "checkpoints")
@@ -65,7 +65,9 @@ class Trained:
         prepared = prepare(recipe, say)
         for model in models:
             told = read_object(model / PROGRESS) if (model / PROGRESS).exists() else read_card(model)
-            if told.get("corpus") != prepared.fingerprint:
+            if not (corpus := told.get("corpus")):
+                raise CheckpointError(f"{run}: {model.name} does not say what corpus it was trained on")
+            if corpus != prepared.fingerprint:
                 raise CheckpointError(f"{run}: its corpus is no longer the one that {model.name} was trained on")
         return cls(models, recipe, prepared)
 

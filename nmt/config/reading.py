@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -183,11 +183,11 @@ def _fields(section: type[BaseModel], prefix: str) -> list[str]:
 def _explain(item: Any, section: type[BaseModel]) -> str:
     """Explains one validation error in a sentence that names the key."""
     location = _location(item)
-    key = ".".join(location)
+    key = ".".join(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part, ensure_ascii=False) for part in location)
     message = str(item["msg"]).removeprefix("Value error, ")
     match item["type"]:
         case "extra_forbidden":
-            return f"unknown key {key}{suggestion(location[-1], _known_keys(section, item['loc'][:-1]))}"
+            return f"unknown key {key}{_nearest(location, _known_keys(section, item['loc'][:-1]), section)}"
         case "missing":
             return f"{key} is missing"
         case "union_tag_invalid" | "union_tag_not_found":
@@ -206,7 +206,24 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
 
 def _location(item: Any) -> list[str]:
     """Returns the names of sections and key; pydantic puts union members between them, for example "constrained-int"."""
-    return [str(part) for part in item["loc"] if str(part) not in FAMILIES and re.fullmatch(r"\w+", str(part))]
+    parts = list(map(str, item["loc"]))
+    end = len(parts) - (item["type"] == "extra_forbidden")  # that key is a user's
+    parts = parts[:-2] if parts[end - 1 : end] == ["[key]"] else parts  # a wrong key is shown as the input
+    return [part for part in parts[:end] if part not in FAMILIES and not _UNION.fullmatch(part)] + parts[end:]
+
+
+_UNION = re.compile(r"constrained-\w+|[\w-]*\[.*\]", re.DOTALL)  # as in `constrained-int`, `literal['auto']`
+
+
+def _nearest(location: Sequence[str], known: Sequence[str], section: type[BaseModel]) -> str:
+    """Asks for the known key nearest to a wrong one: of its section or, for a key of no section, of any section."""
+    word = location[-1].replace("-", "_")
+    options = reversed(option_names() if section is Recipe and len(location) == 1 else [])
+    dotted = {name.rpartition(".")[2]: re.sub(r"\[\w+\]", "", name) for name in options}
+    for names in (dict(zip(known, known, strict=True)), dotted):
+        if close := difflib.get_close_matches(word, names, n=1, cutoff=0.6):
+            return f" (did you mean {names[close[0]]}?)"
+    return ""
 
 
 def _quoted(item: Any) -> list[str]:
@@ -219,8 +236,10 @@ def _known_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str
             section = FAMILIES[part]
         elif part in section.model_fields:
             annotation = section.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                section = annotation
+            members = (annotation, *get_args(annotation))  # a section, or a list of sections
+            section = next(
+                (item for item in members if isinstance(item, type) and issubclass(item, BaseModel)), section
+            )
     return list(section.model_fields)
 
 
@@ -236,7 +255,7 @@ def _siblings(path: Path) -> list[str]:
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key:
+    if not separator or not all(part.strip() for part in key.split(".")):
         raise ConfigError(f"--set {override}: expected key=value, for example --set model.layers=2")
     *parents, last = key.strip().split(".")
     for parent in parents:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from nmt.config.reading import explain_errors, suggestion
-from nmt.config.section import Section
+from nmt.config.section import FileName, Section
 from nmt.config.toml import read_toml
 from nmt.errors import ConfigError
 from nmt.runtime.atomic import atomic_write, write_json
@@ -25,7 +25,7 @@ STUDY, RESULTS = "study.toml", "results"
 class System(Section):
     """One system of a study: the recipe with some keys changed."""
 
-    name: str
+    name: FileName
     recipe: str = "recipe.toml"
     """File beside `study.toml`."""
     set: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class Study(Section):
 
 def run_name(system: System, seed: int) -> str:
     """Returns the name of a run's folder."""
-    return f"{system.name.replace(' ', '-').replace('/', '-')}-{seed}"
+    return f"{system.name.replace(' ', '-')}-{seed}"
 
 
 def load_study(folder: Path) -> Study:

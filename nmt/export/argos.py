@@ -21,7 +21,7 @@ def export_argos(loaded: LoadedModel, file: Path, quantization: str | None = Non
     Argos Translate splits texts into sentences before it translates them. It gets what it needs for that by itself.
 
     Args:
-        loaded: a Transformer of one direction with one vocabulary, for text in its own case.
+        loaded: a Transformer of one direction with one vocabulary of subwords, for text as it is written.
         file: is written complete or not at all.
         quantization: as in `nmt.export.ctranslate2.export_ctranslate2`.
 
@@ -34,6 +34,10 @@ def export_argos(loaded: LoadedModel, file: Path, quantization: str | None = Non
     if data.tag_target or data.lowercase:
         key = "tag_target" if data.tag_target else "lowercase"
         raise ConfigError(f"Argos Translate has no counterpart of data.{key} = true")
+    if data.normalise != "none":
+        raise ConfigError(f"Argos Translate has no counterpart of data.normalise = {data.normalise!r}")
+    if loaded.recipe.tokenizer.kind == "word":
+        raise ConfigError("Argos Translate makes one token of unknown words in a row: tokenizer.kind = 'word' differs")
     source, target = code_of(data.source), code_of(data.target)
     told = {
         "package_version": "1.0",

@@ -1,4 +1,4 @@
-"""Checkpoints, each complete or absent."""
+"""Checkpoints, each complete or absent; `bundle.py` has the self-contained model that a training ends in."""
 
 from __future__ import annotations
 

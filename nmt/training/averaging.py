@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from nmt.config.reading import explain_errors
+from nmt.config.recipe import Recipe
 from nmt.errors import CheckpointError
 from nmt.fast.gpu.lists import mix_all
 from nmt.runtime.stages import counted
-from nmt.storage.checkpoint import read_verified
+from nmt.runtime.untrusted import read_object
+from nmt.storage.bundle import read_card
+from nmt.storage.checkpoint import PROGRESS, read_verified
+from nmt.storage.run_log import CARD
+from nmt.training.progress import Progress
 
 
 class RunningMean:
@@ -49,3 +57,36 @@ def mean_of_checkpoints(paths: Sequence[Path]) -> dict[str, Tensor]:
         for name, tensor in weights.items():
             sums[name] += tensor
     return {name: (total / len(paths)).to(beginning[name].dtype) for name, total in sums.items()}
+
+
+_SHARED = (
+    *("parameters", "seed", "budget_seconds", "synthetic", "longest_source_words", "device", "processes"),
+    *("drawing", "versions"),
+)
+"""Entries of a card that hold for every mean of checkpoints of a run."""
+
+
+def card_of_mean(run: Path, last: Path) -> dict[str, Any]:
+    """Returns the provenance of a mean of checkpoints; it has no validation, as nobody has scored that mean.
+
+    Args:
+        run: folder of the training. If that is finished, the card of its model says what checkpoints do not.
+        last: the newest of the checkpoints.
+
+    Raises:
+        CheckpointError: the state of the checkpoint or the card is invalid.
+    """
+    state, place = read_object(last / PROGRESS), run / "model"
+    known = read_card(place) if (place / CARD).exists() else {}
+    try:
+        progress = Progress.restore(state)
+    except ValidationError as error:
+        raise CheckpointError(explain_errors(error, Recipe, f"{last / PROGRESS}: ")) from None
+    return {key: known[key] for key in _SHARED if key in known} | {
+        "corpus": str(state.get("corpus", "")),
+        "updates": progress.step,
+        "target_tokens": progress.target_tokens,
+        "seconds": round(progress.seconds, 1),
+        "tokens_per_second": round(progress.target_tokens / max(progress.training_seconds, 1e-9)),
+        "precision": progress.precision,
+    }

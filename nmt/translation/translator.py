@@ -274,7 +274,7 @@ def load(path: str | Path, device: str = "auto", **search: object) -> Translator
     """Loads a bundle, run folder or checkpoint: `nmt.load("runs/x", beam=1).translate("Guten Tag.")`.
 
     Args:
-        path: a file or folder that `nmt train` has written; for a run folder, its model is loaded.
+        path: a folder that `nmt train` or `nmt average` has written. Of a run folder, the best model is loaded.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         search: search settings that replace those of the recipe; see `nmt.config.search.SearchConfig`.
 

@@ -306,7 +306,25 @@ def test_average_makes_a_model_of_the_last_checkpoints(trained: Path, tmp_path: 
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.strip() == str(tmp_path / "mean")
     assert run("translate", tmp_path / "mean", stdin=b"Ein Hund.\n").stdout.count("\n") == 1
+    _check_provenance(trained, tmp_path)
     again = run("average", trained, "-o", tmp_path / "mean", "--last", "2")
     assert (again.exit_code, "is there already" in again.stderr) == (1, True)
     many = run("average", trained, "-o", tmp_path / "many", "--last", "20")
     assert (many.exit_code, "2 checkpoints, --last asks for 20" in many.stderr) == (1, True)
+
+
+def _check_provenance(trained: Path, place: Path) -> None:
+    """A mean says what the run's own model says of the training, and no score; without that model, what checkpoints know."""
+    bare = place / "bare"
+    shutil.copytree(trained, bare, ignore=shutil.ignore_patterns("model"))
+    assert run("average", bare, "-o", place / "unfinished", "--last", "1").exit_code == 0
+    own, mean, unfinished = (
+        json.loads((folder / "card.json").read_text())
+        for folder in (trained / "model", place / "mean", place / "unfinished")
+    )
+    kept = own.keys() - {"checkpoint", "checkpoints", "validation", "seconds", "tokens_per_second"}
+    assert {key: own[key] for key in kept} == {key: mean[key] for key in kept}
+    assert "validation" not in mean
+    for key in ("corpus", "updates", "target_tokens", "seed", "precision", "vocabulary"):
+        assert unfinished[key] == own[key]
+    assert run("data", "suspects", place / "mean", "--count", "1").exit_code == 0

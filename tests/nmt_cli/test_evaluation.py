@@ -261,7 +261,10 @@ def test_tune_decoding_finds_the_best_of_what_it_tries(trained: Path) -> None:
     found = json.loads(shown.stdout)
     assert [(row["beam"], row["alpha"]) for row in found["tried"]] == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert found["best"]["bleu"] == max(row["bleu"] for row in found["tried"])
-    assert "best: --beam" in run(*arguments).stdout
+    table = run(*arguments).stdout
+    assert "best: --beam" in table
+    assert table.count(f"BLEU: {found['signature']}\n") == 1
+    assert found["signature"].startswith("nrefs:1|case:mixed|")
     wrong = run("tune-decoding", trained, "--alphas", "high")
     assert (wrong.exit_code, "--alphas must be numbers with commas between them" in wrong.stderr) == (1, True)
 
@@ -302,6 +305,26 @@ def test_a_language_that_the_model_does_not_have_is_refused(trained: Path, tmp_p
     both = f"{tmp_path / 'lines'}:{tmp_path / 'lines'}"
     for verb in (["score", trained, *both.split(":")], ["evaluate", trained, "-t", both], ["attend", trained]):
         assert "translates into en, not into fr" in run(*verb, "--to", "fr", stdin=b"ein Hund\n").output
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_nothing_to_measure_is_one_line(trained: Path, tmp_path: Path, text: str) -> None:
+    """No verb counts or scores files without a word as a result, and none ends with a traceback."""
+    empty, gold, pairs = (tmp_path / name for name in ("empty", "gold", "pairs"))
+    for path in (empty, gold, pairs):
+        path.write_text(text)
+    both = f"{empty}:{gold}"
+    for arguments in (
+        ("attend", trained, "--pairs", pairs, "--gold", gold),
+        ("attend", trained, empty, "--target", pairs, "--gold", gold),
+        ("evaluate", trained, "--testset", both),
+        ("compare", trained, empty, "--testset", both),
+        ("tune-decoding", trained, "--testset", both),
+        ("bench", "decode", trained, "--text", empty),
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True), (arguments, result.exception)
+        assert re.search("no sentence|nothing to score|no words|no ` ", result.stderr), (arguments, result.stderr)
 
 
 def test_attend_goes_on_after_an_empty_translation(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +375,7 @@ def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -
 
 
 def test_every_score_has_an_interval(trained: Path, tmp_path: Path) -> None:
-    """Also where all resamples score alike; blank references are refused, for each error rate over them is zero."""
+    """And its signature, also where all resamples score alike; blank references are refused, for their error rate is zero."""
     (tmp_path / "in").write_text("Der Hund.\n", encoding="utf-8")
     (tmp_path / "right").write_text("The dog.\n", encoding="utf-8")
     (tmp_path / "blank").write_text(" \n", encoding="utf-8")
@@ -360,5 +383,13 @@ def test_every_score_has_an_interval(trained: Path, tmp_path: Path) -> None:
     table = run(*arguments, f"{tmp_path / 'in'}:{tmp_path / 'right'}").stdout
     assert "[100.00, 100.00]" in table
     assert "[0.00, 0.00]" in table
+    assert table.count("nrefs:1|") == 3
+    other = tmp_path / "other"
+    other.write_text("The dog.\n", encoding="utf-8")
+    compared = run(
+        "compare", tmp_path / "right", other, "-t", f"{tmp_path / 'in'}:{tmp_path / 'right'}", "--test", "none"
+    )
+    assert len(re.findall(r"\d \[\d+\.\d, \d+\.\d\]", compared.stdout)) == 2 * 3
+    assert compared.stdout.count("nrefs:1|") == 3
     refused = run(*arguments, f"{tmp_path / 'in'}:{tmp_path / 'blank'}")
     assert (refused.exit_code, "are blank" in refused.stderr) == (1, True)

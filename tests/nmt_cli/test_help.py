@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
-from command import run
+from command import environment, run
 from nmt.translation.translator import Translator
 from nmt_cli.help import EXAMPLES
 from nmt_cli.main import app
@@ -105,3 +107,13 @@ def test_a_file_that_is_interrupted_says_where_it_goes_on(
 
 def interrupted_prepare(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["train", "recipe.toml"], []])
+def test_windows_is_refused_in_one_line(arguments: list[str]) -> None:
+    """Before anything is imported that Windows lacks, with the way that works."""
+    become = "import sys; sys.modules['fcntl'] = None; from nmt_cli.main import app; sys.platform = 'win32'; "
+    command = [sys.executable, "-c", f"{become}app({arguments!r}, prog_name='nmt')"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == "nmt: runs on Linux and macOS; on Windows, use it within WSL\n"

@@ -20,7 +20,7 @@ from nmt.errors import ConfigError
 from nmt.scoring.metrics import score
 from nmt.scoring.significance import paired_test
 from nmt.scoring.tokenization import check_tokenization, default_tokenization, unsegmented
-from nmt_cli.testsets import choose_testsets
+from nmt_cli.testsets import choose_testsets, in_case
 from nmt_data.prepare import prepare
 from tiny import make_recipe
 
@@ -67,6 +67,27 @@ def test_a_test_set_is_scored_alike_by_name_and_as_files(
     assert (named.source, named.target) == (given_.source, given_.target)
     assert (named.tokenize, named.lowercase) == (given_.tokenize, given_.lowercase)
     assert (named.tokenize, named.lowercase) == (asked or card or default_tokenization(language), lowercase)
+
+
+@pytest.mark.parametrize("language", ["tr", "az", "tr-TR", "en"])
+def test_files_and_cached_test_sets_are_lower_cased_as_the_corpus_is(
+    language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turkish and Azerbaijani have an i with a dot and one without, in both cases; other languages have not."""
+    lines = ["Isparta IŞIK İyi .", "Ilık su İçin .", "Irmak Derin ."]
+    recipe = _recipe(tmp_path, language, lowercase=True)
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.{language}").write_text("".join(f"{line}\n" for line in lines * 10))
+        (tmp_path / f"{name}.de").write_text("".join(f"{line}\n" for line in lines * 10))
+    files = tmp_path / "test.de", tmp_path / f"test.{language}"
+    monkeypatch.setattr("nmt_data.sacrebleu_cache.cached_testset", lambda *_: files)
+    named, given_, cached = (
+        choose_testsets(recipe, [name])[0] for name in ("test", ":".join(map(str, files)), "other")
+    )
+    assert (named.source, named.target) == (given_.source, given_.target) == (cached.source, cached.target)
+    assert in_case(lines * 10, recipe) == named.target
+    assert ("ısparta" in named.target[0]) == (language != "en")
+    assert "isparta" in named.source[0]
 
 
 def test_the_signature_tells_the_truth_about_case(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ import pytest
 
 from command import run
 from nmt.config.reading import recipe_to_toml
+from nmt.config.recipe import Recipe
 from nmt.corpus.lines import write_lines
 from nmt.errors import ConfigError, NmtError
-from nmt.experiments.study import load_study
+from nmt.experiments.study import load_study, run_name
 from nmt.runtime.owners import claim
 from nmt.runtime.signals import only_trainer
 from nmt.scoring.metrics import accuracy_by_length
@@ -50,6 +51,27 @@ def test_a_study_of_some_of_its_systems(tmp_path: Path) -> None:
     assert plan.only(1, ()).seeds == (1,)
     with pytest.raises(ConfigError, match=r"no system 'aditive' \(did you mean additive\?\)"):
         plan.only(None, ["aditive"])
+
+
+@pytest.mark.parametrize("name", ["a/b", "x: y", "", ".hidden"])
+def test_a_system_whose_run_could_have_no_recipe_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    """Before any corpus is prepared, in one line that names the system's place and what is wrong."""
+    (tmp_path / "study.toml").write_text(STUDY.replace('"additive"', json.dumps(name)))
+    with pytest.raises(ConfigError) as error:
+        load_study(tmp_path)
+    assert str(error.value).startswith(
+        f"{tmp_path / 'study.toml'}: systems.1.name: names files, so it must not be empty"
+    )
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["cnn, SE", "BPE, typos", "mean of 5 checkpoints"])
+def test_a_system_may_have_a_name_of_several_words(tmp_path: Path, name: str) -> None:
+    """Its run is the folder of that name with dashes for spaces, and a recipe may be called so."""
+    (tmp_path / "study.toml").write_text(STUDY.replace('"additive"', json.dumps(name)))
+    system = load_study(tmp_path).systems[1]
+    assert (system.name, run_name(system, 2)) == (name, f"{name.replace(' ', '-')}-2")
+    assert Recipe.model_validate(make_recipe().model_dump() | {"name": name}).name == name
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from command import run, start
+from nmt.export.agreement import Agreement
 from nmt_data.synthetic import phrasebook
 from packing import in_utf16, in_zstd
 
@@ -263,6 +264,22 @@ def test_export_refuses_what_it_cannot_do(trained: Path, tmp_path: Path) -> None
         "ctranslate2, argos or huggingface" in run("export", trained, "--to", "onnx", "--output", tmp_path / "x").stderr
     )
     assert "is there already" in run("export", trained, "--output", tmp_path).stderr
+
+
+@pytest.mark.parametrize("text", ["", "\n \n\n"])
+def test_engines_that_were_not_compared_do_not_agree(
+    trained: Path, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written after a comparison of no sentence, whether there was none or each ran into a limit."""
+    (tmp_path / "text").write_text(text)
+    options = ("--output", tmp_path / "x", "--verify", "3", "--text", tmp_path / "text")
+    for engine in ("ctranslate2", "huggingface"):
+        result = run("export", trained, "--to", engine, *options)
+        assert (result.exit_code, "holds no sentence to compare the engines on" in result.stderr) == (1, True)
+    monkeypatch.setattr("nmt.export.ctranslate2.compare_engines", lambda *_: Agreement(0, 0, 3, 0.0))
+    (tmp_path / "text").write_text("Ein Hund.\n")
+    assert "no sentence could be compared to its end; nothing was written" in run("export", trained, *options).stderr
+    assert not (tmp_path / "x").exists()
 
 
 def test_lines_may_carry_phrases(trained: Path) -> None:

@@ -26,6 +26,7 @@ from nmt.translation.result import Options
 from nmt.translation.translator import Translator
 from nmt_data.audit import Text
 from nmt_data.cards import card_names, load_card
+from nmt_data.parts import fingerprint_of, parts_of
 from nmt_data.prepare import prepare
 from nmt_data.reading import Split, Unreadable
 from tiny import make_recipe
@@ -216,6 +217,37 @@ def test_hub_columns_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"translation": {"de": source, "en": target}} for source, target in PAIRS]
     monkeypatch.setattr("datasets.load_dataset", lambda *_, split, **__: rows if split == "train" else rows[:3])
     assert len(prepare(_recipe("iwslt14")).train) == 60
+
+
+def test_a_corpus_on_the_hub_can_be_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The revision is asked of the hub, named if it is not there, and makes another corpus; without one all is as ever."""
+    asked: list[str | None] = []
+
+    def load(*_: object, revision: str | None = None, **__: object) -> list[dict[str, dict[str, str]]]:
+        asked.append(revision)
+        if revision == "gone":
+            raise ConnectionError(revision)
+        return [{"translation": {"de": source, "en": target}} for source, target in PAIRS]
+
+    recipes: list[Recipe] = []
+    for revision in ("", "v1", "v2", "gone"):
+        pin = f'revision = "{revision}"\n' if revision else ""
+        splits = 'splits = { train = "train" }\ncolumns = { de = "translation.de", en = "translation.en" }\n'
+        (tmp_path / str(revision)).mkdir(exist_ok=True)
+        card = _card(tmp_path / revision, f'holdout.valid = 5\n[hub]\ndataset = "owner/name"\n{pin}{splits}')
+        recipes.append(_recipe(card))
+    fingerprints = [fingerprint_of(recipe, parts_of(recipe), None) for recipe in recipes]
+    assert len(set(fingerprints)) == len(fingerprints)
+    with monkeypatch.context() as patch:
+        patch.setattr("nmt_data.parts.fingerprint", json.dumps)
+        assert "revision" not in fingerprint_of(recipes[0], parts_of(recipes[0]), None)  # as before there was this key
+    monkeypatch.delenv("NMT_DATA", raising=False)
+    monkeypatch.setattr("datasets.load_dataset", load)
+    for recipe in recipes[:3]:
+        prepare(recipe)
+    assert list(dict.fromkeys(asked)) == [None, "v1", "v2"]
+    with pytest.raises(DataError, match=r"owner/name at gone cannot be had from the Hugging Face hub"):
+        prepare(recipes[3])
 
 
 def test_every_drop_is_counted(tmp_path: Path) -> None:

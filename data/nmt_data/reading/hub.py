@@ -26,16 +26,17 @@ def read_hub(card: CorpusCard, split: str, languages: tuple[str, str], unreadabl
     )
     if hub is None:
         raise DataError(f"corpus {card.name}, split {split}: no files found; {local}")
+    at = f" at {hub.revision}" if hub.revision else ""
     try:
         import datasets
 
         configuration = hub.configuration
         for key, language in zip(("{source}", "{target}"), languages, strict=True):
             configuration = configuration and configuration.replace(key, language)
-        rows: Any = datasets.load_dataset(hub.dataset, configuration, split=hub.splits[split])
+        rows: Any = datasets.load_dataset(hub.dataset, configuration, split=hub.splits[split], revision=hub.revision)
     except Exception as error:  # noqa: BLE001 - the hub's client fails in many ways, and each means: not from there
         raise DataError(
-            f"corpus {card.name}, split {split}: {hub.dataset} cannot be had from the Hugging Face hub "
+            f"corpus {card.name}, split {split}: {hub.dataset}{at} cannot be had from the Hugging Face hub "
             f"({type(error).__name__}); to use local files instead, {local}"
         ) from None
     columns = [hub.columns.get(language, language) for language in languages]

@@ -46,6 +46,46 @@ def test_a_wrong_key_or_value_is_named(recipe_file: Path, override: str, message
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max-length=3", "unknown key max-length (did you mean training.max_length?)"),
+        ("batch-size=3", "unknown key batch-size (did you mean training.batch_tokens?)"),
+        ("training.learning-rate=0.1", "unknown key training.learning-rate (did you mean learning_rate?)"),
+        ("model.rnn=4", "unknown key model.rnn"),
+        (
+            "data.more=[{corpus='a', source='b', target='c', wei-ght=1}]",
+            "data.more.0.wei-ght (did you mean weight?)",
+        ),
+        ("training.batch_tokens=[1]", "training.batch_tokens: input should be a valid integer, got [1]"),
+        (" =1", "expected key=value"),
+        ("model..layers=1", "expected key=value"),
+    ],
+)
+def test_a_key_of_any_letters_is_named_whole(recipe_file: Path, override: str, message: str) -> None:
+    """A dash is no reason to leave a key out, and the nearest key is found in spite of it."""
+    with pytest.raises(ConfigError) as error:
+        load_recipe(recipe_file, [override])
+    assert message in str(error.value).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "key", ["max-length", "a b", "ä", "rnn", "constrained-int", "literal['auto']", "[key]", "", "\n"]
+)
+@pytest.mark.parametrize("section", ["", "training", "model", "data.cleaning"])
+def test_an_unknown_key_in_a_file_is_named_as_it_is_written(recipe_file: Path, section: str, key: str) -> None:
+    """Also one that looks like the name of a family or of a type."""
+    quoted = json.dumps(key)
+    table = f"[{section}]\n" if section not in ("", "model") else ""
+    line = f"{table}{quoted} = 3\n"
+    recipe_file.write_text(line + MINIMAL if not section else MINIMAL + line)
+    with pytest.raises(ConfigError) as error:
+        load_recipe(recipe_file)
+    names = (f"{section}.{name}".lstrip(".") for name in (key, json.dumps(key, ensure_ascii=False)))
+    assert any(f"unknown key {name}" in str(error.value) for name in names)
+    assert "\n" not in str(error.value)
+
+
 def test_all_errors_come_at_once(recipe_file: Path) -> None:
     """Three invalid settings are reported in a single error of three lines."""
     with pytest.raises(ConfigError) as error:

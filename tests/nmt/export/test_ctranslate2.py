@@ -121,14 +121,17 @@ def test_a_package_for_argos_translates_as_we_do(transformer: LoadedModel, tmp_p
 
 
 def test_what_argos_cannot_do_is_refused(transformer: LoadedModel, tmp_path: Path) -> None:
-    """Two vocabularies, tags of languages and lower case, each by its key; nothing is written."""
+    """Two vocabularies, words, tags of languages, lower case and other signs, each by its key; nothing is written."""
     two = Tokenizers(transformer.tokenizers.source, Tokenizer(transformer.tokenizers.source.model))
     wrong = {"tokenizer.joint": dataclasses.replace(transformer, tokenizers=two)}
-    for key in ("tag_target", "lowercase"):
-        data = transformer.recipe.data.model_copy(update={key: True})
-        wrong[f"data.{key}"] = dataclasses.replace(
-            transformer, recipe=transformer.recipe.model_copy(update={"data": data})
-        )
+    recipe = transformer.recipe
+    changes = [("data", "tag_target", True), ("data", "lowercase", True), ("tokenizer", "kind", "word")]
+    changes += [("data", "normalise", kind) for kind in ("nfc", "moses")]
+    for section, key, value in changes:
+        changed = getattr(recipe, section).model_copy(update={key: value})
+        other = recipe.model_copy(update={section: changed})
+        shown = f"{section}.{key} = {value if value is True else repr(value)}".replace("True", "true")
+        wrong[shown] = dataclasses.replace(transformer, recipe=other)
     for key, loaded in wrong.items():
         with pytest.raises(ConfigError, match=key):
             export_argos(loaded, tmp_path / "x.argosmodel")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -88,3 +90,38 @@ def test_the_processor_is_described() -> None:
     """The description of a CPU ends with its number of threads, in the right grammatical number."""
     assert device.describe(torch.device("cpu"), 3).endswith(", 3 threads")
     assert device.describe(torch.device("cpu"), 1).endswith(", 1 thread")
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, "there is 1 GPU: cuda:0"), (4, "there are 4 GPUs: cuda:0 to cuda:3")])
+def test_a_gpu_that_is_not_there_is_refused(count: int, there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line that names those that are; also the one that torchrun gives to a process."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    for number in range(count):
+        assert device.choose_device(f"cuda:{number}").index == number
+    assert device.choose_device("cuda") == torch.device("cuda")
+    for number in (count, 9):
+        with pytest.raises(ConfigError, match=f"^--device cuda:{number}: {there}$"):
+            device.choose_device(f"cuda:{number}")
+    monkeypatch.setenv("LOCAL_RANK", str(count))
+    with pytest.raises(ConfigError, match=there):
+        device.choose_device("cuda")
+
+
+def test_peak_memory_is_in_megabytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc it is that of getrusage, in bytes on macOS and in KiB elsewhere; on Linux both ways agree."""
+    here = torch.device("cpu")
+    told = device.peak_memory_mb(here)
+
+    def missing(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(device.Path, "read_text", missing)
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=kib))
+    if sys.platform == "linux":
+        assert device.peak_memory_mb(here) >= 0.9 * told
+    for system, unit in (("linux", 1024), ("darwin", 1)):
+        monkeypatch.setattr(sys, "platform", system)
+        assert device.peak_memory_mb(here) == pytest.approx(kib * unit / 1e6)
