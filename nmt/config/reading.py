@@ -37,7 +37,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: naming the file or the override, every wrong key and value, and the nearest known key.
     """
-    path = Path(path)
+    path, overrides = Path(path), _checked_overrides(overrides)
     path = path / "recipe.toml" if is_there(path) and path.is_dir() else path
     if not is_there(path):
         raise ConfigError(f"{path}: no such recipe{suggestion(path.name, _siblings(path))}")
@@ -54,6 +54,16 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         origins = [path if _text(item) in of_file else _settings(item, overrides) for item in error.errors()]
         lines = [f"{origin}: {_explain(item, Recipe)}" for origin, item in zip(origins, error.errors(), strict=True)]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _checked_overrides(given: object) -> list[str]:
+    """Refuses a single text, whose letters would be taken one by one, and what is no list of text."""
+    if isinstance(given, (list, tuple)):
+        items = list(cast(Sequence[object], given))
+        texts = [item for item in items if isinstance(item, str)]
+        if len(texts) == len(items):
+            return texts
+    raise ConfigError(f"overrides must be a list of key=value, for example ['model.layers=2'], got {given!r}")
 
 
 def _with_tokenizer(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.utils import SACREBLEU_DIR
 
 from nmt.config.data import Tokenization
+from nmt.config.reading import suggestion
 from nmt.errors import ConfigError
 
 
@@ -22,7 +23,8 @@ def parse_tokenization(name: str) -> Tokenization:
         ConfigError: there is no such tokenisation.
     """
     if name not in get_args(Tokenization):
-        raise ConfigError(f"--tokenize must be one of {', '.join(get_args(Tokenization))}, got {name}")
+        hint = suggestion(str(name), get_args(Tokenization))
+        raise ConfigError(f"tokenize must be one of {', '.join(get_args(Tokenization))}, got {name}{hint}")
     return cast(Tokenization, name)
 
 
@@ -57,7 +59,7 @@ def check_tokenization(scheme: Tokenization) -> None:
         place = Path(SACREBLEU_DIR, "models")
         raise ConfigError(
             f"words cannot be split by {scheme}: {need.format(reason=reason, place=place)}; or choose another way, "
-            'such as char: --tokenize char, or tokenize = "char" in the card of the corpus'
+            'such as tokenize = "char", which the card of the corpus may say too'
         ) from None
     finally:
         socket.setdefaulttimeout(before)

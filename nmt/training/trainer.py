@@ -257,7 +257,7 @@ def train(
     recipe: Recipe,
     prepared: Prepared,
     run: str | Path,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     budget: float | None = None,
     report: Reporter = lambda _: None,
 ) -> Path:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nmt.corpus.lines import text_line
 from nmt.corpus.tokenizer import Tokenizer
 from nmt.errors import ConfigError, DataError
 from nmt.translation.alignment import Link, grow_diagonal, merge_words, word_numbers
@@ -115,7 +116,9 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
     Raises:
         ConfigError: the model has no attention.
         DataError: a side has no words.
+        TextError: a side is not one line of text.
     """
+    source, target = text_line(source), None if target is None else text_line(target)
     if target is None:
         target = translator.translate([source])[0]
     else:

@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from nmt.config.search import SamplingConfig
 from nmt.decoding.constrained import Required
-from nmt.errors import TextError
 from nmt.scoring.tokenization import default_tokenization
 from nmt.translation.alignment import Link
 from nmt.translation.mbr import Utility, expected_utilities
 
 LongLines = Literal["cut", "split"]
-
-
-def text_lines(given: object) -> list[str]:
-    """Returns one sentence, or any number of them, as a list.
-
-    Raises:
-        TextError: an item is not text.
-    """
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, Iterable) and not isinstance(given, (bytes, bytearray, Mapping, Set)):
-        lines = list[object](given)
-        texts = [line for line in lines if isinstance(line, str)]
-        if len(texts) < len(lines):
-            place, wrong = next((place, line) for place, line in enumerate(lines) if not isinstance(line, str))
-            raise TextError(f"each line must be text (str); number {place} is {type(wrong).__name__}")
-        return texts
-    raise TextError(f"a sentence (str) or a list of them is translated, got {type(given).__name__}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 
 from nmt.config.reading import parse_search
 from nmt.config.search import SearchConfig
+from nmt.corpus.lines import text_lines
 from nmt.decoding.beam_search import Engine, Hypothesis, configured_rules
 from nmt.decoding.constrained import NOTHING
 from nmt.decoding.ensemble import Ensemble
@@ -33,7 +34,6 @@ from nmt.translation.result import (
     Translation,
     by_agreement,
     joined_parts,
-    text_lines,
 )
 from nmt.translation.source import SourceText, TargetText
 from nmt.translation.wording import Wording
@@ -220,7 +220,12 @@ class Translator:
         return joined_parts(parts, owners, len(lines))
 
     def score_targets(self, sources: Iterable[str], targets: Iterable[str]) -> list[TargetScore]:
-        """Returns the log-probability of each target given its source, by forced decoding; cut sources are counted."""
+        """Returns the log-probability of each target given its source, by forced decoding; cut sources are counted.
+
+        Raises:
+            TextError: a side is not text.
+            DataError: the sides differ in length.
+        """
         sources, targets = text_lines(sources), text_lines(targets)
         if len(sources) != len(targets):
             raise DataError(f"{len(sources)} sources but {len(targets)} targets")
@@ -270,7 +275,7 @@ def _check_together(options: Options, search: SearchConfig, engine: Engine | Non
         )
 
 
-def load(path: str | Path, device: str = "auto", **search: object) -> Translator:
+def load(path: str | Path, device: str | torch.device = "auto", **search: object) -> Translator:
     """Loads a bundle, run folder or checkpoint: `nmt.load("runs/x", beam=1).translate("Guten Tag.")`.
 
     Args:
@@ -280,8 +285,8 @@ def load(path: str | Path, device: str = "auto", **search: object) -> Translator
 
     Raises:
         CheckpointError: there is no usable model.
-        ConfigError: a search setting is unknown or wrong.
+        ConfigError: a search setting or the device is unknown or wrong.
     """
-    loaded = load_model(Path(path))
     place = choose_device(device)
+    loaded = load_model(Path(path))
     return Translator(loaded, place, parse_search(loaded.recipe.search, search), choose_search_precision("auto", place))

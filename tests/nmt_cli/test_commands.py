@@ -158,7 +158,7 @@ def test_a_budget_is_kept(recipe: Path, tmp_path: Path) -> None:
     assert 3 < last["seconds"] < 9
     assert last["learning_rate"] < 0.1 * peak
     refused = run("train", recipe, "--run", tmp_path / "q", "--budget", "6s", "--set", "training.schedule=constant")
-    assert "--budget needs a schedule that ends" in refused.stderr
+    assert "a budget needs a schedule that ends" in refused.stderr
 
 
 @pytest.mark.parametrize(
