@@ -40,6 +40,7 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False, m
 
     Raises:
         DataError: the corpus is missing or unusable.
+        ConfigError: a card, a filter or the tokenizer of the recipe is wrong.
     """
     parts, taken = parts_of(recipe), Tokenizers.taken(recipe)
     key = fingerprint_of(recipe, parts, taken)

@@ -98,7 +98,7 @@ def _settings(item: Any, overrides: Sequence[str]) -> str:
         for override, name in names.items()
         if not key or f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
     ]
-    return ", ".join(f"--set {override}" for override in own or overrides)
+    return ", ".join(own or overrides)
 
 
 def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
@@ -247,12 +247,12 @@ def _siblings(path: Path) -> list[str]:
 def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise ConfigError(f"--set {override}: expected key=value, for example --set model.layers=2")
+        raise ConfigError(f"{override}: expected key=value, for example model.layers=2")
     *parents, last = key.strip().split(".")
     for parent in parents:
         child = values.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: {parent} is a value, not a section")
+            raise ConfigError(f"{override}: {parent} is a value, not a section")
         values = cast(dict[str, Any], child)
     values[last] = _toml_value(text.strip())
 

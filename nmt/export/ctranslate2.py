@@ -49,7 +49,7 @@ def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | No
     try:
         spec.optimize(quantization=quantization)
     except ValueError as error:
-        raise ConfigError(f"--quantization: {error}") from None
+        raise ConfigError(f"quantization: {error}") from None
     with atomic_folder(folder) as draft:
         spec.save(str(draft))
         loaded.tokenizers.save(draft)
@@ -104,7 +104,7 @@ class CTranslate2Engine:
             ConfigError: CTranslate2 has no counterpart of a search setting.
         """
         if config.length_penalty == "gnmt":
-            raise ConfigError("CTranslate2 has no GNMT length penalty; use --length-penalty average or none")
+            raise ConfigError("CTranslate2 has no GNMT length penalty; use average or none as length_penalty")
         alpha = config.alpha if config.length_penalty == "average" else 0.0
         lengths = torch.tensor([len(tokens) + 1 for tokens in ids])
         results = self.translator.translate_batch(

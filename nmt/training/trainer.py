@@ -265,7 +265,7 @@ def train(
 
     Args:
         recipe: what to train and how; `load_recipe` reads one.
-        prepared: its corpus; `nmt_data.prepare.prepare(recipe)` makes it.
+        prepared: its corpus; `nmt.prepare(recipe)` makes it.
         run: folder for the log, the checkpoints and the model; made if missing.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         budget: seconds to train, validations included; replaces `training.updates`.

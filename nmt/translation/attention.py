@@ -68,7 +68,7 @@ class Attention:
         maps = self.shifted if shifted else self.maps
         for name, wanted, count in (("layer", layer, maps.shape[0]), ("head", head, maps.shape[1])):
             if wanted is not None and not 1 <= wanted <= count:
-                raise ConfigError(f"--{name} must be between 1 and {count}, got {wanted}")
+                raise ConfigError(f"{name} must be between 1 and {count}, got {wanted}")
         place = self.place(layer, shifted)
         heads = maps.mean(0) if place is None else maps[place]  # (H, J, I)
         return heads.mean(0) if head is None else heads[head - 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,12 +13,12 @@ import pytest
 
 import nmt
 from command import environment
-from nmt_data.prepare import prepare
 from tiny import make_recipe
 
 PUBLIC = [
-    *("NmtError", "Recipe", "TestSet", "Translation", "Translator", "__version__"),
-    *("attend", "evaluate", "load", "load_recipe", "score", "train"),
+    *("Attention", "CheckpointError", "ConfigError", "DataError", "Evaluation", "Interrupted", "NmtError", "Prepared"),
+    *("Recipe", "Report", "Score", "TargetScore", "TestSet", "TextError", "Translation", "Translator", "__version__"),
+    *("attend", "evaluate", "load", "load_recipe", "prepare", "score", "train"),
 ]
 
 
@@ -41,16 +42,26 @@ def test_each_is_described(name: str) -> None:
             assert f"        {argument}:" in part.__doc__, argument
 
 
+def test_what_is_returned_and_raised_is_public_too() -> None:
+    """Names of our own in annotations, in what is returned, and in the errors that docstrings name."""
+    parts = [getattr(nmt, name) for name in PUBLIC if name != "__version__"]
+    methods = [part for owner in (nmt.Translator, nmt.TestSet) for name, part in vars(owner).items() if name[0] != "_"]
+    for part in filter(inspect.isfunction, [*parts, *methods]):
+        returned = re.findall(r"\b[A-Z]\w+", str(inspect.signature(part).return_annotation))
+        raised = re.findall(r"^        (\w+): ", (part.__doc__ or "").partition("Raises:")[2], re.M)
+        assert {*returned, *raised} <= {*PUBLIC, "Path"}, part
+
+
 def test_importing_it_is_quick() -> None:
     """Torch comes with what needs it."""
-    script = "import nmt, sys; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
+    script = "import nmt, sys; sys.exit({'torch', 'pydantic', 'nmt_data'} & {*sys.modules})"
     subprocess.run([sys.executable, "-c", script], env=environment(), check=True)
 
 
 def test_a_recipe_is_trained_and_translates(tmp_path: Path) -> None:
     """By the public names alone."""
     recipe = make_recipe(training={"updates": 2})
-    model = nmt.train(recipe, prepare(recipe), tmp_path / "run", device="cpu")
+    model = nmt.train(recipe, nmt.prepare(recipe), tmp_path / "run", device="cpu")
     translator = nmt.load(model, device="cpu", beam=2)
     testset = nmt.TestSet("letters", ["a b"], ["b a"])
     assert nmt.evaluate(translator, testset, metrics=("bleu",)).hypotheses == translator.translate(["a b"])

@@ -35,8 +35,8 @@ def recipe_file(tmp_path: Path) -> Path:
         ("model.attention=dot", "dot attention needs equal widths, got state 256 and encoder 512"),
         ("model.dropout=1.5", "model.dropout"),
         ("name=../x", "name: names files, so it must not be empty, begin with a dot or hold / or :, got '../x'"),
-        ("nonsense", "--set nonsense: expected key=value"),
-        ("name.first=x", "--set name.first=x: name is a value, not a section"),
+        ("nonsense", "nonsense: expected key=value"),
+        ("name.first=x", "name.first=x: name is a value, not a section"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(recipe_file: Path, override: str, message: str) -> None:

@@ -175,6 +175,6 @@ def test_a_type_that_it_does_not_have_is_refused(transformer: LoadedModel) -> No
 
 def test_an_unknown_quantization_is_refused(transformer: LoadedModel, tmp_path: Path) -> None:
     """By name, with those that there are; nothing is written."""
-    with pytest.raises(ConfigError, match="--quantization: x is not a valid"):
+    with pytest.raises(ConfigError, match="quantization: x is not a valid"):
         export_ctranslate2(transformer, tmp_path / "folder", "x")
     assert not (tmp_path / "folder").exists()
