@@ -31,6 +31,8 @@ class Translation:
     """Length of each hypothesis in tokens, end of sentence counted."""
     alignment: list[Link] | None = None
     """Links (source word, target word) from 0; None unless asked for."""
+    cut: bool = False
+    """Whether it was ended by force at the length limit, or only the beginning of the line was read."""
 
 
 class TargetScore(NamedTuple):
@@ -82,6 +84,11 @@ class Report:
         for item in dataclasses.fields(self):
             setattr(self, item.name, [] if isinstance(getattr(self, item.name), list) else 0)
         return found
+
+    def numbers(self) -> dict[str, int]:
+        """Returns the counts by name; lists of phrases are left out."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, int)}
 
     def summary(self) -> list[str]:
         """Returns sentences for the user; none if there is nothing to tell."""
@@ -210,7 +217,7 @@ def _sum(one: Translation, two: Translation) -> Translation:
     """Joins two translations; links between words are dropped."""
     text = f"{one.text} {two.text}".strip()
     total = one.log_probability + two.log_probability
-    return Translation(text, total, one.score + two.score, one.tokens + two.tokens)
+    return Translation(text, total, one.score + two.score, one.tokens + two.tokens, cut=one.cut or two.cut)
 
 
 def by_agreement(drawn: list[Translation], utility: Utility, language: str) -> list[Translation]:
