@@ -32,6 +32,7 @@ from nmt.runtime.memory import memory_there
 from nmt.runtime.processes import divided_like, whole
 from nmt.runtime.untrusted import SMALL, open_regular, read_object, read_regular
 
+# The manifest lists files with sizes and hashes alone; that of a prepared folder, in `nmt.storage.manifest`, has more.
 WEIGHTS, STATE, PROGRESS, MANIFEST = "weights.safetensors", "state.safetensors", "state.json", "MANIFEST.json"
 _PARTS = re.compile(r"(weights|state)\.safetensors|state\.json|card\.json|recipe\.toml|(joint|source|target)\.spm|font")
 _PREFIX = "step-"
