@@ -13,6 +13,7 @@ from sacrebleu.utils import SACREBLEU_DIR
 
 from nmt.config.data import Tokenization
 from nmt.config.reading import suggestion
+from nmt.corpus.languages import code_of
 from nmt.errors import ConfigError
 
 
@@ -33,14 +34,10 @@ def default_tokenization(language: str) -> Tokenization:
 
     Regions, scripts (zh-TW, zho_Hans) and letter case are ignored.
     """
-    return _BY_LANGUAGE.get(re.split("[-_]", language.lower())[0], "13a")
+    return _BY_LANGUAGE.get(code_of(language), "13a")
 
 
-_BY_LANGUAGE: dict[str, Tokenization] = {
-    **dict.fromkeys(("zh", "zho", "chi", "cmn"), "zh"),
-    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
-    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
-}
+_BY_LANGUAGE: dict[str, Tokenization] = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 
 
 def check_tokenization(scheme: Tokenization) -> None:

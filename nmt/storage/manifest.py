@@ -24,7 +24,9 @@ def write_folder_manifest(folder: Path, origin: str = "") -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != FOLDER_MANIFEST
     }
-    write_json(folder / FOLDER_MANIFEST, {"files": files, "origin": origin, "fingerprint": fingerprint([files, origin])})
+    write_json(
+        folder / FOLDER_MANIFEST, {"files": files, "origin": origin, "fingerprint": fingerprint([files, origin])}
+    )
 
 
 def folder_damage(folder: Path, thorough: bool = False, origin: str = "") -> str | None:
