@@ -158,10 +158,7 @@ class Work:
 
 def _facts(name: str, translator: Translator) -> ServedModel:
     data, model = translator.recipe.data, translator.recipe.model
-    try:
-        layers, heads = translator.decoder.attention_maps([4], [4]).shape[:2]
-    except NmtError:  # the model has no attention
-        layers = heads = 0
+    layers, heads = translator.decoder.attention_maps([4], [4]).shape[:2] if model.attends else (0, 0)
     pairs = [(data.source, data.target), *((part.source, part.target) for part in data.more)]
     if not data.tag_target:
         pairs = [pair for pair in pairs if pair[1] == data.target]
@@ -174,7 +171,7 @@ def _facts(name: str, translator: Translator) -> ServedModel:
         layers=layers,
         heads=heads,
         parameters=translator.parameter_count,
-        attention=layers > 0,
+        attention=model.attends,
         visual=model.kind == "visual",
         beam=translator.search.beam,
         pairs=list(dict.fromkeys(pairs)),
