@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Generator, Iterator, Sequence
@@ -230,6 +229,7 @@ def _tagged(output: Path, tag: str | None, tags: Sequence[str]) -> Iterator[byte
 
 def _card(site: Site, stage: Translation) -> str:
     """Returns the card of the corpus; words are split as in the corpus of the first model."""
+    from nmt.config.toml import toml_line
     from nmt_data.cards import load_card
 
     base = load_card(site.recipe(site.plan.training(stage.by[0])).data.corpus)
@@ -240,5 +240,5 @@ def _card(site: Site, stage: Translation) -> str:
         "languages": site.languages(stage),
         **({"tokenize": base.tokenize} if base.tokenize else {}),
     }
-    head = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    head = [toml_line(key, value) for key, value in values.items()]
     return "\n".join([*head, "", "[splits]", 'train = "train.{language}"', ""])

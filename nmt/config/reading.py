@@ -19,7 +19,7 @@ from nmt.config.paths import found, is_there, model_root, taken_tokenizer, told
 from nmt.config.recipe import Recipe
 from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.config.section import Section
-from nmt.config.toml import read_toml
+from nmt.config.toml import read_toml, toml_line
 from nmt.errors import ConfigError
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -269,7 +269,7 @@ def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     tables = {key: value for key, value in values.items() if _is_tables(value)}
     plain = {key: value for key, value in values.items() if not isinstance(value, dict) and key not in tables}
     lines = [f"[{'.'.join(path)}]"] if path and plain else []
-    lines += [f"{key} = {_toml_text(value)}" for key, value in plain.items()] + [""] * bool(plain)
+    lines += [toml_line(key, value) for key, value in plain.items()] + [""] * bool(plain)
     for key, value in values.items():
         if isinstance(value, dict):
             lines += _toml_lines(cast(dict[str, Any], value), (*path, key))
@@ -282,10 +282,3 @@ def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
 def _is_tables(value: Any) -> bool:
     """Whether a value is a list of sections."""
     return isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in cast(Sequence[Any], value))
-
-
-def _toml_text(value: Any) -> str:
-    """Formats a string, number, boolean or list; JSON is valid TOML for these, except DEL, which TOML wants escaped."""
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_text(item) for item in cast(Sequence[Any], value)) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
