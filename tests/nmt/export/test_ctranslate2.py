@@ -165,6 +165,8 @@ def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
         Translator(transformer, engine=engine).translate_n_best(["x"], 1, ["y"])
     with pytest.raises(ConfigError, match="GNMT"):
         engine.search([[5, 6]], SearchConfig(length_penalty="gnmt"))
+    with pytest.raises(ConfigError, match="positions of this model"):
+        engine.search([[5, 6]], SearchConfig(max_length_constant=5000))
 
 
 def test_a_type_that_it_does_not_have_is_refused(transformer: LoadedModel) -> None:
