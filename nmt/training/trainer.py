@@ -263,6 +263,8 @@ def train(
 ) -> Path:
     """Trains a recipe to its end, or resumes where an earlier call for the same folder stopped.
 
+    In another thread than the main one, signals do not stop it.
+
     Args:
         recipe: what to train and how; `load_recipe` reads one.
         prepared: its corpus; `nmt.prepare(recipe)` makes it.
