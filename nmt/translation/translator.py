@@ -183,12 +183,7 @@ class Translator:
         if beam is not None:
             return self.with_search(beam=beam).translate_n_best(lines, count, prefixes, first)
         lines, prefixes = text_lines(lines), None if prefixes is None else text_lines(prefixes)
-        if count < 1:
-            raise DataError(f"at least 1 translation of each line must be asked for, got {count}")
-        if count > self.search.beam:
-            raise DataError(f"{count} best translations need a beam of {count} at least, got {self.search.beam}")
-        if prefixes is not None and len(prefixes) != len(lines):
-            raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
+        _check_counts(count, self.search.beam, lines, prefixes)
         if prefixes is not None and (self.decoder.engine is not None or self.decoder.shortlisted):
             raise ConfigError("prefixes go with our own search over the whole vocabulary alone")
         lines, required = self._demands.of_lines(lines, self.options.constrained, self._forbidden, self.report)
@@ -245,6 +240,15 @@ class Translator:
     def encode_target(self, line: str) -> list[int]:
         """Returns the target tokens of a line."""
         return self.target.tokens([line])[0]
+
+
+def _check_counts(count: int, beam: int, lines: list[str], prefixes: list[str] | None) -> None:
+    if count < 1:
+        raise DataError(f"at least 1 translation of each line must be asked for, got {count}")
+    if count > beam:
+        raise DataError(f"{count} best translations need a beam of {count} at least, got {beam}")
+    if prefixes is not None and len(prefixes) != len(lines):
+        raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
 
 
 def _to_text(
