@@ -130,7 +130,7 @@ def check_tracker(name: str) -> None:
     if name not in _TRACKERS:
         raise ConfigError(f"a tracker must be {' or '.join(_TRACKERS)}, got {name}")
     if find_spec(name) is None:
-        raise ConfigError(f"tracker {name}: it is not installed; pip install {name}")
+        raise ConfigError(f"tracker {name}: {name} is not installed; pip install {name}")
 
 
 def figures(event: Event) -> dict[str, float]:

@@ -293,7 +293,7 @@ def test_attend_shows_links_pictures_and_error_rates(trained: Path, tmp_path: Pa
     assert re.search(
         r"layer 1, head 1, shifted, each target word +\d", run("attend", trained, *gold, "--head", "1").stdout
     )
-    assert "--head must be between 1 and 1, got 7" in run("attend", trained, *gold, "--head", "7").output
+    assert "head must be between 1 and 1, got 7" in run("attend", trained, *gold, "--head", "7").output
 
 
 def test_a_language_that_the_model_does_not_have_is_refused(trained: Path, tmp_path: Path) -> None:
