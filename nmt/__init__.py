@@ -13,24 +13,39 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from nmt.errors import NmtError
+from nmt.errors import CheckpointError, ConfigError, DataError, NmtError, TextError
 
 if TYPE_CHECKING:
     from nmt.config.reading import load_recipe
     from nmt.config.recipe import Recipe
+    from nmt.corpus.prepared import Prepared
     from nmt.corpus.testset import TestSet
-    from nmt.scoring.metrics import score
+    from nmt.runtime.signals import Interrupted
+    from nmt.scoring.evaluation import Evaluation
+    from nmt.scoring.metrics import Score, score
     from nmt.training.trainer import train
-    from nmt.translation.attention import attend
+    from nmt.translation.attention import Attention, attend
     from nmt.translation.evaluation import evaluate
-    from nmt.translation.result import Translation
+    from nmt.translation.result import Report, TargetScore, Translation
     from nmt.translation.translator import Translator, load
+    from nmt_data.prepare import prepare
 
 __version__ = "0.1.0"
 __all__ = [
+    "Attention",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Evaluation",
+    "Interrupted",
     "NmtError",
+    "Prepared",
     "Recipe",
+    "Report",
+    "Score",
+    "TargetScore",
     "TestSet",
+    "TextError",
     "Translation",
     "Translator",
     "__version__",
@@ -38,12 +53,20 @@ __all__ = [
     "evaluate",
     "load",
     "load_recipe",
+    "prepare",
     "score",
     "train",
 ]
 
 _PLACES = {
+    "Attention": "nmt.translation.attention",
+    "Evaluation": "nmt.scoring.evaluation",
+    "Interrupted": "nmt.runtime.signals",
+    "Prepared": "nmt.corpus.prepared",
     "Recipe": "nmt.config.recipe",
+    "Report": "nmt.translation.result",
+    "Score": "nmt.scoring.metrics",
+    "TargetScore": "nmt.translation.result",
     "TestSet": "nmt.corpus.testset",
     "Translation": "nmt.translation.result",
     "Translator": "nmt.translation.translator",
@@ -51,6 +74,7 @@ _PLACES = {
     "evaluate": "nmt.translation.evaluation",
     "load": "nmt.translation.translator",
     "load_recipe": "nmt.config.reading",
+    "prepare": "nmt_data.prepare",
     "score": "nmt.scoring.metrics",
     "train": "nmt.training.trainer",
 }

@@ -64,7 +64,7 @@ def decode(
         variants += [Variant("text", "bf16"), Variant("loop", "bf16")]
     if shape.kind == "transformer" and _has_ctranslate2():
         variants += [Variant("ctranslate2", name) for name in (("float32", "int8") if on_cpu else ("float16",))]
-    if on_cpu and shape.kind == "rnn" and shape.attention != "none":
+    if on_cpu and shape.kind == "rnn" and shape.attends:
         variants.append(Variant("cell loop", "fp32"))
     if without_cache:
         variants.append(Variant("without cache", "fp32"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,4 +123,6 @@ def font_sha256(recipe: Recipe) -> str | None:
 
 def _text(value: Any) -> str:
     """Writes a string or path as TOML."""
-    return json.dumps(str(value.resolve()) if isinstance(value, Path) else value, ensure_ascii=False)
+    from nmt.config.toml import toml_text
+
+    return toml_text(value.resolve() if isinstance(value, Path) else value)

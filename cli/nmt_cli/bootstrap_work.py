@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Generator, Iterator, Sequence
@@ -50,7 +49,7 @@ def state_of(site: Site, stage: Stage, ready: bool = True) -> State:
     """
     from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import Training
-    from nmt.storage.manifest import broken
+    from nmt.storage.manifest import folder_damage
 
     place = site.place(stage)
     drafts = place if isinstance(stage, Training) else draft_of(site, stage)
@@ -62,7 +61,7 @@ def state_of(site: Site, stage: Stage, ready: bool = True) -> State:
     if not ready:
         return "again" if made else "to do"
     origin = origin_of(site, stage)
-    done = _is_trained(site, stage, origin) if isinstance(stage, Training) else not broken(place, True, origin)
+    done = _is_trained(site, stage, origin) if isinstance(stage, Training) else not folder_damage(place, True, origin)
     if done:
         return "done"
     if record_of(drafts).get("origin") == origin and not (isinstance(stage, Training) and _is_beyond(site, stage)):
@@ -158,7 +157,7 @@ def _train(site: Site, stage: Training, origin: str, crew: Crew) -> None:
 def _translate(site: Site, stage: Translation, origin: str, crew: Crew) -> None:
     """Translates a copy of the text, which stays the same if the text is changed meanwhile, then makes the corpus whole."""
     from nmt.runtime.atomic import atomic_folder, write_json
-    from nmt.storage.manifest import write_manifest
+    from nmt.storage.manifest import write_folder_manifest
 
     draft, place, text = draft_of(site, stage), site.place(stage), site.texts[stage.translate]
     if record_of(draft).get("origin") != origin:
@@ -180,7 +179,7 @@ def _translate(site: Site, stage: Translation, origin: str, crew: Crew) -> None:
                 other.writelines(_tagged(output, stage.tag, site.plan.tags))
         (folder / CARD).write_text(_card(site, stage), encoding="utf-8")
         write_json(folder / RECORD, {**record, "lines": text.lines * len(outputs), "how": stage.how})
-        write_manifest(folder, origin)
+        write_folder_manifest(folder, origin)
     shutil.rmtree(draft)
 
 
@@ -230,6 +229,7 @@ def _tagged(output: Path, tag: str | None, tags: Sequence[str]) -> Iterator[byte
 
 def _card(site: Site, stage: Translation) -> str:
     """Returns the card of the corpus; words are split as in the corpus of the first model."""
+    from nmt.config.toml import toml_line
     from nmt_data.cards import load_card
 
     base = load_card(site.recipe(site.plan.training(stage.by[0])).data.corpus)
@@ -240,5 +240,5 @@ def _card(site: Site, stage: Translation) -> str:
         "languages": site.languages(stage),
         **({"tokenize": base.tokenize} if base.tokenize else {}),
     }
-    head = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    head = [toml_line(key, value) for key, value in values.items()]
     return "\n".join([*head, "", "[splits]", 'train = "train.{language}"', ""])

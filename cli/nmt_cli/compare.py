@@ -53,12 +53,12 @@ def compare(
     from nmt.errors import ConfigError
     from nmt.runtime.atomic import write_json
     from nmt.runtime.device import set_threads
-    from nmt.scoring.metrics import parse_metrics
+    from nmt.scoring.metrics import EVERY_METRIC, parse_metrics
     from nmt_cli.testsets import choose_testsets, in_case
 
     if test not in ("bs", "ar", "none"):
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
-    metrics = parse_metrics(metric or [])
+    metrics = sorted(parse_metrics(metric or EVERY_METRIC), key=EVERY_METRIC.index)
     _check_outputs(plot, save)
     set_threads()
     opened = _opened(systems, device, beam)

@@ -87,7 +87,7 @@ def evaluate(
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output
     from nmt.scoring.comet import comet as comet_score
-    from nmt.scoring.metrics import parse_metrics
+    from nmt.scoring.metrics import EVERY_METRIC, parse_metrics
     from nmt.translation.evaluation import evaluate as evaluate_system
     from nmt.translation.result import Options
     from nmt_cli.opening import open_translator
@@ -104,7 +104,7 @@ def evaluate(
     if hypothesis and len(testsets) != 1:
         raise DataError(f"--hypothesis is scored against one test set; name it with --testset ({len(testsets)} found)")
     system = in_case(read_lines(hypothesis), translator.recipe, to) if hypothesis else translator
-    metrics = parse_metrics(metric or [])
+    metrics = sorted(parse_metrics(metric or EVERY_METRIC), key=EVERY_METRIC.index)
     training = prepare(translator.recipe).pairs_source() if difficulty else ()
     results = [evaluate_system(system, item, lowercase, training, metrics) for item in testsets]
     if comet:

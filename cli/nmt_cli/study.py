@@ -95,11 +95,11 @@ def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]
 def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
     """Trains and scores in separate processes, unless the same was done before; outdated results are removed first."""
     from nmt.config.reading import load_recipe
-    from nmt.storage.manifest import broken, write_manifest
+    from nmt.storage.manifest import folder_damage, write_folder_manifest
 
     run, results = task.run, task.results
     origin = material.origin(load_recipe(task.recipe, task.changes))
-    if not broken(results, thorough=True, origin=origin):
+    if not folder_damage(results, thorough=True, origin=origin):
         return
     shutil.rmtree(results, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
         pairs, gold = map(str, material.gold)
         links = commands.call(run, "attend", str(run), "--pairs", pairs, "--gold", gold, "--format", "json")
         (results / _ALIGNMENT).write_text(links, encoding="utf-8")
-    write_manifest(results, origin)
+    write_folder_manifest(results, origin)
     note(f"done: {task.system.name}, seed {task.seed}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -42,8 +41,10 @@ class TrainingTask:
     @property
     def changes(self) -> list[str]:
         """The changes to the recipe."""
+        from nmt.config.toml import toml_text
+
         return [
-            f"name={json.dumps(self.system.name, ensure_ascii=False)}",
+            f"name={toml_text(self.system.name)}",
             f"seed={self.seed}",
             *self.system.set,
             *self.overrides,

@@ -31,7 +31,7 @@ def tune_decoding(
     """Translate the validation set with each beam and length penalty, and print which scores best."""
     from nmt.corpus.words import count_words
     from nmt.runtime.device import set_threads
-    from nmt.scoring.evaluation import check_references
+    from nmt.scoring.evaluation import check_testset
     from nmt.scoring.metrics import score
     from nmt_cli.opening import open_translator
     from nmt_cli.testsets import choose_testsets
@@ -41,7 +41,7 @@ def tune_decoding(
     translator = open_translator(model, device, latest, {"beam": tries[0][0], "alpha": tries[0][1]})
     chosen = choose_testsets(translator.recipe, [testset])[0]
     source, target = chosen.tagged[:sentences], chosen.target[:sentences]
-    check_references(replace(chosen, target=target))
+    check_testset(replace(chosen, target=target))
     rows: list[dict[str, Any]] = []
     signature = ""
     for beam, alpha in tries:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nmt.corpus.languages import code_of
 from nmt.corpus.model_one import Floats, Ids, Meetings, TranslationTable
 from nmt.corpus.words import Normaliser, split_words
 from nmt.runtime.stages import counted
-from nmt_data.audit import Suspect, language_of
+from nmt_data.audit import Suspect
 from nmt_data.shards import Mask, unpacked
 
 SAMPLE = 50_000
@@ -139,7 +140,7 @@ class Aligner:
 
 class _Splitter:
     def __init__(self, language: str) -> None:
-        self._normaliser = Normaliser(language_of(language))
+        self._normaliser = Normaliser(code_of(language))
 
     def __call__(self, line: str) -> list[str]:
         return split_words(self._normaliser(line))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from nmt.corpus.languages import code_of
 from nmt.corpus.words import Normaliser, Normalisers, count_words
 from nmt_data.shards import Mask, Rows, unpacked
 
@@ -26,7 +27,7 @@ class Text:
 
     def sentences(self, normalised: bool) -> Iterator[tuple[Sentence, Sentence]]:
         """Yields both sides of each pair, unchanged or without case, punctuation and spacing."""
-        source, target = language_of(self.source), language_of(self.target)
+        source, target = code_of(self.source), code_of(self.target)
         judges = Normaliser(source), Normaliser(target)
         for one, other in self.pairs:
             if normalised:
@@ -124,7 +125,7 @@ class Auditor:
     def __call__(self, suspect: Suspect) -> Audited:
         """Audits the rows that are left of a shard."""
         sides, rows = unpacked(suspect.shard, suspect.kept), np.flatnonzero(suspect.kept)
-        first, second = (language_of(language) for language in suspect.languages)
+        first, second = (code_of(language) for language in suspect.languages)
         alike = list(map(self._normalisers[first], sides[0])), list(map(self._normalisers[second], sides[1]))
         beside = self._held_out.rows(first, alike[0], second, alike[1])
         left = np.ones(len(rows), bool)
@@ -175,8 +176,3 @@ class _Wanted:
                 if len(known) == 2 and (pair := frozenset(sides)) in self.pairs:
                     found.pairs.add(pair)
         return found
-
-
-def language_of(code: str) -> str:
-    """Drops region and script, so that corpora with different language codes can be compared."""
-    return code.replace("_", "-").split("-")[0].lower()

@@ -48,4 +48,4 @@ class Means:
         """Returns a crew of so many processes, which is only started for work that is worth it, or one on the cluster."""
         if self.cluster is not None:
             return ClusterCrew(opening, self.cluster)
-        return Crew(opening, self.processes, _ALONE, name, "if memory ran out, take fewer --processes", self.say)
+        return Crew(opening, self.processes, _ALONE, name, "if memory ran out, take fewer processes", self.say)

@@ -12,7 +12,7 @@ from nmt.errors import ConfigError
 from nmt.runtime.device import choose_device, set_threads
 from nmt.runtime.files import file_sha256
 from nmt.storage.bundle import load_model, locate, read_recipe
-from nmt.storage.manifest import MANIFEST
+from nmt.storage.integrity import MANIFEST
 from nmt.translation.translator import Translator
 from nmt_data.audit import Suspect
 from nmt_data.shards import Mask, unpacked

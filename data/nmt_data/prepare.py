@@ -18,7 +18,7 @@ from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import DataError
 from nmt.runtime.atomic import atomic_folder, clear_litter, write_json
 from nmt.runtime.files import NAME_A_HOME, check_output, file_sha256, fingerprint, home_folder
-from nmt.storage.manifest import broken, write_manifest
+from nmt.storage.manifest import folder_damage, write_folder_manifest
 from nmt.training.batches import select
 from nmt_data.cleaning.checks import check_cleaning
 from nmt_data.encoding import Encoding, Written, write_train, write_valid
@@ -40,11 +40,12 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False, m
 
     Raises:
         DataError: the corpus is missing or unusable.
+        ConfigError: a card, a filter or the tokenizer of the recipe is wrong.
     """
     parts, taken = parts_of(recipe), Tokenizers.taken(recipe)
     key = fingerprint_of(recipe, parts, taken)
     folder = home_folder() / "corpora" / key
-    reason = broken(folder, thorough)
+    reason = folder_damage(folder, thorough)
     if not reason:
         return _checked(Prepared(folder), recipe, say)
     if folder.exists():
@@ -79,7 +80,7 @@ class _Preparation:
         texts = TextReader(self.recipe, self.parts, self.means, self.say).read(work, check)
         tokenizers = self._tokenizers(texts, work)
         self.say("encoding")
-        with atomic_folder(folder, keep=lambda there: not broken(there, thorough)) as draft:
+        with atomic_folder(folder, keep=lambda there: not folder_damage(there, thorough)) as draft:
             tokenizers.save(draft)
             encoding = Encoding(tokenizers, self.recipe.tokenizer.kinds, self.recipe.data.tag_target)
             written = write_train(draft, texts, encoding, self.means)
@@ -100,7 +101,7 @@ class _Preparation:
                 "seconds": round(perf_counter() - start, 1),
             }
             write_json(draft / "report.json", report)
-            write_manifest(draft)
+            write_folder_manifest(draft)
 
     def _tokenizers(self, texts: Texts, work: Unfinished) -> Tokenizers:
         """Takes the tokenizers of another model, or trains new ones."""

@@ -70,6 +70,11 @@ class RnnConfig(Section):
         """For tables."""
         return f"rnn ({self.attention})"
 
+    @property
+    def attends(self) -> bool:
+        """Whether the decoder attends to the source."""
+        return self.attention != "none"
+
     @model_validator(mode="after")
     def _bridge_carries_something(self) -> Self:
         if self.attention == "none" and self.bridge == "zero" and self.feed_summary == "first":
@@ -149,6 +154,11 @@ class TransformerConfig(Section):
         """For tables."""
         return self.kind
 
+    @property
+    def attends(self) -> bool:
+        """Whether the decoder attends to the source."""
+        return True
+
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.width % self.heads:
@@ -187,6 +197,11 @@ class ConvolutionConfig(Section):
     def family(self) -> str:
         """For tables."""
         return self.kind
+
+    @property
+    def attends(self) -> bool:
+        """Whether the decoder attends to the source."""
+        return True
 
     @model_validator(mode="after")
     def _kernel_has_a_middle(self) -> Self:
@@ -232,6 +247,11 @@ class VisualConfig(Section):
     def family(self) -> str:
         """For tables."""
         return f"visual ({self.image_encoder}), {self.base.family}"
+
+    @property
+    def attends(self) -> bool:
+        """Whether the decoder attends to the source."""
+        return self.base.attends
 
     @property
     def grid(self) -> int:

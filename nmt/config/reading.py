@@ -19,7 +19,7 @@ from nmt.config.paths import found, is_there, model_root, taken_tokenizer, told
 from nmt.config.recipe import Recipe
 from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.config.section import Section
-from nmt.config.toml import read_toml
+from nmt.config.toml import read_toml, toml_line
 from nmt.errors import ConfigError
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -37,7 +37,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: naming the file or the override, every wrong key and value, and the nearest known key.
     """
-    path = Path(path)
+    path, overrides = Path(path), _checked_overrides(overrides)
     path = path / "recipe.toml" if is_there(path) and path.is_dir() else path
     if not is_there(path):
         raise ConfigError(f"{path}: no such recipe{suggestion(path.name, _siblings(path))}")
@@ -54,6 +54,16 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         origins = [path if _text(item) in of_file else _settings(item, overrides) for item in error.errors()]
         lines = [f"{origin}: {_explain(item, Recipe)}" for origin, item in zip(origins, error.errors(), strict=True)]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _checked_overrides(given: object) -> list[str]:
+    """Refuses a single text, whose letters would be taken one by one, and what is no list of text."""
+    if isinstance(given, (list, tuple)):
+        items = list(cast(Sequence[object], given))
+        texts = [item for item in items if isinstance(item, str)]
+        if len(texts) == len(items):
+            return texts
+    raise ConfigError(f"overrides must be a list of key=value, for example ['model.layers=2'], got {given!r}")
 
 
 def _with_tokenizer(values: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +98,7 @@ def _settings(item: Any, overrides: Sequence[str]) -> str:
         for override, name in names.items()
         if not key or f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
     ]
-    return ", ".join(f"--set {override}" for override in own or overrides)
+    return ", ".join(own or overrides)
 
 
 def parse_recipe(values: dict[str, Any], origin: str) -> Recipe:
@@ -256,12 +266,12 @@ def _siblings(path: Path) -> list[str]:
 def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not all(part.strip() for part in key.split(".")):
-        raise ConfigError(f"--set {override}: expected key=value, for example --set model.layers=2")
+        raise ConfigError(f"{override}: expected key=value, for example model.layers=2")
     *parents, last = key.strip().split(".")
     for parent in parents:
         child = values.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: {parent} is a value, not a section")
+            raise ConfigError(f"{override}: {parent} is a value, not a section")
         values = cast(dict[str, Any], child)
     values[last] = _toml_value(text.strip())
 
@@ -278,7 +288,7 @@ def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     tables = {key: value for key, value in values.items() if _is_tables(value)}
     plain = {key: value for key, value in values.items() if not isinstance(value, dict) and key not in tables}
     lines = [f"[{'.'.join(path)}]"] if path and plain else []
-    lines += [f"{key} = {_toml_text(value)}" for key, value in plain.items()] + [""] * bool(plain)
+    lines += [toml_line(key, value) for key, value in plain.items()] + [""] * bool(plain)
     for key, value in values.items():
         if isinstance(value, dict):
             lines += _toml_lines(cast(dict[str, Any], value), (*path, key))
@@ -291,10 +301,3 @@ def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
 def _is_tables(value: Any) -> bool:
     """Whether a value is a list of sections."""
     return isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in cast(Sequence[Any], value))
-
-
-def _toml_text(value: Any) -> str:
-    """Formats a string, number, boolean or list; JSON is valid TOML for these, except DEL, which TOML wants escaped."""
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_text(item) for item in cast(Sequence[Any], value)) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

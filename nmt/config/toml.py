@@ -1,10 +1,13 @@
-"""Reads TOML as editors save it; the only place that does."""
+"""Reads TOML as editors save it, and writes its values; the only place that does."""
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from nmt.errors import ConfigError, NmtError
 
@@ -36,3 +39,17 @@ def read_toml(path: Path, kind: type[NmtError] = ConfigError) -> dict[str, Any]:
         raise kind(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise kind(f"{path}: {error}") from None
+
+
+def toml_text(value: Any) -> str:
+    """Writes a string, path, number, boolean or list; JSON is TOML for these, except DEL, which TOML wants escaped."""
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(toml_text, cast(Sequence[Any], value))) + "]"
+    plain = str(value) if isinstance(value, Path) else value
+    return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_line(key: str, value: Any) -> str:
+    """Writes a key, in quotes if it needs them, and its value, without the end of the line."""
+    name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_text(key)
+    return f"{name} = {toml_text(value)}"

@@ -50,9 +50,14 @@ def two_letters(code: str) -> str:
     return _SHORT.get(code, code)
 
 
+def base_code(language: str) -> str:
+    """Returns a code without region, script and capitals: `pt` for `pt-BR`, `deu` for `deu_Latn`."""
+    return language.replace("_", "-").split("-")[0].lower()
+
+
 def code_of(language: str) -> str:
-    """Returns the code by which a language is identified: `de` for `de-AT` and `deu`."""
-    return two_letters(language.replace("_", "-").split("-")[0].lower())
+    """Returns the one code of a language, of two letters where there is one: `de` for `de-AT`, `deu` and `DE`."""
+    return two_letters(base_code(language))
 
 
 def language_name(code: str) -> str:

@@ -3,13 +3,13 @@ r"""Reads lines of text from bytes, split only at `\\n`, so that line numbers of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import IO
 
 from nmt.corpus.opening import explained, open_text, packing
 from nmt.corpus.words import is_mark
-from nmt.errors import DataError
+from nmt.errors import DataError, TextError
 
 # Control characters, and line separators that only some programs honour. A no-break space is kept.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -148,6 +148,36 @@ def split_long(text: str, fits: Callable[[str], bool]) -> list[str]:
 
 def _is_between_letters(text: str, place: int) -> bool:
     return not is_mark(text[place]) and text[place - 1] != "\u200d"
+
+
+def text_lines(given: object) -> list[str]:
+    """Returns one sentence, or any number of them, as a list.
+
+    Raises:
+        TextError: an item is not text.
+    """
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Iterable) and not isinstance(given, (bytes, bytearray, Mapping, Set)):
+        lines = list[object](given)
+        texts = [line for line in lines if isinstance(line, str)]
+        if len(texts) < len(lines):
+            place, wrong = next((place, line) for place, line in enumerate(lines) if not isinstance(line, str))
+            raise TextError(f"each line must be text (str); number {place} is {type(wrong).__name__}")
+        return texts
+    raise TextError(f"text must be a sentence (str) or a list of them, got {type(given).__name__}")
+
+
+def text_line(given: object) -> str:
+    """Returns one sentence, as it was given or as the only one of a list.
+
+    Raises:
+        TextError: it is not text, or not one line.
+    """
+    lines = text_lines(given)
+    if len(lines) != 1:
+        raise TextError(f"one sentence (str) is needed, got {len(lines)}")
+    return lines[0]
 
 
 def read_lines(path: Path) -> list[str]:

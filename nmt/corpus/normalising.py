@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Literal
 
+from nmt.corpus.languages import code_of
 from nmt.errors import ConfigError
 
 Normalisation = Literal["none", "nfc", "moses"]
@@ -28,5 +29,5 @@ def line_normaliser(kind: Normalisation, language: str) -> Callable[[str], str]:
         from sacremoses import MosesPunctNormalizer
     except ImportError:
         raise ConfigError("data.normalise = 'moses' needs sacremoses; pip install 'nmt[cleaning]'") from None
-    moses = MosesPunctNormalizer(lang=language.replace("_", "-").split("-")[0].lower())
+    moses = MosesPunctNormalizer(lang=code_of(language))
     return lambda line: str(moses.normalize(composed(line)))

@@ -30,13 +30,13 @@ class TestSet:
     """Target language of each line, for models that are told by a tag (`data.tag_target`)."""
 
     @classmethod
-    def read(cls, name: str, source: Path, target: Path) -> TestSet:
+    def read(cls, name: str, source: str | Path, target: str | Path) -> TestSet:
         """Reads two files with one segment per line.
 
         Raises:
             DataError: a file is missing or not UTF-8, or the two differ in length.
         """
-        pair = cls(name, read_lines(source), read_lines(target))
+        pair = cls(name, read_lines(Path(source)), read_lines(Path(target)))
         pair.check(str(source), str(target))
         return pair
 
@@ -48,21 +48,31 @@ class TestSet:
         return [tagged(*both) for both in zip(self.source, self.languages, strict=True)]
 
     @classmethod
-    def load(cls, folder: Path, name: str) -> TestSet:
-        """Reads the files that `write` writes."""
+    def load(cls, folder: str | Path, name: str) -> TestSet:
+        """Reads the files that `write` writes.
+
+        Raises:
+            DataError: as in `read`.
+        """
+        folder = Path(folder)
         languages = folder / f"{name}.languages"
         found = cls.read(name, folder / f"{name}.source", folder / f"{name}.target")
         return replace(found, languages=read_lines(languages)) if languages.exists() else found
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: str | Path) -> None:
         """Writes a file for each side, and one for the languages if there are any, named after the test set."""
+        folder = Path(folder)
         write_lines(folder / f"{self.name}.source", self.source)
         write_lines(folder / f"{self.name}.target", self.target)
         if self.languages:
             write_lines(folder / f"{self.name}.languages", self.languages)
 
     def check(self, source: str, target: str) -> None:
-        """Checks that both sides have the same length; the error gives both counts and the last common line."""
+        """Checks that both sides have the same length; the error gives both counts and the last common line.
+
+        Raises:
+            DataError: they differ.
+        """
         if len(self.source) != len(self.target):
             common = min(len(self.source), len(self.target))
             raise DataError(

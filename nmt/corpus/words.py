@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from nmt.corpus.languages import code_of
+
 # Scripts without spaces: a word has about two letters in Han and kana, and four in the others.
 _DENSE = (
     "\u3005-\u3007\u3031-\u3035\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
@@ -19,7 +21,7 @@ _LONE_MARK = re.compile(
 )  # the mark of a spacing accent, which decomposes into a space and this mark
 MOST_WORDS = 200_000
 """Most words that a memory of words holds, some 40 MB; then it starts anew."""
-_TURKIC = ("tr", "tur", "az", "aze", "azj")
+_TURKIC = ("tr", "az")
 
 
 def count_words(text: str) -> int:
@@ -111,7 +113,7 @@ def _without_signs(folded: str) -> str:
 
 
 def _with_turkic_i(text: str, language: str) -> str:
-    if re.split("[-_]", language.lower())[0] not in _TURKIC:
+    if code_of(language) not in _TURKIC:
         return text
     return text.replace("I\u0307", "i").replace("İ", "i").replace("I", "ı")
 

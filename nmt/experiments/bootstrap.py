@@ -6,7 +6,6 @@ and Rush 2016) and data diversification (Nguyen et al. 2020) are all plans of th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -15,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from nmt.config.reading import explain_errors, suggestion
 from nmt.config.section import Count, Factor, FileName, Section
-from nmt.config.toml import read_toml
+from nmt.config.toml import read_toml, toml_line
 from nmt.errors import ConfigError
 
 PLAN = "bootstrap.toml"
@@ -274,5 +273,5 @@ def _parse_stage(table: Any, place: int, origin: str) -> Stage:
 
 
 def _toml_lines(table: Mapping[str, Any]) -> list[str]:
-    """Writes keys and values; JSON is valid TOML for strings, booleans and lists of strings."""
-    return [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in table.items() if value != []]
+    """Writes keys and values; empty lists are left out."""
+    return [f"{toml_line(key, value)}\n" for key, value in table.items() if value != []]

@@ -18,14 +18,13 @@ from nmt.decoding.batches import search_batches
 from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
+from nmt.export.positions import positions_for
 from nmt.models.transformer.model import Transformer
 from nmt.runtime.atomic import atomic_folder
 from nmt.runtime.stages import counted_batches
 from nmt.storage.bundle import LoadedModel
 from nmt.translation.result import SearchBatch
 from nmt.translation.translator import Translator
-
-_POSITIONS = 2112  # longer than any source (1,024) and its longest translation
 
 
 def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | None = None) -> None:
@@ -37,7 +36,7 @@ def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | No
         quantization: `int8`, `bfloat16`, `float16` and so on; None keeps float32.
 
     Raises:
-        ConfigError: another family, an unknown quantization, or CTranslate2 is not installed.
+        ConfigError: another family, an unknown quantization, translations of any length, or CTranslate2 is not installed.
     """
     library = _library()
     model = loaded.model
@@ -49,7 +48,7 @@ def export_ctranslate2(loaded: LoadedModel, folder: Path, quantization: str | No
     try:
         spec.optimize(quantization=quantization)
     except ValueError as error:
-        raise ConfigError(f"--quantization: {error}") from None
+        raise ConfigError(f"quantization: {error}") from None
     with atomic_folder(folder) as draft:
         spec.save(str(draft))
         loaded.tokenizers.save(draft)
@@ -89,6 +88,7 @@ class CTranslate2Engine:
                 compute_type=compute_type,
                 intra_threads=threads,
             )
+        self._positions = positions_for(loaded.recipe.search)
         self.source_pieces = loaded.tokenizers.source.pieces()
         self.target_pieces = loaded.tokenizers.target.pieces()
         self.target_ids = {piece: index for index, piece in enumerate(self.target_pieces)}
@@ -101,18 +101,24 @@ class CTranslate2Engine:
         The sentences are one batch, or CTranslate2 makes batches of `size` sentences.
 
         Raises:
-            ConfigError: CTranslate2 has no counterpart of a search setting.
+            ConfigError: CTranslate2 has no counterpart of a search setting, or too few positions for so long translations.
         """
         if config.length_penalty == "gnmt":
-            raise ConfigError("CTranslate2 has no GNMT length penalty; use --length-penalty average or none")
+            raise ConfigError("CTranslate2 has no GNMT length penalty; use average or none as length_penalty")
         alpha = config.alpha if config.length_penalty == "average" else 0.0
         lengths = torch.tensor([len(tokens) + 1 for tokens in ids])
+        longest = int(length_limits(lengths, config).max())
+        if max(longest + 1, int(lengths.max())) > self._positions:
+            raise ConfigError(
+                f"CTranslate2 has {self._positions} positions of this model, but sources of {int(lengths.max()) - 1} tokens "
+                f"and translations of {longest} are asked for; take a smaller max_source or max_length_ratio"
+            )
         results = self.translator.translate_batch(
             [[self.source_pieces[token] for token in tokens] for tokens in ids],
             beam_size=config.beam,
             num_hypotheses=best,
             length_penalty=alpha,
-            max_decoding_length=int(length_limits(lengths, config).max()) - 1,
+            max_decoding_length=longest - 1,
             max_input_length=0,
             return_scores=True,
             max_batch_size=size,
@@ -174,7 +180,7 @@ def _library() -> Any:
 
 def _specification(library: Any, model: Transformer, loaded: LoadedModel) -> Any:
     config: TransformerConfig = model.config
-    specs = library.specs
+    specs, positions = library.specs, positions_for(loaded.recipe.search)
     _refuse_switches(config)
     activation = {"relu": specs.Activation.RELU, "gelu": specs.Activation.GELU}[config.activation]
     spec = specs.TransformerSpec.from_config(
@@ -188,7 +194,7 @@ def _specification(library: Any, model: Transformer, loaded: LoadedModel) -> Any
     spec.decoder.embeddings.weight = _array(model.target_embedding.table.weight)
     for side, embedding in ((spec.encoder, model.source_embedding), (spec.decoder, model.target_embedding)):
         side.scale_embeddings = True
-        side.position_encodings.encodings = _array(embedding.added(_POSITIONS))
+        side.position_encodings.encodings = _array(embedding.added(positions))
     if config.norm == "pre":
         _norm(spec.encoder.layer_norm, model.encoder_norm)
         _norm(spec.decoder.layer_norm, model.decoder_norm)

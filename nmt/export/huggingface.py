@@ -16,6 +16,7 @@ from nmt.config.model import TransformerConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement
+from nmt.export.positions import positions_for
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer
 from nmt.models.transformer.model import Transformer
 from nmt.runtime.atomic import atomic_folder, write_json
@@ -23,8 +24,6 @@ from nmt.runtime.stages import counted
 from nmt.storage.bundle import LoadedModel
 from nmt.translation.result import SearchBatch
 from nmt.translation.translator import Translator
-
-_POSITIONS = 2112  # longer than any source (1,024) and its longest translation
 
 
 def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
@@ -39,6 +38,7 @@ def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
     """
     model = _supported(loaded)
     config, search = model.config, loaded.recipe.search
+    positions = positions_for(search)
     settings = {
         "architectures": ["MarianMTModel"],
         "model_type": "marian",
@@ -58,7 +58,7 @@ def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
         "attention_dropout": config.attention_dropout,
         "activation_dropout": config.activation_dropout,
         "scale_embedding": True,
-        "max_position_embeddings": _POSITIONS,
+        "max_position_embeddings": positions,
         "is_encoder_decoder": True,
         "torch_dtype": "float32",
         **_SPECIAL,
@@ -67,11 +67,11 @@ def export_huggingface(loaded: LoadedModel, folder: Path) -> None:
         **_SPECIAL,
         "num_beams": search.beam,
         "length_penalty": search.alpha if search.length_penalty == "average" else 0.0,
-        "max_length": _POSITIONS,
+        "max_length": positions,
         "bad_words_ids": [[PAD], [BOS]],
     }
     with atomic_folder(folder) as draft:
-        (draft / "model.safetensors").write_bytes(save(_weights(model), {"format": "pt"}))
+        (draft / "model.safetensors").write_bytes(save(_weights(model, positions), {"format": "pt"}))
         write_json(draft / "config.json", settings)
         write_json(draft / "generation_config.json", generation)
         _write_tokenizers(draft, loaded)
@@ -156,7 +156,7 @@ def _supported(loaded: LoadedModel) -> Transformer:
     return model
 
 
-def _weights(model: Transformer) -> dict[str, Tensor]:
+def _weights(model: Transformer, positions: int) -> dict[str, Tensor]:
     """Returns all tensors by Marian's names; tensors shared there are listed once."""
     config: TransformerConfig = model.config
     source, target = model.source_embedding, model.target_embedding
@@ -172,7 +172,7 @@ def _weights(model: Transformer) -> dict[str, Tensor]:
         ("encoder", source, model.encoder_layers),
         ("decoder", target, model.decoder_layers),
     ):
-        named[f"model.{side}.embed_positions.weight"] = embedding.added(_POSITIONS)
+        named[f"model.{side}.embed_positions.weight"] = embedding.added(positions)
         for number, layer in enumerate(layers):
             for name, tensor in _layer(layer):
                 named[f"model.{side}.layers.{number}.{name}"] = tensor

@@ -9,7 +9,6 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from nmt.config.model import ModelConfig
 from nmt.errors import ConfigError, DataError
 from nmt.inspection.asking import OneModel, Text, Translators, chosen, rounded
 from nmt.translation.attention import END, Picture, attend
@@ -37,7 +36,7 @@ def attention(translators: Translators, request: AttentionRequest) -> dict[str, 
         NmtError: the model has no attention, or a side has no words or too many.
     """
     translator = chosen(translators, request.model, request.target_language)
-    if not has_attention(translator.recipe.model):
+    if not translator.recipe.model.attends:
         raise ConfigError(
             f"{request.model} has no attention; its one vector is all that the decoder knows of the source"
         )
@@ -55,12 +54,6 @@ def attention(translators: Translators, request: AttentionRequest) -> dict[str, 
         "best_layer": seen.layer,
     }
     return answer if seen.picture is None else answer | {"picture": _picture(seen.picture, seen.layer)}
-
-
-def has_attention(model: ModelConfig) -> bool:
-    """Whether a model of this configuration attends to its source."""
-    base = model.base if model.kind == "visual" else model
-    return not (base.kind == "rnn" and base.attention == "none")
 
 
 def _picture(seen: Picture, layer: int | None) -> dict[str, Any]:

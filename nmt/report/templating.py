@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,12 +14,6 @@ from nmt import __version__
 def write_page(template: str, **values: Any) -> str:
     """Fills a template of `templates/`; all values are escaped."""
     return _templates().get_template(template).render(version=__version__, **values)
-
-
-def dropped_pairs(examples: Mapping[str, Sequence[Sequence[str]]]) -> str:
-    """Returns the part of the page with examples of dropped pairs, folded away; empty if there are none."""
-    parts: Any = _templates().get_template("parts.html").module
-    return str(parts.dropped(examples)).strip()
 
 
 def number(value: Any) -> str:

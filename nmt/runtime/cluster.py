@@ -52,7 +52,7 @@ class ClusterCrew(Generic[Task, Result]):
                     waiting.append(work.remote(token, opening, task))
                     places = int(ray.cluster_resources().get(kind, 0))  # machines come and go
                     if not places:
-                        raise ConfigError(f"--cluster: {self.address} has no {kind}")
+                        raise ConfigError(f"cluster: {self.address} has no {kind}")
                     if len(waiting) > _AHEAD * places:
                         yield _result(ray, waiting.popleft())
                 while waiting:
@@ -72,7 +72,7 @@ def _connected(address: str) -> Generator[Any]:
     try:
         ray: Any = import_module("ray")
     except ImportError:
-        raise ConfigError("--cluster needs Ray on each machine: pip install 'nmt[cluster]'") from None
+        raise ConfigError("a cluster needs Ray on each machine: pip install 'nmt[cluster]'") from None
     with redirect_stdout(sys.stderr):
         if ray.is_initialized():
             yield ray
@@ -82,9 +82,7 @@ def _connected(address: str) -> Generator[Any]:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (OSError, ValueError, RuntimeError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ConfigError(
-                f"--cluster: no Ray cluster at {address} ({reason}); start one: ray start --head"
-            ) from None
+            raise ConfigError(f"cluster: no Ray cluster at {address} ({reason}); start one: ray start --head") from None
         try:
             yield ray
         finally:

@@ -24,12 +24,13 @@ SearchPrecision = Literal["fp32", "bf16", "int8"]
 hold_libraries()  # before the first product
 
 
-def choose_device(name: str) -> torch.device:
-    """Returns the device of `auto`, `cpu`, `cuda` or `cuda:n`.
+def choose_device(name: str | torch.device) -> torch.device:
+    """Returns the device of `auto`, `cpu`, `cuda` or `cuda:n`, or of torch's own name.
 
     Raises:
         ConfigError: the device is unknown or missing.
     """
+    name = str(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes started by torchrun
@@ -37,14 +38,14 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:n, got {name}") from None
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:n, got {name}") from None
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device must be auto, cpu, cuda or cuda:n, got {name}")
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:n, got {name}")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {name}: this torch ({torch.__version__}) finds no CUDA device; use --device cpu")
+        raise ConfigError(f"device {name}: this torch ({torch.__version__}) finds no CUDA device; use cpu")
     if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
         there = "there is 1 GPU: cuda:0" if count == 1 else f"there are {count} GPUs: cuda:0 to cuda:{count - 1}"
-        raise ConfigError(f"--device {name}: {there}")
+        raise ConfigError(f"device {name}: {there}")
     return device
 
 
@@ -67,11 +68,11 @@ def choose_search_precision(name: str, device: torch.device) -> SearchPrecision:
         case "auto":
             return "fp32" if device.type == "cpu" else choose_precision("auto", device)
         case "int8" if device.type == "cuda":
-            raise ConfigError("--precision int8 is for the CPU; use bf16 on CUDA")
+            raise ConfigError("precision int8 is for the CPU; use bf16 on CUDA")
         case "fp32" | "bf16" | "int8":
             return name
         case _:
-            raise ConfigError(f"--precision must be auto, fp32, bf16 or int8, got {name}")
+            raise ConfigError(f"precision must be auto, fp32, bf16 or int8, got {name}")
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -50,12 +50,17 @@ def stop_signals(at_once: Callable[[], None] | None = None) -> Generator[Stop]:
     """Records SIGINT, SIGTERM and SIGUSR1; a second one of the same kind ends the process, after calling `at_once`.
 
     Launchers send a signal of another kind after ^C, and the update must still finish. A closed terminal sends SIGHUP, which
-    counts too unless it is ignored (`nohup`).
+    counts too unless it is ignored (`nohup`). Outside of the main thread, which alone may handle signals, nothing is recorded.
     """
     stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
+    # None: a library in C handles it, and Python could not set that handler again.
+    numbers = [number for number in numbers if signal.getsignal(number) is not None]
 
     def note(number: int, _: FrameType | None) -> None:
         stop.number = number

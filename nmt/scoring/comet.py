@@ -41,7 +41,9 @@ def comet(command: str, sources: Sequence[str], hypotheses: Sequence[str], refer
                 check=False,
             )
         except OSError as error:
-            raise NmtError(f"{command}: {error.strerror}; --comet takes the path of comet-score") from None
+            raise NmtError(
+                f"{command}: {error.strerror}; COMET is computed by the command comet-score, whose path is needed"
+            ) from None
     found = re.findall(r"score:\s*(-?\d+\.\d+)", done.stdout)
     if done.returncode or not found:
         last = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]

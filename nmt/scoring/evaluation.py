@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nmt.corpus.lines import text_lines
 from nmt.corpus.testset import TestSet
 from nmt.corpus.words import count_words
-from nmt.errors import DataError
+from nmt.errors import DataError, TextError
 from nmt.scoring.difficulty import NOVELTY_BUCKETS, RARITY_BUCKETS, novelty, rarity
-from nmt.scoring.metrics import EVERY_METRIC, Bucket, MetricName, Score, bleu_by, bleu_by_length, score
+from nmt.scoring.metrics import EVERY_METRIC, Bucket, MetricName, Score, bleu_by, bleu_by_length, parse_metrics, score
+from nmt.scoring.tokenization import check_tokenization, parse_tokenization
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def evaluate_lines(
     testset: TestSet,
     lowercase: bool = False,
     training: Sequence[str] = (),
-    metrics: Sequence[MetricName] = EVERY_METRIC,
+    metrics: MetricName | Sequence[MetricName] = EVERY_METRIC,
     seconds: float = 0.0,
 ) -> Evaluation:
     """Scores the translations of a test set.
@@ -60,13 +62,17 @@ def evaluate_lines(
         testset: sources and references, and how sacreBLEU splits their words.
         lowercase: also compute lower-cased BLEU, for test sets with upper and lower case.
         training: sources of the training data, to report BLEU by distance from them; empty: leave that out.
-        metrics: metrics to compute; TER is slow on long translations that are all wrong.
+        metrics: metrics to compute, or one of them; TER is slow on long translations that are all wrong.
         seconds: translation time, for the report.
 
     Raises:
-        DataError: the numbers of translations and references differ, or all references are blank.
+        DataError: parts of the test set, or translations and references, differ in number, or all references are blank.
+        TextError: something is not text.
+        ConfigError: a metric or the tokenisation is unknown.
     """
-    check_references(testset)
+    check_testset(testset)
+    hypotheses, metrics = text_lines(hypotheses), parse_metrics(metrics)
+    training = [training] if isinstance(training, str) else training
     tokenize, lower = testset.tokenize, testset.lowercase
     scores = score(hypotheses, testset.target, tokenize=tokenize, lowercase=lower, metrics=metrics)
     if lowercase and not lower:
@@ -80,12 +86,23 @@ def evaluate_lines(
     return Evaluation(testset, list(hypotheses), scores, buckets, seconds, by_difficulty)
 
 
-def check_references(testset: TestSet) -> None:
-    """Refuses a test set without text in its references.
+def check_testset(testset: TestSet) -> None:
+    """Refuses a test set that cannot be scored.
 
     Raises:
-        DataError: all references are blank.
+        DataError: its parts differ in length, or all references are blank.
+        TextError: a side is not a list of text.
+        ConfigError: the way to split words is unknown, or needs what is not installed.
     """
+    name = testset.name
+    for side, lines in (("source", testset.source), ("target", testset.target)):
+        if isinstance(lines, str):
+            raise TextError(f"{name}: the {side} of a test set must be a list of lines, got str")
+        text_lines(lines)
+    testset.check(f"the source of {name}", f"the target of {name}")
+    if testset.languages and len(testset.languages) != len(testset.source):
+        raise DataError(f"{name} has {len(testset.source)} lines but {len(testset.languages)} languages")
+    check_tokenization(parse_tokenization(testset.tokenize))
     if testset.target and not any(line.strip() for line in testset.target):
         raise DataError(f"nothing to score: all references of {testset.name} are blank")
 

@@ -17,9 +17,12 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from nmt.config.data import Tokenization
+from nmt.config.reading import suggestion
+from nmt.corpus.lines import text_lines
 from nmt.corpus.words import count_words
 from nmt.errors import ConfigError, DataError
 from nmt.runtime.stages import counted, stage
+from nmt.scoring.tokenization import check_tokenization, parse_tokenization
 
 MetricName = Literal["bleu", "chrf2", "ter"]
 EVERY_METRIC: tuple[MetricName, ...] = get_args(MetricName)
@@ -64,16 +67,14 @@ class Bucket:
         return (self.low + min(self.high, self.low + 20)) / 2
 
 
-def parse_metrics(names: Sequence[str]) -> list[MetricName]:
-    """Checks the names of metrics; no names mean all metrics.
-
-    Raises:
-        ConfigError: a name is unknown.
-    """
-    for name in names:
+def parse_metrics(names: str | Sequence[str]) -> list[MetricName]:
+    """Checks the names of metrics, or one name; raises ConfigError for an unknown one."""
+    found = [names] if isinstance(names, str) else list(names)
+    for name in found:
         if name not in EVERY_METRIC:
-            raise ConfigError(f"--metric must be one of {', '.join(EVERY_METRIC)}, got {name}")
-    return [metric for metric in EVERY_METRIC if metric in names or not names]
+            hint = suggestion(str(name), EVERY_METRIC)
+            raise ConfigError(f"metric must be one of {', '.join(EVERY_METRIC)}, got {name}{hint}")
+    return [metric for name in found for metric in EVERY_METRIC if metric == name]
 
 
 def resampling_seed() -> int | None:
@@ -96,25 +97,34 @@ def score(
     *,
     tokenize: Tokenization = "13a",
     lowercase: bool = False,
-    metrics: Sequence[MetricName] = EVERY_METRIC,
+    metrics: MetricName | Sequence[MetricName] = EVERY_METRIC,
     resamples: int = RESAMPLES,
 ) -> list[Score]:
     """Computes corpus scores with 95 % bootstrap intervals (Koehn 2004), each with its sacreBLEU signature.
 
     Args:
-        hypotheses: translations, one per segment.
-        references: reference translations, one per segment.
+        hypotheses: translations, one per segment; a text is one segment.
+        references: reference translations, one per segment; a text is one segment.
         tokenize: sacreBLEU's tokenisation for BLEU.
         lowercase: compare lower-cased text.
-        metrics: metrics to compute, in this order.
+        metrics: metrics to compute, in this order, or one of them.
         resamples: number of bootstrap resamples; 1: no interval.
 
     Raises:
         DataError: the two sides differ in length (sacreBLEU alone would score the shorter), or are empty.
+        TextError: a side is not text.
+        ConfigError: a metric or the tokenisation is unknown, or it needs what is not installed; or no number of resamples.
     """
+    hypotheses, references = text_lines(hypotheses), text_lines(references)
     _check(hypotheses, references)
+    wanted = parse_metrics(metrics)
+    parse_tokenization(tokenize)
+    if "bleu" in wanted:
+        check_tokenization(tokenize)
+    if resamples < 1:
+        raise ConfigError(f"resamples must be at least 1, got {resamples}")
     resampling_seed()
-    return [_score_one(metric, hypotheses, references, tokenize, lowercase, resamples) for metric in metrics]
+    return [_score_one(metric, hypotheses, references, tokenize, lowercase, resamples) for metric in wanted]
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: Tokenization = "13a") -> float:

@@ -12,6 +12,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.utils import SACREBLEU_DIR
 
 from nmt.config.data import Tokenization
+from nmt.config.reading import suggestion
+from nmt.corpus.languages import code_of
 from nmt.errors import ConfigError
 
 
@@ -22,7 +24,8 @@ def parse_tokenization(name: str) -> Tokenization:
         ConfigError: there is no such tokenisation.
     """
     if name not in get_args(Tokenization):
-        raise ConfigError(f"--tokenize must be one of {', '.join(get_args(Tokenization))}, got {name}")
+        hint = suggestion(str(name), get_args(Tokenization))
+        raise ConfigError(f"tokenize must be one of {', '.join(get_args(Tokenization))}, got {name}{hint}")
     return cast(Tokenization, name)
 
 
@@ -31,14 +34,10 @@ def default_tokenization(language: str) -> Tokenization:
 
     Regions, scripts (zh-TW, zho_Hans) and letter case are ignored.
     """
-    return _BY_LANGUAGE.get(re.split("[-_]", language.lower())[0], "13a")
+    return _BY_LANGUAGE.get(code_of(language), "13a")
 
 
-_BY_LANGUAGE: dict[str, Tokenization] = {
-    **dict.fromkeys(("zh", "zho", "chi", "cmn"), "zh"),
-    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
-    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
-}
+_BY_LANGUAGE: dict[str, Tokenization] = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 
 
 def check_tokenization(scheme: Tokenization) -> None:
@@ -57,7 +56,7 @@ def check_tokenization(scheme: Tokenization) -> None:
         place = Path(SACREBLEU_DIR, "models")
         raise ConfigError(
             f"words cannot be split by {scheme}: {need.format(reason=reason, place=place)}; or choose another way, "
-            'such as char: --tokenize char, or tokenize = "char" in the card of the corpus'
+            'such as tokenize = "char", which the card of the corpus may say too'
         ) from None
     finally:
         socket.setdefaulttimeout(before)

@@ -14,7 +14,7 @@ from typing import Any
 
 from nmt.errors import NmtError
 from nmt.serving.metrics import Metrics
-from nmt.serving.tasks import Group, Line, Look, Task, UnopenedError, Wrong
+from nmt.serving.tasks import Group, Line, Look, Results, Task, UnopenedError, Wrong
 from nmt.serving.workers import Lost, Worker
 
 SHARE = 64
@@ -184,6 +184,8 @@ class Queue:
         else:
             self._metrics.batches += 1
             self._metrics.lines += len(lines)
+            if isinstance(results, Results):
+                self._metrics.happened(results.counts)
         start = 0
         for piece in pieces:
             with suppress(asyncio.InvalidStateError):

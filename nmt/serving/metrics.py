@@ -6,9 +6,13 @@ import itertools
 import traceback
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 _BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+COUNTED = ("blank", "source_cut", "source_split", "target_cut", "mended", "undrawn", "redrawn", "unknown_prefixes")
+"""What happens to lines, by the names of `nmt.translation.result.Report`."""
 
 
 class Metrics:
@@ -18,6 +22,7 @@ class Metrics:
         """Begins at zero; `say` receives lines for the log."""
         self.say = say
         self.batches = self.lines = self.characters = self.waiting = self.running = 0
+        self._happened: Counter[str] = Counter()
         self._answers: Counter[tuple[str, str, int]] = Counter()
         self._slower: Counter[int] = Counter()  # by the place of the first bound that is not exceeded
         self._seconds = 0.0
@@ -27,6 +32,10 @@ class Metrics:
         self._answers[method, route, status] += 1
         self._slower[bisect_left(_BOUNDS, seconds)] += 1
         self._seconds += seconds
+
+    def happened(self, counts: Mapping[str, int]) -> None:
+        """Counts what happened to lines: cuts, repairs and hits of the length limit."""
+        self._happened.update(counts)
 
     def failed(self, error: BaseException) -> None:
         """Tells the log of an error that is no client's."""
@@ -50,6 +59,9 @@ class Metrics:
         for name in ("batches", "lines", "characters"):
             yield f"# TYPE nmt_{name}_total counter"
             yield f"nmt_{name}_total {getattr(self, name)}"
+        for name in COUNTED:
+            yield f"# TYPE nmt_lines_{name}_total counter"
+            yield f"nmt_lines_{name}_total {self._happened[name]}"
         for name, value in (("waiting", self.waiting), ("running", self.running)):
             yield f"# TYPE nmt_requests_{name} gauge"
             yield f"nmt_requests_{name} {value}"

@@ -89,13 +89,13 @@ def bound(host: str, port: int) -> Generator[socket.socket]:
         ((family, *_, address), *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         listener = socket.socket(family)
     except OSError as error:
-        raise NmtError(f"--host {host}: {error.strerror}") from None
+        raise NmtError(f"host {host}: {error.strerror}") from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
         except OSError as error:
-            raise NmtError(f"port {port} of {host}: {error.strerror}; choose another with --port") from None
+            raise NmtError(f"port {port} of {host}: {error.strerror}; choose another port") from None
         yield listener
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,15 @@ class Task:
     what: Group | Look | None
     """None: asks for `Opened`."""
     lines: tuple[Line, ...] = ()
+
+
+class Results(list[Any]):
+    """One result per line of a task, and what was counted on the way."""
+
+    def __init__(self, results: Sequence[Any] = (), counts: Mapping[str, int] | None = None) -> None:
+        """Keeps both; `counts` go by the names of `nmt.translation.result.Report`."""
+        super().__init__(results)
+        self.counts = dict(counts or {})
 
 
 Said = list[dict[str, Any]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmt.errors import NmtError, explain_memory
-from nmt.serving.tasks import Group, Line, Look, Opened, Said, ServedModel, Setup, Task, UnopenedError, Wrong
+from nmt.serving.tasks import Group, Line, Look, Opened, Results, ServedModel, Setup, Task, UnopenedError, Wrong
 
 if TYPE_CHECKING:
     from nmt.translation.result import Translation
@@ -103,8 +103,8 @@ class Work:
 
         return VIEWS
 
-    def translate(self, group: Group, lines: tuple[Line, ...]) -> list[Said]:
-        """Translates the lines of a group.
+    def translate(self, group: Group, lines: tuple[Line, ...]) -> Results:
+        """Translates the lines of a group, and counts what was cut.
 
         Raises:
             NmtError: a line, or what is wanted, is wrong.
@@ -112,14 +112,16 @@ class Work:
         prefixes = [line.prefix for line in lines] if group.prefixed else None
         try:
             translator = self._variant(group)
+            translator.report.taken()  # what an earlier task that failed has left
             found = translator.translate_n_best([line.text for line in lines], group.count, prefixes, beam=group.beam)
         except NmtError as error:
             raise NmtError(self._told(error)) from None
-        translator.report.taken()
-        return [
+        counts = translator.report.taken().numbers()
+        said = [
             [_said(translator, line, item, group.links) for item in items]
             for line, items in zip(lines, found, strict=True)
         ]
+        return Results(said, counts)
 
     def look(self, look: Look) -> dict[str, Any] | Wrong:
         """Runs a view."""
@@ -156,10 +158,7 @@ class Work:
 
 def _facts(name: str, translator: Translator) -> ServedModel:
     data, model = translator.recipe.data, translator.recipe.model
-    try:
-        layers, heads = translator.decoder.attention_maps([4], [4]).shape[:2]
-    except NmtError:  # the model has no attention
-        layers = heads = 0
+    layers, heads = translator.decoder.attention_maps([4], [4]).shape[:2] if model.attends else (0, 0)
     pairs = [(data.source, data.target), *((part.source, part.target) for part in data.more)]
     if not data.tag_target:
         pairs = [pair for pair in pairs if pair[1] == data.target]
@@ -172,7 +171,7 @@ def _facts(name: str, translator: Translator) -> ServedModel:
         layers=layers,
         heads=heads,
         parameters=translator.parameter_count,
-        attention=layers > 0,
+        attention=model.attends,
         visual=model.kind == "visual",
         beam=translator.search.beam,
         pairs=list(dict.fromkeys(pairs)),
@@ -182,7 +181,7 @@ def _facts(name: str, translator: Translator) -> ServedModel:
 def _said(translator: Translator, line: Line, item: Translation, links: bool) -> dict[str, Any]:
     """Returns a translation as a JSON object. Scores are rounded: their last digits change with the batch."""
     said: dict[str, Any] = {"text": item.text, "score": round(item.score, 4)}
-    said |= {"log_probability": round(item.log_probability, 4), "tokens": item.tokens}
+    said |= {"log_probability": round(item.log_probability, 4), "tokens": item.tokens, "cut": item.cut}
     words = _words(translator, line.text, item.text) if links else (None, None)
     return said | {"alignment": item.alignment, "source_words": words[0], "target_words": words[1]}
 

@@ -171,7 +171,7 @@ def locate(path: Path, latest: bool = False) -> Path:
     if (path / WEIGHTS).exists():
         raise CheckpointError(f"{path}: damaged: {MANIFEST} is missing")
     state = "holds no bundle, run or checkpoint" if path.is_dir() else "no such folder"
-    raise CheckpointError(f"{path}: {state}{nearest_run(path)}; MODEL is a bundle, a run folder or one checkpoint")
+    raise CheckpointError(f"{path}: {state}{nearest_run(path)}; a model is a bundle, a run folder or one checkpoint")
 
 
 def nearest_run(path: Path) -> str:

@@ -23,6 +23,7 @@ from nmt.runtime.files import file_sha256
 from nmt.runtime.memory import memory_there
 from nmt.runtime.untrusted import SMALL, open_regular, parse_object
 
+# This manifest lists sizes and hashes alone; that of a prepared folder, in `nmt.storage.manifest`, has more.
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.safetensors", "MANIFEST.json"
 _PARTS = re.compile(r"(weights|state)\.safetensors|state\.json|card\.json|recipe\.toml|(joint|source|target)\.spm|font")
 _NOT_A_FILE = (errno.EINVAL, errno.ELOOP, errno.ENXIO)  # what the other errors tell may be different at another time

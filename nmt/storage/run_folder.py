@@ -59,7 +59,7 @@ class RunFolder:
         if taken:
             raise ConfigError(
                 f"{self.path / taken[0]} is there, but no run of nmt: training would replace it; "
-                f"use another --run folder, such as {self.path / 'run'}"
+                f"use another folder for the run, such as {self.path / 'run'}"
             )
 
     def check_there(self) -> None:
@@ -87,7 +87,7 @@ class RunFolder:
             changed.remove("model.font")
         if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
             details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
-            raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another --run folder")
+            raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another folder for the run")
 
     def begin(self, recipe: Recipe, tokenizers: Tokenizers) -> None:
         """Removes remains of a killed process, and writes the recipe and tokenizers of the run.

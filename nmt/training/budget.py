@@ -13,15 +13,17 @@ _VALIDATIONS = 8
 
 
 def check_budget(recipe: Recipe, budget: float | None) -> None:
-    """Refuses a budget with a learning rate that does not end.
+    """Refuses a budget that is no time, or one with a learning rate that does not end.
 
     Raises:
         ConfigError: names the schedule, and one that goes with a budget.
     """
+    if budget is not None and not budget > 0:
+        raise ConfigError(f"budget must be above 0 seconds, got {budget}")
     if budget is not None and recipe.training.schedule not in ("cosine", "trapezoid"):
         raise ConfigError(
-            "--budget needs a schedule that ends when time is up: "
-            f"--set training.schedule=cosine, not {recipe.training.schedule}"
+            "a budget needs a schedule that ends when time is up: "
+            f"training.schedule = cosine, not {recipe.training.schedule}"
         )
 
 

@@ -67,7 +67,7 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> f
     gates = {"gru": 3, "lstm": 4}[config.cell] * config.hidden
     ways = 2 if config.bidirectional else 1
     width = ways * config.hidden
-    attends = config.attention != "none"
+    attends = config.attends
     context = width if attends else config.hidden
     later = attends and config.query == "current"  # the context is computed after the recurrence
     inputs = config.embedding + config.hidden + (config.hidden * config.input_feeding if later else context)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from nmt.runtime.cpu import has_fast_bf16
-
-if TYPE_CHECKING:
-    pass
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -107,14 +107,16 @@ class Saver:
         state, updates = read_object(path / store.PROGRESS), self._recipe.training.updates
         expected = self._prepared.fingerprint, self._prepared.tokenizers.fingerprints
         if (state.get("corpus"), state.get("vocabulary")) != expected:
-            raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another --run folder")
+            raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another folder for the run")
         try:
             progress = Progress.restore(state)
         except ValidationError as error:
             raise CheckpointError(explain_errors(error, Recipe, f"{path / store.PROGRESS}: ")) from None
         self._plan(progress)
         if self._budget is None and progress.step > updates:
-            raise ConfigError(f"{path}: trained further than training.updates = {updates}; use another --run folder")
+            raise ConfigError(
+                f"{path}: trained further than training.updates = {updates}; use another folder for the run"
+            )
         store.load_checkpoint(path, self._updater.model, self._updater.optimizer, self.mean_weights)
         self._updater.arithmetic = Arithmetic(progress.precision, progress.onednn, progress.packed)
         if self._world.leads:

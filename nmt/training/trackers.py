@@ -80,7 +80,7 @@ class Tracker:
                 self._library: Any = import_module(name)
                 self._run: Any = self._library.init(config=recipe.model_dump(mode="json"), **settings)
         except Exception as error:
-            raise NmtError(f"--track {name}: {_in_one_line(error)}") from error
+            raise NmtError(f"tracker {name}: {_in_one_line(error)}") from error
 
     def report(self, event: Event) -> None:
         """Sends one event."""
@@ -128,9 +128,9 @@ def check_tracker(name: str) -> None:
         ConfigError: says which are, or how to install it.
     """
     if name not in _TRACKERS:
-        raise ConfigError(f"--track must be {' or '.join(_TRACKERS)}, got {name}")
+        raise ConfigError(f"a tracker must be {' or '.join(_TRACKERS)}, got {name}")
     if find_spec(name) is None:
-        raise ConfigError(f"--track {name}: {name} is not installed; pip install {name}")
+        raise ConfigError(f"tracker {name}: {name} is not installed; pip install {name}")
 
 
 def figures(event: Event) -> dict[str, float]:

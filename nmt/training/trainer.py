@@ -262,15 +262,17 @@ def train(
     recipe: Recipe,
     prepared: Prepared,
     run: str | Path,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     budget: float | None = None,
     report: Reporter = lambda _: None,
 ) -> Path:
     """Trains a recipe to its end, or resumes where an earlier call for the same folder stopped.
 
+    In another thread than the main one, signals do not stop it.
+
     Args:
         recipe: what to train and how; `load_recipe` reads one.
-        prepared: its corpus; `nmt_data.prepare.prepare(recipe)` makes it.
+        prepared: its corpus; `nmt.prepare(recipe)` makes it.
         run: folder for the log, the checkpoints and the model; made if missing.
         device: `auto`, `cpu`, `cuda` or `cuda:n`.
         budget: seconds to train, validations included; replaces `training.updates`.

@@ -76,7 +76,7 @@ class Watch:
             raise NmtError(
                 f"loss or gradient was not finite in {_MAX_NON_FINITE} updates in a row, last at update "
                 f"{step} (training pairs {', '.join(map(str, pairs))}, ...); "
-                "lower training.learning_rate or use --set training.precision=fp32"
+                "lower training.learning_rate, or use training.precision = fp32"
             )
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nmt.corpus.lines import text_line
 from nmt.corpus.tokenizer import Tokenizer
 from nmt.errors import ConfigError, DataError
 from nmt.translation.alignment import Link, grow_diagonal, merge_words, word_numbers
@@ -67,7 +68,7 @@ class Attention:
         maps = self.shifted if shifted else self.maps
         for name, wanted, count in (("layer", layer, maps.shape[0]), ("head", head, maps.shape[1])):
             if wanted is not None and not 1 <= wanted <= count:
-                raise ConfigError(f"--{name} must be between 1 and {count}, got {wanted}")
+                raise ConfigError(f"{name} must be between 1 and {count}, got {wanted}")
         place = self.place(layer, shifted)
         heads = maps.mean(0) if place is None else maps[place]  # (H, J, I)
         return heads.mean(0) if head is None else heads[head - 1]
@@ -115,7 +116,9 @@ def attend(translator: Translator, source: str, target: str | None = None) -> At
     Raises:
         ConfigError: the model has no attention.
         DataError: a side has no words.
+        TextError: a side is not one line of text.
     """
+    source, target = text_line(source), None if target is None else text_line(target)
     if target is None:
         target = translator.translate([source])[0]
     else:

@@ -191,7 +191,7 @@ class Decoder:
             return None
         if isinstance(self.model, Ensemble) or self.engine is not None or options.forbidden or options.constrained:
             raise ConfigError(
-                "--shortlist goes with one model and plain search or sampling, without phrases or prefixes"
+                "a shortlist goes with one model and plain search or sampling, without phrases or prefixes"
             )
         tokenizers = loaded.tokenizers
         shortlist = Shortlist.load(options.shortlist, tokenizers.fingerprints, tokenizers.sizes)

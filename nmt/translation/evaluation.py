@@ -7,8 +7,8 @@ from time import perf_counter
 
 from nmt.corpus.testset import TestSet
 from nmt.runtime.stages import stage
-from nmt.scoring.evaluation import Evaluation, check_references, evaluate_lines
-from nmt.scoring.metrics import EVERY_METRIC, MetricName
+from nmt.scoring.evaluation import Evaluation, check_testset, evaluate_lines
+from nmt.scoring.metrics import EVERY_METRIC, MetricName, parse_metrics
 from nmt.translation.translator import Translator
 
 
@@ -17,7 +17,7 @@ def evaluate(
     testset: TestSet,
     lowercase: bool = False,
     training: Sequence[str] = (),
-    metrics: Sequence[MetricName] = EVERY_METRIC,
+    metrics: MetricName | Sequence[MetricName] = EVERY_METRIC,
 ) -> Evaluation:
     """Scores a translator, or finished translations, on a test set.
 
@@ -26,12 +26,15 @@ def evaluate(
         testset: sources and references; `TestSet.read` reads two files.
         lowercase: also compute lower-cased BLEU, for test sets with upper and lower case.
         training: sources of the training data, to report BLEU by distance from them; empty: leave that out.
-        metrics: metrics to compute; TER is slow on long translations that are all wrong.
+        metrics: metrics to compute, or one of them; TER is slow on long translations that are all wrong.
 
     Raises:
-        DataError: the numbers of translations and references differ, or all references are blank.
+        DataError: parts of the test set, or translations and references, differ in number, or all references are blank.
+        TextError: something is not text.
+        ConfigError: a metric or the tokenisation is unknown.
     """
-    check_references(testset)
+    check_testset(testset)
+    metrics = parse_metrics(metrics)  # before the work
     with stage(testset.name):
         if not isinstance(system, Translator):
             return evaluate_lines(system, testset, lowercase, training, metrics)

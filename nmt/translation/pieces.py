@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nmt.config.model import RnnConfig
 from nmt.translation.attention import END
 from nmt.translation.translator import Translator
 
@@ -31,7 +30,7 @@ def attend_pieces(translator: Translator, source: str, target: str) -> PieceAtte
         None if the model has no attention, or none to pieces because it reads pictures.
     """
     model = translator.recipe.model
-    if model.kind == "visual" or (isinstance(model, RnnConfig) and model.attention == "none"):
+    if model.kind == "visual" or not model.attends:
         return None
     layer = translator.decoder.single.aligning_layer(shifted=False)
     pieces, tag = translator.source.pieces(source)

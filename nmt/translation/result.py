@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from nmt.config.search import SamplingConfig
 from nmt.decoding.constrained import Required
-from nmt.errors import TextError
 from nmt.scoring.tokenization import default_tokenization
 from nmt.translation.alignment import Link
 from nmt.translation.mbr import Utility, expected_utilities
 
 LongLines = Literal["cut", "split"]
-
-
-def text_lines(given: object) -> list[str]:
-    """Returns one sentence, or any number of them, as a list.
-
-    Raises:
-        TextError: an item is not text.
-    """
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, Iterable) and not isinstance(given, (bytes, bytearray, Mapping, Set)):
-        lines = list[object](given)
-        texts = [line for line in lines if isinstance(line, str)]
-        if len(texts) < len(lines):
-            place, wrong = next((place, line) for place, line in enumerate(lines) if not isinstance(line, str))
-            raise TextError(f"each line must be text (str); number {place} is {type(wrong).__name__}")
-        return texts
-    raise TextError(f"a sentence (str) or a list of them is translated, got {type(given).__name__}")
 
 
 @dataclass(frozen=True)
@@ -50,6 +31,8 @@ class Translation:
     """Length of each hypothesis in tokens, end of sentence counted."""
     alignment: list[Link] | None = None
     """Links (source word, target word) from 0; None unless asked for."""
+    cut: bool = False
+    """Whether it was ended by force at the length limit, or only the beginning of the line was read."""
 
 
 class TargetScore(NamedTuple):
@@ -101,6 +84,11 @@ class Report:
         for item in dataclasses.fields(self):
             setattr(self, item.name, [] if isinstance(getattr(self, item.name), list) else 0)
         return found
+
+    def numbers(self) -> dict[str, int]:
+        """Returns the counts by name; lists of phrases are left out."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, int)}
 
     def summary(self) -> list[str]:
         """Returns sentences for the user; none if there is nothing to tell."""
@@ -229,7 +217,7 @@ def _sum(one: Translation, two: Translation) -> Translation:
     """Joins two translations; links between words are dropped."""
     text = f"{one.text} {two.text}".strip()
     total = one.log_probability + two.log_probability
-    return Translation(text, total, one.score + two.score, one.tokens + two.tokens)
+    return Translation(text, total, one.score + two.score, one.tokens + two.tokens, cut=one.cut or two.cut)
 
 
 def by_agreement(drawn: list[Translation], utility: Utility, language: str) -> list[Translation]:

@@ -12,6 +12,7 @@ import torch
 
 from nmt.config.reading import parse_search
 from nmt.config.search import SearchConfig
+from nmt.corpus.lines import text_lines
 from nmt.decoding.beam_search import Engine, Hypothesis, configured_rules
 from nmt.decoding.constrained import NOTHING
 from nmt.decoding.ensemble import Ensemble
@@ -33,7 +34,6 @@ from nmt.translation.result import (
     Translation,
     by_agreement,
     joined_parts,
-    text_lines,
 )
 from nmt.translation.source import SourceText, TargetText
 from nmt.translation.wording import Wording
@@ -183,12 +183,7 @@ class Translator:
         if beam is not None:
             return self.with_search(beam=beam).translate_n_best(lines, count, prefixes, first)
         lines, prefixes = text_lines(lines), None if prefixes is None else text_lines(prefixes)
-        if count < 1:
-            raise DataError(f"at least 1 translation of each line must be asked for, got {count}")
-        if count > self.search.beam:
-            raise DataError(f"{count} best translations need a beam of {count} at least, got {self.search.beam}")
-        if prefixes is not None and len(prefixes) != len(lines):
-            raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
+        _check_counts(count, self.search.beam, lines, prefixes)
         if prefixes is not None and (self.decoder.engine is not None or self.decoder.shortlisted):
             raise ConfigError("prefixes go with our own search over the whole vocabulary alone")
         lines, required = self._demands.of_lines(lines, self.options.constrained, self._forbidden, self.report)
@@ -220,7 +215,12 @@ class Translator:
         return joined_parts(parts, owners, len(lines))
 
     def score_targets(self, sources: Iterable[str], targets: Iterable[str]) -> list[TargetScore]:
-        """Returns the log-probability of each target given its source, by forced decoding; cut sources are counted."""
+        """Returns the log-probability of each target given its source, by forced decoding; cut sources are counted.
+
+        Raises:
+            TextError: a side is not text.
+            DataError: the sides differ in length.
+        """
         sources, targets = text_lines(sources), text_lines(targets)
         if len(sources) != len(targets):
             raise DataError(f"{len(sources)} sources but {len(targets)} targets")
@@ -240,6 +240,15 @@ class Translator:
     def encode_target(self, line: str) -> list[int]:
         """Returns the target tokens of a line."""
         return self.target.tokens([line])[0]
+
+
+def _check_counts(count: int, beam: int, lines: list[str], prefixes: list[str] | None) -> None:
+    if count < 1:
+        raise DataError(f"at least 1 translation of each line must be asked for, got {count}")
+    if count > beam:
+        raise DataError(f"{count} best translations need a beam of {count} at least, got {beam}")
+    if prefixes is not None and len(prefixes) != len(lines):
+        raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
 
 
 def _to_text(
@@ -270,7 +279,7 @@ def _check_together(options: Options, search: SearchConfig, engine: Engine | Non
         )
 
 
-def load(path: str | Path, device: str = "auto", **search: object) -> Translator:
+def load(path: str | Path, device: str | torch.device = "auto", **search: object) -> Translator:
     """Loads a bundle, run folder or checkpoint: `nmt.load("runs/x", beam=1).translate("Guten Tag.")`.
 
     Args:
@@ -280,8 +289,8 @@ def load(path: str | Path, device: str = "auto", **search: object) -> Translator
 
     Raises:
         CheckpointError: there is no usable model.
-        ConfigError: a search setting is unknown or wrong.
+        ConfigError: a search setting or the device is unknown or wrong.
     """
-    loaded = load_model(Path(path))
     place = choose_device(device)
+    loaded = load_model(Path(path))
     return Translator(loaded, place, parse_search(loaded.recipe.search, search), choose_search_precision("auto", place))

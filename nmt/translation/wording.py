@@ -30,7 +30,9 @@ class Wording:
         texts = iter(self.tokenizers.target.decode([hypothesis.tokens for hypothesis in flat]))
         translations = [
             [
-                Translation(clean_line(next(texts)), item.log_probability, item.score, len(item.tokens) + 1)
+                Translation(
+                    clean_line(next(texts)), item.log_probability, item.score, len(item.tokens) + 1, cut=item.cut
+                )
                 for item in hypotheses
             ]
             for hypotheses in found

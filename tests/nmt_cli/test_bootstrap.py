@@ -345,7 +345,7 @@ def test_killed_while_a_corpus_is_joined_nothing_half_made_is_left(
     (place / "bootstrap.toml").write_text(PLAN[: PLAN.rindex("[[stages]]")])
     _bootstrap(place, "--runs", "whole")
     work = "nmt_cli.bootstrap_work"
-    names = [f"{work}._copy", f"{work}._tagged", "nmt.storage.manifest.write_manifest", "shutil.rmtree"]
+    names = [f"{work}._copy", f"{work}._tagged", "nmt.storage.manifest.write_folder_manifest", "shutil.rmtree"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(names[call - 1], _raise)
         with pytest.raises(Killed):

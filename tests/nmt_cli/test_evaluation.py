@@ -296,7 +296,7 @@ def test_attend_shows_links_pictures_and_error_rates(trained: Path, tmp_path: Pa
     assert re.search(
         r"layer 1, head 1, shifted, each target word +\d", run("attend", trained, *gold, "--head", "1").stdout
     )
-    assert "--head must be between 1 and 1, got 7" in run("attend", trained, *gold, "--head", "7").output
+    assert "head must be between 1 and 1, got 7" in run("attend", trained, *gold, "--head", "7").output
 
 
 def test_a_language_that_the_model_does_not_have_is_refused(trained: Path, tmp_path: Path) -> None:
@@ -351,7 +351,7 @@ def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> No
         assert result.exit_code == 1
         assert message in result.output
     result = run("attend", trained, "--layer", "2", stdin=b"ein Hund\n")
-    assert "--layer must be between 1 and 1, got 2" in result.output
+    assert "layer must be between 1 and 1, got 2" in result.output
 
 
 def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -> None:
@@ -371,7 +371,7 @@ def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -
     assert failed.exit_code == 1
     assert "gave no score: no such model" in failed.output
     missing = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", tmp_path / "nothing")
-    assert "--comet takes the path of comet-score" in missing.output
+    assert "the command comet-score, whose path" in missing.output
 
 
 def test_every_score_has_an_interval(trained: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_an_ensemble_with_itself_changes_nothing(trained: Path) -> None:
         (("--top-k", "3"), "--top-k is for sampling; add --sample"),
         (("--format", "xml"), "--format must be one of text, tsv, moses, json"),
         (("--long-lines", "drop"), "--long-lines must be one of cut, split"),
-        (("--precision", "fp64"), "--precision must be auto, fp32, bf16 or int8"),
+        (("--precision", "fp64"), "precision must be auto, fp32, bf16 or int8"),
         (("--engine", "marian"), "--engine must be nmt or ctranslate2"),
         (("--engine", "ctranslate2"), "Transformers only"),
         (("--engine", "ctranslate2", "--device", "cuda"), "runs on the CPU here"),

@@ -14,7 +14,7 @@ from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
 from nmt.errors import DataError
 from nmt.runtime.files import file_sha256
-from nmt.storage.manifest import broken, write_manifest
+from nmt.storage.manifest import folder_damage, write_folder_manifest
 from nmt_data import prepare as module
 from nmt_data.prepare import prepare
 from tiny import make_recipe
@@ -227,16 +227,16 @@ def test_files_that_are_not_ours_do_not_matter(tmp_path: Path) -> None:
 def test_large_files_are_looked_through_before_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere their size is enough."""
     (tmp_path / "large").write_bytes(b"abc")
-    write_manifest(tmp_path)
+    write_folder_manifest(tmp_path)
     (tmp_path / "large").write_bytes(b"abd")
-    assert broken(tmp_path) == "large was altered"
+    assert folder_damage(tmp_path) == "large was altered"
     monkeypatch.setattr("nmt.storage.manifest.LARGE", 3)
-    assert broken(tmp_path) is None
-    assert broken(tmp_path, thorough=True) == "large was altered"
+    assert folder_damage(tmp_path) is None
+    assert folder_damage(tmp_path, thorough=True) == "large was altered"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 5, "fingerprint": ""}', '{"files": {}}', "[" * 100_000])
 def test_a_manifest_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
     """A malformed manifest is reported in one line instead of raising an exception."""
     (tmp_path / "MANIFEST.json").write_text(text)
-    assert broken(tmp_path) in ("MANIFEST.json cannot be read", "MANIFEST.json was altered")
+    assert folder_damage(tmp_path) in ("MANIFEST.json cannot be read", "MANIFEST.json was altered")

@@ -101,6 +101,12 @@ def test_leaks_are_found_in_both_directions_and_all_corpora() -> None:
     leak = audit([turned, other], test)[0]
     assert (leak.source_exact, leak.target_exact, leak.pairs_exact) == (2, 1, 1)
     assert without_leaks(turned, test["test"]) == without_leaks(other, test["test"]) == []
+    for one, two in (("deu", "eng"), ("de-AT", "en_GB"), ("GER", "EN")):
+        same = Text(
+            one, two, turned.pairs if turned.source == "de" else [(there, here) for here, there in turned.pairs]
+        )
+        assert audit([same, other], test)[0] == leak
+        assert without_leaks(same, test["test"]) == []
     stranger = Text("nl", "fr", [("ja", "yes")])
     assert audit([stranger], test)[0].source_exact == 0
     assert without_leaks(stranger, test["test"]) == stranger.pairs

@@ -82,7 +82,7 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.strip().split("\n")[-1].startswith("nmt: --cluster: no Ray cluster at 127.0.0.1:1")
+    assert done.stderr.strip().split("\n")[-1].startswith("nmt: cluster: no Ray cluster at 127.0.0.1:1")
 
 
 def _recipe(folder: Path) -> Path:

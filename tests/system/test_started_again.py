@@ -157,7 +157,7 @@ def _stopped(trainer: Trainer, step: int) -> Progress:
 
 def test_another_budget_plans_anew(tmp_path: Path, prepared: Prepared) -> None:
     """A longer one goes on, the same one has nothing to do, and without a budget the recipe counts, validations too."""
-    budgeted = {"schedule": "cosine", "validate_every": 4, "updates": 60}
+    budgeted: dict[str, Any] = {"schedule": "cosine", "validate_every": 4, "updates": 60}
     first = _trainer(tmp_path / "run", prepared, 0.5, **budgeted).run()
     assert first.updates == first.step < UNPLANNED
     assert _trainer(tmp_path / "run", prepared, 0.5, **budgeted).run().step == first.step

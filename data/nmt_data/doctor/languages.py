@@ -33,7 +33,7 @@ def examine_languages(prepared: Prepared) -> list[Finding]:
 def judge(text: TestSet, said: tuple[str, str]) -> Finding:
     """Compares the languages of a text with those that its recipe names."""
     sides = {"source": text.source, "target": text.target}
-    looks = [language_of(lines) for lines in sides.values()]
+    looks = [majority_language(lines) for lines in sides.values()]
     figures = {"split": text.name, "said": list(said), "looks": looks}
     near = [_are_near(one, other) for one, other in zip(looks, said, strict=True)]
     if not all(near) and _are_near(looks[0], said[1]) and _are_near(looks[1], said[0]):
@@ -52,7 +52,7 @@ def judge(text: TestSet, said: tuple[str, str]) -> Finding:
     return ok("languages", f"{text.name} looks like {said[0]} and {said[1]}", **figures)
 
 
-def language_of(lines: Sequence[str]) -> str:
+def majority_language(lines: Sequence[str]) -> str:
     """Returns the language of most groups of lines."""
     groups = [" ".join(lines[start : start + _TOGETHER]) for start in range(0, len(lines), _TOGETHER)]
     return Counter(ranked(group)[0][0] for group in groups).most_common(1)[0][0]

@@ -27,7 +27,7 @@ def read_po(path: Path, direction: Direction, unreadable: Unreadable) -> Iterato
         DataError: the file is damaged, or of other languages.
     """
     entries = _parsed(path)
-    language = _header(entries) or _named(path, direction)
+    language = _header(entries) or _language_by_name(path, direction)
     backwards = is_reversed(path, direction, None, language, ("msgid", "msgstr"))
     for entry in entries:
         if entry.obsolete:
@@ -89,9 +89,13 @@ def _forms(entry: Any) -> list[Pair]:
     return [*singular, (entry.msgid_plural, forms[-1] if forms else "")]
 
 
-def _named(path: Path, direction: Direction) -> str | None:
-    """Returns the language that the name of a file or of its folder tells."""
+def telling_names(path: Path) -> list[str]:
+    """Returns what may tell the language of a file without a header: its name, the ends of that, and two folders."""
     stem, folders = path.name.split(".po")[0], [folder.name for folder in path.parents][:2]
-    names = [stem, stem.rpartition(".")[2], stem.rpartition("-")[2], *folders]
+    return [stem, stem.rpartition(".")[2], stem.rpartition("-")[2], *folders]
+
+
+def _language_by_name(path: Path, direction: Direction) -> str | None:
+    """Returns which of two languages the name of a file or of its folder tells."""
     languages = direction.source, direction.target
-    return next((name for name in names if any(is_same(language, name) for language in languages)), None)
+    return next((name for name in telling_names(path) if any(is_same(language, name) for language in languages)), None)

@@ -14,7 +14,7 @@ from nmt.errors import DataError
 from nmt_data.reading.delimited import is_quoted, plain_rows, quoted_rows, separated_rows
 from nmt_data.reading.files import kind_of
 from nmt_data.reading.tables import json_rows
-from nmt_data.starting.languages import language_of, language_within, unknown_languages
+from nmt_data.starting.languages import guessed_language, language_within, unknown_languages
 
 _ROWS = 200  # rows that tell what a column is
 _FEW = 8  # values that show whether they repeat
@@ -102,7 +102,7 @@ def choose_columns(path: Path, table: Table, source: str | None, target: str | N
 def _told(column: Column, wanted: Sequence[str]) -> Column:
     """Returns a column with its language told by its text, where its name does not."""
     among = wanted if len(wanted) == 2 else ()
-    return column if column.language else Column(column.name, language_of(column.values, among), column.values)
+    return column if column.language else Column(column.name, guessed_language(column.values, among), column.values)
 
 
 def _described(columns: Sequence[Column]) -> str:

@@ -72,7 +72,7 @@ def language_within(name: str) -> str | None:
     return next((language for language in ends if language), None)
 
 
-def language_of(lines: Sequence[str], among: Sequence[str] = ()) -> str | None:
+def guessed_language(lines: Sequence[str], among: Sequence[str] = ()) -> str | None:
     """Returns the likeliest language of a text, of some or of all; None without the library that tells it."""
     text = " ".join(line.strip() for line in lines)[:_SAMPLE]
     if not text.strip() or not is_installed():

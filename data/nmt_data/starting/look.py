@@ -9,17 +9,18 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
+from nmt.corpus.languages import base_code
 from nmt.errors import DataError
 from nmt_data.reading import Unreadable, read_text
 from nmt_data.reading.files import kind_of
-from nmt_data.reading.gettext import header_language, read_po
+from nmt_data.reading.gettext import header_language, read_po, telling_names
 from nmt_data.reading.languages import is_same
 from nmt_data.reading.localisation import languages_of, read_xliff
 from nmt_data.reading.pairs import Direction
 from nmt_data.reading.split import READERS
 from nmt_data.starting.columns import choose_columns, read_table
 from nmt_data.starting.inputs import Inputs, in_order, pattern_of, sort_inputs
-from nmt_data.starting.languages import language_named, language_of, unknown_languages
+from nmt_data.starting.languages import guessed_language, language_named, unknown_languages
 
 _SAMPLE = 100  # lines or messages that tell a language
 
@@ -69,8 +70,8 @@ def _look_at_both(splits: Mapping[str, list[Path]], source: str | None, target: 
 
 def _look_at_messages(splits: Mapping[str, list[Path]], source: str | None, target: str | None) -> Found:
     """Looks at PO files, whose folder often holds many languages."""
-    spoken = {path: header_language(path) or _named(path) for paths in splits.values() for path in paths}
-    there = Counter(_plain(language) for language in spoken.values() if language)
+    spoken = {path: header_language(path) or _language_by_name(path) for paths in splits.values() for path in paths}
+    there = Counter(base_code(language) for language in spoken.values() if language)
     if not there and source and target:  # a program's own language is the source
         return Found((source, target), _patterns(splits), {source: "msgid", target: "msgstr"})
     wanted = [language for language in (target, source) if language and any(is_same(language, one) for one in there)]
@@ -85,7 +86,7 @@ def _look_at_messages(splits: Mapping[str, list[Path]], source: str | None, targ
     if original is None:
         direction = Direction("", theirs, {"": "msgid", theirs: "msgstr"})
         pairs = chain.from_iterable(read_po(path, direction, Unreadable()) for path in chosen.get("train", []))
-        original = language_of([message for message, _ in islice(pairs, _SAMPLE)]) or "en"
+        original = guessed_language([message for message, _ in islice(pairs, _SAMPLE)]) or "en"
     pair = (theirs, original) if source == theirs else (original, theirs)
     return Found(pair, _patterns(chosen), {original: "msgid", theirs: "msgstr"})
 
@@ -126,7 +127,7 @@ def _two_told(texts: Sequence[Path], source: str | None, target: str | None) -> 
     """Returns the languages of two files, told by their text, or by their order where a person says both."""
     samples = [list(islice(read_text(path, Unreadable(skip=True)), _SAMPLE)) for path in texts]
     among = [language for language in (source, target) if language]
-    told = [language_of(sample, among if len(among) == 2 else ()) for sample in samples]
+    told = [guessed_language(sample, among if len(among) == 2 else ()) for sample in samples]
     if len(among) == 2 and set(told) != set(among):
         return among[0], among[1]
     if None in told or told[0] == told[1] or any(language not in told for language in among):
@@ -136,7 +137,7 @@ def _two_told(texts: Sequence[Path], source: str | None, target: str | None) -> 
 
 def _two(path: Path, there: Sequence[str], source: str | None, target: str | None) -> tuple[str, str]:
     """Returns source and target among the languages that files name."""
-    plain = list(dict.fromkeys(map(_plain, there)))
+    plain = list(dict.fromkeys(map(base_code, there)))
     names = plain if len(plain) > 1 else list(dict.fromkeys(there))  # en-GB and en-US
     if missing := [one for one in (source, target) if one and not any(is_same(one, name) for name in there)]:
         raise DataError(f"{path}: nothing in {missing[0]}; there are {', '.join(there) or 'none that are named'}")
@@ -161,12 +162,6 @@ def _with_train(splits: dict[str, str]) -> dict[str, str]:
     return in_order(splits)
 
 
-def _plain(language: str) -> str:
-    return language.replace("_", "-").split("-")[0].lower()
-
-
-def _named(path: Path) -> str | None:
+def _language_by_name(path: Path) -> str | None:
     """Returns the language that the name of a PO file or its folder tells."""
-    stem = path.name.split(".po")[0]
-    names = [stem, stem.rpartition(".")[2], stem.rpartition("-")[2], *[folder.name for folder in path.parents][:2]]
-    return next((name for name in names if language_named(name)), None)
+    return next((name for name in telling_names(path) if language_named(name)), None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nmt.config.toml import toml_line
 from nmt.corpus.words import count_words
 from nmt_data.reading import Pair
 from nmt_data.sizes import is_too_large
@@ -198,12 +198,12 @@ def recipe_text(name: str, languages: tuple[str, str], size: Size, unreadable: i
     lines = [
         f"# Made by `nmt init` for {size.pairs:,} pairs, with the sizes of recipes/{plan.like}:",
         f"# {plan.why}.",
-        f"name = {json.dumps(name, ensure_ascii=False)}",
+        toml_line("name", name),
         "",
         "[data]",
         'corpus = "corpus.toml" # the card beside this recipe; it names your files',
-        f"source = {json.dumps(languages[0])} # for the other direction, exchange the two",
-        f"target = {json.dumps(languages[1])}",
+        f"{toml_line('source', languages[0])} # for the other direction, exchange the two",
+        toml_line("target", languages[1]),
         *([f'on_bad_text = "skip" # {unreadable:,} lines are not UTF-8, and are left out'] if unreadable else []),
         "",
         "[tokenizer]",
@@ -235,7 +235,7 @@ _TRAINING = {
 
 
 def _setting(key: str, value: Any, reasons: Mapping[str, str]) -> str:
-    return f"{key} = {json.dumps(value)}" + (f" # {reasons[key]}" if key in reasons else "")
+    return toml_line(key, value) + (f" # {reasons[key]}" if key in reasons else "")
 
 
 def _tokenizer_lines(plan: Plan, size: Size) -> list[str]:

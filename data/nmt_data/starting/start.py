@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from nmt.config.toml import toml_line
 from nmt.errors import DataError
 from nmt.runtime.stages import counted
 from nmt_data.cards import CorpusCard, Holdout
@@ -92,20 +91,20 @@ def _card_text(card: CorpusCard, folder: Path, holdout: Holdout) -> str:
     """Returns a card as TOML; paths are relative to its folder where the files lie below the current one."""
     lines = [
         "# Made by `nmt init`: where the text lies. docs/how-to/add-a-corpus.md has all that a card can say.",
-        f"name = {_quoted(card.name)}",
-        f"title = {_quoted(card.title)}",
-        f"licence = {_quoted(card.licence)} # say whose it is before you pass on a model",
-        f"languages = [{', '.join(map(_quoted, card.languages))}]",
+        toml_line("name", card.name),
+        toml_line("title", card.title),
+        f"{toml_line('licence', card.licence)} # say whose it is before you pass on a model",
+        toml_line("languages", card.languages),
         "",
         "[splits] # looked for beside this card",
-        *(f"{_key(name)} = {_quoted(_seen_from(folder, pattern))}" for name, pattern in card.splits.items()),
+        *(toml_line(name, _seen_from(folder, pattern)) for name, pattern in card.splits.items()),
     ]
     if card.columns:
         lines += ["", "[columns] # which column, side or file is which language"]
-        lines += [f"{_key(language)} = {_quoted(column)}" for language, column in card.columns.items()]
+        lines += [toml_line(language, column) for language, column in card.columns.items()]
     if held := {name: count for name, count in holdout.model_dump().items() if count}:
         lines += ["", "[holdout] # pairs taken out of train, as there is no file of that name; always the same"]
-        lines += [f"{name} = {count}" for name, count in held.items()]
+        lines += [toml_line(name, count) for name, count in held.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -114,11 +113,3 @@ def _seen_from(folder: Path, pattern: str) -> str:
     here = Path.cwd()
     whole = Path(os.path.normpath(here / pattern))
     return Path(os.path.relpath(whole, here / folder)).as_posix() if whole.is_relative_to(here) else str(whole)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
-
-
-def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)

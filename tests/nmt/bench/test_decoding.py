@@ -47,4 +47,4 @@ def test_what_cannot_be_set_up_here_is_left_out() -> None:
     said: list[str] = []
     impossible: Any = partial(choose_device, "abacus")
     assert interleave({"abacus": impossible}, 1, 1, said.append) == {}
-    assert said == ["abacus is left out: --device must be auto, cpu, cuda or cuda:n, got abacus"]
+    assert said == ["abacus is left out: device must be auto, cpu, cuda or cuda:n, got abacus"]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from nmt.config.reading import load_recipe, option_names, recipe_schema, recipe_to_toml
+from nmt.config.toml import toml_line
 from nmt.errors import ConfigError
+from nmt.experiments.bootstrap import plan_to_toml
+from nmt_data.starting.sizes import Size, recipe_text
 from tiny import make_recipe
 
 MINIMAL = 'name = "x"\n[data]\ncorpus = "copy"\nsource = "input"\ntarget = "output"\n[model]\nkind = "rnn"\n'
@@ -35,8 +41,8 @@ def recipe_file(tmp_path: Path) -> Path:
         ("model.attention=dot", "dot attention needs equal widths, got state 256 and encoder 512"),
         ("model.dropout=1.5", "model.dropout"),
         ("name=../x", "name: names files, so it must not be empty, begin with a dot or hold / or :, got '../x'"),
-        ("nonsense", "--set nonsense: expected key=value"),
-        ("name.first=x", "--set name.first=x: name is a value, not a section"),
+        ("nonsense", "nonsense: expected key=value"),
+        ("name.first=x", "name.first=x: name is a value, not a section"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(recipe_file: Path, override: str, message: str) -> None:
@@ -148,3 +154,18 @@ def test_user_symbols_that_can_be_no_token_are_refused(symbol: str) -> None:
         assert str(error.value).count("\n") <= 1
     with pytest.raises(ConfigError, match=r"'<x>' is there twice"):
         make_recipe(tokenizer={"user_symbols": ["<x>", "ok", "<x>"]})
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(TEXT, st.one_of(TEXT, st.integers(-99, 99), st.booleans(), st.lists(TEXT), st.floats(0, 1)))
+@example("a key", "\x7f\U0001f600")
+def test_what_is_written_as_toml_is_read_again(key: str, value: object) -> None:
+    """Any key and value, and names in plans and in recipes that are made."""
+    assert tomllib.loads(toml_line(key, value)) == {key: value}
+    plan = plan_to_toml({"title": key, "stages": [{"name": key}]})
+    assert tomllib.loads(plan) == {"title": key, "stages": [{"name": key}]}
+    size = Size()
+    list(size.add([(f"a b {number}", "c d e") for number in range(1000)]))
+    assert tomllib.loads(recipe_text(key, (key, "en"), size))["data"]["source"] == key

@@ -135,11 +135,11 @@ def test_no_path_is_a_traceback(name: str, end: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["training.updates=0"], "--set training.updates=0: training.updates: input should be"),
-        (["model.widht=3", "seed=2"], "--set model.widht=3: unknown key model.widht (did you mean width?)"),
-        (["seed=2", "model.width=30", "model.heads=4"], "--set model.width=30, --set model.heads=4: model: heads must"),
-        (["model=5"], "--set model=5: model"),
-        (["training.average=9"], "--set training.average=9: training.keep must be at least"),
+        (["training.updates=0"], "training.updates=0: training.updates: input should be"),
+        (["model.widht=3", "seed=2"], "model.widht=3: unknown key model.widht (did you mean width?)"),
+        (["seed=2", "model.width=30", "model.heads=4"], "model.width=30, model.heads=4: model: heads must"),
+        (["model=5"], "model=5: model"),
+        (["training.average=9"], "training.average=9: training.keep must be at least"),
     ],
 )
 def test_an_error_of_an_override_names_it(project: Path, overrides: list[str], message: str) -> None:
@@ -159,7 +159,7 @@ def test_an_error_of_the_file_names_the_file(project: Path) -> None:
     lines = str(error.value).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith(f"{project / 'recipe.toml'}: unknown key model.widht")
-    assert lines[1].startswith("--set training.updates=0: ")
+    assert lines[1].startswith("training.updates=0: ")
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])

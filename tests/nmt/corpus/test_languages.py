@@ -21,7 +21,9 @@ def test_one_module_knows_the_library() -> None:
     assert named == ["languages.py"]
 
 
-@pytest.mark.parametrize(("language", "code"), [("de", "de"), ("deu", "de"), ("de_AT", "de"), ("sr-Latn", "sr")])
+@pytest.mark.parametrize(
+    ("language", "code"), [("de", "de"), ("deu", "de"), ("de_AT", "de"), ("sr-Latn", "sr"), ("DEU_Latn", "de")]
+)
 def test_a_code_has_two_letters(language: str, code: str) -> None:
     """Regions, scripts and the third letter do not matter."""
     assert code_of(language) == code

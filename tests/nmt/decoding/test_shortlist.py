@@ -106,5 +106,5 @@ def test_another_models_list_is_refused(tmp_path: Path, prepared: Prepared) -> N
     path.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="cannot be read as a shortlist"):
         Translator(loaded, options=Options(shortlist=path))
-    with pytest.raises(ConfigError, match="--shortlist goes with one model"):
+    with pytest.raises(ConfigError, match="a shortlist goes with one model"):
         Translator(loaded, options=Options(shortlist=path, forbidden=["x"]))

@@ -168,6 +168,8 @@ def test_what_it_cannot_search_by_is_refused(transformer: LoadedModel) -> None:
         Translator(transformer, engine=engine).translate_n_best(["x"], 1, ["y"])
     with pytest.raises(ConfigError, match="GNMT"):
         engine.search([[5, 6]], SearchConfig(length_penalty="gnmt"))
+    with pytest.raises(ConfigError, match="positions of this model"):
+        engine.search([[5, 6]], SearchConfig(max_length_constant=5000))
 
 
 def test_a_type_that_it_does_not_have_is_refused(transformer: LoadedModel) -> None:
@@ -178,6 +180,6 @@ def test_a_type_that_it_does_not_have_is_refused(transformer: LoadedModel) -> No
 
 def test_an_unknown_quantization_is_refused(transformer: LoadedModel, tmp_path: Path) -> None:
     """By name, with those that there are; nothing is written."""
-    with pytest.raises(ConfigError, match="--quantization: x is not a valid"):
+    with pytest.raises(ConfigError, match="quantization: x is not a valid"):
         export_ctranslate2(transformer, tmp_path / "folder", "x")
     assert not (tmp_path / "folder").exists()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nmt.config.model import TransformerConfig
+from nmt.config.search import SearchConfig
 from nmt.errors import ConfigError
 from nmt.export.huggingface import compare_with_marian, export_huggingface
 from nmt.models import build_model
@@ -87,6 +88,10 @@ def test_the_folder_is_complete(model: LoadedModel, tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "marian" / "config.json").read_text())
     assert settings["decoder_start_token_id"] == 2
     assert settings["encoder_layers"] == model.recipe.model.model_dump()["encoder_layers"]
+    longer = model.recipe.model_copy(update={"search": SearchConfig(max_length_ratio=4)})
+    export_huggingface(dataclasses.replace(model, recipe=longer), tmp_path / "longer")
+    settings = json.loads((tmp_path / "longer" / "config.json").read_text())
+    assert settings["max_position_embeddings"] > 4 * 1024
 
 
 @pytest.mark.parametrize(

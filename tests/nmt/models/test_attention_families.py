@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from nmt.errors import ConfigError
 from nmt.models.rnn.scores import make_score
 from nmt.models.transformer.attention import (
     CrossAttention,
@@ -16,6 +17,7 @@ from nmt.models.transformer.attention import (
     mask_bias,
 )
 from nmt.models.transformer.positions import sinusoids
+from tiny import FAMILIES, VISUAL, make_batch, make_model
 
 
 def _random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -104,3 +106,14 @@ def test_sinusoids_are_those_of_the_paper() -> None:
     table = sinusoids(10, 8)
     assert table[3, 4].item() == pytest.approx(math.sin(3 / 10000 ** (4 / 8)))
     assert table[3, 5].item() == pytest.approx(math.cos(3 / 10000 ** (4 / 8)))
+
+
+@pytest.mark.parametrize("name", FAMILIES | VISUAL)
+def test_a_configuration_tells_whether_its_model_attends(name: str) -> None:
+    """It says so exactly if the model has maps to show."""
+    source, lengths = make_batch([3])
+    try:
+        shown = bool(make_model(name).attention_maps(source, lengths, source).shape[1])
+    except ConfigError:
+        shown = False
+    assert (FAMILIES | VISUAL)[name].attends == shown

@@ -8,15 +8,16 @@ import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from command import run
 from nmt.corpus.prepared import Prepared
+from nmt.report import templating
 from nmt.report.material import AttentionMap, Example, RunMaterial, Sampled, material_of, sampled
 from nmt.report.page import render
-from nmt.report.templating import dropped_pairs
 from nmt.storage.bundle import load_model
 from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
@@ -188,6 +189,7 @@ def test_runs_of_one_name_are_told_apart_and_one_may_be_under_way(prepared: Prep
 
 def test_examples_of_dropped_pairs_are_shown_as_text() -> None:
     """With their reason, and never as markup; nothing is shown where nothing was dropped."""
-    shown = dropped_pairs({"markup": [["<b>Hund</b>", "dog"]], "empty": [["", "a"]]})
+    parts: Any = templating._templates().get_template("parts.html").module
+    shown = parts.dropped({"markup": [["<b>Hund</b>", "dog"]], "empty": [["", "a"]]})
     assert '<td class="text">markup</td><td class="text">&lt;b&gt;Hund&lt;/b&gt;</td>' in shown
-    assert dropped_pairs({}) == ""
+    assert parts.dropped({}).strip() == ""

@@ -45,7 +45,7 @@ def test_lower_case_and_tokenisation_stand_in_the_signature() -> None:
     plain = score(HYPOTHESES, REFERENCES, tokenize="none", lowercase=True, metrics=("bleu",))[0]
     assert "case:lc" in plain.signature
     assert "tok:none" in plain.signature
-    with pytest.raises(ConfigError, match="--tokenize must be one of"):
+    with pytest.raises(ConfigError, match="tokenize must be one of"):
         parse_tokenization("moses")
 
 

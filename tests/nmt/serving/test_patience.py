@@ -142,7 +142,7 @@ def test_a_port_that_is_taken_is_one_line() -> None:
     with bound("127.0.0.1", 0) as listener:
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(NmtError, match=rf"^port {port} of 127.0.0.1: .*--port$"), bound("127.0.0.1", port):
+        with pytest.raises(NmtError, match=rf"^port {port} of 127.0.0.1: .*another port$"), bound("127.0.0.1", port):
             pass
 
 

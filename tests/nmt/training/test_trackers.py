@@ -83,13 +83,13 @@ def test_a_tracker_that_fails_ends_no_training(library: Library, tmp_path: Path)
     tracker.close()
     assert said == [f"warning: {library.__name__} takes no more figures: OSError: no room"]
     library.broken = "init"
-    with pytest.raises(NmtError, match=f"--track {library.__name__}: OSError: no room"):
+    with pytest.raises(NmtError, match=f"tracker {library.__name__}: OSError: no room"):
         Tracker(library.__name__, make_recipe(), tmp_path, said.append)
 
 
 def test_unknown_trackers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """By name; and a known one that is not installed, with what to do."""
-    with pytest.raises(ConfigError, match="--track must be trackio or wandb, got x"):
+    with pytest.raises(ConfigError, match="a tracker must be trackio or wandb, got x"):
         check_tracker("x")
     monkeypatch.setattr("nmt.training.trackers.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="wandb is not installed; pip install wandb"):
