@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import product
 from typing import Annotated, Any
 
@@ -40,22 +39,21 @@ def tune_decoding(
     tries = list(product(_numbers(beams, int, "--beams"), _numbers(alphas, float, "--alphas")))
     translator = open_translator(model, device, latest, {"beam": tries[0][0], "alpha": tries[0][1]})
     chosen = choose_testsets(translator.recipe, [testset])[0]
-    source, target = chosen.tagged[:sentences], chosen.target[:sentences]
-    check_testset(replace(chosen, target=target))
+    check_testset(chosen := chosen.first(sentences))
     rows: list[dict[str, Any]] = []
     signature = ""
     for beam, alpha in tries:
         with stage(f"beam {beam}, alpha {alpha}"):
-            hypotheses = translator.with_search(beam=beam, alpha=alpha).translate(source)
+            hypotheses = translator.with_search(beam=beam, alpha=alpha).translate(chosen.tagged)
         found = score(
             hypotheses,
-            target,
+            chosen.target,
             tokenize=chosen.tokenize,
             lowercase=chosen.lowercase,
             metrics=("bleu",),
             resamples=1,
         )[0]
-        ratio = sum(map(count_words, hypotheses)) / max(sum(map(count_words, target)), 1)
+        ratio = sum(map(count_words, hypotheses)) / max(sum(map(count_words, chosen.target)), 1)
         signature = found.signature
         rows.append({"beam": beam, "alpha": alpha, "bleu": round(found.value, 2), "length_ratio": round(ratio, 3)})
         note(f"beam {beam}, alpha {alpha}: BLEU {found.value:.2f}")
@@ -65,7 +63,7 @@ def tune_decoding(
     if as_json:
         print_text(json.dumps({"best": best, "tried": rows, "signature": signature}))
         return
-    title = f"{chosen.name}, {len(source)} sentences, length penalty {translator.search.length_penalty}"
+    title = f"{chosen.name}, {len(chosen.source)} sentences, length penalty {translator.search.length_penalty}"
     cells = [[str(row[key]) for key in ("beam", "alpha", "bleu", "length_ratio")] for row in rows]
     print_table(title, ["beam", "alpha", "BLEU", "length ratio"], cells)
     print_text(f"  BLEU: {signature}")

@@ -116,8 +116,9 @@ class CellLoop:
         return self.model.output(top), replace(state, carry=carry)
 
     def reorder(self, state: RnnState, rows: Tensor, beam: int) -> RnnState:
-        """Selects states and memory of the rows."""
-        memory = state.memory.select(sentences_of(rows, state.beam, beam))
+        """Selects states of the rows, and memory where sentences have left."""
+        left = len(rows) != len(state.memory.values) * beam
+        memory = state.memory.select(sentences_of(rows, state.beam, beam)) if left else state.memory
         return RnnState(memory, state.carry.select(rows), beam)
 
 

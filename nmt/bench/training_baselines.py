@@ -39,11 +39,20 @@ class TorchTransformer(nn.Module):
             batch_first=True,
             norm_first=config.norm == "pre",
         )
+        self._drop_as(config)
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.width, target_vocabulary)
         if config.tie != "none":
             self.output.weight = self.target.weight
         self.register_buffer("positions", sinusoids(512, config.width).float())
+
+    def _drop_as(self, config: TransformerConfig) -> None:
+        """Drops attention weights and activations as the recipe says; torch drops both as it drops states."""
+        for part in self.transformer.modules():
+            if isinstance(part, nn.MultiheadAttention):
+                part.dropout = config.attention_dropout
+            elif isinstance(part, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+                part.dropout.p = config.activation_dropout
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns logits (B, T, V)."""

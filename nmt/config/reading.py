@@ -183,10 +183,8 @@ def _parse_section(section: type[SectionType], values: dict[str, Any]) -> Sectio
 def _fields(section: type[BaseModel], prefix: str) -> list[str]:
     names: list[str] = []
     for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            names += _fields(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
+        inner = isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        names += _fields(field.annotation, f"{prefix}{name}.") if inner else [prefix + name]  # type: ignore[arg-type]
     return names
 
 
@@ -202,9 +200,8 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
             return f"{key} is missing"
         case "union_tag_invalid" | "union_tag_not_found":
             kinds = str(item["ctx"].get("expected_tags") or ", ".join(FAMILIES)).replace("'", "").split(", ")
-            return (
-                f"{key}.kind must be one of {', '.join(kinds)}{suggestion(str(item['input'].get('kind', '')), kinds)}"
-            )
+            hint = suggestion(str(item["input"].get("kind", "")), kinds)
+            return f"{key}.kind must be one of {', '.join(kinds)}{hint}"
         case "value_error":
             return f"{key}: {message}" if key else message
         case "literal_error":
@@ -247,9 +244,8 @@ def _known_keys(section: type[BaseModel], location: tuple[Any, ...]) -> list[str
         elif part in section.model_fields:
             annotation = section.model_fields[part].annotation
             members = (annotation, *get_args(annotation))  # a section, or a list of sections
-            section = next(
-                (item for item in members if isinstance(item, type) and issubclass(item, BaseModel)), section
-            )
+            models = [item for item in members if isinstance(item, type) and issubclass(item, BaseModel)]
+            section = models[0] if models else section
     return list(section.model_fields)
 
 

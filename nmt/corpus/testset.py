@@ -40,6 +40,10 @@ class TestSet:
         pair.check(str(source), str(target))
         return pair
 
+    def first(self, count: int | None) -> TestSet:
+        """Returns the test set with its first lines alone; None: all of them."""
+        return replace(self, source=self.source[:count], target=self.target[:count], languages=self.languages[:count])
+
     @property
     def tagged(self) -> list[str]:
         """Sources behind the tags of their target languages, if there are any; blank lines stay blank."""

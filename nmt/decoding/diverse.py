@@ -55,15 +55,16 @@ def diverse_beam_search(
         for group in range(groups):
             place = slice(group * width, (group + 1) * width)
             allowed = (each[:, group] - config.diversity * said[:, None]).flatten(0, 1)  # (B * W, V)
-            values, origins, chosen = best_extensions(scores[:, group], allowed, 2 * width)  # each (B, 2W)
+            augmented, origins, chosen = best_extensions(scores[:, group], allowed, 2 * width)  # each (B, 2W)
             every = each[:, group].flatten(1)  # (B, W * V)
             own = every.gather(1, origins * each.shape[-1] + chosen) + scores[:, group].gather(1, origins)
-            values = own.masked_fill(~values.isfinite(), -torch.inf)  # without the cost of diversity
+            values = own.masked_fill(~augmented.isfinite(), -torch.inf)  # without the cost of diversity
             origins = first_rows + place.start + origins
             ends = (chosen == EOS) & values.isfinite()
             finished[group].add(everyone, values, penalty(values.new_tensor(length)), ends, history, origins, at_limit)
-            alive, keep = values.masked_fill(ends, -torch.inf).topk(width, 1)
-            reach = alive[:, 0] / penalty(limits.to(alive))
+            keep = augmented.masked_fill(ends, -torch.inf).topk(width, 1).indices
+            alive = values.masked_fill(ends, -torch.inf).gather(1, keep)
+            reach = alive.amax(1) / penalty(limits.to(alive))
             closed = finished[group].closes(config.stopping, min(best, width), everyone, reach)
             scores[:, group] = alive.masked_fill(closed[:, None], -torch.inf)
             rows[:, place], tokens[:, place] = origins.gather(1, keep), chosen.gather(1, keep)

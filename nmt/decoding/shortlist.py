@@ -161,9 +161,12 @@ class Shortlisted:
             hidden = hidden[torch.div(rows[::beam], before, rounding_mode="floor")]
         return self.searched.reorder(inner, rows, beam), hidden, beam
 
-    def finished(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
-        """Converts hypotheses to ids of the whole vocabulary, and restores the whole output layer."""
+    def restore(self) -> None:
+        """Gives the model its whole output layer back, which `encode` replaced."""
         self.model.replace_output(self.full)
+
+    def finished(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:
+        """Converts hypotheses to ids of the whole vocabulary."""
         return [[replace(item, tokens=self.ids[item.tokens].tolist()) for item in items] for items in found]
 
 

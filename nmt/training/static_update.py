@@ -117,16 +117,8 @@ class StaticUpdate:
         torch.cuda.current_stream(self.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         pool = next((other.pool() for _, other in self._graphs.values()), None)
-        groups = self.optimizer.param_groups
-        capturable = [group.get("capturable") for group in groups]
-        try:
-            for group in groups:
-                group["capturable"] = True
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                self._work(held)
-        finally:
-            for group, value in zip(groups, capturable, strict=True):
-                group["capturable"] = value
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            self._work(held)
         return held, graph
 
     def _work(self, batch: StaticBatch) -> None:

@@ -74,6 +74,13 @@ class Decoder:
 
     def search_batch(self, batch: SearchBatch, count: int, rule: Forbidden | None = None) -> list[list[Hypothesis]]:
         """Returns the `count` best hypotheses of each sentence of a batch; a rule widens the beam."""
+        try:
+            return self._search_batch(batch, count, rule)
+        finally:
+            if self.shortlisted:
+                self.shortlisted.restore()
+
+    def _search_batch(self, batch: SearchBatch, count: int, rule: Forbidden | None) -> list[list[Hypothesis]]:
         wanted = self.search.beam if self.search.coverage_penalty else count
         asked = [row for row, required in enumerate(batch.required) if required.encoded]
         if 0 < len(asked) < len(batch.ids):  # neighbours in a batch must change nothing

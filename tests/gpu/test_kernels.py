@@ -52,7 +52,7 @@ def test_kernels_can_be_used() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "most"), PRECISIONS, ids=IDS)
-@pytest.mark.parametrize("width", [16, 32, 48, 64, 128])
+@pytest.mark.parametrize("width", [16, 32, 48, 64, 128, 256])
 @pytest.mark.parametrize("kind", ["encoder", "decoder", "source"])
 def test_packed_attention(kind: str, width: int, dtype: torch.dtype, most: float) -> None:
     """Forward and backward, with dropout, ALiBi, empty rows, sentences of one token and of 200."""

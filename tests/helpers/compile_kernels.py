@@ -57,10 +57,12 @@ Kernel = tuple[Any, dict[str, Any]]
 def every(dtype: torch.dtype) -> Iterator[Kernel]:
     """Kernels with the constants that they are called with, of common sizes."""
     exact = "ieee" if dtype == torch.float32 else "tf32"
-    for width in (32, 64, 128):
+    for width in (32, 64, 128, 256, 512):
         shape = {"D": width, "DB": width, "CAUSAL": True, "ALIBI": width == 64, "THRESHOLD": MASK, "PRECISION": exact}
         for kernel in (attention._forward, attention._backward_queries, attention._backward_keys):
             yield kernel, {**shape, **attention.block_sizes(width, dtype, kernel is attention._backward_keys)}
+        if width > 128:
+            continue
         turned = {"TURNS": width == 64, "ALIBI": width == 32}
         yield ancestry._past, {"K": width, "KB": width, "TB": 16, **turned, "num_warps": 1}
         block = 16 if dtype == torch.float32 else 32
@@ -90,8 +92,8 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
         yield kernel, {"BLOCK": cells._BLOCK}
 
 
-def compiled(kernel: Any, constants: dict[str, Any], dtype: torch.dtype) -> tuple[int, int]:
-    """Registers and bytes of stack of a kernel for numbers of a type."""
+def compiled(kernel: Any, constants: dict[str, Any], dtype: torch.dtype) -> tuple[int, int, int]:
+    """Registers, bytes of shared memory and bytes of stack of a kernel for numbers of a type."""
     constants = dict(constants)
     options = {name: constants.pop(name) for name in ("num_warps", "num_stages") if name in constants}
     if not constants.get("ALIBI", True):
@@ -115,7 +117,7 @@ def compiled(kernel: Any, constants: dict[str, Any], dtype: torch.dtype) -> tupl
         path.write_bytes(binary.asm["cubin"])
         told = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True, check=True).stdout
     registers, stack = (int(re.findall(rf"{name}:(\d+)", told)[0]) for name in ("REG", "STACK"))
-    return registers, stack
+    return registers, binary.metadata.shared, stack
 
 
 def _type(name: str, constants: dict[str, Any], dtype: torch.dtype) -> str:
@@ -133,6 +135,6 @@ def _type(name: str, constants: dict[str, Any], dtype: torch.dtype) -> str:
 if __name__ == "__main__":
     for name in sys.argv[1:] or ("bfloat16", "float32"):
         for number, (kernel, constants) in enumerate(every(getattr(torch, name))):
-            registers, stack = compiled(kernel, constants, getattr(torch, name))
+            registers, shared, stack = compiled(kernel, constants, getattr(torch, name))
             module = kernel.fn.__module__.rpartition(".")[2]
-            print(f"{name} {number} {module}.{kernel.fn.__name__} {registers} {stack}", flush=True)  # noqa: T201
+            print(f"{name} {number} {module}.{kernel.fn.__name__} {registers} {shared} {stack}", flush=True)  # noqa: T201

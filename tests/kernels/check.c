@@ -543,6 +543,7 @@ int main(int count, char **words) {
         check_settling(between(1, 9), between(1, 6), between(1, 6), between(1, 9));
         check_reading(between(1, 40), between(1, 20), between(1, 60), 16 * between(1, 4), draw() % 2 ? GRU : LSTM);
         check_rnn_step(between(1, 4), between(1, 5), 16 * between(1, 6), between(1, 3), draw() % 2 ? GRU : LSTM);
+        check_sparse(between(1, 40), 1), check_sparse(between(1, 40), 3e7);
         check_convolution_step(between(1, 4), between(1, 5), 16 * between(1, 6), between(1, 3), between(0, 4));
         check_extensions(between(1, 4), between(1, 8), between(5, large ? 50000 : 400), between(1, 16), half);
         check_attention(between(1, 9), between(1, 4), LANES * between(1, 5), half, draw() % 2);

@@ -94,3 +94,15 @@ static void check_rnn_step(long sentences, long beam, long hidden, long layers, 
     free(recurrent), free(upper), free(table), free(words), free(some), free(known), free(keys), free(values), free(lengths), free(owners);
     free(tokens), free(origins), free(before_), free(after), free(out), free(single), free(next), free(lone);
 }
+
+/* Weights of sparsemax sum up to 1 and fall with the scores, however large these are; of infinite scores only the end is asked. */
+static void check_sparse(long length, float size) {
+    float *scores = random_floats(length), *weights = room(length * 4), infinite[2] = {INFINITY, INFINITY};
+    for (long t = 0; t < length; t++) weights[t] = scores[t] = size * (t && draw() % 3 == 0 ? scores[0] / size : scores[t]);
+    sparse_weights(weights, length), sparse_weights(infinite, 2);
+    double total = 0;
+    for (long t = 0; t < length; t++) total += weights[t];
+    close_to(total, 1, 1e-5 * length, "sum of sparse weights");
+    for (long t = 1; t < length; t++) close_to(scores[t] <= scores[t - 1] ? weights[t] <= weights[t - 1] : 1, 1, 0, "order of sparse weights");
+    free(scores), free(weights);
+}

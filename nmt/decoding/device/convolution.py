@@ -29,6 +29,8 @@ class ConvolutionSteps:
     def reserve(self, room: Room) -> None:
         """See `Steps.reserve`."""
         config, like = self.model.config, self.model.output.weight
+        self.keys = self.values = like.new_zeros(0)  # the memory of the last search is free for this one
+        self.windows: list[Tensor] = []
         self.keys, self.values = (like.new_zeros((room.tokens + 1, config.embedding)) for _ in range(2))
         self.scales = like.new_ones(room.sentences + 1)
         shape = (room.rows, config.kernel - 1, config.hidden)

@@ -40,7 +40,9 @@ class RnnSteps:
         with torch.inference_mode():
             memory = model.encode(like.new_zeros((1, 1, config.embedding)), torch.ones(1, dtype=torch.long))
             carry = model.first(memory)
-        rows = room.rows + room.sentences + 1
+        rows, nothing = room.rows + room.sentences + 1, like.new_zeros(0)
+        self.hidden, self.coverage, self.fed = [], None, None  # the memory of the last search is free for this one
+        self.summary = self.values = self.keys = nothing
         self.hidden = [like.new_zeros((config.layers, rows, config.hidden)) for _ in carry.hidden]
         self.summary = like.new_zeros((room.sentences + 1, memory.summary.shape[1]))
         tokens = room.tokens + 1 if self.attends else 1

@@ -33,6 +33,7 @@ class TransformerSteps:
 
     def reserve(self, room: Room) -> None:
         """See `Steps.reserve`."""
+        self.keys = self.values = self.sources = []  # the memory of the last search is free for this one
         model, like = self.model, self.model.output.weight
         width, layers = model.config.width, range(model.config.decoder_layers)
         self.keys, self.values = ([like.new_zeros((room.rows, room.target, width)) for _ in layers] for _ in range(2))

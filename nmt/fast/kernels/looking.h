@@ -29,14 +29,16 @@ typedef struct {
     const float *values;    /* (sentences, S, F); of several heads (sentences, S, C) */
 } rnn_sources;
 
-/* max(0, score - threshold), which sum up to 1: what does not reach the threshold of what is left, leaves, until all do. */
+/* max(0, score - threshold), which sum up to 1: what does not reach the threshold of what is left, leaves, until all do. All of an
+   infinite score leave. In double precision the highest score is always above the threshold. */
 static void sparse_weights(float *scores, long length) {
-    float threshold = -INFINITY;
+    double threshold = -INFINITY;
     for (long count = -1, before = 0; count != before;) {
         double total = 0;
         before = count, count = 0;
         for (long t = 0; t < length; t++)
             if (scores[t] > threshold) total += scores[t], count++;
+        if (!count) break;
         threshold = (total - 1) / count;
     }
     for (long t = 0; t < length; t++) scores[t] = scores[t] > threshold ? scores[t] - threshold : 0;

@@ -195,8 +195,14 @@ def _backward_keys(
 
 
 def block_sizes(width: int, dtype: torch.dtype, of_keys: bool = False) -> dict[str, int]:
-    """Returns tile sizes, warps and stages by the width of a head, so that they fit registers (`of_keys` needs most)."""
+    """Returns tile sizes, warps and stages by the width of a head, so that they fit registers (`of_keys` needs most).
+
+    Heads wider than 128 take small tiles: with them a program needs at most 66 KiB of shared memory, and small cards have 99.
+    """
     wide = width > 64
+    if width > 128:
+        size = 16 if width > 256 or dtype == torch.float32 else 32
+        return {"BM": size, "BN": size, "num_warps": 8, "num_stages": 1}
     if dtype == torch.float32:
         size = 16 if wide else 32
         return {"BM": size, "BN": size, "num_warps": 8, "num_stages": 1}

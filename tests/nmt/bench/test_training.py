@@ -26,6 +26,18 @@ from tiny import make_recipe
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:Support for mismatched")
+def test_the_torch_transformer_drops_as_much_as_ours() -> None:
+    """Attention weights and activations too: torch would drop them whenever it drops states."""
+    settings = {"width": 12, "feed_forward": 20, "heads": 3, "dropout": 0.3, "attention_dropout": 0.2}
+    config = TransformerConfig.model_validate(settings)
+    plain = plain_model(config, 40, 40, like=build_model(config, 40, 40))
+    looks = {part.dropout for part in plain.modules() if isinstance(part, torch.nn.MultiheadAttention)}
+    layers = [part for part in plain.modules() if isinstance(part, torch.nn.TransformerDecoderLayer)]
+    assert looks == {0.2}
+    assert {(part.dropout.p, part.dropout1.p, part.dropout3.p) for part in layers} == {(0.0, 0.3, 0.3)}
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:Support for mismatched")
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_the_torch_transformer_has_our_weights_and_our_loss(prepared: Prepared, norm: str) -> None:
     """Without dropout, in float64: the same loss and the same gradient of the embeddings."""

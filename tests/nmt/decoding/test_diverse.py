@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import pytest
 import torch
+from torch import Tensor
 
 from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
@@ -41,6 +45,42 @@ def test_groups_differ_and_scores_are_the_models_own(name: str) -> None:
             every = model.log_probabilities(single, length, torch.tensor([[BOS, *item.tokens]]))[0]
             total = every.gather(1, torch.tensor([*item.tokens, EOS])[:, None]).sum().item()
             assert item.log_probability == pytest.approx(total, abs=1e-9)
+
+
+@dataclass(frozen=True)
+class TwoWords:
+    """A decoder that gives token 5 the probability 0.5, token 6 a log-probability that is lower by `gap`, and two tokens."""
+
+    gap: float
+
+    def encode(self, source: Tensor, lengths: Tensor) -> int:  # as any model
+        """Nothing to read."""
+        return len(source)
+
+    def start(self, memory: int, beam: int) -> int:
+        """Positions so far."""
+        return 0 * memory * beam
+
+    def step(self, state: int, tokens: Tensor) -> tuple[Tensor, int]:
+        """Scores of the eight tokens, which are log-probabilities."""
+        chances = torch.full((len(tokens), 8), 1e-9, dtype=torch.float64)
+        if state < 2:
+            chances[:, 5], chances[:, 6] = 0.5, 0.5 * math.exp(-self.gap)
+        else:
+            chances[:, EOS] = 1
+        return chances.log(), state + 1
+
+    def reorder(self, state: int, rows: Tensor, beam: int) -> int:  # as any model
+        """Nothing moves."""
+        return state
+
+
+@pytest.mark.parametrize(("gap", "firsts"), [(0.6, {5}), (0.4, {5, 6})], ids=["too dear", "worth it"])
+def test_the_price_decides_between_near_tokens(gap: float, firsts: set[int]) -> None:
+    """A second group leaves the first one's token where the next is less than the price behind (equation 6)."""
+    config = SearchConfig(beam=2, groups=2, diversity=0.5, max_length_constant=3)
+    found = diverse_beam_search(TwoWords(gap), *make_batch([3]), config, 2)[0]
+    assert {item.tokens[0] for item in found} == firsts
 
 
 @pytest.mark.parametrize("name", NAMES)

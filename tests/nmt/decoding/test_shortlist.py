@@ -52,6 +52,7 @@ def test_a_list_of_everything_changes_nothing(name: str) -> None:
     found = narrowed.finished(beam_search(narrowed, source, lengths, config, best=2))
     assert [[item.tokens for item in items] for items in found] == [[item.tokens for item in items] for items in plain]
     assert found[0][0].score == pytest.approx(plain[0][0].score)
+    narrowed.restore()
     assert model.output is narrowed.plain
 
 
@@ -93,6 +94,27 @@ def test_a_trained_model_hardly_misses_the_rest(trained: Path, tmp_path: Path, p
         *(side.score_targets(lines[:2], ["a dog .", "the man ."]) for side in (narrow, free)), strict=True
     ):
         assert one.log_probability == pytest.approx(other.log_probability)
+
+
+def test_a_search_that_fails_leaves_the_whole_vocabulary(trained: Path, tmp_path: Path) -> None:
+    """Forced scores after it are those of a model without a list."""
+    from nmt_data.prepare import prepare
+
+    loaded = load_model(trained)
+    sizes = loaded.tokenizers.source.vocabulary_size, loaded.tokenizers.target.vocabulary_size
+    path = tmp_path / "list"
+    Shortlist.build(prepare(loaded.recipe).train, sizes, loaded.tokenizers.fingerprints, each=5, frequent=9).save(path)
+    translator = Translator(loaded, options=Options(shortlist=path))
+    before = translator.score_targets(["ein Hund"], ["a dog ."])[0].log_probability
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Shortlisted, "step", fail)
+        with pytest.raises(MemoryError):
+            translator.translate(["ein Hund"])
+    assert translator.score_targets(["ein Hund"], ["a dog ."])[0].log_probability == before
 
 
 def test_another_models_list_is_refused(tmp_path: Path, prepared: Prepared) -> None:

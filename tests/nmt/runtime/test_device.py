@@ -102,7 +102,7 @@ def test_a_gpu_that_is_not_there_is_refused(count: int, there: str, monkeypatch:
         assert device.choose_device(f"cuda:{number}").index == number
     assert device.choose_device("cuda") == torch.device("cuda")
     for number in (count, 9):
-        with pytest.raises(ConfigError, match=f"^--device cuda:{number}: {there}$"):
+        with pytest.raises(ConfigError, match=f"^device cuda:{number}: {there}$"):
             device.choose_device(f"cuda:{number}")
     monkeypatch.setenv("LOCAL_RANK", str(count))
     with pytest.raises(ConfigError, match=there):
