@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -161,8 +161,12 @@ class Shortlisted:
             hidden = hidden[torch.div(rows[::beam], before, rounding_mode="floor")]
         return self.searched.reorder(inner, rows, beam), hidden, beam
 
-    def restore(self) -> None:
-        """Gives the model its whole output layer back, which `encode` replaced."""
+    def __enter__(self) -> Self:
+        """Begins a search."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives the model its whole output layer back, which `encode` replaced, however the search ends."""
         self.model.replace_output(self.full)
 
     def finished(self, found: list[list[Hypothesis]]) -> list[list[Hypothesis]]:

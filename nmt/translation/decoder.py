@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
@@ -74,13 +75,6 @@ class Decoder:
 
     def search_batch(self, batch: SearchBatch, count: int, rule: Forbidden | None = None) -> list[list[Hypothesis]]:
         """Returns the `count` best hypotheses of each sentence of a batch; a rule widens the beam."""
-        try:
-            return self._search_batch(batch, count, rule)
-        finally:
-            if self.shortlisted:
-                self.shortlisted.restore()
-
-    def _search_batch(self, batch: SearchBatch, count: int, rule: Forbidden | None) -> list[list[Hypothesis]]:
         wanted = self.search.beam if self.search.coverage_penalty else count
         asked = [row for row, required in enumerate(batch.required) if required.encoded]
         if 0 < len(asked) < len(batch.ids):  # neighbours in a batch must change nothing
@@ -94,19 +88,20 @@ class Decoder:
         engine = self.engine or (None if rule or any(begins) or asked else self._on_device)
         if engine is not None:
             return self._finally(batch, engine.search(batch.ids, config, wanted), count)
-        source, lengths = padded(batch.ids, before=-1, after=EOS)
-        source = source.to(self.device)
-        if any(begins):
-            rules = [Prefix(begins, rules)]
-        if self.options.sampling is not None:
-            numbers = batch.numbers or range(len(batch.ids))
-            found = sample(self.stepped, source, lengths, config, self.options.sampling, numbers, rules)
-        elif asked:
-            found = constrained_beam_search(self.stepped, source, lengths, config, batch.required, wanted, rules)
-        else:
-            search = diverse_beam_search if config.groups > 1 else fastest_search(self.device)
-            with onednn_products(self.device.type == "cpu" and len(batch.ids) >= _FEW and onednn_is_faster()):
-                found = search(self.stepped, source, lengths, config, wanted, rules)
+        with self.shortlisted or nullcontext():
+            source, lengths = padded(batch.ids, before=-1, after=EOS)
+            source = source.to(self.device)
+            if any(begins):
+                rules = [Prefix(begins, rules)]
+            if self.options.sampling is not None:
+                numbers = batch.numbers or range(len(batch.ids))
+                found = sample(self.stepped, source, lengths, config, self.options.sampling, numbers, rules)
+            elif asked:
+                found = constrained_beam_search(self.stepped, source, lengths, config, batch.required, wanted, rules)
+            else:
+                search = diverse_beam_search if config.groups > 1 else fastest_search(self.device)
+                with onednn_products(self.device.type == "cpu" and len(batch.ids) >= _FEW and onednn_is_faster()):
+                    found = search(self.stepped, source, lengths, config, wanted, rules)
         return self._finally(batch, found, count)
 
     def allowed(

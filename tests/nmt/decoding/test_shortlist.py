@@ -49,10 +49,10 @@ def test_a_list_of_everything_changes_nothing(name: str) -> None:
     source, lengths = make_batch([6, 3, 5])
     config = SearchConfig(beam=3)
     plain = beam_search(model, source, lengths, config, best=2)
-    found = narrowed.finished(beam_search(narrowed, source, lengths, config, best=2))
+    with narrowed:
+        found = narrowed.finished(beam_search(narrowed, source, lengths, config, best=2))
     assert [[item.tokens for item in items] for items in found] == [[item.tokens for item in items] for items in plain]
     assert found[0][0].score == pytest.approx(plain[0][0].score)
-    narrowed.restore()
     assert model.output is narrowed.plain
 
 
