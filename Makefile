@@ -101,7 +101,7 @@ decoding-speed: setup ## speed of search on this CPU against CTranslate2, for RE
 three-ways: setup ## speed and memory of the three ways to read a sequence, against length (3 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python recipes/three-ways/measure.py recipes/three-ways
 
-test: setup ## run the whole test suite (13 minutes on 2 cores with AVX2)
+test: setup ## run the whole test suite (11 minutes on 2 cores with AVX2)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not thorough'
 
 test-thorough: setup ## run the tests that take minutes each: random kills of each family, compiled steps

@@ -88,7 +88,7 @@ class _Column:
         texts, figures = (cells, []) if self.text else (cells[:1], cells[1:])
         word = max((cell_len(word) for cell in texts for word in cell.split()), default=0)
         self.least = max(map(cell_len, figures), default=0)
-        self.least = max(self.least, word if word > _WHOLE else min(word, _FOLDED))
+        self.least = max(1, self.least, word if word > _WHOLE else min(word, _FOLDED))
 
     def wrapped(self, row: int) -> Text:
         """Wraps a cell to the width, between words and at hyphens."""

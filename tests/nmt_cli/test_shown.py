@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
@@ -55,6 +55,7 @@ def _on_terminal(columns: int, title: str, heads: list[str], rows: list[list[str
     return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
 
 
+@example(40, ":", [("\x1b\x1b\x1b", "", ":", "1.0")], [":", " ", "::::::::::::::::", ":"])
 @settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from([40, 80, 100, 300]),

@@ -37,15 +37,18 @@ def lines() -> list[str]:
 def served(*arguments: str | Path) -> Generator[tuple[subprocess.Popen[bytes], Client]]:
     """A server on a free port, once it is ready."""
     with start("serve", *map(str, arguments), "--device", "cpu", "--port", "0") as process:
+        assert process.stderr
+        reader = threading.Thread(target=process.stderr.readlines)  # a log that nobody reads would stop it
         try:
-            assert process.stderr
             for line in process.stderr:
                 if found := re.search(rb"http://127.0.0.1:(\d+)/", line):
-                    threading.Thread(target=process.stderr.readlines).start()  # a log that nobody reads would stop it
+                    reader.start()
                     yield process, Client(int(found[1]))
                     break
         finally:
             process.kill()
+            if reader.ident:
+                reader.join(30)  # its stream must not be closed under it
 
 
 def _translated(model: Path, lines: list[str], folder: Path) -> list[str]:

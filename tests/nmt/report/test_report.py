@@ -173,10 +173,10 @@ def test_what_cannot_be_a_page_is_refused_before_it_is_translated(trained: Path,
 @pytest.mark.slow
 def test_runs_of_one_name_are_told_apart_and_one_may_be_under_way(prepared: Prepared, tmp_path: Path) -> None:
     """By the folders that they lie in; a line of the log that is being written is left out."""
-    (tmp_path / "run").mkdir()
-    Trainer(make_recipe(training={"updates": 2}), prepared, tmp_path / "run", torch.device("cpu")).run()
+    (tmp_path / "one/run").mkdir(parents=True)
+    Trainer(make_recipe(training={"updates": 2}), prepared, tmp_path / "one/run", torch.device("cpu")).run()
+    shutil.copytree(tmp_path / "one/run", tmp_path / "two/run")
     for name in ("one", "two"):
-        shutil.copytree(tmp_path / "run", tmp_path / name / "run")
         with (tmp_path / name / "run" / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write('{"kind": "tra')
     runs = (tmp_path / name / "run" for name in ("one", "two"))
