@@ -68,8 +68,8 @@ class Bucket:
 
 
 def parse_metrics(names: str | Sequence[str]) -> list[MetricName]:
-    """Checks the names of metrics, or one name; raises ConfigError for an unknown one."""
-    found = [names] if isinstance(names, str) else list(names)
+    """Checks the names of metrics, or one name; each counts once. Raises ConfigError for an unknown one."""
+    found = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     for name in found:
         if name not in EVERY_METRIC:
             hint = suggestion(str(name), EVERY_METRIC)

@@ -65,6 +65,7 @@ class Trainer:
         Raises:
             ConfigError: the budget does not fit the schedule, the run has another recipe, or memory is too small.
             DataError: no training pair fits the length limit.
+            CheckpointError: a checkpoint, or the model to begin with, cannot be read.
         """
         check_budget(recipe, budget)
         self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
@@ -284,6 +285,7 @@ def train(
     Raises:
         ConfigError: the recipe does not fit the budget, the folder or the memory of the device.
         DataError: no training pair fits the length limit.
+        CheckpointError: a checkpoint, or the model to begin with, is damaged or cannot be read.
         Interrupted: a signal came; everything is saved, and the same call resumes.
     """
     folder = Path(run)

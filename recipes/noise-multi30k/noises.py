@@ -53,7 +53,7 @@ def noises_of(testset: TestSet) -> list[NoiseName]:
 
 
 def translate(testset: TestSet, run: Path) -> None:
-    """Translates every noise with the model of a run, all in one batch; what that model has translated is kept."""
+    """Translates every noise with the model of a run, one after the other; what that model has translated is kept."""
     folder, model = run / "noise", file_sha256(run / "model" / MANIFEST)
     stamp = folder / "model.sha256"
     if not stamp.exists() or stamp.read_text("utf-8") != model:
@@ -66,10 +66,9 @@ def translate(testset: TestSet, run: Path) -> None:
     if not wanted:
         return
     torch.set_num_threads(1)
-    lines = load(run / "model").translate([line for source in wanted.values() for line in source])
+    translator = load(run / "model")
     for path, source in wanted.items():
-        atomic_write(path, "".join(f"{line}\n" for line in lines[: len(source)]).encode())
-        del lines[: len(source)]
+        atomic_write(path, "".join(f"{line}\n" for line in translator.translate(source)).encode())
 
 
 def places(run: Path, testset: TestSet) -> Iterator[tuple[str, float, Path]]:

@@ -29,8 +29,8 @@ typedef struct {
     const float *values;    /* (sentences, S, F); of several heads (sentences, S, C) */
 } rnn_sources;
 
-/* max(0, score - threshold), which sum up to 1: what does not reach the threshold of what is left, leaves, until all do. All of an
-   infinite score leave. In double precision the highest score is always above the threshold. */
+/* max(0, score - threshold), which sum up to 1: what does not reach the threshold of what is left, leaves, until all do. If a
+   score is infinite, all leave. In double precision the highest of the others is always above the threshold. */
 static void sparse_weights(float *scores, long length) {
     double threshold = -INFINITY;
     for (long count = -1, before = 0; count != before;) {

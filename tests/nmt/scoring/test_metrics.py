@@ -79,6 +79,12 @@ def test_buckets_share_out_all_sentences() -> None:
     assert [(bucket.low, bucket.sentences) for bucket in buckets] == [(1, 5), (6, 5), (11, 5), (16, 5), (21, 1)]
 
 
+def test_a_metric_that_is_named_twice_counts_once() -> None:
+    """In the order in which they were named."""
+    found = score(HYPOTHESES, REFERENCES, metrics=["chrf2", "bleu", "chrf2"], resamples=1)
+    assert [item.metric for item in found] == ["chrf2", "bleu"]
+
+
 def test_every_metric_has_a_record() -> None:
     """All names have a title and both scorers."""
     assert set(METRICS) == set(EVERY_METRIC)
