@@ -94,8 +94,8 @@ def _projected(
 class _ProjectedCrossEntropy(torch.autograd.Function):
     """Computes the logits of one chunk of rows at a time, and takes loss and gradients in the same pass.
 
-    With z = W h + b and p = softmax(z), the gradient by z is p - (1 - e) one_hot(y) - e / V. Only p needs a product; the
-    other two terms touch one row per token, or are of rank one.
+    With z = W h + b and p = softmax(z), the gradient by z is p - (1 - e) one_hot(y) - e / V. It is rounded to the type of the
+    states once it is whole: p and the target nearly cancel where a model is sure.
     """
 
     @staticmethod
@@ -122,12 +122,13 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         )  # memory for the logits of one chunk after the other
         for part, label in zip(states.split(chunk, 1), labels.split(chunk, 1), strict=True):
             x, y = part.flatten(0, 1), label.flatten()
-            wanted = divergence / 2, d_bias if gradients else None
+            columns = d_bias if gradients else None
             if fast:  # a product is faster without a bias
                 logits = torch.mm(x, matrix.t(), out=room[: len(x)])
-                visited = _Visited(*fast.cross_entropy(logits, y, wanted[0] or None, wanted[1], bias.float()), logits)
+                found = fast.cross_entropy(logits, y, smoothing, divergence / 2 or None, columns, bias.float())
+                visited = _Visited(*found, logits)
             else:
-                visited = _visit(F.linear(x, matrix, offset), y, *wanted)
+                visited = _visit(F.linear(x, matrix, offset), y, smoothing, divergence / 2, columns)
             each.append(visited.negative.unflatten(0, (passes, -1)))
             mean_logit = x.to(exact) @ column_mean + bias_mean
             smoothed = (1 - smoothing) * visited.negative + smoothing * (visited.log_normaliser - mean_logit)
@@ -141,11 +142,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         ctx.mark_non_differentiable(likelihood, correct, negatives)
         if not gradients:
             return total, likelihood, correct, negatives
-        d_states = torch.cat(d_hidden, 1).flatten(0, 1).sub_(smoothing * column_mean.to(hidden.dtype))
-        d_states.sub_(matrix.index_select(0, target), alpha=1 - smoothing)
-        rows, ones = hidden.to(exact), torch.ones_like(target, dtype=exact)
-        d_weight.sub_(smoothing / len(weight) * rows.sum(0)).index_add_(0, target, rows, alpha=smoothing - 1)
-        d_bias.sub_(smoothing / len(weight) * len(target)).index_add_(0, target, ones, alpha=smoothing - 1)
+        d_states = torch.cat(d_hidden, 1).flatten(0, 1)
         ctx.save_for_backward(d_states, d_weight.to(weight.dtype), d_bias.to(bias.dtype))
         return total, likelihood, correct, negatives
 
@@ -169,7 +166,7 @@ class _Visited(NamedTuple):
     apart: Tensor
     """(N / 2,) KL(P1 || P2) + KL(P2 || P1); empty without a divergence."""
     by_logits: Tensor
-    """(N, V) p plus the weighted gradient of the divergence; undefined if no gradient is wanted."""
+    """(N, V) gradient of the smoothed cross entropy and the weighted divergence; undefined if no gradient is wanted."""
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor, together: bool) -> None:
@@ -180,19 +177,22 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor, together: bool) -> 
         total += left.t() @ right
 
 
-def _visit(logits: Tensor, target: Tensor, weight: float, columns: Tensor | None) -> _Visited:
+def _visit(logits: Tensor, target: Tensor, smoothing: float, weight: float, columns: Tensor | None) -> _Visited:
     """Computes `_Visited` of logits (N, V) and targets (N,) by torch's operations, for a divergence of that weight.
 
     The gradients are summed over rows and added to `columns` (V,) if given.
     """
+    place = target[:, None]
     z = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    chosen, highest = z.gather(1, target[:, None]).squeeze(1), z.amax(1)
-    p = z.softmax(1)
+    chosen, highest, p = z.gather(1, place).squeeze(1), z.amax(1), z.softmax(1)
     log_normaliser, apart = highest - p.amax(1).log(), z.new_empty(0)
     if weight:
-        apart, by_logits = _divergence(z - log_normaliser[:, None], p)
-        p = torch.add(p, by_logits, alpha=weight)
+        apart, by_divergence = _divergence(z - log_normaliser[:, None], p)
     if columns is not None:
+        p = p - smoothing / p.shape[1]
+        p.scatter_(1, place, p.gather(1, place) - (1 - smoothing))
+        if weight:
+            p.add_(by_divergence, alpha=weight)
         columns += p.sum(0)
     return _Visited(log_normaliser - chosen, log_normaliser, chosen.ge(highest), apart, p.to(logits.dtype))
 

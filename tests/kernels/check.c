@@ -143,7 +143,7 @@ static void check_loss(long count, long size, long passes, int half) {
         for (long i = 0; i < size; i++) bias[i] = number();
         for (long i = 0; i < passes * count * size; i++) exact[i] += bias[i % size];
     }
-    if (nmt_cross_entropy(rows, bias, half, count, size, passes, targets, 0.5f, 2, found, normaliser, right, apart, columns)) exit(3);
+    if (nmt_cross_entropy(rows, bias, half, count, size, passes, targets, 0.1f, 0.5f, 2, found, normaliser, right, apart, columns)) exit(3);
     for (long r = 0; r < passes * count; r++) {
         double total = 0;
         for (long i = 0; i < size; i++) total += exp(exact[r * size + i]);

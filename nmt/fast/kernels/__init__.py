@@ -50,7 +50,7 @@ class Kernels:
         self._quantise.argtypes = [pointer, *[number] * 4, pointer, pointer]
         self._rescale.argtypes = [*[pointer] * 3, *[number] * 4, pointer]
         self._entropy = library.nmt_cross_entropy
-        self._entropy.argtypes = [pointer, pointer, *[number] * 4, pointer, real, number, *[pointer] * 5]
+        self._entropy.argtypes = [pointer, pointer, *[number] * 4, pointer, real, real, number, *[pointer] * 5]
         self._multiply = library.nmt_multiply
         self._multiply.argtypes = [ctypes.POINTER(Matrix), pointer, number, number, number, number, pointer]
         self.training, self.recurrence = TrainingKernels(library), RecurrenceKernels(library)
@@ -101,16 +101,24 @@ class Kernels:
         return result
 
     def cross_entropy(
-        self, logits: Tensor, targets: Tensor, weight: float | None, columns: Tensor | None, bias: Tensor | None = None
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        weight: float | None,
+        columns: Tensor | None,
+        bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns negative log-likelihood, log normaliser and correctness of each row, and the divergences.
 
         Args:
-            logits: (N, V); if `columns` is given, overwritten by softmax p plus the weighted gradient of the divergence.
+            logits: (N, V); if `columns` is given, overwritten by the gradient of the smoothed cross entropy and the weighted
+                divergence by them.
             targets: (N,)
+            smoothing: see `nmt.training.loss.smoothed_cross_entropy`.
             weight: weight of KL(P1 || P2) + KL(P2 || P1) between the two halves of the rows, two passes over the same tokens;
                 None: one pass, without divergences.
-            columns: (V,) in fp32; the column sums of these gradients are added to it. None: no gradient is wanted.
+            columns: (V,) in fp32; the column sums of this gradient are added to it. None: no gradient is wanted.
             bias: (V,) in fp32, still to be added to the logits; None: already added.
         """
         rows, passes = len(logits), 1 if weight is None else 2
@@ -121,7 +129,11 @@ class Kernels:
         places = (*found, None if columns is None else columns.data_ptr())
         threads = torch.get_num_threads()
         added = None if bias is None else bias.data_ptr()
-        _check(self._entropy(logits.data_ptr(), added, *shape, targets.data_ptr(), weight or 0.0, threads, *places))
+        _check(
+            self._entropy(
+                logits.data_ptr(), added, *shape, targets.data_ptr(), smoothing, weight or 0.0, threads, *places
+            )
+        )
         return negative, normaliser, right, apart
 
     def quantise(self, states: Tensor, zero: int) -> tuple[Tensor, Tensor]:
@@ -178,7 +190,7 @@ def _is_right(built: Kernels) -> bool:
     logits = line(-3, 3, 96).sin()[None]
     best = built.best_extensions(torch.zeros((1, 1), dtype=torch.float64), logits, 1, normalised=False)[0]
     found = torch.allclose(best.float(), logits.log_softmax(1).max())
-    negative = built.cross_entropy(logits, torch.zeros(1, dtype=torch.long), None, None)[0]
+    negative = built.cross_entropy(logits, torch.zeros(1, dtype=torch.long), 0.0, None, None)[0]
     found = found and torch.allclose(negative, -logits.log_softmax(1)[:, 0], atol=1e-5)
     states, weight = line(-1, 1, 27).view(9, 3), line(-3, 3, 3 * built.tile).view(3, built.tile)
     bias = torch.zeros(built.tile, dtype=torch.float32)

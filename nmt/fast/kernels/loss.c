@@ -50,11 +50,18 @@ static inline void store_row(void *row, long size, int half, long place, floats 
     }
 }
 
-/* KL(P1 || P2) + KL(P2 || P1). The rows become p + weight times its gradient by their logits, which by those of P1 is
- * p1 (log p1 - log p2 - KL(P1 || P2)) + p1 - p2.
+/* Of cross entropy by LANES logits: p - (1 - smoothing) one_hot(target) - smoothing / size, exact where p is near one. */
+static inline floats gradient(floats p, long place, long target, float smoothing, long size) {
+    p -= smoothing / size;
+    if (place <= target && target < place + LANES) p[target - place] -= 1 - smoothing;
+    return p;
+}
+
+/* KL(P1 || P2) + KL(P2 || P1). The rows become the gradient of cross entropy + weight times that of this by their logits, which
+ * by those of P1 is p1 (log p1 - log p2 - KL(P1 || P2)) + p1 - p2.
  */
-static inline float diverge(const distribution *one, const distribution *two, long size, int half, float weight, void *first,
-                            void *second) {
+static inline float diverge(const distribution *one, const distribution *two, long size, int half, long target, float smoothing,
+                            float weight, void *first, void *second) {
     float offset = one->normaliser - two->normaliser;
     double forth = 0, back = 0;
     for (long i = 0; i < size;) {
@@ -70,8 +77,9 @@ static inline float diverge(const distribution *one, const distribution *two, lo
     for (long i = 0; first && i < size; i += LANES) {
         floats gap = load(one->logits, i, 0) - load(two->logits, i, 0) - offset;
         floats p = load(one->powers, i, 0) * one->share, q = load(two->powers, i, 0) * two->share;
-        store_row(first, size, half, i, p + weight * (p * (gap - (float)forth + 1) - q));
-        store_row(second, size, half, i, q + weight * (q * (1 - gap - (float)back) - p));
+        floats here = weight * (p * (gap - (float)forth + 1) - q), there = weight * (q * (1 - gap - (float)back) - p);
+        store_row(first, size, half, i, gradient(p, i, target, smoothing, size) + here);
+        store_row(second, size, half, i, gradient(q, i, target, smoothing, size) + there);
     }
     return forth + back;
 }
@@ -90,12 +98,12 @@ static inline void add_up(const void *rows, long count, long size, int half, lon
 /* rows: logits (passes * count, size); with two passes, row r and row count + r are the same token.
  *
  * Of each row: negative log-likelihood of its target, log of the normaliser, whether the target is the most probable; of
- * each token: the divergence of its two passes. If `columns` (size) is given, rows become the gradient of the loss by
- * the logits but for what smoothing and targets take from it, p + weight times that of the divergence, and `columns` the sum
- * of them. Returns 0, or 1 if there is no memory.
+ * each token: the divergence of its two passes. If `columns` (size) is given, rows become the gradient of the smoothed cross
+ * entropy + weight times the divergence by the logits, and their sums are added to it. Returns 0, or 1 if there is no memory.
  */
-int nmt_cross_entropy(void *rows, const float *bias, int half, long count, long size, long passes, const int64_t *targets, float weight,
-                      int threads, float *negative, float *normaliser, uint8_t *right, float *divergence, float *columns) {
+int nmt_cross_entropy(void *rows, const float *bias, int half, long count, long size, long passes, const int64_t *targets,
+                      float smoothing, float weight, int threads, float *negative, float *normaliser, uint8_t *right,
+                      float *divergence, float *columns) {
     long padded = (size + LANES - 1) / LANES * LANES, bytes = size * (half ? 2 : 4);
     int failed = 0;
 #pragma omp parallel num_threads(threads)
@@ -126,11 +134,14 @@ int nmt_cross_entropy(void *rows, const float *bias, int half, long count, long 
             }
             if (passes == 2) {
                 void *first = columns ? places[0] : NULL;
-                divergence[token] = half ? diverge(&made[0], &made[1], size, 1, weight, first, places[1])
-                                         : diverge(&made[0], &made[1], size, 0, weight, first, places[1]);
+                long target = targets[token];
+                divergence[token] = half ? diverge(&made[0], &made[1], size, 1, target, smoothing, weight, first, places[1])
+                                         : diverge(&made[0], &made[1], size, 0, target, smoothing, weight, first, places[1]);
             } else if (columns) {
-                for (long i = 0; i < size; i += LANES)
-                    store_row(places[0], size, half, i, load(made->powers, i, 0) * made->share);
+                for (long i = 0; i < size; i += LANES) {
+                    floats p = load(made->powers, i, 0) * made->share;
+                    store_row(places[0], size, half, i, gradient(p, i, targets[token], smoothing, size));
+                }
             }
         }
         free(room);

@@ -111,14 +111,16 @@ def entropy(kernels: Kernels, draw: Draw) -> None:
     vocabulary = draw.between(VOCABULARIES, MOST / 10 / rows)
     logits = (torch.randn(rows, vocabulary) * 4).to(draw.dtype())
     target, columns = torch.randint(vocabulary, (rows,)), torch.zeros(vocabulary)
-    exact = logits.double()
-    negative, normaliser, right, _ = kernels.cross_entropy(logits, target, None, columns)
+    exact, places = logits.double(), target[:, None]
+    gradient = exact.softmax(1) - 0.1 / vocabulary
+    gradient.scatter_(1, places, gradient.gather(1, places) - 0.9)
+    negative, normaliser, right, _ = kernels.cross_entropy(logits, target, 0.1, None, columns)
     torch.testing.assert_close(normaliser.double(), exact.logsumexp(1), rtol=1e-5, atol=1e-5)
     wanted = exact.logsumexp(1) - exact.gather(1, target[:, None]).squeeze(1)
     torch.testing.assert_close(negative.double(), wanted, rtol=1e-4, atol=1e-4)
     assert torch.equal(right, exact.gather(1, target[:, None]).squeeze(1) >= exact.amax(1))
     tolerance = 1e-5 if logits.dtype == torch.float32 else 1e-2
-    torch.testing.assert_close(logits.double(), exact.softmax(1), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(logits.double(), gradient, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(columns.double(), logits.double().sum(0), rtol=1e-3, atol=1e-3)
 
 

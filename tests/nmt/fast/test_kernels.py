@@ -183,13 +183,14 @@ def test_what_the_kernels_do_not_know_is_searched_without_them() -> None:
 @given(
     tokens=st.integers(1, 9),
     vocabulary=st.integers(1, 700),
+    smoothing=st.sampled_from([0.0, 0.1]),
     weight=st.sampled_from([None, 0.5, 1.5]),
     seed=st.integers(0, 999),
     half=st.booleans(),
 )
 @settings(max_examples=25, deadline=None)
 def test_cross_entropy_is_that_of_torch(
-    kernels: Kernels, tokens: int, vocabulary: int, weight: float | None, seed: int, half: bool
+    kernels: Kernels, tokens: int, vocabulary: int, smoothing: float, weight: float | None, seed: int, half: bool
 ) -> None:
     """Values and gradients against double precision, with and without a second pass."""
     generator = torch.Generator().manual_seed(seed)
@@ -201,12 +202,12 @@ def test_cross_entropy_is_that_of_torch(
     expected = -log_p.gather(1, target[:, None]).squeeze(1)
     one, two = log_p[:tokens], log_p[-tokens:]
     apart = ((one.exp() - two.exp()) * (one - two)).sum(1)
-    total = exact.logsumexp(1).sum() + (weight or 0.0) * apart.sum()
+    total = (1 - smoothing) * expected.sum() - smoothing * log_p.mean(1).sum() + (weight or 0.0) * apart.sum()
     columns = torch.zeros(vocabulary)
     kept = logits.clone()
-    unchanged = kernels.cross_entropy(kept, target, weight, None)
+    unchanged = kernels.cross_entropy(kept, target, smoothing, weight, None)
     assert torch.equal(kept, logits)
-    negative, normaliser, right, divergence = kernels.cross_entropy(logits, target, weight, columns)
+    negative, normaliser, right, divergence = kernels.cross_entropy(logits, target, smoothing, weight, columns)
     for value, again in zip((negative, normaliser, right, divergence), unchanged, strict=True):
         assert torch.equal(value, again)
     torch.testing.assert_close(negative.double(), expected.detach(), rtol=1e-5, atol=1e-5)
@@ -225,7 +226,7 @@ def test_what_is_not_finite_is_not_hidden(kernels: Kernels, broken: float, place
     """In whole vectors as in what is left of the row: the update is to be left out."""
     logits = torch.zeros(2, 41)
     logits[1, place] = broken
-    negative, normaliser, _, _ = kernels.cross_entropy(logits, torch.zeros(2, dtype=torch.long), None, None)
+    negative, normaliser, _, _ = kernels.cross_entropy(logits, torch.zeros(2, dtype=torch.long), 0.0, None, None)
     assert negative.isfinite().tolist() == normaliser.isfinite().tolist() == [True, False]
 
 
@@ -237,7 +238,7 @@ def test_cross_entropy_is_the_same_in_any_number_of_threads(kernels: Kernels, mo
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         changed, columns = logits.clone(), torch.zeros(1000)
-        found.append([*kernels.cross_entropy(changed, target, 1.0, columns), changed, columns])
+        found.append([*kernels.cross_entropy(changed, target, 0.1, 1.0, columns), changed, columns])
     assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))
 
 

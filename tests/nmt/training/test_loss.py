@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from nmt.corpus.tokenizer import PAD
-from nmt.training.loss import smoothed_cross_entropy
+from nmt.training.loss import consistent_cross_entropy, smoothed_cross_entropy
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -49,3 +51,31 @@ def test_huge_logits_stay_finite() -> None:
         output.weight.mul_(1e4)
     loss = smoothed_cross_entropy(torch.randn(1, 3, 4), output, torch.tensor([[1, 2, 3]]), 0.1)
     assert loss.total.isfinite()
+
+
+@pytest.mark.parametrize("divergence", [0.0, 3.0], ids=["plain", "r-drop"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["torch", "kernels"])
+def test_gradients_of_sure_models_lose_nothing_in_bf16(
+    compiled: bool, divergence: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where p is near one, p and the target nearly cancel: they are subtracted before anything is rounded."""
+    if not compiled:
+        monkeypatch.setattr("nmt.training.loss.kernels_for", lambda _: None)
+    torch.manual_seed(5)
+    output = torch.nn.Linear(16, 40, dtype=torch.bfloat16)
+    target = torch.arange(4, 40)[None]
+    hidden = (output.weight[4:] * 40).detach()[None].repeat(2 if divergence else 1, 1, 1).requires_grad_()
+
+    def gradients(hidden: torch.Tensor, output: torch.nn.Linear) -> list[torch.Tensor]:
+        if divergence:
+            loss = consistent_cross_entropy(hidden, output, target, 0.0, divergence)
+        else:
+            loss = smoothed_cross_entropy(hidden, output, target, 0.0)
+        return [part.double() for part in torch.autograd.grad(loss.total, (hidden, output.weight, output.bias))]
+
+    found = gradients(hidden, output)
+    exact = gradients(hidden.detach().double().requires_grad_(), copy.deepcopy(output).double())
+    likelihoods = output(hidden).double().log_softmax(-1)[0].gather(1, target.T)
+    assert likelihoods.exp().median() > 0.9
+    for mine, wanted in zip(found, exact, strict=True):
+        assert (mine - wanted).norm() < 0.02 * wanted.norm()
