@@ -67,9 +67,11 @@ def study(
             TrainingTask(folder, plan, system, seed, place / run_name(system, seed), overrides or [])
             for system, seed in chosen
         ]
+        waiting = [task for task in tasks if not _is_done(task, materials[task.system.name])]
+        if len(waiting) < len(tasks):
+            note(f"nmt: {len(tasks) - len(waiting)} of {len(tasks)} runs are done")
         with ThreadPoolExecutor(workers) as pool:
-            work = [pool.submit(_run, commands, task, materials[task.system.name]) for task in tasks]
-            commands.follow(work)
+            commands.follow([pool.submit(_run, commands, task, materials[task.system.name]) for task in waiting])
     testset = materials[plan.systems[-1].name].testsets[0]
     found = [_read(task, testset) for task in tasks]
     rows = summarise(plan, found, _p_values(plan, found, testset))
@@ -92,15 +94,18 @@ def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]
     return Material(corpus, choose_testsets(recipe, list(dict.fromkeys([plan.testset, *plan.also]))), gold)
 
 
+def _is_done(task: TrainingTask, material: Material) -> bool:
+    """Whether the same was trained and scored before."""
+    from nmt.storage.manifest import folder_damage
+
+    return not folder_damage(task.results, thorough=True, origin=material.origin(task))
+
+
 def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
-    """Trains and scores in separate processes, unless the same was done before; outdated results are removed first."""
-    from nmt.config.reading import load_recipe
-    from nmt.storage.manifest import folder_damage, write_folder_manifest
+    """Trains and scores in separate processes; outdated results are removed first."""
+    from nmt.storage.manifest import write_folder_manifest
 
     run, results = task.run, task.results
-    origin = material.origin(load_recipe(task.recipe, task.changes))
-    if not folder_damage(results, thorough=True, origin=origin):
-        return
     shutil.rmtree(results, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)
     settings = [item for change in task.changes for item in ("--set", change)]
@@ -112,7 +117,7 @@ def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
         pairs, gold = map(str, material.gold)
         links = commands.call(run, "attend", str(run), "--pairs", pairs, "--gold", gold, "--format", "json")
         (results / _ALIGNMENT).write_text(links, encoding="utf-8")
-    write_folder_manifest(results, origin)
+    write_folder_manifest(results, material.origin(task))
     note(f"done: {task.system.name}, seed {task.seed}")
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TextIO
 from nmt.runtime.stages import stage
 
 if TYPE_CHECKING:
-    from nmt.config.recipe import Recipe
     from nmt.corpus.testset import TestSet
     from nmt.experiments.study import Study, System
 
@@ -66,16 +65,17 @@ class Material:
     gold: list[Path]
     """Sentences and their links, if alignments are scored; else empty."""
 
-    def origin(self, recipe: Recipe) -> str:
-        """Returns the fingerprint of everything that decides on a result."""
+    def origin(self, task: TrainingTask) -> str:
+        """Returns the fingerprint of everything that decides on the result of a task."""
         import sacrebleu
 
         import nmt
+        from nmt.config.reading import load_recipe
         from nmt.runtime.files import file_sha256, fingerprint
 
         return fingerprint(
             {
-                "recipe": recipe.model_dump(mode="json"),
+                "recipe": load_recipe(task.recipe, task.changes).model_dump(mode="json"),
                 "corpus": self.corpus,
                 "testsets": [vars(testset) for testset in self.testsets],
                 "gold": [file_sha256(path) for path in self.gold],

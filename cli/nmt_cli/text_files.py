@@ -130,8 +130,10 @@ def job_of(*parts: object) -> str:
 class Meter(Stage):
     """Counts the translated lines of a text, their speed and the time left."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], before: int = 0) -> None:
+        """Begins now; the first `before` lines were translated earlier."""
         super().__init__("translating")
+        self._before = before
         self._size = os.fstat(stream.fileno()).st_size if _is_file(stream) and _is_plain(stream) else 0
         self._stream, self._share = stream, 0.0
         self._open = ExitStack()
@@ -154,8 +156,9 @@ class Meter(Stage):
 
     @property
     def left(self) -> float | None:
-        """See `Stage.left`."""
-        return self.seconds * (1 / self._share - 1) if self._share else None
+        """See `Stage.left`; lines are taken to be equally long."""
+        speed = self._share * self.done / (self.done + self._before) / self.seconds if self.done else 0
+        return (1 - self._share) / speed if speed else None
 
     def __str__(self) -> str:
         return f"{self.done:,} lines, {self.done / self.seconds:,.1f} lines/s" if self.done else self.text

@@ -95,7 +95,7 @@ def _translate(
     if translator.device.type == "cpu" and translator.decoder.engine is None and (reason := why_missing()):
         note(f"nmt: search is slower than it could be: {reason}")
     report = translator.report
-    with Meter(source) as meter, _prefixes(request.prefix, sink.lines) as prefixes:
+    with Meter(source, sink.lines) as meter, _prefixes(request.prefix, sink.lines) as prefixes:
         window = _window(translator, request.is_shared)
         tasks = verification.watch(_tasks(source, prefixes, sink.lines, window, request.n_best, report))
         if not request.is_shared:

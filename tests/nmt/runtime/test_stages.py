@@ -31,6 +31,7 @@ from nmt.translation.evaluation import evaluate
 from nmt.translation.translator import Translator
 from nmt_cli import pulse as heart
 from nmt_cli.console import note
+from nmt_cli.text_files import Meter
 from nmt_data.prepare import prepare
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
@@ -80,6 +81,21 @@ def test_the_rest_is_told_by_the_speed_so_far(monkeypatch: pytest.MonkeyPatch) -
     now[0] += 10
     assert known.left == pytest.approx(30)
     assert (unknown.left, str(unknown), str(known)) == (None, "unknown, 250 lines", "known, 250 of 1,000 lines")
+
+
+def test_the_rest_of_a_text_is_told_by_what_was_translated_now(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lines of an interrupted translation took no time of this one."""
+    now = [100.0]
+    monkeypatch.setattr(module, "perf_counter", lambda: now[0])
+    (tmp_path / "text").write_bytes(b"a line\n" * 1000)
+    with (tmp_path / "text").open("rb") as stream:
+        whole, resumed = Meter(stream), Meter(stream, 400)
+        assert whole.left is resumed.left is None
+        stream.seek(7 * 500)
+        now[0] += 10
+        whole.advance(500)
+        resumed.advance(100)
+        assert (whole.left, resumed.left) == (pytest.approx(10), pytest.approx(50))
 
 
 WORK: dict[str, tuple[Callable[[Translator, Prepared], object], set[str]]] = {
