@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig, VisualConfig
+from nmt.models.rnn.scores import LocationScore
 from nmt.models.visual.image import CNN_CHANNELS, VISREP_CHANNELS
 from nmt.runtime.device import onednn_products
 from nmt.training.arithmetic import Arithmetic
@@ -77,14 +78,17 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> f
     decoder += readout * (config.hidden + config.embedding + context) + config.embedding * vocabulary
     if not attends:
         return sources * encoder + targets * decoder
-    looks = float((batch.lengths * batch.target_lengths).sum())
+    looks, compared = float((batch.lengths * batch.target_lengths).sum()), config.hidden
     match config.attention:
         case "additive" | "multi_head":
             encoder += width * config.hidden  # keys
             decoder += config.hidden * config.hidden  # queries
         case "bilinear":
             encoder += width * config.hidden  # keys
-        case "none" | "dot" | "scaled_dot" | "location":
+        case "location":
+            decoder += config.hidden * LocationScore.positions
+            compared = 0
+        case "none" | "dot" | "scaled_dot":
             pass
         case _:
             assert_never(config.attention)
@@ -92,7 +96,7 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> f
         encoder += width * width
     if config.input_feeding:
         decoder += (width + config.hidden) * config.hidden
-    return sources * encoder + targets * decoder + looks * (config.hidden + width)
+    return sources * encoder + targets * decoder + looks * (compared + width)
 
 
 def _transformer_products(config: TransformerConfig, vocabulary: int, batch: Batch | Sizes) -> float:
