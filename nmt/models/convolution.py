@@ -258,7 +258,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
         """Draws weights so that activations keep their variance through all layers (section 3.5).
 
         The variance is 4 p / n before a gate and 1 / n elsewhere, with p the share that dropout keeps and n the inputs of a
-        unit. Embeddings are N(0, 0.1).
+        unit. Embeddings are N(0, 0.1). The paper has p / n for the layer behind the dropout of embeddings and for the output.
         """
         for module in self.modules():
             if isinstance(module, nn.Embedding):

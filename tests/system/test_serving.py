@@ -129,10 +129,9 @@ def test_what_cannot_be_served_is_one_line(trained: Path, tmp_path: Path) -> Non
             ["serve", str(trained), "--host", "no.where"],
         ]
         for arguments in wrong:
-            with start(*arguments) as process:
-                _, errors = process.communicate(timeout=60)
-            assert process.returncode == 1
-            assert len([line for line in errors.splitlines() if b"so far" not in line]) == 1, errors
+            shown = run(*arguments)
+            assert shown.exit_code == 1
+            assert len(shown.stderr.splitlines()) == 1, shown.stderr
 
 
 @pytest.mark.thorough
