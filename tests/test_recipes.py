@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +84,32 @@ def test_the_tables_are_those_of_the_results() -> None:
             assert shown in known, f"{shown} is said of {link[1]}"
             checked += 1
     assert checked > 10
+
+
+def _p_values(content: Any) -> Iterator[float]:
+    if isinstance(content, dict):
+        if isinstance(value := content.get("p_value"), float):
+            yield value
+        content = list(content.values())
+    for part in content if isinstance(content, list) else ():
+        yield from _p_values(part)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "RESULTS.md", *sorted(ROOT.glob("recipes/*/README.md"))], ids=lambda page: page.parent.name
+)
+def test_each_p_is_that_of_a_comparison(page: Path) -> None:
+    """Whatever stands in a column `p` of a page that names files of tests stands, rounded, in one of these files."""
+    text = page.read_text("utf-8")
+    folders = re.findall(r"\]\((recipes/[\w/-]+)\)", text)
+    names = [*re.findall(r"[\w./-]+\.json", text), *(f"{folder}/results.json" for folder in folders)]
+    places = page.parent, ROOT / "recipes"
+    files = {path.resolve() for name in names for place in places if (path := place / name).exists()}
+    values = [value for path in files for value in _p_values(json.loads(path.read_text("utf-8")))]
+    head: list[str] = []
+    for line in text.splitlines() if values else ():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        head = [] if not line.startswith("|") else head or cells
+        for name, cell in zip(head, cells, strict=False):
+            for shown in re.findall(r"(?<!\d)\.\d+", cell) if name == "p" else ():
+                assert any(f"{value:.{len(shown) - 1}f}"[1:] == shown for value in values), f"{shown} in {line}"
