@@ -75,7 +75,7 @@ nmt help translate
 ```
 
 Results go to stdout, and everything else to stderr. The exit code is 0, or 1 for what the user can mend. It is 2 for a command
-line that cannot be read.
+line that cannot be read, and 128 plus the number of the signal that stopped it: 130 after ^C, 143 after SIGTERM.
 """
 
 

@@ -65,7 +65,12 @@ def bootstrap(
     tag: _Tag = None,
     runs: Annotated[
         Path | None,
-        typer.Option("--runs", file_okay=False, help="Folder for the stages. Default: runs/NAME.", show_default=False),
+        typer.Option(
+            "--runs",
+            file_okay=False,
+            help="Folder for the stages. Default: runs/NAME (with --mono: runs/NAME-bootstrap).",
+            show_default=False,
+        ),
     ] = None,
     only: _Only = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is done and what is to do, and stop.")] = False,

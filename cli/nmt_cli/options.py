@@ -34,7 +34,7 @@ ClusterOption = Annotated[
     typer.Option(
         "--cluster",
         metavar="ADDRESS",
-        help="Work on a Ray cluster, whose machines see the same files: HOST:PORT of its head, or auto.",
+        help="Work on a Ray cluster, whose machines see the same models: HOST:PORT of its head, or auto.",
         show_default=False,
     ),
 ]

@@ -19,7 +19,12 @@ def prepare(
     overrides: SetOption = None,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Processes to work in. Default: one a core.", show_default=False),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Processes to work in. Default: one a core, at most three for each GB of memory.",
+            show_default=False,
+        ),
     ] = None,
     memory: Annotated[
         float | None,

@@ -87,7 +87,9 @@ class TrainingConfig(Section):
     recompute: bool = False
     """Recomputes each layer in the backward pass instead of keeping its activations: a third more work, less memory."""
     compile: bool = False
-    """Compiles layers, or the step of attention RNNs, once for all shapes; meant for GPUs, and slower on the CPUs tried."""
+    """Compiles layers, or the step of attention RNNs, once for all shapes. It switches off the CUDA graph of an update, which
+    gains more, and is slower on the CPUs tried.
+    """
     shard: bool = False
     """Several processes divide weights, gradients and moments (FSDP2), for models too large for one device."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -94,7 +94,7 @@ def prepared_bytes(recipe: Recipe, parts: Sequence[Part]) -> int | None:
 
 def _lower(recipe: Recipe, needs: Needs) -> str:
     """Returns the keys to lower for less memory, by what takes most of it."""
-    width = {"rnn": "hidden", "transformer": "width", "convolution": "hidden", "visual": "base"}[recipe.model.kind]
+    width = {"transformer": "width", "visual": "base"}.get(recipe.model.kind, "hidden")
     if needs.kept > needs.state:
         more = ", or set training.recompute" if recipe.model.kind == "transformer" else ""
         return f"lower training.batch_tokens = {recipe.training.batch_tokens}{more}"
