@@ -44,6 +44,15 @@ _Tag = Annotated[
         help="With --mono: first token of translated sources; empty for none. Default: <bt>.", show_default=False
     ),
 ]
+_Runs = Annotated[
+    Path | None,
+    typer.Option(
+        "--runs",
+        file_okay=False,
+        help="Folder for the stages. Default: runs/NAME, with --mono runs/NAME-bootstrap.",
+        show_default=False,
+    ),
+]
 _Only = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,15 +72,7 @@ def bootstrap(
     rounds: _Rounds = None,
     how: _How = None,
     tag: _Tag = None,
-    runs: Annotated[
-        Path | None,
-        typer.Option(
-            "--runs",
-            file_okay=False,
-            help="Folder for the stages. Default: runs/NAME (with --mono: runs/NAME-bootstrap).",
-            show_default=False,
-        ),
-    ] = None,
+    runs: _Runs = None,
     only: _Only = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is done and what is to do, and stop.")] = False,
     workers: Annotated[
