@@ -101,14 +101,15 @@ decoding-speed: setup ## speed of search on this CPU against CTranslate2, for RE
 three-ways: setup ## speed and memory of the three ways to read a sequence, against length (3 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python recipes/three-ways/measure.py recipes/three-ways
 
+# The tests start many processes, each of which would compile the sources again where Python is told to keep no bytecode.
 test: setup ## run the whole test suite (11 minutes on 2 cores with AVX2)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not thorough'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not thorough'
 
 test-thorough: setup ## run the tests that take minutes each: random kills of each family, compiled steps
 	@$(BIN)/python -m pytest -n 2 -m thorough
 
 test-fast: setup ## run the fast tests only (about 3 minutes on 2 cores)
-	@$(BIN)/python -m pytest -n 2 -m 'not slow and not thorough'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 -m 'not slow and not thorough'
 
 # The torch of `make setup`. Old releases warn of newer ones that they use, which is not what is tested.
 test-lowest: ## run the fast tests with the oldest releases of everything else that pyproject.toml allows

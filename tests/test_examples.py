@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import runpy
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from command import environment
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def _output(name: str, *arguments: str) -> str:
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stdout
+@pytest.fixture
+def output(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Runs an example as a script and returns the lines that it prints."""
+
+    def lines(name: str, *arguments: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", [name, *arguments])
+        with redirect_stdout(StringIO()) as printed:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return printed.getvalue().splitlines()
+
+    return lines
 
 
-def test_a_model_of_your_own_is_searched() -> None:
+def test_a_model_of_your_own_is_searched(output: Callable[..., list[str]]) -> None:
     """It says its sources backwards."""
-    assert _output("own_model.py").splitlines() == ["[7, 6, 5] -0.0000", "[9, 8] -0.0000"]
+    assert output("own_model.py") == ["[7, 6, 5] -0.0000", "[9, 8] -0.0000"]
 
 
 @pytest.mark.slow
-def test_a_sentence_is_translated(trained: Path) -> None:
+def test_a_sentence_is_translated(trained: Path, output: Callable[..., list[str]]) -> None:
     """By the best translation, and two for each of two lines."""
-    assert len(_output("translate.py", str(trained), "der Hund schläft").splitlines()) == 5
+    assert len(output("translate.py", str(trained), "der Hund schläft")) == 5
 
 
 @pytest.mark.slow
-def test_attention_is_an_array(trained: Path) -> None:
+def test_attention_is_an_array(trained: Path, output: Callable[..., list[str]]) -> None:
     """A word of the translation a line."""
-    first, *others = _output("attention.py", str(trained), "der Hund schläft").splitlines()
+    first, *others = output("attention.py", str(trained), "der Hund schläft")
     assert first.startswith("1 layers, 1 heads, ")
     assert len(others) == int(first.split(", ")[2].split()[0]) - 1
 

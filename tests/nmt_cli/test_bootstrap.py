@@ -365,8 +365,7 @@ def _raise(*_: Any, ignore_errors: bool = False) -> None:
 @pytest.mark.slow
 def test_a_process_that_is_ended_at_any_time_goes_on(place: Path) -> None:
     """Killed, asked to stop and by ^C, one after the other: the bytes of a plan that was left alone."""
-    codes: list[int] = []
-    for number, seconds in ((signal.SIGKILL, 2.5), (signal.SIGTERM, 3.5), (signal.SIGINT, 4.0), (signal.SIGKILL, 60.0)):
+    for number, seconds in ((signal.SIGKILL, 2.5), (signal.SIGTERM, 3.5), (signal.SIGINT, 4.0)):
         process = start("bootstrap", str(place), "--runs", "killed")
         deadline = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < deadline:
@@ -374,9 +373,8 @@ def test_a_process_that_is_ended_at_any_time_goes_on(place: Path) -> None:
         if process.poll() is None:
             os.kill(process.pid, number)
         _, errors = process.communicate(timeout=60)
-        codes.append(process.returncode)
-        assert codes[-1] in (0, -number, 128 + number), errors
-    assert codes[-1] == 0
+        assert process.returncode in (0, -number, 128 + number), errors
+    _bootstrap(place, "--runs", "killed")
     assert _products(Path("killed")) == _products(Path("whole"))
 
 

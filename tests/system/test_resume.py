@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from command import run
 from nmt.config.reading import recipe_to_toml
 from nmt.corpus.prepared import Prepared
 from nmt.errors import CheckpointError, ConfigError, NmtError
@@ -296,11 +297,7 @@ def test_random_kills_of_the_command(tmp_path: Path, home: Path) -> None:
         arguments = [sys.executable, "-m", "nmt_cli", "train", str(recipe), "--run", str(folder), "--device", "cpu"]
         return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
 
-    whole = command(tmp_path / "whole")
-    assert whole.stderr
-    whole.stderr.read()
-    whole.stderr.close()
-    assert whole.wait(120) == 0
+    assert run("train", recipe, "--run", tmp_path / "whole", "--device", "cpu").exit_code == 0
     generator, kills = random.Random(1), 0
     folder = tmp_path / "killed"
     while True:

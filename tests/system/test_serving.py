@@ -21,6 +21,7 @@ import pytest
 from command import run, start
 from load import Load, load
 from nmt.corpus.lines import read_lines
+from nmt.serving.server import bound
 from nmt_data.synthetic import phrasebook
 from serving import Client
 
@@ -100,7 +101,7 @@ def test_answers_do_not_depend_on_who_else_asks(trained: Path, tmp_path: Path, l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])
 def test_a_signal_ends_it_in_good_order(trained: Path, lines: list[str], number: int) -> None:
     """What was asked before is answered, no process stays, and the exit code tells the signal."""
     with served(trained, "--workers", "1") as (process, client), ThreadPoolExecutor(1) as clients:
@@ -121,15 +122,15 @@ def test_a_signal_ends_it_in_good_order(trained: Path, lines: list[str], number:
 @pytest.mark.slow
 def test_what_cannot_be_served_is_one_line(trained: Path, tmp_path: Path) -> None:
     """A port that is taken, a folder without a model and a wrong address end it with exit code 1, each with one line."""
-    with served(trained, "--workers", "1") as (_, client):
-        taken = ["serve", str(trained), "--device", "cpu", "--port", str(client.port)]
-        wrong: list[list[str]] = [
-            taken,
-            ["serve", str(tmp_path), "--port", "0"],
-            ["serve", str(trained), "--host", "no.where"],
-        ]
-        for arguments in wrong:
-            shown = run(*arguments)
+    with bound("127.0.0.1", 0) as other:
+        other.listen()
+        port = str(other.getsockname()[1])
+        for arguments in (
+            [trained, "--port", port],
+            [tmp_path, "--port", "0", "--workers", "1"],
+            [trained, "--host", "no.where"],
+        ):
+            shown = run("serve", *arguments, "--device", "cpu")
             assert shown.exit_code == 1
             assert len(shown.stderr.splitlines()) == 1, shown.stderr
 
