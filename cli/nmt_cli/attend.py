@@ -66,6 +66,7 @@ def attend(
     from nmt.translation.result import Options
     from nmt_cli.opening import open_translator
 
+    _check_use(output, plot, gold, reverse, shifted, layer or head)
     _check(output, plot, gold is not None and pairs is None and target is None)
     set_threads()
     translator = open_translator(model, device, latest, {}, options=Options(target_language=to))
@@ -89,6 +90,22 @@ def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
     if plot is not None:
         plot.mkdir(parents=True, exist_ok=True)
         check_output(plot, folder=True)
+
+
+def _check_use(
+    output: str, plot: Path | None, gold: Path | None, reverse: Path | None, shifted: bool, chosen: int | None
+) -> None:
+    """Refuses options that would do nothing."""
+    from nmt.errors import ConfigError
+
+    if reverse and not gold:
+        raise ConfigError("--reverse is for --gold")
+    if gold and (plot or shifted or output not in ("blocks", "json")):
+        raise ConfigError(
+            "--gold prints error rates, also of the step after a word: leave --plot, --shifted and --format out"
+        )
+    if output == "entropy" and chosen:
+        raise ConfigError("--format entropy tells of all layers and heads: leave --layer and --head out")
 
 
 def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterator[Pair]:

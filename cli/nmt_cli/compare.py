@@ -59,7 +59,7 @@ def compare(
     if test not in ("bs", "ar", "none"):
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
     metrics = sorted(parse_metrics(metric or EVERY_METRIC), key=EVERY_METRIC.index)
-    _check_outputs(plot, save)
+    _check_outputs(plot, save, [*systems, *(Path(side) for name in testset or [] for side in name.split(":", 1))])
     set_threads()
     opened = _opened(systems, device, beam)
     translators = {name: system for name, system in opened.items() if not isinstance(system, list)}
@@ -88,8 +88,10 @@ def compare(
 def _opened(systems: Sequence[Path], device: str, beam: int | None) -> dict[str, Translator | list[str]]:
     """Opens models, or reads lines of files, by name of the system."""
     from nmt.corpus.lines import read_lines
+    from nmt.runtime.device import choose_device
     from nmt_cli.opening import open_translator
 
+    choose_device(device)
     return {
         name: read_lines(path) if path.is_file() else open_translator(path, device, False, {"beam": beam})
         for name, path in _names(systems).items()
@@ -106,17 +108,20 @@ def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
     return recipes[0] if recipes else None
 
 
-def _check_outputs(plot: Path | None, save: Path | None) -> None:
-    """Refuses outputs that could not be written after the work."""
-    from nmt.runtime.files import check_output
+def _check_outputs(plot: Path | None, save: Path | None, inputs: Sequence[Path]) -> None:
+    """Refuses outputs that could not be written after the work, are one file, or would overwrite an input."""
+    from nmt.errors import ConfigError
+    from nmt.runtime.files import check_output, refuse_overwriting
 
     if plot:
         from nmt.report.pictures import picture_format
 
         picture_format(plot)
-    for path in (plot, save):
-        if path:
-            check_output(path)
+        if save and plot.resolve() == save.resolve():
+            raise ConfigError(f"{plot}: is named by --plot and by --save")
+    for path in filter(None, (plot, save)):
+        refuse_overwriting(path, inputs)
+        check_output(path)
 
 
 def _names(paths: Sequence[Path]) -> dict[str, Path]:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nmt_cli.console import note, print_table, print_text
-from nmt_cli.options import DeviceOption, RecipeArgument, SetOption
+from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, finite
 from nmt_cli.suspects import suspects
 
 if TYPE_CHECKING:
     from nmt.config.model import ModelConfig, VisualConfig
     from nmt.corpus.encoded import Ragged
 
-app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, and what an update saw.")
+app = typer.Typer(no_args_is_help=True, help="Corpora: what there is, what an update saw, suspects, noise.")
 app.command()(suspects)
 
 
@@ -170,7 +170,9 @@ def noise(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Text. Default: standard input.", show_default=False)
     ] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Probability that a word is misspelt.")] = 0.4,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="Probability that a word is misspelt.")
+    ] = 0.4,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 1,
 ) -> None:
     """Misspell words of a text, to see how well a model bears it."""

@@ -53,6 +53,8 @@ def export(
         raise ConfigError(f"--to must be ctranslate2, argos or huggingface, got {to}")
     if quantization and to == "huggingface":
         raise ConfigError("--quantization is for --to ctranslate2 and argos")
+    if text and not verify:
+        raise ConfigError("--text is for --verify")
     if output.exists():
         raise ConfigError(f"{output}: is there already; name a new one")
     check_output(output, folder=to != "argos")

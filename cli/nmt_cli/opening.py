@@ -74,7 +74,9 @@ def open_for(request: TranslationRequest) -> Translator:
     long_lines = _known("--long-lines", request.long_lines, get_args(LongLines))
     mbr = _known("--mbr", request.mbr, get_args(Utility), "chrf or bleu")
     if request.samples and not mbr:
-        raise ConfigError("--samples is for --mbr chrf")
+        raise ConfigError("--samples is for --mbr")
+    if request.word_starts and not (request.forbid or request.constrained):
+        raise ConfigError("--word-starts is for --forbid and --constrained")
     sampled = request.sample or mbr is not None
     draws = {name: value for name, value in asdict(request.sampling).items() if value is not None}
     if not sampled and draws:

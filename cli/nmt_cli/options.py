@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -59,9 +60,16 @@ ToOption = Annotated[
 ]
 
 
+def finite(number: float | None) -> float | None:
+    """Refuses `nan` and `inf`, which pass the bounds of an option."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter("must be a number")
+    return number
+
+
 def duration(text: str) -> float:
     """Parses `90s`, `15m`, `2h` or a plain number of seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", text.strip())
     if not match or float(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is not a time; write 90s, 15m or 2h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

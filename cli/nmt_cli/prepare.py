@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nmt_cli.console import PREPARE_ANEW, note, print_table, print_text, said_when_interrupted
-from nmt_cli.options import ClusterOption, JsonOption, RecipeArgument, SetOption
+from nmt_cli.options import ClusterOption, JsonOption, RecipeArgument, SetOption, finite
 
 if TYPE_CHECKING:
     from nmt.corpus.prepared import Prepared
@@ -30,6 +30,8 @@ def prepare(
         float | None,
         typer.Option(
             min=0.5,
+            max=1_000_000,
+            callback=finite,
             metavar="GB",
             help="Memory to use, above what Python and its libraries take. Default: 2.",
             show_default=False,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nmt_cli.console import note
-from nmt_cli.options import BeamOption, DeviceOption
+from nmt_cli.options import BeamOption, DeviceOption, finite
 
 _EXTRA = ("starlette", "uvicorn", "python_multipart")
 
@@ -33,7 +33,10 @@ def serve(
         ),
     ] = None,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more are refused by 429.")] = 256,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request is given up by 504.")] = 60.0,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=86_400, callback=finite, help="Seconds until 504 ends a request."),
+    ] = 60.0,
     api_key_file: Annotated[
         Path | None, typer.Option(help="File of the keys that let clients in, one a line.", show_default=False)
     ] = None,

@@ -118,6 +118,7 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
             note(f"\nnmt: interrupted after {sink.lines} lines, which lie in {draft}; the same command {again}")
             raise
         stream.flush()
+        os.fsync(stream.fileno())
         draft.replace(output)
         record.unlink(missing_ok=True)
 

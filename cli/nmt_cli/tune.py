@@ -38,6 +38,9 @@ def tune_decoding(
     set_threads()
     tries = list(product(_numbers(beams, int, "--beams"), _numbers(alphas, float, "--alphas")))
     translator = open_translator(model, device, latest, {"beam": tries[0][0], "alpha": tries[0][1]})
+    if translator.search.length_penalty == "none":
+        note("nmt: search.length_penalty is none, so no alpha is tried")
+        tries = [(beam, alpha) for beam, alpha in tries if alpha == tries[0][1]]
     chosen = choose_testsets(translator.recipe, [testset])[0]
     check_testset(chosen := chosen.first(sentences))
     rows: list[dict[str, Any]] = []

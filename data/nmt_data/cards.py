@@ -105,7 +105,7 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> CorpusCard
         if is_card_path(name):
             raise DataError(
                 f"data.corpus: there is no {name}, beside the recipe or here; "
-                "if a program makes it, `make RECIPE` runs that first"
+                "if a program makes it, `make RECIPE` in the checkout runs that first"
             )
         close = difflib.get_close_matches(name, card_names(), n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""

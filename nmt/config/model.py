@@ -164,7 +164,7 @@ class TransformerConfig(Section):
         if self.width % self.heads:
             raise ValueError(f"heads must divide width, got {self.heads} heads and width {self.width}")
         if self.width % 2:
-            raise ValueError(f"width must be even for sinusoidal positions, got {self.width}")
+            raise ValueError(f"width must be even, got {self.width}")
         if self.positions == "rotary" and self.width // self.heads % 2:
             raise ValueError(f"rotary positions need heads of an even width, got {self.width // self.heads}")
         return self

@@ -50,7 +50,7 @@ def _is_member(archive: Path, member: str) -> bool:
         return True
 
 
-def found(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+def with_absolute_paths(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     """Returns the values of a recipe with all paths that exist in one of the folders made absolute.
 
     A path that a run has saved relative to its folder, `../../mine.toml`, is also tried without dots: the run may have moved.
@@ -68,7 +68,7 @@ def found(values: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
     return _mapped(values, find, lambda path: find(path, ("", *PACKED)))
 
 
-def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+def with_relative_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Returns the values of a recipe to save in a folder, with paths relative to it, so that all can move together.
 
     The tokenizer of another model is saved in that folder too, and so is a font.
@@ -80,13 +80,13 @@ def told(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             return path
         return os.path.relpath(path, here)
 
-    told = _mapped(values, tell, tell)
-    tokenizer, model = _section(told.get("tokenizer")), _section(told.get("model"))
+    saved = _mapped(values, tell, tell)
+    tokenizer, model = _section(saved.get("tokenizer")), _section(saved.get("model"))
     if tokenizer.get("model", NEW) != NEW:
-        told["tokenizer"] = {**tokenizer, "model": "."}
+        saved["tokenizer"] = {**tokenizer, "model": "."}
     if model.get("font") is not None:
-        told["model"] = {**model, "font": FONT}
-    return told
+        saved["model"] = {**model, "font": FONT}
+    return saved
 
 
 def model_root(path: Path) -> Path:

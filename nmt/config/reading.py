@@ -15,11 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from nmt.config.data import TokenizerConfig
 from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig, VisualConfig
-from nmt.config.paths import found, is_there, model_root, taken_tokenizer, told
+from nmt.config.paths import is_there, model_root, taken_tokenizer, with_absolute_paths, with_relative_paths
 from nmt.config.recipe import Recipe
 from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.config.section import Section
-from nmt.config.toml import read_toml, toml_line
+from nmt.config.toml import read_toml, toml_lines
 from nmt.errors import ConfigError
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -42,11 +42,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if not is_there(path):
         raise ConfigError(f"{path}: no such recipe{suggestion(path.name, _siblings(path))}")
     beside, here = path.parent, Path()
-    values = found(read_toml(path), (beside, here))
+    values = with_absolute_paths(read_toml(path), (beside, here))
     changed = copy.deepcopy(values)
     for override in overrides:
         _override(changed, override)
-    values, changed = _with_tokenizer(values), _with_tokenizer(found(changed, (here, beside)))
+    values, changed = _with_tokenizer(values), _with_tokenizer(with_absolute_paths(changed, (here, beside)))
     try:
         return Recipe.model_validate(changed)
     except ValidationError as error:
@@ -143,13 +143,17 @@ def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
 
 def explain_errors(error: ValidationError, section: type[BaseModel], origin: str = "") -> str:
     """Explains all errors of a section, one per line: place, key and nearest known name."""
-    return "\n".join(origin + _explain(item, section) for item in error.errors())
+    errors = error.errors()
+    wrong = [
+        item for item in errors if item["type"] != "too_short" or item["input"] in ((), [])
+    ]  # not for its wrong entries
+    return "\n".join(origin + _explain(item, section) for item in wrong or errors)
 
 
 def recipe_to_toml(recipe: Recipe, folder: Path | None = None) -> str:
     """Writes the resolved recipe as TOML that can be run again; paths are relative to the folder, if given."""
     values = recipe.model_dump(exclude_none=True)
-    return "\n".join(_toml_lines(told(values, folder) if folder else values, ()))
+    return "\n".join(toml_lines(with_relative_paths(values, folder) if folder else values, ()))
 
 
 def recipe_schema() -> str:
@@ -192,7 +196,7 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
     """Explains one validation error in a sentence that names the key."""
     location = _location(item)
     key = ".".join(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part, ensure_ascii=False) for part in location)
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = "must have an entry" if item["type"] == "too_short" else str(item["msg"]).removeprefix("Value error, ")
     match item["type"]:
         case "extra_forbidden":
             return f"unknown key {key}{_nearest(location, _known_keys(section, item['loc'][:-1]), section)}"
@@ -202,13 +206,14 @@ def _explain(item: Any, section: type[BaseModel]) -> str:
             kinds = str(item["ctx"].get("expected_tags") or ", ".join(FAMILIES)).replace("'", "").split(", ")
             hint = suggestion(str(item["input"].get("kind", "")), kinds)
             return f"{key}.kind must be one of {', '.join(kinds)}{hint}"
-        case "value_error":
+        case "value_error" | "too_short":
             return f"{key}: {message}" if key else message
         case "literal_error":
             hint = suggestion(str(item["input"]), _quoted(item))
             return f"{key} must be {item['ctx']['expected']}, got {item['input']!r}{hint}"
         case _:
-            return f"{key}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
+            told = f"{message[0].lower()}{message[1:]}"
+            return f"{key}: {told}, got {item['input']!r}" if key else told
 
 
 def _location(item: Any) -> list[str]:
@@ -276,24 +281,5 @@ def _toml_value(text: str) -> Any:
     """Parses a TOML value; anything else (a bare word) is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number of thousands of digits
         return text
-
-
-def _toml_lines(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
-    tables = {key: value for key, value in values.items() if _is_tables(value)}
-    plain = {key: value for key, value in values.items() if not isinstance(value, dict) and key not in tables}
-    lines = [f"[{'.'.join(path)}]"] if path and plain else []
-    lines += [toml_line(key, value) for key, value in plain.items()] + [""] * bool(plain)
-    for key, value in values.items():
-        if isinstance(value, dict):
-            lines += _toml_lines(cast(dict[str, Any], value), (*path, key))
-    for key, items in tables.items():
-        for item in items:
-            lines += [f"[[{'.'.join((*path, key))}]]", *_toml_lines(item, ())]
-    return lines
-
-
-def _is_tables(value: Any) -> bool:
-    """Whether a value is a list of sections."""
-    return isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in cast(Sequence[Any], value))

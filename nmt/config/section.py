@@ -6,10 +6,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+_LONGEST_NAME = 100  # a file system allows 255, and names of runs and temporary files are longer
+
 
 def _file_name(text: str) -> str:
-    if not text.strip() or text.startswith(".") or set(text) & set("/:"):
-        raise ValueError(f"names files, so it must not be empty, begin with a dot or hold / or :, got {text!r}")
+    if not text.strip() or text.startswith(".") or set(text) & set("/:") or not text.isprintable():
+        raise ValueError(
+            f"names files, so it must not be empty, begin with a dot or hold /, : or signs that cannot be printed, got {text!r}"
+        )
+    if (size := len(text.encode("utf-8", errors="replace"))) > _LONGEST_NAME:
+        raise ValueError(f"names files, so it must take at most {_LONGEST_NAME} bytes, got {size}")
     return text
 
 

@@ -53,3 +53,23 @@ def toml_line(key: str, value: Any) -> str:
     """Writes a key, in quotes if it needs them, and its value, without the end of the line."""
     name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_text(key)
     return f"{name} = {toml_text(value)}"
+
+
+def toml_lines(values: dict[str, Any], path: tuple[str, ...] = ()) -> list[str]:
+    """Writes the keys of a section, then the sections in it and the lists of sections; `path` names it."""
+    tables = {key: value for key, value in values.items() if _is_tables(value)}
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict) and key not in tables}
+    lines = [f"[{'.'.join(path)}]"] if path and plain else []
+    lines += [toml_line(key, value) for key, value in plain.items()] + [""] * bool(plain)
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += toml_lines(cast(dict[str, Any], value), (*path, key))
+    for key, items in tables.items():
+        for item in items:
+            lines += [f"[[{'.'.join((*path, key))}]]", *toml_lines(item, ())]
+    return lines
+
+
+def _is_tables(value: Any) -> bool:
+    """Whether a value is a list of sections."""
+    return isinstance(value, (list, tuple)) and any(isinstance(item, dict) for item in cast(Sequence[Any], value))

@@ -51,6 +51,12 @@ class Study(Section):
     gold: str | None = None
 
     @model_validator(mode="after")
+    def _links_have_sentences(self) -> Self:
+        if (self.pairs is None) != (self.gold is None):
+            raise ValueError("pairs and gold go together: sentences, and their links")
+        return self
+
+    @model_validator(mode="after")
     def _runs_are_told_apart(self) -> Self:
         names = [run_name(system, seed).lower() for system in self.systems for seed in self.seeds]
         if twice := next((name for name in names if names.count(name) > 1), None):

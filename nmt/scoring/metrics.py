@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
@@ -81,13 +82,13 @@ def resampling_seed() -> int | None:
     """Returns the seed of bootstrap and randomisation, from SACREBLEU_SEED or sacreBLEU's default; `none`: random.
 
     Raises:
-        ConfigError: SACREBLEU_SEED is not a whole number.
+        ConfigError: SACREBLEU_SEED is not a whole number of 32 bits.
     """
     text = os.environ.get("SACREBLEU_SEED", "12345")
     if text.lower() == "none":
         return None
-    if not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"SACREBLEU_SEED must be a whole number or none, got {text!r}")
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 2**32:
+        raise ConfigError(f"SACREBLEU_SEED must be a whole number below 2^32 or none, got {text[:20]!r}")
     return int(text)
 
 

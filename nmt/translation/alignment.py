@@ -127,9 +127,9 @@ def read_gold(lines: Sequence[str], where: str) -> list[Gold]:
     for number, line in enumerate(lines, 1):
         links: dict[str, set[Link]] = {"-": set(), "p": set()}
         for item in line.split():
-            match = re.fullmatch(r"(\d+)([-p])(\d+)", item)
-            if not match or "0" in (match[1], match[3]):
-                raise DataError(f"{where}, line {number}: {item!r} is no link; write 1-2 or 1p2, words from 1")
+            match = re.fullmatch(r"([1-9][0-9]{0,8})([-p])([1-9][0-9]{0,8})", item)
+            if not match:
+                raise DataError(f"{where}, line {number}: {item[:40]!r} is no link; write 1-2 or 1p2, words from 1")
             links[match[2]].add((int(match[1]) - 1, int(match[3]) - 1))
         found.append(Gold(frozenset(links["-"]), frozenset(links["-"] | links["p"])))
     return found

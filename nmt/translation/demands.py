@@ -15,6 +15,8 @@ from nmt.decoding.rules import Forbidden
 from nmt.errors import ConfigError
 from nmt.translation.result import Report
 
+_LONGEST = 1000  # characters of a forbidden phrase
+
 
 class Demands:
     """Converts phrases for search, and reports those that no tokens can spell."""
@@ -39,11 +41,13 @@ class Demands:
         """Returns the rule that forbids these phrases; None if there are none. Reports phrases that no tokens can spell.
 
         Raises:
-            ConfigError: a phrase is blank.
+            ConfigError: a phrase is blank or too long.
         """
         texts = [self._text(phrase) for phrase in phrases]
         if not all(texts):
             raise ConfigError("a forbidden phrase is blank; leave it out")
+        if (longest := max(map(len, texts), default=0)) > _LONGEST:
+            raise ConfigError(f"a forbidden phrase has {longest:,} characters; the most are {_LONGEST:,}")
         report.never += [text for text in texts if not self._is_spelled(text)]
         return Forbidden(Lookahead(Phrases(texts, self._starts), self._tokenizer.spelled, device)) if texts else None
 

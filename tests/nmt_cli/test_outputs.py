@@ -110,7 +110,21 @@ def test_what_is_read_is_not_overwritten(trained: Path, tmp_path: Path) -> None:
         result = run(*arguments, "--output", tmp_path / "link")
         assert result.exit_code == 1
         assert "is read by this command" in result.stderr
+    (tmp_path / "other").write_text("eins drei\n" * 9)
+    for option, path in (("--save", text), ("--save", tmp_path / "link"), ("--save", tmp_path / "other")):
+        result = run("compare", text, tmp_path / "other", "-t", f"{text}:{tmp_path / 'other'}", option, path)
+        assert (result.exit_code, "is read by this command" in result.stderr) == (1, True)
     assert text.read_text() == "eins zwei\n" * 9
+    assert (tmp_path / "other").read_text() == "eins drei\n" * 9
+
+
+def test_two_outputs_are_two_files(tmp_path: Path) -> None:
+    """The picture would have been lost under the figures."""
+    (tmp_path / "text").write_text("eins zwei\n" * 9)
+    both = ("--plot", tmp_path / "a.png", "--save", tmp_path / "a.png")
+    result = run("compare", tmp_path / "text", "-t", f"{tmp_path / 'text'}:{tmp_path / 'text'}", *both)
+    assert (result.exit_code, "is named by --plot and by --save" in result.stderr) == (1, True)
+    assert not (tmp_path / "a.png").exists()
 
 
 @pytest.mark.parametrize("ending", [".part", ".part.json"])

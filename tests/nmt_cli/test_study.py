@@ -310,7 +310,13 @@ def test_a_study_that_is_wrong_is_refused(tmp_path: Path) -> None:
     result = run("study", tmp_path)
     assert result.exit_code == 1
     assert "unknown key sed (did you mean seeds?)" in result.output
-    assert "systems: " in result.output
+    assert "systems: must have an entry" in result.output
+    (tmp_path / "study.toml").write_text('title = "x"\ntestset = "test"\ngold = "x"\n[[systems]]\nnme = "a"\n')
+    wrong = run("study", tmp_path).stderr.splitlines()
+    assert len(wrong) == 2
+    assert "unknown key systems.0.nme (did you mean name?)" in wrong[1]
+    (tmp_path / "study.toml").write_text('title = "x"\ntestset = "test"\ngold = "x"\n[[systems]]\nname = "a"\n')
+    assert "pairs and gold go together" in run("study", tmp_path).stderr
 
 
 def test_accuracy_counts_positions() -> None:

@@ -74,7 +74,7 @@ def start(folder: Path, files: Sequence[Path], source: str | None, target: str |
     sample = list(islice(counting, _SHOWN))
     deque(counting, maxlen=0)
     if size.pairs < _FEWEST:
-        raise DataError(f"{found.splits['train']}: holds {size.pairs} pairs, which are too few to train on")
+        raise DataError(f"{' and '.join(map(str, files))}: {size.pairs} pairs are too few to train on")
     used: set[Path] = set()
     for part in found.splits:
         split = Split(card, part, *found.languages)

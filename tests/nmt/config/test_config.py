@@ -40,7 +40,10 @@ def recipe_file(tmp_path: Path) -> Path:
         ),
         ("model.attention=dot", "dot attention needs equal widths, got state 256 and encoder 512"),
         ("model.dropout=1.5", "model.dropout"),
-        ("name=../x", "name: names files, so it must not be empty, begin with a dot or hold / or :, got '../x'"),
+        (
+            "name=../x",
+            "name: names files, so it must not be empty, begin with a dot or hold /, : or signs that cannot",
+        ),
         ("nonsense", "nonsense: expected key=value"),
         ("name.first=x", "name.first=x: name is a value, not a section"),
     ],
@@ -115,7 +118,13 @@ def test_broken_toml_is_one_line(recipe_file: Path) -> None:
 def test_the_resolved_recipe_runs_as_it_is(recipe_file: Path, tmp_path: Path) -> None:
     """Saved and read again it is the same recipe, with every default spelt out; text that needs escaping too."""
     recipe = load_recipe(
-        recipe_file, ["model.layers=3", 'name="a \\"b\\" \\u00e9 \\\\ \\t"', "data.source=no", "seed=7"]
+        recipe_file,
+        [
+            "model.layers=3",
+            'name="a \\"b\\" \\u00e9 \\\\"',
+            "data.source=no",
+            "seed=7",
+        ],
     )
     saved = tmp_path / "resolved.toml"
     saved.write_text(recipe_to_toml(recipe), encoding="utf-8")
