@@ -60,4 +60,4 @@ def test_the_command_draws_and_chooses(trained: Path) -> None:
     wrong = run("translate", trained, "--mbr", "ter")
     assert (wrong.exit_code, "--mbr must be chrf or bleu, got ter" in wrong.stderr) == (1, True)
     alone = run("translate", trained, "--samples", "4")
-    assert (alone.exit_code, "--samples is for --mbr chrf" in alone.stderr) == (1, True)
+    assert (alone.exit_code, "--samples is for --mbr" in alone.stderr) == (1, True)
