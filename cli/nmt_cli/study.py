@@ -105,7 +105,7 @@ def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
     """Trains and scores in separate processes; outdated results are removed first."""
     from nmt.storage.manifest import write_folder_manifest
 
-    run, results = task.run, task.results
+    run, results, origin = task.run, task.results, material.origin(task)  # of the recipe as it is trained
     shutil.rmtree(results, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)
     settings = [item for change in task.changes for item in ("--set", change)]
@@ -117,7 +117,7 @@ def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
         pairs, gold = map(str, material.gold)
         links = commands.call(run, "attend", str(run), "--pairs", pairs, "--gold", gold, "--format", "json")
         (results / _ALIGNMENT).write_text(links, encoding="utf-8")
-    write_folder_manifest(results, material.origin(task))
+    write_folder_manifest(results, origin)
     note(f"done: {task.system.name}, seed {task.seed}")
 
 

@@ -144,9 +144,8 @@ def parse_tokenizer(values: dict[str, Any]) -> TokenizerConfig:
 def explain_errors(error: ValidationError, section: type[BaseModel], origin: str = "") -> str:
     """Explains all errors of a section, one per line: place, key and nearest known name."""
     errors = error.errors()
-    wrong = [
-        item for item in errors if item["type"] != "too_short" or item["input"] in ((), [])
-    ]  # not for its wrong entries
+    # pydantic also calls a list too short whose entries are wrong
+    wrong = [item for item in errors if item["type"] != "too_short" or item["input"] in ((), [])]
     return "\n".join(origin + _explain(item, section) for item in wrong or errors)
 
 

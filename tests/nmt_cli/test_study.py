@@ -217,6 +217,24 @@ def test_a_result_is_kept_for_all_that_made_it_and_for_nothing_else(lab: _Lab, t
         assert len(lab.calls) == count + 2
 
 
+def test_a_recipe_that_changes_while_it_trains_is_trained_anew(
+    lab: _Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result is of the recipe as it was when the training began."""
+    recipe = tmp_path / "recipe.toml"
+
+    def changing(folder: Path, verb: str, *arguments: str) -> str:
+        said = lab.call(folder, verb, *arguments)
+        recipe.write_text(recipe.read_text().replace("updates = 6", "updates = 7"))
+        return said
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Commands, "call", staticmethod(changing))
+        assert _study(tmp_path)["said"] == "6 5"
+    assert _study(tmp_path)["said"] == "7 5"
+    assert len(lab.calls) == 4
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
 @pytest.mark.parametrize("setting", ["training.updates=9", "search.beam=2"])
 def test_a_study_that_was_stopped_on_the_way_reports_no_old_score(
