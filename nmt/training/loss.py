@@ -185,13 +185,12 @@ def _visit(logits: Tensor, target: Tensor, smoothing: float, weight: float, colu
     place = target[:, None]
     z = logits.to(torch.promote_types(logits.dtype, torch.float32))
     chosen, highest, p = z.gather(1, place).squeeze(1), z.amax(1), z.softmax(1)
-    log_normaliser, apart = highest - p.amax(1).log(), z.new_empty(0)
-    if weight:
-        apart, by_divergence = _divergence(z - log_normaliser[:, None], p)
+    log_normaliser = highest - p.amax(1).log()
+    apart, by_divergence = _divergence(z - log_normaliser[:, None], p) if weight else (z.new_empty(0), None)
     if columns is not None:
         p = p - smoothing / p.shape[1]
         p.scatter_(1, place, p.gather(1, place) - (1 - smoothing))
-        if weight:
+        if by_divergence is not None:
             p.add_(by_divergence, alpha=weight)
         columns += p.sum(0)
     return _Visited(log_normaliser - chosen, log_normaliser, chosen.ge(highest), apart, p.to(logits.dtype))
