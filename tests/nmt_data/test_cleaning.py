@@ -119,8 +119,8 @@ def test_numbers_are_read_as_figures() -> None:
 
 
 def test_long_words_are_judged_in_no_time() -> None:
-    """A line of 200,000 letters, brackets or beginnings of tags does not hold a filter up."""
-    lines = [sign * (200_000 // len(sign)) for sign in ("a", "(", "<a ", "<!--", "1.000.", "a@", "http://")]
+    """A line of a million letters, brackets or beginnings of tags does not hold a filter up."""
+    lines = [sign * (1_000_000 // len(sign)) for sign in ("a", "(", "<a ", "<!--", "1.000.", "a@", "http://")]
     settings = {
         "max_markup": 0.5,
         "max_repeats": 1_000_000_000,
@@ -130,7 +130,7 @@ def test_long_words_are_judged_in_no_time() -> None:
     start = time.process_time()
     for name in ("markup", "repetition", "other numbers", "other brackets"):
         FILTERS[name](Pairs(lines, lines, ("de", "en")), CleaningConfig.model_validate(settings))
-    assert time.process_time() - start < 15  # what is quadratic takes hours
+    assert time.process_time() - start < 60
 
 
 def test_repeats_are_those_of_words_and_phrases() -> None:

@@ -88,7 +88,7 @@ def _workers(parent: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGHUP, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP])
 def test_workers_end_with_the_command(trained: Path, tmp_path: Path, end: int) -> None:
     """Nothing is left of it that uses memory."""
     (tmp_path / "in").write_bytes(LINE * 200_000)
@@ -103,7 +103,7 @@ def test_workers_end_with_the_command(trained: Path, tmp_path: Path, end: int) -
 @pytest.mark.slow
 def test_the_lines_of_a_killed_worker_are_done_again(trained: Path, tmp_path: Path) -> None:
     """The output is that of one process; a worker lost for a second time at the same lines is one line."""
-    text = b"".join(b"%d " % number + LINE for number in range(600))
+    text = b"".join(b"%d " % number + LINE for number in range(3000))
     (tmp_path / "in").write_bytes(text)
     whole = run("translate", trained, tmp_path / "in")
     process = start("translate", str(trained), str(tmp_path / "in"), "--workers", "2", stdout=subprocess.PIPE)

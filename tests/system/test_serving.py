@@ -101,7 +101,7 @@ def test_answers_do_not_depend_on_who_else_asks(trained: Path, tmp_path: Path, l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_good_order(trained: Path, lines: list[str], number: int) -> None:
     """What was asked before is answered, no process stays, and the exit code tells the signal."""
     with served(trained, "--workers", "1") as (process, client), ThreadPoolExecutor(1) as clients:

@@ -115,7 +115,7 @@ def test_masks_are_random(probability: float) -> None:
         ([9, 1, 26], [9, 1, 26], False, 0.0, False),
         ([9, 1, 26], [9, 1, 26], True, 0.2, True),
         ([1, 0, 33], [5, 2, 31], False, 0.2, False),
-        ([80], [80], False, 0.1, False),
+        pytest.param([200], [200], False, 0.1, False, marks=pytest.mark.slow),
     ],
     ids=["encoder", "decoder", "source", "long"],
 )

@@ -22,7 +22,7 @@ RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        ("convolution-wide", "aot_eager"),
+        ("convolution", "aot_eager"),
         *(
             pytest.param(name, "inductor", marks=pytest.mark.thorough)
             for name in ("additive", "convolution", "transformer")

@@ -250,13 +250,8 @@ def test_the_command_shows_lines_as_they_are_trained(tmp_path: Path) -> None:
 
 def test_an_update_shows_what_its_batches_show_alone(tmp_path: Path) -> None:
     """Also where they lie in two epochs, which draw other noise. Only a GPU knows how large its batches are."""
-    recipe, mono = tmp_path / "recipe.toml", []
-    for text in MONO:
-        path = tmp_path / f"text.{text['language']}"
-        path.write_text("".join(Path(text["files"][0]).read_text().splitlines(keepends=True)[:60]))
-        mono.append({"language": text["language"], "files": [str(path)]})
-    data = {"limit": 60, "mono": mono}
-    recipe.write_text(recipe_to_toml(_recipe(data=data, training={"updates": 99, "batch_tokens": 100_000})))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(recipe_to_toml(_recipe(training={"updates": 99, "batch_tokens": 100_000})))
 
     def shown(step: int, *settings: str) -> tuple[list[str], int]:
         found = run("data", "show", recipe, "--step", str(step), "--device", "cpu", *settings)
