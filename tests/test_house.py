@@ -121,6 +121,13 @@ def test_nothing_is_loaded_by_pickle() -> None:
         assert "torch.load" not in text, module
 
 
+def test_circular_links_are_no_bug() -> None:
+    """`Path.resolve` raises RuntimeError at them, so `real_path` is called instead."""
+    for _, module, tree in _sources():
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert "resolve" not in names, module
+
+
 def test_typer_brings_its_own_click() -> None:
     """No module imports click directly, so Typer may choose its version."""
     for _, module, tree in _sources():

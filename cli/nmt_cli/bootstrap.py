@@ -83,13 +83,14 @@ def bootstrap(
     device: DeviceOption = "auto",
 ) -> None:
     """Train models on text that other models have translated: back-translation, distillation, in stages that resume."""
+    from nmt.config.paths import real_path
     from nmt.experiments.bootstrap import PLAN, parse_plan, plan_to_toml
     from nmt.runtime.atomic import atomic_write, clear_litter
     from nmt.runtime.device import choose_device
     from nmt.runtime.files import check_output
     from nmt.runtime.owners import claim
 
-    place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else folder.resolve().name)
+    place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else real_path(folder).name)
     made = None
     if mono:
         made = _made(folder, mono, rounds or 1, how or "beam", "<bt>" if tag is None else tag, overrides or ())

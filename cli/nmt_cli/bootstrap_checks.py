@@ -119,11 +119,11 @@ def _misfit(wanted: ModelConfig, start: ModelConfig) -> str | None:
 
 def _tokenizing(site: Site, stage: Training) -> Training:
     """Returns the training that makes the tokenizer of a stage: itself, or the one that it starts from, or that one's."""
-    from nmt.config.paths import taken_tokenizer
+    from nmt.config.paths import real_path, taken_tokenizer
 
     if not stage.initialise:
         return stage
-    taken, model = taken_tokenizer(site.recipe(stage).model_dump()), site.model(stage.initialise).resolve()
+    taken, model = taken_tokenizer(site.recipe(stage).model_dump()), real_path(site.model(stage.initialise))
     return _tokenizing(site, site.plan.training(stage.initialise)) if taken == str(model) else stage
 
 

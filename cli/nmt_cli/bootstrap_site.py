@@ -52,7 +52,7 @@ class Site:
         Raises:
             ConfigError: the recipe is missing or wrong.
         """
-        from nmt.config.paths import taken_tokenizer
+        from nmt.config.paths import real_path, taken_tokenizer
         from nmt.config.reading import load_recipe, parse_recipe
 
         start = [f"training.initialise={_text(self.model(stage.initialise))}"] if stage.initialise else []
@@ -62,7 +62,7 @@ class Site:
         for part in (data, *data["more"]) if stage.reverse else ():
             part["source"], part["target"] = part["target"], part["source"]
         sides = {key: data[key] for key in ("source", "target")}
-        cards = [str((self.place(name) / CARD).resolve()) for name in stage.add]
+        cards = [str(real_path(self.place(name) / CARD)) for name in stage.add]
         data["more"] = [*data["more"], *({"corpus": card, **sides, "weight": stage.weight} for card in cards)]
         kinds = (tokenizer["kind"], tokenizer["source_kind"])
         if "byte" not in kinds and not taken_tokenizer(values):  # bytes spell a tag as they are
@@ -123,6 +123,7 @@ def font_sha256(recipe: Recipe) -> str | None:
 
 def _text(value: Any) -> str:
     """Writes a string or path as TOML."""
+    from nmt.config.paths import real_path
     from nmt.config.toml import toml_text
 
-    return toml_text(value.resolve() if isinstance(value, Path) else value)
+    return toml_text(real_path(value) if isinstance(value, Path) else value)

@@ -110,6 +110,7 @@ def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
 
 def _check_outputs(plot: Path | None, save: Path | None, inputs: Sequence[Path]) -> None:
     """Refuses outputs that could not be written after the work, are one file, or would overwrite an input."""
+    from nmt.config.paths import real_path
     from nmt.errors import ConfigError
     from nmt.runtime.files import check_output, refuse_overwriting
 
@@ -117,7 +118,7 @@ def _check_outputs(plot: Path | None, save: Path | None, inputs: Sequence[Path])
         from nmt.report.pictures import picture_format
 
         picture_format(plot)
-        if save and plot.resolve() == save.resolve():
+        if save and real_path(plot) == real_path(save):
             raise ConfigError(f"{plot}: is named by --plot and by --save")
     for path in filter(None, (plot, save)):
         refuse_overwriting(path, inputs)
@@ -130,12 +131,13 @@ def _names(paths: Sequence[Path]) -> dict[str, Path]:
     Raises:
         ConfigError: a path does not exist, or is given twice.
     """
+    from nmt.config.paths import real_path
     from nmt.errors import ConfigError
     from nmt_cli.testsets import names_apart
 
     if missing := next((path for path in paths if not path.exists()), None):
         raise ConfigError(f"{missing}: no such file or folder; SYSTEM is a bundle, a run folder or translations")
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len({real_path(path) for path in paths}) < len(paths):
         raise ConfigError("a system is compared with itself: name each once")
     return dict(zip(names_apart(paths, "/"), paths, strict=True))
 

@@ -69,10 +69,11 @@ def _check_folders(runs: Sequence[Path]) -> None:
     Raises:
         ConfigError: a run is named twice, or a path is no run, such as a model without its run.
     """
+    from nmt.config.paths import real_path
     from nmt.errors import ConfigError
     from nmt.storage.run_folder import RunFolder
 
-    if len({run.resolve() for run in runs}) < len(runs):
+    if len({real_path(run) for run in runs}) < len(runs):
         raise ConfigError("a run is named twice: name each once")
     if bare := next((run for run in runs if not RunFolder(run).log.exists()), None):
         raise ConfigError(

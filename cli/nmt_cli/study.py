@@ -47,13 +47,14 @@ def study(
     overrides: SetOption = None,
 ) -> None:
     """Train and score every system of a study (finished ones are kept), then write table, CSV, JSON and picture."""
+    from nmt.config.paths import real_path
     from nmt.experiments.study import averaged, load_study, run_name, summarise, write_results
     from nmt.report.length_plot import plot_by_length
     from nmt.runtime.cpu import usable_cores
     from nmt.runtime.owners import claim
 
     plan = load_study(folder).only(seeds, systems or ())
-    place = runs or Path("runs") / folder.resolve().name
+    place = runs or Path("runs") / real_path(folder).name
     results = output or place
     results.mkdir(parents=True, exist_ok=True)
     place.mkdir(parents=True, exist_ok=True)

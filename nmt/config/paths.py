@@ -31,6 +31,11 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def real_path(path: Path) -> Path:
+    """Returns a path without links, as `Path.resolve` does, which raises RuntimeError at circular links before Python 3.13."""
+    return Path(os.path.realpath(path))
+
+
 def archive_and_member(path: Path) -> tuple[Path, str]:
     """Splits the path of a file in a zip archive, `archive.zip/name`; of any other path the second part is empty."""
     for folder in path.parents:
@@ -62,7 +67,7 @@ def with_absolute_paths(values: dict[str, Any], folders: Sequence[Path]) -> dict
         places += [Path(folder, re.sub(r"^(\.\./)+", "", given)) for folder in folders if given.startswith("../")]
         for place in places:
             if any(is_there(Path(f"{place}{end}")) for end in ends):
-                return os.path.normpath(place.parent.resolve() / place.name)
+                return os.path.normpath(real_path(place.parent) / place.name)
         return path
 
     return _mapped(values, find, lambda path: find(path, ("", *PACKED)))
@@ -73,7 +78,7 @@ def with_relative_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     The tokenizer of another model is saved in that folder too, and so is a font.
     """
-    here = folder.resolve()
+    here = real_path(folder)
 
     def tell(path: str) -> str:
         if not Path(path).is_absolute() or os.path.commonpath([path, here]) == os.path.sep:

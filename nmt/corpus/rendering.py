@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, features
 
 from nmt.config.model import ModelConfig
-from nmt.config.paths import FONT
+from nmt.config.paths import FONT, real_path
 from nmt.errors import ConfigError
 from nmt.runtime.atomic import atomic_write
 from nmt.runtime.untrusted import read_regular
@@ -244,7 +244,7 @@ def _content(path: Path) -> bytes:
         ConfigError: it cannot be read.
     """
     try:
-        return read_regular(path.resolve(), _LARGEST)
+        return read_regular(real_path(path), _LARGEST)
     except OSError as error:
         raise ConfigError(f"model.font: {path}: {error.strerror}") from None
 

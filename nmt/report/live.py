@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nmt.config.paths import real_path
 from nmt.errors import CheckpointError
 from nmt.report.health import findings
 from nmt.runtime.owners import SILENT, sign_of_life
@@ -56,9 +57,9 @@ def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         for path in [folder] if is_run(folder) else _runs_in(folder):
-            name, number = path.resolve().name, 2
-            while name in found and found[name].resolve() != path.resolve():
-                name, number = f"{path.resolve().name} ({number})", number + 1
+            name, number = real_path(path).name, 2
+            while name in found and real_path(found[name]) != real_path(path):
+                name, number = f"{real_path(path).name} ({number})", number + 1
             found[name] = path
     return found
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nmt.config.paths import real_path
 from nmt.errors import NmtError
 from nmt.runtime.files import LITTER, destination, explain_full_disk
 from nmt.runtime.owners import beating, lock, new_token, seized
@@ -28,7 +29,7 @@ def atomic_folder(final: Path, keep: Callable[[Path], bool] = lambda _: False) -
     Raises:
         NmtError: a file is in its place, or the disk is full.
     """
-    final = final.resolve() if final.is_symlink() else final
+    final = real_path(final) if final.is_symlink() else final
     if final.is_file():
         raise NmtError(f"{final}: is a file; a folder is to be written")
     final.parent.mkdir(parents=True, exist_ok=True)

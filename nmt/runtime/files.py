@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nmt.config.paths import archive_and_member
+from nmt.config.paths import archive_and_member, real_path
 from nmt.errors import NmtError
 
 LITTER = ".tmp-"
@@ -86,7 +86,7 @@ def destination(path: Path) -> Path:
         raise NmtError(f"{path}: is a folder; a file is to be written")
     if path.exists() and not path.is_file():
         return path
-    path = _resolved(path)
+    path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -114,7 +114,7 @@ def check_output(path: Path, folder: bool = False, hint: str = "") -> None:
             raise NmtError(f"{path}: is a file; a folder is to be written")
         if not folder and path.is_dir():
             raise NmtError(f"{path}: is a folder; a file is to be written")
-        place = _resolved(path)
+        place = real_path(path)
         if _is_part(place):
             raise NmtError(f"{path}: is part of a model, a run or a corpus; name another file")
         with tempfile.TemporaryFile(dir=place if place.is_dir() else nearest(place.parent), prefix=LITTER) as probe:
@@ -140,7 +140,7 @@ def refuse_overwriting(output: Path, inputs: Iterable[Path | None]) -> None:
     Raises:
         NmtError: it is.
     """
-    written = (output, *drafts(_resolved(output)))
+    written = (output, *drafts(real_path(output)))
     for path, file in product(filter(None, inputs), written):
         if file.is_file() and path.exists() and file.samefile(path):
             raise NmtError(f"{file}: is read by this command, so it cannot be its output; name another file")
@@ -163,10 +163,6 @@ def explain_os_error(error: OSError) -> str:
 def nearest(folder: Path) -> Path:
     """Returns the folder, or its nearest parent that exists."""
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
-
-
-def _resolved(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # `Path.resolve` raises at circular links
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nmt.config.paths import real_path
 from nmt.errors import NmtError, explain_memory
 from nmt.serving.tasks import Group, Line, Look, Opened, Results, ServedModel, Setup, Task, UnopenedError, Wrong
 
@@ -63,7 +64,7 @@ def translators(setup: Setup) -> dict[str, Translator]:
 
 def model_names(paths: Sequence[Path], recipes: Sequence[str]) -> list[str]:
     """Returns a name for each model: of its recipe, or of its folder where recipes share one. Numbers tell the rest apart."""
-    folders = [path.resolve().parent.name if path.name == "model" else path.resolve().name for path in paths]
+    folders = [real_path(path).parent.name if path.name == "model" else real_path(path).name for path in paths]
     wanted = [folder if recipes.count(recipe) > 1 else recipe for recipe, folder in zip(recipes, folders, strict=True)]
     names: list[str] = []
     for text in wanted:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from nmt.config.paths import real_path
 from nmt.config.recipe import Recipe
 from nmt.errors import ConfigError, NmtError
 from nmt.runtime.files import fingerprint
@@ -71,7 +72,7 @@ class Tracker:
         """
         check_tracker(name)
         self._name, self._say = name, say
-        place = folder.resolve()
+        place = real_path(folder)
         settings: dict[str, Any] = {"project": _PROJECT, "name": place.name, "resume": "allow"}
         if name == "wandb":
             settings |= {"id": fingerprint(str(place)), "dir": str(folder)}

@@ -35,6 +35,26 @@ _PATHS = """text target empty bytes nothing folder run run/model x.spm recipe.to
 /dev/null /proc/self/mem new/folder/file circle . \udcff \udcff/x"""
 _VALUES = """true [] "" "x" {} [1,2] ["*","x"] "\\u0000" "auto" 1979-05-27 'a/b'"""
 _SOUND = "true 1 2 8 0.1 0.5 'identity' 'all' 'none' 'dot' 'lstm' 'chrf' 'muon'"
+_PLAN = """
+title = "x"
+
+[[stages]]
+name = "backward"
+train = "recipe.toml"
+reverse = true
+set = ["training.updates=1"]
+
+[[stages]]
+name = "translated"
+translate = "text"
+by = ["backward"]
+tag = "<bt>"
+
+[[stages]]
+name = "forward"
+train = "recipe.toml"
+add = ["translated"]
+"""
 _ODD = ["", " ", "\t", "a" * 5000, "x\ny", "\u2028"]
 _TAMED = {
     "--beam",
@@ -47,8 +67,9 @@ _TAMED = {
     "--budget",
 }
 """Options whose size is a matter of memory or time: they are drawn small."""
-_NEVER = {"study", "bootstrap", "bench", "reproduce", "report"}  # each starts trainings or processes of its own
-_SLOW = {"train", "prepare", "evaluate", "compare", "tune-decoding", "shortlist", "data"}
+_NEVER = {"study", "bench"}  # each starts processes of its own
+_DRY = {"bootstrap"}  # starts them too, but not with --dry-run
+_SLOW = {"train", "prepare", "evaluate", "compare", "tune-decoding", "shortlist", "data", "reproduce", "report"}
 _SECONDS = 60  # of computing
 
 
@@ -104,6 +125,9 @@ def _furnish(place: Path, trained: Path) -> None:
         training={"updates": 2, "validate_every": 2, "validation_sentences": 2, "batch_tokens": 64},
     )
     (place / "recipe.toml").write_text(recipe_to_toml(recipe))
+    (place / "plan").mkdir()
+    shutil.copy(place / "recipe.toml", place / "plan/recipe.toml")
+    (place / "plan/bootstrap.toml").write_text(_PLAN)
     shutil.copy(LETTERS, place / "card.toml")
     for path in LETTERS.parent.glob("*.*put"):
         shutil.copy(path, place / path.name)
@@ -143,11 +167,19 @@ def _command(generator: random.Random, verbs: list[tuple[list[str], Any]]) -> li
             parameter.required or generator.random() < min(0.5, 3 / len(command.params))
         ):
             options += _option(generator, parameter, hints[parameter.name])
-    return [*name, *arguments, *options]
+    return [*name, *arguments, *options, *(["--dry-run"] if name[0] in _DRY else [])]
 
 
 def _arguments(generator: random.Random, parameter: Any) -> list[str]:
-    likely = {"RECIPE": ["recipe.toml"], "MODEL": ["run"], "TOKENIZER": ["x.spm"], "RUN": ["run"], "RUN...": ["run"]}
+    likely = {
+        "RECIPE": ["recipe.toml"],
+        "MODEL": ["run"],
+        "TOKENIZER": ["x.spm"],
+        "RUN": ["run"],
+        "RUN...": ["run"],
+        "{FOLDER}": ["plan"],
+        "{NAME}": ["plan"],
+    }
     usual = likely.get(str(parameter.metavar), ["text", "target"])
     count = 1 if parameter.nargs == 1 else generator.randint(1, 3)
     if not parameter.required and generator.random() < 0.4:
@@ -175,7 +207,19 @@ def _option(generator: random.Random, parameter: Any, hint: str) -> list[str]:
 
 def _spoil(generator: random.Random) -> None:
     """Changes a file that the commands read: bytes, a line, or a value of a recipe or a card."""
-    path = Path(generator.choice(["recipe.toml", "card.toml", "text", "train.input", "valid.output"]))
+    path = Path(
+        generator.choice(
+            [
+                "recipe.toml",
+                "plan/recipe.toml",
+                "plan/bootstrap.toml",
+                "card.toml",
+                "text",
+                "train.input",
+                "valid.output",
+            ]
+        )
+    )
     with suppress(OSError):
         data = path.read_bytes()
         lines = data.split(b"\n")
