@@ -8,7 +8,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -22,6 +22,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+MOST = 1000
+"""Requests that are answered at once; more are refused."""
 LEFT = 499
 """Status in the log of a request whose client has left."""
 
@@ -53,7 +55,7 @@ class Application:
         self.service = service
         translating = libretranslate.routes(service) if service.opened.models else []
         routes = [*translating, *interface.routes(service), *pages.routes()]
-        handlers: Any = {Refused: refusal, HTTPException: refusal, Gone: gone, Exception: fault}
+        handlers: Any = {Refused: refusal, HTTPException: refusal, Gone: gone, ClientDisconnect: gone, Exception: fault}
         self._inner = Starlette(routes=routes, exception_handlers=handlers)
         self._inner.router.redirect_slashes = False  # it would believe any header Host
         self._paths = {route.path for route in routes if "{" not in route.path}
@@ -66,16 +68,23 @@ class Application:
         scope["state"] = {}
         metrics.running += 1
         try:
-            if self.service.stopping:
-                error = Refused(503, "the server is stopping", {"Connection": "close", "Retry-After": "5"})
-                await refusal(Request(scope), error)(scope, receive, answer)
-            else:
-                await self._inner(scope, receive, answer)
+            refused = self._refused()
+            inner = self._inner if refused is None else refusal(Request(scope), refused)
+            await inner(scope, receive, answer)
         except Exception as error:  # noqa: BLE001 - the client has got its line, and the log gets more
             metrics.failed(error)
         finally:
             metrics.running -= 1
             self._note(scope, answer.status, time.perf_counter() - begun)
+
+    def _refused(self) -> Refused | None:
+        """Says why no request is answered now, if none is."""
+        later = {"Connection": "close", "Retry-After": "5"}
+        if self.service.stopping:
+            return Refused(503, "the server is stopping", later)
+        if self.service.metrics.running > MOST:
+            return Refused(503, f"the server has {MOST:,} requests to answer; ask again later", later)
+        return None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         """Counts the answer and writes it to the log: what is unknown, which may be text, is left out."""

@@ -21,7 +21,7 @@ SHARE = 64
 """Lines that one job may have in a batch while others wait."""
 _GATHER = 0.003  # seconds that an idle worker waits for other clients, if there are any
 _KILLED = Wrong(503, "a worker process was killed at this request, twice; if memory ran out, ask for less")
-_CLOSED = Wrong(503, "the models cannot be opened; the server's log says why")
+CLOSED = Wrong(503, "the models cannot be opened; the server's log says why")
 _BUG = Wrong(500, "the server has a fault; its log says more")
 
 
@@ -116,12 +116,19 @@ class Queue:
         """
         if not job.lines:
             return []
+        if self.is_closed:
+            return [CLOSED]
         self._drop_ended()
         if len(self._waiting) >= self._size:
             raise Full
         self._waiting.append(job)
         self._drop_ended()
         return await job.future
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no worker has the models, so that requests are refused."""
+        return not any(worker.is_open for worker in self._workers)
 
     def _drop_ended(self) -> None:
         """Forgets jobs for which nobody waits any more."""
@@ -137,6 +144,8 @@ class Queue:
                 await self._run(worker, pieces)
             finally:
                 self._busy -= 1
+            if not worker.is_open:
+                await worker.reopen()
 
     async def _batch(self) -> list[Piece]:
         """Waits for jobs and takes lines of one group."""
@@ -172,6 +181,10 @@ class Queue:
         lines = tuple(line for piece in pieces for line in piece.lines)
         try:
             results = await worker.do(Task(pieces[0].job.what, lines))
+        except UnopenedError as error:
+            self._metrics.failed(error)
+            await self._elsewhere(pieces)
+            return
         except Exception as error:  # noqa: BLE001 - a bug is told to the log, and to its client as one line
             if len(pieces) > 1:
                 for piece in pieces:
@@ -192,9 +205,20 @@ class Queue:
                 piece.job.receive(piece, results[start : start + piece.count])
             start += piece.count
 
+    async def _elsewhere(self, pieces: list[Piece]) -> None:
+        """Gives a batch to a worker that has the models; if there is none, all jobs are refused."""
+        worker = next((worker for worker in self._workers if worker.is_open), None)
+        if worker is not None:
+            await self._run(worker, pieces)
+            return
+        for job in [*self._waiting, *(piece.job for piece in pieces)]:
+            if not job.is_over:
+                job.future.set_result([CLOSED])
+        self._drop_ended()
+
     def _explained(self, error: Exception) -> Wrong:
         """Returns what the client is told; what is not its own fault goes to the log."""
-        if isinstance(error, NmtError) and not isinstance(error, UnopenedError):
+        if isinstance(error, NmtError):
             return Wrong(400, str(error))
         self._metrics.failed(error)
-        return _KILLED if isinstance(error, Lost) else _CLOSED if isinstance(error, UnopenedError) else _BUG
+        return _KILLED if isinstance(error, Lost) else _BUG

@@ -34,8 +34,9 @@ class Files:
             OSError: it cannot be written.
         """
         self._forget()
-        if self._folder is None:
+        if self._folder is None or not self._folder.is_dir():  # none yet, or somebody has cleaned up
             self._folder = Path(tempfile.mkdtemp(prefix="nmt-serve-"))
+            self._kept.clear()
         key = secrets.token_urlsafe(16) + Path(name).suffix
         try:
             (self._folder / key).write_bytes(data)
@@ -53,7 +54,7 @@ class Files:
             return None
         try:
             return kept.name, (self._folder / key).read_bytes()
-        except OSError:  # somebody has cleaned up
+        except OSError:
             return None
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from nmt.corpus.languages import language_name
+from nmt.serving.batching import CLOSED
 from nmt.serving.files import SUFFIXES
 from nmt.serving.languages import Detected, detect
 from nmt.serving.layout import Layout, layout_of
@@ -49,7 +50,9 @@ class LibreTranslate:
         texts, several = _texts(fields), isinstance(fields.get("q"), list)
         form = _choice(fields, "format", ("text", "html"))
         wanted = _number(fields, "alternatives", 0, _ALTERNATIVES)
-        layouts = [await asyncio.to_thread(layout_of, text, form) for text in texts]
+        if len(texts) > (most := self.service.limits.lines):
+            raise Refused(413, f"a request may have {most:,} texts, this one has {len(texts):,}")
+        layouts = await asyncio.to_thread(lambda: [layout_of(text, form) for text in texts])
         detected, group = await self._group(fields, layouts, wanted)
         said = await self.service.translate(request, group, [Line(line) for part in layouts for line in part.lines])
         found = [_filled(layout, part) for layout, part in zip(layouts, _parts(layouts, said), strict=True)]
@@ -133,7 +136,9 @@ class LibreTranslate:
         )
 
     async def health(self, _: Request) -> Response:
-        """Says that the server answers."""
+        """Says that the server answers, and has the models."""
+        if self.service.queue.is_closed:
+            raise Refused(CLOSED.status, CLOSED.message)
         return JSONResponse({"status": "ok"})
 
     async def _group(

@@ -188,7 +188,7 @@ async def _multipart(request: Request, body: bytes) -> list[tuple[str, str | Upl
     async def stream() -> AsyncGenerator[bytes]:
         yield body
 
-    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=_FIELDS)
+    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=_FIELDS, max_part_size=len(body))
     form = await parser.parse()
     try:
         return [

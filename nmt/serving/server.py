@@ -30,7 +30,6 @@ from nmt.serving.workers import Worker, kill_workers, process_workers
 _ROOM = {"cpu": 128, "cuda": 2048}  # lines of a batch
 _GLANCE = 0.1  # seconds between two checks of signals
 _HEAD = 30.0  # seconds for the head of a request
-_OPEN = 1000  # connections
 
 
 class Stopped(NmtError):  # noqa: N818 - nothing went wrong
@@ -166,7 +165,6 @@ def http_server(application: Application) -> uvicorn.Server:
             log_level="critical",
             access_log=False,
             server_header=False,
-            limit_concurrency=_OPEN,
             timeout_graceful_shutdown=1,
         )
     )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor
+from contextlib import suppress
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 from nmt.runtime.cpu import usable_cores
 from nmt.runtime.crew import do, hire
-from nmt.serving.tasks import Opened, Setup, Task
+from nmt.serving.tasks import Opened, Setup, Task, UnopenedError
 from nmt.serving.work import opened
 
 _DYING = 5.0  # seconds that a killed process may take to end
+_WAITS = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the models are tried again
 
 
 class Lost(Exception):  # noqa: N818 - the task may be fine
@@ -34,6 +37,8 @@ class Worker:
         """
         self._hired, self._work = hired, work
         self._executor = hired()
+        self.is_open = True
+        """Whether the models could be opened, as far as is known."""
 
     async def do(self, task: Task) -> list[Any]:
         """Returns the results of a task.
@@ -50,11 +55,29 @@ class Worker:
             if executor is self._executor:
                 self._executor = self._hired()
             raise Lost from None
+        except UnopenedError:
+            self.is_open = False
+            raise
 
     async def open(self) -> Opened:
         """Waits until the models are open."""
         (found,) = await self.do(Task(None))
         return found
+
+    async def reopen(self, waits: Sequence[float] = _WAITS) -> None:
+        """Starts other processes until one opens the models, as when their folder was exchanged while a process was killed.
+
+        Args:
+            waits: seconds before each; the last is repeated.
+        """
+        for seconds in chain(waits, repeat(waits[-1])):
+            await asyncio.sleep(seconds)
+            self.leave()
+            self._executor = self._hired()
+            with suppress(Lost, UnopenedError):
+                await self.open()
+                self.is_open = True
+                return
 
     def leave(self) -> None:
         """Lets the process end, without waiting for it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from nmt.errors import NmtError
 from nmt.serving import batching
 from nmt.serving.batching import Full, Job, Queue
 from nmt.serving.metrics import Metrics
-from nmt.serving.tasks import Group, Line, Task, Wrong
+from nmt.serving.tasks import Group, Line, Task, UnopenedError, Wrong
+from nmt.serving.workers import Worker
 from serving import Gate, Work, shout, workers
 
 GROUP = Group("fake")
@@ -183,3 +185,33 @@ def test_work_of_a_killed_worker_is_done_again() -> None:
         return await queue.do(Job(GROUP, _lines("a", "b")))
 
     assert _texts(_with_queue(work, body)) == ["A", "B"]
+
+
+@pytest.mark.parametrize("healthy", [0, 1])
+def test_a_worker_without_models_tries_again(healthy: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that cannot open the models leaves its work to the others; without any, requests are refused till it can."""
+    monkeypatch.setattr(Worker.reopen, "__defaults__", ((0.01,),))
+    there = threading.Event()
+
+    def work(task: Task) -> list[Any]:
+        if not there.is_set():
+            raise UnopenedError("the folder is gone")
+        return [None] if task.what is None else shout(task)
+
+    async def main() -> None:
+        poor = Worker(lambda: ThreadPoolExecutor(1), work)
+        queue = Queue([poor, *workers(shout, healthy)], 100, 8, Metrics())
+        queue.start()
+        try:
+            for _ in range(10):
+                (found,) = await queue.do(Job(GROUP, _lines("a")))
+                assert isinstance(found, Wrong) == (not healthy)
+            assert queue.is_closed == (not healthy)
+            there.set()
+            while not poor.is_open:
+                await asyncio.sleep(0.001)
+            assert _texts(await queue.do(Job(GROUP, _lines("b")))) == ["B"]
+        finally:
+            await queue.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 20))

@@ -15,6 +15,7 @@ import pytest
 
 from nmt.errors import NmtError
 from nmt.runtime.signals import Stop
+from nmt.serving import application
 from nmt.serving.reading import Limits
 from nmt.serving.server import bound, open_all
 from nmt.serving.tasks import Group
@@ -93,6 +94,32 @@ def test_half_a_request_holds_up_nobody() -> None:
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
             slow.sendall(b"POST /trans")
             assert server.ask("/translate", FIELDS).status == 200
+
+
+def test_a_client_that_leaves_in_its_body_is_no_fault() -> None:
+    """The log has one line, with the status of clients that have left."""
+    with running() as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+            client.sendall(b"POST /translate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nq=")
+            _until(lambda: server.service.metrics.running == 1)
+        _until(lambda: bool(server.log))
+        (line,) = server.log
+        assert line.startswith("POST /translate 499 ")
+
+
+def test_more_requests_than_a_server_answers_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is 503, the answer one line of JSON, and the log has it."""
+    monkeypatch.setattr(application, "MOST", 1)
+    gate = Gate()
+    with running(gate) as server:
+        first, answers = _in_thread(server, FIELDS)
+        _until(lambda: bool(gate.tasks))
+        refused = server.ask("/translate", FIELDS)
+        assert (refused.status, list(refused.json)) == (503, ["error"])
+        gate.opened.set()
+        first.join(20)
+        assert any(" 503 " in line for line in server.log)
+    assert answers[0].status == 200
 
 
 @pytest.mark.parametrize("junk", [b"\0" * 100, b"GET\r\n\r\n", b"\x16\x03\x01 hello\r\n\r\n"])

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import random
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,36 @@ def test_a_file_is_translated_and_fetched(server: Running) -> None:
         assert server.ask("/translate_file", body, content_type=kind).status == status
 
 
+def test_files_go_on_after_a_clean_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody has removed the folder: what was there is no longer, and the next file is kept in a new one."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files = Files()
+    first = files.put("a.txt", b"a")
+    for folder in tmp_path.iterdir():
+        shutil.rmtree(folder)
+    second = files.put("b.txt", b"b")
+    assert (files.get(first), files.get(second)) == (None, ("b.txt", b"b"))
+    files.close()
+
+
+def test_a_long_text_may_come_in_any_form() -> None:
+    """A field of a form may be as long as a body."""
+    text = "a\n" * 700_000
+    with running(limits=Limits(characters=10**7, lines=10**6, seconds=20)) as server:
+        body, kind = _upload("x.txt", b"", q=text, source="de", target="en")
+        assert server.ask("/translate", body, content_type=kind).json == {"translatedText": text.upper()}
+
+
+def test_a_server_without_its_models_is_not_healthy(server: Running) -> None:
+    """The status is 503 when no worker has them."""
+    assert server.ask("/health").json == {"status": "ok"}
+    with running() as other:
+        for worker in other.service.queue._workers:
+            worker.is_open = False
+        assert other.ask("/health").status == 503
+        assert other.ask("/translate", {"q": "a", "source": "de", "target": "en"}).status == 503
+
+
 def test_a_full_disk_is_one_line(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A translated file that cannot be kept is refused by 507."""
 
@@ -165,6 +197,7 @@ WRONG: list[tuple[str, dict[str, Any], int]] = [
     ("/translate", {"q": "a" * 2001, "source": "de", "target": "en"}, 413),
     ("/translate", {"q": "a\n" * 101, "source": "de", "target": "en"}, 413),
     ("/translate", {"q": "a" * 200_000, "source": "de", "target": "en"}, 413),
+    ("/translate", {"q": [""] * 101, "source": "de", "target": "en"}, 413),
     ("/detect", {"q": {}}, 400),
     ("/translate_file", {"file": "x"}, 400),
     ("/v1/translate", {"text": 1}, 400),
