@@ -38,14 +38,17 @@ def reading(file: Path | None) -> Generator[IO[bytes]]:
         yield stream
 
 
-def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW) -> Iterator[list[bytes]]:
-    """Yields chunks of lines after the first `skip`: windows of a file, or the lines that a pipe has delivered."""
+def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW, pauses: bool = False) -> Iterator[list[bytes]]:
+    """Yields chunks of lines after the first `skip`: windows of a file, or the lines that a pipe has delivered.
+
+    With `pauses` a chunk is empty while a pipe delivers nothing.
+    """
     from nmt.corpus.lines import split_lines
 
     name = getattr(stream, "name", None)
     where = str(name) if isinstance(name, str | Path) and name != "<stdin>" else "standard input"
     if _is_pipe(stream):
-        yield from _as_they_come(islice(split_lines(_raw_lines(stream.fileno()), where), skip, None), window)
+        yield from _as_they_come(islice(split_lines(_raw_lines(stream.fileno()), where), skip, None), window, pauses)
         return
     lines = islice(split_lines(stream, where), skip, None)
     while chunk := list(islice(lines, window)):
@@ -215,7 +218,7 @@ def _raw_lines(number: int) -> Iterator[bytes]:
         yield last
 
 
-def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
+def _as_they_come(lines: Iterator[bytes], window: int, pauses: bool) -> Iterator[list[bytes]]:
     """Yields chunks of a pipe: what a reader thread has collected when input pauses or the window is full."""
     waiting: queue.Queue[bytes | Exception | None] = queue.Queue(maxsize=2 * window)
 
@@ -234,7 +237,7 @@ def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
         while open_ and len(chunk) < window:
             try:
                 with stage("waiting for lines", idle=True):
-                    line = waiting.get(timeout=_PATIENCE if chunk else None)
+                    line = waiting.get(timeout=_PATIENCE if chunk or pauses else None)
             except queue.Empty:
                 break
             if isinstance(line, Exception):
@@ -243,5 +246,5 @@ def _as_they_come(lines: Iterator[bytes], window: int) -> Iterator[list[bytes]]:
                 open_ = False
             else:
                 chunk.append(line)
-        if chunk:
+        if chunk or (pauses and open_):
             yield chunk

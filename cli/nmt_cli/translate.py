@@ -97,7 +97,7 @@ def _translate(
     report = translator.report
     with Meter(source, sink.lines) as meter, _prefixes(request.prefix, sink.lines) as prefixes:
         window = _window(translator, request.is_shared)
-        tasks = verification.watch(_tasks(source, prefixes, sink.lines, window, request.n_best, report))
+        tasks = verification.watch(_tasks(source, prefixes, sink.lines, window, request, report))
         if not request.is_shared:
             for task in tasks:
                 found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
@@ -129,14 +129,19 @@ def _window(translator: Translator, shared: bool) -> int:
 
 
 def _tasks(
-    source: IO[bytes], prefixes: Iterator[str] | None, first: int, window: int, count: int, report: Report
+    source: IO[bytes],
+    prefixes: Iterator[str] | None,
+    first: int,
+    window: int,
+    request: TranslationRequest,
+    report: Report,
 ) -> Iterator[Task]:
-    """Yields the lines from `first` on, in chunks, with their prefixes."""
-    for chunk in chunks(source, first, window):
+    """Yields the lines from `first` on, in chunks, with their prefixes; for workers, none while a pipe delivers nothing."""
+    for chunk in chunks(source, first, window, pauses=request.is_shared):
         lines, replaced = decoded_lines(chunk)
         report.replaced += replaced
         begins = None if prefixes is None else list(islice(prefixes, len(lines)))
-        yield Task(lines, begins, first, count)
+        yield Task(lines, begins, first, request.n_best)
         first += len(lines)
 
 

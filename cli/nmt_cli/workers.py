@@ -42,22 +42,23 @@ def translated(tasks: Iterable[Task], request: TranslationRequest) -> Generator[
     """Yields outcomes in the order of the tasks; only a few more tasks than workers run at a time.
 
     Args:
-        tasks: read on demand.
+        tasks: read on demand; one without lines stands for a pause.
         request: each worker opens its translator from it.
 
     Raises:
         NmtError: a worker was killed twice at the same lines.
     """
     from nmt.runtime.cluster import ClusterCrew
-    from nmt.runtime.crew import Crew
+    from nmt.runtime.crew import Crew, Pause
 
+    given = (task if task.lines else Pause() for task in tasks)
     if request.cluster is not None:
-        return ClusterCrew(partial(_opened, _everywhere(request)), request.cluster, _takes_gpu(request)).results(tasks)
+        return ClusterCrew(partial(_opened, _everywhere(request)), request.cluster, _takes_gpu(request)).results(given)
     remedy = "if memory ran out, take fewer --workers or a smaller --batch-size"
-    crew = Crew(
+    crew: Crew[Task, TranslatedTask] = Crew(
         partial(_opened, request), request.workers, name=str, remedy=remedy, say=lambda line: note(f"nmt: {line}")
     )
-    return crew.results(tasks)
+    return crew.results(given)
 
 
 def _everywhere(request: TranslationRequest) -> TranslationRequest:

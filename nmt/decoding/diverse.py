@@ -68,7 +68,7 @@ def diverse_beam_search(
             closed = finished[group].closes(config.stopping, min(best, width), everyone, reach)
             scores[:, group] = alive.masked_fill(closed[:, None], -torch.inf)
             rows[:, place], tokens[:, place] = origins.gather(1, keep), chosen.gather(1, keep)
-            said.scatter_add_(1, tokens[:, place], torch.ones_like(said[:, :width]))
+            said.scatter_add_(1, tokens[:, place], alive.isfinite().to(said))  # what is closed chose arbitrary ones
             said[:, EOS] += ends[:, :width].sum(1)
         if not bool(scores.isfinite().any()):
             break

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,12 +15,13 @@ from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from nmt.errors import ConfigError, NmtError
-from nmt.runtime.crew import Opening
+from nmt.runtime.crew import Opening, Pause
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _AHEAD = 2  # tasks under way for each core or GPU
+_AGAIN = 5  # times that a task is tried again after its machine was lost or its process killed
 
 
 @dataclass(frozen=True)
@@ -34,26 +35,27 @@ class ClusterCrew(Generic[Task, Result]):
     gpu: bool = False
     """Whether a process takes a GPU instead of a core."""
 
-    def results(self, tasks: Iterable[Task]) -> Generator[Result]:
+    def results(self, tasks: Iterable[Task | Pause]) -> Generator[Result]:
         """Yields the results in the order of the tasks; those of a machine that is lost are done again on another.
 
         Raises:
             ConfigError: Ray is not installed, or there is no such cluster.
-            NmtError: a task cannot be done, whichever machine does it.
+            NmtError: a task fails, or its machine is lost or its process killed again and again.
         """
         kind = "GPU" if self.gpu else "CPU"
         taken = {"num_cpus": 0, "num_gpus": 1} if self.gpu else {"num_cpus": 1}
         with _connected(self.address) as ray:
-            work = ray.remote(max_calls=0, max_retries=-1, **taken)(_work)
+            work = ray.remote(max_calls=0, max_retries=_AGAIN, **taken)(_work)
             opening, token = ray.put(self.opening), uuid4().hex
             waiting: deque[Any] = deque()
             try:
                 for task in tasks:
-                    waiting.append(work.remote(token, opening, task))
+                    if not isinstance(task, Pause):
+                        waiting.append(work.remote(token, opening, task))
                     places = int(ray.cluster_resources().get(kind, 0))  # machines come and go
                     if not places:
                         raise ConfigError(f"cluster: {self.address} has no {kind}")
-                    if len(waiting) > _AHEAD * places:
+                    while len(waiting) > _AHEAD * places or _is_ready(ray, waiting):
                         yield _result(ray, waiting.popleft())
                 while waiting:
                     yield _result(ray, waiting.popleft())
@@ -98,6 +100,11 @@ def _look_for(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if colon and port.isdecimal() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _is_ready(ray: Any, waiting: Sequence[Any]) -> bool:
+    """Whether the result of the oldest task can be had without waiting."""
+    return bool(waiting) and bool(ray.wait([waiting[0]], timeout=0, fetch_local=False)[0])
 
 
 def _result(ray: Any, reference: Any) -> Any:

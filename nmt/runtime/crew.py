@@ -26,6 +26,10 @@ Opening = Callable[[], Callable[[Task], Result]]
 """Returns the function that does the tasks, once in each process; it travels there, and so must its arguments."""
 
 
+class Pause:
+    """Stands in place of a task: there is none yet, so finished results may be given out meanwhile."""
+
+
 def _nameless(_: Any) -> str:
     return "the same task"
 
@@ -44,27 +48,31 @@ class Crew(Generic[Task, Result]):
     say: Callable[[str], None] = lambda _: None
     """Receives a line when a worker was killed."""
 
-    def results(self, tasks: Iterable[Task]) -> Generator[Result]:
+    def results(self, tasks: Iterable[Task | Pause]) -> Generator[Result]:
         """Yields the results in the order of the tasks, which are read on demand: a few more than there are workers.
+
+        A finished result waits for no more tasks than one, and for none if `Pause` comes in its place.
 
         Raises:
             NmtError: a worker was killed twice at the same task.
         """
         remaining = iter(tasks)
+        real = (task for task in remaining if not isinstance(task, Pause))
         if self.workers == 1 or self.alone:
             work = self.opening()
-            yield from map(work, remaining if self.workers == 1 else islice(remaining, self.alone))
-        first = next(remaining, None)
+            yield from map(work, real if self.workers == 1 else islice(real, self.alone))
+        first = next(real, None)
         if first is not None:
             yield from self._shared(first, remaining)
 
-    def _shared(self, first: Task, others: Iterable[Task]) -> Generator[Result]:
+    def _shared(self, first: Task, others: Iterable[Task | Pause]) -> Generator[Result]:
         pool = _Pool(self)
         try:
             pool.give(first)
             for task in others:
-                pool.give(task)
-                if len(pool.waiting) > 2 * self.workers:
+                if not isinstance(task, Pause):
+                    pool.give(task)
+                while len(pool.waiting) > 2 * self.workers or pool.is_ready:
                     yield pool.next()
             while pool.waiting:
                 yield pool.next()
@@ -86,6 +94,11 @@ class _Pool(Generic[Task, Result]):
 
     def give(self, task: Task) -> None:
         self.waiting.append((task, self._submit(task)))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the result of the oldest task can be had without waiting."""
+        return bool(self.waiting) and self.waiting[0][1].done()
 
     def next(self) -> Result:
         """Returns the result of the oldest task; tasks of a killed worker are repeated once."""

@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import select
 import subprocess
 import sys
 import time
@@ -254,6 +255,21 @@ def test_workers_write_what_one_process_writes(trained: Path, tmp_path: Path) ->
     assert three.stdout.count("\n") == 700
     assert three.stderr == one.stderr
     assert "1 lines held bytes that are not UTF-8" in three.stderr
+
+
+@pytest.mark.slow
+def test_workers_answer_who_waits_for_the_answer(trained: Path) -> None:
+    """From a pipe, each line comes out before the next goes in."""
+    with start("translate", str(trained), "--workers", "2", stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"der Hund\n", b"eins\n", b"zwei\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert select.select([process.stdout], [], [], 60)[0]
+            assert process.stdout.readline().endswith(b"\n")
+        process.stdin.close()
+        assert process.wait(60) == 0
 
 
 def test_export_refuses_what_it_cannot_do(trained: Path, tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from command import NMT, environment, run
+from nmt.errors import NmtError
+from nmt.runtime.cluster import ClusterCrew
 from nmt.runtime.files import file_sha256
 from ray_cluster import TwoNodes, two_nodes
 
@@ -69,6 +72,25 @@ def test_a_file_translated_by_a_cluster(trained: Path, tmp_path: Path, cluster: 
         rest = process.stdout.read()
     assert process.returncode == 0
     assert (first + rest).decode() == alone.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_a_task_that_kills_its_process_is_an_error(tmp_path: Path, cluster: TwoNodes) -> None:
+    """It is tried some times, and then the work ends in one line."""
+    tries = tmp_path / "tries"
+
+    def opening() -> Callable[[int], int]:
+        def work(_: int) -> int:
+            with tries.open("a") as stream:
+                stream.write("x")
+            os._exit(9)
+
+        return work
+
+    with pytest.raises(NmtError, match=r"^the cluster cannot go on: "):
+        list(ClusterCrew(opening, cluster.address).results([1]))
+    assert 1 < tries.stat().st_size < 10
 
 
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
+from nmt.decoding import candidates
 from nmt.decoding.beam_search import beam_search
 from nmt.decoding.diverse import diverse_beam_search
 from tiny import make_batch, make_model
@@ -94,3 +96,15 @@ def test_a_batch_finds_what_its_sentences_find_alone(name: str) -> None:
     for row, size in enumerate(sizes):
         alone = diverse_beam_search(model, source[row : row + 1, :size], lengths[row : row + 1], config, 4)[0]
         assert [item.tokens for item in alone] == [item.tokens for item in together[row]]
+
+
+@pytest.mark.parametrize("stopping", ["count", "exact"])
+def test_what_has_ended_costs_nothing(stopping: Literal["count", "exact"], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that is closed, or has fewer hypotheses than room, prices no token: with kernels and without they agree."""
+    model = make_model("transformer")
+    source, lengths = make_batch([6, 4, 2, 1])
+    config = SearchConfig(beam=18, groups=3, diversity=8.0, stopping=stopping, max_length_constant=6)
+    fast = diverse_beam_search(model, source, lengths, config, 18)
+    monkeypatch.setattr(candidates, "kernels_for", lambda _: None)
+    plain = diverse_beam_search(model, source, lengths, config, 18)
+    assert [[item.tokens for item in found] for found in plain] == [[item.tokens for item in found] for found in fast]

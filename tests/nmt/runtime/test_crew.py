@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nmt.errors import NmtError
-from nmt.runtime.crew import Crew
+from nmt.runtime.crew import Crew, Pause
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,6 +49,24 @@ def test_results_come_in_the_order_of_the_tasks(workers: int, alone: int) -> Non
     assert next(results) == 0
     assert len(read) <= 2 * workers + 2
     assert list(results) == [2 * number for number in range(1, 12)]
+
+
+def test_results_do_not_wait_for_tasks_that_do_not_come() -> None:
+    """Who asks and waits for the answer before it asks again gets it."""
+    answers: list[int] = []
+
+    def tasks() -> Iterator[int | Pause]:
+        for number in range(4):
+            yield number
+            deadline = time.monotonic() + 30
+            while len(answers) <= number:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+                yield Pause()
+
+    for answer in Crew(doubler, 2).results(tasks()):
+        answers.append(answer)
+    assert answers == [0, 2, 4, 6]
 
 
 def test_a_killed_worker_costs_only_time(tmp_path: Path) -> None:
