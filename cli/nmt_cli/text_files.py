@@ -10,7 +10,7 @@ import stat
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
@@ -66,19 +66,22 @@ def decoded_lines(lines: Iterable[bytes]) -> tuple[list[str], int]:
 class Sink:
     """The output for translations; it counts the lines of input that are done."""
 
-    def __init__(self, stream: IO[bytes], record: Path | None, job: str, lines: int) -> None:
-        self.lines = lines
+    def __init__(self, stream: IO[bytes], record: Path | None = None, job: str = "", done: _Done | None = None) -> None:
+        done = done or _Done()
+        self.lines, self.kept = done.lines, done.kept
         self._stream, self._record, self._job = stream, record, job
 
-    def write(self, data: bytes, lines: int) -> None:
-        """Writes the output of the next `lines` lines of input."""
+    def write(self, data: bytes, lines: int, kept: dict[str, Any] | None = None) -> None:
+        """Writes the output of the next `lines` lines of input, and what a later run of the job is to know."""
         with pulse.saying(heard=False):  # both may be the same terminal
             self._stream.write(data)
             self._stream.flush()
         self.lines += lines
         if self._record is not None:
-            entry = {"job": self._job, "lines": self.lines, "bytes": self._stream.tell()}
-            self._record.write_text(json.dumps(entry), encoding="utf-8")
+            entry = {"job": self._job, "lines": self.lines, "bytes": self._stream.tell(), "kept": kept or {}}
+            fresh = self._record.with_name(f"{self._record.name}.new")
+            fresh.write_text(json.dumps(entry), encoding="utf-8")
+            fresh.replace(self._record)  # whole or not at all
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
         NmtError: another process is writing the file.
     """
     if output is None:
-        yield Sink(binary_output(), None, "", 0)
+        yield Sink(binary_output())
         return
     from nmt.runtime.files import destination, drafts, explain_full_disk
     from nmt.runtime.owners import hold
@@ -103,7 +106,7 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
     output = destination(output)
     if output.exists() and not output.is_file():
         with explain_full_disk(output), output.open("wb") as stream:
-            yield Sink(stream, None, "", 0)
+            yield Sink(stream)
         return
     draft, record = drafts(output)
     with explain_full_disk(output), draft.open("ab") as stream:
@@ -113,7 +116,7 @@ def writing(output: Path | None, job: str | None) -> Generator[Sink]:
         stream.seek(done.bytes)
         if done.lines:
             note(f"nmt: going on after line {done.lines} of an interrupted run")
-        sink = Sink(stream, record if job else None, job or "", done.lines)
+        sink = Sink(stream, record if job else None, job or "", done)
         try:
             yield sink
         except KeyboardInterrupt:
@@ -172,6 +175,7 @@ class Meter(Stage):
 class _Done:
     lines: int = 0
     bytes: int = 0
+    kept: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def _done(record: Path, draft: Path, job: str | None) -> _Done:
@@ -179,7 +183,7 @@ def _done(record: Path, draft: Path, job: str | None) -> _Done:
     try:
         entry: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if job is not None and entry["job"] == job and draft.stat().st_size >= entry["bytes"]:
-            return _Done(int(entry["lines"]), int(entry["bytes"]))
+            return _Done(int(entry["lines"]), int(entry["bytes"]), dict(entry["kept"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return _Done()

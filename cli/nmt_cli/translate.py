@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -91,33 +91,38 @@ def _translate(
     """Translates chunk by chunk, until the source ends."""
     from nmt.errors import DataError
     from nmt.fast.kernels import why_missing
+    from nmt.translation.result import Report
 
     if translator.device.type == "cpu" and translator.decoder.engine is None and (reason := why_missing()):
         note(f"nmt: search is slower than it could be: {reason}")
     report = translator.report
+    report.add(Report.of(sink.kept))
     with Meter(source, sink.lines) as meter, _prefixes(request.prefix, sink.lines) as prefixes:
         window = _window(translator, request.is_shared)
-        tasks = verification.watch(_tasks(source, prefixes, sink.lines, window, request, report))
+        tasks = verification.watch(_tasks(source, prefixes, sink.lines, window, request))
         if not request.is_shared:
             for task in tasks:
                 found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
+                report.replaced += task.replaced
                 verification.keep(found)
-                _deliver(found, request, sink, meter)
+                _deliver(found, request, sink, meter, report)
         else:
             with closing(translated(tasks, request)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome.report)
                     verification.keep(outcome.translations)
-                    _deliver(outcome.translations, request, sink, meter)
+                    _deliver(outcome.translations, request, sink, meter, report)
         if prefixes is not None and next(prefixes, None) is not None:
             raise DataError(f"{sink.lines} lines but more prefixes")
     return report
 
 
-def _deliver(found: list[list[Translation]], request: TranslationRequest, sink: Sink, meter: Meter) -> None:
-    """Writes the translations of the next lines."""
+def _deliver(
+    found: list[list[Translation]], request: TranslationRequest, sink: Sink, meter: Meter, report: Report
+) -> None:
+    """Writes the translations of the next lines, and what was counted so far."""
     rows = (row for number, items in enumerate(found, sink.lines) for row in _formatted(number, items, request.form))
-    sink.write("".join(rows).encode(), len(found))
+    sink.write("".join(rows).encode(), len(found), asdict(report))
     meter.advance(len(found))
 
 
@@ -134,14 +139,12 @@ def _tasks(
     first: int,
     window: int,
     request: TranslationRequest,
-    report: Report,
 ) -> Iterator[Task]:
     """Yields the lines from `first` on, in chunks, with their prefixes; for workers, none while a pipe delivers nothing."""
     for chunk in chunks(source, first, window, pauses=request.is_shared):
         lines, replaced = decoded_lines(chunk)
-        report.replaced += replaced
         begins = None if prefixes is None else list(islice(prefixes, len(lines)))
-        yield Task(lines, begins, first, request.n_best)
+        yield Task(lines, begins, first, request.n_best, replaced)
         first += len(lines)
 
 

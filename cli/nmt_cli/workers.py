@@ -25,6 +25,8 @@ class Task:
     """Number of the first line."""
     count: int
     """Number of translations wanted per line."""
+    replaced: int = 0
+    """Lines with bytes that are not UTF-8."""
 
     def __str__(self) -> str:
         return f"lines {self.first + 1} to {self.first + len(self.lines)}"
@@ -83,6 +85,7 @@ def _opened(request: TranslationRequest) -> Callable[[Task], TranslatedTask]:
 
     def work(task: Task) -> TranslatedTask:
         found = translator.translate_n_best(task.lines, task.count, task.prefixes, task.first)
+        translator.report.replaced += task.replaced
         return TranslatedTask(found, translator.report.taken())
 
     return work

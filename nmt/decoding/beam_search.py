@@ -14,7 +14,7 @@ from torch import Tensor
 from nmt.config.search import SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.candidates import extend
-from nmt.decoding.rules import Extension, MinimumLength, NoRepeatedNgram, RepetitionPenalty, Rule
+from nmt.decoding.rules import Extension, MinimumLength, NoRepeatedNgram, Prefix, RepetitionPenalty, Rule
 from nmt.models.protocol import Seq2Seq
 from nmt.runtime.device import products_for
 
@@ -56,9 +56,16 @@ def length_penalty(config: SearchConfig) -> Penalty:
             return lambda length: ((5 + length) / 6) ** config.alpha
 
 
-def length_limits(lengths: Tensor, config: SearchConfig) -> Tensor:
-    """Returns the length limit of each translation in tokens, end of sentence counted, from source lengths (B,)."""
-    return (lengths * config.max_length_ratio).long() + config.max_length_constant + 1
+def length_limits(lengths: Tensor, config: SearchConfig, rules: Sequence[Rule] = ()) -> Tensor:
+    """Returns the length limit of each translation in tokens, end of sentence counted, from source lengths (B,).
+
+    A forced beginning has room besides.
+    """
+    limits = (lengths * config.max_length_ratio).long() + config.max_length_constant + 1
+    for rule in rules:
+        if isinstance(rule, Prefix):
+            limits += limits.new_tensor([len(prefix) for prefix in rule.prefixes])
+    return limits
 
 
 @torch.inference_mode()
@@ -86,7 +93,7 @@ def beam_search(
         rules: applied in order to the log-probabilities of each step.
     """
     device, beam = source.device, config.beam
-    limits = length_limits(lengths.to(device), config)  # (B,)
+    limits = length_limits(lengths.to(device), config, rules)  # (B,)
     shortest, longest = int(limits.min()), int(limits.max())
     divisors = length_penalty(config)(torch.arange(longest + 1, dtype=torch.float64, device=device))  # by length
     candidates = 2 * beam if beam > 1 else 1  # at most K of 2K end, so K remain; greedy search ends with the best token

@@ -43,7 +43,7 @@ def search_by_kernels(
     rules: Sequence[Rule] = (),
 ) -> list[list[Hypothesis]]:
     """See `nmt.decoding.beam_search.beam_search`."""
-    limits = length_limits(lengths, config)  # (B,)
+    limits = length_limits(lengths, config, rules)  # (B,)
     shortest, longest = int(limits.min()), int(limits.max())
     divisors = length_penalty(config)(torch.arange(longest + 1, dtype=torch.float64))  # by length
     finished = Finished.empty(len(source), config.beam, longest, source.device)

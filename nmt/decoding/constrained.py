@@ -158,7 +158,7 @@ def constrained_beam_search(
     limit. For the other arguments see `nmt.decoding.beam_search.beam_search`.
     """
     device, beam = source.device, config.beam
-    penalty, limits = length_penalty(config), length_limits(lengths.to(device), config)
+    penalty, limits = length_penalty(config), length_limits(lengths.to(device), config, rules)
     everyone = torch.arange(len(source), device=device)
     state = model.start(model.encode(source, lengths), beam)
     tokens = torch.full((len(source) * beam,), BOS, device=device)  # (R,)

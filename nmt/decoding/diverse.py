@@ -34,7 +34,7 @@ def diverse_beam_search(
     score. For the arguments see `nmt.decoding.beam_search.beam_search`.
     """
     device, groups, width = source.device, config.groups, config.beam // config.groups
-    penalty, limits = length_penalty(config), length_limits(lengths.to(device), config)
+    penalty, limits = length_penalty(config), length_limits(lengths.to(device), config, rules)
     shortest, longest = int(limits.min()), int(limits.max())
     everyone = torch.arange(len(source), device=device)
     first_rows = torch.arange(0, len(source) * config.beam, config.beam, device=device)[:, None]  # (B, 1), per sentence

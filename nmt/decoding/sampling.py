@@ -44,7 +44,7 @@ def sample(
         rules: applied to the log-probabilities of each step before the truncation.
     """
     device, count = source.device, config.beam
-    limits = length_limits(lengths.to(device), config)  # (B,)
+    limits = length_limits(lengths.to(device), config, rules)  # (B,)
     longest = int(limits.max())
     uniform = torch.from_numpy(_uniform(sampling.seed, numbers, count, longest)).to(device)  # (R, longest)
     state = model.start(model.encode(source, lengths), count)

@@ -2,6 +2,19 @@
 
 from dataclasses import dataclass
 
+from nmt.config.search import SearchConfig
+
+
+def plain(search: SearchConfig) -> SearchConfig:
+    """Returns the settings that every engine has: beam, length penalty and limits, without rules, groups or coverage."""
+    return SearchConfig(
+        beam=search.beam,
+        length_penalty=search.length_penalty,
+        alpha=search.alpha,
+        max_length_ratio=search.max_length_ratio,
+        max_length_constant=search.max_length_constant,
+    )
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -11,6 +24,6 @@ class Agreement:
     identical: int
     """Number of sentences whose best hypotheses have the same tokens."""
     cut: int
-    """Sentences left out because one engine hit its length limit, which is per batch in CTranslate2 and per sentence here."""
+    """Sentences left out because one engine hit its length limit, so that the rest of the translation is unknown."""
     largest_difference: float
     """Largest difference of log-probability between our best hypotheses and the other engine's score of the same tokens."""

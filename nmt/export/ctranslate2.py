@@ -17,7 +17,7 @@ from nmt.corpus.tokenizer import BOS, EOS, UNK
 from nmt.decoding.batches import search_batches
 from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.errors import ConfigError
-from nmt.export.agreement import Agreement
+from nmt.export.agreement import Agreement, plain
 from nmt.export.positions import positions_for
 from nmt.models.transformer.model import Transformer
 from nmt.runtime.atomic import atomic_folder
@@ -98,7 +98,8 @@ class CTranslate2Engine:
     ) -> list[list[Hypothesis]]:
         """Returns the `best` hypotheses of each sentence; CTranslate2 uses its own stopping rule.
 
-        The sentences are one batch, or CTranslate2 makes batches of `size` sentences.
+        CTranslate2 has one length limit for all that it is given, so sentences of one limit are searched together, and no
+        sentence depends on the others. With a `size` it gets them all, makes batches of so many, and takes the largest limit.
 
         Raises:
             ConfigError: CTranslate2 has no counterpart of a search setting, or too few positions for so long translations.
@@ -107,30 +108,33 @@ class CTranslate2Engine:
             raise ConfigError("CTranslate2 has no GNMT length penalty; use average or none as length_penalty")
         alpha = config.alpha if config.length_penalty == "average" else 0.0
         lengths = torch.tensor([len(tokens) + 1 for tokens in ids])
-        longest = int(length_limits(lengths, config).max())
+        limits = length_limits(lengths, config)
+        longest = int(limits.max())
         if max(longest + 1, int(lengths.max())) > self._positions:
             raise ConfigError(
                 f"CTranslate2 has {self._positions} positions of this model, but sources of {int(lengths.max()) - 1} tokens "
                 f"and translations of {longest} are asked for; take a smaller max_source or max_length_ratio"
             )
-        results = self.translator.translate_batch(
-            [[self.source_pieces[token] for token in tokens] for tokens in ids],
-            beam_size=config.beam,
-            num_hypotheses=best,
-            length_penalty=alpha,
-            max_decoding_length=longest - 1,
-            max_input_length=0,
-            return_scores=True,
-            max_batch_size=size,
-            return_end_token=True,
-        )
-        return [
-            [
-                self._hypothesis(tokens, score, alpha)
-                for tokens, score in zip(found.hypotheses, found.scores, strict=True)
-            ]
-            for found in results
-        ]
+        rows: dict[int, list[int]] = {}
+        for row, limit in enumerate(limits.tolist()):
+            rows.setdefault(longest if size else limit, []).append(row)
+        results: dict[int, list[Hypothesis]] = {}
+        for limit, chosen in rows.items():
+            found = self.translator.translate_batch(
+                [[self.source_pieces[token] for token in ids[row]] for row in chosen],
+                beam_size=config.beam,
+                num_hypotheses=best,
+                length_penalty=alpha,
+                max_decoding_length=limit - 1,
+                max_input_length=0,
+                return_scores=True,
+                max_batch_size=size,
+                return_end_token=True,
+            )
+            for row, item in zip(chosen, found, strict=True):
+                pairs = zip(item.hypotheses, item.scores, strict=True)
+                results[row] = [self._hypothesis(pieces, score, alpha) for pieces, score in pairs]
+        return [results[row] for row in range(len(ids))]
 
     def score(self, ids: list[list[int]], targets: list[list[int]]) -> list[float]:
         """Returns the log-probability of each target, end of sentence counted, by forced decoding.
@@ -153,7 +157,7 @@ class CTranslate2Engine:
 
 def compare_engines(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     """Decodes with our search and with CTranslate2, both in float32, with CTranslate2's stopping rule."""
-    search = loaded.recipe.search.model_copy(update={"stopping": "count"})
+    search = plain(loaded.recipe.search).model_copy(update={"stopping": "count"})
     ids = [tokens for tokens in loaded.tokenizers.source.encode(list(lines)) if tokens]
     ours, theirs = Translator(loaded, search=search), CTranslate2Engine(loaded)
     identical = count = cut = 0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nmt.config.model import TransformerConfig
 from nmt.corpus.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.errors import ConfigError
-from nmt.export.agreement import Agreement
+from nmt.export.agreement import Agreement, plain
 from nmt.export.positions import positions_for
 from nmt.models.transformer.layers import DecoderLayer, EncoderLayer
 from nmt.models.transformer.model import Transformer
@@ -86,7 +86,7 @@ def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     with tempfile.TemporaryDirectory() as folder:
         export_huggingface(loaded, Path(folder) / "model")
         model, tokenizer = _loaded_by_transformers(Path(folder) / "model")
-    ours = Translator(loaded, search=loaded.recipe.search.model_copy(update={"beam": 1}))
+    ours = Translator(loaded, search=plain(loaded.recipe.search).model_copy(update={"beam": 1}))
     identical = cut = 0
     differences: list[float] = []
     for line in counted(lines, "decoding by both engines", len(lines)):

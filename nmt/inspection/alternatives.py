@@ -207,8 +207,6 @@ def _complete(translator: Translator, source: list[int], start: Start, words: Wo
         return
     begins = [[*start.tokens, *item.tokens] for item in open_]
     config = translator.search
-    room = max(config.max_length_constant, *map(len, begins))  # for the forced tokens
-    config = config.model_copy(update={"max_length_constant": room})
     rules = [Prefix(begins, [*configured_rules(config), WordEnds(begins, words)])]
     batch = source_batch(translator, source, len(open_))
     best = config.beam if config.coverage_penalty else 1

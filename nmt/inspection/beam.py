@@ -89,7 +89,7 @@ class Watched:
 
     def encode(self, source: Tensor, lengths: Tensor) -> Any:
         """See `Seq2Seq.encode`."""
-        self._limits = length_limits(lengths.to(source.device), self.config)  # (1,)
+        self._limits = length_limits(lengths.to(source.device), self.config, self.rules)  # (1,)
         places = torch.arange(int(self._limits[0]) + 1, dtype=torch.float64)
         self._divisors: list[float] = length_penalty(self.config)(places).tolist()
         self._history = source.new_zeros((1, 0))  # (R, T)

@@ -23,6 +23,9 @@ def attention_of(
 ) -> Iterator[Tensor]:
     """Yields the attention (N, T, S) of the hypotheses of each sentence of source tokens: on the CPU, zero at padding."""
     for tokens, hypotheses in zip(ids, found, strict=True):
+        if not hypotheses:  # every one was forbidden
+            yield torch.zeros(0, 0, len(tokens) + 1)
+            continue
         source, lengths = padded([tokens] * len(hypotheses), before=-1, after=EOS)
         target, sizes = padded([item.tokens for item in hypotheses], before=BOS, after=-1)
         with torch.inference_mode():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from nmt.config.search import SamplingConfig
 from nmt.decoding.constrained import Required
@@ -73,10 +73,19 @@ class Report:
     never: list[str] = field(default_factory=list[str])
     """Forbidden phrases that no tokens spell."""
 
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Report:
+        """Returns the counts that a file holds; what is no count is left out."""
+        fresh = cls()
+        kinds = {item.name: type(getattr(fresh, item.name)) for item in dataclasses.fields(cls)}
+        kept = {name: value for name, value in found.items() if type(value) is kinds.get(name)}
+        return dataclasses.replace(fresh, **kept)
+
     def add(self, other: Report) -> None:
-        """Adds the counts of another report."""
+        """Adds the counts of another report; what is never said is so for every line, and named once."""
         for item in dataclasses.fields(self):
             setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+        self.never = list(dict.fromkeys(self.never))
 
     def taken(self) -> Report:
         """Returns the counts so far and resets them."""
@@ -202,22 +211,40 @@ class SearchBatch:
         )
 
 
-def joined_parts(parts: list[list[Translation]], owners: list[int], lines: int) -> list[list[Translation]]:
-    """Joins the translations of the parts of each line, rank by rank; a line without parts gets an empty translation."""
+def joined_parts(
+    parts: list[list[Translation]], owners: list[int], lines: int, words: Sequence[int] | None = None
+) -> list[list[Translation]]:
+    """Joins the translations of the parts of each line, rank by rank; a line without parts gets an empty translation.
+
+    Args:
+        parts: translations of each part, best first.
+        owners: the line of each part.
+        lines: number of lines.
+        words: number of source words of each part, if words are linked.
+    """
     results: list[list[Translation]] = [[] for _ in range(lines)]
-    for part, owner in zip(parts, owners, strict=True):
+    passed = [0] * lines  # source words of the parts before
+    for place, (part, owner) in enumerate(zip(parts, owners, strict=True)):
         before = results[owner]
         results[owner] = (
-            [_sum(one, two) for one, two in zip(before, part, strict=False)] if before and part else before or part
+            [_sum(one, two, passed[owner]) for one, two in zip(before, part, strict=False)]
+            if before and part
+            else before or part
         )
-    return [found or [Translation("", 0.0, 0.0, 0)] for found in results]
+        passed[owner] += words[place] if words else 0
+    nothing = Translation("", 0.0, 0.0, 0, None if words is None else [])
+    return [found or [nothing] for found in results]
 
 
-def _sum(one: Translation, two: Translation) -> Translation:
-    """Joins two translations; links between words are dropped."""
+def _sum(one: Translation, two: Translation, passed: int) -> Translation:
+    """Joins two translations; links of the second are moved behind `passed` source words and the words of the first."""
     text = f"{one.text} {two.text}".strip()
     total = one.log_probability + two.log_probability
-    return Translation(text, total, one.score + two.score, one.tokens + two.tokens, cut=one.cut or two.cut)
+    links = None
+    if one.alignment is not None and two.alignment is not None:
+        said = len(one.text.split())
+        links = [*one.alignment, *((source + passed, target + said) for source, target in two.alignment)]
+    return Translation(text, total, one.score + two.score, one.tokens + two.tokens, links, one.cut or two.cut)
 
 
 def by_agreement(drawn: list[Translation], utility: Utility, language: str) -> list[Translation]:

@@ -12,6 +12,7 @@ from nmt.corpus.rendering import renderer_of
 from nmt.corpus.tokenizer import UNK, Tokenizer, language_tag
 from nmt.corpus.words import lower
 from nmt.errors import ConfigError
+from nmt.translation.alignment import word_numbers
 from nmt.translation.result import Options, Report, Start
 
 _CHARACTERS = 32  # characters per token of the limit; a line of no more is tokenised as a whole
@@ -27,6 +28,8 @@ class Encoded:
     """The line of each part."""
     texts: list[str]
     """The text of each part."""
+    cut: list[bool]
+    """Whether only the beginning of a part is read."""
 
 
 class SourceText:
@@ -54,10 +57,11 @@ class SourceText:
         found = self.tokens(lines)
         self.report.blank += sum(not tokens for tokens in found)
         if all(len(tokens) <= self.options.max_source for tokens in found):
-            return Encoded(found, list(range(len(lines))), list(lines))
+            return Encoded(found, list(range(len(lines))), list(lines), [False] * len(lines))
         ids: list[list[int]] = []
         owners: list[int] = []
         texts: list[str] = []
+        cut: list[bool] = []
         for index, (line, tokens) in enumerate(zip(lines, found, strict=True)):
             too_long = len(tokens) > self.options.max_source
             parts, pieces = [tokens], [line]
@@ -66,9 +70,10 @@ class SourceText:
                 pieces = self._split(clean_line(line))
                 parts = self.tokens(pieces)
             ids += [self._cut(part) for part in parts]
+            cut += [len(part) > self.options.max_source for part in parts]
             owners += [index] * len(parts)
             texts += pieces
-        return Encoded(ids, owners, texts)
+        return Encoded(ids, owners, texts, cut)
 
     def cut(self, lines: Sequence[str]) -> list[list[int]]:
         """Returns the tokens of the lines, cut at the limit."""
@@ -101,6 +106,10 @@ class SourceText:
         added = text.startswith(self._tag) and not clean_line(line).startswith(self._tags)
         tag = len(self.tokenizer.encode([self._tag])[0]) if added else 0
         return self.tokenizer.encode_pieces([self._enough(text)])[0][tag : self.options.max_source], tag
+
+    def words(self, texts: Sequence[str]) -> list[int]:
+        """Returns the number of words of each text, as links count them."""
+        return [len(set(word_numbers(self.pieces(text)[0]))) for text in texts]
 
     def _enough(self, text: str) -> str:
         """Returns a beginning of a giant line, up to a space, with more tokens than the limit; other lines unchanged."""

@@ -182,11 +182,12 @@ def test_a_pipe_is_answered_line_by_line(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_an_interrupted_file_goes_on_where_it_stopped(trained: Path, tmp_path: Path) -> None:
-    """Killed in the middle; the same command ends with the file that an uninterrupted one writes."""
+    """Killed in the middle; the same command ends with the file that an uninterrupted one writes, and tells the same of it."""
     sources = [source for source, _ in phrasebook.split("train")[:6000]]
     text = tmp_path / "in"
     text.write_text("".join(f"{line}\n" for line in sources))
-    command = ("translate", str(trained), str(text), "--beam", "1", "--precision", "fp32")
+    options = ("--beam", "1", "--precision", "fp32", "--max-source", "5")
+    command = ("translate", str(trained), str(text), *options)
     with start(*command, "--output", str(tmp_path / "out")) as process:
         deadline = time.time() + 100
         while not (tmp_path / "out.part.json").exists() and time.time() < deadline:
@@ -195,7 +196,10 @@ def test_an_interrupted_file_goes_on_where_it_stopped(trained: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
     again = run(*command, "--output", tmp_path / "out")
     assert "going on after line" in again.stderr
-    assert run(*command, "--output", tmp_path / "whole").exit_code == 0
+    whole = run(*command, "--output", tmp_path / "whole")
+    assert whole.exit_code == 0
+    assert again.stderr.splitlines()[1:] == whole.stderr.splitlines()  # all cuts are counted
+    assert "lines were longer than the limit" in whole.stderr
     assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
 

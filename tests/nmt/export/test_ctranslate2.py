@@ -95,6 +95,32 @@ def test_the_translator_runs_on_it(transformer: LoadedModel) -> None:
     assert sum(one == two for one, two in zip(ours, theirs, strict=True)) >= 6
 
 
+def test_a_sentence_has_its_own_limit(transformer: LoadedModel) -> None:
+    """Its translation does not depend on the batch, also where it is cut."""
+    search = transformer.recipe.search.model_copy(update={"max_length_ratio": 0.7, "max_length_constant": 0})
+    engine = CTranslate2Engine(transformer)
+    lines = _sentences(12)
+    found = [
+        Translator(transformer, search=search, engine=engine, batch_size=size).translate(lines) for size in (1, 12)
+    ]
+    assert found[0] == found[1]
+
+
+def test_an_export_is_judged_by_what_both_engines_have(transformer: LoadedModel) -> None:
+    """Rules, groups and the coverage penalty of the recipe do not count."""
+    odd = {"min_length": 30, "groups": 2, "coverage_penalty": 0.2, "no_repeat_ngram": 1}
+    recipe = transformer.recipe.model_copy(update={"search": transformer.recipe.search.model_copy(update=odd)})
+    result = compare_engines(dataclasses.replace(transformer, recipe=recipe), _sentences(10))
+    assert result.identical == result.sentences > 5
+
+
+def test_a_setting_that_the_engine_lacks_is_refused_later_too(transformer: LoadedModel) -> None:
+    """When a translator with that engine is asked for it, as when it is made."""
+    translator = Translator(transformer, engine=CTranslate2Engine(transformer))
+    with pytest.raises(ConfigError, match="beam and length penalty alone"):
+        translator.with_search(min_length=30)
+
+
 def test_the_folder_is_complete(transformer: LoadedModel, tmp_path: Path) -> None:
     """An int8 export holds model, configuration and tokenizer, and CTranslate2 loads it."""
     folder = tmp_path / "exported"

@@ -16,8 +16,10 @@ from pydantic import ValidationError
 import nmt
 from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.lines import clean_line
+from nmt.decoding.beam_search import Hypothesis
 from nmt.errors import ConfigError, DataError, TextError
 from nmt.storage.bundle import LoadedModel, load_model
+from nmt.translation.hypothesis_attention import attention_of, ranked_by_coverage
 from nmt.translation.result import Options, Translation
 from nmt.translation.translator import Translator
 from nmt_data.synthetic import phrasebook
@@ -167,6 +169,59 @@ def test_prefixes_stay_as_they_are_written(trained: Path) -> None:
         assert best[0].text.startswith("the 狗 is")
         assert translator.report.unknown_prefixes == 1
         assert "they stand in the translation as written" in " ".join(translator.report.summary())
+
+
+@pytest.mark.parametrize("how", ["beam", "groups", "sampling", "phrases"])
+def test_a_prefix_has_room_besides_the_limit(trained: Path, how: str) -> None:
+    """However long it is, it is written whole, and a translation may follow it."""
+    prefix = "the garden of the house and " * 12 + "the"
+    options = Options(sampling=SamplingConfig() if how == "sampling" else None, constrained=how == "phrases")
+    search = SearchConfig(beam=2, groups=2 if how == "groups" else 1, max_length_ratio=0.0, max_length_constant=5)
+    translator = Translator(load_model(trained), search=search, options=options)
+    line = "Der Hund schläft." + ("\tdog" if how == "phrases" else "")
+    (best,) = translator.translate_n_best([line], 1, [prefix])
+    assert best[0].text.startswith(prefix)
+    (short,) = translator.translate_n_best([line], 1)
+    assert 0 < short[0].tokens <= 6
+
+
+def test_a_search_that_finds_nothing_has_no_coverage(trained: Path) -> None:
+    """A sentence of which every hypothesis is forbidden has none to rank, and its neighbours have theirs."""
+    decoder = Translator(load_model(trained)).decoder
+    ids, found = [[5, 6, 7], [8, 9]], [[], [Hypothesis([10, 11], -1.0, -1.0, cut=False)]]
+    maps = list(attention_of(decoder.model, decoder.device, ids, found))
+    assert [tuple(weights.shape) for weights in maps] == [(0, 0, 4), (1, 3, 3)]
+    none, (one,) = ranked_by_coverage(found, maps, ids, 0.2)
+    assert none == []
+    assert one.score < -1.0
+
+
+def test_a_translation_says_that_its_line_was_cut(trained: Path) -> None:
+    """Each that belongs to a line of which only the beginning was read, in whole lines and in parts."""
+    translator = Translator(load_model(trained), search=SearchConfig(beam=2), options=Options(max_source=5))
+    found = translator.translate_n_best(["Der Hund schläft heute nicht in Berlin.", "", "Ja"], 2)
+    assert [[item.cut for item in items] for items in found] == [[True, True], [False], [False, False]]
+
+
+def test_links_of_parts_are_links_of_the_line(trained: Path) -> None:
+    """Those of a later part count the words before it; a blank line has a list without links."""
+    lines = ["Der Hund schläft. " * 3, "", "Ja"]
+    options = Options(max_source=14, long_lines="split", align=True)
+    translator = Translator(load_model(trained), search=SearchConfig(beam=1), options=options)
+    (line,), (blank,), (short,) = translator.translate_n_best(lines, 1)
+    assert translator.report.source_split == 1
+    parts = translator.source.encoded(lines[:1]).texts
+    alone = [translator.translate_n_best([part], 1)[0][0] for part in parts]
+    assert len(parts) > 1
+    sources = itertools.accumulate([0, *(len(part.split()) for part in parts[:-1])])
+    targets = itertools.accumulate([0, *(len(item.text.split()) for item in alone[:-1])])
+    assert line.alignment == [
+        (source + first, target + second)
+        for item, first, second in zip(alone, sources, targets, strict=True)
+        for source, target in item.alignment or ()
+    ]
+    assert blank.alignment == []
+    assert short.alignment
 
 
 @pytest.mark.slow
