@@ -211,21 +211,37 @@ class SearchBatch:
         )
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Encoded lines, or encoded parts of split lines."""
+
+    ids: list[list[int]]
+    """Tokens of each part; empty for a blank line."""
+    owners: list[int]
+    """The line of each part."""
+    texts: list[str]
+    """The text of each part."""
+    cut: list[bool]
+    """Whether only the beginning of a part is read."""
+
+
 def joined_parts(
-    parts: list[list[Translation]], owners: list[int], lines: int, words: Sequence[int] | None = None
+    parts: list[list[Translation]], source: Encoded, lines: int, words: Sequence[int] | None = None
 ) -> list[list[Translation]]:
     """Joins the translations of the parts of each line, rank by rank; a line without parts gets an empty translation.
 
     Args:
         parts: translations of each part, best first.
-        owners: the line of each part.
+        source: the parts.
         lines: number of lines.
         words: number of source words of each part, if words are linked.
     """
     results: list[list[Translation]] = [[] for _ in range(lines)]
     passed = [0] * lines  # source words of the parts before
-    for place, (part, owner) in enumerate(zip(parts, owners, strict=True)):
-        before = results[owner]
+    for place, owner in enumerate(source.owners):
+        before, part = results[owner], parts[place]
+        if source.cut[place]:
+            part = [dataclasses.replace(item, cut=True) for item in part]
         results[owner] = (
             [_sum(one, two, passed[owner]) for one, two in zip(before, part, strict=False)]
             if before and part

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from nmt.config.recipe import Recipe
 from nmt.corpus.lines import clean_line, has_control, split_long
@@ -13,23 +12,9 @@ from nmt.corpus.tokenizer import UNK, Tokenizer, language_tag
 from nmt.corpus.words import lower
 from nmt.errors import ConfigError
 from nmt.translation.alignment import word_numbers
-from nmt.translation.result import Options, Report, Start
+from nmt.translation.result import Encoded, Options, Report, Start
 
 _CHARACTERS = 32  # characters per token of the limit; a line of no more is tokenised as a whole
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Encoded lines, or encoded parts of split lines."""
-
-    ids: list[list[int]]
-    """Tokens of each part; empty for a blank line."""
-    owners: list[int]
-    """The line of each part."""
-    texts: list[str]
-    """The text of each part."""
-    cut: list[bool]
-    """Whether only the beginning of a part is read."""
 
 
 class SourceText:

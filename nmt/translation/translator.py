@@ -82,7 +82,7 @@ class Translator:
         self._set(self.options)
         if self.options.mbr == "bleu":
             check_tokenization(default_tokenization(self.target.language))
-        self._check(search)
+        _check_together(self, search)
 
     def _set(self, options: Options) -> None:
         """Prepares what reads sources and writes translations."""
@@ -106,17 +106,6 @@ class Translator:
         """The search settings."""
         return self.decoder.search
 
-    def _check(self, search: SearchConfig) -> None:
-        """Refuses settings of search that do not go with the options or the engine."""
-        options, engine = self.options, self.decoder.engine
-        more = isinstance(self.decoder.model, Ensemble) or configured_rules(search) or self._forbidden
-        if engine is not None and (more or options.sampling or search.groups > 1):
-            raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
-        if options.constrained and (engine is not None or options.sampling or search.groups > 1):
-            raise ConfigError(
-                "phrases that must be said need a plain beam search, without sampling, groups or another engine"
-            )
-
     def with_search(self, **changes: object) -> Translator:
         """Returns the same translator with other search settings; they share the report.
 
@@ -124,7 +113,7 @@ class Translator:
             ConfigError: a setting is unknown or wrong, or the options or the engine do not go with it.
         """
         other, search = copy.copy(self), parse_search(self.search, changes)
-        self._check(search)
+        _check_together(self, search)
         other.decoder = self.decoder.with_search(search)
         return other
 
@@ -224,9 +213,7 @@ class Translator:
             found = _to_text(self, batch, hypotheses, [source.texts[row] for row in rows])
             for row, translations in zip(rows, found, strict=True):
                 parts[row] = by_agreement(translations, mbr, self.target.language)[:count] if mbr else translations
-        for row in [row for row, cut in enumerate(source.cut) if cut]:
-            parts[row] = [dataclasses.replace(item, cut=True) for item in parts[row]]
-        return joined_parts(parts, owners, len(lines), self.source.words(source.texts) if self.options.align else None)
+        return joined_parts(parts, source, len(lines), self.source.words(source.texts) if self.options.align else None)
 
     def score_targets(self, sources: Iterable[str], targets: Iterable[str]) -> list[TargetScore]:
         """Returns the log-probability of each target given its source, by forced decoding; cut sources are counted.
@@ -281,6 +268,18 @@ def _to_text(
                 said = translations[index][rank]
                 translations[index][rank] = translator.wording.linked(said, pieces, item, batch.begins[index], seen)
     return translations
+
+
+def _check_together(translator: Translator, search: SearchConfig) -> None:
+    """Refuses settings of search that do not go with the options or the engine."""
+    options, engine = translator.options, translator.decoder.engine
+    more = isinstance(translator.decoder.model, Ensemble) or configured_rules(search) or options.forbidden
+    if engine is not None and (more or options.sampling or search.groups > 1):
+        raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
+    if options.constrained and (engine is not None or options.sampling or search.groups > 1):
+        raise ConfigError(
+            "phrases that must be said need a plain beam search, without sampling, groups or another engine"
+        )
 
 
 def load(path: str | Path, device: str | torch.device = "auto", **search: object) -> Translator:
