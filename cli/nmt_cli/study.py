@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,6 +63,7 @@ def study(
     commands = Commands(max(1, cores // workers))
     with claim(place / "lock", f"{place} is being worked on"):
         materials = {system.name: _prepare(folder, plan, system, overrides or []) for system in plan.systems}
+        _check_alike(materials)
         chosen = [(system, seed) for system in plan.systems for seed in plan.seeds]
         tasks = [
             TrainingTask(folder, plan, system, seed, place / run_name(system, seed), overrides or [])
@@ -92,7 +93,27 @@ def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]
     recipe = load_recipe(folder / system.recipe, [*system.set, *overrides])
     corpus = prepare(recipe, say=note).fingerprint
     gold = [file_beside(folder, name, "study") for name in (plan.pairs, plan.gold) if name and plan.pairs and plan.gold]
-    return Material(corpus, choose_testsets(recipe, list(dict.fromkeys([plan.testset, *plan.also]))), gold)
+    return Material(corpus, choose_testsets(recipe, plan.testsets), gold)
+
+
+def _check_alike(materials: Mapping[str, Material]) -> None:
+    """Refuses systems that would be scored on different sentences, such as held-out ones of another choice of data.
+
+    Raises:
+        ConfigError: two systems differ.
+    """
+    from nmt.errors import ConfigError
+
+    (first, material), *others = materials.items()
+    for name, other in others:
+        for one, two in zip(material.testsets, other.testsets, strict=True):
+            parts = [
+                key for key in ("source", "target", "tokenize", "lowercase") if getattr(one, key) != getattr(two, key)
+            ]
+            if parts:
+                raise ConfigError(
+                    f"{first} and {name} cannot be compared: their test set {one.name} differs in {', '.join(parts)}"
+                )
 
 
 def _is_done(task: TrainingTask, material: Material) -> bool:
@@ -112,7 +133,7 @@ def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
     settings = [item for change in task.changes for item in ("--set", change)]
     commands.wait_for(run)
     commands.call(run, "train", str(task.recipe), "--run", str(run), *settings)
-    testsets = [item for name in (task.plan.testset, *task.plan.also) for item in ("--testset", name)]
+    testsets = [item for name in task.plan.testsets for item in ("--testset", name)]
     commands.call(run, "evaluate", str(run), *testsets, "--metric", "bleu", "--save", str(results))
     if material.gold:
         pairs, gold = map(str, material.gold)
@@ -129,11 +150,11 @@ def _read(task: TrainingTask, testset: TestSet) -> Run:
 
     plan, results = task.plan, task.results
     result: dict[str, Any] = json.loads((results / "result.json").read_text(encoding="utf-8"))
-    lines = read_lines(results / f"{plan.testset}.hypothesis")
+    lines = read_lines(results / f"{testset.name}.hypothesis")
     if plan.measure == "accuracy":
         buckets = accuracy_by_length(testset.source, lines, testset.target)
     else:
-        evaluation = next(item for item in result["evaluations"] if item["testset"] == plan.testset)
+        evaluation = next(item for item in result["evaluations"] if item["testset"] == testset.name)
         buckets = [
             Bucket(item["low"], item["high"], item["sentences"], Score(**item["bleu"]))
             for item in evaluation["by_length"]
@@ -147,7 +168,7 @@ def _read(task: TrainingTask, testset: TestSet) -> Run:
 
 def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, float | None]:
     """Returns the p-value of each system against the first, over the test set once per seed."""
-    from nmt.scoring.significance import paired_test
+    from nmt.scoring.significance import paired_accuracy, paired_test
 
     joined = {
         system.name: [line for run in runs if run.system == system.name for line in run.hypotheses]
@@ -156,6 +177,8 @@ def _p_values(plan: Study, runs: Sequence[Run], testset: TestSet) -> dict[str, f
     if len(joined) < 2:
         return {}
     references = testset.target * len(plan.seeds)
+    if plan.measure == "accuracy":
+        return dict(paired_accuracy(joined, references))
     found = paired_test(joined, references, tokenize=testset.tokenize, lowercase=testset.lowercase, metrics=("bleu",))
     return {item.system: item.p_value for item in found}
 

@@ -50,6 +50,11 @@ class Study(Section):
     """Sentences `source ||| target` with gold links, beside `study.toml` or under NMT_DATA, for the alignment error rate."""
     gold: str | None = None
 
+    @property
+    def testsets(self) -> list[str]:
+        """The test sets, the one of the plot first."""
+        return list(dict.fromkeys([self.testset, *self.also]))
+
     @model_validator(mode="after")
     def _links_have_sentences(self) -> Self:
         if (self.pairs is None) != (self.gold is None):
@@ -116,10 +121,10 @@ class Run:
         """Milliseconds of training per update."""
         return 1000 * float(self.result["seconds"]) / max(int(self.result["updates"]), 1)
 
-    def score(self, testset: str) -> Score:
-        """Returns the BLEU of a test set."""
-        found = next(item for item in self.result["evaluations"] if item["testset"] == testset)
-        return Score(**found["scores"][0])
+    @property
+    def score(self) -> Score:
+        """BLEU of the study's test set, which is scored first."""
+        return Score(**self.result["evaluations"][0]["scores"][0])
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,7 @@ def averaged(study: Study, runs: Sequence[Run]) -> dict[str, list[Bucket]]:
 
 def _value(study: Study, run: Run) -> float:
     if study.measure == "bleu":
-        return run.score(study.testset).value
+        return run.score.value
     sizes = sum(bucket.sentences for bucket in run.buckets)
     return sum(bucket.bleu.value * bucket.sentences for bucket in run.buckets) / max(sizes, 1)
 

@@ -172,6 +172,15 @@ def bleu_by(
     return buckets
 
 
+def shares_right(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """Returns for each sentence the percentage of reference positions with the right token."""
+    pairs = [(found.split(), wanted.split()) for found, wanted in zip(hypotheses, references, strict=True)]
+    return [
+        100 * sum(one == two for one, two in zip(found, wanted, strict=False)) / max(len(wanted), 1)
+        for found, wanted in pairs
+    ]
+
+
 def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[Bucket]:
     """Computes the percentage of reference positions with the right token, in one bucket per source length.
 
@@ -179,9 +188,8 @@ def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], refere
     """
     _check(hypotheses, references)
     shares: dict[int, list[float]] = {}
-    for source, found, expected in zip(sources, hypotheses, references, strict=True):
-        right = sum(one == two for one, two in zip(found.split(), expected.split(), strict=False))
-        shares.setdefault(len(source.split()), []).append(100 * right / max(len(expected.split()), 1))
+    for source, share in zip(sources, shares_right(hypotheses, references), strict=True):
+        shares.setdefault(len(source.split()), []).append(share)
     buckets: list[Bucket] = []
     for length, values in sorted(shares.items()):
         margin = 1.96 * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0

@@ -18,7 +18,7 @@ from sacrebleu.metrics.chrf import CHRF
 from nmt.config.data import Tokenization
 from nmt.errors import DataError
 from nmt.runtime.stages import counted, stage
-from nmt.scoring.metrics import EVERY_METRIC, METRICS, MetricName, Scorer, resampling_seed
+from nmt.scoring.metrics import EVERY_METRIC, METRICS, MetricName, Scorer, resampling_seed, shares_right
 
 TestName = Literal["bs", "ar"]
 """Paired bootstrap resampling (Koehn 2004) or paired approximate randomisation (Riezler and Maxwell 2005)."""
@@ -92,6 +92,24 @@ def paired_test(
         scorer = kind.corpus(tokenize, lowercase)
         with stage(f"paired test by {kind.title}"):
             found += _by_metric(kind.title, scorer, systems, references, test, samples or _DRAWS[test])
+    return found
+
+
+def paired_accuracy(systems: Mapping[str, Sequence[str]], references: Sequence[str]) -> dict[str, float]:
+    """Returns the p-value of each system but the first, which it is compared with.
+
+    The test is the paired bootstrap of `paired_test`, of the mean share of positions with the right token.
+    """
+    (first, *others), seed = systems, resampling_seed()
+    shares = {name: np.array(shares_right(lines, references)) for name, lines in systems.items()}
+    found: dict[str, float] = {}
+    for name in others:
+        draws = [
+            (weights @ shares[first], weights @ shares[name])
+            for weights in _weights("bs", len(references), _DRAWS["bs"], seed)
+        ]
+        one, other = (np.concatenate(part) / len(references) for part in zip(*draws, strict=True))
+        found[name] = p_value("bs", one, other, float(shares[name].mean() - shares[first].mean()))
     return found
 
 

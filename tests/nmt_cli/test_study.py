@@ -337,6 +337,35 @@ def test_a_study_that_is_wrong_is_refused(tmp_path: Path) -> None:
     assert "pairs and gold go together" in run("study", tmp_path).stderr
 
 
+def test_systems_of_other_test_sentences_are_refused(lab: _Lab, tmp_path: Path) -> None:
+    """Before anything is trained, with the names of both and what differs."""
+    study = tmp_path / "study.toml"
+    study.write_text(study.read_text() + '[[systems]]\nname = "low"\nset = ["data.lowercase=true"]\n')
+    said = _study(tmp_path)["said"]
+    assert "5 and low cannot be compared: their test set test differs in lowercase" in said
+    assert lab.calls == []
+
+
+@pytest.mark.parametrize(
+    ("testset", "also", "names"),
+    [
+        ("test", '["test"]', ["test"]),
+        ("test", '["other", "test"]', ["test", "other"]),
+        ("other.input:other.output", '["test"]', ["other", "test"]),
+    ],
+)
+def test_a_study_may_name_its_test_sets_as_others_do(
+    lab: _Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, testset: str, also: str, names: list[str]
+) -> None:
+    """Twice, or as files, which are called after the source; no training is lost by it."""
+    monkeypatch.chdir(tmp_path)
+    study = tmp_path / "study.toml"
+    study.write_text(study.read_text().replace('testset = "test"', f'testset = "{testset}"\nalso = {also}'))
+    found = _study(tmp_path)
+    assert found["said"] == "6 5"
+    assert [item["testset"] for item in found["evaluations"]] == names
+
+
 def test_accuracy_counts_positions() -> None:
     """By length of the source; what is missing or beyond the end is wrong."""
     buckets = accuracy_by_length(["a b", "c d", "e f g"], ["b a", "d", "g f x y"], ["b a", "d c", "g f e"])

@@ -16,7 +16,7 @@ from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest
 
 from nmt.errors import ConfigError, DataError
-from nmt.scoring.significance import FEWEST, Difference, TestName, paired_test
+from nmt.scoring.significance import FEWEST, Difference, TestName, paired_accuracy, paired_test
 
 WORDS = ("the", "dog", "a", "cat", "that", "child", "sees", "eats", "has", "apple", "ball", "bread", "house", "street")
 TESTS: tuple[TestName, ...] = ("bs", "ar")
@@ -125,3 +125,19 @@ def test_what_cannot_be_tested_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SACREBLEU_SEED", "12x")
     with pytest.raises(ConfigError, match="SACREBLEU_SEED must be a whole number below"):
         paired_test({"one": ["a"], "two": ["a"]}, ["a"])
+
+
+def test_accuracy_is_compared_by_accuracy() -> None:
+    """Systems with the same share of right positions do not differ, wherever their errors are; a worse one does."""
+    draw = random.Random(1)
+    references = [" ".join(draw.choices("abcdefgh", k=3)) for _ in range(300)]
+    words = [line.split() for line in references]
+    block = ["x x x" if row < 100 else line for row, line in enumerate(references)]
+    spread = [" ".join(["x", *line[1:]]) for line in words]
+    worse = [" ".join(["x", "x", *line[2:]]) for line in words]
+    found = paired_accuracy({"block": block, "spread": spread, "worse": worse}, references)
+    assert found["spread"] > 0.5
+    assert found["worse"] < 0.01
+    assert [item.p_value for item in paired_test({"block": block, "spread": spread}, references, metrics=("bleu",))][
+        1
+    ] == (pytest.approx(1 / 1001))
