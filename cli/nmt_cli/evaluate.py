@@ -86,6 +86,7 @@ def evaluate(
     from nmt.errors import DataError
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output
+    from nmt.scoring.comet import check_command
     from nmt.scoring.comet import comet as comet_score
     from nmt.scoring.metrics import EVERY_METRIC, parse_metrics
     from nmt.translation.evaluation import evaluate as evaluate_system
@@ -96,6 +97,8 @@ def evaluate(
 
     if save:
         check_output(save, folder=True)
+    if comet:
+        check_command(comet)
     set_threads()
     translator = open_translator(
         model, device, latest, {"beam": beam}, batch_size=batch_size, options=Options(target_language=to)
@@ -107,16 +110,18 @@ def evaluate(
     metrics = sorted(parse_metrics(metric or EVERY_METRIC), key=EVERY_METRIC.index)
     training = prepare(translator.recipe).pairs_source() if difficulty else ()
     results = [evaluate_system(system, item, lowercase, training, metrics) for item in testsets]
-    if comet:
-        for item in results:
-            item.scores.append(comet_score(comet, item.testset.source, item.hypotheses, item.testset.target))
     for line in translator.report.summary():
         note(f"nmt: {line}")
     try:
-        if save:
-            save_results(save, translator.card, results)
-    finally:  # show results even if they cannot be saved
-        _show(results, as_json)
+        if comet:
+            for item in results:
+                item.scores.append(comet_score(comet, item.testset.source, item.hypotheses, item.testset.target))
+    finally:  # what was translated is kept and shown even if COMET fails
+        try:
+            if save:
+                save_results(save, translator.card, results)
+        finally:  # or if it cannot be saved
+            _show(results, as_json)
 
 
 def _show(results: Sequence[Evaluation], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from nmt_cli.console import note, print_text
 from nmt_cli.options import DeviceOption
 
 if TYPE_CHECKING:
+    from nmt.corpus.prepared import Prepared
     from nmt.report.material import RunMaterial
     from nmt.translation.translator import Translator
 
@@ -49,10 +50,11 @@ def report(
     set_threads()
     translators = [open_translator(run, device, False, {}) for run in runs]
     _check_corpora(translators)
+    corpora = [prepare(translator.recipe, say=note) for translator in translators]
+    names = names_apart(runs, "/")
+    testsets = _shared_testsets(dict(zip(names, corpora, strict=True)))
     found: list[RunMaterial] = []
-    for run, name, translator in zip(runs, names_apart(runs, "/"), translators, strict=True):
-        prepared = prepare(translator.recipe, say=note)
-        testsets = [item for item in prepared.testsets() if item != "valid"] or ["valid"]
+    for run, name, translator, prepared in zip(runs, names, translators, corpora, strict=True):
         note(f"translating with {name}")
         with stage(name):
             found.append(material_of(run, name, prepared, translator, choose_testsets(translator.recipe, testsets)))
@@ -79,6 +81,26 @@ def _check_folders(runs: Sequence[Path]) -> None:
         raise ConfigError(
             f"{bare}: no log.jsonl; a report is made of run folders, or of one folder that nmt bootstrap filled"
         )
+
+
+def _shared_testsets(corpora: Mapping[str, Prepared]) -> list[str]:
+    """Returns the names of the test sets that all runs have; `valid` if they share no other.
+
+    Raises:
+        ConfigError: they hold other sentences in one run than in another.
+    """
+    from nmt.errors import ConfigError
+
+    (first, own), *others = corpora.items()
+    shared = [name for name in own.testsets() if all(name in corpus.testsets() for _, corpus in others)]
+    chosen = [name for name in shared if name != "valid"] or shared
+    for name in chosen:
+        one = own.testset(name)
+        for run, corpus in others:
+            other = corpus.testset(name)
+            if (one.source, one.target) != (other.source, other.target):
+                raise ConfigError(f"{name} of {first} and of {run} hold other sentences, so they do not go on one page")
+    return chosen
 
 
 def _check_corpora(translators: Sequence[Translator]) -> None:

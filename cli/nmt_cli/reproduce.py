@@ -49,10 +49,11 @@ def reproduce(
             f"{place}: nothing is expected of this recipe, so there is nothing to check; leave --check out"
         )
     folder = run or Path("runs") / (settings.name if seed is None else f"{settings.name}-seed{seed}")
+    testsets = choose_testsets(settings, [])
     if not train_run(settings, folder, device):
         return
     translator = open_translator(folder, device, False, {})
-    evaluations = [evaluate(translator, testset) for testset in choose_testsets(settings, [])]
+    evaluations = [evaluate(translator, testset) for testset in testsets]
     for line in translator.report.summary():
         note(f"nmt: {line}")
     try:

@@ -108,8 +108,14 @@ def names_apart(paths: Sequence[Path], joint: str) -> list[str]:
 
 
 def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[str, TestSet]:
-    """Finds test sets in the recipe's corpus or sacreBLEU's cache; no names: all of the corpus except `valid`."""
+    """Finds test sets in the recipe's corpus or sacreBLEU's cache; no names: all of the corpus but `valid`.
+
+    Raises:
+        ConfigError: a test set of the corpus is into another language.
+        DataError: there is no such test set.
+    """
     from nmt.corpus.testset import TestSet
+    from nmt.errors import ConfigError
     from nmt.scoring.tokenization import default_tokenization
     from nmt_data.prepare import prepare
     from nmt_data.sacrebleu_cache import cached_testset
@@ -123,7 +129,12 @@ def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[s
             read = TestSet.read(name.replace("/", "-"), *files)
             found[name] = _lowered(replace(read, tokenize=default_tokenization(target)), recipe, target)
         else:
-            found[name] = prepared.testset(name)
+            testset = prepared.testset(name)
+            others = sorted(set(testset.languages) - {language}) if language else []
+            if others and names:
+                raise ConfigError(f"{name} is into {', '.join(others)}, not into {language}; leave --to out")
+            if not others:
+                found[name] = testset
     return found
 
 

@@ -20,12 +20,11 @@ Part = tuple[str, str]
 
 def render(runs: Sequence[RunMaterial]) -> str:
     """Returns the page about runs of one corpus as text. Everything from a corpus, a recipe or a model is escaped."""
-    data = runs[0].data
     logs = {run.name: run.log for run in runs}
     return write_page(
         "runs.html",
         title=" · ".join(run.name for run in runs),
-        subtitle=_subtitle(data),
+        subtitle=_subtitle(runs[0].data),
         runs=runs,
         differences=_differences,
         systems=[_system(run) for run in runs],
@@ -34,10 +33,26 @@ def render(runs: Sequence[RunMaterial]) -> str:
         findings=found_in(logs),
         lengths=[_lengths(runs, index) for index in range(len(runs[0].evaluations))],
         fewest=FEWEST,
-        data=data,
-        leaks=[_leak(leak) for leak in data["found_in_train"]],
-        leaked=sum(leak["pairs_normalised"] for leak in data["found_in_train"] if leak["testset"] != "valid"),
+        corpora=_corpora(runs),
     )
+
+
+def _corpora(runs: Sequence[RunMaterial]) -> list[dict[str, Any]]:
+    """Returns what each corpus held and lost, for the runs that were trained on it."""
+    found: dict[str, list[RunMaterial]] = {}
+    for run in runs:
+        found.setdefault(str(run.data["fingerprint"]), []).append(run)
+    return [
+        {
+            "title": f"Data: {', '.join(run.name for run in same)}" if len(found) > 1 else "Data",
+            "data": same[0].data,
+            "leaks": [_leak(leak) for leak in same[0].data["found_in_train"]],
+            "leaked": sum(
+                leak["pairs_normalised"] for leak in same[0].data["found_in_train"] if leak["testset"] != "valid"
+            ),
+        }
+        for same in found.values()
+    ]
 
 
 def _subtitle(data: Mapping[str, Any]) -> str:

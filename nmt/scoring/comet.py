@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,19 @@ from nmt.runtime.stages import stage
 from nmt.scoring.metrics import Score
 
 MODEL = "Unbabel/wmt22-comet-da"
+
+
+_NEEDED = "COMET is computed by the command comet-score, whose path is needed"
+
+
+def check_command(command: str) -> None:
+    """Checks that there is such a command, before anything is translated.
+
+    Raises:
+        NmtError: there is none.
+    """
+    if shutil.which(Path(command).expanduser()) is None:
+        raise NmtError(f"{command}: there is no such command; {_NEEDED}")
 
 
 def comet(command: str, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> Score:
@@ -41,9 +55,7 @@ def comet(command: str, sources: Sequence[str], hypotheses: Sequence[str], refer
                 check=False,
             )
         except OSError as error:
-            raise NmtError(
-                f"{command}: {error.strerror}; COMET is computed by the command comet-score, whose path is needed"
-            ) from None
+            raise NmtError(f"{command}: {error.strerror}; {_NEEDED}") from None
     found = re.findall(r"score:\s*(-?\d+\.\d+)", done.stdout)
     if done.returncode or not found:
         last = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]

@@ -378,11 +378,15 @@ def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert re.search(r"comet +85\.12 +nrefs:1\|model:Unbabel/wmt22-comet-da", result.stdout)
     script.write_text("#!/bin/sh\necho no such model >&2; exit 1\n")
-    failed = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", script)
+    kept = tmp_path / "kept"
+    failed = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", script, "--save", kept)
     assert failed.exit_code == 1
     assert "gave no score: no such model" in failed.output
+    assert "BLEU" in failed.stdout
+    assert {"result.json", "valid.hypothesis"} <= {path.name for path in kept.iterdir()}
     missing = run("evaluate", trained, "--testset", "valid", "--beam", "1", "--comet", tmp_path / "nothing")
     assert "the command comet-score, whose path" in missing.output
+    assert missing.stdout == ""
 
 
 def test_every_score_has_an_interval(trained: Path, tmp_path: Path) -> None:

@@ -117,7 +117,14 @@ def test_several_targets_are_each_split_in_their_way(tmp_path: Path) -> None:
     (tmp_path / "two").mkdir()
     recipe = _recipe(tmp_path / "two", "zh")
     more = [recipe.data.model_dump(include={"corpus", "source", "target"})]
-    prepared = prepare(_recipe(tmp_path, more=more, tag_target=True))
+    recipe = _recipe(tmp_path, more=more, tag_target=True)
+    prepared = prepare(recipe)
+    assert [item.name for item in choose_testsets(recipe, [])] == ["test", "test.de-zh"]
+    for language, name in ((recipe.data.target, "test"), ("zh", "test.de-zh")):
+        assert [item.name for item in choose_testsets(recipe, [], language=language)] == [name]
+        assert [item.name for item in choose_testsets(recipe, [name], language=language)] == [name]
+    with pytest.raises(ConfigError, match=r"test is into .*, not into zh"):
+        choose_testsets(recipe, ["test"], language="zh")
     assert {name: prepared.testset(name).tokenize for name in prepared.testsets()} == {
         "test": "13a",
         "test.de-zh": "zh",

@@ -15,6 +15,8 @@ import torch
 
 from command import run
 from nmt.corpus.prepared import Prepared
+from nmt.corpus.testset import TestSet
+from nmt.errors import ConfigError
 from nmt.report import templating
 from nmt.report.material import AttentionMap, Example, RunMaterial, Sampled, material_of, sampled
 from nmt.report.page import render
@@ -23,6 +25,7 @@ from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
 from nmt.translation.result import Options
 from nmt.translation.translator import Translator
+from nmt_cli.report import _shared_testsets
 from nmt_data.prepare import prepare
 from tiny import make_recipe
 
@@ -136,6 +139,41 @@ def test_a_planted_leak_is_shown(material: RunMaterial) -> None:
 
 
 @pytest.mark.slow
+def test_each_corpus_of_the_page_says_what_it_held(material: RunMaterial) -> None:
+    """Runs of one corpus share a section; another corpus has its own, with its own leaks."""
+    assert render([material, replace(material, name="again")]).count("<h2>Data") == 1
+    leak = {**material.data["found_in_train"][0], "testset": "test", "pairs_normalised": 7}
+    data = {**material.data, "fingerprint": "other", "found_in_train": [leak], "leaks_dropped": False}
+    page = render([material, replace(material, name="second", data=data)])
+    assert page.index("Data: trained") < page.index("Data: second") < page.index("7 pairs of the test sets stand in")
+
+
+class _Corpus:
+    """Test sets by name."""
+
+    def __init__(self, **testsets: str) -> None:
+        self._found = {name: TestSet(name, [text], [text]) for name, text in testsets.items()}
+
+    def testsets(self) -> list[str]:
+        """As of a prepared corpus."""
+        return sorted(self._found)
+
+    def testset(self, name: str) -> TestSet:
+        """As of a prepared corpus."""
+        return self._found[name]
+
+
+def test_runs_are_shown_on_the_test_sets_that_they_share() -> None:
+    """By name, of the same sentences; with no other, the validation set."""
+    shared: Any = _shared_testsets
+    one, more = _Corpus(valid="v", test="t"), _Corpus(valid="v", extra="e", test="t")
+    assert shared({"one": one, "more": more}) == shared({"more": more, "one": one}) == ["test"]
+    assert shared({"more": more}) == ["extra", "test"]
+    assert shared({"one": one, "bare": _Corpus(valid="v")}) == ["valid"]
+    with pytest.raises(ConfigError, match="test of one and of other hold other sentences"):
+        shared({"one": one, "other": _Corpus(valid="v", test="u")})
+
+
 def test_the_command_writes_the_page(trained: Path, tmp_path: Path) -> None:
     """The report command writes a valid page, whose script runs without errors in a browser."""
     shown = run("report", trained, "-o", tmp_path / "page.html", "--device", "cpu")
