@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from audits import audit, without_leaks
+from corpora import po
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.testset import TestSet
@@ -217,6 +218,37 @@ def test_hub_columns_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"translation": {"de": source, "en": target}} for source, target in PAIRS]
     monkeypatch.setattr("datasets.load_dataset", lambda *_, split, **__: rows if split == "train" else rows[:3])
     assert len(prepare(_recipe("iwslt14")).train) == 60
+
+
+RENAMED = {
+    "messages": ("*.po", "de.po", "en.po", po([("Yes", "Ja"), ("No", "Nein")], "")),
+    "packed": ("*.gz", "a.tsv.gz", "a.jsonl.gz", '{"de": "Ja", "en": "Yes"}\tx\n'),
+}
+
+
+@pytest.mark.parametrize("kind", RENAMED)
+def test_a_name_that_tells_how_a_file_is_read_is_part_of_the_corpus(tmp_path: Path, kind: str) -> None:
+    """Another language or format by the name is another corpus; another name or folder that tells nothing is the same."""
+    pattern, first, second, text = RENAMED[kind]
+    content = gzip.compress(text.encode()) if first.endswith(".gz") else text.encode()
+    recipe = _recipe(_card(tmp_path, f'[splits]\ntrain = "files/{pattern}"\n'))
+    found: list[str] = []
+    (tmp_path / "files").mkdir()
+    for name in (first, second, f"b.{first}"):
+        (tmp_path / "files" / name).write_bytes(content)
+        found.append(fingerprint_of(recipe, parts_of(recipe), None))
+        (tmp_path / "files" / name).unlink()
+    assert found[0] == found[2] != found[1]
+
+
+def test_names_of_plain_text_tell_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of one language and tables count by their content, their ending and their place in the list, as ever."""
+    _parallel(tmp_path, "train", PAIRS)
+    (tmp_path / "valid.tsv.gz").write_bytes(gzip.compress(b"a\tb\n"))
+    recipe = _recipe(_card(tmp_path, '[splits]\ntrain = "train.{language}"\nvalid = "valid.tsv"\n'))
+    monkeypatch.setattr("nmt_data.parts.fingerprint", json.dumps)
+    told = json.loads(fingerprint_of(recipe, parts_of(recipe), None))
+    assert list(told["corpora"][0]["files"]) == ["train 0.de", "train 1.en", "valid 0.gz"]
 
 
 def test_a_corpus_on_the_hub_can_be_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
