@@ -220,6 +220,29 @@ def test_hub_columns_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(prepare(_recipe("iwslt14")).train) == 60
 
 
+HUB = '[hub]\ndataset = "owner/name"\ncolumns = { de = "de", en = "en" }\n'
+
+
+@pytest.mark.parametrize("splits", ['{ valid = "validation" }', "{}"])
+def test_a_corpus_on_the_hub_needs_a_training_split(tmp_path: Path, splits: str) -> None:
+    """A card that names none is refused in one line, unless its files are local."""
+    hub = f"{HUB}splits = {splits}\n"
+    with pytest.raises(DataError, match=r"card\.toml: .*hub\.splits needs a train split$"):
+        prepare(_recipe(_card(tmp_path, hub)))
+    _parallel(tmp_path, "train", PAIRS)
+    card = _card(tmp_path, f'holdout.valid = 5\nsplits = {{ train = "train.{{language}}" }}\n{hub}')
+    assert len(prepare(_recipe(card)).train) == 55
+
+
+def test_a_split_that_neither_files_nor_the_hub_have_is_named(tmp_path: Path) -> None:
+    """The error names the missing file, and no failure of the hub that was never asked."""
+    _parallel(tmp_path, "train", PAIRS)
+    splits = 'splits = { train = "train.{language}", valid = "valid.{language}" }\n'
+    card = _card(tmp_path, f'{splits}{HUB}splits = {{ train = "train" }}\n')
+    with pytest.raises(DataError, match=r"split valid: no files found; put valid\.LANGUAGE under"):
+        prepare(_recipe(card))
+
+
 RENAMED = {
     "messages": ("*.po", "de.po", "en.po", po([("Yes", "Ja"), ("No", "Nein")], "")),
     "packed": ("*.gz", "a.tsv.gz", "a.jsonl.gz", '{"de": "Ja", "en": "Yes"}\tx\n'),
