@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from audits import audit, without_leaks
+from command import run
 from corpora import po
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
@@ -241,6 +242,28 @@ def test_a_split_that_neither_files_nor_the_hub_have_is_named(tmp_path: Path) ->
     card = _card(tmp_path, f'{splits}{HUB}splits = {{ train = "train" }}\n')
     with pytest.raises(DataError, match=r"split valid: no files found; put valid\.LANGUAGE under"):
         prepare(_recipe(card))
+
+
+def test_what_gives_no_pair_of_a_test_set_is_counted(tmp_path: Path) -> None:
+    """Blank lines of a table and messages that nobody has translated are said, reported, and printed with the report."""
+    _parallel(tmp_path, "train", PAIRS)
+    (tmp_path / "valid.tsv").write_text("de\ten\nja\tyes\n\nnein\tno\n\n")
+    (tmp_path / "test.po").write_text(po([("Yes", "Ja"), ("No", "Nein"), ("Perhaps", "")]))
+    files = 'train = "train.{language}"\nvalid = "valid.tsv"\ntest = "test.po"\n'
+    said: list[str] = []
+    report = prepare(_recipe(_card(tmp_path, f"[splits]\n{files}")), said.append).report
+    assert report["testsets"] == {"valid": 2, "test": 2}
+    valid, test = {"blank line of a table": 2}, {"not translated": 1}
+    assert report["left_out"] == {"mine de-en, valid": valid, "mine de-en, test": test}
+    assert "corpus mine de-en, valid: left out: 2 (blank line of a table)" in said
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(recipe_to_toml(_recipe(str(tmp_path / "card.toml"))))
+    assert "\nmine de-en, test: left out: 1 (not translated)\n" in run("prepare", recipe).stdout
+
+
+def test_a_test_set_without_gaps_leaves_the_report_as_it_was(card: str) -> None:
+    """Nothing is said of test sets whose every line is a pair."""
+    assert "left_out" not in prepare(_recipe(card)).report
 
 
 RENAMED = {
