@@ -77,6 +77,8 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
         for key, default in keys.items():
             if section[key] == default:  # as before there was this key
                 del section[key]
+    if recipe.data.cleaning.near_duplicates is not None:
+        data["cleaning"]["shingles"] = "of both sides"  # and no longer of the languages' codes too
     if (model := recipe.data.cleaning.score_with) is not None:
         data["cleaning"]["score_with"] = model_identity(model)
     if recipe.data.mono:
