@@ -91,10 +91,13 @@ class _Column:
         self.least = max(1, self.least, word if word > _WHOLE else min(word, _FOLDED))
 
     def wrapped(self, row: int) -> Text:
-        """Wraps a cell to the width, between words and at hyphens."""
+        """Wraps a cell that is above the width, between words and at hyphens; marks on letters take no room."""
+        from rich.cells import cell_len
         from rich.text import Text
 
-        return Text("\n".join(textwrap.wrap(self.cells[row], self.width)) or " ")
+        cell = self.cells[row]
+        fits = cell_len(cell) <= self.width
+        return Text((cell if fits else "\n".join(textwrap.wrap(cell, self.width))) or " ")
 
 
 _FOLDED, _WHOLE = 16, 60  # least letters per line of a name; words above this length are never broken

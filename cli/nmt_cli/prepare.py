@@ -60,6 +60,8 @@ def prepare(
 
 def print_report(prepared: Prepared) -> None:
     """Prints the data report as tables."""
+    from nmt_data.texts import told_left_out
+
     report: dict[str, Any] = prepared.report
     kind = "synthetic corpus" if report["synthetic"] else "corpus"
     print_text(f"{kind} {report['corpus']} {report['source']}-{report['target']} ({report['licence']})")
@@ -73,6 +75,8 @@ def print_report(prepared: Prepared) -> None:
     if mono := report.get("mono"):
         print_table("text without translations", ["", ""], _mono_rows(mono))
         _print_examples(mono)
+    for name, counts in report.get("left_out", {}).items():
+        print_text(f"{name}: {told_left_out(counts)}")
     columns = ["vocabulary", "tokens", "mean_length", "longest", "unknown"]
     print_table(
         "tokens",

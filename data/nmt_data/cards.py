@@ -75,8 +75,9 @@ class CorpusCard(Section):
     def _has_a_source(self) -> Self:
         if not (self.splits or self.hub or self.generator):
             raise ValueError("a card needs splits, hub or generator")
-        if self.splits and "train" not in self.splits:
-            raise ValueError("splits needs a train split")
+        key, names = ("splits", self.splits) if self.splits or not self.hub else ("hub.splits", self.hub.splits)
+        if (self.splits or self.hub) and "train" not in names:
+            raise ValueError(f"{key} needs a train split")
         return self
 
     def tokenization(self, target: str) -> Tokenization:

@@ -66,7 +66,10 @@ def parts_of(recipe: Recipe) -> list[Part]:
 
 
 def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | None) -> str:
-    """Returns a fingerprint of all that the result depends on: settings, cards, and content of local files, not their place."""
+    """Returns a fingerprint of all that the result depends on: settings, cards, and content of local files.
+
+    Their place counts only where it tells how they are read, as the name of `de.po` does.
+    """
     cards = [{"card": _told(part.card), "files": _hashes(part), "to": part.direction} for part in parts]
     mixing = {"weight", "temperature"}  # they decide how corpora are sampled, not what they contain
     data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more", "mono"})
@@ -74,6 +77,8 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
         for key, default in keys.items():
             if section[key] == default:  # as before there was this key
                 del section[key]
+    if recipe.data.cleaning.near_duplicates is not None:
+        data["cleaning"]["shingles"] = "of both sides"  # and no longer of the languages' codes too
     if (model := recipe.data.cleaning.score_with) is not None:
         data["cleaning"]["score_with"] = model_identity(model)
     if recipe.data.mono:
@@ -100,7 +105,7 @@ def _hashes(part: Part) -> dict[str, str]:
         package = Path(__file__).parent / "synthetic"
         return {path.relative_to(package).as_posix(): file_sha256(path) for path in sorted(package.rglob("*.py"))}
     return {
-        f"{split.name} {side}{path.suffix}": file_sha256(path)
+        " ".join((split.name, f"{side}{path.suffix}", *split.told_by_name(path))): file_sha256(path)
         for split in part.splits()
         for side, path in enumerate(split.files)
     }

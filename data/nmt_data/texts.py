@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -67,6 +67,16 @@ class Texts:
 
 
 @dataclass(frozen=True)
+class _Given:
+    """The test sets that cards name, and what their files hold beside pairs."""
+
+    testsets: dict[int, list[TestSet]]
+    """By corpus."""
+    left_out: dict[str, dict[str, int]]
+    """How many entries gave no pair, by test set and kind."""
+
+
+@dataclass(frozen=True)
 class TextReader:
     """Reads the text of a recipe."""
 
@@ -99,13 +109,24 @@ class TextReader:
         folder, report = work.stage("selected", lambda draft: self._select(draft, gathered, streams, given))
         return Texts(Selection(gathered, streams, folder / "kept"), streams, folder, report)
 
-    def _testsets(self) -> dict[int, list[TestSet]]:
-        """Reads the test sets of each corpus, unchanged: no line is dropped, and bad text is always an error."""
-        given = {
-            index: [self._testset(split) for split in part.splits() if split.name != "train"]
-            for index, part in enumerate(self.parts)
-            if part not in self.parts[:index]  # a corpus that is listed twice has the same test sets
-        }
+    def _testsets(self) -> _Given:
+        """Reads the test sets of each corpus, unchanged: no pair is dropped, and bad text is always an error.
+
+        Blank lines of a table and what nobody has translated are no pairs; they are counted.
+        """
+        given, left_out = dict[int, list[TestSet]](), dict[str, dict[str, int]]()
+        for index, part in enumerate(self.parts):
+            if part in self.parts[:index]:  # a corpus that is listed twice has the same test sets
+                continue
+            given[index] = []
+            for split in part.splits():
+                if split.name != "train":
+                    unreadable = Unreadable()
+                    given[index].append(self._testset(split, unreadable))
+                    if counts := unreadable.counts():
+                        left_out[f"{part.card.name} {part.direction}, {split.name}"] = counts
+        for name, counts in left_out.items():
+            self.say(f"corpus {name}: {told_left_out(counts)}")
         names = {testset.name for testsets in given.values() for testset in testsets}
         if "valid" not in names and not any(self.parts[index].card.holdout.valid for index in given):
             raise DataError(
@@ -114,19 +135,17 @@ class TextReader:
         for index, testsets in given.items():
             for testset in testsets:
                 check_testset(testset, self.parts[index].card.name, self.say)
-        return given
+        return _Given(given, left_out)
 
-    def _testset(self, split: Split) -> TestSet:
-        pairs = list(counted(split.read(Unreadable()), f"reading {split.name}", unit="pairs"))
+    def _testset(self, split: Split, unreadable: Unreadable) -> TestSet:
+        pairs = list(counted(split.read(unreadable), f"reading {split.name}", unit="pairs"))
         source = [self._case(clean_line(line), split.source) for line, _ in pairs]
         return TestSet(split.name, source, [self._case(clean_line(line), split.target) for _, line in pairs])
 
     def _case(self, text: str, language: str) -> str:
         return lower(text, language) if self.recipe.data.lowercase else text
 
-    def _select(
-        self, draft: Path, gathered: Gathered, streams: Sequence[Stream], given: dict[int, list[TestSet]]
-    ) -> dict[str, Any]:
+    def _select(self, draft: Path, gathered: Gathered, streams: Sequence[Stream], given: _Given) -> dict[str, Any]:
         """Selects the pairs to train on; writes their masks and the test sets, and returns the report."""
         cleaning = self.recipe.data.cleaning
         selection = Selection(gathered, streams, draft / "kept", self.trace)
@@ -138,12 +157,16 @@ class TextReader:
             drop_unaligned(selection, cleaning.min_alignment, self.means)
         if cleaning.score_with is not None:
             drop_improbable(selection, self.recipe.data)
-        cards = {index: card for index in given if (card := self.parts[index].card).holdout.total}
+        cards = {index: card for index in given.testsets if (card := self.parts[index].card).holdout.total}
         own = hold_out_pairs(selection, cards, self.means)
         for index, testsets in own.items():
             for testset in testsets:
                 check_testset(testset, cards[index].name, self.say)
-        found = [(self.parts[index], testset) for index in given for testset in (*given[index], *own.get(index, ()))]
+        found = [
+            (self.parts[index], testset)
+            for index, testsets in given.testsets.items()
+            for testset in (*testsets, *own.get(index, ()))
+        ]
         held_out = [_as_text(self.parts[index], testset) for index in own for testset in own[index]]
         testsets, texts = _named(found, self.recipe.data.tag_target)
         audited = audit(selection, held_out, texts, cleaning.drop_leaked, self.means)
@@ -160,9 +183,16 @@ class TextReader:
             "train": {**pairs, "longest_source_words": max(audited.longest[part] for part in range(len(self.parts)))},
             "found_in_train": [leak.as_dict() for leak in audited.leaks],
         }
+        if given.left_out:
+            report["left_out"] = given.left_out
         if self.recipe.data.mono:
             report["mono"] = account.of(mono=True) | {"parts": account.parts()}
         return report
+
+
+def told_left_out(counts: Mapping[str, int]) -> str:
+    """Says for people what of a file gave no pair."""
+    return "left out: " + ", ".join(f"{count:,} ({kind})" for kind, count in counts.items())
 
 
 def _report(recipe: Recipe, parts: Sequence[Part], sizes: Sequence[int], testsets: Sequence[TestSet]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,12 +52,14 @@ class Tokenizer:
 
         Raises:
             DataError: the text is too small or too diverse for the vocabulary size.
+            Exception: whatever the reading of the lines raises.
         """
         model, spelled = io.BytesIO(), config.kind == "byte"  # bytes are characters that are all unknown
+        read = _Read(["a"] if spelled else lines)
         try:
             with stage("training the tokenizer"):
                 sentencepiece.SentencePieceTrainer.train(
-                    sentence_iterator=iter(["a"] if spelled else lines),
+                    sentence_iterator=read,
                     model_writer=model,
                     model_type=_MODEL_TYPES[config.kind],
                     vocab_size=_FIRST_BYTE + _BYTES if spelled else config.vocabulary,
@@ -76,6 +78,8 @@ class Tokenizer:
                     minloglevel=2,
                 )
         except (RuntimeError, ValueError) as error:
+            if read.error is not None:
+                raise read.error from None
             raise DataError(
                 f"tokenizer.vocabulary = {config.vocabulary} does not fit this text: {_reason(error)}"
             ) from None
@@ -188,6 +192,23 @@ class Tokenizer:
         if WORD_MARK in piece[1:] and self._processor.piece_to_id(piece) == UNK:
             return re.findall(f"{WORD_MARK}?[^{WORD_MARK}]+", piece) or [piece]
         return [piece]
+
+
+class _Read(Iterator[str]):
+    """Lines for SentencePiece, which turns whatever their reading raises into an error of its own; here it is kept."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self.error: BaseException | None = None
+
+    def __next__(self) -> str:
+        try:
+            return next(self._lines)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
 
 
 def _reason(error: Exception) -> str:

@@ -232,6 +232,20 @@ def test_tokenizer_on_files_and_pipes(tmp_path: Path) -> None:
     assert "token ids go from 0 to 299" in run("tokenizer", "decode", model, "--ids", stdin=b"300\n").stderr
 
 
+def test_a_tokenizer_without_its_text_is_one_line(tmp_path: Path) -> None:
+    """A missing file and a line that is not UTF-8 are named, also after a file that is sound."""
+    (tmp_path / "good").write_text("a b c\n" * 100)
+    (tmp_path / "bad").write_bytes(b"a\n\xff\n")
+    for name, reason in (("none", "No such file or directory"), ("bad", "line 2: byte 1 (0xff)")):
+        given = tmp_path / "good", tmp_path / name, "--output", tmp_path / "x.spm"
+        outcome = run("tokenizer", "train", *given, "--kind", "word")
+        assert outcome.exit_code == 1
+        assert f"{tmp_path / name}" in outcome.stderr
+        assert reason in outcome.stderr
+        assert "vocabulary" not in outcome.stderr
+        assert outcome.stderr.count("\n") == 1
+
+
 def test_version_and_help_answer_without_torch() -> None:
     """Nothing heavy is imported to print help; torch least of all."""
     code = (

@@ -88,6 +88,15 @@ def test_signatures_are_whole_on_a_narrow_terminal(columns: int) -> None:
     assert (f"  bleu: {signature}\n" in shown) == (columns <= 80)
 
 
+@pytest.mark.parametrize("word", ["हिन्दी", "cafe\u0301", "漢字", "text"])
+def test_a_row_in_a_pipe_is_one_line_in_any_script(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    """Marks on letters take no room, and some letters take two: neither breaks a row."""
+    cell = " ".join([word] * 30)
+    print_table("pairs", ["source", "target"], [[cell, "text"], ["text", cell]])
+    shown = capsys.readouterr().out.rstrip().splitlines()
+    assert [line.split() for line in shown[-2:]] == [[*cell.split(), "text"], ["text", *cell.split()]]
+
+
 def test_names_of_many_systems_stay_whole_in_a_pipe(tmp_path: Path) -> None:
     """A table of thirteen systems prints every column heading uncut when piped."""
     lines = ["the cat sat", "a dog"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from command import environment
@@ -21,6 +24,7 @@ from nmt.translation.translator import load
 from nmt_data import alignment, means, streams
 from nmt_data.alignment import Lexicon
 from nmt_data.cleaning import checks, filters
+from nmt_data.cleaning.cleaner import Cleaner, Raw
 from nmt_data.cleaning.filters import FILTERS
 from nmt_data.cleaning.minhash import HASHES, bands_of, found, shape_of
 from nmt_data.cleaning.pairs import Pairs
@@ -190,6 +194,23 @@ def test_short_texts_have_bands_too() -> None:
     assert bands_of([], 0.8).shape == (shape_of(0.8)[0], 0)
 
 
+def test_texts_of_other_kinds_share_no_band() -> None:
+    """Whatever their shingles: the kind is part of each band, and no part of what is compared."""
+    texts = [" ".join(pair) for pair in _pairs(40)]
+    one, other = bands_of(texts, 0.8, "pair\0de\0en"), bands_of(texts, 0.8, "pair\0de\0fr")
+    assert not np.isin(one, other).any()
+
+
+@pytest.mark.parametrize("languages", [("de", "en"), ("deu_Latn", "eng_Latn"), ("deu_Latn" * 20, "eng_Latn" * 20)])
+def test_near_duplicates_do_not_depend_on_the_name_of_a_language(languages: tuple[str, str]) -> None:
+    """Pairs without a common 5-gram of letters share no band, however long the codes are."""
+    pairs = Pairs(["Tom schläft", "Anna lacht"], ["Tom is sleeping", "Anna laughs"], languages)
+    data = make_recipe(data={"cleaning": {"near_duplicates": 0.1}}).data
+    shard = pq.read_table(pa.BufferReader(Cleaner(data)(Raw(0, pairs, mono=False)).shard))
+    bands = [shard[f"band_{band}"].to_pylist() for band in range(shape_of(0.1)[0])]
+    assert all(one != other for one, other in bands)
+
+
 def _gains(given: list[str], words: list[str], source: str, target: str) -> float:
     """The mean gain of the target's words by model 1, learned from lines; words that occur once are not known."""
     known = [
@@ -313,6 +334,15 @@ def test_new_keys_at_their_defaults_leave_the_fingerprint(tmp_path: Path) -> Non
     for changes in changed:
         other = _recipe(tmp_path, _pairs(40), **changes)
         assert fingerprint_of(other, parts_of(other), None) != first
+
+
+def test_only_near_duplicates_have_another_fingerprint_than_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What MinHash compares is said where it is used, so that no corpus of another comparison is taken for this one."""
+    recipes = [_recipe(tmp_path, _pairs(40), cleaning={"near_duplicates": share}) for share in (None, 0.8)]
+    monkeypatch.setattr("nmt_data.parts.fingerprint", json.dumps)
+    assert ["shingles" in fingerprint_of(recipe, parts_of(recipe), None) for recipe in recipes] == [False, True]
 
 
 def test_normalised_sources_and_unchanged_references(tmp_path: Path, home: Path) -> None:

@@ -20,6 +20,7 @@ from nmt_data.reading import Unreadable
 PAIRS = [("Ja & nein", "Yes & no"), ("<b>", "<b>"), ('"so"', '"so"')]
 MESSAGES = {"en": "msgid", "de": "msgstr"}
 WRITERS = {"tmx": tmx, "xlf": xliff1, "xliff": xliff2}
+ROOTS = {"tmx": "tmx version", "xlf": "xliff", "xliff": "xliff"}
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -74,6 +75,15 @@ def test_markup_becomes_plain_text(tmp_path: Path) -> None:
     two = '<source>Ein <pc id="1">großer</pc> <mrk id="m" type="term">Hund</mrk><ph id="2"/><cp hex="001F"/>!</source>'
     (tmp_path / "t.xliff").write_text(xliff2([("HERE", "A dog")]).replace("<source>HERE</source>", two))
     assert pairs_of(tmp_path, "t.xliff") == [("Ein großer Hund!", "A dog")]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_surrounds_the_root_is_no_text(tmp_path: Path, kind: str) -> None:
+    """Comments and processing instructions before the root and after it change nothing."""
+    text = WRITERS[kind](PAIRS)
+    head, root = text[: text.index(f"<{ROOTS[kind]}")], text[text.index(f"<{ROOTS[kind]}") :]
+    (tmp_path / f"t.{kind}").write_text(f"{head}<!-- one --><?go on?>{root}<!-- two --><?go off?>")
+    assert pairs_of(tmp_path, f"t.{kind}") == PAIRS
 
 
 def test_segments_of_a_paragraph_are_pairs(tmp_path: Path) -> None:

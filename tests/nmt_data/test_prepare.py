@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from audits import audit, without_leaks
+from command import run
+from corpora import po
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.testset import TestSet
@@ -217,6 +219,82 @@ def test_hub_columns_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"translation": {"de": source, "en": target}} for source, target in PAIRS]
     monkeypatch.setattr("datasets.load_dataset", lambda *_, split, **__: rows if split == "train" else rows[:3])
     assert len(prepare(_recipe("iwslt14")).train) == 60
+
+
+HUB = '[hub]\ndataset = "owner/name"\ncolumns = { de = "de", en = "en" }\n'
+
+
+@pytest.mark.parametrize("splits", ['{ valid = "validation" }', "{}"])
+def test_a_corpus_on_the_hub_needs_a_training_split(tmp_path: Path, splits: str) -> None:
+    """A card that names none is refused in one line, unless its files are local."""
+    hub = f"{HUB}splits = {splits}\n"
+    with pytest.raises(DataError, match=r"card\.toml: .*hub\.splits needs a train split$"):
+        prepare(_recipe(_card(tmp_path, hub)))
+    _parallel(tmp_path, "train", PAIRS)
+    card = _card(tmp_path, f'holdout.valid = 5\nsplits = {{ train = "train.{{language}}" }}\n{hub}')
+    assert len(prepare(_recipe(card)).train) == 55
+
+
+def test_a_split_that_neither_files_nor_the_hub_have_is_named(tmp_path: Path) -> None:
+    """The error names the missing file, and no failure of the hub that was never asked."""
+    _parallel(tmp_path, "train", PAIRS)
+    splits = 'splits = { train = "train.{language}", valid = "valid.{language}" }\n'
+    card = _card(tmp_path, f'{splits}{HUB}splits = {{ train = "train" }}\n')
+    with pytest.raises(DataError, match=r"split valid: no files found; put valid\.LANGUAGE under"):
+        prepare(_recipe(card))
+
+
+def test_what_gives_no_pair_of_a_test_set_is_counted(tmp_path: Path) -> None:
+    """Blank lines of a table and messages that nobody has translated are said, reported, and printed with the report."""
+    _parallel(tmp_path, "train", PAIRS)
+    (tmp_path / "valid.tsv").write_text("de\ten\nja\tyes\n\nnein\tno\n\n")
+    (tmp_path / "test.po").write_text(po([("Yes", "Ja"), ("No", "Nein"), ("Perhaps", "")]))
+    files = 'train = "train.{language}"\nvalid = "valid.tsv"\ntest = "test.po"\n'
+    said: list[str] = []
+    report = prepare(_recipe(_card(tmp_path, f"[splits]\n{files}")), said.append).report
+    assert report["testsets"] == {"valid": 2, "test": 2}
+    valid, test = {"blank line of a table": 2}, {"not translated": 1}
+    assert report["left_out"] == {"mine de-en, valid": valid, "mine de-en, test": test}
+    assert "corpus mine de-en, valid: left out: 2 (blank line of a table)" in said
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(recipe_to_toml(_recipe(str(tmp_path / "card.toml"))))
+    assert "\nmine de-en, test: left out: 1 (not translated)\n" in run("prepare", recipe).stdout
+
+
+def test_a_test_set_without_gaps_leaves_the_report_as_it_was(card: str) -> None:
+    """Nothing is said of test sets whose every line is a pair."""
+    assert "left_out" not in prepare(_recipe(card)).report
+
+
+RENAMED = {
+    "messages": ("*.po", "de.po", "en.po", po([("Yes", "Ja"), ("No", "Nein")], "")),
+    "packed": ("*.gz", "a.tsv.gz", "a.jsonl.gz", '{"de": "Ja", "en": "Yes"}\tx\n'),
+}
+
+
+@pytest.mark.parametrize("kind", RENAMED)
+def test_a_name_that_tells_how_a_file_is_read_is_part_of_the_corpus(tmp_path: Path, kind: str) -> None:
+    """Another language or format by the name is another corpus; another name or folder that tells nothing is the same."""
+    pattern, first, second, text = RENAMED[kind]
+    content = gzip.compress(text.encode()) if first.endswith(".gz") else text.encode()
+    recipe = _recipe(_card(tmp_path, f'[splits]\ntrain = "files/{pattern}"\n'))
+    found: list[str] = []
+    (tmp_path / "files").mkdir()
+    for name in (first, second, f"b.{first}"):
+        (tmp_path / "files" / name).write_bytes(content)
+        found.append(fingerprint_of(recipe, parts_of(recipe), None))
+        (tmp_path / "files" / name).unlink()
+    assert found[0] == found[2] != found[1]
+
+
+def test_names_of_plain_text_tell_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of one language and tables count by their content, their ending and their place in the list, as ever."""
+    _parallel(tmp_path, "train", PAIRS)
+    (tmp_path / "valid.tsv.gz").write_bytes(gzip.compress(b"a\tb\n"))
+    recipe = _recipe(_card(tmp_path, '[splits]\ntrain = "train.{language}"\nvalid = "valid.tsv"\n'))
+    monkeypatch.setattr("nmt_data.parts.fingerprint", json.dumps)
+    told = json.loads(fingerprint_of(recipe, parts_of(recipe), None))
+    assert list(told["corpora"][0]["files"]) == ["train 0.de", "train 1.en", "valid 0.gz"]
 
 
 def test_a_corpus_on_the_hub_can_be_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from nmt.corpus.lines import clean_line, has_control
 from nmt.errors import DataError
 from nmt_data.cards import load_card
 from nmt_data.reading import Split, Unreadable
@@ -154,7 +155,7 @@ def test_a_csv_with_other_columns_is_read_by_name(tmp_path: Path) -> None:
             r"line 2: no row of a \.csv \(unexpected end of data\); quotes have to be closed",
         ),
         (b'de,en\nja,yes\n"nein" nein,no\n', r"line 3: no row of a \.csv "),
-        (b'de,en\n"' + b"x" * 200_000 + b'",no\n', r"line 2: no row of a \.csv \(field larger"),
+        (b'de,en\n"' + b"x" * 2**24 + b'y",no\n', r"line 2: no row of a \.csv \(field larger"),
         (b"de,en\nja,yes\nnein\n", "line 3: 1 columns, column 2 is missing"),
         (b'de,en\n"ja\n\xff",yes\n', r"line 2: byte 4 \(0xff\) is not valid UTF-8"),
         (b"fr,en\nja,yes\n", "no column de; there are fr, en"),
@@ -167,6 +168,17 @@ def test_a_csv_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes, m
     with pytest.raises(DataError, match=message) as caught:
         _pairs(tmp_path, "t.csv")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_an_odd_cell_leaves_a_csv_readable(tmp_path: Path, quote: str) -> None:
+    """One that is far too long, or holds a carriage return, is read and cleaned as in plain text."""
+    rows = [("ja\rgern", "yes\r,\rplease"), ("x" * 200_000, "no"), ("nein", "no")]
+    quoted = [[f'"{cell}"' if quote or "," in cell else cell for cell in row] for row in rows]
+    (tmp_path / "t.csv").write_bytes("".join(f"{','.join(row)}\r\n" for row in [["de", "en"], *quoted]).encode())
+    found = _pairs(tmp_path, "t.csv")
+    assert [tuple(map(clean_line, pair)) for pair in found] == [tuple(map(clean_line, pair)) for pair in rows]
+    assert [any(map(has_control, pair)) for pair in found] == [any(map(has_control, pair)) for pair in rows]
 
 
 def test_bad_text_in_a_csv_is_skipped_and_counted(tmp_path: Path) -> None:

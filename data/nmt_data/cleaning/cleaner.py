@@ -63,10 +63,11 @@ class Cleaner:
                 removed = pairs.only(bad)
                 dropped.add(reason, count, removed.source, removed.target)
                 pairs = pairs.only(~bad)
-        alike = config.duplicates == "normalised"
-        keys = None if config.duplicates == "keep" else self._keys(pairs, raw.mono, alike)
-        near = config.near_duplicates
-        bands = None if near is None else bands_of(self._keys(pairs, raw.mono, normalised=True), near)
+        kind = "\0".join(("text" if raw.mono else "pair", *pairs.languages))
+        keys, near = None, config.near_duplicates
+        if config.duplicates != "keep":
+            keys = [f"{kind}\0{text}" for text in self._joined(pairs, config.duplicates == "normalised")]
+        bands = None if near is None else bands_of(self._joined(pairs, normalised=True), near, kind)
         shard = packed(pairs.source, pairs.target, raw.number, keys, bands)
         return Cleaned(shard, len(pairs), len(raw.pairs), dropped, mended)
 
@@ -86,13 +87,12 @@ class Cleaner:
         counts["control characters"] = sum(has_control(one) or has_control(other) for one, other in _rows(sides))
         return Pairs(list(map(clean_line, sides[0])), list(map(clean_line, sides[1])), pairs.languages), +counts
 
-    def _keys(self, pairs: Pairs, mono: bool, normalised: bool) -> list[str]:
-        kind = "\0".join(("text" if mono else "pair", *pairs.languages))
+    def _joined(self, pairs: Pairs, normalised: bool) -> list[str]:
         source, target = pairs.source, pairs.target
         if normalised:
             source = list(map(self._normalisers[pairs.languages[0]], source))
             target = list(map(self._normalisers[pairs.languages[1]], target))
-        return [f"{kind}\0{one}\0{other}" for one, other in zip(source, target, strict=True)]
+        return [f"{one}\0{other}" for one, other in zip(source, target, strict=True)]
 
 
 def _rows(sides: tuple[Sequence[str], Sequence[str]]) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ Broder 1997, "On the resemblance and containment of documents"; the bands are th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -36,18 +37,20 @@ def found(similarity: float, bands: int, rows: int) -> float:
     return 1 - (1 - similarity**rows) ** bands
 
 
-def bands_of(texts: Sequence[str], threshold: float) -> Bands:
+def bands_of(texts: Sequence[str], threshold: float, kind: str = "") -> Bands:
     """Returns the bands (b, N) of texts: equal numbers in the same band mean equal minima of all its permutations.
 
     Args:
         texts: compared by their 5-grams of letters; shorter ones are one shingle.
         threshold: chooses the shape, see `shape_of`.
+        kind: texts of different kinds, such as other languages, share no band, however alike they are.
     """
     bands, rows = shape_of(threshold)
     if not texts:
         return np.zeros((bands, 0), np.uint64)
     shingles, starts = _shingles(texts)
-    result = np.full((bands, len(texts)), _GOLDEN, np.uint64)
+    start = int.from_bytes(hashlib.blake2b(kind.encode(), digest_size=8).digest(), "little")
+    result = np.full((bands, len(texts)), start, np.uint64)
     for number, (factor, term) in enumerate(_permutations()[: bands * rows]):
         minima = np.minimum.reduceat(shingles * factor + term, starts)
         band = result[number // rows]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nmt.corpus.lines import file_lines
 from nmt.errors import DataError
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 _CELL = rb'(?:"[^"]*(?:""[^"]*)*"|[^"\t]*)'
 _CELLS = re.compile(rb"(?:\A|(?<=\t))%s(?=\t|\Z)" % _CELL)
@@ -19,6 +23,7 @@ _LINES = 100  # most lines of one row
 _SEPARATORS = ",;\t"
 _NAMED = re.compile(r'"?sep=(.)"?\n')  # the first line of some spreadsheets
 _SAMPLE = 200  # lines that tell the separator
+_LONGEST_CELL = 2**24  # characters; an open quote ends there, and does not read a file of any size into memory
 Row = tuple[int, list[bytes]]
 
 
@@ -61,13 +66,13 @@ def separated_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     The separator may also be a semicolon or a tab: the one that gives the wanted columns, and most rows the same length.
 
     Raises:
-        DataError: a quote is not closed, or not doubled within quotes.
+        DataError: a quote is not closed, or not doubled within quotes; or a cell has more than sixteen million characters.
     """
     sample = list(islice(_text_lines(path), _SAMPLE))
     named = _NAMED.fullmatch(sample[0]) if sample else None
     separator = named[1] if named else max(_SEPARATORS, key=lambda mark: _fitness(sample, mark, columns))
     skipped = 1 if named else 0
-    rows = csv.reader(islice(_text_lines(path), skipped, None), delimiter=separator, strict=True)
+    rows = _reader(islice(_text_lines(path), skipped, None), separator, strict=True)
     number = first = skipped + 1
     try:
         for cells in rows:
@@ -82,16 +87,24 @@ def separated_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 def _fitness(lines: Sequence[str], separator: str, columns: Sequence[str]) -> tuple[bool, int]:
     """Returns whether the first row has the columns, and how many rows have as many cells as it; 0 for single cells."""
     try:
-        rows = [row for row in csv.reader(lines, delimiter=separator) if row]
+        rows = [row for row in _reader(lines, separator, strict=False) if row]
     except csv.Error:
         return False, 0
     width = len(rows[0]) if rows else 0
     return bool(rows) and set(columns) <= set(rows[0]), sum(len(row) == width > 1 for row in rows)
 
 
+def _reader(lines: Iterable[str], separator: str, strict: bool) -> CsvReader:
+    csv.field_size_limit(_LONGEST_CELL)  # of all readers; the module's own limit is 131,072
+    return csv.reader(lines, delimiter=separator, strict=strict)
+
+
 def _text_lines(path: Path) -> Iterator[str]:
-    """Yields lines as text, in which bytes that are not UTF-8 are kept as half characters."""
-    return (line.decode("utf-8", "surrogateescape") + "\n" for line in file_lines(path))
+    r"""Yields lines as text, in which bytes that are not UTF-8 are kept as half characters.
+
+    A `\r` within a line becomes another control character: no row ends there, and cleaning treats both alike.
+    """
+    return (line.decode("utf-8", "surrogateescape").replace("\r", "\v") + "\n" for line in file_lines(path))
 
 
 def _joined(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -27,7 +27,7 @@ def read_po(path: Path, direction: Direction, unreadable: Unreadable) -> Iterato
         DataError: the file is damaged, or of other languages.
     """
     entries = _parsed(path)
-    language = _header(entries) or _language_by_name(path, direction)
+    language = _header(entries) or language_by_name(path, direction)
     backwards = is_reversed(path, direction, None, language, ("msgid", "msgstr"))
     for entry in entries:
         if entry.obsolete:
@@ -95,7 +95,7 @@ def telling_names(path: Path) -> list[str]:
     return [stem, stem.rpartition(".")[2], stem.rpartition("-")[2], *folders]
 
 
-def _language_by_name(path: Path, direction: Direction) -> str | None:
+def language_by_name(path: Path, direction: Direction) -> str | None:
     """Returns which of two languages the name of a file or of its folder tells."""
     languages = direction.source, direction.target
     return next((name for name in telling_names(path) if any(is_same(language, name) for language in languages)), None)

@@ -15,7 +15,7 @@ def read_hub(card: CorpusCard, split: str, languages: tuple[str, str], unreadabl
     """Yields the pairs of a split on the hub.
 
     Raises:
-        DataError: the card names no place on the hub, it cannot be reached, or a row has other columns.
+        DataError: the card names no place of the split on the hub, it cannot be reached, or a row has other columns.
     """
     hub, wanted = card.hub, card.splits.get(split)
     place = f"NMT_DATA = {data_folder()}" if data_folder() else "NMT_DATA, which is not set"
@@ -24,7 +24,7 @@ def read_hub(card: CorpusCard, split: str, languages: tuple[str, str], unreadabl
         if wanted
         else "write a card with your own files"
     )
-    if hub is None:
+    if hub is None or split not in hub.splits:
         raise DataError(f"corpus {card.name}, split {split}: no files found; {local}")
     at = f" at {hub.revision}" if hub.revision else ""
     try:

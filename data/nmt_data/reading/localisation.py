@@ -131,8 +131,8 @@ def _elements(path: Path, ends: list[str], starts: list[str] | None = None) -> I
                     yield event, element
                 if event == "end":
                     element.clear()
-                    while element.getprevious() is not None:
-                        del element.getparent()[0]
+                    while (parent := element.getparent()) is not None and element.getprevious() is not None:
+                        del parent[0]
         except etree.XMLSyntaxError as error:
             reason = " ".join(str(error.msg).split())
             raise DataError(f"{path}: no sound XML ({reason})") from None

@@ -11,7 +11,7 @@ from nmt.config.paths import PACKED
 from nmt.errors import DataError
 from nmt_data.cards import CorpusCard
 from nmt_data.reading.files import find_file, find_files, kind_of
-from nmt_data.reading.gettext import read_po
+from nmt_data.reading.gettext import language_by_name, read_po
 from nmt_data.reading.hub import read_hub
 from nmt_data.reading.localisation import read_tmx, read_xliff
 from nmt_data.reading.pairs import Direction, Pair, Reader, Unreadable
@@ -48,8 +48,7 @@ class Split:
             return []
         if not self._is_parallel:
             return find_files(pattern, self.card)
-        direction = Direction(self.source, self.target, self.card.columns)
-        for names in ((self.source, self.target), direction.names):  # a column may be what the file is called by
+        for names in ((self.source, self.target), self._direction.names):  # a column may be what the file is called by
             paths = [find_file(pattern.replace("{language}", name), self.card) for name in names]
             if found := [path for path in paths if path is not None][: 2 * all(paths)]:
                 return found
@@ -68,8 +67,23 @@ class Split:
             return read_hub(self.card, self.name, (self.source, self.target), unreadable)
         if self._is_parallel:
             return read_parallel(files[0], files[1], unreadable)
-        direction = Direction(self.source, self.target, self.card.columns)
-        return chain.from_iterable(reader_of(path)(path, direction, unreadable) for path in files)
+        return chain.from_iterable(reader_of(path)(path, self._direction, unreadable) for path in files)
+
+    def told_by_name(self, path: Path) -> list[str]:
+        """Returns what the place of a file tells its reader, beyond the card, the content and the last ending.
+
+        That is the kind of a packed file that a pattern finds, and the language of messages.
+        """
+        if self._is_parallel:
+            return []
+        kind = kind_of(path)
+        packed = [kind] if path.suffix.lower() in PACKED and "*" in self.card.splits[self.name] else []
+        language = language_by_name(path, self._direction) if kind == ".po" else None
+        return [*packed, language] if language else packed
+
+    @property
+    def _direction(self) -> Direction:
+        return Direction(self.source, self.target, self.card.columns)
 
     @property
     def _is_parallel(self) -> bool:

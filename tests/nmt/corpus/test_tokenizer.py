@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -99,6 +100,19 @@ def test_too_large_a_vocabulary_is_one_line() -> None:
     """A vocabulary that the text cannot fill is an error naming the setting."""
     with pytest.raises(DataError, match=r"tokenizer\.vocabulary = 5000"):
         Tokenizer.train(LINES, TokenizerConfig(vocabulary=5000))
+
+
+@pytest.mark.parametrize("error", [DataError("no text"), KeyboardInterrupt(), ValueError("bad")])
+def test_an_error_of_the_text_is_raised_as_it_is(error: BaseException) -> None:
+    """What the reading of the lines raises is not taken for one of the vocabulary."""
+
+    def lines() -> Iterator[str]:
+        yield from LINES
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        Tokenizer.train(lines(), TokenizerConfig(vocabulary=50))
+    assert caught.value is error
 
 
 def test_a_wrong_file_is_refused(tmp_path: Path) -> None:
