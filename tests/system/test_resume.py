@@ -35,6 +35,7 @@ from tiny import make_recipe
 CPU = torch.device("cpu")
 RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
 PACKED = {"kind": "transformer", "width": 32, "feed_forward": 64, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+UNBRIDGED = {**RNN, "bridge": "zero"}
 BOTTLENECK = {"kind": "rnn", "attention": "none", "cell": "lstm", "layers": 2, "embedding": 16, "hidden": 16}
 
 
@@ -75,8 +76,8 @@ class Whole:
 
 @pytest.fixture(
     scope="module",
-    params=[(None, {}), (PACKED, {}), (RNN, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
-    ids=["transformer", "packed", "attention", "bottleneck", "muon"],
+    params=[(None, {}), (PACKED, {}), (RNN, {}), (UNBRIDGED, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
+    ids=["transformer", "packed", "attention", "unbridged", "bottleneck", "muon"],
 )
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Whole:
     """Of each family."""
