@@ -116,13 +116,14 @@ class Trainer:
                     return self.progress
                 plain = rehearse(self.recipe, self.stream, self.updater, self.progress)
                 self._announce(plain)
-                while self._goes_on:
-                    self.update()
+                while self._goes_on or not self.saver.is_saved(self.progress):
+                    if self._goes_on:
+                        self.update()
+                    else:  # a stop came here, and this start asks for no further update
+                        self._validate()
                     if number := int(self.world.largest(stop.number)):
                         self._save(validated=False)
                         raise Interrupted(number, f"after update {self.progress.step}")
-                if not self.saver.is_saved(self.progress):
-                    self._validate()
                 finish.write_bundle(self.progress)
             finally:
                 self.stream.close()
