@@ -28,4 +28,5 @@ def shard(model: EncoderDecoder[Any, Any], world: World) -> None:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # sums: the loss is already divided by the tokens of all processes
+            module.set_force_sum_reduction_for_comms(True)  # plain ones, which gloo has too
     model.to(world.device)

@@ -30,7 +30,8 @@ from nmt_data.prepare import prepare
 
 folder, device = Path(sys.argv[1]), torch.device("cpu")
 torch.set_num_threads(1)
-torch.set_default_dtype(torch.float64)
+if "--fp32" not in sys.argv:
+    torch.set_default_dtype(torch.float64)
 
 def train(world, updates):
     recipe = load_recipe(folder / "tiny.toml", [f"training.updates={updates}"])
@@ -71,7 +72,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
 def _train(
     folder: Path, processes: int, updates: str = "6", *options: str, model: str = "transformer", **training: Any
 ) -> int:
-    """Trains in float64 without dropout, to one number of updates after another; returns the exit code."""
+    """Trains in float64 (or `--fp32`) without dropout, to one number of updates after another; returns the exit code."""
     folder.mkdir(exist_ok=True)
     section = {**_SHAPES[model], "dropout": 0.0}
     training = {"schedule": "constant", "batch_tokens": 96, "accumulate": 2, "validate_every": 2, **training}
@@ -122,6 +123,17 @@ def test_a_divided_model_is_the_whole_one(tmp_path: Path, home: Path, model: str
     for place in ("checkpoints/step-00000006", "model"):
         weights = [store.read_weights(tmp_path / name / place) for name in ("whole", "shares")]
         torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_divided_model_trains_in_fp32(tmp_path: Path, home: Path) -> None:
+    """The precision of trainings on a CPU: the gradients are those of one process, but for rounding."""
+    assert _train(tmp_path / "whole", 1, "2", "--fp32") == 0
+    assert _train(tmp_path / "shares", 2, "2", "--fp32", shard=True) == 0
+    one, two = (torch.load(tmp_path / name / "gradients.pt", weights_only=True) for name in ("whole", "shares"))
+    for name, gradient in one.items():
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(two[name], gradient, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.thorough
