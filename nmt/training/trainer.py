@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -166,7 +167,7 @@ class Trainer:
         start, progress = perf_counter(), self.progress
         found = self.validator.validate(self.saver.mean_weights)
         score = found.score(self.config.metric)
-        if (score, -found.loss) > (progress.best_score, -progress.best_loss):
+        if math.isfinite(found.loss) and (score, -found.loss) > (progress.best_score, -progress.best_loss):
             progress.best_step, progress.best_score, progress.best_bleu = progress.step, score, found.bleu
             progress.best_loss, progress.stale = found.loss, 0
         else:
