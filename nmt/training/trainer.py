@@ -81,7 +81,7 @@ class Trainer:
         self.model.recompute = self.config.recompute
         self._carried: Carried | None = None
         if self.config.initialise and not self.run_folder.can_resume():
-            self._carried = initialise(self.model, self.tokenizers, Path(self.config.initialise))
+            self._carried = initialise(self.model, recipe.model, self.tokenizers, Path(self.config.initialise))
         freeze(self.model, self.config.freeze)
         _place(self.model, self.config, self.world)
         arithmetic = choose_arithmetic(self.config.precision, device)
