@@ -9,7 +9,6 @@ from nmt_cli.bootstrap_site import Site, font_sha256
 from nmt_cli.console import note
 
 if TYPE_CHECKING:
-    from nmt.config.model import ModelConfig
     from nmt.config.recipe import Recipe
     from nmt.experiments.bootstrap import Training, Translation
 
@@ -86,13 +85,14 @@ def _check_tag(recipe: Recipe, stage: Training, tag: str) -> None:
 
 
 def _check_start(site: Site, stage: Training, start: Training) -> None:
-    """Refuses to start from a model of another shape, or with a vocabulary that lacks a symbol of this training."""
+    """Refuses to start from a model of another kind, or with a vocabulary that lacks a symbol of this training."""
     from nmt.corpus.tokenizer import MASK, language_tag
     from nmt.errors import ConfigError
+    from nmt.training.fine_tuning import misfit
 
     recipe, where = site.recipe(stage), f"stage {stage.name}: initialise"
-    if name := _misfit(recipe.model, site.recipe(start).model):
-        raise ConfigError(f"{where}: {start.name} has no {name} of this shape; both need one model section")
+    if found := misfit(recipe.model, site.recipe(start).model):
+        raise ConfigError(f"{where}: {start.name} has {found}; both need one model section")
     first = _tokenizing(site, stage)
     if first is not stage and "byte" not in recipe.tokenizer.kinds:
         there, data = site.recipe(first).data, recipe.data
@@ -102,19 +102,6 @@ def _check_start(site: Site, stage: Training, start: Training) -> None:
             )
         if data.mono and not there.mono:
             raise ConfigError(f"{where}: the vocabulary of {first.name} has no {MASK}; give it data.mono too")
-
-
-def _misfit(wanted: ModelConfig, start: ModelConfig) -> str | None:
-    """Returns the first parameter of a model that another lacks, or has in another shape; the vocabulary does not count."""
-    from nmt.models import build_model
-    from nmt.models.size import outlines
-
-    if wanted == start:
-        return None
-    with outlines():
-        here, there = (dict(build_model(config, 300, 300).named_parameters()) for config in (wanted, start))
-    shapes = {name: parameter.shape for name, parameter in there.items()}
-    return next((name for name, parameter in here.items() if shapes.get(name) != parameter.shape), None)
 
 
 def _tokenizing(site: Site, stage: Training) -> Training:

@@ -80,7 +80,7 @@ class TrainingConfig(Section):
     """Number of last checkpoints whose mean is the model; 1: the best checkpoint."""
     initialise: str | None = None
     """A bundle, run or checkpoint to start from: its weights and its tokenizer (see `tokenizer.model`). If tokenizers
-    differ, embeddings are matched by piece.
+    differ, embeddings are matched by piece. Its `model` section must be the same; dropout and the font may differ.
     """
     freeze: tuple[str, ...] = ()
     """Modules or parameters that are not trained, by name or pattern, for example `source_embedding` or `encoder*`."""

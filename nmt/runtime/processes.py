@@ -70,10 +70,9 @@ class World:
         """Collects the results of all shares, one line each, in the original order."""
         if self.size == 1:
             return list(lines)
-        text = torch.frombuffer(bytearray("\n".join([*lines, ""]).encode()), dtype=torch.uint8).to(self.device)
-        width = int(self.largest(len(text)))
-        padded = torch.zeros(width, dtype=torch.uint8, device=self.device)
-        padded[: len(text)] = text
+        text = "\n".join([*lines, ""]).encode()
+        width = int(self.largest(len(text))) + 1  # also where no process has a line there is something to exchange
+        padded = torch.frombuffer(bytearray(text.ljust(width, b"\0")), dtype=torch.uint8).to(self.device)
         parts = [torch.zeros_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded)
         shares = [bytes(part.tolist()).rstrip(b"\0").decode().split("\n")[:-1] for part in parts]

@@ -154,13 +154,14 @@ def rotate(folder: Path, keep: int, best: Path | None) -> None:
     A checkpoint between validations does not count, and is removed when a later one exists.
     """
     found = checkpoints(folder)
-    validated = [path for path in found if _is_validated(path)]
+    validated = [path for path in found if is_validated(path)]
     for path in [*validated[:-keep], *(path for path in found[:-1] if path not in validated)]:
         if path != best:
             shutil.rmtree(path)
 
 
-def _is_validated(path: Path) -> bool:
+def is_validated(path: Path) -> bool:
+    """Whether a validation has judged a checkpoint; one that a stop left behind serves only to resume."""
     try:
         return bool(read_object(path / PROGRESS).get("validated", True))
     except CheckpointError:

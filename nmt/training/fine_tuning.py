@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from nmt.config.model import ModelConfig
 from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
 from nmt.models import Model
-from nmt.storage.bundle import LoadedModel, load_model
+from nmt.storage.bundle import load_model
+
+_FREE = ("dropout", "attention_dropout", "activation_dropout", "word_dropout", "font")
+_TIES = ("none", "output", "all")  # each shares what the one before it shares
 
 
 @dataclass(frozen=True)
@@ -23,29 +29,60 @@ class Carried:
     target: tuple[int, int]
 
 
-def initialise(model: Model, tokenizers: Tokenizers, path: Path) -> Carried:
-    """Copies the weights of a bundle, run or checkpoint into a fresh model.
+def initialise(model: Model, config: ModelConfig, tokenizers: Tokenizers, path: Path) -> Carried:
+    """Copies the weights of a bundle, run or checkpoint into a fresh model of this configuration.
 
     If tokenizers differ, rows of embeddings and of the output layer are matched by piece; new pieces keep their fresh rows.
 
     Raises:
-        CheckpointError: the other model has another shape; names the parameter.
+        CheckpointError: the other model computes something else; names the key.
     """
     parent = load_model(path)
+    if found := misfit(config, parent.recipe.model):
+        raise CheckpointError(f"{path}: cannot start this model: it has {found}; use its model section")
     source = _matches(parent.tokenizers.source, tokenizers.source)
     target = _matches(parent.tokenizers.target, tokenizers.target)
-    tables, weights = model.tables(), dict(parent.model.named_parameters())
+    tables = model.tables()
+    weights = dict(parent.model.named_parameters(remove_duplicate=False))  # a shared table has several names
     rows = {id(table): target for table in tables.target} | {id(table): source for table in tables.source}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name not in weights:
-                raise CheckpointError(f"{path}: has no {name}, so it cannot start this model: use its model section")
-            _copy(name, parameter, weights[name].to(parameter), rows.get(id(parameter)), parent)
+            weight = weights[name].to(parameter)
+            if id(parameter) in rows:  # one row per token
+                ours, theirs = rows[id(parameter)]
+                parameter[ours] = weight[theirs]
+            else:
+                parameter.copy_(weight)
     return Carried(
         str(path),
         (len(source[0]), tokenizers.source.vocabulary_size),
         (len(target[0]), tokenizers.target.vocabulary_size),
     )
+
+
+def misfit(wanted: ModelConfig, start: ModelConfig) -> str | None:
+    """Returns the first key that keeps a model from starting with the weights of another, with both values, or None.
+
+    The same weights would be left out, or mean something else. Dropout and the font may differ. A table that the other model
+    shares may be a copy for each use.
+    """
+    here, there = dict(_flat("model", wanted.model_dump())), dict(_flat("model", start.model_dump()))
+    for key, value in here.items():
+        name, other = key.rpartition(".")[2], there.get(key)
+        if name == "tie" and other is not None and _TIES.index(value) <= _TIES.index(other):
+            continue
+        if value != other and name not in _FREE:
+            return f"{key} = {other!r}, the recipe says {value!r}"
+    return None
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the keys of a section, dotted, with their values."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flat(f"{prefix}.{key}", part)
+    else:
+        yield prefix, value
 
 
 def freeze(model: Model, patterns: tuple[str, ...]) -> None:
@@ -72,23 +109,3 @@ def _matches(parent: Tokenizer, child: Tokenizer) -> tuple[torch.Tensor, torch.T
     pairs = [(index, places[piece]) for index, piece in enumerate(child.pieces()) if piece in places]
     rows = torch.tensor(pairs)
     return rows[:, 0], rows[:, 1]
-
-
-def _copy(
-    name: str,
-    parameter: torch.Tensor,
-    weight: torch.Tensor,
-    rows: tuple[torch.Tensor, torch.Tensor] | None,
-    parent: LoadedModel,
-) -> None:
-    """Copies a parameter; for a table with one row per token, only the rows of common pieces."""
-    if rows is not None:
-        ours, theirs = rows
-        if parameter.shape[1:] == weight.shape[1:]:
-            parameter[ours] = weight[theirs]
-            return
-    elif parameter.shape == weight.shape:
-        parameter.copy_(weight)
-        return
-    shapes = f"{tuple(weight.shape)}, the recipe says {tuple(parameter.shape)}"
-    raise CheckpointError(f"{parent.path}: cannot start this model: {name} has shape {shapes}")

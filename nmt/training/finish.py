@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from nmt import __version__
 from nmt.config.reading import recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
-from nmt.errors import CheckpointError
+from nmt.errors import CheckpointError, NmtError
 from nmt.models import Visual
 from nmt.runtime.device import describe
 from nmt.runtime.untrusted import read_regular
@@ -52,6 +53,7 @@ class Finish:
 
         Raises:
             CheckpointError: the best checkpoint is gone, or one of those that make the model is damaged.
+            NmtError: the validation loss of the model is not finite.
         """
         if self.validator.updater.world.leads:  # what a process that was killed here has logged of it
             self.run_folder.trim_log(progress.step, (Chosen.kind, Averaged.kind))
@@ -63,6 +65,8 @@ class Finish:
             step, figures = progress.step, {"bleu": found.bleu, "loss": found.loss}
             if len(chosen) > 1:
                 self.report(Averaged(step, len(chosen), **found.figures))
+        if not math.isfinite(figures["loss"]):
+            raise self._diverged()
         updater = self.validator.updater
         if updater.world.leads:
             names = [path.name for path in chosen]
@@ -80,6 +84,8 @@ class Finish:
         saved, best = store.checkpoints(folder), store.best_checkpoint(folder)
         if config.average > 1 or not self.recipe.data.has_pairs:  # no validation judges a model that has seen no pairs
             return saved[-config.average :]
+        if not progress.best_step:
+            raise self._diverged()
         if best is None:
             raise CheckpointError(f"{folder}: the best checkpoint is gone; nothing to write a model from")
         if best == saved[-1] or config.metric == "loss" or self.budget is not None:
@@ -88,6 +94,12 @@ class Finish:
         chosen = saved[-1] if scores[1] > scores[0] else best
         self.report(Chosen(progress.step, chosen.name, config.metric, *scores))
         return [chosen]
+
+    def _diverged(self) -> NmtError:
+        return NmtError(
+            f"{self.run_folder.path}: the validation loss is not finite, so no model is written; train again in another "
+            "folder with a lower training.learning_rate, or with training.precision = fp32"
+        )
 
     def _card(self, progress: Progress, validation: dict[str, float]) -> dict[str, Any]:
         """Returns the card of the model."""

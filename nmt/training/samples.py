@@ -10,6 +10,9 @@ from nmt.corpus.words import count_words
 from nmt.translation.pieces import PieceAttention, attend_pieces
 from nmt.translation.translator import Translator
 
+SAMPLES_KIND = "samples"
+"""Kind of the entries of `samples.jsonl`."""
+
 _SHOWN = 4  # sentences
 _SEEN = 2  # the first ones, with attention
 _WORDS = range(4, 17)  # of sentences that are easy to follow
@@ -44,7 +47,7 @@ def with_attention(samples: Sequence[Sample], translator: Translator) -> list[Sa
 
 def sampled(step: int, samples: Sequence[Sample]) -> dict[str, Any]:
     """Converts the samples of a validation to a line of `samples.jsonl`."""
-    return {"kind": "samples", "step": step, "sentences": [asdict(sample) for sample in samples]}
+    return {"kind": SAMPLES_KIND, "step": step, "sentences": [asdict(sample) for sample in samples]}
 
 
 def _seen(translator: Translator, sample: Sample) -> PieceAttention | None:

@@ -18,8 +18,9 @@ from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder, identity
 from nmt.storage.run_log import UNPLANNED
 from nmt.training.arithmetic import Arithmetic
-from nmt.training.events import Damaged, Reporter
+from nmt.training.events import Damaged, Reporter, Validated
 from nmt.training.progress import Progress
+from nmt.training.samples import SAMPLES_KIND
 from nmt.training.updater import Updater
 
 
@@ -41,17 +42,18 @@ class Saver:
         self.claim: Claim | None = None
         """On the folder, while this process trains in it."""
 
-    def is_saved(self, progress: Progress) -> bool:
-        """Whether there is a checkpoint of this update."""
-        return (self._folder / f"step-{progress.step:08d}").is_dir()
+    def is_saved(self, progress: Progress, validated: bool = True) -> bool:
+        """Whether there is a checkpoint of this update, and with `validated` one that a validation has judged."""
+        path = self._folder / f"step-{progress.step:08d}"
+        return not self._world.largest(not (path.is_dir() and (store.is_validated(path) or not validated)))
 
     def save(self, progress: Progress, validated: bool = True) -> None:
         """Saves a checkpoint and removes those that are no longer needed.
 
         A checkpoint between validations serves only to resume, and is removed by the next one. So the checkpoints that are kept
-        and averaged at the end are the same as without an interruption.
+        and averaged at the end are the same as without an interruption. A validation at the same update replaces it.
         """
-        missing = self._world.largest(not self.is_saved(progress))
+        missing = not self.is_saved(progress, validated)
         if missing and (self._world.leads or self._updater.shards):
             snapshot = store.Snapshot.of(self._updater.model, self._updater.optimizer, self.mean_weights)
             if self._world.leads:
@@ -73,8 +75,9 @@ class Saver:
         if saved := store.checkpoints(self._folder):
             progress = self._restored(saved[-1])
         self._world.wait()
+        judged = () if self.is_saved(progress) else (Validated.kind, SAMPLES_KIND)  # not yet, whatever the log says
         if self._world.leads:
-            self._run_folder.trim_log(progress.step)
+            self._run_folder.trim_log(progress.step, judged)
         return progress
 
     @property

@@ -23,6 +23,7 @@ from nmt.runtime.device import draws
 from nmt.training.batches import Batch, Selection, Sizes, collate, largest, padding_share, plan_epoch, select
 from nmt.training.flops import training_flops
 
+_EPOCHS_WITHOUT_PAIRS = 20  # in a row, before training gives up
 AUTOMATIC_ON_CPU = 4096  # tokens per batch; memory is not the limit there
 
 
@@ -110,10 +111,23 @@ class BatchStream:
         return drawn
 
     def rows(self, place: StreamPosition) -> tuple[Ints, StreamPosition]:
-        """Returns the rows of all processes at a place, and the next place."""
-        if place.position >= len(self.epoch(place.epoch).plan):
-            place = StreamPosition(place.epoch + 1, 0)
-        return self.epoch(place.epoch).plan[place.position], StreamPosition(place.epoch, place.position + 1)
+        """Returns the rows of all processes at a place, and the next place; an epoch without a pair that fits is passed over.
+
+        Raises:
+            DataError: many epochs in a row have none, as their text is drawn longer than the length limit.
+        """
+        for number in range(place.epoch, place.epoch + _EPOCHS_WITHOUT_PAIRS + 1):
+            plan = self.epoch(number).plan
+            if place.position < len(plan):
+                return plan[place.position], StreamPosition(number, place.position + 1)
+            place = StreamPosition(number + 1, 0)
+        training = self.recipe.training
+        drawn = [f"training.{key}" for key in ("bpe_dropout", "typos") if getattr(training, key)]
+        option = (drawn or ["training.objective" if self._denoising else "data.weight"])[0]
+        raise DataError(
+            f"no training pair was left in {_EPOCHS_WITHOUT_PAIRS} epochs in a row, as {option} draws them anew: raise "
+            f"training.max_length = {training.max_length}, or change {option}"
+        )
 
     def epoch(self, number: int) -> _Epoch:
         """Returns the corpus and the batches of an epoch."""
@@ -155,8 +169,8 @@ class BatchStream:
         return padding_share(epoch.corpus, epoch.plan)
 
     def largest(self) -> Batch:
-        """Returns this process's part of the first epoch's batch with the most positions, padding included."""
-        epoch = self.epoch(0)
+        """Returns this process's part of the batch of the first epoch with the most positions, padding included."""
+        epoch = self.epoch(self.rows(StreamPosition())[1].epoch)
         rows = largest(epoch.corpus, epoch.plan)
         return collate(epoch.corpus, rows[self.rank :: self.world] if len(rows) >= self.world else rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -80,7 +81,7 @@ class Trainer:
         self.model.recompute = self.config.recompute
         self._carried: Carried | None = None
         if self.config.initialise and not self.run_folder.can_resume():
-            self._carried = initialise(self.model, self.tokenizers, Path(self.config.initialise))
+            self._carried = initialise(self.model, recipe.model, self.tokenizers, Path(self.config.initialise))
         freeze(self.model, self.config.freeze)
         _place(self.model, self.config, self.world)
         arithmetic = choose_arithmetic(self.config.precision, device)
@@ -116,13 +117,14 @@ class Trainer:
                     return self.progress
                 plain = rehearse(self.recipe, self.stream, self.updater, self.progress)
                 self._announce(plain)
-                while self._goes_on:
-                    self.update()
+                while self._goes_on or not self.saver.is_saved(self.progress):
+                    if self._goes_on:
+                        self.update()
+                    else:  # a stop came here, and this start asks for no further update
+                        self._validate()
                     if number := int(self.world.largest(stop.number)):
                         self._save(validated=False)
                         raise Interrupted(number, f"after update {self.progress.step}")
-                if not self.saver.is_saved(self.progress):
-                    self._validate()
                 finish.write_bundle(self.progress)
             finally:
                 self.stream.close()
@@ -165,7 +167,7 @@ class Trainer:
         start, progress = perf_counter(), self.progress
         found = self.validator.validate(self.saver.mean_weights)
         score = found.score(self.config.metric)
-        if (score, -found.loss) > (progress.best_score, -progress.best_loss):
+        if math.isfinite(found.loss) and (score, -found.loss) > (progress.best_score, -progress.best_loss):
             progress.best_step, progress.best_score, progress.best_bleu = progress.step, score, found.bleu
             progress.best_loss, progress.stale = found.loss, 0
         else:

@@ -15,7 +15,7 @@ from nmt.fast.gpu.attending import attend_by_kernels
 from nmt.fast.gpu.layouts import StaticBatch
 from nmt.models import Model
 from nmt.models.protocol import Forced
-from nmt.models.visual.image import statistics_kept
+from nmt.models.visual.image import RunningStatistics
 from nmt.runtime.device import autocast, onednn_products, seed_update
 from nmt.runtime.processes import World, whole
 from nmt.training.arithmetic import Arithmetic
@@ -54,6 +54,7 @@ class Updater:
         self.world = world or World(device)
         attend_by_kernels(model)
         self.optimizer = make_optimizer(model, config)
+        self.statistics = RunningStatistics(model)
         self.shards = config.shard and self.world.size > 1
         self.mean = RunningMean(model, config.ema) if config.ema else None
         self.static: StaticUpdate | None = None
@@ -78,14 +79,17 @@ class Updater:
         return Outcome(batch.tokens, 0, self.static.update(number, batch, rate))
 
     def _plain(self, number: int, batches: Sequence[Batch], rate: float) -> Outcome:
-        tokens = self.world.total(sum(batch.tokens for batch in batches))
+        own = sum(batch.tokens for batch in batches)
+        tokens = self.world.total(own)
         sums, splits = self._gradients(number, batches, tokens)
+        self.statistics.weigh(own / max(tokens, 1))
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self._share_gradients(parameters, sums)
         norm = whole(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip))
         finite = (norm.isfinite() & sums[0].isfinite()).float()
         # With one here the fused kernel changes neither weights nor moments, and nothing waits for the device.
         self.optimizer.found_inf = 1 - finite
+        self.statistics.put_back(unless=finite.bool())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -130,8 +134,8 @@ class Updater:
 
     def rehearse(self, batch: Batch) -> int:
         """Computes the gradients of a batch and drops them; returns how often it was halved to fit into memory."""
-        with statistics_kept(self.model):
-            _, splits = self._gradients(0, [batch], batch.tokens)
+        _, splits = self._gradients(0, [batch], batch.tokens)
+        self.statistics.put_back()
         self.optimizer.zero_grad()
         return splits
 
@@ -140,6 +144,7 @@ class Updater:
 
         The update then starts again, since an aborted backward pass leaves partial gradients.
         """
+        self.statistics.keep()
         parts, splits = list(batches), 0
         while True:
             self.optimizer.zero_grad()
@@ -153,6 +158,7 @@ class Updater:
                         raise
                     parts[index : index + 1] = batch.halves()
                     splits += 1
+                    self.statistics.put_back()
                     break
             else:
                 return sums, splits
@@ -160,12 +166,12 @@ class Updater:
                 torch.cuda.empty_cache()
 
     def _share_gradients(self, parameters: list[nn.Parameter], sums: Tensor) -> None:
-        """Adds up gradients and sums over the processes, once per update, however many batches it has.
+        """Adds up gradients, sums and running statistics over the processes, once per update, however many batches it has.
 
         If processes divide the model, the backward pass has already added up the gradients.
         """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        self.world.add_up([sums] if self.shards else [*gradients, sums])
+        self.world.add_up([*([] if self.shards else gradients), sums, *self.statistics.moving])
 
     def _backward(self, batch: Batch, tokens: int) -> Tensor:
         """Adds a batch's part of the gradient; returns its sums of loss, negative log-likelihood and correct tokens."""

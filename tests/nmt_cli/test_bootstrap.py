@@ -544,7 +544,11 @@ _MONO = """'data.mono=[{language="input", files=["text.input"]}]'"""
     [
         (
             f'{_FIRST}{_SECOND}initialise = "first"\nset = ["model.hidden=12"]\n',
-            "stage second: initialise: first has no ",
+            "stage second: initialise: first has model.hidden = 16, the recipe says 12; both need one model section",
+        ),
+        (
+            f'{_FIRST}{_SECOND}initialise = "first"\nset = ["model.reverse_source=true"]\n',
+            "stage second: initialise: first has model.reverse_source = False, the recipe says True",
         ),
         (
             f'{_FIRST}{_SECOND}initialise = "first"\nset = ["data.tag_target=true"]\n',

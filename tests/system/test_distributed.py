@@ -30,7 +30,8 @@ from nmt_data.prepare import prepare
 
 folder, device = Path(sys.argv[1]), torch.device("cpu")
 torch.set_num_threads(1)
-torch.set_default_dtype(torch.float64)
+if "--fp32" not in sys.argv:
+    torch.set_default_dtype(torch.float64)
 
 def train(world, updates):
     recipe = load_recipe(folder / "tiny.toml", [f"training.updates={updates}"])
@@ -66,16 +67,21 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "attention": {"kind": "rnn", "embedding": 16, "hidden": 16},
     "convolution": {"kind": "convolution", "embedding": 16, "hidden": 16},
 }
+_SHAPES = {name: {**shape, "dropout": 0.0} for name, shape in _SHAPES.items()}
+_SHAPES["visual"] = {"kind": "visual", "height": 8, "window": 12, "stride": 8, "base": _SHAPES["attention"]}
+_SPELLED = {"joint": False, "source_kind": "byte", "kind": "word"}
 
 
 def _train(
     folder: Path, processes: int, updates: str = "6", *options: str, model: str = "transformer", **training: Any
 ) -> int:
-    """Trains in float64 without dropout, to one number of updates after another; returns the exit code."""
+    """Trains in float64 (or `--fp32`) without dropout, to one number of updates after another; returns the exit code."""
     folder.mkdir(exist_ok=True)
-    section = {**_SHAPES[model], "dropout": 0.0}
+    tokenizer = _SPELLED if model == "visual" else {}
     training = {"schedule": "constant", "batch_tokens": 96, "accumulate": 2, "validate_every": 2, **training}
-    (folder / "tiny.toml").write_text(recipe_to_toml(make_recipe(section, training=training)))
+    (folder / "tiny.toml").write_text(
+        recipe_to_toml(make_recipe(_SHAPES[model], tokenizer=tokenizer, training=training))
+    )
     (folder / "script.py").write_text(_SCRIPT)
     paths = os.pathsep.join(str(ROOT / part) for part in ("", "cli", "data"))
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -84,6 +90,15 @@ def _train(
     done = subprocess.run(arguments, env=environment, timeout=240, check=False, capture_output=True, text=True)
     sys.stderr.write(done.stderr[-6000:])  # pytest shows it where a test fails
     return done.returncode
+
+
+def _trace(folder: Path) -> list[tuple[Any, ...]]:
+    """Losses and scores of the log, to be compared but for rounding."""
+    return [
+        (entry["kind"], entry["step"], pytest.approx(entry["loss"], rel=1e-9), entry.get("bleu"))
+        for entry in map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+        if entry["kind"] in ("train", "validation")
+    ]
 
 
 @pytest.mark.slow
@@ -96,15 +111,7 @@ def test_two_processes_are_one(tmp_path: Path, home: Path, model: str) -> None:
         torch.testing.assert_close(two[name], gradient, rtol=1e-6, atol=1e-9)
     weights = [store.read_weights(tmp_path / name / "checkpoints" / "step-00000006") for name in ("1", "2")]
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
-    traces = [
-        [
-            (entry["kind"], entry["step"], pytest.approx(entry["loss"], rel=1e-9), entry.get("bleu"))
-            for entry in map(json.loads, (tmp_path / name / "log.jsonl").read_text().splitlines())
-            if entry["kind"] in ("train", "validation")
-        ]
-        for name in ("1", "2")
-    ]
-    assert traces[1] == traces[0]
+    assert _trace(tmp_path / "2") == _trace(tmp_path / "1")
 
 
 @pytest.mark.slow
@@ -122,6 +129,32 @@ def test_a_divided_model_is_the_whole_one(tmp_path: Path, home: Path, model: str
     for place in ("checkpoints/step-00000006", "model"):
         weights = [store.read_weights(tmp_path / name / place) for name in ("whole", "shares")]
         torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_divided_model_trains_in_fp32(tmp_path: Path, home: Path) -> None:
+    """The precision of trainings on a CPU: the gradients are those of one process, but for rounding."""
+    assert _train(tmp_path / "whole", 1, "2", "--fp32") == 0
+    assert _train(tmp_path / "shares", 2, "2", "--fp32", shard=True) == 0
+    one, two = (torch.load(tmp_path / name / "gradients.pt", weights_only=True) for name in ("whole", "shares"))
+    for name, gradient in one.items():
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(two[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_processes_share_running_statistics(tmp_path: Path, home: Path) -> None:
+    """Of batch norms: a training that is resumed, or whose model is divided, has the losses and weights of one that is not."""
+    options: dict[str, Any] = {"model": "visual"}
+    assert _train(tmp_path / "whole", 2, **options) == 0
+    assert _train(tmp_path / "resumed", 2, "4,6", **options) == 0
+    assert _train(tmp_path / "shares", 2, "4,6", shard=True, **options) == 0
+    place = "checkpoints/step-00000006"
+    weights = [store.read_weights(tmp_path / name / place) for name in ("whole", "resumed", "shares")]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(weights[2], weights[0], rtol=1e-9, atol=1e-9)
+    assert weights[0]["image.norm.mean"].abs().min() > 1e-4
+    assert _trace(tmp_path / "resumed") == _trace(tmp_path / "shares") == _trace(tmp_path / "whole")
 
 
 @pytest.mark.thorough

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -35,6 +36,7 @@ from tiny import make_recipe
 CPU = torch.device("cpu")
 RNN = {"kind": "rnn", "embedding": 16, "hidden": 16}
 PACKED = {"kind": "transformer", "width": 32, "feed_forward": 64, "heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+UNBRIDGED = {**RNN, "bridge": "zero"}
 BOTTLENECK = {"kind": "rnn", "attention": "none", "cell": "lstm", "layers": 2, "embedding": 16, "hidden": 16}
 
 
@@ -46,6 +48,18 @@ def _run(folder: Path, prepared: Prepared, model: dict[str, Any] | None = None, 
     folder.mkdir(exist_ok=True)
     Trainer(make_recipe(model, training=training), prepared, folder, CPU).run()
     return folder
+
+
+def _stopped_at(step: int) -> type[Trainer]:
+    """A trainer that receives SIGTERM in the middle of an update."""
+
+    class Signalled(Trainer):
+        def _step(self, batches: Any, rate: float) -> Outcome:
+            if self.progress.step == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super()._step(batches, rate)
+
+    return Signalled
 
 
 def _trace(folder: Path) -> list[dict[str, Any]]:
@@ -75,8 +89,8 @@ class Whole:
 
 @pytest.fixture(
     scope="module",
-    params=[(None, {}), (PACKED, {}), (RNN, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
-    ids=["transformer", "packed", "attention", "bottleneck", "muon"],
+    params=[(None, {}), (PACKED, {}), (RNN, {}), (UNBRIDGED, {}), (BOTTLENECK, {}), (None, {"optimizer": "muon"})],
+    ids=["transformer", "packed", "attention", "unbridged", "bottleneck", "muon"],
 )
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Whole:
     """Of each family."""
@@ -270,19 +284,59 @@ def test_signals_save_and_say_how_to_go_on(tmp_path: Path, prepared: Prepared) -
     """SIGTERM ends after the update at hand; the same command then ends as if it had not come."""
     whole = _run(tmp_path / "whole", prepared)
 
-    class Signalled(Trainer):
-        def _step(self, batches: Any, rate: float) -> Outcome:
-            if self.progress.step == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return super()._step(batches, rate)
-
     folder = tmp_path / "run"
     folder.mkdir()
     with pytest.raises(Interrupted, match="stopped by SIGTERM after update 2; the same command goes on") as stop:
-        Signalled(make_recipe(), prepared, folder, CPU).run()
+        _stopped_at(2)(make_recipe(), prepared, folder, CPU).run()
     assert stop.value.exit_code == 143
     _run(folder, prepared)
     assert _weights(folder) == _weights(whole)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_stopped_training_can_be_finished_where_it_is(
+    tmp_path: Path, prepared: Prepared, step: int, killed: bool
+) -> None:
+    """With `updates` lowered to where it stopped, it ends as if it had been asked for so many from the beginning.
+
+    That holds before the first validation and after one, and if it is killed once more between validating and saving.
+    """
+    whole = _run(tmp_path / "whole", prepared, updates=step, schedule="constant")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(Interrupted):
+        _stopped_at(step)(make_recipe(training={"schedule": "constant"}), prepared, folder, CPU).run()
+    if killed:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "_save", Mock(side_effect=Killed))
+            with pytest.raises(Killed):
+                _run(folder, prepared, updates=step, schedule="constant")
+    _run(folder, prepared, updates=step, schedule="constant")
+    unplanned = [[entry | {"updates": None} for entry in _trace(path)] for path in (folder, whole)]
+    assert unplanned[0] == unplanned[1]
+    samples = [(path / "samples.jsonl").read_bytes() for path in (folder, whole)]
+    assert samples[0] == samples[1]
+    assert _weights(folder) == _weights(whole)
+    cards = [json.loads((path / "model" / "card.json").read_bytes()) for path in (folder, whole)]
+    assert cards[0]["validation"] == cards[1]["validation"]
+    assert cards[0]["checkpoints"] == cards[1]["checkpoints"]
+
+
+def test_a_training_stopped_beyond_its_patience_is_validated(tmp_path: Path, prepared: Prepared) -> None:
+    """A checkpoint that no validation has judged is judged before the end, and training goes on if it is the best."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(Interrupted):
+        _stopped_at(5)(make_recipe(training={"updates": 9, "validate_every": 2}), prepared, folder, CPU).run()
+    path = store.checkpoints(folder / "checkpoints")[-1]
+    state = json.loads((path / store.PROGRESS).read_bytes())
+    (path / store.PROGRESS).write_text(json.dumps(state | {"stale": 2, "best_score": -1.0, "best_loss": 1e9}))
+    integrity.write_checkpoint_manifest(path)
+    impatient = make_recipe(training={"updates": 9, "validate_every": 2, "patience": 2})
+    progress = Trainer(impatient, prepared, folder, CPU).run()
+    assert [entry["step"] for entry in _trace(folder) if entry["kind"] == "validation"][:3] == [2, 4, 5]
+    assert progress.step > 5
 
 
 @pytest.mark.slow
@@ -325,13 +379,7 @@ def test_an_interruption_does_not_change_what_is_averaged(tmp_path: Path, prepar
     """The checkpoint of a signal, between validations, is no part of the mean, and pushes none out."""
     recipe = make_recipe(training={"average": 3, "updates": 9, "validate_every": 2, "ema": 0.5})
 
-    class Signalled(Trainer):
-        def _step(self, batches: Any, rate: float) -> Outcome:
-            if self.progress.step == 7:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return super()._step(batches, rate)
-
-    for name, kind in (("whole", Trainer), ("parts", Signalled), ("parts", Trainer)):
+    for name, kind in (("whole", Trainer), ("parts", _stopped_at(7)), ("parts", Trainer)):
         (tmp_path / name).mkdir(exist_ok=True)
         with suppress(Interrupted):
             kind(recipe, prepared, tmp_path / name, CPU).run()

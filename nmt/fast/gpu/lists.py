@@ -26,8 +26,17 @@ def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
 
 
 def mix_all(targets: Sequence[Tensor], sources: Sequence[Tensor], share: float) -> None:
-    """Moves each target towards its source by a share of the difference."""
-    torch._foreach_lerp_(list(targets), list(sources), share)
+    """Moves each target towards its source by a share of the difference.
+
+    Whole tensors and those that processes divide are moved apart, as torch mixes them in no operation.
+    """
+    alike: dict[type[Tensor], tuple[list[Tensor], list[Tensor]]] = {}
+    for target, source in zip(targets, sources, strict=True):
+        into, out_of = alike.setdefault(type(target), ([], []))
+        into.append(target)
+        out_of.append(source)
+    for into, out_of in alike.values():
+        torch._foreach_lerp_(into, out_of, share)
 
 
 def subtract_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:

@@ -37,6 +37,7 @@ class RnnSeq2Seq(EncoderDecoder[RnnMemory, RnnState]):
         self.decoder = _make_decoder(config, self.encoder.width)
         summary = self.fixed_vector.width if self.fixed_vector else self.encoder.summary_width
         self.bridge = nn.Linear(summary, config.layers * config.hidden * self._cell_states)
+        self.bridge.requires_grad_(config.bridge == "dense")  # a bridge of zeros has nothing to learn
         self.readout = Readout(config, self.decoder.context_width)
         self.output = nn.Linear(config.embedding, target_vocabulary)
         if config.tie != "none":

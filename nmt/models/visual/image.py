@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -204,24 +202,47 @@ class BatchNorm(nn.Module):
         self.variance = nn.Parameter(torch.ones(channels), requires_grad=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalises features (C, P, H, W): in training by their own statistics, which move the running ones."""
+        """Normalises features (C, P, H, W): in training by their own statistics, which move the running ones.
+
+        A norm whose weight is frozen does not learn, so it normalises by the running statistics and leaves them in place.
+        """
         statistics, flat = (self.mean, self.variance), features.flatten(1)[None]
-        normal = F.batch_norm(flat, *statistics, self.weight, self.bias, self.training, self.momentum, self.epsilon)
+        moves = self.training and not self.is_frozen
+        normal = F.batch_norm(flat, *statistics, self.weight, self.bias, moves, self.momentum, self.epsilon)
         return normal.view_as(features)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether its weight is not trained."""
+        return not self.weight.requires_grad
 
     if TYPE_CHECKING:
         __call__ = forward
 
 
-@contextmanager
-def statistics_kept(model: nn.Module) -> Generator[None]:
-    """Runs a model for trial: afterwards the running statistics of its batch norms are as before."""
-    norms = [module for module in model.modules() if isinstance(module, BatchNorm)]
-    kept = [(norm.mean.detach().clone(), norm.variance.detach().clone()) for norm in norms]
-    yield
-    for norm, (mean, variance) in zip(norms, kept, strict=True):
-        norm.mean.data.copy_(mean)
-        norm.variance.data.copy_(variance)
+class RunningStatistics:
+    """The running statistics of a model's batch norms, which an update moves and may have to move back."""
+
+    def __init__(self, model: nn.Module) -> None:
+        norms = [module for module in model.modules() if isinstance(module, BatchNorm) and not module.is_frozen]
+        self.moving = [part for norm in norms for part in (norm.mean, norm.variance)]
+        self.keep()
+
+    def keep(self) -> None:
+        """Remembers them as they are now."""
+        self._kept = [part.detach().clone() for part in self.moving]
+
+    @torch.no_grad()
+    def put_back(self, unless: Tensor | bool = False) -> None:
+        """Makes them what they were at the last `keep`, unless a condition holds, which may be a tensor on the device."""
+        for part, kept in zip(self.moving, self._kept, strict=True):
+            part.copy_(torch.where(torch.as_tensor(unless, device=part.device), part, kept))
+
+    @torch.no_grad()
+    def weigh(self, share: float) -> None:
+        """Multiplies them by the share of this process, so that the sum over all processes is their mean."""
+        for part in self.moving:
+            part.mul_(share)
 
 
 def inked(pixels: Tensor, like: Tensor) -> Tensor:

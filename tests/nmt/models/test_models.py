@@ -113,8 +113,6 @@ def test_every_parameter_learns(model: Model) -> None:
     there = {name: parameter for name, parameter in trained.items() if parameter.numel()}
     dead = [name for name, parameter in there.items() if parameter.grad is None or not parameter.grad.any()]
     config = getattr(model, "config", None)
-    if isinstance(config, RnnConfig) and config.bridge == "zero":
-        dead = [name for name in dead if not name.startswith("bridge")]
     if isinstance(config, RnnConfig) and config.weighting == "hard":  # its scores learn by reward alone
         dead = [name for name in dead if not name.startswith("decoder.score")]
     assert dead in ([], ["decoder.score.query.weight"])

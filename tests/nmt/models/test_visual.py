@@ -22,7 +22,7 @@ from nmt.fast.kernels import kernels
 from nmt.models import Visual, build_model
 from nmt.models.size import parameter_count
 from nmt.models.visual.gates import CbamChannels, CbamPlaces, SqueezeExcitation, convolved
-from nmt.models.visual.image import BatchNorm, Block, convolved_pixels, statistics_kept
+from nmt.models.visual.image import BatchNorm, Block, RunningStatistics, convolved_pixels
 from tiny import make_recipe
 
 Array = npt.NDArray[np.float64]
@@ -174,11 +174,24 @@ def test_a_trial_leaves_no_trace() -> None:
     """Running statistics are as before a pass for trial, and move in one that counts."""
     model, batch = _model().train(), _batch()
     before = [parameter.clone() for parameter in model.parameters()]
-    with statistics_kept(model):
-        model(*batch)
+    statistics = RunningStatistics(model)
+    model(*batch)
+    statistics.put_back()
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
     model(*batch)
     assert not all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+
+
+def test_a_frozen_norm_keeps_its_statistics() -> None:
+    """It normalises by them, as after training."""
+    norm, features = BatchNorm(3), torch.randn(3, 8, 4, 6)
+    norm(features)
+    norm.weight.requires_grad_(False)
+    before = [parameter.clone() for parameter in norm.parameters()]
+    frozen = norm(features)
+    assert all(torch.equal(one, other) for one, other in zip(before, norm.parameters(), strict=True))
+    assert torch.equal(frozen, norm.eval()(features))
+    assert not RunningStatistics(norm).moving
 
 
 def test_gates_follow_each_convolution() -> None:

@@ -11,9 +11,10 @@ import torch
 
 from nmt.corpus.bpe_dropout import BpeDropout
 from nmt.corpus.prepared import Prepared
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, DataError
 from nmt.training.batches import Batch
 from nmt.training.stream import BatchStream, StreamPosition
+from nmt.training.trainer import Trainer
 from nmt_data.prepare import prepare
 from tiny import make_recipe
 
@@ -54,6 +55,38 @@ def test_bpe_dropout_keeps_the_text_and_varies_the_pieces(phrases: tuple[Any, Pr
     assert torch.equal(drawn.batch.target_output, other.batch.target_output)
     stream.close()
     again.close()
+
+
+def _rare(phrases: tuple[Any, Prepared], **training: Any) -> tuple[Any, Prepared]:
+    recipe, prepared = phrases
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=training)}), prepared
+
+
+def test_epochs_without_a_pair_that_fits_are_passed_over(phrases: tuple[Any, Prepared], tmp_path: Path) -> None:
+    """Whether they are the first ones or several in a row; what follows is drawn as ever, and training goes on."""
+    recipe, prepared = _rare(phrases, bpe_dropout=0.5, max_length=10, updates=3, validate_every=3)
+    stream = BatchStream(recipe, prepared)
+    sizes = {number: len(stream.epoch(number).plan) for number in range(10)}
+    assert [sizes[number] for number in (0, 1)] == [0, 0]
+    place, seen = StreamPosition(), []
+    for _ in range(sum(sizes.values())):
+        drawn = stream.draw(place)
+        place = drawn.after
+        seen.append((place.epoch, place.position))
+    assert seen == [(number, batch + 1) for number, size in sizes.items() for batch in range(size)]
+    assert len(stream.largest().source)
+    stream.close()
+    assert Trainer(recipe, prepared, tmp_path, torch.device("cpu")).run().step == 3
+
+
+def test_a_limit_that_no_drawn_pair_keeps_is_one_line(phrases: tuple[Any, Prepared]) -> None:
+    """It names the limit and what draws the text."""
+    stream = BatchStream(*_rare(phrases, bpe_dropout=0.9, max_length=8))
+    with pytest.raises(
+        DataError, match=r"20 epochs in a row.* raise training\.max_length = 8, .* training\.bpe_dropout"
+    ):
+        stream.draw(StreamPosition())
+    stream.close()
 
 
 def test_bpe_dropout_is_for_bpe() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from command import run
+from nmt.config.model import RnnConfig, TransformerConfig
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.prepared import Prepared
@@ -20,11 +21,11 @@ from nmt.storage import bundle
 from nmt.storage import checkpoint as store
 from nmt.storage.bundle import load_model
 from nmt.training.events import Initialised
-from nmt.training.fine_tuning import freeze, initialise
+from nmt.training.fine_tuning import freeze, initialise, misfit
 from nmt.training.trainer import Trainer
 from nmt_cli.training_display import TrainingDisplay
 from nmt_data.prepare import prepare
-from tiny import make_model, make_recipe
+from tiny import FAMILIES, VISUAL, make_batch, make_model, make_recipe
 
 CPU = torch.device("cpu")
 
@@ -171,7 +172,7 @@ def test_fine_tuning_with_another_tokenizer_copies_matching_pieces(
     tokenizer = Tokenizer.train(lines, make_recipe(tokenizer={"vocabulary": 30}).tokenizer)
     child = build_model(recipe.model, tokenizer.vocabulary_size, tokenizer.vocabulary_size)
     fresh = child.output.weight.detach().clone()
-    initialise(child, Tokenizers(tokenizer, tokenizer), parent)
+    initialise(child, recipe.model, Tokenizers(tokenizer, tokenizer), parent)
     theirs = bundle.load_model(parent)
     places = {piece: index for index, piece in enumerate(theirs.tokenizers.target.pieces())}
     shared = 0
@@ -185,7 +186,73 @@ def test_fine_tuning_with_another_tokenizer_copies_matching_pieces(
         if "positions" in name or "learned" in name:
             torch.testing.assert_close(weight, positions[name])
     with pytest.raises(CheckpointError, match=r"cannot start this model: .* the recipe says"):
-        initialise(make_model("transformer", tokenizer.vocabulary_size), Tokenizers(tokenizer, tokenizer), parent)
+        initialise(
+            make_model("transformer", tokenizer.vocabulary_size),
+            FAMILIES["transformer"],
+            Tokenizers(tokenizer, tokenizer),
+            parent,
+        )
+
+
+TIED = {"kind": "transformer", "width": 32, "feed_forward": 64, "heads": 4, "tie": "output"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tie": "all"}, r"model\.tie = 'output', the recipe says 'all'"),
+        ({"norm": "post"}, r"model\.norm = 'pre', the recipe says 'post'"),
+        ({"heads": 2}, r"model\.heads = 4, the recipe says 2"),
+        ({"encoder_layers": 1}, r"model\.encoder_layers = 3, the recipe says 1"),
+        ({"decoder_layers": 4}, r"model\.decoder_layers = 3, the recipe says 4"),
+        ({"positions": "none"}, r"model\.positions = 'sinusoidal', the recipe says 'none'"),
+        ({"positions": "learned"}, r"model\.positions = 'sinusoidal', the recipe says 'learned'"),
+        ({"activation": "gelu"}, r"model\.activation = 'relu', the recipe says 'gelu'"),
+        ({"normalization": "rms"}, r"model\.normalization = 'layer', the recipe says 'rms'"),
+        ({"scaled": False}, r"model\.scaled = True, the recipe says False"),
+        ({"residual": False}, r"model\.residual = True, the recipe says False"),
+        ({"width": 16}, r"model\.width = 32, the recipe says 16"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_model_that_computes_something_else_is_refused(
+    tmp_path: Path, prepared: Prepared, changes: dict[str, Any], said: str
+) -> None:
+    """Also where its weights have all names and shapes that are needed; one line names the key."""
+    Trainer(make_recipe(TIED, training={"updates": 1}), prepared, tmp_path / "parent", CPU).run()
+    recipe = make_recipe(TIED | changes, training={"initialise": str(tmp_path / "parent")})
+    with pytest.raises(CheckpointError, match=f"parent: cannot start this model: it has {said}; use its model section"):
+        Trainer(recipe, prepared, tmp_path / "child", CPU)
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # of a value that no recipe has
+def test_every_key_of_a_model_counts_but_dropout_font_and_parted_tables() -> None:
+    """In each family, and in what a visual model is built on."""
+    free = {"dropout", "attention_dropout", "activation_dropout", "word_dropout", "font"}
+    for config in (*FAMILIES.values(), *VISUAL.values()):
+        assert misfit(config, config) is None
+        for key in config.model_dump().keys() - {"tie"}:
+            found = misfit(config, config.model_copy(update={key: object()}))
+            assert (found is None) == (key in free), key
+            assert found is None or found.startswith(f"model.{key}")
+    ties = [RnnConfig(tie=tie) for tie in ("none", "output", "all")]
+    allowed = [[misfit(wanted, start) is None for wanted in ties] for start in ties]
+    assert allowed == [[True, False, False], [True, True, False], [True, True, True]]
+    assert misfit(RnnConfig(), TransformerConfig()) == "model.kind = 'transformer', the recipe says 'rnn'"
+    deep = VISUAL["visual"].model_copy(update={"base": TransformerConfig(heads=8, tie="output")})
+    assert misfit(VISUAL["visual"], deep) == "model.base.width = 256, the recipe says 12"
+
+
+@pytest.mark.parametrize("tie", ["none", "output"])
+def test_tables_that_the_other_model_shares_may_part(tmp_path: Path, prepared: Prepared, tie: str) -> None:
+    """Each use begins with a copy, so the model begins where the other one ended; dropout may differ too."""
+    Trainer(make_recipe(TIED | {"tie": "all"}, training={"updates": 2}), prepared, tmp_path / "parent", CPU).run()
+    recipe = make_recipe(TIED | {"tie": tie, "dropout": 0.5}, training={"initialise": str(tmp_path / "parent")})
+    child = Trainer(recipe, prepared, tmp_path / "child", CPU).model.eval()
+    parent = load_model(tmp_path / "parent").model
+    batch = make_batch([5, 3], vocabulary=prepared.tokenizers.target.vocabulary_size)
+    with torch.no_grad():
+        assert torch.equal(child.output(child(*batch, batch[0])), parent.output(parent(*batch, batch[0])))
 
 
 def test_frozen_parameters_stay_and_the_others_move(tmp_path: Path, prepared: Prepared) -> None:

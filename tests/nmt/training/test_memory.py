@@ -11,12 +11,14 @@ import torch
 
 from nmt.config.recipe import TrainingConfig
 from nmt.corpus.prepared import Prepared
+from nmt.models.visual.image import inked
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import collate
 from nmt.training.events import logged
 from nmt.training.rehearsal import _largest_that_fits
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
+from nmt_data.prepare import prepare
 from tiny import make_batch, make_model, make_recipe
 from updating import copying_batch, make_updater, remove_dropout
 
@@ -47,6 +49,63 @@ def test_a_batch_that_does_not_fit_is_halved(name: str, prepared: Prepared) -> N
     assert splits == 3
     for one, two in zip(whole.model.parameters(), split.model.parameters(), strict=True):
         torch.testing.assert_close(two.grad, one.grad, rtol=1e-9, atol=1e-12)
+
+
+VISUAL = {
+    "kind": "visual",
+    "height": 8,
+    "window": 12,
+    "stride": 8,
+    "base": {"kind": "rnn", "embedding": 16, "hidden": 16},
+}
+SPELLED = {"joint": False, "source_kind": "byte", "kind": "word"}
+
+
+def _visual_trainer(folder: Path, **training: Any) -> Trainer:
+    recipe = make_recipe(VISUAL, tokenizer=SPELLED, training=training)
+    return Trainer(recipe, prepare(recipe), folder, CPU)
+
+
+def test_running_statistics_move_once_where_a_batch_is_halved(tmp_path: Path, home: Path) -> None:
+    """They are those of the halves alone: what ran before memory ran out does not count."""
+    whole, split = (_visual_trainer(tmp_path / name) for name in ("whole", "split"))
+    batch = collate(whole.prepared.train, np.arange(8))
+    backward = split.updater._backward
+
+    def small(part: Any, tokens: int) -> torch.Tensor:
+        sums = backward(part, tokens)
+        if len(part.source) > 4:
+            raise torch.OutOfMemoryError("no room")
+        return sums
+
+    split.updater._backward = small  # type: ignore[method-assign]
+    whole.updater.update(1, batch.halves(), 0.0)
+    assert split.updater.update(1, [batch], 0.0).splits == 1
+    fresh = _visual_trainer(tmp_path / "fresh").updater.statistics.moving
+    pairs = zip(whole.updater.statistics.moving, split.updater.statistics.moving, fresh, strict=True)
+    assert all(torch.equal(one, two) and not torch.equal(one, before) for one, two, before in pairs)
+
+
+def test_a_skipped_update_leaves_running_statistics(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pictures or gradients are not finite, they stay as they were, and finite."""
+    trainer = _visual_trainer(tmp_path)
+    batch = collate(trainer.prepared.train, np.arange(8))
+    trainer.updater.update(1, [batch], 0.0)
+    before = [part.clone() for part in trainer.updater.statistics.moving]
+    monkeypatch.setattr("nmt.models.visual.image.inked", lambda pixels, like: inked(pixels, like) * torch.inf)
+    assert not trainer.updater.update(2, [batch], 0.0).figures[-1]
+    assert all(torch.equal(*pair) for pair in zip(before, trainer.updater.statistics.moving, strict=True))
+
+
+def test_frozen_image_encoders_do_not_move(tmp_path: Path, home: Path) -> None:
+    """None of their parameters, running statistics included."""
+    trainer = _visual_trainer(tmp_path, freeze=["image*"])
+    before = {name: part.clone() for name, part in trainer.model.named_parameters()}
+    trainer.run()
+    still = {name for name, part in trainer.model.named_parameters() if torch.equal(part, before[name])}
+    assert {name for name in before if name.startswith("image")} <= still < before.keys()
 
 
 def test_a_single_sentence_that_does_not_fit_is_an_error() -> None:

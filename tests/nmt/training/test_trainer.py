@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nmt.corpus.prepared import Prepared
+from nmt.errors import NmtError
 from nmt.scoring.metrics import bleu
 from nmt.storage import bundle
 from nmt.storage import checkpoint as store
@@ -74,6 +75,32 @@ def test_search_decides_between_the_best_and_the_last(
     assert loaded.card["validation"]["bleu"] == (20.0 if last > 40 else 30.0)
     weights = store.read_weights(tmp_path / "checkpoints" / chosen)
     assert all(bool((part == weights[name]).all()) for name, part in store.read_weights(loaded.path).items())
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+@pytest.mark.parametrize("options", [{}, {"metric": "loss"}, {"average": 2}], ids=["bleu", "loss", "average"])
+def test_a_validation_that_is_not_finite_is_never_the_best(
+    tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch, loss: float, options: dict[str, Any]
+) -> None:
+    """Neither before a finite one nor after it; and a model of such a loss is not written, which one line says."""
+    losses: list[float] = []
+    monkeypatch.setattr(
+        Validator,
+        "validate",
+        lambda *_: Validation(loss=losses.pop(0), perplexity=1, accuracy=1, bleu=0.0, chrf=None),
+    )
+    monkeypatch.setattr(Validator, "searched", lambda *_: 0.0)
+    recipe = make_recipe(RNN, training={"updates": 3, "validate_every": 1, **options})
+    losses += [loss, 2.0, loss, 2.0]  # the last one is of a mean of checkpoints
+    progress = Trainer(recipe, prepared, tmp_path / "one", CPU).run()
+    assert (progress.best_step, progress.best_loss) == (2, 2.0)
+    assert bundle.load_model(tmp_path / "one").card["validation"]["loss"] == 2.0
+    losses[:] = [loss] * 4
+    with pytest.raises(
+        NmtError, match=r"validation loss is not finite, so no model is written; .* training\.learning_rate"
+    ):
+        Trainer(recipe, prepared, tmp_path / "none", CPU).run()
+    assert not (tmp_path / "none" / "model").exists()
 
 
 def test_the_recipes_own_search_is_what_decides(tmp_path: Path, prepared: Prepared) -> None:
