@@ -66,7 +66,7 @@ def attend(
     from nmt.translation.result import Options
     from nmt_cli.opening import open_translator
 
-    _check_use(output, plot, gold, reverse, shifted, layer or head)
+    _check_use(output, plot, gold, reverse, shifted, layer is not None or head is not None)
     _check(output, plot, gold is not None and pairs is None and target is None)
     set_threads()
     translator = open_translator(model, device, latest, {}, options=Options(target_language=to))
@@ -93,7 +93,7 @@ def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
 
 
 def _check_use(
-    output: str, plot: Path | None, gold: Path | None, reverse: Path | None, shifted: bool, chosen: int | None
+    output: str, plot: Path | None, gold: Path | None, reverse: Path | None, shifted: bool, chosen: bool
 ) -> None:
     """Refuses options that would do nothing."""
     from nmt.errors import ConfigError
@@ -215,7 +215,7 @@ def _title(translator: Translator, seen: Attention, place: int | None, head: int
     if layers > 1:
         parts.append(f"mean of {layers} layers" if place is None else f"layer {place + 1} of {layers}")
     if heads > 1:
-        parts.append(f"head {head} of {heads}" if head else f"mean of {heads} heads")
+        parts.append(f"head {head} of {heads}" if head is not None else f"mean of {heads} heads")
     return ", ".join(parts)
 
 
@@ -250,8 +250,8 @@ def _print_error_rates(
         if other
     ]
     for shifted in (False, True):
-        for place in [layer] if layer else range(1, seen[0].maps.shape[0] + 1):
-            where = f"layer {place}, head {head}" if head else f"layer {place}"
+        for place in [layer] if layer is not None else range(1, seen[0].maps.shape[0] + 1):
+            where = f"layer {place}, head {head}" if head is not None else f"layer {place}"
             for way, words in _WAYS.items():
                 name = f"{where}, {'shifted' if shifted else 'predicting'}, {words}"
                 systems[name] = [item.links(place, head, shifted, way) for item in seen]

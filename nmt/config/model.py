@@ -63,7 +63,7 @@ class RnnConfig(Section):
     dropout: Probability = 0.2
     """Dropout on embeddings, between layers and on the readout."""
     word_dropout: Probability = 0.0
-    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016; Sennrich and Zhang 2019)."""
+    """Zeroes whole embeddings, source and target, each drawn by itself (Sennrich and Zhang 2019; Gal and Ghahramani 2016)."""
 
     @property
     def family(self) -> str:
@@ -147,7 +147,7 @@ class TransformerConfig(Section):
     activation_dropout: Probability = 0.0
     """Dropout inside the feed-forward layers."""
     word_dropout: Probability = 0.0
-    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
+    """Zeroes whole embeddings, source and target, each drawn by itself (Sennrich and Zhang 2019; Gal and Ghahramani 2016)."""
 
     @property
     def family(self) -> str:
@@ -191,7 +191,7 @@ class ConvolutionConfig(Section):
     dropout: Probability = 0.2
     """Dropout on embeddings, on the input of each convolution and before the softmax."""
     word_dropout: Probability = 0.0
-    """Zeroes the whole embedding of a token, source and target (Gal and Ghahramani 2016)."""
+    """Zeroes whole embeddings, source and target, each drawn by itself (Sennrich and Zhang 2019; Gal and Ghahramani 2016)."""
 
     @property
     def family(self) -> str:

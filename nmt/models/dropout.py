@@ -35,7 +35,10 @@ def drop(states: Tensor, probability: float) -> Tensor:
 
 
 def drop_words(embedded: Tensor, probability: float) -> Tensor:
-    """Zeroes whole embeddings of (B, T, E) at a probability, and scales up the others."""
+    """Zeroes whole embeddings of (B, T, E) at a probability, and scales up the others.
+
+    Each position is drawn by itself, as by Sennrich and Zhang 2019. Gal and Ghahramani 2016 draw each word type of a sentence.
+    """
     if probability == 0.0:
         return embedded
     return embedded * F.dropout(embedded.new_ones((*embedded.shape[:2], 1)), probability)

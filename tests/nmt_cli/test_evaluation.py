@@ -363,6 +363,15 @@ def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> No
         assert message in result.output
     result = run("attend", trained, "--layer", "2", stdin=b"ein Hund\n")
     assert "layer must be between 1 and 1, got 2" in result.output
+    (tmp_path / "linked").write_text("ein Hund ||| a dog\n")
+    (tmp_path / "links").write_text("1-1 2-2\n")
+    for name in ("layer", "head"):
+        for options in ([], ["--gold", tmp_path / "links"]):
+            result = run("attend", trained, "--pairs", tmp_path / "linked", f"--{name}", "0", *options)
+            assert result.exit_code == 1
+            assert f"{name} must be between 1 and " in result.output
+        result = run("attend", trained, "--format", "entropy", f"--{name}", "0", stdin=b"ein Hund\n")
+        assert "leave --layer and --head out" in result.output
 
 
 def test_comet_comes_from_the_users_own_command(trained: Path, tmp_path: Path) -> None:

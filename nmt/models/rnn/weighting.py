@@ -58,7 +58,7 @@ class Sparsemax(nn.Module):
         ranked = exact.sort(-1, descending=True).values
         count = torch.arange(1, scores.shape[-1] + 1, device=scores.device, dtype=exact.dtype)
         sums = ranked.cumsum(-1)
-        support = (1 + count * ranked > sums).sum(-1, keepdim=True)  # k(z)
+        support = (1 + count * ranked > sums).sum(-1, keepdim=True).clamp(min=1)  # k(z); 0 where scores are not finite
         threshold = (sums.gather(-1, support - 1) - 1) / support  # tau(z)
         return Weights((exact - threshold).clamp(min=0).to(scores.dtype))
 
@@ -109,7 +109,8 @@ class Hard(nn.Module):
         if not self.training:
             return Weights(_one_hot(scores.argmax(-1), scores))
         probability = scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1)
-        chosen = probability.detach().flatten(0, 1).multinomial(1).view(scores.shape[:2])  # (B, T)
+        drawable = probability.detach().nan_to_num(1.0)  # of scores that are not finite: the loss says so
+        chosen = drawable.flatten(0, 1).multinomial(1).view(scores.shape[:2])  # (B, T)
         drawn = probability.gather(-1, chosen[..., None]).squeeze(-1).clamp(min=1e-9).log()
         return Weights(_one_hot(chosen, scores), drawn)
 

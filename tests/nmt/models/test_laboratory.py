@@ -117,6 +117,19 @@ def test_local_predictive_is_the_formula() -> None:
         torch.testing.assert_close(weights[b, t], expected)
 
 
+def test_scores_that_are_not_finite_are_no_error() -> None:
+    """They reach the loss, so that the update is skipped; other rows are as ever."""
+    scores = torch.tensor([[[0.5, 0.2], [torch.nan, 0.0]]])
+    place = Place(torch.zeros(1, 2, 1), torch.ones(1, 2, dtype=torch.bool), torch.arange(2))
+    sparse = Sparsemax()(scores, place).values
+    assert torch.equal(sparse[:, :1], Sparsemax()(scores[:, :1], place).values)
+    assert sparse[0, 1].isnan().any()
+    drawn = Hard().train()(scores, place).drawn
+    assert drawn is not None
+    assert drawn.isnan().tolist() == [[False, True]]
+    assert Sparsemax()(torch.tensor([[[3e7, 0.0]]]), place).values.isfinite().all()
+
+
 @pytest.mark.parametrize("kind", [Hard, Gumbel])
 def test_hard_attention_sees_one_position(kind: type[Hard | Gumbel]) -> None:
     """The most probable one when it translates; while training each as often as its probability says, padding never."""
