@@ -87,7 +87,6 @@ def evaluate(
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output
     from nmt.scoring.comet import check_command
-    from nmt.scoring.comet import comet as comet_score
     from nmt.scoring.metrics import EVERY_METRIC, parse_metrics
     from nmt.translation.evaluation import evaluate as evaluate_system
     from nmt.translation.result import Options
@@ -114,14 +113,24 @@ def evaluate(
         note(f"nmt: {line}")
     try:
         if comet:
-            for item in results:
-                item.scores.append(comet_score(comet, item.testset.source, item.hypotheses, item.testset.target))
+            _add_comet(comet, results)
     finally:  # what was translated is kept and shown even if COMET fails
-        try:
-            if save:
-                save_results(save, translator.card, results)
-        finally:  # or if it cannot be saved
-            _show(results, as_json)
+        _keep(save, translator.card, results, as_json)
+
+
+def _add_comet(command: str, results: Sequence[Evaluation]) -> None:
+    from nmt.scoring.comet import comet
+
+    for item in results:
+        item.scores.append(comet(command, item.testset.source, item.hypotheses, item.testset.target))
+
+
+def _keep(folder: Path | None, card: Mapping[str, Any], results: Sequence[Evaluation], as_json: bool) -> None:
+    try:
+        if folder:
+            save_results(folder, card, results)
+    finally:  # show results even if they cannot be saved
+        _show(results, as_json)
 
 
 def _show(results: Sequence[Evaluation], as_json: bool) -> None:

@@ -146,7 +146,8 @@ def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
 def _read(task: TrainingTask, testset: TestSet) -> Run:
     from nmt.corpus.lines import read_lines
     from nmt.experiments.study import Run
-    from nmt.scoring.metrics import Bucket, Score, accuracy_by_length
+    from nmt.scoring.accuracy import accuracy_by_length
+    from nmt.scoring.metrics import Bucket, Score
 
     plan, results = task.plan, task.results
     result: dict[str, Any] = json.loads((results / "result.json").read_text(encoding="utf-8"))

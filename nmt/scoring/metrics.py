@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean, stdev
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -117,7 +116,7 @@ def score(
         ConfigError: a metric or the tokenisation is unknown, or it needs what is not installed; or no number of resamples.
     """
     hypotheses, references = text_lines(hypotheses), text_lines(references)
-    _check(hypotheses, references)
+    check_lines(hypotheses, references)
     wanted = parse_metrics(metrics)
     parse_tokenization(tokenize)
     if "bleu" in wanted:
@@ -130,13 +129,13 @@ def score(
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: Tokenization = "13a") -> float:
     """Computes BLEU without an interval and without warnings about tokenised text, for validation during training."""
-    _check(hypotheses, references)
+    check_lines(hypotheses, references)
     return float(BLEU(tokenize=tokenize, force=True).corpus_score(list(hypotheses), [list(references)]).score)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Computes chrF2 without an interval, for validation during training."""
-    _check(hypotheses, references)
+    check_lines(hypotheses, references)
     return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
 
 
@@ -161,7 +160,7 @@ def bleu_by(
     lowercase: bool = False,
 ) -> list[Bucket]:
     """Computes BLEU of the sentences within each pair of bounds, both included; empty buckets are left out."""
-    _check(hypotheses, references)
+    check_lines(hypotheses, references)
     buckets: list[Bucket] = []
     for low, high in bounds:
         rows = [row for row, measure in enumerate(measures) if low <= measure <= high]
@@ -169,33 +168,6 @@ def bleu_by(
             chosen, expected = ([side[row] for row in rows] for side in (hypotheses, references))
             found = score(chosen, expected, tokenize=tokenize, lowercase=lowercase, metrics=("bleu",))[0]
             buckets.append(Bucket(low, high, len(rows), found))
-    return buckets
-
-
-def shares_right(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-    """Returns for each sentence the percentage of reference positions with the right token."""
-    pairs = [(found.split(), wanted.split()) for found, wanted in zip(hypotheses, references, strict=True)]
-    return [
-        100 * sum(one == two for one, two in zip(found, wanted, strict=False)) / max(len(wanted), 1)
-        for found, wanted in pairs
-    ]
-
-
-def accuracy_by_length(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[Bucket]:
-    """Computes the percentage of reference positions with the right token, in one bucket per source length.
-
-    This suits symbol tasks with one right answer; the interval is the normal one over sentences.
-    """
-    _check(hypotheses, references)
-    shares: dict[int, list[float]] = {}
-    for source, share in zip(sources, shares_right(hypotheses, references), strict=True):
-        shares.setdefault(len(source.split()), []).append(share)
-    buckets: list[Bucket] = []
-    for length, values in sorted(shares.items()):
-        margin = 1.96 * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-        middle = fmean(values)
-        score = Score("accuracy", middle, middle - margin, middle + margin, "positions with the right token")
-        buckets.append(Bucket(length, length, len(values), score))
     return buckets
 
 
@@ -275,7 +247,12 @@ METRICS: Mapping[MetricName, MetricKind] = {
 }
 
 
-def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+def check_lines(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    """Refuses lines that cannot be scored.
+
+    Raises:
+        DataError: the two differ in number, or there are none.
+    """
     if len(hypotheses) != len(references):
         raise DataError(f"{len(hypotheses)} translations but {len(references)} references: they must be as many")
     if not hypotheses:

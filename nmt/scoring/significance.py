@@ -18,7 +18,8 @@ from sacrebleu.metrics.chrf import CHRF
 from nmt.config.data import Tokenization
 from nmt.errors import DataError
 from nmt.runtime.stages import counted, stage
-from nmt.scoring.metrics import EVERY_METRIC, METRICS, MetricName, Scorer, resampling_seed, shares_right
+from nmt.scoring.accuracy import shares_right
+from nmt.scoring.metrics import EVERY_METRIC, METRICS, MetricName, Scorer, resampling_seed
 
 TestName = Literal["bs", "ar"]
 """Paired bootstrap resampling (Koehn 2004) or paired approximate randomisation (Riezler and Maxwell 2005)."""

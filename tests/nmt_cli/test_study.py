@@ -21,7 +21,7 @@ from nmt.errors import ConfigError, NmtError
 from nmt.experiments.study import load_study, run_name
 from nmt.runtime.owners import claim
 from nmt.runtime.signals import only_trainer
-from nmt.scoring.metrics import accuracy_by_length
+from nmt.scoring.accuracy import accuracy_by_length
 from nmt_cli.study_commands import Commands
 from nmt_cli.testsets import choose_testsets
 from tiny import make_recipe

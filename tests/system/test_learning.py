@@ -11,7 +11,8 @@ import torch
 
 from nmt.config.recipe import Recipe
 from nmt.config.search import SearchConfig
-from nmt.scoring.metrics import Bucket, accuracy_by_length
+from nmt.scoring.accuracy import accuracy_by_length
+from nmt.scoring.metrics import Bucket
 from nmt.storage.bundle import load_model
 from nmt.training.trainer import Trainer
 from nmt.translation.translator import Translator
