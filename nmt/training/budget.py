@@ -6,6 +6,7 @@ import math
 
 from nmt.config.recipe import Recipe
 from nmt.errors import ConfigError
+from nmt.storage.run_log import UNPLANNED
 from nmt.training.progress import Progress
 
 _PROBED_UPDATES = 20
@@ -18,8 +19,8 @@ def check_budget(recipe: Recipe, budget: float | None) -> None:
     Raises:
         ConfigError: names the schedule, and one that goes with a budget.
     """
-    if budget is not None and not budget > 0:
-        raise ConfigError(f"budget must be above 0 seconds, got {budget}")
+    if budget is not None and not 0 < budget < math.inf:
+        raise ConfigError(f"budget must be a time above 0 seconds, got {budget}")
     if budget is not None and recipe.training.schedule not in ("cosine", "trapezoid"):
         raise ConfigError(
             "a budget needs a schedule that ends when time is up: "
@@ -41,7 +42,7 @@ def fit_budget(progress: Progress, budget: float | None) -> None:
     ahead = max(1, _VALIDATIONS - done)
     left = budget - progress.seconds - ahead * per_validation
     per_update = progress.training_seconds / progress.step
-    progress.updates = progress.step + max(0, int(left / per_update))
+    progress.updates = min(progress.step + max(0, int(left / per_update)), UNPLANNED - 1)
     progress.next_validation = progress.step + math.ceil((progress.updates - progress.step) / ahead)
 
 

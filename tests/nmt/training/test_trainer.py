@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 import torch
 
 from nmt.corpus.prepared import Prepared
-from nmt.errors import NmtError
+from nmt.errors import ConfigError, NmtError
 from nmt.scoring.metrics import bleu
 from nmt.storage import bundle
 from nmt.storage import checkpoint as store
+from nmt.storage.run_log import UNPLANNED
+from nmt.training.budget import check_budget, fit_budget
 from nmt.training.events import logged
+from nmt.training.progress import Progress
 from nmt.training.trainer import Trainer
 from nmt.training.validation import Validation, Validator
 from nmt.translation.translator import Translator
@@ -111,3 +115,18 @@ def test_the_recipes_own_search_is_what_decides(tmp_path: Path, prepared: Prepar
     translator, validator = Translator(bundle.load_model(tmp_path)), trainer.validator
     assert translator.search.beam == 3
     assert validator.searched() == bleu(translator.translate(validator.source), validator.target)
+
+
+@pytest.mark.parametrize("budget", [math.inf, math.nan, 0.0, -1.0])
+def test_a_budget_is_a_time(budget: float) -> None:
+    """Any other number is refused in one line."""
+    with pytest.raises(ConfigError, match="budget must be a time above 0 seconds"):
+        check_budget(make_recipe(), budget)
+
+
+def test_a_huge_budget_plans_as_many_updates_as_a_checkpoint_holds() -> None:
+    """However many would fit."""
+    progress = Progress(step=25, updates=UNPLANNED, training_seconds=0.5)
+    fit_budget(progress, 1e18)
+    assert progress.step < progress.next_validation <= progress.updates < UNPLANNED
+    assert Progress.restore(dataclasses.asdict(progress)) == progress
