@@ -31,7 +31,7 @@ def average(
     from nmt.corpus.tokenizer import Tokenizers
     from nmt.errors import CheckpointError, ConfigError
     from nmt.runtime.files import check_output
-    from nmt.storage.bundle import nearest_run, read_recipe, write_bundle
+    from nmt.storage.bundle import check_vocabulary, nearest_run, read_recipe, write_bundle
     from nmt.storage.checkpoint import checkpoints
     from nmt.training.averaging import card_of_mean, mean_of_checkpoints
 
@@ -47,8 +47,10 @@ def average(
     if len(found) < last:
         raise CheckpointError(f"{run} has {len(found)} checkpoints, --last asks for {last}; see training.keep")
     chosen = found[-last:]
-    mean = mean_of_checkpoints(chosen)
     recipe, tokenizers = read_recipe(run), Tokenizers.load(run)
+    for path in chosen:
+        check_vocabulary(path, tokenizers)
+    mean = mean_of_checkpoints(chosen)
     names = [path.name for path in chosen]
     card = {"name": recipe.name, "seed": recipe.seed, **card_of_mean(run, chosen[-1])}
     write_bundle(output, mean, names, recipe, tokenizers, card)

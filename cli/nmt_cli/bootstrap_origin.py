@@ -67,13 +67,13 @@ def _of_translation(site: Site, stage: Translation) -> dict[str, Any]:
 
 def _identity(path: Path) -> Any:
     """Returns what a model is, wherever it lies: its shape, and hashes of weights, tokenizers and font."""
-    from nmt.storage.bundle import locate, read_recipe
+    from nmt.storage.bundle import locate, read_recipe, run_of
     from nmt.storage.integrity import check_manifest, damaged
 
     place = locate(path)
     with damaged(place):
         manifest = check_manifest(place)
-    recipe = read_recipe(place if "recipe.toml" in manifest else place.parent.parent)
+    recipe = read_recipe(place if "recipe.toml" in manifest else run_of(place))
     parts = {name: entry["sha256"] for name, entry in manifest.items() if name.endswith((".safetensors", ".spm"))}
     shape = recipe.model_dump(mode="json", include={"model"}, exclude={"model": {"font"}}, exclude_defaults=True)
     return [parts, shape, font_sha256(recipe)]

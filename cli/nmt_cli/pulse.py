@@ -86,7 +86,7 @@ class Pulse:
         elif found and found[-1].idle:
             self._clear()
         elif is_live():
-            line = text_of(found, now - self._begun)[: get_terminal_size().columns - 1]
+            line = _cut(text_of(found, now - self._begun), _columns() - 1)
             if now - self._said >= 2 * _GLANCE:
                 sys.stderr.write(f"{_CLEAR}{line}")
                 sys.stderr.flush()
@@ -114,6 +114,24 @@ def text_of(found: tuple[Stage, ...], seconds: float) -> str:
         words += f", {found[-1].rate:,.0f} a second"
     left = next((item.left for item in found if item.left is not None), None)
     return f"{words}, {clock(seconds)} so far" if left is None else f"{words}, {clock(left)} left"
+
+
+def _columns() -> int:
+    """Returns the width of the terminal that stderr writes to, which may not be that of stdout."""
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    return columns or get_terminal_size().columns
+
+
+def _cut(text: str, width: int) -> str:
+    """Cuts a text to so many columns; some letters take two."""
+    if text.isascii():
+        return text[:width]
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= width else set_cell_size(text, width)
 
 
 def is_live() -> bool:

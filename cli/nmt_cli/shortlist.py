@@ -20,6 +20,7 @@ def shortlist(
 ) -> None:
     """Make a vocabulary shortlist from a model's training corpus, for faster search by `nmt translate --shortlist` on CPU."""
     from nmt.decoding.shortlist import Shortlist
+    from nmt.errors import DataError
     from nmt.runtime.files import check_output
     from nmt.storage.bundle import load_model
     from nmt_data.prepare import prepare
@@ -27,6 +28,8 @@ def shortlist(
     check_output(output)
     loaded = load_model(model, latest)
     prepared = prepare(loaded.recipe, say=note)
+    if prepared.tokenizers.fingerprints != loaded.tokenizers.fingerprints:
+        raise DataError(f"{model}: its corpus has changed since it was trained, and would have another tokenizer")
     sizes = loaded.tokenizers.source.vocabulary_size, loaded.tokenizers.target.vocabulary_size
     found = Shortlist.build(prepared.pairs, sizes, loaded.tokenizers.fingerprints, each, frequent)
     found.save(output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ import typer
 from nmt.runtime.stages import stage
 from nmt_cli.console import note
 from nmt_cli.standard import binary_input, binary_output
+from nmt_cli.text_files import chunks
 
 app = typer.Typer(no_args_is_help=True, help="Train a tokenizer, and turn text into tokens and back.")
 
@@ -79,12 +80,13 @@ def decode(
 
 
 def _chunks() -> Iterator[list[str]]:
-    from nmt.corpus.lines import decode_strict, split_lines
+    """Yields lines of stdin as they come."""
+    from nmt.corpus.lines import decode_strict
 
-    lines = (decode_strict(line, f"stdin, line {number}") for number, line in enumerate(split_lines(binary_input()), 1))
+    number = count(1)
     with stage("tokens", idle=True):  # the user sees the lines come back
-        while chunk := list(islice(lines, 1000)):
-            yield chunk
+        for chunk in chunks(binary_input()):
+            yield [decode_strict(line, f"stdin, line {next(number)}") for line in chunk]
 
 
 def _write(lines: list[str]) -> None:

@@ -41,6 +41,8 @@ def tune_decoding(
     if translator.search.length_penalty == "none":
         note("nmt: search.length_penalty is none, so no alpha is tried")
         tries = [(beam, alpha) for beam, alpha in tries if alpha == tries[0][1]]
+    for beam, alpha in tries:  # a wrong value is found before any work
+        translator.with_search(beam=beam, alpha=alpha)
     chosen = choose_testsets(translator.recipe, [testset])[0]
     check_testset(chosen := chosen.first(sentences))
     rows: list[dict[str, Any]] = []

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
-from nmt.errors import NmtError
+from nmt.errors import NmtError, explain_memory
 from nmt.runtime.device import peak_memory_mb
 from nmt.runtime.stages import counted, stage
 
@@ -159,7 +159,8 @@ def _serve(end: Connection, make: Callable[[], Contender], threads: int) -> None
     try:
         torch.set_num_threads(threads)
         start = perf_counter()
-        contender = make()
+        with explain_memory():
+            contender = make()
         end.send(perf_counter() - start)
         while (order := end.recv()) != "end":
             if order == "memory":
@@ -177,7 +178,8 @@ def _serve(end: Connection, make: Callable[[], Contender], threads: int) -> None
 
 def _timed(contender: Contender) -> Round:
     wall, cpu, busy = perf_counter(), process_time(), _busy_seconds()
-    result = contender.run()
+    with explain_memory():
+        result = contender.run()
     seconds, cpu_seconds, all_cpu = perf_counter() - wall, process_time() - cpu, _busy_seconds() - busy
     load = max(0.0, all_cpu - cpu_seconds) / (seconds * (os.cpu_count() or 1))
     return Round(seconds, cpu_seconds, load, result)

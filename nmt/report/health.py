@@ -10,6 +10,7 @@ from typing import Any, Literal
 _LARGE = 10.0  # a gradient norm this many times its median
 _SLOW = 0.5  # a speed this share of its median
 _PADDED = 0.2  # a share of padding that costs noticeable time
+_DIGITS = 12  # of an update; more are no number of ours
 _ENOUGH = 5  # entries before a median says something
 
 
@@ -33,17 +34,23 @@ def findings(log: Iterable[Mapping[str, Any]]) -> list[Finding]:
 
 
 _SAYS = {
-    "skipped": "updates were skipped, as the loss or a gradient was not finite",
-    "spike": "updates had a loss far above the usual",
-    "damaged": "checkpoints were damaged, and the ones before were taken",
+    "skipped": "updates skipped, as the loss or a gradient was not finite",
+    "spike": "updates with a loss far above the usual",
+    "damaged": "checkpoints damaged, and the ones before taken",
 }
 
 
 def _counted(entries: list[Mapping[str, Any]], kind: str) -> Finding | None:
-    steps = [entry["step"] for entry in entries if entry["kind"] == kind]
+    steps = sorted(_step(entry) for entry in entries if entry["kind"] == kind)
     if not steps:
         return None
-    return Finding(steps[-1], "warning", kind, f"{len(steps):,} {_SAYS[kind]}, the last at update {steps[-1]:,}")
+    return Finding(steps[-1], "warning", kind, f"{_SAYS[kind]}: {len(steps):,}, the last at update {steps[-1]:,}")
+
+
+def _step(entry: Mapping[str, Any]) -> int:
+    """Returns the update that an entry is about: a damaged checkpoint names it, as it was found before the training went on."""
+    digits = str(entry.get("checkpoint", "")).rpartition("-")[2]
+    return int(digits) if digits.isdecimal() and len(digits) < _DIGITS else int(entry["step"])
 
 
 def _padding(entries: list[Mapping[str, Any]]) -> Finding | None:

@@ -47,7 +47,7 @@ NAME_A_HOME = "set NMT_HOME to a folder that can be written"
 def fingerprint(value: Any) -> str:
     """Returns the SHA-256 of a JSON-like value, in 16 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]  # paths may hold any bytes
 
 
 def file_sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from nmt.config.paths import real_path
 from nmt.config.reading import explain_errors, load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.rendering import save_font
@@ -102,19 +103,33 @@ def load_model(path: Path, latest: bool = False) -> LoadedModel:
     with damaged(place):
         manifest = check_manifest(place)
         check_hashes(place, {name: entry for name, entry in manifest.items() if entry["size"] <= SMALL})
-    root = place if "recipe.toml" in manifest else place.parent.parent
+    root = place if "recipe.toml" in manifest else run_of(place)
     recipe, tokenizers = read_recipe(root), Tokenizers.load(root)
     sizes = tokenizers.sizes
     with damaged(place):
         _check_size(recipe, sizes, manifest[WEIGHTS]["size"])
         check_hashes(place, {name: entry for name, entry in manifest.items() if entry["size"] > SMALL})
     card = read_card(place) if CARD in manifest else {}
-    expected = card.get("vocabulary") if CARD in manifest else read_object(place / PROGRESS).get("vocabulary")
-    if expected != tokenizers.fingerprints:
-        raise CheckpointError(f"{root}: the tokenizer is not the one that {place.name} was trained with")
+    check_vocabulary(place, tokenizers, card if CARD in manifest else None)
     model = build_model(recipe.model, *sizes)
     load_weights(place, model)
     return LoadedModel(model.eval(), tokenizers, recipe, place, card)
+
+
+def run_of(checkpoint: Path) -> Path:
+    """Returns the run of a checkpoint, which may be named by a path that does not spell it, such as `.` or `step-00000700`."""
+    return real_path(checkpoint).parent.parent
+
+
+def check_vocabulary(place: Path, tokenizers: Tokenizers, card: Mapping[str, Any] | None = None) -> None:
+    """Checks that tokenizers are those of a bundle with this card, or of a checkpoint.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    expected = (read_object(place / PROGRESS) if card is None else card).get("vocabulary")
+    if expected != tokenizers.fingerprints:
+        raise CheckpointError(f"{place}: the tokenizer is not the one that it was trained with")
 
 
 def read_recipe(root: Path) -> Recipe:

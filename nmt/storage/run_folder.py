@@ -89,8 +89,8 @@ class RunFolder:
             details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
             raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another folder for the run")
 
-    def begin(self, recipe: Recipe, tokenizers: Tokenizers) -> None:
-        """Removes remains of a killed process, and writes the recipe and tokenizers of the run.
+    def tidy(self) -> None:
+        """Removes remains of a killed process.
 
         Raises:
             CheckpointError: one of the names is not a regular file, so that writing might go elsewhere.
@@ -104,7 +104,20 @@ class RunFolder:
                 raise CheckpointError(f"{path}: {error.strerror}") from None
         clear_litter(self.checkpoints)
         clear_litter(self.path)
-        atomic_write(self.path / RECIPE, recipe_to_toml(recipe, self.path).encode())
+
+    def begin(self, recipe: Recipe, tokenizers: Tokenizers) -> None:
+        """Writes the recipe and tokenizers of the run.
+
+        Raises:
+            ConfigError: the recipe has a path that is not UTF-8, which TOML has to be.
+        """
+        try:
+            text = recipe_to_toml(recipe, self.path).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                f"{self.path}: its recipe would name a path that is not UTF-8; rename that folder, or let the run lie in it"
+            ) from None
+        atomic_write(self.path / RECIPE, text)
         tokenizers.save(self.path)
         save_font(recipe.model, self.path)
 

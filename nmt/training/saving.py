@@ -69,11 +69,17 @@ class Saver:
         """
         self._run_folder.check_recipe(self._recipe)
         if self._world.leads:
-            self._run_folder.begin(self._recipe, self._prepared.tokenizers)
+            self._run_folder.tidy()
             self._run_folder.drop_damaged(lambda name, reason: self._report(Damaged(0, name, reason)))
         self._world.wait()
-        if saved := store.checkpoints(self._folder):
-            progress = self._restored(saved[-1])
+        saved = store.checkpoints(self._folder)
+        if saved:
+            progress = self._checked(saved[-1])
+        self._world.wait()
+        if self._world.leads:  # only now, as a run that is refused keeps its own
+            self._run_folder.begin(self._recipe, self._prepared.tokenizers)
+        if saved:
+            self._restore(saved[-1], progress)
         self._world.wait()
         judged = () if self.is_saved(progress) else (Validated.kind, SAMPLES_KIND)  # not yet, whatever the log says
         if self._world.leads:
@@ -106,7 +112,8 @@ class Saver:
             store.write_best(self._folder, progress.best_step, scores)
         store.rotate(self._folder, self._recipe.training.keep, store.best_checkpoint(self._folder))
 
-    def _restored(self, path: Path) -> Progress:
+    def _checked(self, path: Path) -> Progress:
+        """Returns the progress of a checkpoint, if this training can go on from it."""
         state, updates = read_object(path / store.PROGRESS), self._recipe.training.updates
         expected = self._prepared.fingerprint, self._prepared.tokenizers.fingerprints
         if (state.get("corpus"), state.get("vocabulary")) != expected:
@@ -120,11 +127,14 @@ class Saver:
             raise ConfigError(
                 f"{path}: trained further than training.updates = {updates}; use another folder for the run"
             )
+        return progress
+
+    def _restore(self, path: Path, progress: Progress) -> None:
+        """Loads a checkpoint."""
         store.load_checkpoint(path, self._updater.model, self._updater.optimizer, self.mean_weights)
         self._updater.arithmetic = Arithmetic(progress.precision, progress.onednn, progress.packed)
         if self._world.leads:
             self._mark_best(progress)
-        return progress
 
     def _plan(self, progress: Progress) -> None:
         """Plans as the recipe and the budget of this start say, which may differ from those of the start before."""

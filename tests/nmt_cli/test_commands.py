@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -230,6 +231,22 @@ def test_tokenizer_on_files_and_pipes(tmp_path: Path) -> None:
         tokens = run("tokenizer", "encode", model, *flags, stdin=stdin)
         assert run("tokenizer", "decode", model, *flags, stdin=tokens.stdout_bytes).stdout_bytes == stdin
     assert "token ids go from 0 to 299" in run("tokenizer", "decode", model, "--ids", stdin=b"300\n").stderr
+
+
+@pytest.mark.slow
+def test_a_tokenizer_answers_a_pipe_as_lines_come(trained: Path) -> None:
+    """Each line comes out before the next goes in."""
+    model = next((trained / "model").glob("*.spm"))
+    with start("tokenizer", "encode", str(model), stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"der Hund\n", b"eins\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert select.select([process.stdout], [], [], 60)[0]
+            assert process.stdout.readline().endswith(b"\n")
+        process.stdin.close()
+        assert process.wait(60) == 0
 
 
 def test_a_tokenizer_without_its_text_is_one_line(tmp_path: Path) -> None:

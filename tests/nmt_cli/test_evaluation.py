@@ -266,6 +266,9 @@ def test_tune_decoding_finds_the_best_of_what_it_tries(trained: Path) -> None:
     assert "best: --beam" in table
     assert table.count(f"BLEU: {found['signature']}\n") == 1
     assert found["signature"].startswith("nrefs:1|case:mixed|")
+    late = run("tune-decoding", trained, "--alphas", "1,20")
+    assert (late.exit_code, "alpha: input should be less than or equal to 10" in late.stderr.lower()) == (1, True)
+    assert "BLEU" not in late.stderr  # nothing was translated before
     wrong = run("tune-decoding", trained, "--alphas", "high")
     assert (wrong.exit_code, "--alphas must be numbers with commas between them" in wrong.stderr) == (1, True)
 

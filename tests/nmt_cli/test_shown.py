@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from rich.cells import cell_len
 
 from command import run
 from nmt.corpus.lines import visible, visible_line, write_lines
@@ -20,6 +21,7 @@ from nmt.errors import ConfigError
 from nmt.report.length_plot import plot_by_length
 from nmt.report.pictures import picture_format, save_picture
 from nmt.scoring.metrics import Bucket, Score
+from nmt_cli import pulse
 from nmt_cli.console import print_table
 
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -209,3 +211,10 @@ def test_a_full_disk_is_known_before_the_work(tmp_path: Path, monkeypatch: pytes
     ):
         refused = run(*command)
         assert (refused.exit_code, "cannot be written (No space left on device)" in refused.stderr) == (1, True)
+
+
+@given(st.text(alphabet="a é日本語ไก่", max_size=40), st.integers(1, 30))
+def test_the_live_line_fits_its_terminal(text: str, width: int) -> None:
+    """Letters that take two columns, or none, are counted so."""
+    assert cell_len(pulse._cut(text, width)) <= width
+    assert pulse._cut(text, 200) == text

@@ -23,9 +23,8 @@ def speed(recipe: Recipe, prepared: Prepared, device: torch.device) -> Finding:
     try:
         found = probe_training(recipe, prepared, device, threads)
     except NmtError as error:
-        remedy = (
-            "lower training.batch_tokens, if the system ended it for want of memory" if "died" in str(error) else ""
-        )
+        short = "died" in str(error) or "memory" in str(error)
+        remedy = "lower training.batch_tokens, if there was not enough memory" if short else ""
         return problem("speed", f"{UPDATES} updates cannot be made: {error}", remedy)
     seconds = updates / found.updates_per_second
     text = (

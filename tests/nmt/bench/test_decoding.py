@@ -6,12 +6,14 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
+from nmt.bench import rounds
 from nmt.bench.baselines import CellLoop, WithoutCache
 from nmt.bench.rounds import interleave
 from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import beam_search
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, NmtError
 from nmt.runtime.device import choose_device
 from tiny import make_batch, make_model
 
@@ -39,6 +41,37 @@ def test_decoding_without_a_cache_finds_the_same() -> None:
     source, lengths = make_batch([6, 4, 3])
     ours, theirs = (beam_search(item, source, lengths, CONFIG, 3) for item in (model, WithoutCache(model)))
     assert [[item.tokens for item in found] for found in ours] == [[item.tokens for item in found] for found in theirs]
+
+
+class _Pipe:
+    """Asks for a round, and keeps the answers."""
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = []
+
+    def send(self, answer: object) -> None:
+        """As of a connection."""
+        self.answers.append(answer)
+
+    def recv(self) -> str:
+        """As of a connection."""
+        return "run"
+
+
+class _Hungry:
+    """Takes more memory than there is."""
+
+    def run(self) -> Any:
+        """As torch says it."""
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 800000000000 bytes.")
+
+
+def test_memory_that_runs_out_in_a_round_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The waiting process gets an error that it can tell, and nobody sees a traceback."""
+    pipe: Any = _Pipe()
+    rounds._serve(pipe, _Hungry, torch.get_num_threads())
+    assert isinstance(pipe.answers[-1], NmtError)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow

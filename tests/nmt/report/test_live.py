@@ -170,7 +170,9 @@ def test_health_names_what_is_unusual() -> None:
         {"kind": "spike", "step": 92},
     ]
     sick += [_train(100, gradient_norm=40.0), _train(110, tokens_per_second=100.0)]
-    found = {finding.kind: finding.level for finding in findings(sick)}
+    sick.append({"kind": "damaged", "step": 0, "checkpoint": "step-00000095", "reason": "cut short"})
+    assert next(finding for finding in findings(sick) if finding.kind == "damaged").step == 95
+    found = {finding.kind: finding.level for finding in findings(sick) if finding.kind != "damaged"}
     assert found == dict.fromkeys(["padding", "skipped", "spike", "gradient"], "warning") | {"speed": "note"}
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from typer.testing import Result
 
 from command import run
 from nmt import NmtError
-from nmt.config.reading import recipe_to_toml
+from nmt.config.paths import model_root
+from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.corpus.prepared import Prepared
 from nmt.storage.run_folder import RunFolder
 from nmt.training.events import Event
 from nmt.training.trainer import Trainer
+from nmt_data.prepare import prepare
 from tiny import make_recipe
 
 NAMES = ("recipe.toml", "log.jsonl", "joint.spm", "source.spm", "model/notes", "checkpoints/notes")
@@ -50,6 +56,77 @@ def test_a_run_that_has_begun_is_gone_on_with(tmp_path: Path, prepared: Prepared
     assert [entry["step"] for entry in folder.entries()] == [0, 2]
     folder.trim_log(1)
     assert folder.log.read_bytes() == b'{"kind": "start", "step": 0}\n'
+
+
+class _Own:
+    """A run of four updates on a corpus in a folder, whose text can change."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self.run, self.recipe = folder, folder / "run", folder / "mine.toml"
+        self.write("ab")
+        splits = "".join(f'{name} = "{name}.{{language}}"\n' for name in ("train", "valid"))
+        head = 'name = "m"\ntitle = "m"\nlicence = "own"\nlanguages = ["input", "output"]\n'
+        (folder / "card.toml").write_text(f"{head}[splits]\n{splits}")
+        data = {"corpus": "card.toml", "source": "input", "target": "output"}
+        training = {"updates": 4, "validate_every": 2, "keep": 2}
+        recipe = make_recipe({"kind": "rnn", "embedding": 4, "hidden": 4}, data=data, training=training)
+        self.recipe.write_text(recipe_to_toml(recipe))
+
+    def write(self, letters: str) -> None:
+        """Writes the corpus anew, of words with these letters."""
+        for name, language in product(("train", "valid"), ("input", "output")):
+            lines = (f"{letters * (row % 5 + 1)} {letters[::-1] * (row % 3 + 1)} {name} {row}\n" for row in range(40))
+            (self.folder / f"{name}.{language}").write_text("".join(lines))
+
+    def train(self, *options: str | Path) -> Result:
+        """Runs the command."""
+        return run("train", self.recipe, "--run", self.run, "--device", "cpu", *options)
+
+    def files(self) -> dict[str, bytes]:
+        """The recipe and tokenizers of the run."""
+        return {path.name: path.read_bytes() for path in self.run.glob("*.*") if path.suffix in (".toml", ".spm")}
+
+
+def test_a_training_that_is_refused_changes_nothing(tmp_path: Path) -> None:
+    """Neither recipe nor tokenizers, so the checkpoints can still be read; what needs the old corpus says that it is gone."""
+    own = _Own(tmp_path / "own")
+    done = own.train()
+    assert done.exit_code == 0, done.stderr
+    before = own.files()
+    assert "trained further than" in own.train("--set", "training.updates=1").stderr
+    assert own.files() == before
+    own.write("cd")
+    assert "was trained on another corpus or tokenizer" in own.train("--set", "training.updates=6").stderr
+    assert own.files() == before
+    assert run("info", own.run, "--latest").exit_code == 0
+    assert "its corpus has changed since" in run("shortlist", own.run, "--output", tmp_path / "list").stderr
+    prepare(load_recipe(own.recipe)).tokenizers.save(own.run)
+    for verb in (("average", own.run, "--output", tmp_path / "mean"), ("info", own.run, "--latest")):
+        assert "the tokenizer is not the one that" in run(*verb).stderr
+    assert not (tmp_path / "mean").exists()
+
+
+def test_a_checkpoint_is_a_model_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative, from the folder that it lies in, and from inside."""
+    own = _Own(tmp_path / "own")
+    assert own.train().exit_code == 0
+    monkeypatch.chdir(own.run / "checkpoints")
+    assert run("info", "step-00000004").exit_code == 0
+    monkeypatch.chdir("step-00000004")
+    assert run("info", ".").exit_code == 0
+    assert model_root(Path()) == own.run
+
+
+def test_a_folder_of_any_bytes_can_be_trained_in(tmp_path: Path) -> None:
+    """A run beside such a corpus is one as any other; elsewhere it is refused before the first update, as TOML is UTF-8."""
+    own = _Own(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert own.train().exit_code == 0
+    assert own.train().exit_code == 0
+    with TemporaryDirectory(dir="/var/tmp") as place:
+        refused = own.train("--run", place)
+        assert refused.exit_code == 1
+        assert "a path that is not UTF-8" in refused.stderr
 
 
 @pytest.mark.parametrize("when", ["train", "validation"])
