@@ -59,6 +59,8 @@ class Progress:
     best_loss: float = math.inf
     skipped: Count = 0
     """Updates skipped because the loss or gradient was not finite."""
+    skipped_in_a_row: Count = 0
+    """Of these, the last ones without another update between them."""
     batch_tokens: Count = 0
     """Target tokens per batch, found at the start if the recipe says `auto`; 0: not found yet."""
     splits: Count = 0

@@ -79,6 +79,7 @@ class Trainer:
         seed_all(recipe.seed)
         self.model = build_model(recipe.model, *self.tokenizers.sizes)
         self.model.recompute = self.config.recompute
+        self._saving = 0.0  # seconds of checkpoints since the last validation
         self._carried: Carried | None = None
         if self.config.initialise and not self.run_folder.can_resume():
             self._carried = initialise(self.model, recipe.model, self.tokenizers, Path(self.config.initialise))
@@ -180,7 +181,8 @@ class Trainer:
             self.run_folder.append_samples(sampled(progress.step, found.samples))
         self._emit(Validated(progress.step, **found.figures, best=progress.stale == 0))
         release_memory()
-        progress.validation_seconds += self.world.largest(perf_counter() - start)
+        progress.validation_seconds += self.world.largest(self._saving + perf_counter() - start)
+        self._saving = 0.0
         fit_budget(progress, self.budget)
         self._save()
 
@@ -201,7 +203,9 @@ class Trainer:
 
     def _save(self, validated: bool = True) -> None:
         self.watch.read(self.progress)
+        start = perf_counter()
         self.saver.save(self.progress, validated)
+        self._saving += perf_counter() - start
 
     def _announce(self, plain: str | None) -> None:
         """Reports what is trained and how; `plain` says why updates are plain, or is None."""

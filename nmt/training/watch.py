@@ -23,7 +23,6 @@ class Watch:
         self._config, self._report = config, report
         self._most = _UNREAD[device.type]
         self._unread: list[tuple[int, list[Ints], Outcome]] = []
-        self._non_finite = 0
 
     def keep(self, step: int, rows: list[Ints], outcome: Outcome) -> None:
         """Stores the outcome of an update on the pairs of these rows."""
@@ -51,7 +50,7 @@ class Watch:
                 self._skipped(progress, step, rows)
                 continue
             progress.sums.updates += 1
-            self._non_finite = 0
+            progress.skipped_in_a_row = 0
             progress.sums.loss += loss
             progress.sums.negative_log_likelihood += negative
             progress.sums.correct += correct
@@ -69,10 +68,10 @@ class Watch:
 
     def _skipped(self, progress: Progress, step: int, rows: list[Ints]) -> None:
         progress.skipped += 1
-        self._non_finite += 1
+        progress.skipped_in_a_row += 1
         pairs = _pairs(rows)
         self._report(Skipped(step, pairs))
-        if self._non_finite >= _MAX_NON_FINITE:
+        if progress.skipped_in_a_row >= _MAX_NON_FINITE:
             raise NmtError(
                 f"loss or gradient was not finite in {_MAX_NON_FINITE} updates in a row, last at update "
                 f"{step} (training pairs {', '.join(map(str, pairs))}, ...); "
