@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.runtime.atomic import atomic_write, clear_litter
 from nmt.runtime.files import explain_full_disk, fingerprint
-from nmt.runtime.untrusted import open_regular
+from nmt.runtime.untrusted import open_regular, read_object
 from nmt.storage import checkpoint as store
 from nmt.storage.bundle import read_recipe
 from nmt.storage.integrity import damage
@@ -88,6 +88,24 @@ class RunFolder:
         if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
             details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
             raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another folder for the run")
+
+    def check_corpus(self, corpus: str, vocabulary: Mapping[str, str]) -> None:
+        """Refuses to resume with other data than those of the newest checkpoint.
+
+        Args:
+            corpus: fingerprint of the prepared corpus.
+            vocabulary: fingerprints of its tokenizers.
+
+        Raises:
+            CheckpointError: they are others.
+        """
+        if not (saved := store.checkpoints(self.checkpoints)):
+            return
+        state = read_object(saved[-1] / store.PROGRESS)
+        if (state.get("corpus"), state.get("vocabulary")) != (corpus, vocabulary):
+            raise CheckpointError(
+                f"{saved[-1]}: was trained on another corpus or tokenizer; use another folder for the run"
+            )
 
     def tidy(self) -> None:
         """Removes remains of a killed process.

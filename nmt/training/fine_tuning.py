@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from nmt.config.model import ModelConfig
+from nmt.config.paths import model_root
 from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
 from nmt.models import Model
-from nmt.storage.bundle import load_model
+from nmt.storage.bundle import load_model, read_recipe
 
 _FREE = ("dropout", "attention_dropout", "activation_dropout", "word_dropout", "font")
 _TIES = ("none", "output", "all")  # each shares what the one before it shares
@@ -38,8 +39,7 @@ def initialise(model: Model, config: ModelConfig, tokenizers: Tokenizers, path: 
         CheckpointError: the other model computes something else; names the key.
     """
     parent = load_model(path)
-    if found := misfit(config, parent.recipe.model):
-        raise CheckpointError(f"{path}: cannot start this model: it has {found}; use its model section")
+    _check(config, parent.recipe.model, path)
     source = _matches(parent.tokenizers.source, tokenizers.source)
     target = _matches(parent.tokenizers.target, tokenizers.target)
     tables = model.tables()
@@ -58,6 +58,21 @@ def initialise(model: Model, config: ModelConfig, tokenizers: Tokenizers, path: 
         (len(source[0]), tokenizers.source.vocabulary_size),
         (len(target[0]), tokenizers.target.vocabulary_size),
     )
+
+
+def check_start(config: ModelConfig, path: Path) -> None:
+    """Checks that a model of this configuration can start from a bundle, run or checkpoint, without reading its weights.
+
+    Raises:
+        CheckpointError: the other model computes something else; names the key.
+        NmtError: its recipe is missing or invalid.
+    """
+    _check(config, read_recipe(model_root(path)).model, path)
+
+
+def _check(wanted: ModelConfig, start: ModelConfig, path: Path) -> None:
+    if found := misfit(wanted, start):
+        raise CheckpointError(f"{path}: cannot start this model: it has {found}; use its model section")
 
 
 def misfit(wanted: ModelConfig, start: ModelConfig) -> str | None:

@@ -114,12 +114,10 @@ class Saver:
 
     def _checked(self, path: Path) -> Progress:
         """Returns the progress of a checkpoint, if this training can go on from it."""
-        state, updates = read_object(path / store.PROGRESS), self._recipe.training.updates
-        expected = self._prepared.fingerprint, self._prepared.tokenizers.fingerprints
-        if (state.get("corpus"), state.get("vocabulary")) != expected:
-            raise CheckpointError(f"{path}: was trained on another corpus or tokenizer; use another folder for the run")
+        updates = self._recipe.training.updates
+        self._run_folder.check_corpus(self._prepared.fingerprint, self._prepared.tokenizers.fingerprints)
         try:
-            progress = Progress.restore(state)
+            progress = Progress.restore(read_object(path / store.PROGRESS))
         except ValidationError as error:
             raise CheckpointError(explain_errors(error, Recipe, f"{path / store.PROGRESS}: ")) from None
         self._plan(progress)

@@ -15,6 +15,7 @@ from nmt.errors import NmtError
 from nmt.runtime.device import choose_device, set_threads
 from nmt.runtime.files import explain_os_error
 from nmt.storage.run_folder import RunFolder
+from nmt.training.fine_tuning import check_start
 from nmt.training.needs import training_needs
 from nmt_data.doctor.checks import first_checks
 from nmt_data.doctor.corpus import examine_corpus
@@ -92,7 +93,11 @@ def _examine_training(
     recipe: Recipe, prepared: Prepared, run: Path, device: torch.device, probe: bool, found: Sequence[Finding]
 ) -> Iterator[Finding]:
     """Yields the findings on the training, after those that were found before the corpus was prepared."""
-    other = list(tried("run", partial(RunFolder(run).check_recipe, recipe)))
+    here, start = RunFolder(run), recipe.training.initialise
+    other = list(tried("run", partial(here.check_recipe, recipe)))
+    other += tried("run", partial(here.check_corpus, prepared.fingerprint, prepared.tokenizers.fingerprints))
+    if start is not None and not here.can_resume():
+        other += tried("model", partial(check_start, recipe.model, Path(start)))
     yield from other
     try:
         needs = training_needs(recipe, prepared, device)

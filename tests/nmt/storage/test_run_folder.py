@@ -98,6 +98,8 @@ def test_a_training_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     assert own.files() == before
     own.write("cd")
     assert "was trained on another corpus or tokenizer" in own.train("--set", "training.updates=6").stderr
+    told = run("doctor", own.recipe, "--run", own.run, "--no-probe", "--device", "cpu")
+    assert (told.exit_code, "was trained on another corpus" in " ".join(told.stdout.split())) == (1, True)
     assert own.files() == before
     assert run("info", own.run, "--latest").exit_code == 0
     assert "its corpus has changed since" in run("shortlist", own.run, "--output", tmp_path / "list").stderr
@@ -127,6 +129,17 @@ def test_a_folder_of_any_bytes_can_be_trained_in(tmp_path: Path) -> None:
         refused = own.train("--run", place)
         assert refused.exit_code == 1
         assert "a path that is not UTF-8" in refused.stderr
+
+
+def test_the_doctor_says_what_a_training_cannot_start_from(tmp_path: Path) -> None:
+    """As the training does, but before it."""
+    own = _Own(tmp_path / "own")
+    assert own.train().exit_code == 0
+    changed = ("--set", f"training.initialise={own.run}", "--set", "model.hidden=8")
+    said = "cannot start this model: it has model.hidden = 4, the recipe says 8"
+    told = run("doctor", own.recipe, "--run", tmp_path / "new", "--no-probe", "--device", "cpu", *changed)
+    assert (told.exit_code, said in " ".join(told.stdout.split())) == (1, True)
+    assert said in own.train("--run", tmp_path / "new", *changed).stderr
 
 
 @pytest.mark.parametrize("when", ["train", "validation"])
