@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from command import run
+from nmt_data.cards import load_card
+from nmt_data.reading import Split
 from nmt_data.synthetic import phrasebook
 
 
@@ -31,6 +33,23 @@ def test_two_commands_train_on_a_spreadsheet(sheet: Path, tmp_path_factory: pyte
     trained = run("train", moved / "my/recipe.toml", *options)
     assert trained.exit_code == 0, trained.stderr
     assert trained.stdout.strip().endswith("model")
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [("link/my", "sheet.csv"), ("my", "link/../sheet.csv"), ("my", "linked/sheet.csv"), ("link", "sheet.csv")],
+)
+def test_links_lead_to_the_same_files(sheet: Path, folder: str, file: str) -> None:
+    """Through a linked folder to write to or to read from, the card names the files that were looked at."""
+    (sheet / "other/sub").mkdir(parents=True)
+    (sheet / "link").symlink_to("other/sub")
+    (sheet / "linked").symlink_to(".")
+    (sheet / "other/sheet.csv").write_bytes((sheet / "sheet.csv").read_bytes())
+    made = run("init", folder, "--from", file)
+    assert made.exit_code == 0, made.stderr
+    card = load_card(f"{folder}/corpus.toml")
+    found = Split(card, "train", *card.languages).files
+    assert [path.samefile(file) for path in found] == [True]
 
 
 def test_nothing_is_overwritten(sheet: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from nmt.config.paths import real_path
 from nmt.config.toml import toml_line
 from nmt.errors import DataError
 from nmt.runtime.stages import counted
@@ -109,7 +110,14 @@ def _card_text(card: CorpusCard, folder: Path, holdout: Holdout) -> str:
 
 
 def _seen_from(folder: Path, pattern: str) -> str:
-    """Returns a path as seen from the folder of the card, or an absolute one if it lies elsewhere."""
+    """Returns a path as seen from the folder of the card, or an absolute one if it lies elsewhere.
+
+    The folder may be a link, or lie below one. Two dots lead out of the folder that a link leads to.
+    """
     here = Path.cwd()
-    whole = Path(os.path.normpath(here / pattern))
-    return Path(os.path.relpath(whole, here / folder)).as_posix() if whole.is_relative_to(here) else str(whole)
+    whole = here / pattern
+    if ".." in whole.parts:
+        whole = real_path(whole.parent) / whole.name
+    if not whole.is_relative_to(here):
+        return str(whole)
+    return Path(os.path.relpath(whole, real_path(here / folder))).as_posix()
