@@ -104,7 +104,7 @@ def _card_text(card: CorpusCard, folder: Path, holdout: Holdout) -> str:
         lines += ["", "[columns] # which column, side or file is which language"]
         lines += [toml_line(language, column) for language, column in card.columns.items()]
     if held := {name: count for name, count in holdout.model_dump().items() if count}:
-        lines += ["", "[holdout] # pairs taken out of train, as there is no file of that name; always the same"]
+        lines += ["", "[holdout] # pairs taken out of train, as there is no file of that name; chosen by a hash"]
         lines += [toml_line(name, count) for name, count in held.items()]
     return "\n".join(lines) + "\n"
 
