@@ -62,12 +62,12 @@ with joined(device) as world:
 """
 
 
-_SHAPES: dict[str, dict[str, Any]] = {
+_BARE: dict[str, dict[str, Any]] = {
     "transformer": {"kind": "transformer", "width": 32, "feed_forward": 64, "encoder_layers": 1, "decoder_layers": 3},
     "attention": {"kind": "rnn", "embedding": 16, "hidden": 16},
     "convolution": {"kind": "convolution", "embedding": 16, "hidden": 16},
 }
-_SHAPES = {name: {**shape, "dropout": 0.0} for name, shape in _SHAPES.items()}
+_SHAPES: dict[str, dict[str, Any]] = {name: {**shape, "dropout": 0.0} for name, shape in _BARE.items()}
 _SHAPES["visual"] = {"kind": "visual", "height": 8, "window": 12, "stride": 8, "base": _SHAPES["attention"]}
 _SPELLED = {"joint": False, "source_kind": "byte", "kind": "word"}
 
