@@ -27,6 +27,8 @@ hold_libraries()  # before the first product
 def choose_device(name: str | torch.device) -> torch.device:
     """Returns the device of `auto`, `cpu`, `cuda` or `cuda:n`, or of torch's own name.
 
+    A GPU of that number becomes the current one, where kernels start and graphs are captured.
+
     Raises:
         ConfigError: the device is unknown or missing.
     """
@@ -46,6 +48,8 @@ def choose_device(name: str | torch.device) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
         there = "there is 1 GPU: cuda:0" if count == 1 else f"there are {count} GPUs: cuda:0 to cuda:{count - 1}"
         raise ConfigError(f"device {name}: {there}")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     return device
 
 
@@ -54,7 +58,7 @@ def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if has_fast_bf16() else "fp32"
 
 

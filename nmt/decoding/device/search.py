@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -85,7 +85,7 @@ class DeviceSearch:
         """Returns the bytes that can be allocated, including torch's cache and the memory of the last search."""
         free = memory_there(self.device)
         if self.device.type == "cuda":
-            free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            free += cached_bytes(torch.cuda.memory_snapshot(), torch.cuda.current_device())
         return free + (0 if self.running is None else self.steps.bytes(self.running.room))
 
     def _prepared(self, room: Room, config: SearchConfig, best: int) -> Running:
@@ -96,6 +96,17 @@ class DeviceSearch:
         return running
 
 
+def cached_bytes(segments: Sequence[Mapping[str, Any]], device: int) -> int:
+    """Returns what torch's cache on a GPU can give; what CUDA graphs keep for themselves nobody else can have.
+
+    Args:
+        segments: from `torch.cuda.memory_snapshot`.
+        device: number of the GPU.
+    """
+    shared = [item for item in segments if item["device"] == device and tuple(item["segment_pool_id"]) == (0, 0)]
+    return sum(int(item["total_size"]) - int(item["allocated_size"]) for item in shared)
+
+
 class Running:
     """A search with allocated memory."""
 
@@ -103,7 +114,7 @@ class Running:
         self.steps, self.room, self.device = steps, room, device
         steps.reserve(room)
         self.beams = Beams(room, device, config, best)
-        self.block = Repeated(self.steps_of_a_block, device)
+        self.block = Repeated(device)
 
     def serves(self, room: Room, config: SearchConfig, best: int) -> bool:
         """Whether this memory and graph also serve another search."""
@@ -117,7 +128,7 @@ class Running:
             source, sizes = padded([ids[row] for row in batch], before=-1, after=EOS)
             self.steps.load(batch[0], offsets[batch[0]], sent(source, self.device), sizes)
         self.beams.begin(lengths, positions)
-        self.block.until_zero(self.beams.remaining)
+        self.block.until_zero(self.steps_of_a_block, self.beams.remaining)
         return self.beams.queue.hypotheses(len(ids), self.beams.best)
 
     def steps_of_a_block(self) -> None:

@@ -31,6 +31,6 @@ def missing() -> str | None:
         return "Triton is not installed (pip install triton)"
     if not _COMPILER:
         return "Triton finds no C compiler (set CC, or install gcc)"
-    if torch.cuda.is_available() and torch.cuda.get_device_properties(0).major < _OLDEST:
+    if torch.cuda.is_available() and torch.cuda.get_device_properties(torch.cuda.current_device()).major < _OLDEST:
         return "the GPU is older than Triton's kernels ask for (compute capability 8.0)"
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from nmt.config.search import SearchConfig
 from nmt.decoding.beam_search import Hypothesis, beam_search, configured_rules
 from nmt.decoding.device.beams import Beams, Room
-from nmt.decoding.device.search import DeviceSearch
+from nmt.decoding.device.search import DeviceSearch, cached_bytes
 from nmt.decoding.device.steps import steps_for
 from nmt.models import Model
 from tiny import FAMILIES, VISUAL, make_batch, make_model
@@ -107,6 +109,33 @@ def test_little_memory_makes_several_searches(memory: int, monkeypatch: pytest.M
     found = DeviceSearch(steps, torch.device("cpu")).search(sentences(), config, 2)
     for one, other in zip(plain(model, config, 2), found, strict=True):
         agree(one, other)
+
+
+def test_a_search_that_is_not_needed_any_more_is_gone() -> None:
+    """With all its memory, at once: nothing waits for Python to look for cycles."""
+    search = searching(make_model("additive"), 4)
+    gc.disable()
+    try:
+        search.search(sentences(), SearchConfig(beam=4), 1)
+        kept = weakref.ref(search.running)
+        search.search(sentences(), SearchConfig(beam=2), 1)
+        assert kept() is None
+        kept = weakref.ref(search.running)
+        del search
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_what_graphs_keep_for_themselves_is_not_free() -> None:
+    """Of the cache of its own GPU only the pool that everybody shares counts."""
+    sizes = {"total_size": 100, "allocated_size": 30}
+    segments = [
+        {"device": 0, "segment_pool_id": (0, 0), **sizes},
+        {"device": 0, "segment_pool_id": (0, 1), **sizes},
+        {"device": 1, "segment_pool_id": (0, 0), **sizes},
+    ]
+    assert cached_bytes(segments, 0) == 70
 
 
 @pytest.mark.slow

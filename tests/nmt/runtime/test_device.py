@@ -94,12 +94,15 @@ def test_the_processor_is_described() -> None:
 
 @pytest.mark.parametrize(("count", "there"), [(1, "there is 1 GPU: cuda:0"), (4, "there are 4 GPUs: cuda:0 to cuda:3")])
 def test_a_gpu_that_is_not_there_is_refused(count: int, there: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line that names those that are; also the one that torchrun gives to a process."""
+    """In one line that names those that are, also for torchrun; one that is there becomes the current one."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     for number in range(count):
         assert device.choose_device(f"cuda:{number}").index == number
+    assert current == [torch.device("cuda", number) for number in range(count)]
     assert device.choose_device("cuda") == torch.device("cuda")
     for number in (count, 9):
         with pytest.raises(ConfigError, match=f"^device cuda:{number}: {there}$"):
@@ -107,6 +110,14 @@ def test_a_gpu_that_is_not_there_is_refused(count: int, there: str, monkeypatch:
     monkeypatch.setenv("LOCAL_RANK", str(count))
     with pytest.raises(ConfigError, match=there):
         device.choose_device("cuda")
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_an_old_gpu_is_not_taken_for_one_with_bf16(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch says that it can, by slow emulation; only where the GPU itself can is it chosen."""
+    supported = lambda including_emulation=True: including_emulation or native  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert device.choose_precision("auto", torch.device("cuda")) == ("bf16" if native else "fp32")
 
 
 def test_peak_memory_is_in_megabytes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
