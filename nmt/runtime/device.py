@@ -48,7 +48,7 @@ def choose_device(name: str | torch.device) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
         there = "there is 1 GPU: cuda:0" if count == 1 else f"there are {count} GPUs: cuda:0 to cuda:{count - 1}"
         raise ConfigError(f"device {name}: {there}")
-    if device.type == "cuda" and device.index is not None:
+    if device.type == "cuda" and ":" in name:
         torch.cuda.set_device(device)
     return device
 
