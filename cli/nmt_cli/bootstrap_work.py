@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from nmt_cli.console import note
 
 if TYPE_CHECKING:
     from nmt.experiments.bootstrap import Stage, Training, Translation
+    from nmt_cli.translation_request import SearchOptions
 
 RECORD = "stage.json"
 State = Literal["done", "begun", "again", "to do"]
@@ -200,7 +201,7 @@ def _run(site: Site, stage: Translation, number: int, text: Path, output: Path, 
     """Translates the text by one model or an ensemble, the voters of that number; an interrupted translation goes on."""
     from nmt_cli.requests import options
     from nmt_cli.translate import translate
-    from nmt_cli.translation_request import SamplingOptions, SearchOptions, TranslationRequest
+    from nmt_cli.translation_request import SamplingOptions, TranslationRequest
 
     first, *others = map(site.model, stage.voters[number])
     top = stage.top_k if stage.how == "top-k" else None
@@ -209,13 +210,21 @@ def _run(site: Site, stage: Translation, number: int, text: Path, output: Path, 
         file=text,
         output=output,
         ensemble=others or None,
-        search=SearchOptions(**searches_of(site, stage)[number]),
+        search=_settings(searches_of(site, stage)[number], stage.draws),
         sample=stage.draws,
         sampling=SamplingOptions(top_k=top, seed=stage.seed + number) if stage.draws else SamplingOptions(),
         workers=crew.for_lines(site.texts[stage.translate].lines),
         device=crew.device,
     )
     translate(**options(request))
+
+
+def _settings(search: Mapping[str, Any], draws: bool) -> SearchOptions:
+    """Returns the settings that mean something: `nmt translate` refuses the others."""
+    from nmt_cli.translation_request import SearchOptions
+
+    idle = ("groups", "diversity", "stopping") if draws else ("diversity",) if search["groups"] == 1 else ()
+    return SearchOptions(**{name: value for name, value in search.items() if name not in idle})
 
 
 def _tagged(output: Path, tag: str | None, tags: Sequence[str]) -> Iterator[bytes]:

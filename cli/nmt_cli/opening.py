@@ -39,9 +39,6 @@ def open_translator(
     place = choose_device("cpu" if engine == "ctranslate2" else device)
     arithmetic = choose_search_precision(precision, place)
     loaded = load_model(model, latest)
-    settings = parse_search(loaded.recipe.search, search)
-    if search.get("diversity") is not None and settings.groups == 1:
-        raise ConfigError("--diversity is for groups; add --groups")
     other = None
     if engine == "ctranslate2":
         names = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
@@ -49,7 +46,7 @@ def open_translator(
     return Translator(
         loaded,
         place,
-        settings,
+        parse_search(loaded.recipe.search, search),
         "fp32" if other else arithmetic,
         batch_size,
         options,
@@ -88,12 +85,9 @@ def open_for(request: TranslationRequest) -> Translator:
         draws["epsilon"] = _EPSILON
     search = asdict(request.search)
     if sampled:
-        _refuse_settings_of_search(search, "sampling")
         if request.samples and search["beam"]:
             raise ConfigError("--samples and --beam both say how many translations are drawn; give one of them")
         search |= {"beam": search["beam"] or ((request.samples or _SAMPLES) if mbr else request.n_best), "groups": 1}
-    elif request.constrained:
-        _refuse_settings_of_search(search, "--constrained")
     wanted = Options(
         sampling=parse_sampling(draws) if sampled else None,
         mbr=mbr,
@@ -118,18 +112,6 @@ def open_for(request: TranslationRequest) -> Translator:
         request.ensemble or (),
         request.engine,
     )
-
-
-def _refuse_settings_of_search(search: Mapping[str, object], what: str) -> None:
-    """Refuses settings that mean nothing for sampling or for a search with phrases.
-
-    Raises:
-        ConfigError: one was given.
-    """
-    from nmt.errors import ConfigError
-
-    if given := next((name for name in ("groups", "diversity", "stopping") if search[name] is not None), None):
-        raise ConfigError(f"--{given} is for plain search, and changes nothing in {what}; leave it out")
 
 
 def _known(option: str, word: str | None, allowed: tuple[Any, ...], wanted: str = "") -> Any:

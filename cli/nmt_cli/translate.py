@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from itertools import islice
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @takes_request(TranslationRequest)
 def translate(request: TranslationRequest) -> None:
     """Translate text, line by line."""
+    translator = _begin(request)
+    _refuse_settings(request, translator)
     file, output = request.file, request.output
-    _begin(output, (file, request.prefix, request.shortlist))
-    translator = open_for(request)
     job = _job(request, file) if file and file.is_file() else None  # a pipe cannot be read again
     with reading(file) as source, writing(output, job) as sink:
         verification = Verification(request.verify)
@@ -37,17 +37,35 @@ def translate(request: TranslationRequest) -> None:
         note(f"nmt: {line}")
 
 
-def _begin(output: Path | None, inputs: Sequence[Path | None]) -> None:
-    """Refuses outputs that cannot be written or would overwrite an input, before the model is read; sets the threads."""
+def _begin(request: TranslationRequest) -> Translator:
+    """Opens the model; refuses outputs that cannot be written or would overwrite an input before."""
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output, refuse_overwriting
 
-    if output:
-        refuse_overwriting(output, inputs)
-        check_output(output)
+    if request.output:
+        refuse_overwriting(request.output, (request.file, request.prefix, request.shortlist))
+        check_output(request.output)
     else:
         binary_output()
     set_threads()
+    return open_for(request)
+
+
+def _refuse_settings(request: TranslationRequest, translator: Translator) -> None:
+    """Refuses settings of search that mean nothing in what was asked for.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    from nmt.errors import ConfigError
+
+    sampled = translator.options.sampling is not None
+    given = [name for name in ("groups", "diversity", "stopping") if getattr(request.search, name) is not None]
+    if given and (sampled or request.constrained):
+        what = "sampling" if sampled else "--constrained"
+        raise ConfigError(f"--{given[0]} is for plain search, and changes nothing in {what}; leave it out")
+    if request.search.diversity is not None and translator.search.groups == 1:
+        raise ConfigError("--diversity is for groups; add --groups")
 
 
 class Verification:

@@ -96,7 +96,8 @@ def with_relative_paths(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def model_root(path: Path) -> Path:
     """Returns the folder with the recipe and tokenizers of a bundle, a run or a checkpoint in a run."""
-    return next((root for root in (path, real_path(path).parent.parent) if is_there(root / "recipe.toml")), path)
+    roots = (path, real_path(path).parent.parent) if path.is_dir() else ()
+    return next((root for root in roots if is_there(root / "recipe.toml")), path)
 
 
 def taken_tokenizer(values: dict[str, Any]) -> str | None:

@@ -29,7 +29,7 @@ DIGITS = "9" * 5000
         (("translate", "MODEL", "TEXT", "--mbr", "chrf", "--samples", "4", "--beam", "2"), "give one of them"),
         (("translate", "MODEL", "TEXT", "--diversity", "2"), "--diversity is for groups"),
         (("translate", "MODEL", "TEXT", "--sample", "--stopping", "count"), "--stopping is for plain search"),
-        (("translate", "MODEL", "TEXT", "--sample", "--groups", "1"), "--groups is for plain search"),
+        (("translate", "MODEL", "TEXT", "--sample", "--groups", "2"), "--groups is for plain search"),
         (("translate", "MODEL", "TEXT", "--constrained", "--stopping", "exact"), "--stopping is for plain search"),
         (("translate", "MODEL", "TEXT", "--forbid", "a" * 2000), "a forbidden phrase has 2,000 characters"),
         (("export", "MODEL", "--output", "out", "--text", "TEXT"), "--text is for --verify"),

@@ -14,6 +14,7 @@ import torch
 
 from nmt.config.reading import load_recipe
 from nmt.config.recipe import Recipe
+from nmt.errors import NmtError
 from nmt.training.needs import Needs
 from nmt_data.doctor import machine, room
 from nmt_data.doctor.corpus import dropped, leaks, long_sentences, unknown
@@ -93,11 +94,25 @@ def test_a_device_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert findings[-1].topic == "device" or torch.cuda.is_available()
 
 
-def test_a_probe_that_fails_is_a_problem(tmp_path: Path) -> None:
-    """The reason is that of the training: here there is no model to start from."""
+def test_a_probe_that_fails_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is that of the training; memory that ran out has a remedy."""
+
+    def probe(*_: object) -> None:
+        raise NmtError("memory is used up (MemoryError)")
+
+    monkeypatch.setattr("nmt_data.doctor.speed.probe_training", probe)
+    (speed,) = found(list(examine(make_recipe(), tmp_path / "run", "cpu")), "speed")
+    assert (speed.level, "memory is used up" in speed.text) == ("problem", True)
+    assert "training.batch_tokens" in speed.remedy
+
+
+def test_a_model_to_start_from_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    """Found before any update is tried."""
     recipe = make_recipe(training={"initialise": str(tmp_path / "nothing")}, tokenizer={"model": "new"})
-    (speed,) = found(list(examine(recipe, tmp_path / "run", "cpu")), "speed")
-    assert (speed.level, "nothing" in speed.text) == ("problem", True)
+    findings = list(examine(recipe, tmp_path / "run", "cpu"))
+    (model,) = (finding for finding in found(findings, "model") if finding.level == "problem")
+    assert "nothing" in model.text
+    assert not found(findings, "speed")
 
 
 def test_memory_that_is_too_small_names_the_key_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
