@@ -102,7 +102,7 @@ three-ways: setup ## speed and memory of the three ways to read a sequence, agai
 	@OMP_NUM_THREADS=1 $(BIN)/python recipes/three-ways/measure.py recipes/three-ways
 
 # The tests start many processes, each of which would compile the sources again where Python is told to keep no bytecode.
-test: setup ## run the whole test suite (10 minutes on 2 cores with AVX2)
+test: setup ## run the whole test suite (11 minutes on 2 cores with AVX2)
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not thorough'
 
 test-thorough: setup ## run the tests that take minutes each: random kills of each family, compiled steps
