@@ -183,7 +183,7 @@ def _done(record: Path, draft: Path, job: str | None) -> _Done:
     try:
         entry: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if job is not None and entry["job"] == job and draft.stat().st_size >= entry["bytes"]:
-            return _Done(int(entry["lines"]), int(entry["bytes"]), dict(entry["kept"]))
+            return _Done(int(entry["lines"]), int(entry["bytes"]), dict(entry.get("kept", {})))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return _Done()

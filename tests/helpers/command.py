@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
@@ -30,6 +32,19 @@ def start(*arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen
         env=environment(),
         preexec_fn=heed_signals,  # noqa: PLW1509 - no thread runs beside it
     )
+
+
+def check_dialogue(process: subprocess.Popen[bytes], lines: Sequence[bytes]) -> None:
+    """Asserts that a process answers each line before the next goes in, and ends well with its input."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for line in lines:
+        process.stdin.write(line)
+        process.stdin.flush()
+        assert select.select([process.stdout], [], [], 60)[0]
+        assert process.stdout.readline().endswith(b"\n")
+    process.stdin.close()
+    assert process.wait(60) == 0
 
 
 def heed_signals() -> None:

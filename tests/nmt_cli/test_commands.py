@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import select
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from command import NMT, environment, run, start
+from command import NMT, check_dialogue, environment, run, start
 from nmt.config.reading import recipe_to_toml
 from nmt.corpus.lines import read_lines, write_lines
 from nmt_data.synthetic import phrasebook
@@ -238,15 +237,7 @@ def test_a_tokenizer_answers_a_pipe_as_lines_come(trained: Path) -> None:
     """Each line comes out before the next goes in."""
     model = next((trained / "model").glob("*.spm"))
     with start("tokenizer", "encode", str(model), stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for line in (b"der Hund\n", b"eins\n"):
-            process.stdin.write(line)
-            process.stdin.flush()
-            assert select.select([process.stdout], [], [], 60)[0]
-            assert process.stdout.readline().endswith(b"\n")
-        process.stdin.close()
-        assert process.wait(60) == 0
+        check_dialogue(process, (b"der Hund\n", b"eins\n"))
 
 
 def test_a_tokenizer_without_its_text_is_one_line(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import gzip
 import json
 import lzma
 import os
-import select
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from command import run, start
+from command import check_dialogue, run, start
 from nmt.export.agreement import Agreement
 from nmt_data.synthetic import phrasebook
 from packing import in_utf16, in_zstd
@@ -265,15 +264,7 @@ def test_workers_write_what_one_process_writes(trained: Path, tmp_path: Path) ->
 def test_workers_answer_who_waits_for_the_answer(trained: Path) -> None:
     """From a pipe, each line comes out before the next goes in."""
     with start("translate", str(trained), "--workers", "2", stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for line in (b"der Hund\n", b"eins\n", b"zwei\n"):
-            process.stdin.write(line)
-            process.stdin.flush()
-            assert select.select([process.stdout], [], [], 60)[0]
-            assert process.stdout.readline().endswith(b"\n")
-        process.stdin.close()
-        assert process.wait(60) == 0
+        check_dialogue(process, (b"der Hund\n", b"eins\n", b"zwei\n"))
 
 
 def test_export_refuses_what_it_cannot_do(trained: Path, tmp_path: Path) -> None:
