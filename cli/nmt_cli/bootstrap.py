@@ -115,7 +115,7 @@ def bootstrap(
             write_tree(site, found)
             _run(site, stages, Crew(device, workers))
             write_tree(site, found := survey(site))
-    print_tree(site, found)
+    print_tree(site, [status for status in found if status.stage in stages])
 
 
 def _run(site: Site, stages: Sequence[Stage], crew: Crew) -> None:

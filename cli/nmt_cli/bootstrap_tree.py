@@ -63,10 +63,12 @@ def survey(site: Site) -> list[Status]:
 
 
 def print_tree(site: Site, found: Sequence[Status]) -> None:
-    """Prints a line for each stage, below the last stage that it needs."""
+    """Prints a line for each stage that is found, below the last stage that it needs."""
     rows: list[list[str]] = []
     by_name = {status.stage.name: status for status in found}
     for stage, depth in site.plan.tree():
+        if stage.name not in by_name:
+            continue
         status = by_name[stage.name]
         name = f"{'  ' * (depth - 1)}└ {stage.name}" if depth else stage.name
         spent = clock(status.seconds) if status.seconds else ""

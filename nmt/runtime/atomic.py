@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ def atomic_folder(final: Path, keep: Callable[[Path], bool] = lambda _: False) -
     if final.is_file():
         raise NmtError(f"{final}: is a file; a folder is to be written")
     final.parent.mkdir(parents=True, exist_ok=True)
+    clear_litter(final.parent, final.name)
     draft, descriptor = _draft(final, _make_folder)
     try:
         with explain_full_disk(final), beating(draft):
@@ -127,9 +129,14 @@ def atomic_write(path: Path, data: bytes) -> None:
     _sync(path.parent)
 
 
-def clear_litter(folder: Path) -> None:
-    """Removes unfinished files of killed processes; files of living ones stay, on whatever machine they run."""
-    for path in folder.glob(f"{LITTER}*"):
+def clear_litter(folder: Path, name: str = "") -> None:
+    """Removes what killed processes left unfinished in a folder; what belongs to living ones stays, on any machine.
+
+    Args:
+        folder: where to look.
+        name: only drafts whose final name begins with this.
+    """
+    for path in folder.glob(f"{LITTER}{glob.escape(name)}*"):
         with seized(path) as dead:
             if dead and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

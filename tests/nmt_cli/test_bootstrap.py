@@ -161,6 +161,7 @@ def test_a_plan_of_two_rounds_makes_its_corpora_and_models(place: Path) -> None:
     shown = _bootstrap(place, "--dry-run")
     assert not Path("runs").exists()
     assert shown.count("to do") == 10  # before, and in the tree
+    assert _bootstrap(place, "--dry-run", "--stage", "made").count("to do") == 4  # that stage and its need
     shown = _bootstrap(place)
     runs = Path("runs/plan")
     assert all(f"└ {name}" in shown for name in ("made", "forward", "forth", "last"))

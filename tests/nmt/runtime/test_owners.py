@@ -70,6 +70,16 @@ def test_litter_of_the_dead_is_cleared_and_what_the_living_write_stays(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_written_again_takes_the_place_of_its_dead_drafts(tmp_path: Path) -> None:
+    """What else lies there stays, whatever its name begins with."""
+    process = _start(_WRITES, tmp_path / "corpus[1]")
+    _end(process)
+    (tmp_path / ".tmp-somebody's").touch()
+    with atomic_folder(tmp_path / "corpus[1]"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-somebody's", "corpus[1]"]
+
+
 def test_process_numbers_decide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In two containers two processes may have one number, and do not see each other's."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
