@@ -60,6 +60,7 @@ def every(dtype: torch.dtype) -> Iterator[Kernel]:
     widest = (256, 512) if dtype != torch.float32 else ()  # which spill in fp32: that is slow, not wrong
     for width in (32, 64, 128, *widest):
         shape = {"D": width, "DB": width, "CAUSAL": True, "ALIBI": width == 64, "THRESHOLD": MASK, "PRECISION": exact}
+        shape |= {"LONG": False}
         for kernel in (attention._forward, attention._backward_queries, attention._backward_keys):
             yield kernel, {**shape, **attention.block_sizes(width, dtype, kernel is attention._backward_keys)}
         if width > 128:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nmt.fast.gpu.dropout import scale as kept_scale
 from nmt.fast.gpu.dropout import threshold
+from nmt.fast.triton.places import far, long
 from nmt.fast.triton.random import kept, keys_of
 
 _LOG2_E = 1.4426950408889634
@@ -74,7 +75,7 @@ def _mask(first, second, head, rows, keys, low, n_rows, THRESHOLD: tl.constexpr)
 def _forward(
     Q, K, V, OUT, LOG, START, COUNT, SLOPES, SEED, n_rows, q_stride, k_stride, v_stride, scale, kept_scale,
     D: tl.constexpr, DB: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.constexpr,
-    ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr,
+    ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """Computes contexts of a tile of rows, and the base-2 logarithm of their softmax's denominator."""
     head = tl.program_id(1)
@@ -83,6 +84,7 @@ def _forward(
     low, high = _span(START, COUNT, rows, inside, CAUSAL)
     first = tl.min(tl.where(high > low, low, 2147483647))
     last = tl.max(tl.where(high > low, high, 0))
+    q_stride, k_stride, v_stride = far(q_stride, LONG), far(k_stride, LONG), far(v_stride, LONG)
     q = _tile(Q, q_stride, rows, inside, head, D, DB)
     slope = tl.load(SLOPES + head) * 1.4426950408889634 if ALIBI else 0.0
     if THRESHOLD > 0:
@@ -104,7 +106,7 @@ def _forward(
         context = context * fade[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
         top = higher
     total = tl.where(total > 0, total, 1.0)
-    _put(OUT, tl.num_programs(1) * D, rows, inside, head, context * (kept_scale / total)[:, None], D, DB)
+    _put(OUT, far(tl.num_programs(1) * D, LONG), rows, inside, head, context * (kept_scale / total)[:, None], D, DB)
     tl.store(LOG + head * n_rows + rows, top + tl.log2(total), inside)
 
 
@@ -113,16 +115,17 @@ def _backward_queries(
     Q, K, V, OUT, D_OUT, LOG, DELTA, D_Q, START, COUNT, SLOPES, SEED,
     n_rows, q_stride, k_stride, v_stride, d_stride, scale, kept_scale,
     D: tl.constexpr, DB: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.constexpr,
-    ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr,
+    ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """Computes the gradient of a tile of queries, and DELTA, the term common to the gradients of a row's scores."""
     head = tl.program_id(1)
-    width = tl.num_programs(1) * D
+    width = far(tl.num_programs(1) * D, LONG)
     rows = tl.program_id(0) * BM + tl.arange(0, BM)
     inside = rows < n_rows
     low, high = _span(START, COUNT, rows, inside, CAUSAL)
     first = tl.min(tl.where(high > low, low, 2147483647))
     last = tl.max(tl.where(high > low, high, 0))
+    q_stride, k_stride, v_stride = far(q_stride, LONG), far(k_stride, LONG), far(v_stride, LONG)
     q = _tile(Q, q_stride, rows, inside, head, D, DB)
     d_out = _tile(D_OUT, width, rows, inside, head, D, DB)
     out = _tile(OUT, width, rows, inside, head, D, DB)
@@ -144,7 +147,7 @@ def _backward_queries(
             d_p = tl.where(_mask(one, two, head, rows, keys, low, n_rows, THRESHOLD), d_p, 0.0)
         d_scores = p * (d_p - delta[:, None])
         d_q += tl.dot(d_scores.to(k.dtype), k, input_precision=PRECISION)
-    _put(D_Q, d_stride, rows, inside, head, d_q * (scale / 1.4426950408889634), D, DB)
+    _put(D_Q, far(d_stride, LONG), rows, inside, head, d_q * (scale / 1.4426950408889634), D, DB)
 
 
 @triton.jit
@@ -152,11 +155,11 @@ def _backward_keys(
     Q, K, V, D_OUT, LOG, DELTA, D_K, D_V, START, COUNT, Q_START, Q_COUNT, SLOPES, SEED,
     n_rows, n_keys, q_stride, k_stride, v_stride, d_stride, scale, kept_scale,
     D: tl.constexpr, DB: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, CAUSAL: tl.constexpr,
-    ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr,
+    ALIBI: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """Computes gradients of a tile of keys and values, from the rows of their sentences."""
     head = tl.program_id(1)
-    width = tl.num_programs(1) * D
+    width = far(tl.num_programs(1) * D, LONG)
     keys = tl.program_id(0) * BN + tl.arange(0, BN)
     inside = keys < n_keys
     low = tl.load(Q_START + keys, inside, 0)
@@ -165,6 +168,7 @@ def _backward_keys(
         low = tl.maximum(low, keys)
     first = tl.min(tl.where(high > low, low, 2147483647))
     last = tl.max(tl.where(high > low, high, 0))
+    q_stride, k_stride, v_stride = far(q_stride, LONG), far(k_stride, LONG), far(v_stride, LONG)
     k = _tile(K, k_stride, keys, inside, head, D, DB)
     v = _tile(V, v_stride, keys, inside, head, D, DB)
     slope = tl.load(SLOPES + head) * 1.4426950408889634 if ALIBI else 0.0
@@ -190,6 +194,7 @@ def _backward_keys(
         d_v += tl.dot(tl.trans(used.to(d_out.dtype)), d_out, input_precision=PRECISION)
         d_scores = p * (d_p - delta[:, None])
         d_k += tl.dot(tl.trans(d_scores.to(q.dtype)), q, input_precision=PRECISION)
+    d_stride = far(d_stride, LONG)
     _put(D_K, d_stride, keys, inside, head, d_k * (scale / 1.4426950408889634), D, DB)
     _put(D_V, d_stride, keys, inside, head, d_v * kept_scale, D, DB)
 
@@ -209,7 +214,9 @@ def block_sizes(width: int, dtype: torch.dtype, of_keys: bool = False) -> dict[s
     return {"BM": 32 if wide and of_keys else 64, "BN": 64, "num_warps": 8 if wide else 4, "num_stages": 2}
 
 
-def _options(queries: Tensor, heads: int, causal: bool, dropout: float, slopes: Tensor | None) -> dict[str, object]:
+def _options(
+    queries: Tensor, keys: Tensor, values: Tensor, heads: int, causal: bool, dropout: float, slopes: Tensor | None
+) -> dict[str, object]:
     width = queries.shape[1] // heads
     return {
         "D": width,
@@ -218,6 +225,7 @@ def _options(queries: Tensor, heads: int, causal: bool, dropout: float, slopes: 
         "ALIBI": slopes is not None,
         "THRESHOLD": threshold(dropout),
         "PRECISION": "ieee" if queries.dtype == torch.float32 else "tf32",
+        "LONG": long(queries, keys, values),
         **block_sizes(width, queries.dtype),
     }
 
@@ -226,7 +234,7 @@ def _forwards(
     queries: Tensor, keys: Tensor, values: Tensor, starts: Tensor, counts: Tensor, slopes: Tensor | None,
     seed: Tensor | None, heads: int, causal: bool, dropout: float, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    options, rows = _options(queries, heads, causal, dropout, slopes), len(queries)
+    options, rows = _options(queries, keys, values, heads, causal, dropout, slopes), len(queries)
     out = torch.empty((rows, queries.shape[1]), dtype=queries.dtype, device=queries.device)
     log = torch.empty((heads, rows), dtype=torch.float32, device=queries.device)
     _forward[(triton.cdiv(rows, options["BM"]), heads)](
@@ -242,7 +250,7 @@ def _backwards(
     d_queries: Tensor, d_keys: Tensor, d_values: Tensor,
     heads: int, causal: bool, dropout: float, scale: float,
 ) -> None:  # fmt: skip
-    options, rows, count = _options(queries, heads, causal, dropout, slopes), len(queries), len(keys)
+    options, rows, count = _options(queries, keys, values, heads, causal, dropout, slopes), len(queries), len(keys)
     gradient, delta = gradient.contiguous(), torch.empty_like(log)
     strides, factors = (queries.stride(0), keys.stride(0), values.stride(0)), (scale * _LOG2_E, kept_scale(dropout))
     _backward_queries[(triton.cdiv(rows, options["BM"]), heads)](

@@ -13,6 +13,7 @@ from torch import Tensor
 from nmt.fast.gpu.aside import aside
 from nmt.fast.gpu.dropout import scale, threshold
 from nmt.fast.triton.columns import totals
+from nmt.fast.triton.places import far, long
 from nmt.fast.triton.random import kept, keys_of
 
 _PROGRAMS = 1024  # programs that share the rows of a backward pass; each has separate sums for the weights
@@ -33,13 +34,13 @@ def _moments(x, inside, width, epsilon, RMS: tl.constexpr):
 def _forward(
     STATES, UPDATE, WEIGHT, BIAS, SHIFT, SEED, TOTAL, NORMED, n_rows, width, epsilon, kept_scale,
     THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ALONE: tl.constexpr, ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """Computes TOTAL = STATES + dropout(UPDATE + SHIFT) of a tile of rows, and its norm; ALONE: there are no states."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, BLOCK)
     inside = (rows < n_rows)[:, None] & (columns < width)[None, :]
-    places = rows[:, None] * width + columns[None, :]
+    places = rows[:, None] * far(width, LONG) + columns[None, :]
     update = tl.load(UPDATE + places, inside, 0.0).to(tl.float32)
     if SHIFTED:
         update += tl.load(SHIFT + columns, columns < width, 0.0).to(tl.float32)[None, :]
@@ -62,7 +63,7 @@ def _backward(
     TOTAL, WEIGHT, SEED, D_TOTAL, D_NORMED, D_STATES, D_UPDATE, D_WEIGHT, D_BIAS, D_SHIFT,
     n_rows, width, epsilon, kept_scale,
     THRESHOLD: tl.constexpr, RMS: tl.constexpr, SHIFTED: tl.constexpr, ALONE: tl.constexpr, ROWS: tl.constexpr,
-    BLOCK: tl.constexpr, MORE: tl.constexpr,
+    BLOCK: tl.constexpr, LONG: tl.constexpr, MORE: tl.constexpr,
 ):  # fmt: skip
     """Processes one program's share of tiles; MORE: TOTAL is also used elsewhere and has the gradient D_TOTAL."""
     columns = tl.arange(0, BLOCK)
@@ -75,7 +76,7 @@ def _backward(
     for start in range(tl.program_id(0) * ROWS, n_rows, tl.num_programs(0) * ROWS):
         rows = start + tl.arange(0, ROWS)
         inside = (rows < n_rows)[:, None] & (columns < width)[None, :]
-        places = rows[:, None] * width + columns[None, :]
+        places = rows[:, None] * far(width, LONG) + columns[None, :]
         centred, rate = _moments(tl.load(TOTAL + places, inside, 0.0).to(tl.float32), inside, width, epsilon, RMS)
         standard = centred * rate
         gradient = tl.load(D_NORMED + places, inside, 0.0).to(tl.float32)
@@ -108,7 +109,7 @@ def _options(states: Tensor, dropout: float, rms: bool, shifted: bool, alone: bo
     rows = max(1, _TILE // block)
     warps = max(4, min(32, block * rows // 512))
     kind = {"THRESHOLD": threshold(dropout), "RMS": rms, "SHIFTED": shifted, "ALONE": alone}
-    return {**kind, "ROWS": rows, "BLOCK": block, "num_warps": warps}
+    return {**kind, "ROWS": rows, "BLOCK": block, "LONG": long(states), "num_warps": warps}
 
 
 @torch.library.custom_op("nmt::residual_norm", mutates_args=())
@@ -190,7 +191,7 @@ residual_norm.register_autograd(_autograd, setup_context=_setup)
 @triton.jit
 def _activate(STATES, SEED, OUT, count, kept_scale, GELU: tl.constexpr, THRESHOLD: tl.constexpr, BLOCK: tl.constexpr):
     """Applies activation and dropout to a block of numbers."""
-    places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    places = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = places < count
     x = tl.load(STATES + places, inside, 0.0).to(tl.float32)
     x = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476)) if GELU else tl.maximum(x, 0.0)
@@ -205,7 +206,7 @@ def _activate_backward(
     SAVED, SEED, D_OUT, D_STATES, count, kept_scale, GELU: tl.constexpr, THRESHOLD: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Computes the gradient of a block. SAVED is the input with GELU, else the output, positive where gradients pass."""
-    places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    places = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = places < count
     x = tl.load(SAVED + places, inside, 0.0).to(tl.float32)
     gradient = tl.load(D_OUT + places, inside, 0.0).to(tl.float32) * kept_scale

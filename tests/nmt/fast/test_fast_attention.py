@@ -143,6 +143,24 @@ def test_kernel_equals_plain_attention(
 
 
 @pytest.mark.usefixtures("interpreter")
+def test_rows_may_be_farther_apart_than_32_bits_count() -> None:
+    """As those of many tokens and wide projections are. The memory between these is never touched."""
+    from nmt.fast.triton.attention import attention
+
+    inputs, places = [part.detach().bfloat16()[:5] for part in _inputs([5], [5])], spans([5], [5])
+    places = [part[:5] for part in places]
+    memory = torch.empty(2**31 + HEADS * WIDTH, dtype=torch.bfloat16)
+    far = memory.as_strided(inputs[0].shape, (2**29, 1))  # the last row begins where 31 bits end
+    far.copy_(inputs[0])
+    options = (None, None, HEADS, True, 0.0, 0.25)
+    assert torch.equal(attention(far, *inputs[1:], *places, *options)[0], attention(*inputs, *places, *options)[0])
+    far.copy_(inputs[1])
+    assert torch.equal(
+        attention(inputs[0], far, inputs[2], *places, *options)[0], attention(*inputs, *places, *options)[0]
+    )
+
+
+@pytest.mark.usefixtures("interpreter")
 def test_kernel_takes_one_projection() -> None:
     """Queries, keys and values in one tensor have one gradient, which is those of the three."""
     from nmt.fast.triton.attention import attention
