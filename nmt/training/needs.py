@@ -125,7 +125,7 @@ def _share(config: ModelConfig) -> float:
     """Returns what a family keeps, measured, as a factor on the estimate of `kept_bytes`."""
     match config:
         case RnnConfig():
-            return 1.0 if config.attends else 0.5
+            return 1.0 if config.attends else 0.65
         case TransformerConfig():
             return 1.0
         case ConvolutionConfig():

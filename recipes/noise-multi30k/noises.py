@@ -29,12 +29,13 @@ from nmt.report.pictures import COLOURS, save_picture
 from nmt.runtime.atomic import atomic_write
 from nmt.runtime.cpu import usable_cores
 from nmt.runtime.files import file_sha256
-from nmt.scoring.metrics import bleu, chrf
+from nmt.scoring.metrics import MetricName, score
 from nmt.storage.integrity import MANIFEST
 from nmt.translation.translator import load
 from nmt_data.prepare import prepare
 
 NOISES: tuple[NoiseName, ...] = get_args(NoiseName)
+METRICS: tuple[MetricName, ...] = ("bleu", "chrf2")
 SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 NAMES = {
     "swap": "two letters swapped",
@@ -86,20 +87,22 @@ def scores_of(run: Path, testset: TestSet) -> Scores:
     """Scores a run on every noise."""
     found: Scores = {}
     for noise, share, path in places(run, testset):
-        lines = read_lines(path)
-        values = {
-            "bleu": round(bleu(lines, testset.target, testset.tokenize), 2),
-            "chrf2": round(chrf(lines, testset.target), 2),
-        }
-        found.setdefault(noise, {})[f"{share:g}"] = values
+        scores = score(read_lines(path), testset.target, tokenize=testset.tokenize, metrics=METRICS, resamples=1)
+        found.setdefault(noise, {})[f"{share:g}"] = {item.metric: round(item.value, 2) for item in scores}
     return found
 
 
+def signatures(testset: TestSet) -> dict[str, str]:
+    """Returns what sacreBLEU calls each measure."""
+    scores = score(testset.target, testset.target, tokenize=testset.tokenize, metrics=METRICS, resamples=1)
+    return {item.metric: item.signature for item in scores}
+
+
 def averaged(runs: list[Scores], noise: str, measure: str) -> list[float]:
-    """Returns the mean score over the seeds: clean, then each share."""
+    """Returns the mean score over the seeds: clean, then each share; seeds that lack one are left out there."""
     return [
-        mean(scores["clean"]["0"][measure] for scores in runs),
-        *(mean(scores[noise][f"{share:g}"][measure] for scores in runs) for share in SHARES),
+        mean(scores[kind][share][measure] for scores in runs if share in scores[kind])
+        for kind, share in [("clean", "0"), *((noise, f"{share:g}") for share in SHARES)]
     ]
 
 
@@ -153,7 +156,8 @@ def main(study: Path, runs: Path, output: Path) -> None:
         kept.setdefault(name, {})[str(seed)] = scores_of(folder, testset)
     kept = {system.name: kept[system.name] for system in plan.systems if system.name in kept}
     output.mkdir(parents=True, exist_ok=True)
-    (output / "noise.json").write_text(json.dumps({"testset": plan.testset, "scores": kept}, indent=1) + "\n", "utf-8")
+    content = {"testset": plan.testset, "signatures": signatures(testset), "scores": kept}
+    (output / "noise.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     noises, systems = noises_of(testset), {name: list(runs.values()) for name, runs in kept.items()}
     for suffix in ("png", "svg"):
         draw(output / f"noise.{suffix}", plan.title, systems, noises)
