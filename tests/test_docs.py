@@ -20,6 +20,12 @@ from nmt_cli.main import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted((ROOT / "docs").rglob("*.md"))
+OTHERS = [ROOT / name for name in ("README.md", "RESULTS.md", "CONTRIBUTING.md")]
+EVERY = pytest.mark.parametrize(
+    "page",
+    [*DOCUMENTS, *OTHERS, *sorted(ROOT.glob("recipes/*/README.md"))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 
 
 def _blocks(text: str, language: str) -> list[str]:
@@ -32,7 +38,7 @@ def test_a_reference_is_what_the_code_says(name: str) -> None:
     assert (ROOT / "docs" / name).read_text("utf-8") == PAGES[name](), "run `python docs/generate.py`"
 
 
-@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.stem)
+@EVERY
 def test_links_lead_somewhere(page: Path) -> None:
     """To a file that is there, and a heading that is in it."""
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text("utf-8")):
@@ -43,16 +49,16 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in headings}
 
 
-@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.stem)
+@EVERY
 def test_commands_exist(page: Path) -> None:
     """Every `nmt` verb and option, every `make` target and every recipe that a block of commands names."""
     blocks = "\n".join(_blocks(page.read_text("utf-8"), "sh"))
     makefile, recipes = (ROOT / "Makefile").read_text(), {path.parent.name for path in ROOT.glob("recipes/*/*.toml")}
-    for target in re.findall(r"^make ([a-z0-9-]+)", blocks, re.M):
+    for target in re.findall(r"^(?:\w+=\S+ )*make ([a-z0-9-]+)", blocks, re.M):
         assert re.search(rf"^{target}:", makefile, re.M) or target in recipes, target
     for name in re.findall(r"recipes/([\w-]+)", blocks):
         assert name in recipes | {"mine"}, name
-    for line in re.findall(r"(?:^|[|&] )(?:NMT_\w+=\S+ )?nmt ([a-z].*)$", blocks, re.M):
+    for line in re.findall(r"(?:^|[|&] )(?:NMT_\w+=\S+ )?(?:\.venv/bin/)?nmt ([a-z].*)$", blocks, re.M):
         words = re.sub(r"[|>#&].*", "", line).split()
         verbs = words[:2] if words[0] in ("bench", "data", "tokenizer") else words[:1]
         shown = CliRunner().invoke(app, [*verbs, "--help"], env={"COLUMNS": "300"})
@@ -61,7 +67,7 @@ def test_commands_exist(page: Path) -> None:
             assert option in shown.stdout, f"{verbs} {option}"
 
 
-@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.stem)
+@EVERY
 def test_quoted_code_is_there(page: Path) -> None:
     """A block that begins with `# from FILE` stands in that file, line by line; TOML can be read."""
     text = page.read_text("utf-8")
