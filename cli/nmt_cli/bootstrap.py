@@ -178,6 +178,8 @@ def _made(
         raise ConfigError(f"--rounds {rounds} needs --mono FILE.{missing[0]}, text in {missing[0]}")
     if spare := [language for language in texts if language not in wanted]:
         raise ConfigError(f"--mono FILE.{spare[0]}: text in {spare[0]} is for --rounds 2 or more")
+    if absent := [path for path in mono if not path.is_file()]:
+        raise ConfigError(f"--mono {absent[0]}: there is no such file")
     directions = data.source, data.target
     return plan_in_rounds(str(recipe.absolute()), texts, directions, rounds, how, tag or None, overrides)
 

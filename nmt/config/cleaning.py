@@ -58,7 +58,7 @@ class CleaningConfig(Section):
     `pip install 'nmt[cleaning]'`). Sides under 20 letters are not judged.
     """
     near_duplicates: Annotated[float, Field(ge=0.1, lt=1)] | None = None
-    """Drop pairs that resemble an earlier one (Broder 1997): at this share of common letter 5-grams about two thirds are found."""
+    """Drop pairs that resemble an earlier one (Broder 1997): at this share of common letter 5-grams two in three are found."""
     min_alignment: Annotated[float, Field(ge=-100, le=100)] | None = None
     """Drop pairs whose words explain each other less than this, by IBM model 1 (Brown et al. 1993) trained on the corpus: the
     mean over words of log p(word given the other side) - log p(word), in nats, in the direction where it is smaller.

@@ -122,14 +122,17 @@ def _forms(
         return named | {part: rounded(values) for part, values in shown.items()} | {"trained": trained}
 
     attention, heads = model.config.attention, len(seen.energies)
+    state = "s_i-1" if model.config.query == "previous" else "s_i"
     for head in range(heads):
         kind = attention + (f", head {head + 1}" if heads > 1 else "")
-        yield form(kind, decoder.score.formula, seen.energies[head], seen.weights[head], trained=True)
+        yield form(
+            kind, decoder.score.formula.replace("s_i", state), seen.energies[head], seen.weights[head], trained=True
+        )
     for plain in _PLAIN:
         if plain != attention and seen.query.shape[0] == seen.keys.shape[1]:
             score = make_score(plain, seen.query.shape[0], seen.keys.shape[1])
             energies = score(seen.query[None, None], seen.keys[None])[0, 0]
-            yield form(plain, score.formula, energies, energies.softmax(0), trained=False)
+            yield form(plain, score.formula.replace("s_i", state), energies, energies.softmax(0), trained=False)
 
 
 def look(translator: Translator, text: str, target: list[int], position: int) -> Seen:

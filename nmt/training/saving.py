@@ -141,5 +141,6 @@ class Saver:
             progress.updates = training.updates
             progress.next_validation = min(progress.next_validation, progress.step + training.validate_every)
         elif self._budget != progress.budget:
-            progress.updates = progress.next_validation = UNPLANNED
+            is_over = progress.seconds >= self._budget
+            progress.updates = progress.next_validation = progress.step if is_over else UNPLANNED
         progress.budget = self._budget

@@ -223,7 +223,7 @@ def test_a_plan_of_somebody_is_not_written_over(place: Path) -> None:
         (["--mono", "text.output.txt"], "text.output.txt: name it FILE.output or FILE.input"),
         (["--mono", "x.input.output.GZ", "--mono", "y.input"], "text in input is for --rounds 2 or more"),
         (["--mono", "x.output.input"], "--rounds 1 needs --mono FILE.output, text in output"),
-        (["--mono", "x.output"], "x.output: neither beside the plan nor under NMT_DATA"),
+        (["--mono", "x.output"], "--mono x.output: there is no such file"),
         (["--mono", "x.output", "--mono", "y.output"], "is the second text in output; join the two"),
         (["--mono", "x.output", "--rounds", "2"], "--rounds 2 needs --mono FILE.input, text in input"),
         (["--mono", "x.output", "--mono", "x.input"], "text in input is for --rounds 2 or more"),

@@ -156,13 +156,19 @@ def _stopped(trainer: Trainer, step: int) -> Progress:
 
 
 def test_another_budget_plans_anew(tmp_path: Path, prepared: Prepared) -> None:
-    """A longer one goes on, the same one has nothing to do, and without a budget the recipe counts, validations too."""
+    """A longer one goes on, the same one has nothing to do, and without a budget the recipe counts, validations too.
+
+    One that is over already makes no further update, and leaves a model that is there.
+    """
     budgeted: dict[str, Any] = {"schedule": "cosine", "validate_every": 4, "updates": 60}
     first = _trainer(tmp_path / "run", prepared, 0.5, **budgeted).run()
     assert first.updates == first.step < UNPLANNED
     assert _trainer(tmp_path / "run", prepared, 0.5, **budgeted).run().step == first.step
-    longer = _trainer(tmp_path / "run", prepared, 1.5, **budgeted).run()
-    assert longer.step == longer.updates > first.step + 1
+    longer = _trainer(tmp_path / "run", prepared, first.seconds + 1, **budgeted).run()
+    assert longer.step == longer.updates > first.step
+    kept = (tmp_path / "run/model/card.json").read_bytes()
+    assert _trainer(tmp_path / "run", prepared, first.seconds, **budgeted).run().step == longer.step
+    assert (tmp_path / "run/model/card.json").read_bytes() == kept
 
     _stopped(_trainer(tmp_path / "early", prepared, 1e6, **budgeted), 1)
     trainer = _trainer(tmp_path / "early", prepared, **budgeted)
@@ -172,5 +178,5 @@ def test_another_budget_plans_anew(tmp_path: Path, prepared: Prepared) -> None:
 
     _stopped(_trainer(tmp_path / "late", prepared, **budgeted), 30)
     late = _trainer(tmp_path / "late", prepared, 0.01, **budgeted).run()
-    assert late.step == late.updates == 31
+    assert late.step == late.updates == 30
     assert json.loads((tmp_path / "late/model/card.json").read_text())["budget_seconds"] == 0.01

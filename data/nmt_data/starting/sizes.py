@@ -195,8 +195,9 @@ def plan_for(size: Size) -> Plan:
 def recipe_text(name: str, languages: tuple[str, str], size: Size, unreadable: int = 0) -> str:
     """Returns a recipe as TOML, with the reason of each choice; so many lines of the corpus are not UTF-8."""
     plan = plan_for(size)
+    model = "a smaller model than that" if plan in NARROW else "the model"
     lines = [
-        f"# Made by `nmt init` for {size.pairs:,} pairs, with the sizes of recipes/{plan.like}:",
+        f"# Made by `nmt init` for {size.pairs:,} pairs, with {model} of recipes/{plan.like}:",
         f"# {plan.why}.",
         toml_line("name", name),
         "",

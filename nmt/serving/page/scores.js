@@ -47,8 +47,8 @@ function draw(data, state, _, again) {
   return { controls: [row], figure: [h("p.fine", text), h("div.forms", forms)] };
 }
 
-// A formula with its indices set low: e_ij becomes e<sub>ij</sub>.
-const set = (formula) => formula.split(/_(\w+)/).map((part, index) => (index % 2 ? h("sub", part) : part));
+// A formula with low indices: e_ij becomes e<sub>ij</sub>.
+const set = (formula) => formula.split(/_([\w-]+)/).map((part, index) => (index % 2 ? h("sub", part) : part));
 
 function bars(source, { name, energies, weights }) {
   const words = source.map((word) => cut(named(word), LONGEST)), left = Math.max(...words.map((word) => [...word].length)) * LETTER + 8;

@@ -87,13 +87,13 @@ def test_what_replaces_a_score_has_its_energies(name: str) -> None:
 
 
 def test_several_models_stand_side_by_side() -> None:
-    """Each has its own score first; the translation is that of the first model."""
+    """Each has its own score first; the translation is that of the first model. s_i-1 is the state before a step."""
     models = {name: make_translator(name) for name in ("additive", "bilinear", "location")}
     answer = scores(models, ScoresRequest(models=list(models), text=TEXT, step=0))
     assert [form["model"] for form in answer["forms"] if form["trained"]] == list(models)
     assert [form["formula"] for form in answer["forms"] if form["trained"]] == [
-        "e_ij = v · tanh(W s_i + U h_j)",
-        "e_ij = s_i · W h_j",
+        "e_ij = v · tanh(W s_i-1 + U h_j)",
+        "e_ij = s_i-1 · W h_j",
         "e_ij = (W s_i)_j",
     ]
 
