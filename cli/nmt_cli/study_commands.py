@@ -90,7 +90,10 @@ class Commands:
     def __init__(self, threads: int) -> None:
         from nmt.runtime.signals import child_environment
 
-        self._environment = {**child_environment(), "OMP_NUM_THREADS": str(threads)}
+        self._environment = {
+            "OMP_NUM_THREADS": str(threads),
+            **child_environment(),
+        }  # if the user says how many, so many
         self._running: set[subprocess.Popen[str]] = set()
         self._lock, self._stopped = Lock(), False
 

@@ -74,6 +74,21 @@ def test_a_system_may_have_a_name_of_several_words(tmp_path: Path, name: str) ->
     assert Recipe.model_validate(make_recipe().model_dump() | {"name": name}).name == name
 
 
+@pytest.mark.parametrize(("asked", "threads"), [(None, "3"), ("1", "1")])
+def test_its_trainings_have_as_many_threads_as_the_user_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: str | None, threads: str
+) -> None:
+    """By OMP_NUM_THREADS, as for a training alone; without it they share the cores."""
+    telling = tmp_path / "telling"
+    telling.write_text("#!/bin/sh\necho $OMP_NUM_THREADS\n")
+    telling.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(telling))
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert Commands(3).call(tmp_path, "train").strip() == threads
+
+
 @pytest.mark.slow
 def test_a_study_ends_in_a_table_figures_and_pictures(tmp_path: Path, home: Path) -> None:
     """What is done is kept: a second call trains nothing; names and numbers are in every file."""
