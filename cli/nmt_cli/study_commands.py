@@ -90,10 +90,7 @@ class Commands:
     def __init__(self, threads: int) -> None:
         from nmt.runtime.signals import child_environment
 
-        self._environment = {
-            "OMP_NUM_THREADS": str(threads),
-            **child_environment(),
-        }  # if the user says how many, so many
+        self._environment = {"OMP_NUM_THREADS": str(threads), **child_environment()}  # the user's own number counts
         self._running: set[subprocess.Popen[str]] = set()
         self._lock, self._stopped = Lock(), False
 
