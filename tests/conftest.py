@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -91,34 +90,13 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
 
 
 @pytest.fixture(scope="session")
-def interpreter() -> Iterator[None]:
+def interpreter() -> None:
     """Triton's kernels run on tensors of the CPU, by its interpreter, which is chosen before they are imported."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton is not installed")
     if torch.cuda.is_available():
         pytest.skip("with a GPU the kernels are compiled for it")
     assert os.environ["TRITON_INTERPRET"] == "1"
-    with pytest.MonkeyPatch.context() as patch:
-        _list_builtins_once(patch)
-        yield
-
-
-def _list_builtins_once(patch: pytest.MonkeyPatch) -> None:
-    """The interpreter looks for all functions of Triton's language at each call of a kernel's function."""
-    from triton.language.core import is_builtin
-    from triton.runtime import interpreter
-
-    @cache
-    def names(package: object) -> list[str]:
-        return [name for name, member in inspect.getmembers(package) if is_builtin(member)]
-
-    def patch_builtin(package: object, *rest: object) -> None:
-        for name in names(package):
-            member = getattr(package, name)
-            if is_builtin(member):
-                interpreter._patch_attr(package, name, member, *rest)
-
-    patch.setattr(interpreter, "_patch_builtin", patch_builtin)
 
 
 def pytest_configure() -> None:
