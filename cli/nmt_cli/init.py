@@ -68,6 +68,9 @@ def _show(found: Start) -> None:
     print_table(f"the first of {found.pairs:,} pairs", ["", *found.languages], rows)
     for split, pattern in found.splits.items():
         note(f"{split}: {pattern}")
+    if found.unreadable:
+        count = f"{found.unreadable:,} lines that are not UTF-8 are left out"
+        note(f"{count}; if the file is of Windows, iconv -f WINDOWS-1252 -t UTF-8 FILE keeps them")
     if found.unused:
         names = ", ".join(map(str, found.unused[:_NAMED]))
         note(f"not used: {names}{f' and {len(found.unused) - _NAMED} more' if len(found.unused) > _NAMED else ''}")

@@ -38,6 +38,10 @@ def export_argos(loaded: LoadedModel, file: Path, quantization: str | None = Non
         raise ConfigError(f"Argos Translate has no counterpart of data.normalise = {data.normalise!r}")
     if loaded.recipe.tokenizer.kind == "word":
         raise ConfigError("Argos Translate makes one token of unknown words in a row: tokenizer.kind = 'word' differs")
+    if loaded.recipe.tokenizer.kind == "byte":
+        raise ConfigError(
+            "Argos Translate writes the codes of bytes instead of the text: tokenizer.kind = 'byte' differs"
+        )
     source, target = code_of(data.source), code_of(data.target)
     told = {
         "package_version": "1.0",

@@ -149,7 +149,7 @@ def _supported(loaded: LoadedModel) -> Transformer:
             raise ConfigError(f"Marian's tokenizer has no counterpart of data.{key}, so the folder would not be exact")
     if loaded.recipe.data.normalise != "none":
         raise ConfigError("Marian's tokenizer has no counterpart of data.normalise, so the folder would not be exact")
-    if loaded.recipe.tokenizer.kind == "word":
+    if loaded.recipe.tokenizer.kinds[0] == "word":
         raise ConfigError(
             "Marian's tokenizer makes one token of unknown words in a row, so the folder would not be exact"
         )
@@ -226,6 +226,7 @@ def _write_tokenizers(folder: Path, loaded: LoadedModel) -> None:
         "target_lang": loaded.recipe.data.target,
         "separate_vocabs": separate,
         "model_max_length": 1024,
+        "split_special_tokens": True,  # a text may hold "</s>"
     }
     write_json(folder / "tokenizer_config.json", settings)
 

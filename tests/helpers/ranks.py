@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from nmt.config.reading import load_recipe
 from nmt.fast.gpu.layouts import StaticBatch
@@ -43,7 +43,7 @@ def _train(world: World, folder: Path, updates: str, options: Sequence[str]) -> 
 
     def watch(parameters: list[nn.Parameter], sums: Tensor) -> None:
         kept(parameters, sums)
-        gradients = {str(index): whole(part.grad) for index, part in enumerate(parameters)}
+        gradients = {str(index): whole(part.grad) for index, part in enumerate(parameters) if part.grad is not None}
         if world.leads and trainer.progress.step == 1:
             torch.save(gradients, folder / "gradients.pt")
 
@@ -75,7 +75,7 @@ def train_together(folder: Path, processes: int, updates: str, *options: str) ->
     They are forked from one that has loaded everything, as that takes longer than to train.
     """
     _CONTEXT.set_forkserver_preload([*_SLOW])
-    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     shared = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(processes)}
     shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "NMT_HOME": os.environ["NMT_HOME"], "OMP_NUM_THREADS": "1"}
     ranks = [

@@ -52,6 +52,15 @@ def test_links_lead_to_the_same_files(sheet: Path, folder: str, file: str) -> No
     assert [path.samefile(file) for path in found] == [True]
 
 
+def test_lines_that_are_left_out_are_told(sheet: Path) -> None:
+    """Of a file of Windows those with an umlaut are, which the terminal says, with what keeps them."""
+    text = (sheet / "sheet.csv").read_text()
+    (sheet / "sheet.csv").write_bytes(text.encode("cp1252"))
+    told = run("init", "my", "--from", "sheet.csv").stderr
+    count = sum(not line.isascii() for line in text.splitlines())
+    assert f"{count} lines that are not UTF-8 are left out; if the file is of Windows, iconv -f WINDOWS-1252" in told
+
+
 def test_nothing_is_overwritten(sheet: Path) -> None:
     """Neither of the two files, even if only one is there; several files may follow `--from`."""
     assert run("init", "my", "--from", "sheet.csv").exit_code == 0

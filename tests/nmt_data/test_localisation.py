@@ -52,13 +52,19 @@ def test_a_memory_of_many_languages(tmp_path: Path) -> None:
         "</body>",
         '<tu><tuv lang="de"><seg>nur</seg></tuv></tu>'
         '<tu><tuv xml:lang="de-AT"><seg>Jänner</seg></tuv><tuv xml:lang="DE"><seg>Januar</seg></tuv>'
-        '<tuv xml:lang="EN_gb"><seg>January</seg></tuv></tu></body>',
+        '<tuv xml:lang="EN_gb"><seg>January</seg></tuv></tu>'
+        '<tu><tuv xml:lang="de-DE"><seg>Fleischer</seg></tuv><tuv xml:lang="de-AT"><seg>Fleischhauer</seg></tuv>'
+        '<tuv xml:lang="en"><seg>butcher</seg></tuv></tu></body>',
     )
     (tmp_path / "t.tmx").write_text(text)
     unreadable = Unreadable()
-    assert pairs_of(tmp_path, "t.tmx", unreadable=unreadable) == [("Ja", "Yes"), ("Januar", "January")]
+    butcher = ("Fleischer", "butcher")  # of two variants the first
+    assert pairs_of(tmp_path, "t.tmx", unreadable=unreadable) == [("Ja", "Yes"), ("Januar", "January"), butcher]
     assert unreadable.counts() == {"not translated": 1}
-    assert pairs_of(tmp_path, "t.tmx", '[columns]\nde = "de-AT"\n') == [("Jänner", "January")]
+    assert pairs_of(tmp_path, "t.tmx", '[columns]\nde = "de-AT"\n') == [
+        ("Jänner", "January"),
+        ("Fleischhauer", "butcher"),
+    ]
 
 
 def test_markup_becomes_plain_text(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def test_a_csv_with_other_columns_is_read_by_name(tmp_path: Path) -> None:
         (b'de,en\nja,yes\n"nein" nein,no\n', r"line 3: no row of a \.csv "),
         (b'de,en\n"' + b"x" * 2**24 + b'y",no\n', r"line 2: no row of a \.csv \(field larger"),
         (b"de,en\nja,yes\nnein\n", "line 3: 1 columns, column 2 is missing"),
+        (b"de,en\nja,yes,,\nja, aber doch,no\n", "line 3: 3 cells, and the header has 2; put quotes around text with"),
         (b'de,en\n"ja\n\xff",yes\n', r"line 2: byte 4 \(0xff\) is not valid UTF-8"),
         (b"fr,en\nja,yes\n", "no column de; there are fr, en"),
         (b"", "no column de; there are "),

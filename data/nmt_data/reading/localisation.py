@@ -36,7 +36,9 @@ def read_tmx(path: Path, direction: Direction, unreadable: Unreadable) -> Iterat
     """
     seen, empty = dict[str, None](), True
     for _, unit in _elements(path, ends=["tu"]):
-        variants = {_language(variant): variant for variant in reversed(list(unit.iterchildren("{*}tuv")))}
+        variants = dict[str, Any]()
+        for variant in unit.iterchildren("{*}tuv"):
+            variants.setdefault(_language(variant), variant)
         seen |= dict.fromkeys(variants)
         tags = [best(name, variants) for name in direction.names]
         texts = [_plain(segment, path) for tag in tags if tag for segment in variants[tag].iterchildren("{*}seg")]

@@ -30,6 +30,7 @@ def _are_numbers(columns: Sequence[str]) -> bool:
 
 
 def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
+    width = None  # no header says how many cells a row has
     if _are_numbers(columns):
         places = [int(column) - 1 for column in columns]
         if min(places) < 0:
@@ -39,6 +40,7 @@ def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unre
         header = [decode_strict(cell, f"{path}, line 1") for cell in cells]
         _check_columns(columns, header, path)
         places = [header.index(column) for column in columns]
+        width = len(header)
     for number, cells in rows:
         where = f"{path}, line {number}"
         if len(cells) == 1 and not cells[0].strip():
@@ -46,6 +48,10 @@ def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unre
             continue
         if len(cells) <= max(places):
             raise DataError(f"{where}: {len(cells)} columns, column {max(places) + 1} is missing")
+        if width is not None and any(cell.strip() for cell in cells[width:]):
+            raise DataError(
+                f"{where}: {len(cells)} cells, and the header has {width}; put quotes around text with separators"
+            )
         if unreadable.decode(b"\t".join(cells), where) is None:
             unreadable.lines += 1
         else:

@@ -39,6 +39,8 @@ class Start:
     splits: Mapping[str, str]
     unused: list[Path]
     """Files that are no part of any split."""
+    unreadable: int
+    """Lines that are not UTF-8, which are left out."""
 
 
 def start(folder: Path, files: Sequence[Path], source: str | None, target: str | None) -> Start:
@@ -85,7 +87,7 @@ def start(folder: Path, files: Sequence[Path], source: str | None, target: str |
     holdout = Holdout(**{part: size.held_out for part in ("valid", "test") if part not in found.splits})
     text = _card_text(card, folder, holdout)
     recipe = recipe_text(name, found.languages, size, unreadable.lines)
-    return Start(found.languages, text, recipe, size.pairs, sample, found.splits, unused)
+    return Start(found.languages, text, recipe, size.pairs, sample, found.splits, unused, unreadable.lines)
 
 
 def _card_text(card: CorpusCard, folder: Path, holdout: Holdout) -> str:

@@ -147,11 +147,12 @@ def test_a_package_for_argos_translates_as_we_do(transformer: LoadedModel, tmp_p
 
 
 def test_what_argos_cannot_do_is_refused(transformer: LoadedModel, tmp_path: Path) -> None:
-    """Two vocabularies, words, tags of languages, lower case and other signs, each by its key; nothing is written."""
+    """Two vocabularies, words, bytes, tags of languages, lower case and other signs, each by its key; nothing is written."""
     two = Tokenizers(transformer.tokenizers.source, Tokenizer(transformer.tokenizers.source.model))
     wrong = {"tokenizer.joint": dataclasses.replace(transformer, tokenizers=two)}
     recipe = transformer.recipe
-    changes = [("data", "tag_target", True), ("data", "lowercase", True), ("tokenizer", "kind", "word")]
+    changes = [("data", "tag_target", True), ("data", "lowercase", True)]
+    changes += [("tokenizer", "kind", kind) for kind in ("word", "byte")]
     changes += [("data", "normalise", kind) for kind in ("nfc", "moses")]
     for section, key, value in changes:
         changed = getattr(recipe, section).model_copy(update={key: value})

@@ -94,6 +94,16 @@ def test_the_folder_is_complete(model: LoadedModel, tmp_path: Path) -> None:
     assert settings["max_position_embeddings"] > 4 * 1024
 
 
+def test_names_of_control_tokens_in_a_text_are_text(model: LoadedModel, tmp_path: Path) -> None:
+    """As in nmt itself."""
+    from transformers import MarianTokenizer
+
+    export_huggingface(model, tmp_path / "marian")
+    for text in ("die Katze </s> schläft", "<unk> Haus <pad>"):
+        found = MarianTokenizer.from_pretrained(tmp_path / "marian")(text).input_ids
+        assert found[:-1] == model.tokenizers.source.encode([text])[0]
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"norm": "pre"}, {"normalization": "rms"}, {"positions": "rotary"}, {"scaled": False}, {"residual": False}],
