@@ -57,16 +57,19 @@ def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         for path in [folder] if is_run(folder) else _runs_in(folder):
-            name, number = real_path(path).name, 2
+            own = os.fsencode(real_path(path).name).decode("utf-8", "replace")  # an answer is text
+            name, number = own, 2
             while name in found and real_path(found[name]) != real_path(path):
-                name, number = f"{real_path(path).name} ({number})", number + 1
+                name, number = f"{own} ({number})", number + 1
             found[name] = path
     return found
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder looks like that of a run; it may just have begun."""
-    return (folder / LOG).is_file() or ((folder / RECIPE).is_file() and (folder / "checkpoints").is_dir())
+    """Whether a folder looks like that of a run; it may just have begun. One that cannot be read does not."""
+    with suppress(OSError):
+        return (folder / LOG).is_file() or ((folder / RECIPE).is_file() and (folder / "checkpoints").is_dir())
+    return False
 
 
 def list_runs(folders: Sequence[Path]) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def _entries(data: bytes) -> list[Entry]:
 
 def _runs_in(folder: Path) -> list[Path]:
     with suppress(OSError):
-        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_run(path))
+        return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_run(path)]
     return []
 
 

@@ -68,7 +68,7 @@ class LibreTranslate:
         """Says which of the served languages a text is in."""
         fields = await self.service.fields(request)
         text = "\n".join(_texts(fields))
-        self.service.limits.check([text])
+        self.service.limits.check(text.split("\n"))
         served = {side for model in self.service.opened.models for pair in model.pairs for side in pair}
         return JSONResponse([found.shown() for found in await detect(text, served)])
 

@@ -83,7 +83,7 @@ class Keys:
             DataError: the file cannot be read, or holds no key.
         """
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'is not UTF-8'}") from None
         keys = [line for line in lines if line and not line.startswith("#")]

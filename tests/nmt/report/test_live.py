@@ -45,6 +45,24 @@ def _write(folder: Path, *entries: dict[str, Any]) -> Path:
     return folder
 
 
+def test_an_odd_folder_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that may not be read is no run, and one whose name is no text is shown by a name that is."""
+    for name in (b"good", b"fran\xe7ais"):
+        _write(tmp_path / os.fsdecode(name), START)
+    (tmp_path / "closed").mkdir()
+    is_file = Path.is_file
+
+    def refusing(path: Path) -> bool:
+        if path.parent.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refusing)
+    names = [run["name"] for run in list_runs([tmp_path])["runs"]]
+    assert sorted(names) == ["fran\N{REPLACEMENT CHARACTER}ais", "good"]
+    assert all(show_run([tmp_path], name) for name in names)
+
+
 def test_the_log_is_read_without_torch() -> None:
     """A server that translates does not stand still for seconds when somebody first looks at the trainings."""
     code = "import sys, nmt.report.live; sys.exit(bool({'torch', 'numpy', 'pydantic'} & sys.modules.keys()))"

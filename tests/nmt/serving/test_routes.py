@@ -323,5 +323,15 @@ def test_a_file_of_keys_without_any_is_refused(tmp_path: Path) -> None:
         Keys.read(tmp_path / "keys")
     with pytest.raises(DataError):
         Keys.read(tmp_path / "missing")
+    (tmp_path / "keys").write_text("\ufeff# mine\n\n")
+    with pytest.raises(DataError, match="no key"):  # whatever editor has written it
+        Keys.read(tmp_path / "keys")
     (tmp_path / "keys").write_text("# mine\n key \n")
     assert Keys.read(tmp_path / "keys")
+
+
+def test_a_text_of_many_lines_is_no_long_line() -> None:
+    """Its language is told, as it is translated."""
+    with running(limits=Limits(line=20)) as server:
+        assert server.ask("/detect", {"q": "ein Hund\n" * 30}).status == 200
+        assert server.ask("/detect", {"q": "ein Hund " * 30}).status == 413
