@@ -60,6 +60,21 @@ def shown(page: Any) -> str:
     return str(page.locator(".figure").inner_text())
 
 
+def test_what_is_shown_stays_when_the_page_forgets(window: Visit) -> None:
+    """It keeps a number of translations; a text of more lines is translated to its end, whole."""
+    page, lines = window.page, [f"line {number}" for number in range(60)]
+
+    def forgetful(route: Any) -> None:
+        script = route.fetch()
+        route.fulfill(response=script, body=script.text().replace("KEPT = 5000", "KEPT = 30"))
+
+    page.route("**/lines.js*", forgetful)
+    window.open("translate", text="\n".join(lines), model="one-vector")
+    page.wait_for_function("document.querySelectorAll('.body .line').length >= 60")
+    page.wait_for_function("document.querySelectorAll('.waiting').length === 0")
+    assert len(page.locator(".body .line").all_inner_texts()) == len(lines)
+
+
 @pytest.mark.parametrize("route", LOOKS)
 def test_text_stays_text(window: Visit, route: str) -> None:
     """Markup in texts, pieces, formulas and names is shown letter by letter, and makes no element."""

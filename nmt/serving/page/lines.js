@@ -34,8 +34,9 @@ export class Column {
     this.lines = lines;
     this.copied.textContent = "";
     lines.forEach((line, index) => {
-      const found = this.known(line), linked = lines.length <= LINKED, row = this.rows[index];
-      if (row?.line === line && row.found === found && row.linked === linked) return;
+      const linked = lines.length <= LINKED, row = this.rows[index], same = row?.line === line;
+      const found = this.known(line) ?? (same ? row.found : undefined);
+      if (same && row.found === found && row.linked === linked) return;
       const element = this.drawn(line, found, linked, index);
       if (row) row.element.replaceWith(element);
       else this.body.append(element);
@@ -71,7 +72,7 @@ export class Column {
 
   key = (line) => JSON.stringify([this.model.name, this.target, line]);
   known = (line) => translations.get(this.key(line));
-  text = () => this.lines.map((line) => this.known(line)?.text ?? "").join("\n").trim();
+  text = () => this.rows.map(({ found }) => found?.text ?? "").join("\n").trim();
 
   learn(line, found) {
     translations.set(this.key(line), found);

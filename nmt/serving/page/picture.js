@@ -1,4 +1,4 @@
-// Draws a part of the page as one SVG that needs nothing else: boxes, text and drawings with the colours that they have now.
+// Draws a part of the page as one SVG that needs nothing else: boxes, text and drawings in their colours.
 
 import { SVG, s } from "./dom.js";
 

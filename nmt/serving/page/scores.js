@@ -1,4 +1,4 @@
-// Step scores: how the score function of an attention RNN compares a decoder state with each source word, and what others would say.
+// Step scores: how an attention RNN compares a decoder state with each source word, and what other scores would say.
 
 import { cut, h, named, number, percent, s, scroller, whole } from "./dom.js";
 import { look } from "./server.js";

@@ -1,4 +1,4 @@
-// Makes elements. Text only ever becomes text nodes, so nothing that a server, a corpus or a user writes can become markup.
+// Makes elements. Text becomes text nodes alone, so nothing that anybody writes can become markup.
 
 export const SVG = "http://www.w3.org/2000/svg";
 
