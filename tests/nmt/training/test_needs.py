@@ -99,6 +99,7 @@ def test_memory_is_as_estimated(name: str, tmp_path: Path) -> None:
         "multi30k-deen-transformer",
         "multi30k-ende-bottleneck",
         "multi30k-ende-transformer",
+        "multi30k-ende-transformer-raw",
         "multi30k-enfr-attention",
         "multi30k-enfr-bottleneck",
         "multi30k-enfr-transformer",
