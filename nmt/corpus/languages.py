@@ -45,6 +45,11 @@ def is_known(language: str) -> bool:
     return code_of(language) in _identifier().labels
 
 
+def is_code(word: str) -> bool:
+    """Whether a word is the code of a language that has a name here: `de`, `de_AT`, `deu`."""
+    return code_of(word) in _NAMES
+
+
 def two_letters(code: str) -> str:
     """Returns the ISO 639-1 code for a three-letter one of the languages that corpora are often named by, else the code."""
     return _SHORT.get(code, code)

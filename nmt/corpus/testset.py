@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,9 @@ from nmt.corpus.lines import read_lines, write_lines
 from nmt.corpus.tokenizer import language_tag
 from nmt.corpus.words import count_words
 from nmt.errors import DataError
+
+_MARKUP = re.compile(r"\s*<(\?xml|!doctype|srcset|refset|tstset|dataset|tmx|xliff)\b", re.IGNORECASE)
+"""How files of WMT and of localisation begin."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,12 @@ class TestSet:
         """Reads two files with one segment per line.
 
         Raises:
-            DataError: a file is missing or not UTF-8, or the two differ in length.
+            DataError: a file is missing, not UTF-8 or not plain text, or the two differ in length.
         """
         pair = cls(name, read_lines(Path(source)), read_lines(Path(target)))
+        for path, lines in ((source, pair.source), (target, pair.target)):
+            if lines and _MARKUP.match(lines[0]):
+                raise DataError(f"{path}: is XML or SGML; a test set is plain text, one segment a line")
         pair.check(str(source), str(target))
         return pair
 

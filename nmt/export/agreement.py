@@ -24,6 +24,7 @@ class Agreement:
     identical: int
     """Number of sentences whose best hypotheses have the same tokens."""
     cut: int
-    """Sentences left out because one engine hit its length limit, so that the rest of the translation is unknown."""
+    """Sentences left out because they are too long to be read whole, or because one engine hit its length limit, so that the
+    rest of the translation is unknown."""
     largest_difference: float
     """Largest difference of log-probability between our best hypotheses and the other engine's score of the same tokens."""

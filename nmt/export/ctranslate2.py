@@ -18,7 +18,7 @@ from nmt.decoding.batches import search_batches
 from nmt.decoding.beam_search import Hypothesis, length_limits
 from nmt.errors import ConfigError
 from nmt.export.agreement import Agreement, plain
-from nmt.export.positions import positions_for
+from nmt.export.positions import LONGEST_SOURCE, positions_for
 from nmt.models.transformer.model import Transformer
 from nmt.runtime.atomic import atomic_folder
 from nmt.runtime.stages import counted_batches
@@ -158,9 +158,10 @@ class CTranslate2Engine:
 def compare_engines(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     """Decodes with our search and with CTranslate2, both in float32, with CTranslate2's stopping rule."""
     search = plain(loaded.recipe.search).model_copy(update={"stopping": "count"})
-    ids = [tokens for tokens in loaded.tokenizers.source.encode(list(lines)) if tokens]
+    filled = [tokens for tokens in loaded.tokenizers.source.encode(list(lines)) if tokens]
+    ids = [tokens for tokens in filled if len(tokens) <= LONGEST_SOURCE]
     ours, theirs = Translator(loaded, search=search), CTranslate2Engine(loaded)
-    identical = count = cut = 0
+    identical, count, cut = 0, 0, len(filled) - len(ids)
     differences: list[float] = []
     batches = search_batches([len(tokens) for tokens in ids], 0, search.beam, 32)
     for batch in counted_batches(batches, "decoding by both engines"):

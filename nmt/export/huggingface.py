@@ -90,6 +90,9 @@ def compare_with_marian(loaded: LoadedModel, lines: Sequence[str]) -> Agreement:
     identical = cut = 0
     differences: list[float] = []
     for line in counted(lines, "decoding by both engines", len(lines)):
+        if ours.source.is_cut(line):
+            cut += 1
+            continue
         encoded = tokenizer([line], return_tensors="pt")
         mine = ours.decoder.search_batch(SearchBatch([ours.encode(line)]), 1)[0][0]
         said = [*mine.tokens, EOS]

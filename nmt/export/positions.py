@@ -9,6 +9,8 @@ from nmt.decoding.beam_search import length_limits
 from nmt.errors import ConfigError
 from nmt.translation.result import Options
 
+LONGEST_SOURCE = Options().max_source
+"""Tokens of the longest source that is read whole."""
 _MOST = 65_536
 _STEP = 64
 
@@ -19,7 +21,7 @@ def positions_for(search: SearchConfig) -> int:
     Raises:
         ConfigError: the limits of the search allow translations that are too long to export.
     """
-    source = Options().max_source + 1  # with the end of sentence
+    source = LONGEST_SOURCE + 1  # with the end of sentence
     longest = max(source, 1 + longest_translation(source, search))  # with the begin token
     if longest > _MOST:
         raise ConfigError(

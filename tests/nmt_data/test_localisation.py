@@ -109,6 +109,68 @@ def test_segments_of_a_paragraph_are_pairs(tmp_path: Path) -> None:
     assert unreadable.counts() == {"not translated": 2}
 
 
+@pytest.mark.parametrize(
+    "draft",
+    [
+        "<trans-unit translate='no'><source>A</source><target>A</target></trans-unit>",
+        "<trans-unit mq:status='Pretranslated'><source>A</source><target>B</target></trans-unit>",
+        "<trans-unit m:confirmed='0'><source>A</source><target>B</target></trans-unit>",
+        "<trans-unit><source>A</source><seg-source><mrk mtype='seg' mid='1'>A</mrk></seg-source>"
+        "<target><mrk mtype='seg' mid='1'>B</mrk></target>"
+        "<sdl:seg-defs><sdl:seg id='1' conf='Draft'/></sdl:seg-defs></trans-unit>",
+    ],
+)
+def test_drafts_of_tools_are_no_translations(tmp_path: Path, draft: str) -> None:
+    """Trados, memoQ and Phrase say so by attributes of their own; what one of them confirms is a pair."""
+    spaces = "xmlns:sdl='urn:sdl' xmlns:mq='urn:mq' xmlns:m='urn:m'"
+    confirmed = draft.replace("Draft", "Translated").replace("Pretranslated", "ManuallyConfirmed")
+    confirmed = confirmed.replace("'0'", "'1'").replace("'no'", "'yes'")
+    for unit, counts, pairs in ((draft, {"not translated": 1}, 1), (confirmed, {}, 2)):
+        text = xliff1([("Ja", "Yes")]).replace("<xliff ", f"<xliff {spaces} ").replace("</body>", f"{unit}</body>")
+        (tmp_path / "t.xlf").write_text(text)
+        unreadable = Unreadable()
+        assert len(pairs_of(tmp_path, "t.xlf", unreadable=unreadable)) == pairs
+        assert unreadable.counts() == counts
+
+
+def test_what_a_tracked_change_deletes_is_no_text(tmp_path: Path) -> None:
+    """As Trados writes it; what the change adds stays."""
+    change = '<mrk mtype="x-sdl-deleted">cat</mrk><mrk mtype="x-sdl-added">dog</mrk>'
+    (tmp_path / "t.sdlxliff").write_text(xliff1([("Ein Hund", "A HERE")]).replace("HERE", change))
+    assert pairs_of(tmp_path, "t.sdlxliff") == [("Ein Hund", "A dog")]
+
+
+def test_a_document_packed_into_its_translation_may_be_long(tmp_path: Path) -> None:
+    """A text of more than the 10 MB that the library allows by itself."""
+    header = f"<header><reference><internal-file form='base64'>{'A' * 11_000_000}</internal-file></reference></header>"
+    (tmp_path / "t.sdlxliff").write_text(xliff1(PAIRS).replace("<body>", f"{header}<body>"))
+    assert pairs_of(tmp_path, "t.sdlxliff") == PAIRS
+
+
+@pytest.mark.parametrize("kind", ["po", "xlf"])
+def test_columns_do_not_mix_languages(tmp_path: Path, kind: str) -> None:
+    """A file of a third language is named, one that names none or the same is read; so is one with a word of its own."""
+    write = {"po": lambda language: po(PAIRS, language), "xlf": lambda language: xliff1(PAIRS, ("de", language))}[kind]
+    columns = (
+        '[columns]\nde = "msgid"\nen = "msgstr"\n' if kind == "po" else '[columns]\nde = "source"\nen = "target"\n'
+    )
+    for language in ("", "en", "en_GB", "eng", "English", "und"):
+        (tmp_path / f"a.{kind}").write_text(write(language))
+        assert pairs_of(tmp_path, f"a.{kind}", columns) == PAIRS
+    (tmp_path / f"b.{kind}").write_text(write("fr"))
+    with pytest.raises(DataError, match=r"names fr as the language of its (msgstr|target), and \[columns\]"):
+        pairs_of(tmp_path, f"*.{kind}", columns)
+
+
+def test_columns_heed_the_names_of_messages(tmp_path: Path) -> None:
+    """A folder of many languages whose files have no header."""
+    for name in ("en", "fr"):
+        (tmp_path / name / "LC_MESSAGES").mkdir(parents=True)
+        (tmp_path / name / "LC_MESSAGES" / "app.po").write_text(po(PAIRS, ""))
+    with pytest.raises(DataError, match=r"names fr as the language"):
+        pairs_of(tmp_path, "*/LC_MESSAGES/app.po", '[columns]\nde = "msgid"\nen = "msgstr"\n')
+
+
 def test_an_xliff_need_not_name_its_target(tmp_path: Path) -> None:
     """What the file leaves open, the card has; where it names nothing, columns say which side is which."""
     text = xliff1(PAIRS).replace('target-language="en-US" ', "")
@@ -133,6 +195,37 @@ def test_messages_of_a_program(tmp_path: Path, name: str) -> None:
     assert pairs_of(tmp_path, name, unreadable=unreadable, languages=("en", "de")) == expected
     assert unreadable.counts() == {"not translated": 2}
     assert pairs_of(tmp_path, name) == [(two, one) for one, two in expected]
+
+
+@pytest.mark.parametrize(
+    ("formula", "forms", "chosen"),
+    [
+        ("nplurals=3; plural=(n%10==1 && n%100!=11 ? 0 : n != 0 ? 1 : 2);", "one many zero", "one many"),  # Latvian
+        (
+            "nplurals=6; plural=n==0 ? 0 : n==1 ? 1 : n==2 ? 2 : n%100>=3 && n%100<=10 ? 3 : n%100>=11 ? 4 : 5;",
+            "zero one two few many other",
+            "one many",
+        ),  # Arabic
+        ("nplurals=1; plural=0;", "all", "all"),
+        ("nplurals=2; plural=open('x');", "one many", "one many"),
+        ("nplurals=2; plural=n+7;", "one many", ""),
+    ],
+)
+def test_plural_forms_are_those_of_the_header(tmp_path: Path, formula: str, forms: str, chosen: str) -> None:
+    """The singular is the form of 1, and the plural that of most other numbers; a formula is never run as a program."""
+    header = po([], "de").rstrip() + f'\n"Plural-Forms: {formula}\\n"\n'
+    numbered = "".join(f'msgstr[{number}] "{form}"\n' for number, form in enumerate(forms.split()))
+    (tmp_path / "t.po").write_text(f'{header}\nmsgid "1"\nmsgid_plural "n"\n{numbered}')
+    pairs = pairs_of(tmp_path, "t.po", languages=("en", "de"))
+    assert [translation for _, translation in pairs] == chosen.split()
+
+
+def test_messages_may_contain_other_ends_of_lines(tmp_path: Path) -> None:
+    """Python takes them for ends of lines, gettext does not; files of Windows are read too."""
+    pairs = [("a\u2028b\x85c\x0cd", "e\u2029f")]
+    for text in (po(pairs), po(pairs).replace("\n", "\r\n")):
+        (tmp_path / "t.po").write_bytes(text.encode())
+        assert pairs_of(tmp_path, "t.po", languages=("en", "de")) == pairs
 
 
 def test_messages_in_an_old_encoding(tmp_path: Path) -> None:

@@ -213,6 +213,19 @@ def test_two_languages_in_a_zip(tmp_path: Path) -> None:
         _pairs(tmp_path, "de-en.txt.zip/Other.{language}")
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_dot_may_belong_to_the_name_of_a_column(tmp_path: Path, kind: str) -> None:
+    """A column that is there goes before a nested field; both can be in one table."""
+    row = {"text.de": "Ja", "text": {"de": "Nein", "en": "Yes"}}
+    if kind == "jsonl":
+        (tmp_path / "t.jsonl").write_text(json.dumps(row))
+    else:
+        pa = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pa.Table.from_pylist([row]), tmp_path / "t.parquet")
+    columns = '[columns]\nde = "text.de"\nen = "text.en"\n'
+    assert _pairs(tmp_path, f"t.{kind}", columns) == [("Ja", "Yes")]
+
+
 def test_what_cannot_be_read_names_what_can(tmp_path: Path) -> None:
     """In one line."""
     (tmp_path / "t.xlsx").write_bytes(b"PK")

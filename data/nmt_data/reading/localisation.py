@@ -24,8 +24,13 @@ _SINGLE = frozenset({"ph", "ut", "x"})
 """Those that stand for something between two words, such as a line break or a picture."""
 _MARK = "\0"  # which no XML contains
 _BETWEEN_WORDS = re.compile(rf"(?<=\w){_MARK}+(?=\w)")
-_DRAFTS = frozenset({"new", "needs-translation", "initial"})
-"""States of a target that nobody has translated, though it may hold text."""
+_DRAFTS = {
+    "state": {"new", "needs-translation", "initial"},
+    "conf": {"Draft", "RejectedTranslation", "RejectedSignOff"},
+    "status": {"NotStarted", "Pretranslated", "AssembledFromFragments", "PartiallyEdited", "Rejected"},
+    "confirmed": {"0", "false"},
+}
+"""What says that nobody has translated a segment, though it may hold text: the standard, then Trados, memoQ and Phrase."""
 
 
 def read_tmx(path: Path, direction: Direction, unreadable: Unreadable) -> Iterator[Pair]:
@@ -101,11 +106,12 @@ def _segments(unit: Any) -> Iterator[tuple[Any, Any | None]]:
     """Yields source and target of each segment; the target is None where it is missing, or nobody has translated it."""
     for place in unit.iterchildren("{*}segment") if _name(unit) == "unit" else [unit]:
         split, source, target = (_child(place, name) for name in ("seg-source", "source", "target"))
-        if target is not None and (target.get("state") or place.get("state")) in _DRAFTS:
+        if unit.get("translate") == "no" or (target is not None and (_is_draft(target) or _is_draft(place))):
             target = None
+        drafts = {part.get("id") for part in unit.iterfind("{*}seg-defs/{*}seg") if _is_draft(part)}
         parts, translated = _marked(split), _marked(target)
         if parts and translated:  # the sentences of a paragraph
-            yield from ((part, translated.get(number)) for number, part in parts.items())
+            yield from ((part, None if number in drafts else translated.get(number)) for number, part in parts.items())
         elif source is not None:
             yield source, target
 
@@ -113,6 +119,12 @@ def _segments(unit: Any) -> Iterator[tuple[Any, Any | None]]:
 def _marked(element: Any | None) -> dict[str, Any]:
     marks: Iterable[Any] = () if element is None else element.iter("{*}mrk")
     return {mark.get("mid", ""): mark for mark in marks if mark.get("mtype") == "seg"}
+
+
+def _is_draft(element: Any) -> bool:
+    """Whether an attribute says so, in whatever namespace."""
+    told = ((key.rpartition("}")[2], value) for key, value in element.items())
+    return any(value in _DRAFTS.get(key, ()) for key, value in told)
 
 
 def _child(element: Any, name: str) -> Any | None:
@@ -125,9 +137,13 @@ def _elements(path: Path, ends: list[str], starts: list[str] | None = None) -> I
 
     names = [f"{{*}}{name}" for name in [*ends, *(starts or [])]]
     events = ("start", "end") if starts else ("end",)
-    with open_bytes(path) as stream, explained(path):
-        found = etree.iterparse(stream, events=events, tag=names, resolve_entities=False, no_network=True)
+    secure = {"resolve_entities": False, "no_network": True}
+    with open_bytes(path) as opening, open_bytes(path) as stream, explained(path):
         try:
+            # A document packed into its own translation is a text of any length; entities are held within bounds.
+            _, root = next(iter(etree.iterparse(opening, events=("start",), **secure)))
+            bounded = root.getroottree().docinfo.doctype != ""
+            found = etree.iterparse(stream, events=events, tag=names, huge_tree=not bounded, **secure)
             for event, element in found:
                 if (event == "end") == (_name(element) in ends):
                     yield event, element
@@ -156,7 +172,7 @@ def _texts(element: Any, path: Path) -> Iterator[str]:
         name = _name(child)
         if name in _SINGLE:
             yield _MARK
-        elif name and name not in _CODES:
+        elif name and name not in _CODES and child.get("mtype") != "x-sdl-deleted":  # a change that Trados tracks
             yield from _texts(child, path)
         elif not name and str(child.text).startswith("&"):
             raise DataError(f"{path}: line {child.sourceline}: {child.text} is an entity of the file's own; replace it")

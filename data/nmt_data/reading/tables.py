@@ -59,7 +59,7 @@ def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unre
 
 
 def read_jsonl(path: Path, direction: Direction, unreadable: Unreadable) -> Iterator[Pair]:
-    """Yields pairs of a file with one JSON object a line; a dot in a column leads into a nested one."""
+    """Yields pairs of a file with one JSON object a line; a dot in a column that is not there leads into a nested one."""
     return texts(json_rows(path, unreadable), direction.names, unreadable)
 
 
@@ -80,17 +80,18 @@ def json_rows(path: Path, unreadable: Unreadable) -> Iterator[tuple[Any, str]]:
 
 
 def read_parquet(path: Path, direction: Direction, unreadable: Unreadable) -> Iterator[Pair]:
-    """Yields pairs of a Parquet file; a dot in a column leads into a nested one."""
+    """Yields pairs of a Parquet file; columns as in `read_jsonl`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if path.suffix.lower() != ".parquet" or not path.is_file():
         raise DataError(f"{path}: a Parquet file is packed by itself; unpack it first")
     columns = direction.names
-    roots = list(dict.fromkeys(column.split(".")[0] for column in columns))
     try:
         with pq.ParquetFile(path) as table:
-            _check_columns(roots, table.schema_arrow.names, path)
+            there = table.schema_arrow.names
+            roots = list(dict.fromkeys(column if column in there else column.split(".")[0] for column in columns))
+            _check_columns(roots, there, path)
             rows = (row for batch in table.iter_batches(columns=roots) for row in batch.to_pylist())
             yield from texts(
                 ((row, f"{path}, row {number}") for number, row in enumerate(rows, 1)), columns, unreadable
@@ -131,7 +132,7 @@ def _check_columns(wanted: Sequence[str], there: Sequence[str], path: Path) -> N
 def _cell(row: Any, column: str, where: str) -> str:
     """Returns the text of a column; a dot leads into a nested one. Null becomes empty, which cleaning counts."""
     value = row
-    for key in column.split("."):
+    for key in [column] if isinstance(row, dict) and column in row else column.split("."):
         if value is None:
             break
         if not isinstance(value, dict) or key not in value:

@@ -114,6 +114,14 @@ def test_an_export_is_judged_by_what_both_engines_have(transformer: LoadedModel)
     assert result.identical == result.sentences > 5
 
 
+def test_a_source_too_long_to_read_is_left_out(transformer: LoadedModel) -> None:
+    """And counted; the others are compared."""
+    result = compare_engines(transformer, ["die Katze schläft " * 1000, *_sentences(10)])
+    assert result.sentences + result.cut == 11
+    assert result.cut >= 1
+    assert result.largest_difference < 1e-3
+
+
 def test_a_setting_that_the_engine_lacks_is_refused_later_too(transformer: LoadedModel) -> None:
     """When a translator with that engine is asked for it, as when it is made."""
     translator = Translator(transformer, engine=CTranslate2Engine(transformer))

@@ -80,6 +80,14 @@ def test_marian_finds_the_same(name: str, home: Path, tmp_path: Path) -> None:
     assert result.largest_difference < 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of a library that is not ours
+def test_a_source_too_long_to_read_is_left_out(model: LoadedModel) -> None:
+    """And counted; the others are compared."""
+    result = compare_with_marian(model, ["die Katze schläft " * 1000, "die Katze schläft"])
+    assert (result.sentences, result.cut) in ((1, 1), (0, 2))  # a model of ten updates may not end
+
+
 def test_the_folder_is_complete(model: LoadedModel, tmp_path: Path) -> None:
     """The Marian export holds all its files, with the right start token and number of layers."""
     export_huggingface(model, tmp_path / "marian")
