@@ -11,6 +11,7 @@ import typer
 
 from nmt.runtime.stages import counted
 from nmt_cli.console import note, print_table, print_text
+from nmt_cli.heat_maps import HeatMaps
 from nmt_cli.options import DeviceOption, LatestOption, ModelArgument, ToOption
 
 if TYPE_CHECKING:
@@ -156,10 +157,11 @@ def _show(
     shifted: bool,
 ) -> None:
     from nmt.errors import DataError
-    from nmt.report.heat_map import blocks, plot_attention, plot_over_line
+    from nmt.report.heat_map import blocks
     from nmt.translation.alignment import pharaoh
     from nmt.translation.attention import END, attend
 
+    maps = HeatMaps(plot, translator.recipe.name, layer, head, shifted) if plot else None
     for number, (source, target) in enumerate(counted(lines, "looking at attention"), 1):
         if not source.split() or (target is not None and not target.split()):
             print_text("")  # keeps the number of lines or pictures
@@ -181,15 +183,10 @@ def _show(
             print_text(_entropy(seen))
         else:
             print_text(blocks(columns, rows, weights) + "\n")
-        if plot is not None:
-            title = _title(translator, seen, seen.place(layer, shifted), head)
-            for suffix in ("png", "svg"):
-                plot_attention(plot / f"{number}.{suffix}", title, columns, rows, weights)
-                if seen.picture is not None and not shifted:
-                    looks = seen.picture.chosen(seen.place(layer, shifted), None if head is None else head - 1)
-                    plot_over_line(plot / f"{number}.line.{suffix}", title, rows, seen.picture, looks)
-    if plot is not None:
-        note(f"heat maps in {plot}")
+        if maps:
+            maps.draw(number, seen)
+    if maps:
+        maps.tell()
     for line in translator.report.summary():
         note(f"nmt: {line}")
 
@@ -207,16 +204,6 @@ def _as_json(seen: Attention, layer: int | None, head: int | None, shifted: bool
 def _entropy(seen: Attention) -> str:
     """Formats one row per layer and one column per head."""
     return "\n".join("\t".join(f"{value:.2f}" for value in row) for row in seen.entropy.tolist()) + "\n"
-
-
-def _title(translator: Translator, seen: Attention, place: int | None, head: int | None) -> str:
-    layers, heads = seen.maps.shape[:2]
-    parts = [translator.recipe.name]
-    if layers > 1:
-        parts.append(f"mean of {layers} layers" if place is None else f"layer {place + 1} of {layers}")
-    if heads > 1:
-        parts.append(f"head {head} of {heads}" if head is not None else f"mean of {heads} heads")
-    return ", ".join(parts)
 
 
 def _print_error_rates(

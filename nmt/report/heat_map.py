@@ -17,8 +17,12 @@ _LONGEST = 32  # letters of a word in a picture
 _SHADES = " \u2591\u2592\u2593\u2588"
 
 
-def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequence[str], weights: Tensor) -> None:
-    """Draws weights (J, I) with source words across and target words down; the file's suffix chooses the format."""
+def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequence[str], weights: Tensor) -> str:
+    """Draws weights (J, I) with source words across and target words down; the file's suffix chooses the format.
+
+    Returns:
+        The letters that no font of this computer has.
+    """
     source, target = [_label(word) for word in source], [_label(word) for word in target]
     across, down = (max(map(len, words)) for words in (source, target))
     size = (1.4 + 0.08 * down + 0.36 * len(source), 1.1 + 0.06 * across + 0.3 * len(target))
@@ -35,10 +39,10 @@ def plot_attention(path: Path, title: str, source: Sequence[str], target: Sequen
     axes.tick_params(which="minor", length=0)
     figure.colorbar(image, ax=axes, label="attention", shrink=0.8)
     axes.set_xlabel(plain(title))
-    save_picture(figure, path)
+    return save_picture(figure, path)
 
 
-def plot_over_line(path: Path, title: str, target: Sequence[str], seen: Picture, columns: Tensor) -> None:
+def plot_over_line(path: Path, title: str, target: Sequence[str], seen: Picture, columns: Tensor) -> str:
     """Draws the line of pixels that a model saw once for each target word, coloured where it looked.
 
     Args:
@@ -47,10 +51,13 @@ def plot_over_line(path: Path, title: str, target: Sequence[str], seen: Picture,
         target: J + 1 words, the end included.
         seen: the line; where the model has spatial attention, its weights are shown last.
         columns: (J + 1, W) attention to each column of pixels.
+
+    Returns:
+        The letters that no font of this computer has.
     """
     figure = figure_over_line(target, seen, columns)
     figure.supxlabel(plain(title), fontsize="medium")
-    save_picture(figure, path)
+    return save_picture(figure, path)
 
 
 def figure_over_line(target: Sequence[str], seen: Picture, columns: Tensor) -> Figure:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 from nmt.corpus.lines import visible_line
 from nmt.errors import ConfigError
@@ -38,12 +42,45 @@ def picture_format(path: Path) -> str:
     return found
 
 
-def save_picture(figure: Figure, path: Path) -> None:
-    """Writes a figure in the format of the file's suffix, complete or not at all."""
+def save_picture(figure: Figure, path: Path) -> str:
+    """Writes a figure in the format of the file's suffix, complete or not at all.
+
+    Returns:
+        The letters that no font of this computer has; boxes stand for them.
+    """
+    missing = _choose_fonts(figure)
     stream = io.BytesIO()
     fitting = _LARGEST / float(max(figure.get_size_inches()))
-    figure.savefig(stream, format=picture_format(path), dpi=min(150, fitting))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the caller says it once
+        figure.savefig(stream, format=picture_format(path), dpi=min(150, fitting))
     atomic_write(path, stream.getvalue())
+    return missing
+
+
+def _choose_fonts(figure: Figure) -> str:
+    """Lets fonts that the usual one lacks letters of, such as Chinese ones, stand in; returns the letters that none has."""
+    texts = cast(list[Text], figure.findobj(Text))
+    missing = {letter for text in texts for letter in text.get_text() if letter.isprintable() and not letter.isspace()}
+    usual = font_manager.findfont("DejaVu Sans")
+    missing -= _letters(usual)
+    families = ["DejaVu Sans"]
+    for entry in font_manager.fontManager.ttflist if missing else ():
+        upright = entry.style == "normal" and "Last Resort" not in entry.name  # that one has boxes for all
+        if upright and (found := missing & _letters(entry.fname)):
+            families.append(entry.name)
+            missing -= found
+    if len(families) > 1:
+        for text in texts:
+            text.set_fontfamily(families)
+    return "".join(sorted(missing))
+
+
+def _letters(font: str) -> set[str]:
+    try:
+        return {chr(code) for code in font_manager.get_font(font).get_charmap()}
+    except (OSError, RuntimeError):  # a damaged font, or one of another kind
+        return set()
 
 
 def plain(text: str) -> str:

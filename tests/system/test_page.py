@@ -296,6 +296,72 @@ def test_a_full_server_is_asked_again(opened: Any, server: Running, status: int)
         assert page.get_by_role("alert").inner_text() == ""
 
 
+def test_a_request_that_did_harm_is_not_repeated(opened: Any, server: Running) -> None:
+    """A refusal that names no time to wait is final."""
+    with visit(opened, server.port, allowed=(503,)) as window:
+        times = list[float]()
+
+        def broken(route: Any) -> None:
+            times.append(time.monotonic())
+            route.fulfill(status=503, json={"error": "a process ended"})
+
+        window.page.route("**/v1/translate", broken)
+        page = window.open("translate", text="hello", model="one-vector")
+        assert page.locator(".wrong").inner_text() == "a process ended"
+        page.wait_for_timeout(2500)
+        assert len(times) == 1
+
+
+def test_a_server_that_comes_back_is_asked_anew(opened: Any, server: Running) -> None:
+    """It may serve other models under the same names."""
+    with visit(opened, server.port, allowed=(0,)) as window:
+        page = window.open("look/beam", text="hello")
+        asked = list[str]()
+        page.on("request", lambda request: asked.append(request.url))
+        page.get_by_role("button", name="Look", exact=True).click()
+        page.locator(".figure svg").wait_for()
+        assert not [url for url in asked if url.endswith("/v1/beam")]
+        page.route("**/v1/**", lambda route: route.abort())
+        page.get_by_label("Text").fill("hello again")
+        page.get_by_role("button", name="Look", exact=True).click()
+        page.get_by_role("alert").get_by_text("does not answer").wait_for()
+        page.get_by_label("Text").fill("hello")
+        page.unroute_all()
+        page.locator(".figure svg").wait_for()
+        assert [url for url in asked if url.endswith("/v1/beam")]
+
+
+def test_what_comes_late_takes_no_focus(opened: Any, server: Running) -> None:
+    """Who has gone on to write is not interrupted by an answer to what was chosen before."""
+    with visit(opened, server.port) as window:
+        page = window.open("translate", text="one two", model="look-back")
+
+        def slow(route: Any) -> None:
+            time.sleep(1)
+            route.continue_()
+
+        page.route("**/v1/alternatives", slow)
+        page.get_by_role("button", name="ONE").click()
+        page.get_by_label("German").focus()
+        page.locator(".alternatives .offer").first.wait_for()
+        assert page.evaluate("document.activeElement.id") == "text"
+
+
+def test_a_key_that_no_header_can_hold_is_refused_at_once(opened: Any) -> None:
+    """The form stays, and another key can be typed."""
+    with (
+        running(answer, MODELS, views=VIEWS, keys=["open sesame"]) as server,
+        visit(opened, server.port, allowed=(403,)) as window,
+    ):
+        page = window.open("translate", text="hello")
+        page.get_by_label("Key").fill("откройся")
+        page.get_by_role("button", name="Use this key").click()
+        assert page.get_by_label("Key").evaluate("input => input.validity.patternMismatch")
+        page.get_by_label("Key").fill("open sesame")
+        page.get_by_role("button", name="Use this key").click()
+        page.locator(".body", has_text="HELLO").wait_for()
+
+
 def test_a_stopped_server_is_said(opened: Any, server: Running) -> None:
     """The page says that nobody answers, and goes on once the server is back."""
     with visit(opened, server.port, allowed=(0,)) as window:
@@ -414,6 +480,20 @@ def test_curves_are_told_apart_without_colour(opened: Any, tmp_path: Path) -> No
         )
         assert len({dashes for dashes, _ in kinds[:5]}) == 5
         assert len({tuple(kind) for kind in kinds}) == 8
+
+
+def test_large_numbers_stand_whole_beside_their_axis(opened: Any, tmp_path: Path) -> None:
+    """And an update is named by its own number, not by a rounded one."""
+    run = make_run(tmp_path, "fast", 0)
+    log_entries(run, [trained(step) | {"tokens_per_second": 12_345_678.0 + step} for step in (123_451, 123_456)])
+    with running(answer, MODELS) as server, visit(opened, server.port) as window:
+        server.service.runs = (tmp_path,)
+        page = window.open("trainings", runs="fast", more="all")
+        charts = page.locator(".chart:visible svg[role=img]")
+        assert charts.count() >= 4
+        starts = charts.locator("text").evaluate_all("items => items.map((item) => item.getBBox().x)")
+        assert min(starts) >= 0
+        assert "123,456 updates" in page.locator("main").inner_text()
 
 
 @pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])

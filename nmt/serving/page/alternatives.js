@@ -8,9 +8,7 @@ export function alternativesPanel({ model, text, prefix, word, lang }, { take, c
   const message = statusLine("Looking for other words…");
   const shut = quiet("✕", close, { "aria-label": "Close the other words" });
   const list = h("ul");
-  const leave = (event) => {
-    if (event.key === "Escape") close();
-  };
+  const leave = (event) => event.key === "Escape" && close(), before = document.activeElement;
   const panel = h(
     "section.alternatives", { "aria-label": `In place of ${word}`, onkeydown: leave, "data-unsaved": true },
     h("div.head", h("p", "In place of ", h("b", { dir: "auto", lang }, word)), shut), message, list,
@@ -19,7 +17,8 @@ export function alternativesPanel({ model, text, prefix, word, lang }, { take, c
     const { next } = await look("alternatives", { model, text, prefix, count: 8, target_language: lang });
     message.textContent = next.length ? "" : "The model knows no other word here.";
     list.append(...next.map((item) => h("li", offer(item, lang, () => take(item)))));
-    list.querySelector("button")?.focus();
+    const now = document.activeElement;
+    if (now === before || panel.contains(now)) list.querySelector("button")?.focus();
   });
   return panel;
 }

@@ -103,7 +103,7 @@ function thumbnail(weights) {
   return s("svg", { ...size, "aria-hidden": "true" }, shades.filter(Boolean));
 }
 
-// What a model that reads pictures saw, once for each word, with the columns that it looked at.
+// What a model of pictures saw, once for each word, with the columns it looked at.
 function seenLine({ target, picture }) {
   const { png, width, height, columns } = picture, row = height + 26;
   const label = "The picture of the line, with the weight of its columns for each word";

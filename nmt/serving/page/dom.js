@@ -1,10 +1,9 @@
-// Parts of the page that several views are made of, and what they say of numbers, words and languages.
+// Parts of several views, and what they say of numbers, words and languages.
 
 import { h } from "./elements.js";
 
 export * from "./elements.js";
 
-// A label above its control.
 export const field = (label, control, more = {}) => h("label.field", { ...more }, h("span", label), control);
 
 export const button = (text, onclick, more = {}) => h("button", { type: "button", onclick, ...more }, text);
@@ -16,7 +15,7 @@ export const statusLine = (text = "") => h("p.fine", { role: "status" }, text);
 // A part that scrolls sideways, which the keyboard can do too.
 export const scroller = (label, ...children) => h("div.scroll", { tabindex: 0, role: "region", "aria-label": label }, children);
 
-// A list to choose from: options are [value, text], or [value, text, true] for those that cannot be chosen.
+// A list to choose from: options are [value, text, whether it cannot be chosen].
 export function choice(label, name, options, chosen, act) {
   const made = options.map(([value, text, disabled]) =>
     h("option", { value, disabled, selected: String(value) === String(chosen) }, text));
@@ -68,7 +67,7 @@ export function keep(name, value, place = "localStorage") {
 }
 
 export const END = "</s>";
-// The number that an input of the page or of a link holds, within bounds; otherwise another one.
+// The number that an input or a link holds, within bounds; otherwise another one.
 export const whole = (text, least, most, otherwise) => (/^\d+$/.test(text) ? Math.min(most, Math.max(least, Number(text))) : otherwise);
 export const named = (word) => (word === END ? "⟨end⟩" : word);
 export const cut = (text, most) => ([...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text);

@@ -5,7 +5,7 @@ import { cut, h, keep, kept, quiet, unhurried } from "./dom.js";
 const MOST = 50, REST = 2000, LONGEST = 5000; // entries; milliseconds without a change; characters
 
 export class History {
-  // restore(entry) is called with an entry that the user takes up again.
+  // restore(entry): the user takes it up again.
   constructor(restore) {
     Object.assign(this, { restore, stopped: false, list: h("ul.past") });
     const wanted = h("input", { type: "checkbox", checked: kept("remember") !== false, onchange: () => keep("remember", wanted.checked) });

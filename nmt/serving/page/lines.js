@@ -1,17 +1,17 @@
-// The translation of a text by one model. Each line is asked for once; only lines that changed are drawn anew.
+// The translation of a text by one model. Each line is asked for once; only changed lines are drawn anew.
 
 import { alternativesPanel } from "./alternatives.js";
 import { h, language, quiet } from "./dom.js";
-import { ask } from "./server.js";
+import { ask, memory } from "./server.js";
 import { pieces, wordRow } from "./words.js";
 
 const LINES = 16, CHARACTERS = 4000; // of a request
 const LINKED = 50; // longest text whose words can be pointed at, in lines
 const LONGEST_VIEW = 2000, KEPT = 5000; // characters; translations
-const translations = new Map(); // by model, target language and line
+const translations = memory(); // by model, target language and line
 
 export class Column {
-  // inside(line) is called to look inside the model at a line.
+  // inside(line) looks inside the model.
   constructor(model, target, inside) {
     Object.assign(this, { model, target, inside, rows: [], copied: h("span.fine", { role: "status" }) });
     this.body = h("div.body", { lang: target });
@@ -129,24 +129,25 @@ export class Column {
     }
     const close = () => {
       panel.remove();
-      button.removeAttribute("aria-pressed");
+      button.ariaPressed = null;
       button.focus();
     };
     const question = { model: this.model.name, text: line, prefix: found.text.slice(0, start), word, lang: this.target };
     const panel = alternativesPanel(question, { close, take: (item) => this.take(line, found, item) });
-    button.setAttribute("aria-pressed", "true");
+    button.ariaPressed = "true";
     element.append(panel);
   }
 
   // Puts a completion in the place of the translation, with its links if the model writes it alike.
   async take(line, found, { completion }) {
     const own = found.own ?? found, put = (chosen) => {
+      const row = () => this.rows[this.lines.indexOf(line)]?.element, here = row()?.contains(document.activeElement);
       this.learn(line, { ...chosen, own });
       this.fresh(this.lines);
-      this.rows[this.lines.indexOf(line)]?.element.querySelector(".word")?.focus();
+      if (here) row().querySelector(".word")?.focus();
     };
     put({ text: completion });
     const [again] = await this.ask({ text: [line], prefix: [completion] }, true).catch(() => []);
-    if (again?.text === completion) put(again);
+    if (again?.text === completion && this.known(line)?.text === completion) put(again);
   }
 }

@@ -1,4 +1,4 @@
-// Addresses that hold a tab, a view and its inputs (#look/attention?text=...), and the buttons that save what is shown.
+// Addresses of a tab, a view and its inputs (#look/attention?text=...), and the buttons that save what is shown.
 
 import { h, quiet } from "./dom.js";
 import { pictureOf } from "./picture.js";
@@ -16,9 +16,8 @@ function split(text) {
 
 let last = null; // the state of the tab with a text that was shown last
 
-// Takes over the inputs of an address; those that it leaves out are empty. An address without inputs takes the model and the text
-// of the other tab: the first of its lines, unless one of them is there already. One line never replaces several. Returns whether
-// that changed anything.
+// Takes over the inputs of an address. One without inputs takes model and text of the other tab: its first line, unless one of its
+// lines is there already. One line never replaces several. Returns whether that changed anything.
 export function take(state, inputs) {
   const other = last ?? state;
   if ("text" in state) last = state;
@@ -37,7 +36,7 @@ export function addressOf(path, inputs) {
   return `#${path}?${new URLSearchParams(filled)}`;
 }
 
-// Two buttons: a picture of `figure` as SVG, and a link to it. The link holds the inputs, so it is made only when asked for.
+// Two buttons: `figure` as SVG, and a link to it, which holds the inputs and is made only when asked for.
 export function savers(figure, path, inputs) {
   const message = h("span.fine", { role: "status" });
   const save = () => {

@@ -31,7 +31,7 @@ export function show(place, { models, inputs, view: name }) {
 
   async function run() {
     const signal = turn.begin();
-    figure.removeAttribute("aria-busy");
+    figure.ariaBusy = null;
     if (!state.text.trim()) {
       figure.replaceChildren();
       controls.replaceChildren();
@@ -42,7 +42,7 @@ export function show(place, { models, inputs, view: name }) {
       return say(message, "Type a translation, or take the model's own.");
     }
     say(message, "Looking…");
-    figure.setAttribute("aria-busy", "true");
+    figure.ariaBusy = "true";
     await attempt(message, async () => {
       const { text, said, target: target_language } = state;
       const asked = { text, target_language, ...(view.said && said.trim() && { target: said }) };
@@ -51,7 +51,7 @@ export function show(place, { models, inputs, view: name }) {
       say(message, "");
       redraw(data);
     });
-    if (!signal.aborted) figure.removeAttribute("aria-busy");
+    if (!signal.aborted) figure.ariaBusy = null;
     if (message.classList.contains("wrong")) figure.replaceChildren();
   }
 
@@ -75,10 +75,9 @@ function caption(view) {
   return h("h2", `${view.title} `, h("small", names));
 }
 
-// The inputs that the view reads, for its link.
 const used = (view) => Object.fromEntries(["text", "model", "target", ...view.reads].map((name) => [name, state[name]]));
 
-// Makes the choices fit the models that the view can show. Returns the model, and the names of those that may stand beside it.
+// Makes the choices fit the models of the view. Returns the model, and the names of those that may stand beside it.
 function settle(view, usable) {
   const model = usable.find(({ name }) => name === state.model) ?? usable[0];
   state.model = model.name;
@@ -116,7 +115,10 @@ function form(view, models, usable, run, message) {
   }
   const own = () => attempt(message, async () => {
     read();
-    state.said = said.value = await view.own(state);
+    const before = JSON.stringify(state), found = await view.own(state);
+    read();
+    if (JSON.stringify(state) !== before) return; // it is no answer to what is there now
+    state.said = said.value = found;
     run();
   });
   const read = () => {

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { readAddress } from "./links.js";
 import * as look from "./look.js";
-import { ask, setKey } from "./server.js";
+import { ask, forget, setKey } from "./server.js";
 import * as trainings from "./trainings.js";
 import * as translate from "./translate.js";
 
@@ -11,22 +11,22 @@ const TABS = { translate, look, trainings };
 const place = document.getElementById("view"), banner = document.getElementById("banner");
 let leave = () => {}, models = null, waking;
 
-// fresh: the inputs of the address count; otherwise those that the user has changed since.
+// fresh: the inputs of the address count, not those that the user has changed since.
 async function show(fresh = true) {
-  leave();
-  leave = () => {};
+  let problem;
   try {
     models ??= (await ask("/v1/models")).models;
   } catch (error) {
-    place.replaceChildren(h("p.wrong", error.message));
-    return;
+    problem = error.message;
   }
+  leave();
+  leave = () => {};
+  if (problem) return place.replaceChildren(h("p.wrong", problem));
   const { tab, view, inputs } = readAddress(), alone = !models.length; // with its trainings
   const chosen = alone ? "trainings" : TABS[tab] ? tab : "translate";
   for (const link of document.querySelectorAll("#tabs a")) {
     const current = link.hash.slice(1).startsWith(chosen);
-    if (current) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    link.ariaCurrent = current ? "page" : null;
     link.hidden = alone && !current;
     if (current) document.title = `${link.textContent} · nmt`;
   }
@@ -35,28 +35,27 @@ async function show(fresh = true) {
 }
 
 function tell(state, text) {
-  if (state !== "stopped") clearInterval(waking);
+  clearInterval(waking);
   if (state === "well" && !banner.querySelector("form")) banner.replaceChildren();
   if (state === "busy") banner.replaceChildren(h("p", text));
   if (state === "key" && !banner.querySelector("form")) askForKey(text);
   if (state === "stopped") {
     banner.replaceChildren(h("p", `${text} This page goes on by itself once it is back.`));
-    clearInterval(waking);
     waking = setInterval(wake, 3000);
   }
 }
 
-// Looks whether a stopped server is back.
 async function wake() {
   const found = await fetch("/v1/models").catch(() => null);
   if (!found?.ok) return;
   tell("well");
   models = null;
+  forget();
   show(false);
 }
 
 function askForKey(text) {
-  const input = h("input", { type: "password", autocomplete: "off", required: true });
+  const input = h("input", { type: "password", autocomplete: "off", required: true, pattern: "[ -~]+", title: "letters, digits and signs" });
   const enter = (event) => {
     event.preventDefault();
     setKey(input.value);

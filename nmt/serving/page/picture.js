@@ -1,4 +1,4 @@
-// Draws a part of the page as one SVG that needs nothing else: boxes, text and drawings in their colours.
+// Draws a part of the page as one SVG: boxes, text and drawings in their colours.
 
 import { SVG, s } from "./dom.js";
 
@@ -21,6 +21,10 @@ export function pictureOf(root) {
   const paper = plain(getComputedStyle(document.documentElement).getPropertyValue("background-color"))[0];
   picture.prepend(s("rect", { width, height, fill: paper }));
   return new XMLSerializer().serializeToString(picture).toWellFormed().replace(UNWRITABLE, "\ufffd");
+}
+
+function widen(size, { right, bottom }) {
+  Object.assign(size, { right: Math.max(size.right, right), bottom: Math.max(size.bottom, bottom) });
 }
 
 // Visits what is seen: HTML elements, their text, and SVG drawings as a whole.
@@ -59,8 +63,7 @@ function lines(node, style, at, size) {
   }
   const [fill, opacity] = plain(style.color), rtl = style.direction === "rtl";
   return found.map((line) => {
-    size.right = Math.max(size.right, line.right);
-    size.bottom = Math.max(size.bottom, line.bottom);
+    widen(size, line);
     const fontSize = parseFloat(style.fontSize), base = (line.top + line.bottom) / 2 + 0.36 * fontSize;
     const { x, y } = at(rtl ? line.right : line.left, base);
     const font = { "font-family": style.fontFamily, "font-size": fontSize, "font-weight": style.fontWeight, "font-style": style.fontStyle };
@@ -82,8 +85,7 @@ function drawing(svg, at, size) {
   });
   copy.querySelectorAll("[display=none]").forEach((element) => element.remove());
   give(copy, { ...at(area.left, area.top), width: round(area.width), height: round(area.height) });
-  size.right = Math.max(size.right, area.right);
-  size.bottom = Math.max(size.bottom, area.bottom);
+  widen(size, area);
   return copy;
 }
 

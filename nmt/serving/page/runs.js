@@ -27,7 +27,7 @@ export class Runs {
       changed ||= found.events.length > 0;
       Object.assign(own, { offset: found.offset, log: found.log, health: found.health });
       for (const event of found.events) {
-        // A training that resumes goes back to its checkpoint, so what it had logged after that is gone.
+        // A resumed training goes back to its checkpoint: what it had logged after that is gone.
         if (event.kind === "start") own.events = own.events.filter(({ step }) => step <= event.step);
         own.events.push(event);
       }
@@ -42,7 +42,6 @@ export class Runs {
   health = (name) => this.told.get(name)?.health ?? [];
   samples = (name) => this.told.get(name)?.samples ?? [];
 
-  // Points [update, value].
   curve(name, kind, key) {
     const found = (this.told.get(name)?.events ?? []).filter((event) => event.kind === kind && Number.isFinite(event[key]));
     return found.map((event) => [event.step, event[key]]);

@@ -47,7 +47,7 @@ function draw(data, state, _, again) {
   return { controls: [row], figure: [h("p.fine", text), h("div.forms", forms)] };
 }
 
-// A formula with low indices: e_ij becomes e<sub>ij</sub>.
+// e_ij becomes e<sub>ij</sub>.
 const set = (formula) => formula.split(/_([\w-]+)/).map((part, index) => (index % 2 ? h("sub", part) : part));
 
 function bars(source, { name, energies, weights }) {

@@ -3,7 +3,13 @@
 import { keep, kept } from "./dom.js";
 
 const TRIES = 6, LONGEST_WAIT = 30, KEPT = 40; // seconds; answers
-const answers = new Map();
+const memories = [];
+
+// What the server has said; a server that comes back may serve other models, so all is forgotten.
+export const memory = () => memories[memories.push(new Map()) - 1];
+export const forget = () => memories.forEach((one) => one.clear());
+
+const answers = memory();
 
 export class Failure extends Error {}
 
@@ -12,7 +18,7 @@ const tell = (state, text = "") => document.dispatchEvent(new CustomEvent("serve
 
 export const setKey = (key) => keep("key", key, "sessionStorage");
 
-// Asks a path: by GET, or by POST with a body that is an object or a form. Waits and asks again while the server is full.
+// Asks a path: by GET, or by POST with a body, an object or a form. Asks again where the server says when.
 export async function ask(path, { body, signal } = {}) {
   for (let attempt = 1; ; attempt += 1) {
     const answer = await sent(path, body, signal);
@@ -24,10 +30,12 @@ export async function ask(path, { body, signal } = {}) {
     }
     const text = found?.error ?? `The server gave an answer that cannot be read (status ${answer.status}).`;
     if (answer.status === 403) tell("key", text);
-    if (![429, 503].includes(answer.status) || attempt === TRIES) throw new Failure(text);
-    const seconds = Math.min(LONGEST_WAIT, Number(answer.headers.get("Retry-After")) || 2);
+    const wait = Number(answer.headers.get("Retry-After")); // none where the request itself did harm
+    if (![429, 503].includes(answer.status) || !wait || attempt === TRIES) throw new Failure(text);
+    const seconds = Math.min(LONGEST_WAIT, wait);
     tell("busy", `The server says: ${text}. Asking again in ${seconds} s.`);
-    await pause(1000 * seconds, signal);
+    await new Promise((done) => setTimeout(done, 1000 * seconds));
+    signal?.throwIfAborted();
   }
 }
 
@@ -56,17 +64,7 @@ async function sent(path, body, signal) {
   }
 }
 
-function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    });
-  });
-}
-
-// Runs one thing at a time: begin() stops what began before and returns a signal for what begins now.
+// One thing at a time: begin() stops what began before and returns a signal for what begins now.
 export class Turn {
   begin() {
     this.end();

@@ -1,4 +1,4 @@
-// Surprise: how much each word of a translation that the user types surprises the model.
+// Surprise: how much each word of the user's translation surprises the model.
 
 import { h, named, number, percent, share } from "./dom.js";
 import { ask, look } from "./server.js";
@@ -28,7 +28,7 @@ function draw(data) {
   const point = (index) => {
     if (index === null) return;
     details.replaceChildren(...told(data, index));
-    buttons.forEach((button, place) => button.setAttribute("aria-pressed", String(place === index)));
+    buttons.forEach((button, place) => (button.ariaPressed = String(place === index)));
   };
   const dress = (index) => {
     const { word, bits } = data.words[index];

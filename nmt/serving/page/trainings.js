@@ -1,4 +1,4 @@
-// The tab of the trainings: which runs there are, their curves one over another, and what they say of a few sentences.
+// The tab of the trainings: the runs, their curves one over another, and what they say of a few sentences.
 
 import { heatMap } from "./attention.js";
 import { chart, key } from "./chart.js";
@@ -110,7 +110,7 @@ export function show(place, { inputs }) {
     drawSentences();
   }
 
-  // What the runs say of the sentences of their validations, by the chosen update; at first, by the last one.
+  // What the runs say of the sentences of their validations by the chosen update; at first, the last one.
   function drawSentences() {
     const updates = runs.steps(names()), last = updates.length - 1;
     const index = Math.max(0, updates.findLastIndex((step) => step <= whole(state.step, 0, Infinity, Infinity)));
@@ -146,7 +146,7 @@ export function show(place, { inputs }) {
   };
 }
 
-// A sentence, what the runs say of it, and the attention of those that have it, side by side.
+// A sentence, what the runs say of it, and their attention, side by side.
 function drawn({ source, reference, said }, index) {
   const each = said.map(({ run, step, text }) => [run, `update ${step.toLocaleString("en")}`, text]);
   const maps = said.filter(({ attention }) => attention).map(({ run, attention }) =>
@@ -154,9 +154,8 @@ function drawn({ source, reference, said }, index) {
   return h("section.sentence", terms([["Source", "", source], ["Reference", "", reference], ...each]), h("div.sides", maps));
 }
 
-// Seconds as a person says them.
 function span(seconds) {
-  const [minutes, hours] = [Math.round(seconds / 60), Math.floor(seconds / 3600)];
+  const minutes = Math.round(seconds / 60);
   if (seconds < 90) return `${Math.round(seconds)} s`;
-  return hours < 2 ? `${minutes} min` : `${hours} h ${Math.round((seconds - 3600 * hours) / 60)} min`;
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }

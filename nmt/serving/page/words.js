@@ -1,4 +1,4 @@
-// Words of a text that can be pointed at and chosen. One of them takes the focus by Tab, the arrow keys move among them.
+// Words of a text to point at and choose. Tab reaches one of them, the arrow keys move among them.
 
 import { h } from "./dom.js";
 

@@ -228,6 +228,8 @@ def test_runs_of_one_name_are_told_apart_and_one_may_be_under_way(prepared: Prep
 def test_examples_of_dropped_pairs_are_shown_as_text() -> None:
     """With their reason, and never as markup; nothing is shown where nothing was dropped."""
     parts: Any = templating._templates().get_template("parts.html").module
-    shown = parts.dropped({"markup": [["<b>Hund</b>", "dog"]], "empty": [["", "a"]]})
-    assert '<td class="text">markup</td><td class="text">&lt;b&gt;Hund&lt;/b&gt;</td>' in shown
-    assert parts.dropped({}).strip() == ""
+    data = {"source": "de", "target": "ar"}
+    shown = parts.dropped({"markup": [["<b>Hund</b>", "dog"]], "empty": [["", "a"]]}, data)
+    assert '<td class="text">markup</td><td class="text" lang="de" dir="auto">&lt;b&gt;Hund&lt;/b&gt;</td>' in shown
+    assert '<td class="text" lang="ar" dir="auto">dog</td>' in shown
+    assert parts.dropped({}, data).strip() == ""

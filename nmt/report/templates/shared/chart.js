@@ -3,11 +3,11 @@
 import { h, s } from "./elements.js";
 
 const COLOURS = 6, DASHES = [null, "7 3", "2 3", "11 3 2 3", "5 2 2 2 2 2"]; // of the kinds of lines
-const MARGIN = { left: 48, right: 14, top: 10, bottom: 34 }, FEW = 30; // px; points that get a dot
+const MARGIN = { right: 14, top: 10, bottom: 34 }, FEW = 30, DIGIT = 7; // px; points that get a dot; px
 const drawn = new WeakMap();
 
-// Draws into an element, now and whenever its width changes. data: title, x, y (names of the axes), whole (x counts things), zero (y
-// begins at 0), series [{name, kind (a number), points: [[x, y], ...]}], chosen (an x) and choose(x), told of another one.
+// Draws into an element whenever its width changes. data: title, x, y (names of the axes), whole (x counts things), zero (y begins
+// at 0), series [{name, kind (a number), points: [[x, y], ...]}], chosen (an x) and choose(x), told of another one.
 export function chart(place, data) {
   const before = drawn.get(place), state = { ...data, at: data.chosen ?? before?.at ?? null, width: place.clientWidth };
   drawn.set(place, state);
@@ -25,6 +25,7 @@ export function chart(place, data) {
 
 const DIGITS = { maximumSignificantDigits: 4 };
 const short = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : value.toLocaleString("en", DIGITS));
+const exact = (value) => (Number.isInteger(value) ? value.toLocaleString("en") : short(value)); // as of updates
 
 // Round numbers that cover low to high, about `count` of them.
 function ticks(low, high, count, whole) {
@@ -43,17 +44,18 @@ function draw(place, data) {
   const points = series.flatMap((item) => item.points), [xs, ys] = [0, 1].map((part) => points.map((point) => point[part]));
   const low = least(ys), across = ticks(Math.min(1, least(xs)), most(xs), Math.max(2, Math.floor(width / 90)), data.whole);
   const up = ticks(data.zero || (low > 0 && low < 0.4 * most(ys)) ? Math.min(0, low) : low, most(ys), 4);
+  const left = Math.max(48, 14 + DIGIT * Math.max(...up.map((value) => short(value).length)));
   const right = width - MARGIN.right, bottom = height - MARGIN.bottom;
-  const x = (value) => MARGIN.left + ((value - across[0]) / (across.at(-1) - across[0])) * (right - MARGIN.left);
+  const x = (value) => left + ((value - across[0]) / (across.at(-1) - across[0])) * (right - left);
   const y = (value) => bottom - ((value - up[0]) / (up.at(-1) - up[0])) * (bottom - MARGIN.top);
   const ends = series.map(({ name, points: own }) => `${name} ends at ${short(own.at(-1)[1])}`).join(", ");
   const svg = s("svg", { width, height, role: "img", tabindex: 0, "aria-label": `${data.title}: ${ends}` });
   const write = (atX, atY, anchor, text) => svg.append(s("text", { x: atX, y: atY, "text-anchor": anchor }, text));
   for (const value of up) {
-    svg.append(s("line.grid", { x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) }));
-    write(MARGIN.left - 7, y(value) + 4, "end", short(value));
+    svg.append(s("line.grid", { x1: left, x2: right, y1: y(value), y2: y(value) }));
+    write(left - 7, y(value) + 4, "end", short(value));
   }
-  across.forEach((value, index) => write(x(value), bottom + 16, index === across.length - 1 ? "end" : "middle", short(value)));
+  across.forEach((value, index) => write(x(value), bottom + 16, index === across.length - 1 ? "end" : "middle", exact(value)));
   write(right, height - 4, "end", data.x);
   for (const { kind, points: own } of series) {
     svg.append(s("polyline", { points: own.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "), ...curve(kind) }));
@@ -74,7 +76,7 @@ export const key = (kind) => s("svg.key", { width: 26, height: 10, "aria-hidden"
 const least = (values) => values.reduce((a, b) => Math.min(a, b));
 const most = (values) => values.reduce((a, b) => Math.max(a, b));
 
-// Shows the values at a place in the legend, and marks them on the curves.
+// Shows the values at a place, in the legend and on the curves.
 function reading(place, svg, legend, series, { x, y, bottom }) {
   const state = drawn.get(place), steps = [...new Set(series.flatMap((item) => item.points.map(([a]) => a)))].sort((a, b) => a - b);
   const rule = s("line.rule", { y1: MARGIN.top, y2: bottom }), marks = s("g");
@@ -85,7 +87,7 @@ function reading(place, svg, legend, series, { x, y, bottom }) {
     rule.setAttribute("x2", x(at));
     marks.replaceChildren(...near.map(({ kind, point: [a, b] }) => dot(x(a), y(b), 5, kind)));
     legend.replaceChildren(
-      h("span.fine", `${short(at)} ${state.x}`),
+      h("span.fine", `${exact(at)} ${state.x}`),
       ...near.map(({ name, kind, point }) => h("span", key(kind), ` ${name} `, h("b", short(point[1])))),
     );
   };

@@ -2,8 +2,8 @@
 
 export const SVG = "http://www.w3.org/2000/svg";
 
-// h("a.fine", {href: "#", onclick: act}, "text", child): an element of HTML with its classes. Attributes may be left out; those that
-// are null or false are.
+// h("a.fine", {href: "#", onclick: act}, "text", child): an element of HTML with its classes; attributes that
+// are null or false are left out.
 export const h = (name, ...rest) => filled((tag) => document.createElement(tag), name, rest);
 
 // The same for SVG.
