@@ -105,9 +105,19 @@ def _leak(leak: Mapping[str, Any]) -> list[str]:
 def _differences(example: Example) -> tuple[list[Part], list[Part]]:
     """Returns the parts of reference and translation, with the tag of those that differ."""
     left, right = split_words(example.reference), split_words(example.hypothesis)
-    sides: tuple[list[Part], list[Part]] = ([], [])
+    sides: tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]] = ([], [])
     for kind, start, end, other_start, other_end in difflib.SequenceMatcher(None, left, right, False).get_opcodes():
         for side, words, tag in ((0, left[start:end], "del"), (1, right[other_start:other_end], "ins")):
-            if text := join_words(words):
-                sides[side].append(("" if kind == "equal" else tag, text))
-    return sides
+            if words:
+                sides[side].append(("" if kind == "equal" else tag, words))
+    return _joined(sides[0]), _joined(sides[1])
+
+
+def _joined(parts: Sequence[tuple[str, list[str]]]) -> list[Part]:
+    """Returns the words of each part as text, with spaces between the parts where the script has some."""
+    found: list[Part] = []
+    for index, (tag, words) in enumerate(parts):
+        if index and " " in join_words([parts[index - 1][1][-1], words[0]]):
+            found.append(("", " "))
+        found.append((tag, join_words(words)))
+    return found

@@ -19,7 +19,7 @@ from nmt.corpus.testset import TestSet
 from nmt.errors import ConfigError
 from nmt.report import templating
 from nmt.report.material import AttentionMap, Example, RunMaterial, Sampled, material_of, sampled
-from nmt.report.page import render
+from nmt.report.page import _differences, render
 from nmt.storage.bundle import load_model
 from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
@@ -233,3 +233,14 @@ def test_examples_of_dropped_pairs_are_shown_as_text() -> None:
     assert '<td class="text">markup</td><td class="text" lang="de" dir="auto">&lt;b&gt;Hund&lt;/b&gt;</td>' in shown
     assert '<td class="text" lang="ar" dir="auto">dog</td>' in shown
     assert parts.dropped({}, data).strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis"),
+    [("the dog sleeps here", "the cat sleeps"), ("狗在睡觉", "猫在睡觉 now"), ("a", ""), ("x y", "x y")],
+)
+def test_differences_say_the_text_as_it_is(reference: str, hypothesis: str) -> None:
+    """With spaces between words alone, and none between letters of a script without spaces."""
+    for text, parts in zip((reference, hypothesis), _differences(Example("", reference, hypothesis)), strict=True):
+        assert "".join(part for _, part in parts) == text
+        assert all(tag == "" for tag, part in parts if part == " ")
