@@ -260,6 +260,10 @@ class Tokenizers:
         model = taken_tokenizer(recipe.model_dump())
         if model is None:
             return None
+        if Path(model).is_file():
+            raise ConfigError(
+                f"{model}: is a file; name the folder of a run, a model or a checkpoint to take its tokenizer"
+            )
         found = cls.load(model_root(Path(model)))
         way_out = f"; tokenizer.model = '{NEW}' trains another"
         if recipe.model.tie == "all" and found.source is not found.target:

@@ -113,9 +113,11 @@ def test_another_models_tokenizer_is_taken_without_its_weights(parent: Path, rec
 
 
 def test_tokenizers_that_do_not_fit_are_one_line(parent: Path, recipe: Path, tmp_path: Path) -> None:
-    """No such model; two vocabularies where one is needed; a language that it has no tag of."""
+    """No such model, or a file; two vocabularies where one is needed; a language that it has no tag of."""
     with pytest.raises(CheckpointError, match="none"):
         prepare(load_recipe(recipe, ["tokenizer.model=none"]))
+    with pytest.raises(ConfigError, match=r"joint\.spm: is a file; name the folder of a run"):
+        prepare(load_recipe(recipe, [f"tokenizer.model={parent / 'joint.spm'}"]))
     with pytest.raises(ConfigError, match=r"has no <2output>; tokenizer\.model = 'new' trains another"):
         prepare(load_recipe(recipe, [f"tokenizer.model={parent}", "data.tag_target=true"]))
     (tmp_path / "odd").mkdir()
