@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nmt_cli.bootstrap_checks import check
-from nmt_cli.bootstrap_site import Site
-from nmt_cli.bootstrap_tree import costs, print_tree, survey, write_tree
-from nmt_cli.bootstrap_work import Crew, draft_of, perform, state_of
+from nmt_cli.bootstrap_crew import Crew
+from nmt_cli.bootstrap_tree import costs, print_tree
 from nmt_cli.console import note
 from nmt_cli.options import DeviceOption, SetOption
 
 if TYPE_CHECKING:
-    from nmt.experiments.bootstrap import Plan, Stage
+    from nmt.experiments.bootstrap import Plan
 
 _MADE = "# Made by `nmt bootstrap RECIPE --mono`, and written anew by each such command: copy it to change it.\n"
 _Mono = Annotated[
@@ -89,6 +86,10 @@ def bootstrap(
     from nmt.runtime.device import choose_device
     from nmt.runtime.files import check_output
     from nmt.runtime.owners import claim
+    from nmt_data.bootstrap.checks import check
+    from nmt_data.bootstrap.site import Site
+    from nmt_data.bootstrap.survey import survey, write_tree
+    from nmt_data.bootstrap.work import make
 
     place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else real_path(folder).name)
     made = None
@@ -101,7 +102,7 @@ def bootstrap(
         site = Site(_plan(folder), folder, place, overrides or ())
     stages = site.plan.with_needs(only or ())
     choose_device(device)
-    check(site)
+    check(site, note)
     check_output(place, folder=True)
     found = survey(site)
     for line in costs([status for status in found if status.stage in stages]):
@@ -113,24 +114,9 @@ def bootstrap(
             if made:
                 atomic_write(place / PLAN, (_MADE + plan_to_toml(made)).encode())
             write_tree(site, found)
-            _run(site, stages, Crew(device, workers))
+            make(site, stages, Crew(device, workers), note)
             write_tree(site, found := survey(site))
     print_tree(site, [status for status in found if status.stage in stages])
-
-
-def _run(site: Site, stages: Sequence[Stage], crew: Crew) -> None:
-    """Makes what is not there yet, stage by stage."""
-    from nmt.experiments.bootstrap import Translation
-    from nmt.runtime.device import release_memory
-
-    for stage in stages:
-        if state_of(site, stage) != "done":
-            note(f"nmt: stage {stage.name}")
-            perform(site, stage, crew)
-            write_tree(site, survey(site))
-            release_memory()
-        elif isinstance(stage, Translation):
-            shutil.rmtree(draft_of(site, stage), ignore_errors=True)
 
 
 def _plan(folder: Path) -> Plan:
