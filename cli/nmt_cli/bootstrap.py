@@ -88,7 +88,7 @@ def bootstrap(
     from nmt.runtime.owners import claim
     from nmt_data.bootstrap.checks import check
     from nmt_data.bootstrap.site import Site
-    from nmt_data.bootstrap.survey import survey, write_tree
+    from nmt_data.bootstrap.survey import survey, tree_of, write_tree
     from nmt_data.bootstrap.work import make
 
     place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else real_path(folder).name)
@@ -101,11 +101,12 @@ def bootstrap(
         _refuse_options_of_mono({"--rounds": rounds, "--how": how, "--tag": tag})
         site = Site(_plan(folder), folder, place, overrides or ())
     stages = site.plan.with_needs(only or ())
+    names = {stage.name for stage in stages}
     choose_device(device)
     check(site, note)
     check_output(place, folder=True)
     found = survey(site)
-    for line in costs([status for status in found if status.stage in stages]):
+    for line in costs([row for row in found if row.name in names]):
         note(f"nmt: {line}")
     if not dry_run:
         place.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,7 @@ def bootstrap(
             write_tree(site, found)
             make(site, stages, Crew(device, workers), note)
             write_tree(site, found := survey(site))
-    print_tree(site, [status for status in found if status.stage in stages])
+    print_tree(tree_of(site, [row for row in found if row.name in names]))
 
 
 def _plan(folder: Path) -> Plan:

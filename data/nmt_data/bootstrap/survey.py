@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.recipe import Recipe
-from nmt.experiments.bootstrap import Stage, Training, Translation
+from nmt.experiments.bootstrap import Training, Translation
 from nmt.report.stages import TREE, StageRow, Tree
 from nmt.runtime.atomic import write_json
 from nmt.runtime.files import drafts, fingerprint
@@ -18,71 +17,35 @@ from nmt_data.bootstrap.progress import State, draft_of, record_of, state_of
 from nmt_data.bootstrap.site import Site
 
 
-@dataclass(frozen=True)
-class Status:
-    """How far a stage has come."""
-
-    stage: Stage
-    does: str
-    state: State
-    done: int
-    total: int
-    unit: str
-    """What is counted: updates or lines."""
-    seconds: float
-    """Seconds of work so far."""
-    rate: float | None
-    """Seconds for an update or a line, by the logs of this stage or of one like it; None: there is none."""
-    score: float | None = None
-    """Validation BLEU of a training that is done."""
-
-    @property
-    def left(self) -> float | None:
-        """Seconds still to work."""
-        return None if self.rate is None else self.rate * (self.total - self.done)
-
-    @property
-    def size(self) -> str:
-        """Updates or lines: all of them, or how many are done."""
-        begun = f"{self.done:,} of " if 0 < self.done < self.total else ""
-        return f"{begun}{self.total:,} {self.unit}"
-
-
-def survey(site: Site) -> list[Status]:
+def survey(site: Site) -> list[StageRow]:
     """Returns how far each stage has come, in the order of the plan."""
     rates, done = _rates(site), set[str]()
-    found: list[Status] = []
+    depths = {stage.name: depth for stage, depth in site.plan.tree()}
+    found: list[StageRow] = []
     for stage in site.plan.stages:
         state = state_of(site, stage, done.issuperset(stage.needs))
         if state == "done":
             done.add(stage.name)
-        status = _of_training if isinstance(stage, Training) else _of_translation
-        found.append(status(site, stage, state, rates))  # type: ignore[arg-type]  # the kind was just asked
+        if isinstance(stage, Training):
+            found.append(_of_training(site, stage, depths[stage.name], state, rates))
+        else:
+            found.append(_of_translation(site, stage, depths[stage.name], state, rates))
     return found
 
 
-def write_tree(site: Site, found: Sequence[Status]) -> None:
+def tree_of(site: Site, found: Sequence[StageRow]) -> Tree:
+    """Returns the stages that are found, each below the last stage that it needs."""
+    rows = {row.name: row for row in found}
+    order = [stage.name for stage, _ in site.plan.tree()]
+    return Tree(title=site.plan.title, stages=tuple(rows[name] for name in order if name in rows))
+
+
+def write_tree(site: Site, found: Sequence[StageRow]) -> None:
     """Keeps the tree with the runs, for `nmt report`."""
-    by_name = {status.stage.name: status for status in found}
-    rows: list[StageRow] = []
-    for stage, depth in site.plan.tree():
-        status = by_name[stage.name]
-        rows.append(
-            StageRow(
-                name=stage.name,
-                depth=depth,
-                does=status.does,
-                state=status.state,
-                size=status.size,
-                seconds=status.seconds,
-                left=status.left,
-                score=status.score,
-            )
-        )
-    write_json(site.runs / TREE, Tree(title=site.plan.title, stages=tuple(rows)).model_dump(mode="json"))
+    write_json(site.runs / TREE, tree_of(site, found).model_dump(mode="json"))
 
 
-def _of_training(site: Site, stage: Training, state: State, rates: dict[str, float]) -> Status:
+def _of_training(site: Site, stage: Training, depth: int, state: State, rates: dict[str, float]) -> StageRow:
     recipe, run = site.recipe(stage), site.place(stage)
     does = stage.does("-".join(site.languages(stage)))
     updates, score, steps = recipe.training.updates, None, 0
@@ -94,15 +57,41 @@ def _of_training(site: Site, stage: Training, state: State, rates: dict[str, flo
         steps = max((int(entry["step"]) for entry in RunFolder(run).entries()), default=0)
     seconds = _seconds(run) if state in ("done", "begun") else 0.0
     rate = _pace(run) or rates.get(_likeness(recipe))
-    return Status(stage, does, state, min(steps, updates), updates, "updates", seconds, rate, score)
+    steps = min(steps, updates)
+    return StageRow(
+        name=stage.name,
+        depth=depth,
+        does=does,
+        state=state,
+        size=_size(steps, updates, "updates"),
+        seconds=seconds,
+        left=None if rate is None else rate * (updates - steps),
+        score=score,
+    )
 
 
-def _of_translation(site: Site, stage: Translation, state: State, rates: dict[str, float]) -> Status:
+def _of_translation(site: Site, stage: Translation, depth: int, state: State, rates: dict[str, float]) -> StageRow:
     draft, text = draft_of(site, stage), site.texts[stage.translate]
     count = len(stage.voters)
-    done = {"done": count * text.lines, "begun": _translated(draft, count, text.lines)}.get(state, 0)
+    total, rate = count * text.lines, rates.get(stage.how)
+    done = {"done": total, "begun": _translated(draft, count, text.lines)}.get(state, 0)
     seconds = {"done": _seconds(site.place(stage)), "begun": _seconds(draft)}.get(state, 0.0)
-    return Status(stage, stage.does(), state, done, count * text.lines, "lines", seconds, rates.get(stage.how))
+    return StageRow(
+        name=stage.name,
+        depth=depth,
+        does=stage.does(),
+        state=state,
+        size=_size(done, total, "lines"),
+        seconds=seconds,
+        left=None if rate is None else rate * (total - done),
+        score=None,
+    )
+
+
+def _size(done: int, total: int, unit: str) -> str:
+    """Says how many updates or lines there are in all, and how many of them are done if not all or none."""
+    begun = f"{done:,} of " if 0 < done < total else ""
+    return f"{begun}{total:,} {unit}"
 
 
 def _rates(site: Site) -> dict[str, float]:
