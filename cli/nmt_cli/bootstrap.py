@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from nmt.config.paths import PACKED, real_path
+from nmt.errors import ConfigError
 from nmt_cli.bootstrap_crew import Crew
 from nmt_cli.bootstrap_tree import costs, print_tree
 from nmt_cli.console import note
@@ -80,7 +82,6 @@ def bootstrap(
     device: DeviceOption = "auto",
 ) -> None:
     """Train models on text that other models have translated: back-translation, distillation, in stages that resume."""
-    from nmt.config.paths import real_path
     from nmt.experiments.bootstrap import PLAN, parse_plan, plan_to_toml
     from nmt.runtime.atomic import atomic_write, clear_litter
     from nmt.runtime.device import choose_device
@@ -126,7 +127,6 @@ def _plan(folder: Path) -> Plan:
     Raises:
         ConfigError: there is none, or it is wrong.
     """
-    from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import PLAN, load_plan
 
     if not (folder / PLAN).exists():
@@ -142,11 +142,7 @@ def _made(
     Raises:
         ConfigError: the recipe or an option is wrong, or a text is missing or in another language.
     """
-    from typing import get_args
-
-    from nmt.config.paths import PACKED
     from nmt.config.reading import load_recipe
-    from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import How, plan_in_rounds
 
     data = load_recipe(recipe, overrides).data
@@ -177,8 +173,6 @@ def _refuse_options_of_mono(options: Mapping[str, object]) -> None:
     Raises:
         ConfigError: names the first.
     """
-    from nmt.errors import ConfigError
-
     if given := [name for name, value in options.items() if value is not None]:
         raise ConfigError(f"{given[0]} is for a plan that --mono FILE makes; in a plan of your own, its stages say it")
 
@@ -189,8 +183,6 @@ def _refuse_a_plan_of_somebody(path: Path) -> None:
     Raises:
         ConfigError: names the plan.
     """
-    from nmt.errors import ConfigError
-
     if path.exists() and not path.read_bytes().startswith(_MADE.encode()):
         raise ConfigError(f"{path}: is no plan of --mono, which would write over it; name another --runs folder")
 

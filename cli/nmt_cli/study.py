@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.config.paths import real_path
 from nmt_cli.console import note, print_table
 from nmt_cli.options import SetOption
 from nmt_cli.study_commands import Commands
+from nmt_cli.testsets import choose_testsets
 
 if TYPE_CHECKING:
     from nmt.experiments.study import Row, Study, System
@@ -44,7 +46,6 @@ def study(
     overrides: SetOption = None,
 ) -> None:
     """Train and score every system of a study (finished ones are kept), then write table, CSV, JSON and picture."""
-    from nmt.config.paths import real_path
     from nmt.experiments.study import averaged, load_study, run_name, summarise, write_results
     from nmt.experiments.study_runs import TrainingTask, check_alike, is_done, p_values, read_run
     from nmt.report.length_plot import plot_by_length
@@ -85,7 +86,6 @@ def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]
     """Checks the recipe of a system and prepares its corpus, before any training."""
     from nmt.config.reading import load_recipe
     from nmt.experiments.study_runs import Material
-    from nmt_cli.testsets import choose_testsets
     from nmt_data.cards import file_beside
     from nmt_data.prepare import prepare
 

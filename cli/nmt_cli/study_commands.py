@@ -11,6 +11,7 @@ from threading import Lock
 from time import sleep
 from typing import TextIO
 
+from nmt.errors import NmtError
 from nmt.runtime.stages import stage
 
 _PATIENCE = 60  # seconds to wait for a training that is about to end
@@ -32,8 +33,6 @@ class Commands:
         Raises:
             NmtError: the command failed; gives its last line.
         """
-        from nmt.errors import NmtError
-
         with (run / "study.log").open("a", encoding="utf-8") as log:
             process = self._start(arguments, log)
             output, _ = process.communicate()
@@ -50,7 +49,6 @@ class Commands:
         Raises:
             NmtError: another process still trains after a minute.
         """
-        from nmt.errors import NmtError
         from nmt.runtime.signals import only_trainer
 
         for seconds in range(_PATIENCE, -1, -1):
@@ -82,8 +80,6 @@ class Commands:
             future.result()
 
     def _start(self, arguments: Sequence[str], log: TextIO) -> subprocess.Popen[str]:
-        from nmt.errors import NmtError
-
         command = [sys.executable, "-m", "nmt_cli", *arguments]
         with self._lock:
             if self._stopped:
