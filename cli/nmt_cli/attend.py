@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.corpus.lines import clean_line, read_lines
+from nmt.errors import ConfigError, DataError
 from nmt.runtime.stages import counted
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.heat_maps import HeatMaps
+from nmt_cli.opening import open_translator
 from nmt_cli.options import DeviceOption, LatestOption, ModelArgument, ToOption
+from nmt_cli.text_files import chunks, decoded_lines, reading
 
 if TYPE_CHECKING:
     from nmt.translation.attention import Attention, Way
@@ -65,7 +69,6 @@ def attend(
     """Show what a model attends to: heat maps, word links, entropy, and alignment error rate against gold links."""
     from nmt.runtime.device import set_threads
     from nmt.translation.result import Options
-    from nmt_cli.opening import open_translator
 
     _check_use(output, plot, gold, reverse, shifted, layer is not None or head is not None)
     _check(output, plot, gold is not None and pairs is None and target is None)
@@ -81,7 +84,6 @@ def attend(
 
 def _check(output: str, plot: Path | None, bare_gold: bool) -> None:
     """Refuses impossible requests before the model is read."""
-    from nmt.errors import ConfigError
     from nmt.runtime.files import check_output
 
     if output not in ("blocks", "pharaoh", "json", "entropy"):
@@ -97,8 +99,6 @@ def _check_use(
     output: str, plot: Path | None, gold: Path | None, reverse: Path | None, shifted: bool, chosen: bool
 ) -> None:
     """Refuses options that would do nothing."""
-    from nmt.errors import ConfigError
-
     if reverse and not gold:
         raise ConfigError("--reverse is for --gold")
     if gold and (plot or shifted or output not in ("blocks", "json")):
@@ -111,9 +111,7 @@ def _check_use(
 
 def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterator[Pair]:
     """Yields sources with their targets, or None where no targets are given."""
-    from nmt.corpus.lines import read_lines
     from nmt.corpus.testset import TestSet
-    from nmt.errors import ConfigError, DataError
 
     if pairs is not None:
         if file is not None or target is not None:
@@ -134,9 +132,6 @@ def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterato
 
 def _lines(file: Path | None) -> Iterator[str]:
     """Yields lines of a file or standard input, decoded as `nmt translate` does."""
-    from nmt.corpus.lines import clean_line
-    from nmt_cli.text_files import chunks, decoded_lines, reading
-
     replaced = 0
     with reading(file) as stream:
         for chunk in chunks(stream):
@@ -156,7 +151,6 @@ def _show(
     head: int | None,
     shifted: bool,
 ) -> None:
-    from nmt.errors import DataError
     from nmt.report.heat_map import blocks
     from nmt.translation.alignment import pharaoh
     from nmt.translation.attention import END, attend
@@ -216,8 +210,6 @@ def _print_error_rates(
     as_json: bool,
 ) -> None:
     """Prints one row per layer, or the chosen one, for predicted and fed words, after a diagonal baseline."""
-    from nmt.corpus.lines import read_lines
-    from nmt.errors import DataError
     from nmt.translation.alignment import diagonal, grow_diagonal, read_gold, score_links
 
     gold = read_gold(read_lines(path), str(path))
@@ -273,7 +265,6 @@ def _attend(translator: Translator, source: str, target: str, number: int) -> At
     Raises:
         DataError: a side is empty, or the model splits words differently.
     """
-    from nmt.errors import DataError
     from nmt.translation.attention import attend
 
     if not source.split() or not target.split():

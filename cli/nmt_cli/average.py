@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nmt.errors import CheckpointError, ConfigError
 from nmt_cli.console import note, print_text
 
 _USUAL = 5  # checkpoints
@@ -29,7 +30,6 @@ def average(
 ) -> None:
     """Average the weights of a run's last checkpoints into one model."""
     from nmt.corpus.tokenizer import Tokenizers
-    from nmt.errors import CheckpointError, ConfigError
     from nmt.runtime.files import check_output
     from nmt.storage.bundle import check_vocabulary, nearest_run, read_recipe, write_bundle
     from nmt.storage.checkpoint import checkpoints

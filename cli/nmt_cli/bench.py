@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from nmt.corpus.lines import read_lines
+from nmt.errors import DataError
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, JsonOption, ModelArgument, RecipeArgument, SetOption
 
@@ -43,8 +46,6 @@ def decode(
 ) -> None:
     """Time our search in each precision, against CTranslate2 (Transformers) or on a CPU a loop over cells (RNNs)."""
     from nmt.bench.decoding import DecodingWork, Variant, bench_decoding
-    from nmt.corpus.lines import read_lines
-    from nmt.errors import DataError
     from nmt.runtime.device import choose_device
     from nmt.storage.bundle import load_model
 
@@ -158,6 +159,4 @@ def _cells(rows: list[dict[str, Any]], columns: dict[str, str]) -> tuple[list[st
 
 
 def _has_ctranslate2() -> bool:
-    from importlib.util import find_spec
-
     return find_spec("ctranslate2") is not None

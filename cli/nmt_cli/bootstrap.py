@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from nmt_cli.bootstrap_checks import check
-from nmt_cli.bootstrap_site import Site
-from nmt_cli.bootstrap_tree import costs, print_tree, survey, write_tree
-from nmt_cli.bootstrap_work import Crew, draft_of, perform, state_of
+from nmt.config.paths import PACKED, real_path
+from nmt.errors import ConfigError
+from nmt_cli.bootstrap_crew import Crew
+from nmt_cli.bootstrap_tree import costs, print_tree
 from nmt_cli.console import note
 from nmt_cli.options import DeviceOption, SetOption
 
 if TYPE_CHECKING:
-    from nmt.experiments.bootstrap import Plan, Stage
+    from nmt.experiments.bootstrap import Plan
 
 _MADE = "# Made by `nmt bootstrap RECIPE --mono`, and written anew by each such command: copy it to change it.\n"
 _Mono = Annotated[
@@ -83,12 +82,15 @@ def bootstrap(
     device: DeviceOption = "auto",
 ) -> None:
     """Train models on text that other models have translated: back-translation, distillation, in stages that resume."""
-    from nmt.config.paths import real_path
     from nmt.experiments.bootstrap import PLAN, parse_plan, plan_to_toml
     from nmt.runtime.atomic import atomic_write, clear_litter
     from nmt.runtime.device import choose_device
     from nmt.runtime.files import check_output
     from nmt.runtime.owners import claim
+    from nmt_data.bootstrap.checks import check
+    from nmt_data.bootstrap.site import Site
+    from nmt_data.bootstrap.survey import survey, tree_of, write_tree
+    from nmt_data.bootstrap.work import make
 
     place = runs or Path("runs") / (f"{_name(folder)}-bootstrap" if mono else real_path(folder).name)
     made = None
@@ -100,11 +102,12 @@ def bootstrap(
         _refuse_options_of_mono({"--rounds": rounds, "--how": how, "--tag": tag})
         site = Site(_plan(folder), folder, place, overrides or ())
     stages = site.plan.with_needs(only or ())
+    names = {stage.name for stage in stages}
     choose_device(device)
-    check(site)
+    check(site, note)
     check_output(place, folder=True)
     found = survey(site)
-    for line in costs([status for status in found if status.stage in stages]):
+    for line in costs([row for row in found if row.name in names]):
         note(f"nmt: {line}")
     if not dry_run:
         place.mkdir(parents=True, exist_ok=True)
@@ -113,24 +116,9 @@ def bootstrap(
             if made:
                 atomic_write(place / PLAN, (_MADE + plan_to_toml(made)).encode())
             write_tree(site, found)
-            _run(site, stages, Crew(device, workers))
+            make(site, stages, Crew(device, workers), note)
             write_tree(site, found := survey(site))
-    print_tree(site, [status for status in found if status.stage in stages])
-
-
-def _run(site: Site, stages: Sequence[Stage], crew: Crew) -> None:
-    """Makes what is not there yet, stage by stage."""
-    from nmt.experiments.bootstrap import Translation
-    from nmt.runtime.device import release_memory
-
-    for stage in stages:
-        if state_of(site, stage) != "done":
-            note(f"nmt: stage {stage.name}")
-            perform(site, stage, crew)
-            write_tree(site, survey(site))
-            release_memory()
-        elif isinstance(stage, Translation):
-            shutil.rmtree(draft_of(site, stage), ignore_errors=True)
+    print_tree(tree_of(site, [row for row in found if row.name in names]))
 
 
 def _plan(folder: Path) -> Plan:
@@ -139,7 +127,6 @@ def _plan(folder: Path) -> Plan:
     Raises:
         ConfigError: there is none, or it is wrong.
     """
-    from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import PLAN, load_plan
 
     if not (folder / PLAN).exists():
@@ -155,11 +142,7 @@ def _made(
     Raises:
         ConfigError: the recipe or an option is wrong, or a text is missing or in another language.
     """
-    from typing import get_args
-
-    from nmt.config.paths import PACKED
     from nmt.config.reading import load_recipe
-    from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import How, plan_in_rounds
 
     data = load_recipe(recipe, overrides).data
@@ -190,8 +173,6 @@ def _refuse_options_of_mono(options: Mapping[str, object]) -> None:
     Raises:
         ConfigError: names the first.
     """
-    from nmt.errors import ConfigError
-
     if given := [name for name, value in options.items() if value is not None]:
         raise ConfigError(f"{given[0]} is for a plan that --mono FILE makes; in a plan of your own, its stages say it")
 
@@ -202,8 +183,6 @@ def _refuse_a_plan_of_somebody(path: Path) -> None:
     Raises:
         ConfigError: names the plan.
     """
-    from nmt.errors import ConfigError
-
     if path.exists() and not path.read_bytes().startswith(_MADE.encode()):
         raise ConfigError(f"{path}: is no plan of --mono, which would write over it; name another --runs folder")
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nmt.config.paths import real_path
+from nmt.corpus.lines import read_lines
+from nmt.errors import ConfigError
 from nmt.runtime.stages import stage
 from nmt_cli.compared import corpus_of, print_systems, print_testsets
 from nmt_cli.console import note
 from nmt_cli.evaluate import LowercaseOption, MetricOption, TestsetOption, TokenizeOption
+from nmt_cli.opening import open_translator
 from nmt_cli.options import BeamOption, DeviceOption
+from nmt_cli.testsets import choose_testsets, in_case, names_apart
 
 if TYPE_CHECKING:
     from nmt.config.recipe import Recipe
@@ -50,11 +56,9 @@ def compare(
     device: DeviceOption = "auto",
 ) -> None:
     """Compare systems: scores with intervals, paired tests against the first, by length, and sentences side by side."""
-    from nmt.errors import ConfigError
     from nmt.runtime.atomic import write_json
     from nmt.runtime.device import set_threads
     from nmt.scoring.metrics import EVERY_METRIC, parse_metrics
-    from nmt_cli.testsets import choose_testsets, in_case
 
     if test not in ("bs", "ar", "none"):
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
@@ -87,9 +91,7 @@ def compare(
 
 def _opened(systems: Sequence[Path], device: str, beam: int | None) -> dict[str, Translator | list[str]]:
     """Opens models, or reads lines of files, by name of the system."""
-    from nmt.corpus.lines import read_lines
     from nmt.runtime.device import choose_device
-    from nmt_cli.opening import open_translator
 
     choose_device(device)
     return {
@@ -110,8 +112,6 @@ def _first_recipe(translators: Mapping[str, Translator]) -> Recipe | None:
 
 def _check_outputs(plot: Path | None, save: Path | None, inputs: Sequence[Path]) -> None:
     """Refuses outputs that could not be written after the work, are one file, or would overwrite an input."""
-    from nmt.config.paths import real_path
-    from nmt.errors import ConfigError
     from nmt.runtime.files import check_output, refuse_overwriting
 
     if plot:
@@ -131,10 +131,6 @@ def _names(paths: Sequence[Path]) -> dict[str, Path]:
     Raises:
         ConfigError: a path does not exist, or is given twice.
     """
-    from nmt.config.paths import real_path
-    from nmt.errors import ConfigError
-    from nmt_cli.testsets import names_apart
-
     if missing := next((path for path in paths if not path.exists()), None):
         raise ConfigError(f"{missing}: no such file or folder; SYSTEM is a bundle, a run folder or translations")
     if len({real_path(path) for path in paths}) < len(paths):
@@ -214,8 +210,6 @@ def _as_json(
     results: Mapping[str, Sequence[Evaluation]],
     tests: Mapping[str, Sequence[Difference]],
 ) -> dict[str, Any]:
-    from dataclasses import asdict
-
     systems: dict[str, Any] = {
         name: {
             "card": translators[name].card if name in translators else {},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from nmt.corpus.lines import visible, visible_line
 from nmt_cli.pulse import pulse
 from nmt_cli.standard import silence
 
@@ -25,8 +26,6 @@ def print_text(text: str = "", err: bool = False) -> None:
 
     All output for people goes through here or through a table.
     """
-    from nmt.corpus.lines import visible
-
     with pulse.saying(err or sys.stdout.isatty()):
         typer.echo(visible(text), err=err)
 
@@ -47,8 +46,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """
     from rich.console import Console
 
-    from nmt.corpus.lines import visible_line
-
     cells = [[visible_line(cell) for cell in column] for column in zip(columns, *rows, strict=True)]
     room = Console(file=sys.stdout).width if sys.stdout.isatty() else None
     blocks = _blocks([_Column(column) for column in cells], room)
@@ -59,8 +56,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 def _print_blocks(console: Console, title: str, blocks: Sequence[Sequence[_Column]], room: int | None) -> None:
     from rich.text import Text
-
-    from nmt.corpus.lines import visible_line
 
     console.print(Text(visible_line(title), style="italic"), soft_wrap=True)
     for block in blocks:

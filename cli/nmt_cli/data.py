@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.errors import ConfigError
+from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, finite
+from nmt_cli.prepare import shortened_pair
+from nmt_cli.standard import binary_output
 from nmt_cli.suspects import suspects
+from nmt_cli.text_files import chunks, decoded_lines, reading
 
 if TYPE_CHECKING:
     from nmt.config.model import ModelConfig, VisualConfig
@@ -53,7 +60,6 @@ def show(
 
     from nmt.config.reading import load_recipe
     from nmt.corpus.tokenizer import MASK
-    from nmt.errors import ConfigError
     from nmt.runtime.device import choose_device
     from nmt.runtime.processes import World
     from nmt.training.static_update import why_plain
@@ -98,7 +104,6 @@ def _tokens(side: Ragged, row: int) -> list[int]:
 
 def _checked(model: ModelConfig, path: Path) -> VisualConfig:
     """Returns the model if it reads pictures and one can be written there; refuses others before any work."""
-    from nmt.errors import ConfigError
     from nmt.runtime.files import check_output
 
     if model.kind != "visual":
@@ -111,8 +116,6 @@ def _checked(model: ModelConfig, path: Path) -> VisualConfig:
 
 def _save_picture(model: VisualConfig, lines: list[str], path: Path) -> None:
     """Writes a picture of lines, one below the other, with a dot over the beginning of each slice."""
-    import io
-
     import numpy as np
     from PIL import Image
 
@@ -145,8 +148,6 @@ def diff(
     Text is read and cleaned, but nothing is tokenised or kept.
     """
     from nmt.config.reading import load_recipe
-    from nmt.errors import ConfigError
-    from nmt_cli.prepare import shortened_pair
     from nmt_data.difference import difference
     from nmt_data.means import Means
 
@@ -176,12 +177,7 @@ def noise(
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 1,
 ) -> None:
     """Misspell words of a text, to see how well a model bears it."""
-    from itertools import chain
-
     from nmt.corpus.noise import noise_named, noisy
-    from nmt.runtime.stages import stage
-    from nmt_cli.standard import binary_output
-    from nmt_cli.text_files import chunks, decoded_lines, reading
 
     name, output = noise_named(kind), binary_output()
     with reading(file) as stream, stage("misspelling", idle=True):

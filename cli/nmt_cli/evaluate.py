@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nmt.corpus.lines import read_lines
+from nmt.errors import DataError
 from nmt_cli.console import note, print_table, print_text
+from nmt_cli.opening import open_translator
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
+from nmt_cli.testsets import choose_testsets, in_case
 
 if TYPE_CHECKING:
     from nmt.scoring.evaluation import Evaluation
@@ -82,16 +86,12 @@ def evaluate(
     device: DeviceOption = "auto",
 ) -> None:
     """Print BLEU, chrF2 and TER with signatures and 95 % bootstrap intervals."""
-    from nmt.corpus.lines import read_lines
-    from nmt.errors import DataError
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output
     from nmt.scoring.comet import check_command
     from nmt.scoring.metrics import EVERY_METRIC, parse_metrics
     from nmt.translation.evaluation import evaluate as evaluate_system
     from nmt.translation.result import Options
-    from nmt_cli.opening import open_translator
-    from nmt_cli.testsets import choose_testsets, in_case
     from nmt_data.prepare import prepare
 
     if save:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.corpus.lines import read_lines
+from nmt.errors import ConfigError, DataError, NmtError
 from nmt_cli.console import note, print_text
 from nmt_cli.options import LatestOption, ModelArgument
 from nmt_cli.testsets import choose_testsets
@@ -42,7 +44,6 @@ def export(
     latest: LatestOption = False,
 ) -> None:
     """Write a model for another engine, with its vocabulary and tokenizer."""
-    from nmt.errors import ConfigError
     from nmt.export.argos import export_argos
     from nmt.export.ctranslate2 import compare_engines, export_ctranslate2
     from nmt.export.huggingface import compare_with_marian, export_huggingface
@@ -77,9 +78,6 @@ def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
     Raises:
         DataError: there are none.
     """
-    from nmt.corpus.lines import read_lines
-    from nmt.errors import DataError
-
     lines = read_lines(text) if text else choose_testsets(loaded.recipe, [])[0].tagged
     filled = [line for line in lines if line.strip()][:count]
     if not filled:
@@ -89,8 +87,6 @@ def _lines(loaded: LoadedModel, count: int, text: Path | None) -> list[str]:
 
 def _judge(result: Agreement) -> None:
     """Prints how well both engines agree in float32, and refuses a mismatch."""
-    from nmt.errors import NmtError
-
     print_text(
         f"{result.sentences} sentences: {result.identical} with the same tokens, "
         f"largest difference of log-probability {result.largest_difference:.2e}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.errors import DataError
 from nmt_cli.console import note, print_table
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ def init(
 
     Splits are told by file names (train, valid, dev, test). Nothing is overwritten, and the files stay where they are.
     """
-    from nmt.errors import DataError
     from nmt.runtime.files import check_output
     from nmt_data.starting.start import CARD, RECIPE, start
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -43,22 +43,33 @@ from nmt_cli.help import Verbs, add_examples
 from nmt_cli.pulse import pulse
 from nmt_cli.standard import binary_output, flush_output, prepare_streams
 
-_MAKE_FILES = (
-    "average",
-    "bootstrap",
-    "export",
-    "init",
-    "prepare",
-    "report",
-    "reproduce",
-    "serve",
-    "shortlist",
-    "study",
-    "tokenizer",
-    "train",
-    "translate",
-)
-"""Verbs that write files, so that closed output does not stop them; `tokenizer` and `translate` check it themselves."""
+_MAKES_FILES, _PRINTS = True, False
+_VERBS: dict[str, tuple[Callable[..., None] | typer.Typer, bool]] = {
+    "init": (init.init, _MAKES_FILES),
+    "prepare": (prepare.prepare, _MAKES_FILES),
+    "train": (train.train, _MAKES_FILES),
+    "translate": (translate.translate, _MAKES_FILES),
+    "serve": (serve.serve, _MAKES_FILES),
+    "evaluate": (evaluate.evaluate, _PRINTS),
+    "compare": (compare.compare, _PRINTS),
+    "attend": (attend.attend, _PRINTS),
+    "score": (score.score, _PRINTS),
+    "tune-decoding": (tune.tune_decoding, _PRINTS),
+    "export": (export.export, _MAKES_FILES),
+    "shortlist": (shortlist.shortlist, _MAKES_FILES),
+    "average": (average.average, _MAKES_FILES),
+    "info": (info.info, _PRINTS),
+    "doctor": (doctor.doctor, _PRINTS),
+    "report": (report.report, _MAKES_FILES),
+    "study": (study.study, _MAKES_FILES),
+    "bootstrap": (bootstrap.bootstrap, _MAKES_FILES),
+    "recipes": (recipes.recipes, _PRINTS),
+    "reproduce": (reproduce.reproduce, _MAKES_FILES),
+    "bench": (bench.app, _PRINTS),
+    "data": (data.app, _PRINTS),
+    "tokenizer": (tokenizer.app, _MAKES_FILES),
+}
+"""The verbs in the order of the help. Closed output stops those that print; `tokenizer` and `translate` check it themselves."""
 
 
 class _Group(Verbs):
@@ -90,7 +101,7 @@ class _Group(Verbs):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Finds the verb; one that only prints is refused if standard output is closed."""
         found = super().resolve_command(ctx, args)
-        if found[0] not in _MAKE_FILES:
+        if not (found[0] and _VERBS[found[0]][1]):
             binary_output()
         return found
 
@@ -154,27 +165,9 @@ def _main(
     pass
 
 
-app.command("init")(init.init)
-app.command("prepare")(prepare.prepare)
-app.command("train")(train.train)
-app.command("translate")(translate.translate)
-app.command("serve")(serve.serve)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("attend")(attend.attend)
-app.command("score")(score.score)
-app.command("tune-decoding")(tune.tune_decoding)
-app.command("export")(export.export)
-app.command("shortlist")(shortlist.shortlist)
-app.command("average")(average.average)
-app.command("info")(info.info)
-app.command("doctor")(doctor.doctor)
-app.command("report")(report.report)
-app.command("study")(study.study)
-app.command("bootstrap")(bootstrap.bootstrap)
-app.command("recipes")(recipes.recipes)
-app.command("reproduce")(reproduce.reproduce)
-app.add_typer(bench.app, name="bench")
-app.add_typer(data.app, name="data")
-app.add_typer(tokenizer.app, name="tokenizer")
+for _name, (_verb, _) in _VERBS.items():
+    if isinstance(_verb, typer.Typer):
+        app.add_typer(_verb, name=_name)
+    else:
+        app.command(_name)(_verb)
 add_examples(app)

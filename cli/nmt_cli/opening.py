@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from nmt.errors import ConfigError
+
 if TYPE_CHECKING:
     from nmt.translation.result import Options
     from nmt.translation.translator import Translator
@@ -26,7 +28,6 @@ def open_translator(
 ) -> Translator:
     """Opens a model, or an ensemble, for translation with the given search options."""
     from nmt.config.reading import parse_search
-    from nmt.errors import ConfigError
     from nmt.export.ctranslate2 import CTranslate2Engine
     from nmt.runtime.device import choose_device, choose_search_precision
     from nmt.storage.bundle import load_model
@@ -66,7 +67,6 @@ def open_for(request: TranslationRequest) -> Translator:
         ConfigError: options are wrong or conflict; raised before the model is read.
     """
     from nmt.config.reading import parse_sampling
-    from nmt.errors import ConfigError
     from nmt.translation.mbr import Utility
     from nmt.translation.result import LongLines, Options
 
@@ -120,8 +120,6 @@ def _known(option: str, word: str | None, allowed: tuple[Any, ...], wanted: str 
     Raises:
         ConfigError: the value is not allowed.
     """
-    from nmt.errors import ConfigError
-
     if word not in (None, *allowed):
         raise ConfigError(f"{option} must be {wanted or 'one of ' + ', '.join(allowed)}, got {word}")
     return word

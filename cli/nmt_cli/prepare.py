@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nmt.corpus.lines import beginning, visible_line
 from nmt_cli.console import PREPARE_ANEW, note, print_table, print_text, said_when_interrupted
 from nmt_cli.options import ClusterOption, JsonOption, RecipeArgument, SetOption, finite
 
@@ -114,12 +115,9 @@ def shortened_pair(source: str, target: str) -> str:
     return f"{shortened(source)} | {shortened(target)}"
 
 
-def shortened(text: str, width: int = 50) -> str:
+def shortened(text: str) -> str:
     """Returns the beginning of a text that is too long for a line."""
-    from nmt.corpus.lines import visible_line
-
-    text = visible_line(text)
-    return text if len(text) <= width else text[: width - 1] + "\u2026"
+    return beginning(visible_line(text), 50)
 
 
 def _mono_rows(mono: dict[str, Any]) -> list[list[str]]:

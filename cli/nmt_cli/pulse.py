@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from shutil import get_terminal_size
 from time import perf_counter
 
+from nmt.corpus.lines import visible_line
 from nmt.runtime.stages import Stage, stages
 from nmt_cli.standard import silence
 
@@ -105,8 +106,6 @@ class Pulse:
 
 def text_of(found: tuple[Stage, ...], seconds: float) -> str:
     """Formats the stages and the time left, or taken: `compare: translating, 340 of 1,000 lines, 0:05 left`."""
-    from nmt.corpus.lines import visible_line
-
     texts = [str(item) for item in found]
     said = [one for one, inner in zip(texts, [*texts[1:], ""], strict=False) if not inner.startswith(one)]
     words = visible_line(": ".join(said) or "working")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nmt.errors import ConfigError
 from nmt_cli.console import print_table, print_text
 
 
@@ -16,7 +17,6 @@ def recipes(
 ) -> None:
     """List the recipes of a checkout, how far each was reproduced, and the stages of its plans."""
     from nmt.config.reading import load_recipe, recipe_schema
-    from nmt.errors import ConfigError
     from nmt.experiments.bootstrap import PLAN, load_plan
     from nmt.experiments.expectations import state
 

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.config.paths import real_path
+from nmt.errors import ConfigError
 from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_text
+from nmt_cli.opening import open_translator
 from nmt_cli.options import DeviceOption
+from nmt_cli.testsets import choose_testsets, names_apart
 
 if TYPE_CHECKING:
     from nmt.corpus.prepared import Prepared
@@ -37,8 +41,6 @@ def report(
     from nmt.runtime.atomic import atomic_write
     from nmt.runtime.device import set_threads
     from nmt.runtime.files import check_output
-    from nmt_cli.opening import open_translator
-    from nmt_cli.testsets import choose_testsets, names_apart
     from nmt_data.prepare import prepare
 
     check_output(output)
@@ -71,8 +73,6 @@ def _check_folders(runs: Sequence[Path]) -> None:
     Raises:
         ConfigError: a run is named twice, or a path is no run, such as a model without its run.
     """
-    from nmt.config.paths import real_path
-    from nmt.errors import ConfigError
     from nmt.storage.run_folder import RunFolder
 
     if len({real_path(run) for run in runs}) < len(runs):
@@ -89,8 +89,6 @@ def _shared_testsets(corpora: Mapping[str, Prepared]) -> list[str]:
     Raises:
         ConfigError: they hold other sentences in one run than in another.
     """
-    from nmt.errors import ConfigError
-
     (first, own), *others = corpora.items()
     shared = [name for name in own.testsets() if all(name in corpus.testsets() for _, corpus in others)]
     chosen = [name for name in shared if name != "valid"] or shared
@@ -109,8 +107,6 @@ def _check_corpora(translators: Sequence[Translator]) -> None:
     Raises:
         ConfigError: the corpora differ.
     """
-    from nmt.errors import ConfigError
-
     data = [translator.recipe.data for translator in translators]
     corpora = {f"{item.corpus} {item.source}-{item.target}" for item in data}
     if len(corpora) > 1:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nmt.errors import ConfigError
 from nmt_cli.console import note, print_table
 from nmt_cli.evaluate import print_scores, save_results
+from nmt_cli.opening import open_translator
 from nmt_cli.options import DeviceOption
+from nmt_cli.testsets import choose_testsets
 from nmt_cli.train import train_run
 
 if TYPE_CHECKING:
@@ -35,11 +38,8 @@ def reproduce(
 ) -> None:
     """Prepare, train, translate and score a recipe, and compare with its `expected.json`."""
     from nmt.config.reading import load_recipe
-    from nmt.errors import ConfigError
     from nmt.experiments.expectations import judge, load_expectations
     from nmt.translation.evaluation import evaluate
-    from nmt_cli.opening import open_translator
-    from nmt_cli.testsets import choose_testsets
 
     place = name if name.exists() else Path("recipes") / name
     settings = load_recipe(place, [] if seed is None else [f"seed={seed}"])

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nmt_cli.console import note, print_text
+from nmt_cli.opening import open_translator
 from nmt_cli.options import BatchSizeOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
 
 
@@ -26,7 +27,6 @@ def score(
     from nmt.corpus.testset import TestSet
     from nmt.runtime.device import set_threads
     from nmt.translation.result import Options
-    from nmt_cli.opening import open_translator
 
     set_threads()
     pair = TestSet.read("score", source, target)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nmt.errors import NmtError
 from nmt_cli.console import note
 from nmt_cli.options import BeamOption, DeviceOption, finite
 
@@ -68,7 +69,5 @@ def check_installed() -> None:
     Raises:
         NmtError: says how to install them.
     """
-    from nmt.errors import NmtError
-
     if not all(map(find_spec, _EXTRA)):
         raise NmtError("serving needs packages that are not installed: pip install 'nmt[serve]'")

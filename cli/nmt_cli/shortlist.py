@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nmt.errors import DataError
 from nmt_cli.console import note, print_text
 from nmt_cli.options import LatestOption, ModelArgument
 
@@ -20,7 +21,6 @@ def shortlist(
 ) -> None:
     """Make a vocabulary shortlist from a model's training corpus, for faster search by `nmt translate --shortlist` on CPU."""
     from nmt.decoding.shortlist import Shortlist
-    from nmt.errors import DataError
     from nmt.runtime.files import check_output
     from nmt.storage.bundle import load_model
     from nmt_data.prepare import prepare

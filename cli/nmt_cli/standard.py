@@ -7,6 +7,8 @@ import os
 import sys
 from typing import IO
 
+from nmt.errors import DataError
+
 
 class _Nowhere(io.TextIOWrapper):
     """Replaces a closed stream."""
@@ -49,8 +51,6 @@ def binary_input() -> IO[bytes]:
         DataError: standard input is closed.
     """
     if not sys.stdin:
-        from nmt.errors import DataError
-
         raise DataError("standard input is closed; name a file")
     return sys.stdin.buffer
 
@@ -62,8 +62,6 @@ def binary_output() -> IO[bytes]:
         DataError: standard output is closed.
     """
     if output_is_closed():
-        from nmt.errors import DataError
-
         raise DataError("standard output is closed, and the results go there")
     return sys.stdout.buffer
 

@@ -6,82 +6,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import sleep
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
+from nmt.errors import NmtError
 from nmt.runtime.stages import stage
 
-if TYPE_CHECKING:
-    from nmt.corpus.testset import TestSet
-    from nmt.experiments.study import Study, System
-
 _PATIENCE = 60  # seconds to wait for a training that is about to end
-
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """One system with one seed, and its run folder."""
-
-    folder: Path
-    plan: Study
-    system: System
-    seed: int
-    run: Path
-    overrides: Sequence[str]
-
-    @property
-    def recipe(self) -> Path:
-        """File of the recipe that the study changes."""
-        return self.folder / self.system.recipe
-
-    @property
-    def changes(self) -> list[str]:
-        """The changes to the recipe."""
-        from nmt.config.toml import toml_text
-
-        return [
-            f"name={toml_text(self.system.name)}",
-            f"seed={self.seed}",
-            *self.system.set,
-            *self.overrides,
-        ]
-
-    @property
-    def results(self) -> Path:
-        """Folder of translations and scores."""
-        return self.run / "results"
-
-
-@dataclass(frozen=True)
-class Material:
-    """The data that a system is trained on and scored with."""
-
-    corpus: str
-    """Fingerprint of the corpus."""
-    testsets: list[TestSet]
-    gold: list[Path]
-    """Sentences and their links, if alignments are scored; else empty."""
-
-    def origin(self, task: TrainingTask) -> str:
-        """Returns the fingerprint of everything that decides on the result of a task."""
-        import sacrebleu
-
-        import nmt
-        from nmt.config.reading import load_recipe
-        from nmt.runtime.files import file_sha256, fingerprint
-
-        return fingerprint(
-            {
-                "recipe": load_recipe(task.recipe, task.changes).model_dump(mode="json"),
-                "corpus": self.corpus,
-                "testsets": [vars(testset) for testset in self.testsets],
-                "gold": [file_sha256(path) for path in self.gold],
-                "versions": [nmt.__version__, sacrebleu.__version__],
-            }
-        )
 
 
 class Commands:
@@ -100,8 +33,6 @@ class Commands:
         Raises:
             NmtError: the command failed; gives its last line.
         """
-        from nmt.errors import NmtError
-
         with (run / "study.log").open("a", encoding="utf-8") as log:
             process = self._start(arguments, log)
             output, _ = process.communicate()
@@ -118,7 +49,6 @@ class Commands:
         Raises:
             NmtError: another process still trains after a minute.
         """
-        from nmt.errors import NmtError
         from nmt.runtime.signals import only_trainer
 
         for seconds in range(_PATIENCE, -1, -1):
@@ -150,8 +80,6 @@ class Commands:
             future.result()
 
     def _start(self, arguments: Sequence[str], log: TextIO) -> subprocess.Popen[str]:
-        from nmt.errors import NmtError
-
         command = [sys.executable, "-m", "nmt_cli", *arguments]
         with self._lock:
             if self._stopped:

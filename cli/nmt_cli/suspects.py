@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.options import DeviceOption, JsonOption
+from nmt_cli.prepare import shortened
+from nmt_cli.text_files import writing
 
 if TYPE_CHECKING:
     from nmt_data.suspects import Entry, Ledger
@@ -73,8 +76,6 @@ def suspects(
 
 def _print(ledger: Ledger, entries: Sequence[Entry], told: Sequence[Sequence[str]]) -> None:
     """Prints a table of entries with the reasons of the filters."""
-    from nmt_cli.prepare import shortened
-
     several, corpora = len(ledger.corpora) > 1, ledger.corpora
     heads = ["line", "loss", *["before"] * (len(ledger.losses) > 1), "source", "target", "filters"]
     rows = [
@@ -119,9 +120,6 @@ def _record(ledger: Ledger, entries: Sequence[Entry], told: Sequence[Sequence[st
 
 def _write(path: Path, ledger: Ledger) -> None:
     """Writes all scored pairs, the worst first, a line each; the first line names the columns."""
-    from nmt.runtime.stages import stage
-    from nmt_cli.text_files import writing
-
     names = [path.name for path in ledger.trained.models]
     with writing(path, None) as sink, stage("writing", len(ledger.rows), "pairs") as here:
         sink.write("\t".join(["corpus", "line", "mean loss", *names, "source", "target"]).encode() + b"\n", 0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nmt.corpus.words import lower
+from nmt.errors import ConfigError, DataError
 from nmt_cli.console import note
 
 if TYPE_CHECKING:
@@ -35,7 +38,6 @@ def choose_testsets(
         DataError: there is no such test set, or its files are wrong.
     """
     from nmt.corpus.testset import TestSet
-    from nmt.errors import ConfigError
     from nmt.scoring.tokenization import check_tokenization, parse_tokenization
 
     scheme = parse_tokenization(tokenize) if tokenize else None
@@ -79,8 +81,6 @@ def say_tokenization(testset: TestSet) -> None:
 
 def say_normalisation(testset: TestSet, recipe: Recipe) -> None:
     """Warns if many references contain characters that the tokenizer rewrites, such as a full-width comma."""
-    import unicodedata
-
     lines = ["".join(line.split()) for line in testset.target[:_LOOKED_AT]]
     changed = [line for line in lines if unicodedata.normalize("NFKC", line) != line]
     if recipe.tokenizer.normalization == "nfkc" and len(changed) > _MANY * len(lines):
@@ -115,7 +115,6 @@ def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[s
         DataError: there is no such test set.
     """
     from nmt.corpus.testset import TestSet
-    from nmt.errors import ConfigError
     from nmt.scoring.tokenization import default_tokenization
     from nmt_data.prepare import prepare
     from nmt_data.sacrebleu_cache import cached_testset
@@ -140,7 +139,6 @@ def _named(recipe: Recipe, names: Sequence[str], language: str | None) -> dict[s
 
 def _scored(testset: TestSet, recipe: Recipe | None, language: str | None, reference: Path) -> TestSet:
     """Chooses the tokenisation of files: as in the recipe's corpus, or by the suffix of the reference without a recipe."""
-    from nmt.errors import DataError
     from nmt.scoring.tokenization import default_tokenization
     from nmt_data.cards import load_card
 
@@ -168,8 +166,6 @@ def _lowered(testset: TestSet, recipe: Recipe, target: str) -> TestSet:
 
 def in_case(lines: list[str], recipe: Recipe | None, language: str | None = None) -> list[str]:
     """Lower-cases lines as their language does if `data.lowercase` says so; None: the target language of the recipe."""
-    from nmt.corpus.words import lower
-
     if recipe is None or not recipe.data.lowercase:
         return lines
     return [lower(line, language or recipe.data.target) for line in lines]

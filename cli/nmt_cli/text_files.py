@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from nmt.corpus.lines import decode_replacing, split_lines
+from nmt.corpus.opening import open_text
 from nmt.runtime.stages import Stage, stage, under_way
 from nmt_cli.console import note
 from nmt_cli.pulse import clock, is_live, pulse
@@ -29,8 +31,6 @@ _LONG = 60.0  # seconds after which a run ends with a summary
 @contextmanager
 def reading(file: Path | None) -> Generator[IO[bytes]]:
     """Opens a file, decompressed if needed, or stdin, as bytes."""
-    from nmt.corpus.opening import open_text
-
     if file is None or str(file) == "-":
         yield binary_input()
         return
@@ -43,8 +43,6 @@ def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW, pauses: bool 
 
     With `pauses` a chunk is empty while a pipe delivers nothing.
     """
-    from nmt.corpus.lines import split_lines
-
     name = getattr(stream, "name", None)
     where = str(name) if isinstance(name, str | Path) and name != "<stdin>" else "standard input"
     if _is_pipe(stream):
@@ -57,8 +55,6 @@ def chunks(stream: IO[bytes], skip: int = 0, window: int = WINDOW, pauses: bool 
 
 def decoded_lines(lines: Iterable[bytes]) -> tuple[list[str], int]:
     """Decodes lines and replaces bytes that are not UTF-8; also returns how many lines had such bytes."""
-    from nmt.corpus.lines import decode_replacing
-
     found = [decode_replacing(line) for line in lines]
     return [text for text, _ in found], sum(replaced for _, replaced in found)
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from nmt.corpus.lines import decode_strict, read_lines, without_control
+from nmt.errors import DataError
 from nmt.runtime.stages import stage
 from nmt_cli.console import note
 from nmt_cli.standard import binary_input, binary_output
@@ -29,7 +31,6 @@ def train(
 ) -> None:
     """Train a tokenizer on text files."""
     from nmt.config.reading import parse_tokenizer
-    from nmt.corpus.lines import read_lines
     from nmt.corpus.tokenizer import Tokenizer
     from nmt.runtime.files import check_output, refuse_overwriting
 
@@ -46,7 +47,6 @@ def encode(
     model: ModelOption, ids: Annotated[bool, typer.Option("--ids", help="Print ids instead of tokens.")] = False
 ) -> None:
     """Convert text on stdin to tokens on stdout."""
-    from nmt.corpus.lines import without_control
     from nmt.corpus.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(model)
@@ -62,7 +62,6 @@ def decode(
 ) -> None:
     """Convert tokens on stdin to text on stdout."""
     from nmt.corpus.tokenizer import Tokenizer
-    from nmt.errors import DataError
 
     tokenizer = Tokenizer.load(model)
     for lines in _chunks():
@@ -81,8 +80,6 @@ def decode(
 
 def _chunks() -> Iterator[list[str]]:
     """Yields lines of stdin as they come."""
-    from nmt.corpus.lines import decode_strict
-
     number = count(1)
     with stage("tokens", idle=True):  # the user sees the lines come back
         for chunk in chunks(binary_input()):

@@ -12,6 +12,7 @@ from nmt_cli.console import PREPARE_ANEW, note, print_text, said_when_interrupte
 from nmt_cli.options import DeviceOption, RecipeArgument, SetOption, duration
 from nmt_cli.pulse import clock
 from nmt_cli.serve import check_installed
+from nmt_cli.testsets import say_normalisation, say_tokenization
 from nmt_cli.training_display import TrainingDisplay
 from nmt_cli.watching import watched
 
@@ -69,7 +70,6 @@ def train_run(
     from nmt.training.events import Event
     from nmt.training.trackers import trackers
     from nmt.training.trainer import Trainer
-    from nmt_cli.testsets import say_normalisation, say_tokenization
     from nmt_data.doctor.checks import first_checks
     from nmt_data.prepare import prepare
 

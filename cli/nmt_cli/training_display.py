@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, assert_never
 
+from nmt.corpus.lines import visible
 from nmt.runtime.stages import Stage, stages, under_way
 from nmt_cli.console import note
 from nmt_cli.pulse import clock, pulse
@@ -167,8 +168,6 @@ class TrainingDisplay:
             self._regularisers = ()
 
     def _line(self, text: str) -> None:
-        from nmt.corpus.lines import visible
-
         if self._progress:
             self._progress.console.print(visible(text), markup=False, highlight=False, emoji=False)
         else:

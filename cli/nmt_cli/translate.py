@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from nmt.errors import ConfigError, DataError
 from nmt_cli.console import note
 from nmt_cli.opening import open_for
 from nmt_cli.requests import options, takes_request
@@ -57,8 +58,6 @@ def _refuse_settings(request: TranslationRequest, translator: Translator) -> Non
     Raises:
         ConfigError: one was given.
     """
-    from nmt.errors import ConfigError
-
     sampled = translator.options.sampling is not None
     given = [name for name in ("groups", "diversity", "stopping") if getattr(request.search, name) is not None]
     if given and (sampled or request.constrained):
@@ -107,7 +106,6 @@ def _translate(
     translator: Translator, request: TranslationRequest, source: IO[bytes], sink: Sink, verification: Verification
 ) -> Report:
     """Translates chunk by chunk, until the source ends."""
-    from nmt.errors import DataError
     from nmt.fast.kernels import why_missing
     from nmt.translation.result import Report
 
@@ -168,7 +166,6 @@ def _tasks(
 
 def _job(request: TranslationRequest, file: Path) -> str:
     """Returns an identifier of what decides on the output: options, weights and the current state of input files."""
-    from nmt.errors import DataError
     from nmt.runtime.untrusted import read_object
     from nmt.storage.bundle import locate
     from nmt.storage.integrity import MANIFEST

@@ -8,9 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from nmt.corpus.words import count_words
+from nmt.errors import ConfigError
 from nmt.runtime.stages import stage
 from nmt_cli.console import note, print_table, print_text
+from nmt_cli.opening import open_translator
 from nmt_cli.options import DeviceOption, JsonOption, LatestOption, ModelArgument
+from nmt_cli.testsets import choose_testsets
 
 
 def tune_decoding(
@@ -28,12 +32,9 @@ def tune_decoding(
     device: DeviceOption = "auto",
 ) -> None:
     """Translate the validation set with each beam and length penalty, and print which scores best."""
-    from nmt.corpus.words import count_words
     from nmt.runtime.device import set_threads
     from nmt.scoring.evaluation import check_testset
     from nmt.scoring.metrics import score
-    from nmt_cli.opening import open_translator
-    from nmt_cli.testsets import choose_testsets
 
     set_threads()
     tries = list(product(_numbers(beams, int, "--beams"), _numbers(alphas, float, "--alphas")))
@@ -76,8 +77,6 @@ def tune_decoding(
 
 
 def _numbers(text: str, kind: type[int] | type[float], option: str) -> list[Any]:
-    from nmt.errors import ConfigError
-
     try:
         values = [kind(part) for part in text.split(",")]
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from nmt.config.data import Tokenization
 from nmt.config.paths import is_card_path, is_there
-from nmt.config.reading import explain_errors
+from nmt.config.reading import explain_errors, suggestion
 from nmt.config.section import FileName, Section
 from nmt.config.toml import read_toml
 from nmt.errors import DataError
@@ -108,8 +107,7 @@ def load_card(name: str, languages: tuple[str, str] | None = None) -> CorpusCard
                 f"data.corpus: there is no {name}, beside the recipe or here; "
                 "if a program makes it, `make RECIPE` in the checkout runs that first"
             )
-        close = difflib.get_close_matches(name, card_names(), n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = suggestion(name, card_names())
         raise DataError(
             f"data.corpus: no card {name}{hint}; known: {', '.join(card_names())}, or the path of a .toml card"
         )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nmt.corpus.lines import beginning
+
 EXAMPLES = 5
 """Examples kept of each reason."""
 _LONGEST = 200  # characters of an example in a report
@@ -67,7 +69,7 @@ class Dropped:
     def shown(self, order: Iterable[str]) -> dict[str, list[list[str]]]:
         """Returns the examples for a report, shortened, with the reasons in this order."""
         return {
-            reason: [[_shortened(side) for side in pair] for pair in self.examples[reason]]
+            reason: [[beginning(side, _LONGEST) for side in pair] for pair in self.examples[reason]]
             for reason in order
             if self.examples.get(reason)
         }
@@ -89,7 +91,3 @@ class Trace:
             columns = dict(zip(("source", "target", "reason"), map(list, zip(*rows, strict=True)), strict=True))
             number = sum(1 for _ in self.folder.iterdir())
             pq.write_table(pa.table(columns), self.folder / f"{number:08d}.parquet", compression="lz4")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\u2026"

@@ -1,8 +1,9 @@
-"""The base class of recipe sections, and the number types of their fields."""
+"""The base class of recipe sections, the number types of their fields, and their keys."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -48,3 +49,12 @@ class Section(BaseModel):
     """A frozen part of a recipe that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def dotted(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the values of nested dictionaries by their keys, joined by dots."""
+    if not isinstance(value, dict):
+        yield prefix.removesuffix("."), value
+        return
+    for key, inner in cast(dict[str, Any], value).items():
+        yield from dotted(inner, f"{prefix}{key}.")

@@ -194,3 +194,8 @@ def read_lines(path: Path) -> list[str]:
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     r"""Writes lines as UTF-8, each ended by `\\n`."""
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
+
+
+def beginning(text: str, most: int) -> str:
+    """Returns a text of at most so many characters; one that is longer is cut, and ends in an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"

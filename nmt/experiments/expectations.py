@@ -36,6 +36,10 @@ class Expectation(Section):
     commit: str | None = None
     """Commit of the code of these runs."""
 
+    def is_met(self, score: float) -> bool:
+        """Whether a score is not below the band."""
+        return score >= self.mean - self.band
+
 
 class Verdict(Section):
     """An expectation with the score of a run."""
@@ -68,7 +72,16 @@ def judge(expectations: list[Expectation], evaluations: list[Evaluation]) -> lis
     Raises:
         ConfigError: no score has that signature.
     """
-    return [_judge(expectation, evaluations) for expectation in expectations]
+    found = _EVALUATIONS.validate_python([evaluation.as_dict() for evaluation in evaluations])
+    verdicts: list[Verdict] = []
+    for expectation in expectations:
+        score = _score(expectation, found)
+        if score is None:
+            raise ConfigError(
+                f"{EXPECTED}: no score on {expectation.testset} has the signature {expectation.signature}"
+            )
+        verdicts.append(Verdict(expectation=expectation, score=score, passed=expectation.is_met(score)))
+    return verdicts
 
 
 def state(folder: Path) -> str:
@@ -119,24 +132,15 @@ def _evaluations(path: Path) -> list[_Scored]:
         raise ConfigError(explain_errors(error, Expectation, f"{path}: evaluations: ")) from None
 
 
-def _judge(expectation: Expectation, evaluations: list[Evaluation]) -> Verdict:
-    for evaluation in evaluations:
-        for score in evaluation.scores:
-            if evaluation.testset.name == expectation.testset and _same(score.signature, expectation.signature):
-                passed = score.value >= expectation.mean - expectation.band
-                return Verdict(expectation=expectation, score=score.value, passed=passed)
-    raise ConfigError(f"{EXPECTED}: no score on {expectation.testset} has the signature {expectation.signature}")
-
-
 def _meets(expectation: Expectation, runs: list[list[_Scored]]) -> bool:
     """Whether the mean over saved runs meets an expectation; every run must have that score."""
-    scores = [_recorded(expectation, evaluations) for evaluations in runs]
+    scores = [_score(expectation, evaluations) for evaluations in runs]
     found = [score for score in scores if score is not None]
-    return len(found) == len(runs) and fmean(found) >= expectation.mean - expectation.band
+    return len(found) == len(runs) and expectation.is_met(fmean(found))
 
 
-def _recorded(expectation: Expectation, evaluations: list[_Scored]) -> float | None:
-    """Returns the saved score that an expectation is about."""
+def _score(expectation: Expectation, evaluations: list[_Scored]) -> float | None:
+    """Returns the score that an expectation is about; None: there is none."""
     for evaluation in evaluations:
         for score in evaluation["scores"]:
             if evaluation["testset"] == expectation.testset and _same(score["signature"], expectation.signature):

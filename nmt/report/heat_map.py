@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from rich.cells import cell_len
 from torch import Tensor
 
+from nmt.corpus.lines import beginning
 from nmt.report.pictures import plain, save_picture
 from nmt.translation.attention import Picture
 
@@ -97,7 +98,7 @@ def blocks(source: Sequence[str], target: Sequence[str], weights: Tensor) -> str
 
 def _label(word: str) -> str:
     """Returns a word for a picture; what a model repeats without end is cut."""
-    return plain(word if len(word) <= _LONGEST else f"{word[: _LONGEST - 1]}…")
+    return plain(beginning(word, _LONGEST))
 
 
 def _shade(weight: float) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from nmt.config.paths import FONT
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
+from nmt.config.section import dotted
 from nmt.corpus.rendering import same_font, save_font
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError, ConfigError, NmtError
@@ -81,7 +81,7 @@ class RunFolder:
         """
         if not store.checkpoints(self.checkpoints):
             return
-        earlier, now = _flat(read_recipe(self.path)), _flat(recipe)
+        earlier, now = (dict(dotted(item.model_dump(mode="json"))) for item in (read_recipe(self.path), recipe))
         changed = [key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key)]
         if "model.font" in changed and same_font(earlier.get("model.font"), now.get("model.font")):
             changed.remove("model.font")
@@ -194,7 +194,8 @@ class RunFolder:
 
 def identity(recipe: Recipe) -> str:
     """Returns a fingerprint of all keys in a recipe that affect what is learnt."""
-    return fingerprint({key: value for key, value in _flat(recipe).items() if not key.startswith(_HARMLESS)})
+    keys = dotted(recipe.model_dump(mode="json"))
+    return fingerprint({key: value for key, value in keys if not key.startswith(_HARMLESS)})
 
 
 def _holds_something(path: Path) -> bool:
@@ -207,16 +208,3 @@ def _is_ours(path: Path) -> bool:
         return path.read_bytes() == recipe_to_toml(load_recipe(path), path.parent).encode()
     except (OSError, ConfigError):
         return False
-
-
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    """Flattens a recipe to dotted keys."""
-
-    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict):
-            for key, child in value.items():
-                yield from walk(f"{prefix}.{key}" if prefix else str(key), child)
-        else:
-            yield prefix, value
-
-    return dict(walk("", recipe.model_dump(mode="json")))

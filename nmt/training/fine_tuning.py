@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from nmt.config.model import ModelConfig
 from nmt.config.paths import model_root
+from nmt.config.section import dotted
 from nmt.corpus.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import CheckpointError, ConfigError
 from nmt.models import Model
@@ -81,7 +80,7 @@ def misfit(wanted: ModelConfig, start: ModelConfig) -> str | None:
     The same weights would be left out, or mean something else. Dropout and the font may differ. A table that the other model
     shares may be a copy for each use.
     """
-    here, there = dict(_flat("model", wanted.model_dump())), dict(_flat("model", start.model_dump()))
+    here, there = (dict(dotted({"model": model.model_dump()})) for model in (wanted, start))
     for key, value in here.items():
         name, other = key.rpartition(".")[2], there.get(key)
         if name == "tie" and other is not None and _TIES.index(value) <= _TIES.index(other):
@@ -89,15 +88,6 @@ def misfit(wanted: ModelConfig, start: ModelConfig) -> str | None:
         if value != other and name not in _FREE:
             return f"{key} = {other!r}, the recipe says {value!r}"
     return None
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the keys of a section, dotted, with their values."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _flat(f"{prefix}.{key}", part)
-    else:
-        yield prefix, value
 
 
 def freeze(model: Model, patterns: tuple[str, ...]) -> None:

@@ -20,11 +20,10 @@ import pytest
 from command import run, start
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.corpus.tokenizer import Tokenizers
-from nmt.experiments.bootstrap import Training, load_plan, parse_plan
+from nmt.experiments.bootstrap import load_plan
 from nmt.report.stages import TREE
 from nmt.storage.run_folder import RunFolder
 from nmt.training.trainer import Trainer
-from nmt_cli.bootstrap_site import Site
 from nmt_cli.text_files import Sink
 from tiny import make_recipe
 
@@ -345,8 +344,8 @@ def test_killed_while_a_corpus_is_joined_nothing_half_made_is_left(
     """The folder is there whole or not at all, before, while and after it gets its name."""
     (place / "bootstrap.toml").write_text(PLAN[: PLAN.rindex("[[stages]]")])
     _bootstrap(place, "--runs", "whole")
-    work = "nmt_cli.bootstrap_work"
-    names = [f"{work}._copy", f"{work}._tagged", "nmt.storage.manifest.write_folder_manifest", "shutil.rmtree"]
+    work = "nmt_data.bootstrap.work"
+    names = [f"{work}._copy", f"{work}._tagged", f"{work}.write_folder_manifest", "shutil.rmtree"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(names[call - 1], _raise)
         with pytest.raises(Killed):
@@ -632,32 +631,6 @@ def test_a_tag_needs_a_tokenizer_that_keeps_it_whole(place: Path) -> None:
     shown = run("bootstrap", place, "--dry-run", "--set", "data.lowercase=true")
     assert shown.exit_code == 1
     assert "nmt: stage forward: data.lowercase would change the tag <BT>; write it as <bt>" in shown.output
-
-
-def test_stages_of_many_more_corpora_turn_round_together() -> None:
-    """A reversed training swaps the sides of every corpus of its recipe."""
-    plan = parse_plan({"title": "x", "stages": [{"name": "a", "train": "recipe.toml", "reverse": True}]}, "test")
-    site = Site(plan, ROOT / "recipes/multi30k-ende-attention-distilled", Path("nowhere"))
-    stage = plan.stages[0]
-    assert isinstance(stage, Training)
-    data = site.recipe(stage).data
-    assert {(part.source, part.target) for part in (data, *data.more)} == {("de", "en")}
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*/bootstrap.toml")), ids=lambda path: path.parent.name)
-def test_the_plans_of_the_checkout_are_right(path: Path) -> None:
-    """Every training has a recipe, and the recipes that use their corpora name stages of theirs."""
-    plan = load_plan(path.parent)
-    site = Site(plan, path.parent, Path("runs") / path.parent.name)
-    assert all(site.languages(stage) for stage in plan.stages)
-    named = {
-        part.corpus
-        for recipe in ROOT.glob("recipes/*/recipe.toml")
-        for part in load_recipe(recipe).data.more
-        if f"runs/{path.parent.name}/" in part.corpus
-    }
-    made = {(site.runs / stage.name / "corpus.toml").as_posix() for stage in plan.stages}
-    assert {name[name.index("runs/") :] for name in named} <= made
 
 
 def test_drawn_pairs_stay_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from command import run
 from nmt.config.reading import recipe_to_toml
 from nmt.corpus.lines import read_lines, write_lines
 from nmt.translation.translator import Translator
-from nmt_cli import opening
+from nmt_cli import tune
 from nmt_data.synthetic import phrasebook
 from tiny import make_recipe
 
@@ -275,8 +275,8 @@ def test_tune_decoding_finds_the_best_of_what_it_tries(trained: Path) -> None:
 
 def test_alphas_are_not_tried_where_no_length_penalty_uses_them(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would be the same search again."""
-    opened = opening.open_translator
-    monkeypatch.setattr(opening, "open_translator", lambda *given: opened(*given).with_search(length_penalty="none"))
+    opened = tune.open_translator
+    monkeypatch.setattr(tune, "open_translator", lambda *given: opened(*given).with_search(length_penalty="none"))
     arguments = ("tune-decoding", trained, "--beams", "1,2", "--alphas", "0,1", "--sentences", "4", "--json")
     shown = run(*arguments)
     assert [(row["beam"], row["alpha"]) for row in json.loads(shown.stdout)["tried"]] == [(1, 0), (2, 0)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from nmt.corpus.lines import beginning
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.testset import TestSet
 from nmt.runtime.device import draws
@@ -17,6 +18,7 @@ _UNLIKE = 0.5  # difference of two shares of lines
 _APART = re.compile(r"\s[.,](\s|$)")  # punctuation that French, too, writes without a space before it
 _TOGETHER = re.compile(r"\w[.,](\s|$)")
 _ENOUGH = 20  # lines with such punctuation
+_SHOWN = 40  # characters of a line
 
 
 def examine_text(prepared: Prepared) -> list[Finding]:
@@ -52,9 +54,8 @@ def encodings(texts: Sequence[TestSet]) -> Iterator[Finding]:
                 rows = [line for line in lines if is_damaged(line)]
                 if len(rows) > _DAMAGED * len(lines):
                     found = True
-                    shown = (
-                        f"{len(rows):,} of {len(lines):,} {side} lines of {text.name} hold {what}: {_short(rows[0])}"
-                    )
+                    where = f"{len(rows):,} of {len(lines):,} {side} lines of {text.name}"
+                    shown = f"{where} hold {what}: {beginning(rows[0], _SHOWN)!r}"
                     yield advice("encoding", shown, remedy, split=text.name, side=side, lines=len(rows))
     if not found:
         yield ok("encoding", "no letters of a wrong encoding")
@@ -72,7 +73,7 @@ def copies(train: TestSet) -> Finding:
     text = f"{share:.1%} of the training pairs have identical sides"
     if share > _COPIES:
         remedy = "set data.cleaning.drop_identical = true: a model that sees copies learns to copy"
-        return advice("copies", f"{text}, such as {_short(rows[0])}", remedy, share=share)
+        return advice("copies", f"{text}, such as {beginning(rows[0], _SHOWN)!r}", remedy, share=share)
     return ok("copies", text, share=share)
 
 
@@ -107,7 +108,3 @@ def _is_mojibake(word: str) -> bool:
         return not word.isascii() and len(word.encode("cp1252").decode("utf-8")) < len(word)
     except UnicodeError:
         return False
-
-
-def _short(line: str, most: int = 40) -> str:
-    return repr(line if len(line) <= most else f"{line[: most - 1]}…")

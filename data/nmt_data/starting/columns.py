@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from nmt.config.section import dotted
 from nmt.corpus.lines import decode_replacing
 from nmt.errors import DataError
 from nmt_data.reading.delimited import is_quoted, plain_rows, quoted_rows, separated_rows
@@ -49,7 +50,7 @@ def read_table(path: Path) -> Table:
     """
     kind = kind_of(path)
     if kind in (".jsonl", ".ndjson", ".parquet"):
-        rows = [dict(_flat(row)) for row in islice(_json(path) if kind != ".parquet" else _parquet(path), _ROWS)]
+        rows = [dict(dotted(row)) for row in islice(_json(path) if kind != ".parquet" else _parquet(path), _ROWS)]
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns = {name: [row.get(name) for row in rows] for name in names}
         headed = True
@@ -132,15 +133,6 @@ def _parquet(path: Path) -> Iterator[Any]:
             yield from next(table.iter_batches(batch_size=_ROWS)).to_pylist()
     except (OSError, pa.ArrowException, StopIteration) as error:
         raise DataError(f"{path}: {' '.join(str(error).split()) or 'holds no rows'}") from None
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the values of a nested row by their names with dots."""
-    if not isinstance(value, dict):
-        yield prefix.removesuffix("."), value
-        return
-    for key, inner in cast(dict[str, Any], value).items():
-        yield from _flat(inner, f"{prefix}{key}.")
 
 
 def _is_head(rows: Sequence[Sequence[str]]) -> bool:

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nmt_cli.bootstrap_site import Site, font_sha256
-from nmt_cli.console import note
+from nmt.config.paths import is_there, model_root, real_path, taken_tokenizer
+from nmt.config.recipe import Recipe
+from nmt.corpus.tokenizer import MASK, language_tag
+from nmt.corpus.words import lower
+from nmt.errors import ConfigError
+from nmt.experiments.bootstrap import Training, Translation
+from nmt.training.fine_tuning import misfit
+from nmt_data.bootstrap.site import Site, font_sha256
+from nmt_data.mono import mono_sources
+from nmt_data.parts import parts_of
+from nmt_data.reading import Unreadable
 
-if TYPE_CHECKING:
-    from nmt.config.recipe import Recipe
-    from nmt.experiments.bootstrap import Training, Translation
 
-
-def check(site: Site) -> None:
-    """Checks recipes, corpora, texts and languages of all stages, before any work.
+def check(site: Site, say: Callable[[str], None]) -> None:
+    """Checks recipes, corpora, texts and languages of all stages, before any work; warnings are said.
 
     Raises:
         NmtError: names the stage and what is wrong with it.
     """
-    from nmt.experiments.bootstrap import Training
-
     for stage in site.plan.stages:
         if isinstance(stage, Training):
-            _check_training(site, stage)
+            _check_training(site, stage, say)
         else:
             _check_translation(site, stage)
 
 
-def _check_training(site: Site, stage: Training) -> None:
-    from nmt_data.mono import mono_sources
-    from nmt_data.parts import parts_of
-    from nmt_data.reading import Unreadable
-
+def _check_training(site: Site, stage: Training, say: Callable[[str], None]) -> None:
     recipe = site.recipe(stage)
     font_sha256(recipe)
     parts = parts_of(site.recipe(stage.model_copy(update={"add": ()})))
@@ -42,12 +42,10 @@ def _check_training(site: Site, stage: Training) -> None:
             next(split.read(Unreadable(recipe.data.on_bad_text == "skip")), None)
     if stage.initialise:
         _check_start(site, stage, site.plan.training(stage.initialise))
-    _check_added(site, stage, recipe)
+    _check_added(site, stage, recipe, say)
 
 
-def _check_added(site: Site, stage: Training, recipe: Recipe) -> None:
-    from nmt.errors import ConfigError
-
+def _check_added(site: Site, stage: Training, recipe: Recipe, say: Callable[[str], None]) -> None:
     here = recipe.data.source, recipe.data.target
     for name in stage.add:
         added = site.plan.translation(name)
@@ -64,15 +62,11 @@ def _check_added(site: Site, stage: Training, recipe: Recipe) -> None:
             _check_tag(recipe, stage, added.tag)
         pairs = site.texts[added.translate].lines * len(added.voters)
         if recipe.data.limit and recipe.data.limit < pairs:
-            note(f"warning: {where}: data.limit = {recipe.data.limit} leaves out the rest of its {pairs} pairs")
+            say(f"warning: {where}: data.limit = {recipe.data.limit} leaves out the rest of its {pairs} pairs")
 
 
 def _check_tag(recipe: Recipe, stage: Training, tag: str) -> None:
     """Refuses lower case, or a tokenizer of another model, that would take a tag to pieces."""
-    from nmt.config.paths import is_there, model_root, taken_tokenizer
-    from nmt.corpus.words import lower
-    from nmt.errors import ConfigError
-
     if recipe.data.lowercase and (small := lower(tag, recipe.data.source)) != tag:
         raise ConfigError(f"stage {stage.name}: data.lowercase would change the tag {tag}; write it as {small}")
     taken = taken_tokenizer(recipe.model_dump())
@@ -86,10 +80,6 @@ def _check_tag(recipe: Recipe, stage: Training, tag: str) -> None:
 
 def _check_start(site: Site, stage: Training, start: Training) -> None:
     """Refuses to start from a model of another kind, or with a vocabulary that lacks a symbol of this training."""
-    from nmt.corpus.tokenizer import MASK, language_tag
-    from nmt.errors import ConfigError
-    from nmt.training.fine_tuning import misfit
-
     recipe, where = site.recipe(stage), f"stage {stage.name}: initialise"
     if found := misfit(recipe.model, site.recipe(start).model):
         raise ConfigError(f"{where}: {start.name} has {found}; both need one model section")
@@ -106,8 +96,6 @@ def _check_start(site: Site, stage: Training, start: Training) -> None:
 
 def _tokenizing(site: Site, stage: Training) -> Training:
     """Returns the training that makes the tokenizer of a stage: itself, or the one that it starts from, or that one's."""
-    from nmt.config.paths import real_path, taken_tokenizer
-
     if not stage.initialise:
         return stage
     taken, model = taken_tokenizer(site.recipe(stage).model_dump()), real_path(site.model(stage.initialise))
@@ -115,8 +103,6 @@ def _tokenizing(site: Site, stage: Training) -> Training:
 
 
 def _check_translation(site: Site, stage: Translation) -> None:
-    from nmt.errors import ConfigError
-
     directions = {name: "-".join(site.languages(site.plan.training(name))) for name in stage.by}
     if len(set(directions.values())) > 1:
         found = ", ".join(f"{name} is {direction}" for name, direction in directions.items())
@@ -132,8 +118,6 @@ def _check_translation(site: Site, stage: Translation) -> None:
 
 def _vocabulary(site: Site, stage: Training) -> Any:
     """Returns what decides on the vocabulary of a training."""
-    from nmt.config.paths import taken_tokenizer
-
     recipe = site.recipe(stage)
     if (taken := taken_tokenizer(recipe.model_dump())) is not None:
         return taken

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from nmt.config.recipe import Recipe
-    from nmt.experiments.bootstrap import Plan, Stage, Training
+from nmt.config.paths import real_path, taken_tokenizer
+from nmt.config.reading import load_recipe, parse_recipe
+from nmt.config.recipe import Recipe
+from nmt.config.toml import toml_text
+from nmt.corpus.lines import decode_strict, file_lines
+from nmt.errors import ConfigError, DataError
+from nmt.experiments.bootstrap import Plan, Stage, Training, Translation
+from nmt.runtime.files import file_sha256
+from nmt.runtime.stages import counted
+from nmt_data.cards import file_beside
 
 CARD = "corpus.toml"
 
@@ -52,9 +59,6 @@ class Site:
         Raises:
             ConfigError: the recipe is missing or wrong.
         """
-        from nmt.config.paths import real_path, taken_tokenizer
-        from nmt.config.reading import load_recipe, parse_recipe
-
         start = [f"training.initialise={_text(self.model(stage.initialise))}"] if stage.initialise else []
         changes = [f"name={_text(stage.name)}", *stage.set, *self.overrides, *start]
         values = load_recipe(self.folder / stage.train, changes).model_dump(mode="json")
@@ -71,8 +75,6 @@ class Site:
 
     def languages(self, stage: Stage) -> tuple[str, str]:
         """Returns the languages that a stage translates from and into."""
-        from nmt.experiments.bootstrap import Training
-
         trained = stage if isinstance(stage, Training) else self.plan.training(stage.by[0])
         data = self.recipe(trained).data
         return data.source, data.target
@@ -84,17 +86,10 @@ class Site:
         Raises:
             DataError: a text is missing, empty or not UTF-8.
         """
-        from nmt.experiments.bootstrap import Translation
-
         names = dict.fromkeys(stage.translate for stage in self.plan.stages if isinstance(stage, Translation))
         return {name: self._read(name) for name in names}
 
     def _read(self, name: str) -> Text:
-        from nmt.corpus.lines import decode_strict, file_lines
-        from nmt.errors import DataError
-        from nmt.runtime.stages import counted
-        from nmt_data.cards import file_beside
-
         path, lines, digest = file_beside(self.folder, name, "plan"), 0, hashlib.sha256()
         for line in counted(file_lines(path), f"reading {path.name}"):
             lines += 1
@@ -111,9 +106,6 @@ def font_sha256(recipe: Recipe) -> str | None:
     Raises:
         ConfigError: the font cannot be read.
     """
-    from nmt.errors import ConfigError
-    from nmt.runtime.files import file_sha256
-
     font = recipe.model.font if recipe.model.kind == "visual" else None
     try:
         return file_sha256(Path(font)) if font else None
@@ -123,7 +115,4 @@ def font_sha256(recipe: Recipe) -> str | None:
 
 def _text(value: Any) -> str:
     """Writes a string or path as TOML."""
-    from nmt.config.paths import real_path
-    from nmt.config.toml import toml_text
-
     return toml_text(real_path(value) if isinstance(value, Path) else value)

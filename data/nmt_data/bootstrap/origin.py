@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nmt_cli.bootstrap_site import Site, font_sha256
-
-if TYPE_CHECKING:
-    from nmt.experiments.bootstrap import Stage, Training, Translation
+from nmt.corpus.tokenizer import Tokenizers
+from nmt.experiments.bootstrap import Stage, Training, Translation
+from nmt.runtime.files import fingerprint
+from nmt.storage.bundle import locate, read_recipe, run_of
+from nmt.storage.integrity import check_manifest, damaged
+from nmt_data.bootstrap.site import Site, font_sha256
+from nmt_data.parts import fingerprint_of, parts_of
 
 
 def origin_of(site: Site, stage: Stage) -> str:
@@ -16,9 +19,6 @@ def origin_of(site: Site, stage: Stage) -> str:
 
     The number of updates is left out: a training goes on if it is raised.
     """
-    from nmt.experiments.bootstrap import Training
-    from nmt.runtime.files import fingerprint
-
     return fingerprint(_of_training(site, stage) if isinstance(stage, Training) else _of_translation(site, stage))
 
 
@@ -30,9 +30,6 @@ def searches_of(site: Site, stage: Translation) -> list[dict[str, Any]]:
 
 
 def _of_training(site: Site, stage: Training) -> dict[str, Any]:
-    from nmt.corpus.tokenizer import Tokenizers
-    from nmt_data.parts import fingerprint_of, parts_of
-
     recipe = site.recipe(stage)
     start = recipe.training.initialise
     # Of files the content counts, and not its place.
@@ -67,9 +64,6 @@ def _of_translation(site: Site, stage: Translation) -> dict[str, Any]:
 
 def _identity(path: Path) -> Any:
     """Returns what a model is, wherever it lies: its shape, and hashes of weights, tokenizers and font."""
-    from nmt.storage.bundle import locate, read_recipe, run_of
-    from nmt.storage.integrity import check_manifest, damaged
-
     place = locate(path)
     with damaged(place):
         manifest = check_manifest(place)
