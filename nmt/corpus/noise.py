@@ -18,7 +18,12 @@ from nmt.corpus.tokenizer import Tokenizer
 from nmt.errors import ConfigError
 
 NoiseName = Literal["swap", "interior", "leet", "lookalike", "diacritics"]
-"""Ways to misspell a word; see `misspelt`."""
+"""Ways to misspell a word.
+
+`swap` exchanges two neighbouring letters, and `interior` shuffles all but the first and last (Salesky et al. 2021,
+section 5). `leet` writes digits for letters, `lookalike` writes letters of another script that look the same, and
+`diacritics` leaves out accents and dots.
+"""
 
 _WORD = r"<[^\s<>]+>|[^\W\d_]+"  # a tag, or a run of letters
 _LEET = str.maketrans("aeiostblgzAEIOSTBLGZ", "43105781924310578192")
@@ -49,22 +54,12 @@ def noisy(lines: Iterable[str], kind: NoiseName, share: float, seed: int = 1) ->
 
     Args:
         lines: of text.
-        kind: see `misspelt`.
+        kind: see `NoiseName`.
         share: probability of each word, from 0 to 1.
         seed: of the draws, together with the number of the line.
     """
     for row, line in enumerate(lines):
         yield _changed(line, share, f"{seed} {kind} {row}", _noise(kind))
-
-
-def misspelt(word: str, kind: NoiseName, draws: random.Random) -> str:
-    """Misspells one word of letters.
-
-    `swap` exchanges two neighbouring letters, and `interior` shuffles all but the first and last (Salesky et al. 2021,
-    section 5). `leet` writes digits for letters, `lookalike` writes letters of another script that look the same, and
-    `diacritics` leaves out accents and dots.
-    """
-    return _noise(kind)(word, draws)
 
 
 class Typos:

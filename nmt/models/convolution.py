@@ -242,7 +242,7 @@ class Convolution(EncoderDecoder[ConvolutionMemory, ConvolutionState]):
 
     @property
     def decoder(self) -> list[ConvolutionDecoderLayer]:
-        """The decoder's layers, typed as `DecoderLayer`."""
+        """The decoder's layers, typed as what they are."""
         return [layer for layer in self.decoder_layers if isinstance(layer, ConvolutionDecoderLayer)]
 
     def tables(self) -> Tables:

@@ -6,30 +6,17 @@ Values between layers are in fp32, whatever the type of the weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor, nn
 
 from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear, like, tiled
 from nmt.fast.kernels import Kernels, kernels_for
-from nmt.fast.kernels.convolutional import ConvolutionDecoder, ConvolutionLayer, ConvolutionSources, Windows
+from nmt.fast.kernels.convolutional import ConvolutionDecoder, ConvolutionLayer, ConvolutionSources
 from nmt.fast.kernels.layout import LANES, Matrix, places
+from nmt.fast.kernels.stepping import Rows
 from nmt.models.convolution import Convolution, ConvolutionDecoderLayer, ConvolutionMemory
-from nmt.models.protocol import sentences_of
 
 # B sentences, S source positions, R = B * beam rows, E embedding, H hidden, W positions that a kernel sees
-
-
-@dataclass(frozen=True)
-class ConvolutionKernelState:
-    """R rows in the middle of decoding."""
-
-    sources: ConvolutionSources
-    kept: tuple[object, ...]
-    """Keeps alive the tensors that the sources point to."""
-    windows: Windows
-    beam: int
 
 
 class ConvolutionByKernels:
@@ -42,7 +29,7 @@ class ConvolutionByKernels:
         self._positions = model.target_embedding.positions.weight.float()
         self._decoder = self._read()
 
-    def start(self, memory: ConvolutionMemory, beam: int) -> ConvolutionKernelState:
+    def start(self, memory: ConvolutionMemory, beam: int) -> Rows[ConvolutionSources]:
         """See `Seq2Seq.start`."""
         sentences, longest, _ = memory.keys.shape
         config = self.model.config
@@ -52,25 +39,17 @@ class ConvolutionByKernels:
         kept = (lengths, memory.keys.float().contiguous(), places(values))
         sources = ConvolutionSources(longest, kept[0].data_ptr(), kept[1].data_ptr(), kept[2])
         empty = torch.zeros((sentences, config.decoder_layers * (config.kernel - 1) * config.hidden))
-        origins = torch.arange(sentences).repeat_interleave(beam)
-        windows = Windows(torch.arange(sentences), empty, origins, 0)
-        return ConvolutionKernelState(sources, (*kept, values), windows, beam)
+        return Rows.first(sources, (*kept, values), empty, beam)
 
-    def step(self, state: ConvolutionKernelState, tokens: Tensor) -> tuple[Tensor, ConvolutionKernelState]:
+    def step(self, state: Rows[ConvolutionSources], tokens: Tensor) -> tuple[Tensor, Rows[ConvolutionSources]]:
         """See `Seq2Seq.step`."""
-        windows = state.windows
-        place = self._positions[min(windows.position, len(self._positions) - 1)]
-        given = (self._decoder, state.sources, windows, tokens.contiguous(), place)
-        hidden, states = self.kernels.convolution.step(*given)
-        after = Windows(windows.owners, states, torch.arange(len(tokens)), windows.position + 1)
-        return self.model.output(hidden), replace(state, windows=after)
+        place = self._positions[min(state.position, len(self._positions) - 1)]
+        hidden, states = self.kernels.convolution.step(self._decoder, state, tokens.contiguous(), place)
+        return self.model.output(hidden), state.after(states)
 
-    def reorder(self, state: ConvolutionKernelState, rows: Tensor, beam: int) -> ConvolutionKernelState:
+    def reorder(self, state: Rows[ConvolutionSources], rows: Tensor, beam: int) -> Rows[ConvolutionSources]:
         """See `Seq2Seq.reorder`."""
-        windows, owners = state.windows, state.windows.owners
-        if len(rows) != len(owners) * beam:
-            owners = owners[sentences_of(rows, state.beam, beam)]
-        return replace(state, windows=replace(windows, owners=owners, origins=windows.origins[rows]), beam=beam)
+        return state.reordered(rows, beam)
 
     def _read(self) -> ConvolutionDecoder:
         """Describes the decoder to the kernels."""

@@ -6,8 +6,6 @@ Values between layers are in fp32, whatever the type of the weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
@@ -16,25 +14,15 @@ from nmt.fast.cpu.linear import TiledInt8Linear, TiledLinear
 from nmt.fast.cpu.rnn_parts import RecurrentParts
 from nmt.fast.kernels import Kernels, kernels_for
 from nmt.fast.kernels.layout import LANES
-from nmt.fast.kernels.rnn_search import SCORES, Ground, RnnSources
-from nmt.models.protocol import padding_mask, sentences_of
+from nmt.fast.kernels.rnn_search import SCORES, RnnSources
+from nmt.fast.kernels.stepping import Rows
+from nmt.models.protocol import padding_mask
 from nmt.models.rnn.decoder import BottleneckDecoder
 from nmt.models.rnn.model import RnnSeq2Seq
 from nmt.models.rnn.state import RnnMemory
 
 # B sentences, S source positions, R = B * beam rows, E embedding, H hidden, L layers, C width of the encoder's states
 # F width of the products of matrices and a context
-
-
-@dataclass(frozen=True)
-class RecurrentState:
-    """R rows in the middle of decoding."""
-
-    sources: RnnSources
-    kept: tuple[Tensor, ...]
-    """Keeps alive the tensors that the sources point to."""
-    ground: Ground
-    beam: int
 
 
 class RnnByKernels:
@@ -64,9 +52,9 @@ class RnnByKernels:
             summary = model.fixed_vector(summary)
         return RnnMemory(summary, model.decoder.values(states), model.decoder.keys(states), mask)
 
-    def start(self, memory: RnnMemory, beam: int) -> RecurrentState:
+    def start(self, memory: RnnMemory, beam: int) -> Rows[RnnSources]:
         """See `Seq2Seq.start`."""
-        sentences, longest, _ = memory.values.shape
+        longest = memory.values.shape[1]
         lengths, keys, values = memory.mask.sum(1), memory.keys.float(), memory.values.float()
         if self._parts.decoder.look.covering:
             keys = ExponentialScore.exponential(keys)
@@ -77,22 +65,16 @@ class RnnByKernels:
             values = self.kernels.multiply(self._parts.context.matrix(), flat, torch.float32)  # (B * S, F)
         kept = tuple(part.contiguous() for part in (lengths, keys, values))
         sources = RnnSources(longest, *[part.data_ptr() for part in kept])
-        origins = torch.arange(sentences).repeat_interleave(beam)
-        return RecurrentState(sources, kept, Ground(torch.arange(sentences), self._first(memory), origins, 0), beam)
+        return Rows.first(sources, kept, self._first(memory), beam)
 
-    def step(self, state: RecurrentState, tokens: Tensor) -> tuple[Tensor, RecurrentState]:
+    def step(self, state: Rows[RnnSources], tokens: Tensor) -> tuple[Tensor, Rows[RnnSources]]:
         """See `Seq2Seq.step`."""
-        ground = state.ground
-        hidden, states = self.kernels.recurrent.step(self._parts.decoder, state.sources, ground, tokens.contiguous())
-        after = Ground(ground.owners, states, torch.arange(len(tokens)), ground.position + 1)
-        return self.model.output(hidden), replace(state, ground=after)
+        hidden, states = self.kernels.recurrent.step(self._parts.decoder, state, tokens.contiguous())
+        return self.model.output(hidden), state.after(states)
 
-    def reorder(self, state: RecurrentState, rows: Tensor, beam: int) -> RecurrentState:
+    def reorder(self, state: Rows[RnnSources], rows: Tensor, beam: int) -> Rows[RnnSources]:
         """See `Seq2Seq.reorder`."""
-        ground, owners = state.ground, state.ground.owners
-        if len(rows) != len(owners) * beam:
-            owners = owners[sentences_of(rows, state.beam, beam)]
-        return replace(state, ground=replace(ground, owners=owners, origins=ground.origins[rows]), beam=beam)
+        return state.reordered(rows, beam)
 
     def _first(self, memory: RnnMemory) -> Tensor:
         """Returns the first states of sentences, (B, numbers of a state); see `rnn_call` of rnn.c."""

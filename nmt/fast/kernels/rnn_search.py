@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nmt.fast.kernels.layout import Matrix
+from nmt.fast.kernels.stepping import Rows, Stepping
 
 _long, _int, _float, _place = ctypes.c_long, ctypes.c_int32, ctypes.c_float, ctypes.c_void_p
 
@@ -69,46 +69,19 @@ class Reader(ctypes.Structure):
     _fields_ = [("hidden", _long), ("unit", _int), ("backwards", _int), ("input", Matrix), ("recurrent", Matrix)]
 
 
-@dataclass(frozen=True)
-class Ground:
-    """The state that the rows of a step continue."""
-
-    owners: Tensor
-    """(B,) index of each sentence's source."""
-    states: Tensor
-    """(rows of the last step, numbers of a state)"""
-    origins: Tensor
-    """(R,) the row of the last step that each row continues."""
-    position: int
-    """Number of tokens before."""
-
-
 class RecurrentKernels:
     """The functions of rnn.c and reading.c."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._step, self._room = library.nmt_rnn_step, library.nmt_rnn_room
-        structures = [ctypes.POINTER(kind) for kind in (RnnDecoder, RnnSources, _Call)]
-        self._step.argtypes, self._step.restype = [*structures, _long, _int, _place], None
-        self._room.argtypes, self._room.restype = [structures[0], *[_long] * 3], _long
+        self._step = Stepping(library, "rnn", RnnDecoder, RnnSources, _Call)
         self._read, self._reading_room = library.nmt_read, library.nmt_reading_room
         reader = ctypes.POINTER(Reader)
         self._read.argtypes, self._read.restype = [reader, *[_place] * 2, *[_long] * 3, _int, *[_place] * 3], None
         self._reading_room.argtypes, self._reading_room.restype = [reader, _long], _long
 
-    def step(self, decoder: RnnDecoder, sources: RnnSources, ground: Ground, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns hidden states (R, E) after the last token of each row (R,), and the new states of the rows."""
-        rows, threads, width = len(tokens), torch.get_num_threads(), ground.states.shape[1]
-        after, hidden = (
-            torch.empty((rows, width), dtype=torch.float32),
-            torch.empty((rows, decoder.embedding), dtype=torch.float32),
-        )
-        room = torch.empty(self._room(decoder, rows, sources.longest, threads), dtype=torch.float32)
-        parts = (ground.owners, tokens, ground.origins, ground.states, after, hidden)
-        shape = (rows // len(ground.owners), ground.position, width)
-        call = _Call(*shape, *[part.data_ptr() for part in parts])
-        self._step(decoder, sources, call, rows, threads, room.data_ptr())
-        return hidden, after
+    def step(self, decoder: RnnDecoder, rows: Rows[RnnSources], tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Stepping`."""
+        return self._step(decoder, rows, tokens, position=rows.position, state=rows.states.shape[1])
 
     def read(self, reader: Reader, inputs: Tensor, lengths: Tensor, states: Tensor, first: int) -> Tensor:
         """Reads sentences (B, S, I) and returns the last states (B, H); fills `states` (B, S, C) from column `first` on."""
