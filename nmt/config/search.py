@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from nmt.config.section import Count, Length, Section, Weight, Width
+from nmt.errors import DataError
 
 
 class SearchConfig(Section):
@@ -44,6 +45,26 @@ class SearchConfig(Section):
         if self.beam % self.groups:
             raise ValueError(f"groups must divide beam, got {self.groups} groups and a beam of {self.beam}")
         return self
+
+
+def check_count(count: int, beam: int) -> None:
+    """Refuses a number of translations of a line that a beam does not hold.
+
+    Raises:
+        DataError: `count` is below 1 or exceeds the beam.
+    """
+    if count < 1:
+        raise DataError(f"at least 1 translation of each line must be asked for, got {count}")
+    if count > beam:
+        raise DataError(f"{count} best translations need a beam of {count} at least, got {beam}")
+
+
+def extensions_of(beam: int) -> int:
+    """Returns how many extensions of a sentence a step of beam search considers.
+
+    At most K of the best 2K end, so K remain. Greedy search ends with the best token.
+    """
+    return 2 * beam if beam > 1 else 1
 
 
 class SamplingConfig(Section):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nmt.config.search import SearchConfig
+from nmt.config.search import SearchConfig, extensions_of
 from nmt.corpus.tokenizer import BOS, EOS, PAD
 from nmt.decoding.candidates import extend
 from nmt.decoding.rules import Extension, MinimumLength, NoRepeatedNgram, Prefix, RepetitionPenalty, Rule
@@ -96,7 +96,7 @@ def beam_search(
     limits = length_limits(lengths.to(device), config, rules)  # (B,)
     shortest, longest = int(limits.min()), int(limits.max())
     divisors = length_penalty(config)(torch.arange(longest + 1, dtype=torch.float64, device=device))  # by length
-    candidates = 2 * beam if beam > 1 else 1  # at most K of 2K end, so K remain; greedy search ends with the best token
+    candidates = extensions_of(beam)
     state = model.start(model.encode(source, lengths), 1)  # one empty hypothesis each; the first step makes K of it
     finished = Finished.empty(len(source), beam, longest, device)
     sentences = torch.arange(len(source), device=device)  # sentences in the batch

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.config.search import SearchConfig
+from nmt.config.search import SearchConfig, extensions_of
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import WORTH_SHRINKING, Finished, Hypothesis, beam_search, length_limits, length_penalty
 from nmt.decoding.candidates import extend
@@ -53,7 +53,7 @@ def search_by_kernels(
         for _ in model.search(memory, table):
             pass
         return finished.hypotheses(best)
-    candidates = 2 * config.beam if config.beam > 1 else 1
+    candidates = extensions_of(config.beam)
     state = model.start(memory, 1)
     going = _beginning(len(source))
     for length in range(1, longest + 1):

@@ -127,8 +127,8 @@ def plain_search(translator: Translator, beam: int | None = None) -> SearchConfi
     """
     decoder, options = translator.decoder, translator.options
     search = (translator if beam is None else translator.with_search(beam=beam)).search
-    other = options.sampling or options.constrained or options.forbidden or options.shortlist or decoder.engine
-    if other or search.groups > 1:
+    other = options.constrained or options.forbidden or options.shortlist or decoder.engine
+    if other or not decoder.is_beam_search:
         raise ConfigError("this view shows plain beam search; the model was opened with other options of search")
     return search
 

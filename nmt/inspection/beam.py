@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nmt.config.search import SearchConfig
+from nmt.config.search import SearchConfig, extensions_of
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import Hypothesis, beam_search, configured_rules, length_limits, length_penalty
 from nmt.decoding.candidates import extend
@@ -128,7 +128,7 @@ class Watched:
         scores = torch.tensor([said], dtype=torch.float64, device=logits.device)
         at_limit = self._limits == length if length == self._limits[0] else None
         extension = Extension(torch.zeros_like(self._limits), self._history, len(said), self._limits)
-        best = extend(scores, logits, 2 * beam if beam > 1 else 1, self.rules, extension, at_limit)
+        best = extend(scores, logits, extensions_of(beam), self.rules, extension, at_limit)
         self._found = {}
         for rank, (value, row, token) in enumerate(zip(*(part[0].tolist() for part in best), strict=True)):
             if value > -torch.inf:

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from nmt.config.search import check_count
+from nmt.errors import DataError
 from nmt.serving.reading import Refused
 from nmt.serving.service import Service
 from nmt.serving.tasks import Group, Line, Look
@@ -60,8 +62,10 @@ class Interface:
         if target not in model.targets:
             raise Refused(400, f"{model.name} translates into {', '.join(model.targets)}, not into {target!r}")
         count, beam = _number(fields, "n_best", 1), _number(fields, "beam", model.beam, model.beam)
-        if count > beam:
-            raise Refused(400, f"{count} best translations need a beam of {count} at least, got {beam}")
+        try:
+            check_count(count, beam)
+        except DataError as error:
+            raise Refused(400, str(error)) from None
         links = fields.get("alignments", False)
         if not isinstance(links, bool):
             raise Refused(400, "alignments must be true or false")

@@ -11,6 +11,7 @@ from nmt.training.static_update import StaticUpdate, why_plain
 from nmt.training.stream import BatchStream
 from nmt.training.updater import Updater
 
+_SMALLEST, _LARGEST = 1024, 524_288  # tokens of an automatic batch
 _LARGE_BATCH = 100_000  # tokens from which a batch is checked against a computer's memory
 
 
@@ -61,12 +62,12 @@ def _lay_out(recipe: Recipe, stream: BatchStream, updater: Updater, reason: str 
     return reason
 
 
-def _largest_that_fits(stream: BatchStream, updater: Updater, first: int = 1024, last: int = 524_288) -> int:
+def _largest_that_fits(stream: BatchStream, updater: Updater) -> int:
     """Returns the tokens per batch: half of the largest that fits, which leaves half of the memory for later."""
-    tokens = first
-    while tokens < last:
+    tokens = _SMALLEST
+    while tokens < _LARGEST:
         stream.set_batch_tokens(2 * tokens)
         if updater.world.largest(updater.rehearse(stream.largest())):
             break
         tokens *= 2
-    return max(first, tokens // 2)
+    return max(_SMALLEST, tokens // 2)

@@ -71,7 +71,6 @@ class Trainer:
         check_budget(recipe, budget)
         self.recipe, self.config, self.prepared = recipe, recipe.training, prepared
         self.run_folder = RunFolder(run)
-        self.folder = self.run_folder.checkpoints
         self.device, self.report, self.budget = device, report, budget
         self.world = world or World(device)
         self.tokenizers = prepared.tokenizers

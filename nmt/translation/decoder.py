@@ -55,14 +55,19 @@ class Decoder:
         self.stepped = fastest_decoder(self.model)
         self.device, self.batch_size, self.options, self.engine = device, batch_size, options, engine
         self.device_search = device_search(self.model, device, batch_size)
-        self.shortlisted = self._narrowed(loaded[0], precision)
         self._set(search)
+        self.shortlisted = self._narrowed(loaded[0], precision)
 
     def _set(self, search: SearchConfig) -> None:
         self.search, self._rules = search, configured_rules(search)
+        self._check_together()
 
     def with_search(self, search: SearchConfig) -> Decoder:
-        """Returns the same model with other search settings."""
+        """Returns the same model with other search settings.
+
+        Raises:
+            ConfigError: the options or the engine do not go with them.
+        """
         other = copy.copy(self)
         other._set(search)
         return other
@@ -173,6 +178,25 @@ class Decoder:
             return self.single.seen(ids.to(self.device), lengths, inputs.to(self.device))
 
     @property
+    def is_beam_search(self) -> bool:
+        """Whether translations are searched by beam search: not drawn, and without groups."""
+        return self.options.sampling is None and self.search.groups == 1
+
+    def _check_together(self) -> None:
+        """Refuses models, settings, options and an engine that do not go together."""
+        options, several = self.options, isinstance(self.model, Ensemble)
+        if options.shortlist is not None and (several or self.engine or options.forbidden or options.constrained):
+            raise ConfigError(
+                "a shortlist goes with one model and plain search or sampling, without phrases or prefixes"
+            )
+        if self.engine and (several or self._rules or options.forbidden or not self.is_beam_search):
+            raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
+        if options.constrained and (self.engine or not self.is_beam_search):
+            raise ConfigError(
+                "phrases that must be said need a plain beam search, without sampling, groups or another engine"
+            )
+
+    @property
     def _on_device(self) -> Engine | None:
         """The search on the device; None: there is none for what was asked."""
         search = self.device_search
@@ -188,16 +212,11 @@ class Decoder:
 
     def _narrowed(self, loaded: LoadedModel, precision: SearchPrecision) -> Shortlisted | None:
         """Returns the model restricted to a shortlist; None: no shortlist is wanted."""
-        options = self.options
-        if options.shortlist is None:
+        if self.options.shortlist is None:
             return None
-        if isinstance(self.model, Ensemble) or self.engine is not None or options.forbidden or options.constrained:
-            raise ConfigError(
-                "a shortlist goes with one model and plain search or sampling, without phrases or prefixes"
-            )
         tokenizers = loaded.tokenizers
-        shortlist = Shortlist.load(options.shortlist, tokenizers.fingerprints, tokenizers.sizes)
-        self.stepped = narrowed = Shortlisted(self.model, loaded.model.output, shortlist, precision)
+        shortlist = Shortlist.load(self.options.shortlist, tokenizers.fingerprints, tokenizers.sizes)
+        self.stepped = narrowed = Shortlisted(self.single, loaded.model.output, shortlist, precision)
         return narrowed
 
     def _finally(self, batch: SearchBatch, found: list[list[Hypothesis]], count: int) -> list[list[Hypothesis]]:

@@ -11,9 +11,9 @@ from typing import overload
 import torch
 
 from nmt.config.reading import parse_search
-from nmt.config.search import SearchConfig
+from nmt.config.search import SearchConfig, check_count
 from nmt.corpus.lines import text_lines
-from nmt.decoding.beam_search import Engine, Hypothesis, configured_rules
+from nmt.decoding.beam_search import Engine, Hypothesis
 from nmt.decoding.constrained import NOTHING
 from nmt.decoding.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
@@ -82,7 +82,6 @@ class Translator:
         self._set(self.options)
         if self.options.mbr == "bleu":
             check_tokenization(default_tokenization(self.target.language))
-        _check_together(self, search)
 
     def _set(self, options: Options) -> None:
         """Prepares what reads sources and writes translations."""
@@ -112,9 +111,8 @@ class Translator:
         Raises:
             ConfigError: a setting is unknown or wrong, or the options or the engine do not go with it.
         """
-        other, search = copy.copy(self), parse_search(self.search, changes)
-        _check_together(self, search)
-        other.decoder = self.decoder.with_search(search)
+        other = copy.copy(self)
+        other.decoder = self.decoder.with_search(parse_search(self.search, changes))
         return other
 
     def with_text(self, target_language: str | None = None, align: bool = False) -> Translator:
@@ -184,7 +182,9 @@ class Translator:
         if beam is not None:
             return self.with_search(beam=beam).translate_n_best(lines, count, prefixes, first)
         lines, prefixes = text_lines(lines), None if prefixes is None else text_lines(prefixes)
-        _check_counts(count, self.search.beam, lines, prefixes)
+        check_count(count, self.search.beam)
+        if prefixes is not None and len(prefixes) != len(lines):
+            raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
         if prefixes is not None and (self.decoder.engine is not None or self.decoder.shortlisted):
             raise ConfigError("prefixes go with our own search over the whole vocabulary alone")
         lines, required = self._demands.of_lines(lines, self.options.constrained, self._forbidden, self.report)
@@ -243,15 +243,6 @@ class Translator:
         return self.target.tokens([line])[0]
 
 
-def _check_counts(count: int, beam: int, lines: list[str], prefixes: list[str] | None) -> None:
-    if count < 1:
-        raise DataError(f"at least 1 translation of each line must be asked for, got {count}")
-    if count > beam:
-        raise DataError(f"{count} best translations need a beam of {count} at least, got {beam}")
-    if prefixes is not None and len(prefixes) != len(lines):
-        raise DataError(f"{len(lines)} lines but {len(prefixes)} prefixes")
-
-
 def _to_text(
     translator: Translator, batch: SearchBatch, found: list[list[Hypothesis]], lines: list[str]
 ) -> list[list[Translation]]:
@@ -268,18 +259,6 @@ def _to_text(
                 said = translations[index][rank]
                 translations[index][rank] = translator.wording.linked(said, pieces, item, batch.begins[index], seen)
     return translations
-
-
-def _check_together(translator: Translator, search: SearchConfig) -> None:
-    """Refuses settings of search that do not go with the options or the engine."""
-    options, engine = translator.options, translator.decoder.engine
-    more = isinstance(translator.decoder.model, Ensemble) or configured_rules(search) or options.forbidden
-    if engine is not None and (more or options.sampling or search.groups > 1):
-        raise ConfigError("another engine searches by beam and length penalty alone; leave the other options out")
-    if options.constrained and (engine is not None or options.sampling or search.groups > 1):
-        raise ConfigError(
-            "phrases that must be said need a plain beam search, without sampling, groups or another engine"
-        )
 
 
 def load(path: str | Path, device: str | torch.device = "auto", **search: object) -> Translator:

@@ -93,8 +93,9 @@ def test_a_model_is_made_of_whole_checkpoints(tmp_path: Path, prepared: Prepared
     def altering(progress: Progress, validated: bool = True) -> None:
         saved(progress, validated)
         if progress.step == trainer.config.updates:
-            best = store.best_checkpoint(trainer.folder)
-            _alter((best if average == 1 else store.checkpoints(trainer.folder)[-2]) / integrity.WEIGHTS)  # type: ignore[operator]
+            folder = trainer.run_folder.checkpoints
+            best = store.best_checkpoint(folder)
+            _alter((best if average == 1 else store.checkpoints(folder)[-2]) / integrity.WEIGHTS)  # type: ignore[operator]
 
     trainer.saver.save = altering  # type: ignore[method-assign]
     with pytest.raises(CheckpointError, match=r"step-\d+: damaged: weights.safetensors was altered"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nmt.config.search import SearchConfig
+from nmt.config.search import SearchConfig, extensions_of
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import Hypothesis, length_limits, length_penalty
 from nmt.decoding.candidates import apply_rules, best_extensions
@@ -203,7 +203,7 @@ class Beams:
         from nmt.fast.triton.beams import advance, best_of_rows
 
         queue, config = self.queue, self.config
-        count = 2 * self.room.beam if self.room.beam > 1 else 1
+        count = extensions_of(self.room.beam)
         found = best_of_rows(logits, self.positions, self.owners, queue.limits, config.min_length, count)
         fixed = [queue.limits, queue.count, self.divisors]
         advance(list(found), self.state, fixed, self.best, config.stopping == "count")
@@ -224,7 +224,7 @@ class Beams:
         extension = Extension(self.owners, self.fed, beam)
         rules = [_NotYet(too_short.repeat_interleave(beam))] if self.config.min_length else []
         apply_rules(rules, log_probabilities, extension, at_limit)
-        return best_extensions(self.scores, log_probabilities, 2 * beam if beam > 1 else 1)
+        return best_extensions(self.scores, log_probabilities, extensions_of(beam))
 
     def _finish(self, values: Tensor, ends: Tensor, origins: Tensor, at_limit: Tensor, divisor: Tensor) -> None:
         """Stores the hypotheses that end among the K best extensions, each (N, K)."""

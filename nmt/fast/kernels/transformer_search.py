@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from nmt.config.search import extensions_of
 from nmt.corpus.tokenizer import BOS, PAD
 from nmt.fast.kernels.layout import FinishedTable, Matrix, Searching, Sources, Stack
 
@@ -79,7 +80,7 @@ def _beginning(
 ) -> tuple[Searching, list[Tensor]]:
     """Makes one empty hypothesis per sentence, with memory for the whole search, and returns the tensors that hold it."""
     beam, longest, rows = finished.beam, finished.longest, sentences * finished.beam
-    count = 2 * beam if beam > 1 else 1
+    count = extensions_of(beam)
     scores = torch.zeros((2, rows), dtype=torch.float64)
     integers = torch.empty((2, sentences + rows * longest), dtype=torch.long)  # numbers and history
     torch.arange(sentences, out=integers[0, :sentences])

@@ -12,10 +12,10 @@ import torch
 from nmt.config.recipe import TrainingConfig
 from nmt.corpus.prepared import Prepared
 from nmt.models.visual.image import inked
+from nmt.training import rehearsal
 from nmt.training.arithmetic import Arithmetic
 from nmt.training.batches import collate
 from nmt.training.events import logged
-from nmt.training.rehearsal import _largest_that_fits
 from nmt.training.trainer import Trainer
 from nmt.training.updater import Updater
 from nmt_data.prepare import prepare
@@ -120,7 +120,9 @@ def test_a_single_sentence_that_does_not_fit_is_an_error() -> None:
         updater.update(1, [copying_batch(*make_batch([3, 2]))], 1e-3)
 
 
-def test_automatic_batches_are_doubled_until_memory_runs_out(tmp_path: Path, prepared: Prepared) -> None:
+def test_automatic_batches_are_doubled_until_memory_runs_out(
+    tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of the largest size whose largest batch fits in one piece; kept in the checkpoint."""
     recipe = make_recipe(training={"batch_tokens": "auto"})
     trainer = Trainer(recipe, prepared, tmp_path, CPU)
@@ -132,7 +134,9 @@ def test_automatic_batches_are_doubled_until_memory_runs_out(tmp_path: Path, pre
         return backward(batch, tokens)
 
     trainer.updater._backward = small  # type: ignore[method-assign]
-    assert _largest_that_fits(trainer.stream, trainer.updater, first=50) == 400
+    with monkeypatch.context() as patch:
+        patch.setattr(rehearsal, "_SMALLEST", 50)
+        assert rehearsal._largest_that_fits(trainer.stream, trainer.updater) == 400
     trainer.stream.close()
     reports: list[dict[str, Any]] = []
     assert (
