@@ -6,7 +6,6 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from matplotlib import font_manager
 from matplotlib.artist import Artist
@@ -60,7 +59,7 @@ def save_picture(figure: Figure, path: Path) -> str:
 
 def _choose_fonts(figure: Figure) -> str:
     """Lets fonts that the usual one lacks letters of, such as Chinese ones, stand in; returns the letters that none has."""
-    texts = cast(list[Text], figure.findobj(Text))
+    texts = figure.findobj(Text)
     missing = {letter for text in texts for letter in text.get_text() if letter.isprintable() and not letter.isspace()}
     usual = font_manager.findfont("DejaVu Sans")
     missing -= _letters(usual)
