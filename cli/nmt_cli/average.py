@@ -24,7 +24,7 @@ def average(
             "--last",
             min=1,
             show_default=False,
-            help="How many of the newest checkpoints. Default: five, or as many as there are.",
+            help="How many of the newest checkpoints. Default: five, or as many as training.keep keeps.",
         ),
     ] = None,
 ) -> None:
@@ -43,11 +43,11 @@ def average(
         raise CheckpointError(
             f"{run}: {'holds no checkpoints' if run.is_dir() else 'no such folder'}{nearest_run(run)}"
         )
-    last = last or min(_USUAL, len(found))
+    recipe, tokenizers = read_recipe(run), Tokenizers.load(run)
+    last = last or min(_USUAL, recipe.training.keep, len(found))  # an older one is the best, which is kept too
     if len(found) < last:
         raise CheckpointError(f"{run} has {len(found)} checkpoints, --last asks for {last}; see training.keep")
     chosen = found[-last:]
-    recipe, tokenizers = read_recipe(run), Tokenizers.load(run)
     for path in chosen:
         check_vocabulary(path, tokenizers)
     mean = mean_of_checkpoints(chosen)

@@ -109,14 +109,17 @@ def train_run(
             trainer = Trainer(settings, prepared, folder, place, report, budget, world)
             display.step = lambda: trainer.progress.step
             progress = trainer.run()
-    _say_done(progress)
+    _say_done(progress, settings)
     return True
 
 
-def _say_done(progress: Progress) -> None:
+def _say_done(progress: Progress, settings: Recipe) -> None:
     speed = progress.target_tokens / max(progress.training_seconds, 1e-9)
     tokens = f"{progress.target_tokens:,} target tokens in {clock(progress.seconds)} ({speed:,.0f} tok/s)"
+    metric = settings.training.metric
     best = f"best validation BLEU {progress.best_bleu:.2f} at update {progress.best_step}"
+    if metric != "bleu":
+        best = f"best validation by {metric} at update {progress.best_step}, with BLEU {progress.best_bleu:.2f}"
     note(f"done: {progress.step} updates, {tokens}; {best}")
 
 

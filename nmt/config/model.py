@@ -35,7 +35,10 @@ class RnnConfig(Section):
     values: Literal["shared", "projected"] = "shared"
     """The vectors that contexts average: the encoder's states, or a separate projection of them (key-value attention)."""
     input_feeding: bool = False
-    """Feeds the attentional state into the next step (Luong et al. 2015, section 3.3); for `query = "current"`."""
+    """Feeds the attentional state into the next step (Luong et al. 2015, section 3.3); for `query = "current"`.
+
+    A layer of its own makes that state. In the paper the layer that predicts makes it.
+    """
     coverage: bool = False
     """Additive scores include the attention that each position has had so far (See et al. 2017)."""
     cell: Literal["gru", "lstm"] = "gru"

@@ -97,7 +97,7 @@ class TrainingConfig(Section):
     validate_every: Count = 500
     """Updates between validations; each writes a checkpoint."""
     validation_sentences: Count = 1000
-    """Validation sentences translated (greedily) for the score; the loss uses all of them."""
+    """Validation sentences translated (greedily) for the score; the loss uses all within `max_length`."""
     metric: Literal["bleu", "chrf", "loss"] = "bleu"
     """Metric that decides on the best checkpoint, on patience and on `plateau`.
 

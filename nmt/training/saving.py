@@ -18,6 +18,7 @@ from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder, identity
 from nmt.storage.run_log import UNPLANNED
 from nmt.training.arithmetic import Arithmetic
+from nmt.training.budget import fit_budget, speed_is_known
 from nmt.training.events import Damaged, Reporter, Validated
 from nmt.training.progress import Progress
 from nmt.training.samples import SAMPLES_KIND
@@ -143,4 +144,6 @@ class Saver:
         elif self._budget != progress.budget:
             is_over = progress.seconds >= self._budget
             progress.updates = progress.next_validation = progress.step if is_over else UNPLANNED
+            if not is_over and speed_is_known(progress, self._budget):  # the next learning rate depends on the plan
+                fit_budget(progress, self._budget)
         progress.budget = self._budget

@@ -333,6 +333,11 @@ def test_average_makes_a_model_of_the_last_checkpoints(trained: Path, tmp_path: 
     assert (again.exit_code, "is there already" in again.stderr) == (1, True)
     many = run("average", trained, "-o", tmp_path / "many", "--last", "20")
     assert (many.exit_code, "2 checkpoints, --last asks for 20" in many.stderr) == (1, True)
+    older = tmp_path / "older"  # has a best checkpoint that is older than the last ones, and is kept beside them
+    shutil.copytree(trained, older)
+    recipe = (older / "recipe.toml").read_text()
+    (older / "recipe.toml").write_text(recipe.replace("keep = 3\n", "keep = 1\n"))
+    assert "mean of 1 checkpoints" in run("average", older, "-o", tmp_path / "newest").stderr
 
 
 def _check_provenance(trained: Path, place: Path) -> None:

@@ -165,7 +165,16 @@ def test_another_budget_plans_anew(tmp_path: Path, prepared: Prepared) -> None:
     first = _trainer(tmp_path / "run", prepared, 0.5, **budgeted).run()
     assert first.updates == first.step < UNPLANNED
     assert _trainer(tmp_path / "run", prepared, 0.5, **budgeted).run().step == first.step
-    longer = _trainer(tmp_path / "run", prepared, first.seconds + 1, **budgeted).run()
+    trainer, planned = _trainer(tmp_path / "run", prepared, first.seconds + 1, **budgeted), list[int]()
+    update = trainer.update
+
+    def watched() -> None:
+        planned.append(trainer.progress.updates)
+        update()
+
+    trainer.update = watched  # type: ignore[method-assign]
+    longer = trainer.run()
+    assert planned[0] < UNPLANNED  # so the first learning rate is not that of an endless training
     assert longer.step == longer.updates > first.step
     kept = (tmp_path / "run/model/card.json").read_bytes()
     assert _trainer(tmp_path / "run", prepared, first.seconds, **budgeted).run().step == longer.step
