@@ -57,7 +57,7 @@ class Snapshot:
 
 def save_checkpoint(folder: Path, snapshot: Snapshot, progress: dict[str, Any]) -> Path:
     """Writes `step-NNNNNNNN` under `folder`, complete by one rename; `progress` must contain "step"."""
-    final = folder / f"{_PREFIX}{progress['step']:08d}"
+    final = folder / name_of(progress["step"])
     with atomic_folder(final) as draft:
         (draft / WEIGHTS).write_bytes(save_tensors(snapshot.weights))
         (draft / STATE).write_bytes(save_tensors(snapshot.state))
@@ -148,6 +148,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir() and not path.is_symlink())
 
 
+def name_of(step: int) -> str:
+    """Returns the name of the checkpoint after an update."""
+    return f"{_PREFIX}{step:08d}"
+
+
 def rotate(folder: Path, keep: int, best: Path | None) -> None:
     """Removes all but the newest `keep` checkpoints and the best one.
 
@@ -170,7 +175,7 @@ def is_validated(path: Path) -> bool:
 
 def write_best(folder: Path, step: int, scores: Mapping[str, float]) -> None:
     """Records which checkpoint is the best."""
-    content = {"checkpoint": f"{_PREFIX}{step:08d}", **scores}
+    content = {"checkpoint": name_of(step), **scores}
     write_json(folder / "best.json", content)
 
 

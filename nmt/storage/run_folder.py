@@ -140,17 +140,15 @@ class RunFolder:
         save_font(recipe.model, self.path)
 
     def drop_damaged(self, report: Callable[[str, str], None]) -> None:
-        """Removes the newest checkpoints until one is whole; reports the name and damage of each.
+        """Removes the checkpoints that are not whole; reports the name and damage of each.
 
         Raises:
             UnreadableError: one cannot be read now; it stays.
         """
         for path in reversed(store.checkpoints(self.checkpoints)):
-            reason = damage(path)
-            if not reason:
-                return
-            report(path.name, reason)
-            shutil.rmtree(path)
+            if reason := damage(path):
+                report(path.name, reason)
+                shutil.rmtree(path)
 
     def can_resume(self) -> bool:
         """Whether a checkpoint is whole.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ from nmt.training.events import Damaged, Reporter, Validated
 from nmt.training.progress import Progress
 from nmt.training.samples import SAMPLES_KIND
 from nmt.training.updater import Updater
+
+_UNJUDGED = -math.inf, -1.0, math.inf  # score, BLEU and loss of the best before any validation
 
 
 class Saver:
@@ -76,6 +79,7 @@ class Saver:
         saved = store.checkpoints(self._folder)
         if saved:
             progress = self._checked(saved[-1])
+            self._find_best(saved, progress)
         self._world.wait()
         if self._world.leads:  # only now, as a run that is refused keeps its own
             self._run_folder.begin(self._recipe, self._prepared.tokenizers)
@@ -127,6 +131,19 @@ class Saver:
                 f"{path}: trained further than training.updates = {updates}; use another folder for the run"
             )
         return progress
+
+    def _find_best(self, saved: list[Path], progress: Progress) -> None:
+        """Takes the best of the checkpoints that are left, as the log has judged them, if the best of all was damaged."""
+        left = {path.name for path in saved}
+        if not progress.best_step or store.name_of(progress.best_step) in left:
+            return
+        metric, judged = self._recipe.training.metric, dict[int, tuple[float, float, float]]()
+        for entry in self._run_folder.entries():
+            if entry["kind"] == "validation" and store.name_of(entry["step"]) in left and math.isfinite(entry["loss"]):
+                score = -entry["loss"] if metric == "loss" else entry.get(metric, 0.0)
+                judged[entry["step"]] = score, entry["bleu"], entry["loss"]
+        step, (score, bleu, loss) = max(judged.items(), key=lambda item: item[1][0], default=(0, _UNJUDGED))
+        progress.best_step, progress.best_score, progress.best_bleu, progress.best_loss = step, score, bleu, loss
 
     def _restore(self, path: Path, progress: Progress) -> None:
         """Loads a checkpoint."""

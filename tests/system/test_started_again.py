@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from nmt.storage import bundle, integrity
 from nmt.storage import checkpoint as store
 from nmt.storage.run_folder import RunFolder
 from nmt.storage.run_log import UNPLANNED
+from nmt.training.events import Damaged
 from nmt.training.progress import Progress
 from nmt.training.trainer import Trainer
+from nmt.training.validation import Validation
 from tiny import make_recipe
 
 CPU = torch.device("cpu")
@@ -101,6 +104,34 @@ def test_a_model_is_made_of_whole_checkpoints(tmp_path: Path, prepared: Prepared
     with pytest.raises(CheckpointError, match=r"step-\d+: damaged: weights.safetensors was altered"):
         trainer.run()
     assert not (tmp_path / "run/model").exists()
+
+
+@pytest.mark.parametrize("metric", ["loss", "bleu"])
+def test_a_damaged_best_checkpoint_gives_way_to_the_next(tmp_path: Path, prepared: Prepared, metric: str) -> None:
+    """A training that goes on says so, and takes the best of the checkpoints that are whole, though it is not the newest."""
+    settings: dict[str, Any] = {"keep": 3, "metric": metric, "updates": 40, "validate_every": 10}
+    stopped = _stopped(_worse_and_worse(_trainer(tmp_path / "run", prepared, **settings)), 35)
+    assert stopped.best_step == 10
+    folder = tmp_path / "run/checkpoints"
+    _alter(folder / store.name_of(10) / integrity.WEIGHTS)
+    trainer, events = _worse_and_worse(_trainer(tmp_path / "run", prepared, **settings)), list[Any]()
+    trainer.saver._report = events.append
+    progress = trainer.run()
+    assert [event.checkpoint for event in events if isinstance(event, Damaged)] == [store.name_of(10)]
+    assert progress.best_step == 20
+    assert store.best_checkpoint(folder) == folder / store.name_of(20)
+    assert (tmp_path / "run/model/card.json").exists()
+
+
+def _worse_and_worse(trainer: Trainer) -> Trainer:
+    """Makes each validation judge worse than the one before."""
+    validate = trainer.validator.validate
+
+    def worse(*given: Any) -> Validation:
+        return replace(validate(*given), loss=1.0 + trainer.progress.step, bleu=99.0 - trainer.progress.step)
+
+    trainer.validator.validate = worse  # type: ignore[method-assign]
+    return trainer
 
 
 @pytest.mark.parametrize("average", [1, 2])
