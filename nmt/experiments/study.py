@@ -118,7 +118,7 @@ class Run:
 
     @property
     def milliseconds(self) -> float:
-        """Milliseconds of training per update."""
+        """Milliseconds of training and validation per update."""
         return 1000 * float(self.result["seconds"]) / max(int(self.result["updates"]), 1)
 
     @property
@@ -141,7 +141,7 @@ class Row:
     p_value: float | None
     """p-value against the first system, by paired bootstrap over the test set of all seeds; None for the first."""
     milliseconds: float
-    """Milliseconds of training per update: the mean over the seeds."""
+    """Milliseconds of training and validation per update: the mean over the seeds."""
     error_rate: float | None
     """Alignment error rate in percent: the mean over the seeds."""
 

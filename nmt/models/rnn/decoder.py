@@ -15,7 +15,10 @@ from nmt.models.rnn.state import Carry, Decoded, Hidden, RnnMemory, recurrent, r
 
 
 class BottleneckDecoder(nn.Module):
-    """A language model given one vector: in its first state (Sutskever et al. 2014) or at every step (Cho et al. 2014)."""
+    """A language model given one vector: in its first state (as Sutskever et al. 2014) or at every step (Cho et al. 2014).
+
+    The readout sees the vector at every step in both cases.
+    """
 
     def __init__(self, config: RnnConfig) -> None:
         super().__init__()
