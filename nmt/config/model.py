@@ -58,10 +58,7 @@ class RnnConfig(Section):
     summary: Literal["last", "max_and_last"] = "last"
     """The fixed vector: the last encoder states, or these plus the maximum over positions."""
     feed_summary: Literal["first", "every"] = "every"
-    """Without attention: the recurrence has the fixed vector in its first state only, or at every step (Cho et al. 2014).
-
-    The layer before the softmax sees it at every step in both cases, as in Cho et al.
-    """
+    """Without attention: the fixed vector reaches the first decoder state only, or every one; the readout always sees it."""
     readout: Literal["maxout", "plain"] = "maxout"
     """Layer before the softmax: maxout (Bahdanau et al. 2015, appendix A.2.2) or tanh."""
     tie: Literal["none", "output", "all"] = "output"
