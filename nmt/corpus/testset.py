@@ -40,10 +40,15 @@ class TestSet:
         Raises:
             DataError: a file is missing, not UTF-8 or not plain text, or the two differ in length.
         """
-        pair = cls(name, read_lines(Path(source)), read_lines(Path(target)))
+        pair = cls._read(name, source, target)
         for path, lines in ((source, pair.source), (target, pair.target)):
             if lines and _MARKUP.match(lines[0]):
                 raise DataError(f"{path}: is XML or SGML; a test set is plain text, one segment a line")
+        return pair
+
+    @classmethod
+    def _read(cls, name: str, source: str | Path, target: str | Path) -> TestSet:
+        pair = cls(name, read_lines(Path(source)), read_lines(Path(target)))
         pair.check(str(source), str(target))
         return pair
 
@@ -63,11 +68,11 @@ class TestSet:
         """Reads the files that `write` writes.
 
         Raises:
-            DataError: as in `read`.
+            DataError: as in `read`; text that looks like markup is text there.
         """
         folder = Path(folder)
         languages = folder / f"{name}.languages"
-        found = cls.read(name, folder / f"{name}.source", folder / f"{name}.target")
+        found = cls._read(name, folder / f"{name}.source", folder / f"{name}.target")
         return replace(found, languages=read_lines(languages)) if languages.exists() else found
 
     def write(self, folder: str | Path) -> None:

@@ -20,6 +20,13 @@ def test_markup_is_no_test_set(tmp_path: Path, head: str, side: str) -> None:
         TestSet.read("mine", tmp_path / "source", tmp_path / "reference")
 
 
+def test_a_prepared_one_may_begin_so(tmp_path: Path) -> None:
+    """Its lines are segments already, as of a manual about XML."""
+    prepared = TestSet("mine", ["<dataset> ist ein Element"], ["<dataset> is an element"])
+    prepared.write(tmp_path)
+    assert TestSet.load(tmp_path, "mine") == prepared
+
+
 def test_text_with_signs_of_markup_is_one(tmp_path: Path) -> None:
     """A sentence may begin with such a sign."""
     (tmp_path / "text").write_text("<b>Ja</b>\n<3\n")
