@@ -35,7 +35,10 @@ class Hub(Section):
 
 
 class Holdout(Section):
-    """Splits taken from the training data by a hash of the source, so that they never change."""
+    """Splits taken from the training data: the pairs with the smallest hashes of the text in the card's first language.
+
+    They are the same in both directions, and change only when the training data does.
+    """
 
     valid: Annotated[int, Field(ge=0)] = 0
     test: Annotated[int, Field(ge=0)] = 0
@@ -82,6 +85,10 @@ class CorpusCard(Section):
     def tokenization(self, target: str) -> Tokenization:
         """Returns the tokenisation for scores: that of the card, else sacreBLEU's default for the language."""
         return self.tokenize or default_tokenization(target)
+
+    def first_side(self, languages: tuple[str, str]) -> int:
+        """Returns which of two languages the card names first: 0 or 1."""
+        return min((0, 1), key=lambda side: self.languages.index(languages[side]))
 
     @property
     def synthetic(self) -> bool:

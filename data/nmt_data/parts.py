@@ -70,7 +70,9 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
 
     Their place counts only where it tells how they are read, as the name of `de.po` does.
     """
-    cards = [{"card": _told(part.card), "files": _hashes(part), "to": part.direction} for part in parts]
+    cards = [
+        {"card": _told(part.card), "files": _hashes(part), "to": part.direction} | _held_out(part) for part in parts
+    ]
     mixing = {"weight", "temperature"}  # they decide how corpora are sampled, not what they contain
     data = recipe.data.model_dump(mode="json", exclude={*mixing, "corpus", "more", "mono"})
     for section, keys in ((data, _NEWER["data"]), (data["cleaning"], _NEWER["cleaning"])):
@@ -89,6 +91,12 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
     if taken:
         tokenizer = {"taken": [hashlib.sha256(side.model).hexdigest() for side in (taken.source, taken.target)]}
     return fingerprint({"format": _FORMAT, "data": data, "tokenizer": tokenizer, "corpora": cards})
+
+
+def _held_out(part: Part) -> dict[str, str]:
+    """Returns what decides the held-out pairs where that is not the source, as it once was."""
+    by_target = part.card.holdout.total and part.card.first_side(part.languages)
+    return {"held_out_by": "target"} if by_target else {}
 
 
 def _told(card: CorpusCard) -> dict[str, Any]:

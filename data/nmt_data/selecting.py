@@ -168,13 +168,14 @@ def hold_out_pairs(selection: Selection, cards: Mapping[int, CorpusCard], means:
     """Takes validation and test pairs out of the streams whose cards want that; returns them by stream.
 
     Raises:
-        DataError: a corpus has too few different sources.
+        DataError: a corpus has too few different texts.
     """
     return {stream: _held_out(selection, stream, card, means) for stream, card in cards.items()}
 
 
 def _held_out(selection: Selection, stream: int, card: CorpusCard, means: Means) -> list[TestSet]:
-    crew = means.crew(partial(Chooser, card.holdout.total), name=lambda task: f"shard {task[0]}")
+    side = card.first_side(selection.streams[stream].languages)
+    crew = means.crew(partial(Chooser, card.holdout.total, side), name=lambda task: f"shard {task[0]}")
     best: list[Candidate] = []
     for candidates in crew.results(selection.suspects(f"holding out of {card.name}", stream)):
         best = first_candidates(chain(best, candidates), card.holdout.total)

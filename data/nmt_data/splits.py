@@ -22,10 +22,10 @@ class Candidate:
     """A pair that may be held out; those with the smallest hashes are."""
 
     digest: bytes
-    """Of the source without case, punctuation and spacing."""
-    target: str
+    """Of the text without case, punctuation and spacing."""
+    translation: str
     row: int
-    source: str
+    pair: Pair
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,22 @@ class Chooser:
 
     count: int
     """Number of pairs to hold out of the whole corpus."""
+    side: int = 0
+    """0 hashes the source, 1 the target."""
 
     def __call__(self, numbered: tuple[int, Suspect]) -> list[Candidate]:
         """Returns the first candidates of a shard, given with its number: one more than are held out of the corpus."""
         number, suspect = numbered
-        source, target = unpacked(suspect.shard, suspect.kept)
-        digests = (hashlib.sha256(line.encode()).digest() for line in map(Normaliser(suspect.languages[0]), source))
+        sides = unpacked(suspect.shard, suspect.kept)
+        lines = map(Normaliser(suspect.languages[self.side]), sides[self.side])
+        digests = (hashlib.sha256(line.encode()).digest() for line in lines)
         rows = row_numbers(number, np.flatnonzero(suspect.kept)).tolist()
-        return first_candidates(map(Candidate, digests, target, rows, source), self.count)
+        pairs = zip(*sides, strict=True)
+        return first_candidates(map(Candidate, digests, sides[1 - self.side], rows, pairs), self.count)
 
 
 def first_candidates(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
-    """Returns the first candidates in order, one for each source: one more than `count`, if there are so many."""
+    """Returns the first candidates in order, one for each text: one more than `count`, if there are so many."""
     best: dict[bytes, Candidate] = {}
     for candidate in sorted(candidates):
         if len(best) > count:
@@ -63,12 +67,12 @@ def hold_out(candidates: Sequence[Candidate], card: CorpusCard, total: int) -> t
         total: number of pairs of the corpus.
 
     Raises:
-        DataError: there are too few different sources to hold out and still train.
+        DataError: there are too few different texts to hold out and still train.
     """
     wanted = {name: count for name, count in card.holdout.model_dump().items() if count}
     if (count := sum(wanted.values())) >= len(candidates):
         raise DataError(
-            f"corpus {card.name}: holdout wants {count} of only {total} pairs with {len(candidates)} different sources"
+            f"corpus {card.name}: holdout wants {count} of only {total} pairs with {len(candidates)} different texts"
         )
     testsets: list[TestSet] = []
     remaining = iter(candidates)
@@ -76,7 +80,7 @@ def hold_out(candidates: Sequence[Candidate], card: CorpusCard, total: int) -> t
     for name, size in wanted.items():
         chosen = sorted(islice(remaining, size), key=lambda candidate: candidate.row)
         rows += [candidate.row for candidate in chosen]
-        testsets.append(testset_of(name, [(candidate.source, candidate.target) for candidate in chosen]))
+        testsets.append(testset_of(name, [candidate.pair for candidate in chosen]))
     return testsets, rows
 
 

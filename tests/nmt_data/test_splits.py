@@ -122,6 +122,20 @@ def test_what_one_corpus_holds_out_leaves_the_others(tmp_path: Path) -> None:
     assert report["train"]["held_out"] == report["testsets"]["valid"] == 10
 
 
+def test_both_directions_hold_out_the_same_pairs(tmp_path: Path) -> None:
+    """So a backward model has not seen what the forward model is judged by; also where sentences repeat."""
+    repeated = [(source, f"{target} again") for source, target in PAIRS[:30]]
+    _parallel(tmp_path, "train", PAIRS + repeated + [(f"{source} auch", target) for source, target in PAIRS[30:]])
+    card = _card(tmp_path, '[splits]\ntrain = "train.{language}"\n[holdout]\nvalid = 5\ntest = 7\n')
+    forward, backward = prepare(_recipe(card)), prepare(_recipe(card, source="en", target="de"))
+    for name, size in (("valid", 5), ("test", 7)):
+        there, back = forward.testset(name), backward.testset(name)
+        assert list(zip(there.source, there.target, strict=True)) == list(zip(back.target, back.source, strict=True))
+        assert len(there.source) == size
+    held = {*forward.testset("test").source, *forward.testset("valid").source}
+    assert not held & set(backward.training_text().target)
+
+
 def test_tags_are_no_part_of_test_sets(tmp_path: Path) -> None:
     """They are added where text becomes tokens: blank lines stay blank, and leaks are found behind other tags."""
     for name, languages in (("a", ("de", "en")), ("b", ("de", "fr"))):
@@ -177,7 +191,7 @@ def test_what_is_held_out_are_different_sentences(tmp_path: Path) -> None:
     turned = Text("de", "en", train.pairs[::-1])
     assert [set(item.target) for item in held_out(turned, card)] == [set(item.target) for item in testsets]
     few = Text("de", "en", [pair for pair in train.pairs if pair[0] != PAIRS[0][0]])
-    with pytest.raises(DataError, match=r"holdout wants 7 of only 63 pairs with 7 different sources"):
+    with pytest.raises(DataError, match=r"holdout wants 7 of only 63 pairs with 7 different texts"):
         held_out(few, card)
 
 
