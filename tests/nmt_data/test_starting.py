@@ -380,3 +380,43 @@ def test_damaged_files_are_looked_at_without_a_traceback(tmp_path: Path) -> None
         assert "\n" not in _complaint(tmp_path, files), split
         for name in files:
             (tmp_path / name).unlink()
+
+
+def test_a_language_that_only_the_person_knows(tmp_path: Path) -> None:
+    """Its code in the name of a file, a column or a message file counts once it is asked for; nothing is swapped."""
+    rare = [(f"omuntu {german} ono", english) for german, english in PAIRS]
+    (tmp_path / "c.en").write_text(_lines(1, rare))
+    (tmp_path / "c.lug").write_text(_lines(0, rare))
+    (tmp_path / "t.tsv").write_text("en_text\tlug_text\n" + "".join(f"{english}\t{text}\n" for text, english in rare))
+    (tmp_path / "lug.po").write_text(po([pair[::-1] for pair in rare], language=""))
+    for files in (["c.en", "c.lug"], ["t.tsv"], ["lug.po"]):
+        for source, target in (("lug", "en"), ("en", "lug")):
+            made = _made(tmp_path, *files, source=source, target=target)
+            assert made.languages == (source, target)
+            assert set(_read(tmp_path, made)) <= {pair if source == "lug" else pair[::-1] for pair in rare}
+
+
+def test_a_language_that_the_library_does_not_know(tmp_path: Path) -> None:
+    """Of two texts the one that reads as the known language is in it, whatever the order."""
+    pytest.importorskip("py3langid")
+    words = [
+        "abantu",
+        "abangi",
+        "balya",
+        "emmere",
+        "mu",
+        "kyalo",
+        "kyaffe",
+        "omusajja",
+        "ayita",
+        "ewaffe",
+        "buli",
+        "lunaku",
+    ]
+    rare = [(" ".join(random.Random(row).sample(words, 6)), PAIRS[row][1]) for row in range(60)]
+    for side, name in enumerate(("one", "two")):
+        (tmp_path / name).write_text(_lines(1 - side, rare))
+    (tmp_path / "t.tsv").write_text("".join(f"{english}\t{text}\n" for text, english in rare))
+    for files in (["one", "two"], ["two", "one"], ["t.tsv"]):
+        made = _made(tmp_path, *files, source="lug", target="en")
+        assert set(_read(tmp_path, made)) <= set(rare)

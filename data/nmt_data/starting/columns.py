@@ -42,8 +42,8 @@ class Table:
     """Whether the first row names the columns."""
 
 
-def read_table(path: Path) -> Table:
-    """Reads the first rows of a table, and says which of its columns are text.
+def read_table(path: Path, wanted: Sequence[str] = ()) -> Table:
+    """Reads the first rows of a table, and says which of its columns are text; their names may tell a wanted language.
 
     Raises:
         DataError: the file is damaged, or empty.
@@ -56,12 +56,16 @@ def read_table(path: Path) -> Table:
         headed = True
     else:
         cells = [row for row in islice(_separated(path, kind), _ROWS) if len(row) > 1]
-        headed = bool(cells) and _is_head(cells)
+        headed = bool(cells) and _is_head(cells, wanted)
         width = min((len(row) for row in cells), default=0)
         names = cells[0][:width] if headed else [str(place + 1) for place in range(width)]
         columns = {name: [row[place] for row in cells[headed:]] for place, name in enumerate(names)}
     texts = {name: [value for value in values if isinstance(value, str) and value] for name, values in columns.items()}
-    found = [Column(name, language_within(name), texts[name]) for name in texts if _is_text(texts[name], columns[name])]
+    found = [
+        Column(name, language_within(name, wanted), text)
+        for name, text in texts.items()
+        if _is_text(text, columns[name])
+    ]
     return Table(found, headed)
 
 
@@ -101,7 +105,7 @@ def choose_columns(path: Path, table: Table, source: str | None, target: str | N
 
 
 def _told(column: Column, wanted: Sequence[str]) -> Column:
-    """Returns a column with its language told by its text, where its name does not."""
+    """Returns a column with its language told by its text where its name does not."""
     among = wanted if len(wanted) == 2 else ()
     return column if column.language else Column(column.name, guessed_language(column.values, among), column.values)
 
@@ -135,10 +139,10 @@ def _parquet(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: {' '.join(str(error).split()) or 'holds no rows'}") from None
 
 
-def _is_head(rows: Sequence[Sequence[str]]) -> bool:
+def _is_head(rows: Sequence[Sequence[str]], wanted: Sequence[str]) -> bool:
     """Whether the first row names the columns: one of its cells is such a name, or stands above figures."""
     first, others = rows[0], rows[1:]
-    if any(language_within(cell) or cell.strip().lower() in _HEADS for cell in first):
+    if any(language_within(cell, wanted) or cell.strip().lower() in _HEADS for cell in first):
         return True
     columns = (
         zip(first, *(row[: len(first)] for row in others if len(row) >= len(first)), strict=True) if others else ()

@@ -46,8 +46,8 @@ class Inputs:
     """Text files whose names tell no language."""
 
 
-def sort_inputs(files: Sequence[Path]) -> Inputs:
-    """Sorts files, and those in folders and zip archives, into splits.
+def sort_inputs(files: Sequence[Path], wanted: Sequence[str] = ()) -> Inputs:
+    """Sorts files, and those in folders and zip archives, into splits; names may tell any language, or one of those wanted.
 
     Raises:
         DataError: a file is missing, or cannot be read as text or pairs.
@@ -66,7 +66,7 @@ def sort_inputs(files: Sequence[Path]) -> Inputs:
             both[_split_of(path, folders) or "train"].append(path)
         else:
             texts.append(path)
-    _pair(texts, inputs, folders)
+    _pair(texts, inputs, folders, wanted)
     if both and _bytes(both) >= _bytes(inputs.parallel):  # else it is a list of words, say, beside the text
         return Inputs(both=dict(both))
     return inputs
@@ -155,11 +155,11 @@ def _split_of(path: Path, folders: bool) -> str | None:
     return next((_SPLITS[word] for word in words if word in _SPLITS), by_folder)
 
 
-def _pair(texts: Sequence[Path], inputs: Inputs, folders: bool) -> None:
+def _pair(texts: Sequence[Path], inputs: Inputs, folders: bool, wanted: Sequence[str]) -> None:
     """Joins text files whose names differ in the language alone."""
     groups = defaultdict[str, dict[str, Path]](dict)
     for path in texts:
-        for template, language in _templates(path):
+        for template, language in _templates(path, wanted):
             groups[template].setdefault(language, path)
     used: set[Path] = set()
     unnamed: list[str] = []
@@ -181,8 +181,8 @@ def _pair(texts: Sequence[Path], inputs: Inputs, folders: bool) -> None:
         inputs.alone = list(texts)
 
 
-def _templates(path: Path) -> Iterable[tuple[str, str]]:
+def _templates(path: Path, wanted: Sequence[str]) -> Iterable[tuple[str, str]]:
     """Yields the path with {language} in place of each word that names one, the last first, and that word."""
-    words = [match for match in re.finditer(r"[^\W_]+(?:[-_][A-Z]{2})?", path.name) if language_named(match[0])]
-    for match in reversed(words):
+    words = re.finditer(r"[^\W_]+(?:[-_][A-Z]{2})?", path.name)
+    for match in reversed([word for word in words if language_named(word[0], wanted)]):
         yield str(path.parent / (path.name[: match.start()] + "{language}" + path.name[match.end() :])), match[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from nmt.corpus.languages import is_installed, ranked
+from nmt.corpus.languages import alike_in_text, code_of, is_installed, is_known, ranked, two_letters
 from nmt.errors import DataError
 
 _TWO_LETTERS = """aa ab af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv
@@ -51,33 +51,45 @@ _REGIONAL = re.compile(r"([a-z]{2})[-_][a-z]{2,4}")
 _SAMPLE = 4000  # characters that tell a language
 
 
-def language_named(text: str) -> str | None:
-    """Returns the language that a word names: `de`, `de-DE`, `German` or `Deutsch`."""
+def language_named(text: str, wanted: Sequence[str] = ()) -> str | None:
+    """Returns the language that a word names: `de`, `deu`, `de-DE`, `German`, `Deutsch`, or one of those that a person asks for."""
     word = text.strip().lower()
+    if asked := next((language for language in wanted if code_of(language) == code_of(word)), None):
+        return asked
     if word in _CODES:
         return word
     if (found := _REGIONAL.fullmatch(word)) and found[1] in _CODES:
         return found[1]
-    return _NAMES.get(word)
+    return _NAMES.get(word) or (short if (short := two_letters(word)) != word else None)
 
 
-def language_within(name: str) -> str | None:
+def language_within(name: str, wanted: Sequence[str] = ()) -> str | None:
     """Returns the language that a name of several words ends or begins with: `text_en`, `translation.de`, `German sentence`."""
-    if whole := language_named(name):
+    if whole := language_named(name, wanted):
         return whole
     parts = [part for part in re.split(r"[\W_]+", name) if part]
     if not 2 <= len(parts) <= 4:
         return None
-    ends = [language_named(part) for part in (parts[-1], parts[0]) if " " not in name or len(part) > 3]
+    ends = [language_named(part, wanted) for part in (parts[-1], parts[0]) if " " not in name or len(part) > 3]
     return next((language for language in ends if language), None)
 
 
 def guessed_language(lines: Sequence[str], among: Sequence[str] = ()) -> str | None:
-    """Returns the likeliest language of a text, of some or of all; None without the library that tells it."""
+    """Returns the likeliest language of a text, of two or of all; None without the library that tells it.
+
+    Of two languages of which the library knows one, a text that it takes for another is in the other.
+    """
     text = " ".join(line.strip() for line in lines)[:_SAMPLE]
     if not text.strip() or not is_installed():
         return None
-    return next((language for language, _ in ranked(text) if not among or language in among), None)
+    likeliest = [language for language, _ in ranked(text)]
+    if not among:
+        return likeliest[0]
+    known = [language for language in among if is_known(language)]
+    if len(known) == 1:
+        other = next(language for language in among if language not in known)
+        return known[0] if likeliest[0] in alike_in_text(known[0]) else other
+    return min(known, key=lambda language: likeliest.index(code_of(language)), default=None)
 
 
 def unknown_languages(what: str) -> DataError:

@@ -40,7 +40,7 @@ def look(files: Sequence[Path], source: str | None, target: str | None) -> Found
     Raises:
         DataError: they cannot be told.
     """
-    inputs = sort_inputs(files)
+    inputs = sort_inputs(files, _wanted(source, target))
     if inputs.both:
         return _look_at_both(inputs.both, source, target)
     if inputs.parallel:
@@ -61,7 +61,7 @@ def _look_at_both(splits: Mapping[str, list[Path]], source: str | None, target: 
     if first == ".tmx" or READERS[first] is read_xliff:
         pair = _two(path, languages_of(path), source, target)
         return Found(pair, _patterns(splits))
-    table = read_table(path)
+    table = read_table(path, _wanted(source, target))
     one, other = choose_columns(path, table, source, target)
     columns = {str(column.language): column.name for column in (one, other)}
     languages = str(one.language), str(other.language)
@@ -70,16 +70,19 @@ def _look_at_both(splits: Mapping[str, list[Path]], source: str | None, target: 
 
 def _look_at_messages(splits: Mapping[str, list[Path]], source: str | None, target: str | None) -> Found:
     """Looks at PO files, whose folder often holds many languages."""
-    spoken = {path: header_language(path) or _language_by_name(path) for paths in splits.values() for path in paths}
+    wanted = _wanted(source, target)
+    spoken = {
+        path: header_language(path) or _language_by_name(path, wanted) for paths in splits.values() for path in paths
+    }
     there = Counter(base_code(language) for language in spoken.values() if language)
     if not there and source and target:  # a program's own language is the source
         return Found((source, target), _patterns(splits), {source: "msgid", target: "msgstr"})
-    wanted = [language for language in (target, source) if language and any(is_same(language, one) for one in there)]
+    theirs_wanted = [language for language in reversed(wanted) if any(is_same(language, one) for one in there)]
     if not there:
         raise unknown_languages(", ".join(map(str, list(spoken)[:3])))
-    if not wanted and len(there) != 1:
+    if not theirs_wanted and len(there) != 1:
         raise DataError(f"PO files in {', '.join(sorted(there))}; say which, as in --source en --target {min(there)}")
-    theirs = wanted[0] if wanted else next(iter(there))
+    theirs = theirs_wanted[0] if theirs_wanted else next(iter(there))
     chosen = {name: [path for path in paths if is_same(theirs, spoken[path] or "")] for name, paths in splits.items()}
     chosen = {name: paths for name, paths in chosen.items() if paths}
     original = target if theirs == source else source
@@ -94,11 +97,12 @@ def _look_at_messages(splits: Mapping[str, list[Path]], source: str | None, targ
 def _look_at_parallel(inputs: Inputs, source: str | None, target: str | None) -> Found:
     """Looks at one file a language, whose names tell the languages."""
     train = inputs.parallel.get("train") or next(iter(inputs.parallel.values()))
-    words = {str(language_named(word)): word for word in train}
+    wanted = _wanted(source, target)
+    words = {str(language_named(word, wanted)): word for word in train}
     pair = _two(next(iter(train.values())), list(words), source, target)
     columns = {language: words[language] for language in pair}
     if all(key == word for key, word in columns.items()):  # then the card has room for the words of other files
-        told = ({str(language_named(word)): word for word in there} for there in inputs.parallel.values())
+        told = ({str(language_named(word, wanted)): word for word in there} for there in inputs.parallel.values())
         others = ({one: there[one] for one in pair} for there in told if set(pair) <= set(there))
         columns = next((there for there in others if there != columns), columns)
     splits = {
@@ -126,7 +130,7 @@ def _look_at_two(texts: Sequence[Path], source: str | None, target: str | None) 
 def _two_told(texts: Sequence[Path], source: str | None, target: str | None) -> tuple[str, str]:
     """Returns the languages of two files, told by their text, or by their order where a person says both."""
     samples = [list(islice(read_text(path, Unreadable(skip=True)), _SAMPLE)) for path in texts]
-    among = [language for language in (source, target) if language]
+    among = _wanted(source, target)
     told = [guessed_language(sample, among if len(among) == 2 else ()) for sample in samples]
     if len(among) == 2 and set(told) != set(among):
         return among[0], among[1]
@@ -152,6 +156,10 @@ def _two(path: Path, there: Sequence[str], source: str | None, target: str | Non
     return source or rest.pop(0), target or rest.pop(0)
 
 
+def _wanted(source: str | None, target: str | None) -> list[str]:
+    return [language for language in (source, target) if language]
+
+
 def _patterns(splits: Mapping[str, list[Path]]) -> dict[str, str]:
     return _with_train({name: pattern_of(paths) for name, paths in splits.items()})
 
@@ -162,6 +170,6 @@ def _with_train(splits: dict[str, str]) -> dict[str, str]:
     return in_order(splits)
 
 
-def _language_by_name(path: Path) -> str | None:
+def _language_by_name(path: Path, wanted: Sequence[str]) -> str | None:
     """Returns the language that the name of a PO file or its folder tells."""
-    return next((name for name in telling_names(path) if language_named(name)), None)
+    return next((name for name in telling_names(path) if language_named(name, wanted)), None)
