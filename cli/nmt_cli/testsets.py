@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmt.corpus.words import lower
+from nmt.corpus.words import MANY_REWRITTEN, lower, rewritten
 from nmt.errors import ConfigError, DataError
 from nmt_cli.console import note
 
@@ -81,19 +80,15 @@ def say_tokenization(testset: TestSet) -> None:
 
 def say_normalisation(testset: TestSet, recipe: Recipe) -> None:
     """Warns if many references contain characters that the tokenizer rewrites, such as a full-width comma."""
-    lines = ["".join(line.split()) for line in testset.target[:_LOOKED_AT]]
-    changed = [line for line in lines if unicodedata.normalize("NFKC", line) != line]
-    if recipe.tokenizer.normalization == "nfkc" and len(changed) > _MANY * len(lines):
-        letters = sorted(
-            {letter for line in changed for letter in line if unicodedata.normalize("NFKC", letter) != letter}
-        )
+    share, letters = rewritten(testset.target[:_LOOKED_AT])
+    if recipe.tokenizer.normalization == "nfkc" and share > MANY_REWRITTEN:
         note(
-            f"warning: {len(changed) / len(lines):.0%} of the references of {testset.name} hold letters that the tokenizer "
+            f"warning: {share:.0%} of the references of {testset.name} hold letters that the tokenizer "
             f'rewrites ({" ".join(letters[:_SHOWN])}), which costs BLEU; tokenizer.normalization = "identity" keeps them'
         )
 
 
-_MANY, _SHOWN = 0.1, 5
+_SHOWN = 5
 _LOOKED_AT = 200  # lines
 
 

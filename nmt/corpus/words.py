@@ -16,9 +16,11 @@ _DENSE = (
 _LOOSE = "\u0e01-\u0e5b\u0e81-\u0edf\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf"
 _DENSE_LETTER = re.compile(f"[{_DENSE}]")
 _UNSPACED = re.compile(f"[{_DENSE}{_LOOSE}]")
+_ROUGH = re.compile(f"[{_DENSE}]{{1,2}}|[{_LOOSE}]{{1,5}}|[^\\s{_DENSE}{_LOOSE}]+")
 _LONE_MARK = re.compile(
     "(?<!\\S)[\u0300-\u036f\u3099\u309a]+"
 )  # the mark of a spacing accent, which decomposes into a space and this mark
+_MARKED = re.compile("[^\u0300-\u036f\u3099\u309a][\u0300-\u036f\u3099\u309a]*")
 MOST_WORDS = 200_000
 """Most words that a memory of words holds, some 40 MB; then it starts anew."""
 _TURKIC = ("tr", "az")
@@ -32,6 +34,25 @@ def count_words(text: str) -> int:
     loose = sum(not is_mark(letter) for letter in _UNSPACED.findall(text)) - dense
     spaced = [word for word in _UNSPACED.sub(" ", text).split() if any(map(str.isalnum, word))]
     return len(spaced) + -(-dense // 2) + -(-loose // 4)
+
+
+def rough_words(text: str) -> list[str]:
+    """Splits a line at white space, and scripts without spaces into pieces about as long as their words."""
+    return _ROUGH.findall(text) if _UNSPACED.search(text) else text.split()
+
+
+def rewritten(lines: Sequence[str]) -> tuple[float, list[str]]:
+    """Returns the share of lines that NFKC changes, spaces apart, and what it replaces, such as full-width commas."""
+    joined = ["".join(line.split()) for line in lines]
+    changed = [line for line in joined if not unicodedata.is_normalized("NFKC", line)]
+    letters = {
+        letter for line in changed for letter in _MARKED.findall(line) if not unicodedata.is_normalized("NFKC", letter)
+    }
+    return len(changed) / max(len(lines), 1), sorted(letters)
+
+
+MANY_REWRITTEN = 0.1
+"""Share of the lines above which NFKC is said to change a text."""
 
 
 def split_words(text: str) -> list[str]:

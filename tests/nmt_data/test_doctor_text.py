@@ -13,7 +13,7 @@ import pytest
 from nmt.corpus.testset import TestSet
 from nmt_data.doctor import languages
 from nmt_data.doctor.languages import examine_languages, judge
-from nmt_data.doctor.text import apart, copies, encodings, examine_text, is_mojibake, sampled, tokenisation
+from nmt_data.doctor.text import apart, copies, encodings, examine_text, is_mojibake, rewriting, sampled, tokenisation
 from nmt_data.prepare import prepare
 from nmt_data.synthetic.generate import generate
 from tiny import MONO, make_recipe
@@ -55,8 +55,10 @@ def test_pairs_that_are_copies_are_told() -> None:
 def test_text_without_translations_is_no_copy() -> None:
     """Each of its lines stands on both sides of the prepared text."""
     recipe = make_recipe(data={"mono": MONO}, training={"objective": "denoise"}, tokenizer={"vocabulary": 60})
-    (share,) = (item.figures["share"] for item in examine_text(prepare(recipe)) if item.topic == "copies")
-    (plain,) = (item.figures["share"] for item in examine_text(prepare(make_recipe())) if item.topic == "copies")
+    (share,) = (item.figures["share"] for item in examine_text(prepare(recipe), "nfkc") if item.topic == "copies")
+    (plain,) = (
+        item.figures["share"] for item in examine_text(prepare(make_recipe()), "nfkc") if item.topic == "copies"
+    )
     assert share == plain < 1
 
 
@@ -151,3 +153,12 @@ def test_the_first_corpus_and_the_validation_set_are_judged(tmp_path: Path, monk
         found = examine_languages(prepared)  # type: ignore[arg-type]
         assert [(finding.level, finding.figures["split"]) for finding in found] == [("ok", "train"), ("ok", "valid")]
     assert "py3langid" in sys.modules
+
+
+def test_letters_that_the_tokenizer_rewrites_are_told() -> None:
+    """Chinese punctuation, Thai vowels and separate accents; not spaces, and not where the tokenizer keeps them."""
+    texts = {"！ ，": ["你好，世界！", "你好"], "ำ": ["ทำไม", "น้ำ"], "e\u0301": ["cafe\u0301"], "": ["a\u00a0b", "né"]}
+    for letters, lines in texts.items():
+        found = rewriting(TestSet("train", lines, lines), "nfkc")
+        assert [f"({letters})" in finding.text for finding in found] == [True] * bool(letters)
+        assert not rewriting(TestSet("train", lines, lines), "identity")

@@ -382,6 +382,23 @@ def test_damaged_files_are_looked_at_without_a_traceback(tmp_path: Path) -> None
             (tmp_path / name).unlink()
 
 
+def test_a_text_without_spaces_has_words_too(tmp_path: Path) -> None:
+    """Its vocabulary holds more than letters, and keeps its punctuation and vowels."""
+    draw = random.Random(2)
+    for language, letters, length, mark in (
+        ("th", range(0xE01, 0xE2F), 4, "ำ"),
+        ("zh", range(0x4E00, 0x4E80), 2, "，"),
+    ):
+        words = ["".join(map(chr, draw.choices(letters, k=length))) for _ in range(200)]
+        english = [pair[1] for pair in islice(phrasebook.split("train"), 3000)]
+        lines = ["".join(draw.choices(words, k=6)) + mark for _ in english]
+        (tmp_path / "t.tsv").write_text("".join(f"{one}\t{two}\n" for one, two in zip(english, lines, strict=True)))
+        made = _made(tmp_path, "t.tsv", source="en", target=language)
+        assert f'normalization = "identity" # keeps {mark} as' in made.recipe
+        _read(tmp_path, made)
+        assert load_recipe(tmp_path / "my" / RECIPE).tokenizer.vocabulary > 200 + len(letters)
+
+
 def test_a_language_that_only_the_person_knows(tmp_path: Path) -> None:
     """Its code in the name of a file, a column or a message file counts once it is asked for; nothing is swapped."""
     rare = [(f"omuntu {german} ono", english) for german, english in PAIRS]

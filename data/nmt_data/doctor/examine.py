@@ -85,7 +85,7 @@ def _prepared(recipe: Recipe, say: Say) -> Iterator[Finding | Prepared]:
 def _examine_corpus(recipe: Recipe, prepared: Prepared) -> Iterator[Finding]:
     """Yields the findings on the text and its tokens."""
     yield from examine_corpus(recipe, prepared)
-    yield from examine_text(prepared)
+    yield from examine_text(prepared, recipe.tokenizer.normalization)
     yield from examine_languages(prepared)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nmt.corpus.lines import beginning
 from nmt.corpus.prepared import Prepared
 from nmt.corpus.testset import TestSet
+from nmt.corpus.words import MANY_REWRITTEN, rewritten
 from nmt.runtime.device import draws
 from nmt_data.doctor.finding import Finding, advice, ok
 
@@ -19,16 +20,18 @@ _APART = re.compile(r"\s[.,](\s|$)")  # punctuation that French, too, writes wit
 _TOGETHER = re.compile(r"\w[.,](\s|$)")
 _ENOUGH = 20  # lines with such punctuation
 _SHOWN = 40  # characters of a line
+_LETTERS = 5
 
 
-def examine_text(prepared: Prepared) -> list[Finding]:
-    """Returns the findings on the text of the training pairs and the test sets."""
+def examine_text(prepared: Prepared, normalization: str) -> list[Finding]:
+    """Returns the findings on the text of the training pairs and the test sets, which a tokenizer is to normalise so."""
     whole, pairs = prepared.training_text(), sum(prepared.parts)  # a line without a translation stands on both sides
     train, tests = sampled(whole), [sampled(prepared.testset(name)) for name in prepared.testsets()]
     return [
         *encodings([train, *tests]),
         copies(TestSet("train", whole.source[:pairs], whole.target[:pairs])),
         *tokenisation(train, tests),
+        *rewriting(train, normalization),
     ]
 
 
@@ -94,6 +97,16 @@ def tokenisation(train: TestSet, tests: Sequence[TestSet]) -> list[Finding]:
             remedy = "tokenise both alike, or neither"
             found.append(advice("tokenisation", text, remedy, side=side, split=test.name, train=usual, test=share))
     return found or [ok("tokenisation", "train and test sets set punctuation apart alike")]
+
+
+def rewriting(train: TestSet, normalization: str) -> list[Finding]:
+    """Says if the tokenizer rewrites letters of many target lines, so that no translation can equal its reference."""
+    share, letters = rewritten(train.target)
+    if normalization != "nfkc" or share <= MANY_REWRITTEN:
+        return []
+    text = f"{share:.0%} of the target lines hold letters that the tokenizer rewrites ({' '.join(letters[:_LETTERS])})"
+    remedy = 'set tokenizer.normalization = "identity": references keep these letters, and BLEU counts them'
+    return [advice("normalisation", text, remedy, share=share)]
 
 
 def apart(lines: Sequence[str]) -> float | None:

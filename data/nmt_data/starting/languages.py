@@ -52,7 +52,7 @@ _SAMPLE = 4000  # characters that tell a language
 
 
 def language_named(text: str, wanted: Sequence[str] = ()) -> str | None:
-    """Returns the language that a word names: `de`, `deu`, `de-DE`, `German`, `Deutsch`, or one of those that a person asks for."""
+    """Returns the language that a word names: `de`, `deu`, `de-DE`, `German`, or one that a person asks for."""
     word = text.strip().lower()
     if asked := next((language for language in wanted if code_of(language) == code_of(word)), None):
         return asked

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nmt.config.toml import toml_line
-from nmt.corpus.words import count_words
+from nmt.corpus.words import MANY_REWRITTEN, count_words, rewritten, rough_words
 from nmt_data.reading import Pair
 from nmt_data.sizes import is_too_large
 
+_TARGETS, _SHOWN = 5_000, 5  # lines looked at for letters that NFKC rewrites, and letters shown
 _MEASURED = 200_000  # pairs whose words and characters are counted
 _FREQUENT, _PARTS = 5, 1.2  # times that a word occurs that gets a piece; pieces of a word. See the test of sizes
 _SPECIAL = 8  # pieces that are no text, and some room
@@ -39,6 +40,8 @@ class Size:
     words: Counter[str] = field(default_factory=Counter[str])
     target_words: int = 0
     characters: Counter[str] = field(default_factory=Counter[str])
+    targets: list[str] = field(default_factory=list[str])
+    """The first ones."""
 
     def add(self, pairs: Iterable[Pair]) -> Iterable[Pair]:
         """Counts pairs, and passes them on."""
@@ -47,8 +50,10 @@ class Size:
             if self.pairs <= _MEASURED:
                 self.sources.add(hash(pair[0]))
                 self.target_words += count_words(pair[1])
+                if len(self.targets) < _TARGETS:
+                    self.targets.append(pair[1])
                 for text in pair:
-                    self.words.update(text.split())
+                    self.words.update(rough_words(text))
                     self.characters.update(text)
             yield pair
 
@@ -240,7 +245,16 @@ def _setting(key: str, value: Any, reasons: Mapping[str, str]) -> str:
 
 
 def _tokenizer_lines(plan: Plan, size: Size) -> list[str]:
-    """Returns the settings of a vocabulary that the text can fill, and that has room for its characters."""
+    """Returns the settings of a vocabulary that the text can fill, and that has room for its characters.
+
+    Letters stay as they are where the default would rewrite many of the target, as Chinese punctuation.
+    """
+    share, rewrites = rewritten(size.targets)
+    kept = f'normalization = "identity" # keeps {" ".join(rewrites[:_SHOWN])} as they are; the default rewrites them'
+    return [*_vocabulary_lines(plan, size), *([kept] if share > MANY_REWRITTEN else [])]
+
+
+def _vocabulary_lines(plan: Plan, size: Size) -> list[str]:
     letters = sorted(size.characters.values(), reverse=True)
     vocabulary = size.vocabulary(plan.vocabulary)
     reason = "the smaller the corpus, the fewer, so that each is seen often enough"
