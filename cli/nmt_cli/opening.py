@@ -73,6 +73,12 @@ def open_for(request: TranslationRequest) -> Translator:
     _known("--format", request.output_format, FORMATS)
     long_lines = _known("--long-lines", request.long_lines, get_args(LongLines))
     mbr = _known("--mbr", request.mbr, get_args(Utility), "chrf or bleu")
+    if request.form == "text" and request.n_best > 1:
+        raise ConfigError(
+            f"--format text cannot say which line --n-best {request.n_best} is of; take tsv, moses or json"
+        )
+    if str(request.prefix) == "-" and (request.file is None or str(request.file) == "-"):
+        raise ConfigError("--prefix - and the text would both be read from standard input; name a file for one of them")
     if request.samples and not mbr:
         raise ConfigError("--samples is for --mbr")
     if request.word_starts and not (request.forbid or request.constrained):

@@ -30,7 +30,8 @@ def translate(request: TranslationRequest) -> None:
     translator = _begin(request)
     _refuse_settings(request, translator)
     file, output = request.file, request.output
-    job = _job(request, file) if file and file.is_file() else None  # a pipe cannot be read again
+    again = file is not None and file.is_file() and str(request.prefix) != "-"  # a pipe cannot be read again
+    job = _job(request, file) if file and again else None
     with reading(file) as source, writing(output, job) as sink:
         verification = Verification(request.verify)
         report = _translate(translator, request, source, sink, verification)
@@ -129,7 +130,7 @@ def _translate(
                     verification.keep(outcome.translations)
                     _deliver(outcome.translations, request, sink, meter, report)
         if prefixes is not None and next(prefixes, None) is not None:
-            raise DataError(f"{sink.lines} lines but more prefixes")
+            raise DataError(f"{request.prefix}: more prefixes than the {sink.lines} lines of the text")
     return report
 
 
@@ -160,6 +161,8 @@ def _tasks(
     for chunk in chunks(source, first, window, pauses=request.is_shared):
         lines, replaced = decoded_lines(chunk)
         begins = None if prefixes is None else list(islice(prefixes, len(lines)))
+        if begins is not None and len(begins) < len(lines):
+            raise DataError(f"{request.prefix}: {first + len(begins)} prefixes are fewer than the lines of the text")
         yield Task(lines, begins, first, request.n_best, replaced)
         first += len(lines)
 

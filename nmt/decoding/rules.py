@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -102,6 +102,10 @@ class Forbidden:
         banned = self.lookahead.banned(states, close)
         ends = banned.gather(1, log_probabilities.argmax(1, keepdim=True)) & self.lookahead.whole(states)[:, None]
         log_probabilities.masked_fill_(banned | ends, -torch.inf)
+
+    def only(self, rows: Sequence[int]) -> Forbidden:
+        """Returns the rule for some translations of the batch."""
+        return replace(self, begins=[self.begins[row] for row in rows] if self.begins else ())
 
     def broken_by(self, tokens: Sequence[int], begin: int = 0) -> bool:
         """Whether a translation contains a phrase after its first `begin` tokens."""

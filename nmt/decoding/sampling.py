@@ -57,6 +57,9 @@ def sample(
         log_probabilities = log_softmax(logits)  # (R, V)
         before = log_probabilities.clone()
         apply_rules(rules, log_probabilities, Extension(everyone, history, count, limits), limits == length)
+        if rules:  # which may leave nothing to be said: then the translation ends
+            stuck = torch.isneginf(log_probabilities).all(1)
+            log_probabilities[:, EOS].masked_fill_(stuck, 0.0)
         weights = (
             truncated(log_probabilities / sampling.temperature, sampling).double().softmax(-1).cumsum(-1)
         )  # (R, V)

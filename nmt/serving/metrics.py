@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 _BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-COUNTED = ("blank", "source_cut", "source_split", "target_cut", "mended", "undrawn", "redrawn", "unknown_prefixes")
+COUNTED = (
+    "blank",
+    "source_cut",
+    "source_split",
+    "target_cut",
+    "mended",
+    "undrawn",
+    "redrawn",
+    "unfound",
+    "unknown_prefixes",
+)
 """What happens to lines, by the names of `nmt.translation.result.Report`."""
 
 

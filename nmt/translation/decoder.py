@@ -84,7 +84,10 @@ class Decoder:
         asked = [row for row, required in enumerate(batch.required) if required.encoded]
         if 0 < len(asked) < len(batch.ids):  # neighbours in a batch must change nothing
             free = [row for row in range(len(batch.ids)) if row not in asked]
-            parts = [zip(rows, self.search_batch(batch.only(rows), count, rule), strict=True) for rows in (asked, free)]
+            parts = [
+                zip(rows, self.search_batch(batch.only(rows), count, rule and rule.only(rows)), strict=True)
+                for rows in (asked, free)
+            ]
             return [hypotheses for _, hypotheses in sorted(itertools.chain(*parts), key=lambda pair: pair[0])]
         config, rules = self.search, [*self._rules, *([rule] if rule else [])]
         if rule and not self.options.sampling:

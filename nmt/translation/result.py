@@ -62,6 +62,8 @@ class Report:
     """Lines with characters that a model that reads pictures cannot be shown."""
     redrawn: int = 0
     """Lines drawn otherwise than on the computer that trained the model."""
+    unfound: int = 0
+    """Lines, or parts of split lines, for which the search found no translation; it is empty."""
     unmet: int = 0
     """Translations that lack a required phrase."""
     unknown_prefixes: int = 0
@@ -101,34 +103,8 @@ class Report:
 
     def summary(self) -> list[str]:
         """Returns sentences for the user; none if there is nothing to tell."""
-        lines: list[str] = []
-        if self.replaced:
-            lines.append(f"{self.replaced} lines held bytes that are not UTF-8; those were replaced")
-        if self.mended:
-            lines.append(f"{self.mended} lines held control characters or stray line separators, which became spaces")
-        if self.source_cut:
-            lines.append(f"{self.source_cut} lines were longer than the limit; only their beginning was read")
-        if self.source_split:
-            lines.append(f"{self.source_split} lines were longer than the limit and were translated in parts")
-        if self.target_cut:
-            lines.append(f"{self.target_cut} translations were ended at the length limit")
-        if self.undrawn:
-            lines.append(
-                f"{self.undrawn} lines held characters that this computer or the model's font cannot draw, "
-                "so it saw them as boxes or apart"
-            )
-        if self.redrawn:
-            lines.append(
-                "this computer draws letters otherwise than the one that trained the model (another FreeType), "
-                "so translations may be worse"
-            )
-        if self.unmet:
-            lines.append(f"{self.unmet} translations lack a phrase that they were to contain")
-        if self.unknown_prefixes:
-            lines.append(
-                f"{self.unknown_prefixes} prefixes hold characters that the model does not know; "
-                "they stand in the translation as written, but the model read an unknown word there"
-            )
+        counts = ((getattr(self, name), sentence) for name, sentence in _SENTENCES.items())
+        lines = [sentence.format(count) for count, sentence in counts if count]
         if self.left_out:
             lines.append(f"phrases that the model cannot spell were left out: {_listed(self.left_out)}")
         if self.contradictory:
@@ -136,6 +112,22 @@ class Report:
         if self.never:
             lines.append(f"the model cannot spell, and so never says: {_listed(self.never)}")
         return lines
+
+
+_SENTENCES = {
+    "replaced": "{} lines held bytes that are not UTF-8; those were replaced",
+    "mended": "{} lines held control characters or stray line separators, which became spaces",
+    "source_cut": "{} lines were longer than the limit; only their beginning was read",
+    "source_split": "{} lines were longer than the limit and were translated in parts",
+    "target_cut": "{} translations were ended at the length limit",
+    "undrawn": "{} lines held characters that this computer or the model's font cannot draw, so it saw them as boxes or apart",
+    "redrawn": "this computer draws letters otherwise than the one that trained the model (another FreeType), "
+    "so translations may be worse",
+    "unfound": "{} translations are empty, as nothing that is allowed was found",
+    "unmet": "{} translations lack a phrase that they were to contain",
+    "unknown_prefixes": "{} prefixes hold characters that the model does not know; "
+    "they stand in the translation as written, but the model read an unknown word there",
+}
 
 
 def _listed(phrases: Sequence[str], shown: int = 5) -> str:

@@ -71,8 +71,7 @@ class Translator:
             ConfigError: the models, or the engine and the options, do not go together, or the language is not the model's.
         """
         self.device, self.options = device or torch.device("cpu"), options or Options()
-        if any(other.tokenizers.fingerprints != loaded.tokenizers.fingerprints for other in others):
-            raise ConfigError("the models of an ensemble must have the same tokenizers")
+        check_ensemble(loaded, others)
         self.tokenizers, self.recipe, self.card = loaded.tokenizers, loaded.recipe, loaded.card
         self.parameter_count = sum(item.model.parameter_count for item in (loaded, *others))
         search = search or loaded.recipe.search
@@ -243,10 +242,27 @@ class Translator:
         return self.target.tokens([line])[0]
 
 
+def check_ensemble(first: LoadedModel, others: Sequence[LoadedModel]) -> None:
+    """Checks that models can vote on each word: they have the same tokenizers and languages, and read text alike.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    if any(other.tokenizers.fingerprints != first.tokenizers.fingerprints for other in others):
+        raise ConfigError("the models of an ensemble must have the same tokenizers")
+    for key in ("source", "target", "lowercase", "normalise", "tag_target"):
+        values = {getattr(item.recipe.data, key): None for item in (first, *others)}
+        if len(values) > 1:
+            raise ConfigError(
+                f"models of an ensemble must have the same data.{key}, not {' and '.join(map(str, values))}"
+            )
+
+
 def _to_text(
     translator: Translator, batch: SearchBatch, found: list[list[Hypothesis]], lines: list[str]
 ) -> list[list[Translation]]:
     """Converts hypotheses to text, with links where they are wanted, and counts what went wrong."""
+    translator.report.unfound += sum(not hypotheses for hypotheses in found)
     translator.report.target_cut += sum(hypotheses[0].cut for hypotheses in found if hypotheses)
     for hypotheses, required in zip(found, batch.required, strict=True):
         translator.report.unmet += bool(hypotheses) and not required.met_by(hypotheses[0].tokens)

@@ -65,16 +65,37 @@ def test_sampling_is_seeded_by_line(trained: Path) -> None:
     assert texts("--seed", "4") != first
 
 
+def test_prefixes_come_from_one_file_and_the_text_from_another(trained: Path, tmp_path: Path) -> None:
+    """Either may be standard input, but not both."""
+    (tmp_path / "in").write_bytes(TEXT)
+    begins = b"The woman\n\nThey\n\n\nWe\n"
+    (tmp_path / "prefix").write_bytes(begins)
+    expected = run("translate", trained, tmp_path / "in", "--prefix", tmp_path / "prefix").stdout
+    for output in ((), ("-o", tmp_path / "out")):
+        done = run("translate", trained, tmp_path / "in", "--prefix", "-", *output, stdin=begins)
+        assert (done.exit_code, done.stdout or (tmp_path / "out").read_text()) == (0, expected), done.stderr
+    for file in ((), ("-",)):
+        refused = run("translate", trained, *file, "--prefix", "-", stdin=TEXT)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "would both be read from standard input" in refused.stderr
+
+
+def test_several_translations_of_a_line_tell_their_line(trained: Path) -> None:
+    """Plain text cannot."""
+    refused = run("translate", trained, "--n-best", "2", "--format", "text", stdin=TEXT)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "cannot say which line --n-best 2 is of" in refused.stderr
+
+
 def test_prefixes_are_kept(trained: Path, tmp_path: Path) -> None:
     """Each translation begins with its given prefix, and prefixes must be as many as lines."""
     begins = ["The woman", "", "They", "", "", "We"]
     (tmp_path / "prefix").write_text("".join(f"{line}\n" for line in begins))
     shown = run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stdout.splitlines()
     assert all(line.startswith(begin) for line, begin in zip(shown, begins, strict=True))
-    (tmp_path / "prefix").write_text("The\n" * 7)
-    assert "6 lines but more prefixes" in run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stderr
-    (tmp_path / "prefix").write_text("The\n")
-    assert "6 lines but 1 prefixes" in run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stderr
+    for count, message in ((7, "more prefixes than the 6 lines"), (1, "1 prefixes are fewer than the lines")):
+        (tmp_path / "prefix").write_text("The\n" * count)
+        assert message in run("translate", trained, "--prefix", tmp_path / "prefix", stdin=TEXT).stderr
 
 
 def test_forbidden_words_are_not_said(trained: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from nmt.config.search import SamplingConfig, SearchConfig
 from nmt.corpus.tokenizer import BOS, EOS
 from nmt.decoding.beam_search import beam_search
+from nmt.decoding.rules import Extension
 from nmt.decoding.sampling import sample, truncated
 from tiny import make_batch, make_model
 
@@ -30,6 +33,22 @@ def test_truncations_keep_what_they_say() -> None:
     assert kept(epsilon=0.1) == [0, 1, 2]
     assert kept(epsilon=0.9) == [0]  # the most probable always stays
     assert kept(min_p=0.5) == [0, 1]
+
+
+def test_a_draw_ends_where_nothing_may_be_said() -> None:
+    """It has a probability then, and repeats no token."""
+    model = make_model("additive")
+    source, lengths = make_batch([6, 5])
+
+    def silent(log_probabilities: torch.Tensor, extension: Extension) -> None:
+        if extension.history.shape[1] == 2:
+            log_probabilities.fill_(-torch.inf)
+
+    config = SearchConfig(beam=3, max_length_constant=9)
+    for items in sample(model, source, lengths, config, SamplingConfig(), [0, 1], [silent]):
+        for item in items:
+            assert len(item.tokens) <= 2
+            assert math.isfinite(item.log_probability)
 
 
 @pytest.mark.parametrize("name", NAMES)

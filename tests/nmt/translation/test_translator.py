@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections import Counter
@@ -169,6 +170,40 @@ def test_prefixes_stay_as_they_are_written(trained: Path) -> None:
         assert best[0].text.startswith("the 狗 is")
         assert translator.report.unknown_prefixes == 1
         assert "they stand in the translation as written" in " ".join(translator.report.summary())
+
+
+def test_prefixes_phrases_and_forbidden_words_are_those_of_their_line(trained: Path) -> None:
+    """A prefix that says a forbidden word stays, whatever the other lines of the batch ask for."""
+    lines = [source for source, _ in phrasebook.split("test")[:8]]
+    lines = [f"{line}\tvery" if row % 2 else line for row, line in enumerate(lines)]
+    begins = ["", "The the the", "They", "the", "a", "", "the very", "They the"]
+    loaded, options = load_model(trained), Options(forbidden=["the", "is", "a"], constrained=True)
+
+    def found(size: int) -> list[list[Translation]]:
+        return Translator(loaded, options=options, batch_size=size).translate_n_best(lines, 1, begins)
+
+    together, alone = found(8), found(1)
+    assert [items[0].text for items in together] == [items[0].text for items in alone]
+    assert all(items[0].text.startswith(begin) for items, begin in zip(together, begins, strict=True))
+
+
+def test_what_finds_nothing_is_counted(trained: Path) -> None:
+    """The translation is empty, and the report says so."""
+    translator = Translator(load_model(trained))
+    translator.decoder.search_batch = lambda batch, *_: [[] for _ in batch.ids]  # type: ignore[method-assign]
+    assert translator.translate(["Ja.", "", "Nein."]) == ["", "", ""]
+    assert "2 translations are empty, as nothing that is allowed was found" in translator.report.summary()
+
+
+@pytest.mark.parametrize("change", [{"lowercase": True}, {"normalise": "nfc"}, {"source": "en", "target": "de"}])
+def test_models_that_read_text_otherwise_are_no_ensemble(trained: Path, change: dict[str, Any]) -> None:
+    """Though their tokenizers are the same: the vote of the second would be about another text."""
+    loaded = load_model(trained)
+    data = loaded.recipe.data.model_copy(update=change)
+    other = dataclasses.replace(loaded, recipe=loaded.recipe.model_copy(update={"data": data}))
+    with pytest.raises(ConfigError, match=rf"the same data.{next(iter(change))}, not "):
+        Translator(loaded, others=[other])
+    assert Translator(other, others=[other]).translate("") == ""
 
 
 @pytest.mark.parametrize("how", ["beam", "groups", "sampling", "phrases"])
