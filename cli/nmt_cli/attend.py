@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -117,10 +118,10 @@ def _read(file: Path | None, target: Path | None, pairs: Path | None) -> Iterato
         if file is not None or target is not None:
             raise ConfigError("--pairs holds both sides: leave FILE and --target out")
         for number, line in enumerate(read_lines(pairs), 1):
-            source, mark, text = line.partition(" ||| ")
-            if not mark:
+            sides = re.split(r"(?:^|\s)\|\|\|(?:\s|$)", line, maxsplit=1)  # a side may be empty
+            if len(sides) < 2:
                 raise DataError(f"{pairs}, line {number}: no ` ||| ` between source and target")
-            yield source.strip(), text.strip()
+            yield sides[0].strip(), sides[1].strip()
     elif target is not None:
         if file is None:
             raise ConfigError("--target needs FILE, the sources")
@@ -210,13 +211,15 @@ def _print_error_rates(
     as_json: bool,
 ) -> None:
     """Prints one row per layer, or the chosen one, for predicted and fed words, after a diagonal baseline."""
-    from nmt.translation.alignment import diagonal, grow_diagonal, read_gold, score_links
+    from nmt.translation.alignment import check_links, diagonal, grow_diagonal, read_gold, score_links
 
     gold = read_gold(read_lines(path), str(path))
     if not lines:
         raise DataError("there are no sentence pairs to align")
     if len(gold) != len(lines):
         raise DataError(f"{len(lines)} sentence pairs but {len(gold)} lines of links in {path}")
+    for number, (item, (source, target)) in enumerate(zip(gold, lines, strict=True), 1):
+        check_links(item, len(source.split()), len((target or "").split()), f"{path}, line {number}")
     seen = [
         _attend(translator, source, target or "", number)
         for number, (source, target) in enumerate(counted(lines, "looking at attention", len(lines), "pairs"), 1)

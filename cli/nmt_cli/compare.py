@@ -64,6 +64,8 @@ def compare(
         raise ConfigError(f"--test must be bs, ar or none, got {test}")
     metrics = sorted(parse_metrics(metric or EVERY_METRIC), key=EVERY_METRIC.index)
     _check_outputs(plot, save, [*systems, *(Path(side) for name in testset or [] for side in name.split(":", 1))])
+    if beam and all(path.is_file() for path in systems):
+        raise ConfigError("--beam is for translating; these files are translated already")
     set_threads()
     opened = _opened(systems, device, beam)
     translators = {name: system for name, system in opened.items() if not isinstance(system, list)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nmt.corpus.lines import read_lines
-from nmt.errors import DataError
+from nmt.errors import ConfigError, DataError
 from nmt_cli.console import note, print_table, print_text
 from nmt_cli.opening import open_translator
 from nmt_cli.options import BatchSizeOption, BeamOption, DeviceOption, JsonOption, LatestOption, ModelArgument, ToOption
@@ -94,6 +94,10 @@ def evaluate(
     from nmt.translation.result import Options
     from nmt_data.prepare import prepare
 
+    if hypothesis and (beam or batch_size):
+        raise ConfigError(
+            f"--{'beam' if beam else 'batch-size'} is for translating; --hypothesis is translated already"
+        )
     if save:
         check_output(save, folder=True)
     if comet:

@@ -135,6 +135,19 @@ def read_gold(lines: Sequence[str], where: str) -> list[Gold]:
     return found
 
 
+def check_links(gold: Gold, source: int, target: int, where: str) -> None:
+    """Checks that links join words that there are, so many on each side: others are of text that is split otherwise.
+
+    Raises:
+        DataError: names the place and the link.
+    """
+    for one, two in sorted(gold.possible):
+        if one >= source or two >= target:
+            raise DataError(
+                f"{where}: {one + 1}-{two + 1} links words of {source} in the source and {target} in the target"
+            )
+
+
 def pharaoh(links: Iterable[Link]) -> str:
     """Formats links as `0-0 1-2`: source and target words from 0."""
     return " ".join(f"{source}-{target}" for source, target in sorted(links))

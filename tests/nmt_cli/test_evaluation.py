@@ -351,6 +351,28 @@ def test_attend_goes_on_after_an_empty_translation(trained: Path, monkeypatch: p
     assert (empty, links != "") == ("", True)
 
 
+def test_attend_keeps_the_line_of_a_pair_with_an_empty_side(trained: Path, tmp_path: Path) -> None:
+    """With or without the space that an editor may take from the end of the line."""
+    write_lines(tmp_path / "pairs", ["ein Hund |||", "ein Hund ||| ", "||| a dog", "ein Hund ||| a dog"])
+    shown = run("attend", trained, "--pairs", tmp_path / "pairs", "--format", "pharaoh")
+    assert [bool(line) for line in shown.stdout.splitlines()] == [False, False, False, True], shown.output
+
+
+def test_settings_of_search_are_refused_where_nothing_is_translated(trained: Path, tmp_path: Path) -> None:
+    """They would change nothing, though they are in the command that a paper cites."""
+    write_lines(tmp_path / "lines", ["ein Hund"])
+    both = f"{tmp_path / 'lines'}:{tmp_path / 'lines'}"
+    given = ("evaluate", trained, "-t", both, "--hypothesis", tmp_path / "lines")
+    for arguments in (
+        (*given, "--beam", "3"),
+        (*given, "--batch-size", "3"),
+        ("compare", tmp_path / "lines", "-t", both, "--beam", "3"),
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "is for translating" in result.stderr
+
+
 def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> None:
     """One line that says what to do."""
     write_lines(tmp_path / "pairs", ["ein Hund a dog"])
@@ -364,6 +386,10 @@ def test_attend_refuses_what_it_cannot_show(trained: Path, tmp_path: Path) -> No
         result = run("attend", trained, *arguments)
         assert result.exit_code == 1
         assert message in result.output
+    write_lines(tmp_path / "pairs", ["ein Hund ||| a dog", "ein Mann ||| a man"])
+    write_lines(tmp_path / "gold", ["1-1 2-2", "1-1 3p2"])
+    result = run("attend", trained, "--pairs", tmp_path / "pairs", "--gold", tmp_path / "gold")
+    assert "gold, line 2: 3-2 links words of 2 in the source and 2 in the target" in result.output
     result = run("attend", trained, "--layer", "2", stdin=b"ein Hund\n")
     assert "layer must be between 1 and 1, got 2" in result.output
     (tmp_path / "linked").write_text("ein Hund ||| a dog\n")
