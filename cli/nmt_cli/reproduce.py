@@ -39,6 +39,7 @@ def reproduce(
     """Prepare, train, translate and score a recipe, and compare with its `expected.json`."""
     from nmt.config.reading import load_recipe
     from nmt.experiments.expectations import judge, load_expectations
+    from nmt.storage.run_folder import RunFolder
     from nmt.translation.evaluation import evaluate
 
     place = name if name.exists() else Path("recipes") / name
@@ -50,6 +51,8 @@ def reproduce(
         )
     folder = run or Path("runs") / (settings.name if seed is None else f"{settings.name}-seed{seed}")
     testsets = choose_testsets(settings, [])
+    if aside := RunFolder(folder).set_aside(settings):
+        note(f"nmt: {aside}")
     if not train_run(settings, folder, device):
         return
     translator = open_translator(folder, device, False, {})

@@ -17,7 +17,7 @@ from nmt_cli.study_commands import Commands
 from nmt_cli.testsets import choose_testsets
 
 if TYPE_CHECKING:
-    from nmt.experiments.study import Row, Study, System
+    from nmt.experiments.study import Row, Run, Study, System
     from nmt.experiments.study_runs import Material, TrainingTask
 
 
@@ -46,13 +46,13 @@ def study(
     overrides: SetOption = None,
 ) -> None:
     """Train and score every system of a study (finished ones are kept), then write table, CSV, JSON and picture."""
-    from nmt.experiments.study import averaged, load_study, run_name, summarise, write_results
+    from nmt.experiments.study import RESULTS, load_study, more_results, run_name, summarise
     from nmt.experiments.study_runs import TrainingTask, check_alike, is_done, p_values, read_run
-    from nmt.report.length_plot import plot_by_length
     from nmt.runtime.cpu import usable_cores
     from nmt.runtime.owners import claim
 
-    plan = load_study(folder).only(seeds, systems or ())
+    whole = load_study(folder)
+    plan = whole.only(seeds, systems or ())
     place = runs or Path("runs") / real_path(folder).name
     results = output or place
     results.mkdir(parents=True, exist_ok=True)
@@ -76,9 +76,10 @@ def study(
     testset = materials[plan.systems[-1].name].testsets[0]
     found = [read_run(task, testset) for task in tasks]
     rows = summarise(plan, found, p_values(plan, found, testset))
-    write_results(results, plan, found, rows)
-    for suffix in ("png", "svg"):
-        plot_by_length(results / f"figure.{suffix}", plan.title, averaged(plan, found), measure=plan.measure)
+    if others := more_results(results, whole, found):
+        note(f"nmt: {results / RESULTS}.json also has {others}, and stays as it is; --output FOLDER writes these alone")
+    else:
+        _write(results, plan, found, rows)
     _print(plan, rows)
 
 
@@ -97,14 +98,19 @@ def _prepare(folder: Path, plan: Study, system: System, overrides: Sequence[str]
 
 def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
     """Trains and scores in separate processes; outdated results are removed first."""
+    from nmt.config.reading import load_recipe
     from nmt.experiments.study_runs import ALIGNMENT
     from nmt.storage.manifest import write_folder_manifest
+    from nmt.storage.run_folder import RunFolder
 
     run, results, origin = task.run, task.results, material.origin(task)  # of the recipe as it is trained
-    shutil.rmtree(results, ignore_errors=True)
     run.mkdir(parents=True, exist_ok=True)
     settings = [item for change in task.changes for item in ("--set", change)]
     commands.wait_for(run)
+    if aside := RunFolder(run).set_aside(load_recipe(task.recipe, task.changes)):
+        note(f"nmt: {aside}")
+        run.mkdir()
+    shutil.rmtree(results, ignore_errors=True)
     commands.call(run, "train", str(task.recipe), "--run", str(run), *settings)
     testsets = [item for name in task.plan.testsets for item in ("--testset", name)]
     commands.call(run, "evaluate", str(run), *testsets, "--metric", "bleu", "--save", str(results))
@@ -114,6 +120,15 @@ def _run(commands: Commands, task: TrainingTask, material: Material) -> None:
         (results / ALIGNMENT).write_text(links, encoding="utf-8")
     write_folder_manifest(results, origin)
     note(f"done: {task.system.name}, seed {task.seed}")
+
+
+def _write(folder: Path, plan: Study, runs: Sequence[Run], rows: Sequence[Row]) -> None:
+    from nmt.experiments.study import averaged, write_results
+    from nmt.report.length_plot import plot_by_length
+
+    write_results(folder, plan, runs, rows)
+    for suffix in ("png", "svg"):
+        plot_by_length(folder / f"figure.{suffix}", plan.title, averaged(plan, runs), measure=plan.measure)
 
 
 def _print(plan: Study, rows: Sequence[Row]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +201,18 @@ def write_results(folder: Path, study: Study, runs: Sequence[Run], rows: Sequenc
             values = [round(value, 3) for value in (score.value, score.low, score.high)]
             table.writerow([run.system, run.seed, study.testset, study.measure, *bounds, *values])
     atomic_write(folder / f"{RESULTS}.csv", text.getvalue().encode())
+
+
+def more_results(folder: Path, study: Study, runs: Sequence[Run]) -> str:
+    """Returns the runs of a study that the results in a folder have beside these, for people; empty: none."""
+    try:
+        content = json.loads((folder / f"{RESULTS}.json").read_text(encoding="utf-8"))
+        found = {(run["system"], run["seed"]) for run in content["runs"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    planned = {(system.name, seed) for system in study.systems for seed in study.seeds}
+    others = (found & planned) - {(run.system, run.seed) for run in runs}
+    return ", ".join(f"{system} (seed {seed})" for system, seed in sorted(others))
 
 
 def averaged(study: Study, runs: Sequence[Run]) -> dict[str, list[Bucket]]:

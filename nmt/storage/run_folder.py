@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Collection, Mapping
@@ -16,6 +17,7 @@ from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.runtime.atomic import atomic_write, clear_litter
 from nmt.runtime.files import explain_full_disk, fingerprint
+from nmt.runtime.signals import only_trainer
 from nmt.runtime.untrusted import open_regular, read_object
 from nmt.storage import checkpoint as store
 from nmt.storage.bundle import read_recipe
@@ -35,6 +37,8 @@ _HARMLESS = (
     "training.patience",
     "training.log_every",
 )
+# With other values of these keys the same is learnt.
+_WITHOUT_EFFECT = ("search.", "tokenizer.model", "training.keep", "training.log_every")
 
 
 class RunFolder:
@@ -79,15 +83,38 @@ class RunFolder:
         Raises:
             ConfigError: names the keys.
         """
-        if not store.checkpoints(self.checkpoints):
-            return
+        if store.checkpoints(self.checkpoints) and (changed := self._changed(recipe, _HARMLESS)):
+            details = ", ".join(changed)
+            raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another folder for the run")
+
+    def set_aside(self, recipe: Recipe) -> str:
+        """Moves the run away if it was trained otherwise than the recipe says, so that a result is the recipe's own.
+
+        A training that goes on with another number of updates has another schedule than one that begins with it.
+
+        Returns:
+            What happened, for people; empty: nothing.
+
+        Raises:
+            NmtError: another process trains there.
+        """
+        if not store.checkpoints(self.checkpoints) or not (changed := self._changed(recipe, _WITHOUT_EFFECT)):
+            return ""
+        names = (self.path.with_name(f"{self.path.name}.before-{number}") for number in itertools.count(1))
+        place = next(path for path in names if not path.exists())
+        with only_trainer(self.path):
+            pass
+        self.path.rename(place)
+        return f"{self.path} was trained with {', '.join(changed)}: it is {place.name} now, and is trained anew"
+
+    def _changed(self, recipe: Recipe, free: tuple[str, ...]) -> list[str]:
+        """Returns the keys that another recipe than this trained the run with, and their values; some keys may differ."""
         earlier, now = (dict(dotted(item.model_dump(mode="json"))) for item in (read_recipe(self.path), recipe))
         changed = [key for key in sorted({*earlier, *now}) if earlier.get(key) != now.get(key)]
         if "model.font" in changed and same_font(earlier.get("model.font"), now.get("model.font")):
             changed.remove("model.font")
-        if refused := [key for key in changed if not key.startswith(_HARMLESS)]:
-            details = ", ".join(f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})" for key in refused)
-            raise ConfigError(f"{self.path} was begun with another recipe: {details}; use another folder for the run")
+        told = ((key, f"{key} (was {earlier.get(key)!r}, now {now.get(key)!r})") for key in changed)
+        return [text for key, text in told if not key.startswith(free)]
 
     def check_corpus(self, corpus: str, vocabulary: Mapping[str, str]) -> None:
         """Refuses to resume with other data than those of the newest checkpoint.

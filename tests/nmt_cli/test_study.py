@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from command import run
-from nmt.config.reading import recipe_to_toml
+from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
 from nmt.corpus.lines import write_lines
 from nmt.errors import ConfigError, NmtError
@@ -22,6 +22,7 @@ from nmt.experiments.study import load_study, run_name
 from nmt.runtime.owners import claim
 from nmt.runtime.signals import only_trainer
 from nmt.scoring.accuracy import accuracy_by_length
+from nmt.storage.checkpoint import name_of
 from nmt_cli.study_commands import Commands
 from nmt_cli.testsets import choose_testsets
 from tiny import make_recipe
@@ -230,6 +231,39 @@ def test_a_result_is_kept_for_all_that_made_it_and_for_nothing_else(lab: _Lab, t
         count = len(lab.calls)
         assert _study(tmp_path)["said"] == "6 5"
         assert len(lab.calls) == count + 2
+
+
+def test_another_training_is_made_anew_and_the_old_one_kept(lab: _Lab, tmp_path: Path) -> None:
+    """One that went on from the end of a shorter one would not be that of the recipe. Another search trains nothing."""
+    assert _study(tmp_path)["said"] == "6 5"
+    runs = tmp_path / "runs"
+    for setting, folders in (("search.beam=2", 1), ("training.updates=9", 2), ("training.updates=9", 2), ("seed=1", 3)):
+        (runs / "5-1" / "checkpoints" / name_of(6)).mkdir(parents=True, exist_ok=True)
+        _study(tmp_path, setting)
+        assert len([path for path in runs.iterdir() if path.is_dir()]) == folders, setting
+    assert load_recipe(runs / "5-1.before-1").training.updates == 6
+    assert load_recipe(runs / "5-1.before-2").training.updates == 9
+    assert (runs / "5-1.before-1" / "results" / "result.json").exists()
+
+
+def test_results_of_a_whole_study_are_not_overwritten_by_those_of_a_part(lab: _Lab, tmp_path: Path) -> None:
+    """It says where they stay; a system that is no longer in the study does not count."""
+    text = (tmp_path / "study.toml").read_text()
+    (tmp_path / "study.toml").write_text(f'seeds = [1, 2]\n{text}[[systems]]\nname = "other"\n')
+    command = ("study", tmp_path, "--runs", tmp_path / "runs", "--jobs", "1")
+    assert run(*command).exit_code == 0
+    whole = (tmp_path / "runs" / "results.json").read_bytes()
+    for part in (("--system", "other"), ("--seeds", "1")):
+        done = run(*command, *part)
+        assert done.exit_code == 0
+        assert "other" in done.stdout
+        assert "results.json also has 5 (seed " in done.stderr
+        assert (tmp_path / "runs" / "results.json").read_bytes() == whole
+        assert run(*command, *part, "--output", tmp_path / part[0]).exit_code == 0
+        assert (tmp_path / part[0] / "results.json").exists()
+    (tmp_path / "study.toml").write_text(text)
+    assert run(*command).exit_code == 0
+    assert (tmp_path / "runs" / "results.json").read_bytes() != whole
 
 
 def test_a_recipe_that_changes_while_it_trains_is_trained_anew(
