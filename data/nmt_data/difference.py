@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config.recipe import Recipe
-from nmt.runtime.files import LITTER, home_folder
+from nmt.runtime.files import LITTER
 from nmt.runtime.stages import stage
 from nmt_data.cleaning.checks import check_cleaning
 from nmt_data.dropped import Trace
-from nmt_data.duplicates import database, quoted
+from nmt_data.duplicates import database, parquet, quoted
 from nmt_data.means import Means
 from nmt_data.parts import parts_of
 from nmt_data.shards import packed, unpacked
 from nmt_data.texts import TextReader, Texts
-from nmt_data.unfinished import Unfinished
+from nmt_data.unfinished import Unfinished, corpora_folder
 
 EXAMPLES = 10
 NOT_READ = "not read, or other text"
@@ -54,7 +54,7 @@ def difference(first: Recipe, second: Recipe, means: Means, say: Callable[[str],
         DataError: a corpus cannot be read or used.
         ConfigError: a filter cannot be used.
     """
-    home = home_folder() / "corpora"
+    home = corpora_folder()
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=LITTER) as folder:
         places = Path(folder, "first"), Path(folder, "second")
@@ -110,14 +110,10 @@ def _tables(own: Path, other: Path, means: Means) -> Generator[Callable[[str], l
         for name, place in (("own", own), ("other", other)):
             connection.execute(
                 f"CREATE TABLE {name} AS SELECT source, target, count(*) AS times, min(row) AS row "  # noqa: S608 - paths of ours
-                f"FROM read_parquet({quoted(place / 'kept' / '*.parquet')}) GROUP BY source, target"
+                f"FROM {parquet(place / 'kept', '*.parquet')} GROUP BY source, target"
             )
         dropped = list((other / "dropped").iterdir())
-        rows = (
-            f"read_parquet({quoted(other / 'dropped' / '*.parquet')})"
-            if dropped
-            else "(SELECT '' source, '' target, '' reason)"
-        )
+        rows = parquet(other / "dropped", "*.parquet") if dropped else "(SELECT '' source, '' target, '' reason)"
         connection.execute(
             f"CREATE TABLE reasons AS SELECT source, target, min(reason) AS reason FROM {rows} GROUP BY source, target"  # noqa: S608
         )

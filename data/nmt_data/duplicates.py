@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 
+from nmt.errors import DataError
 from nmt.runtime.stages import counted, stage
 from nmt_data.shards import SHARDS, Mask, row_numbers
 
@@ -48,12 +51,12 @@ def _rows(folder: Path, rows: Sequence[int], memory: int, keys: Iterable[str]) -
         for number, key in enumerate(keys):
             connection.execute(
                 f"COPY (SELECT row FROM (SELECT row, min(row) OVER (PARTITION BY {key}) AS first "  # noqa: S608 - paths of ours
-                f"FROM read_parquet({quoted(folder / SHARDS)})) WHERE row > first) "
+                f"FROM {parquet(folder, SHARDS)}) WHERE row > first) "
                 f"TO {quoted(found / f'{number}.parquet')} (FORMAT parquet)"
             )
         together = found / "together.parquet"
         connection.execute(
-            f"COPY (SELECT DISTINCT row FROM read_parquet({quoted(found / '*.parquet')}) ORDER BY row) "  # noqa: S608
+            f"COPY (SELECT DISTINCT row FROM {parquet(found, '*.parquet')} ORDER BY row) "  # noqa: S608
             f"TO {quoted(together)} (FORMAT parquet)"
         )
         yield from _masks(together, rows)
@@ -74,18 +77,34 @@ def _masks(path: Path, rows: Sequence[int]) -> Iterator[Mask]:
             held = held[held > places[-1]] if count else held
 
 
-def database(folder: Path, memory: int) -> DuckDBPyConnection:
-    """Opens a database in memory that keeps to a limit of it, in bytes, and spills into the folder."""
+@contextmanager
+def database(folder: Path, memory: int) -> Generator[DuckDBPyConnection]:
+    """Yields a database in memory that keeps to a limit of it, in bytes, and spills into the folder.
+
+    Raises:
+        DataError: it needs more memory or room on the disk, or cannot read what is there.
+    """
     import duckdb
 
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{memory // 1_000_000}MB",
         "temp_directory": str(folder / "spilled"),
     }
-    return duckdb.connect(config=settings)
+    try:
+        with duckdb.connect(config=settings) as connection:
+            yield connection
+    except duckdb.Error as error:
+        remedy = "; let it use more by --memory" if isinstance(error, duckdb.OutOfMemoryException) else ""
+        raise DataError(f"{folder}: {str(error).splitlines()[0]}{remedy}") from None
 
 
 def quoted(path: Path) -> str:
     """Returns a path as SQL has it."""
     escaped = str(path).replace("'", "''")
     return f"'{escaped}'"
+
+
+def parquet(folder: Path, pattern: str) -> str:
+    """Returns the SQL that reads the files of a pattern, below a folder whose name may look like a pattern too."""
+    plain = re.sub(r"([*?[])", r"[\1]", str(folder))
+    return f"read_parquet({quoted(Path(plain, pattern))})"

@@ -17,7 +17,7 @@ from nmt.corpus.rendering import is_shaped, renderer_of
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import DataError
 from nmt.runtime.atomic import atomic_folder, clear_litter, write_json
-from nmt.runtime.files import NAME_A_HOME, check_output, file_sha256, fingerprint, home_folder
+from nmt.runtime.files import NAME_A_HOME, check_output, file_sha256, fingerprint
 from nmt.storage.manifest import folder_damage, write_folder_manifest
 from nmt.training.batches import select
 from nmt_data.cleaning.checks import check_cleaning
@@ -25,7 +25,7 @@ from nmt_data.encoding import Encoding, Written, write_train, write_valid
 from nmt_data.means import Means
 from nmt_data.parts import Part, fingerprint_of, parts_of
 from nmt_data.texts import Say, TextReader, Texts
-from nmt_data.unfinished import Unfinished, unfinished
+from nmt_data.unfinished import Unfinished, corpora_folder, unfinished
 from nmt_data.vocabulary import train_tokenizers
 
 
@@ -44,7 +44,7 @@ def prepare(recipe: Recipe, say: Say = lambda _: None, thorough: bool = False, m
     """
     parts, taken = parts_of(recipe), Tokenizers.taken(recipe)
     key = fingerprint_of(recipe, parts, taken)
-    folder = home_folder() / "corpora" / key
+    folder = corpora_folder() / key
     reason = folder_damage(folder, thorough)
     if not reason:
         return _checked(Prepared(folder), recipe, say)

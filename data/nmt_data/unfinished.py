@@ -11,15 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmt.errors import NmtError
+from nmt.errors import DataError, NmtError
 from nmt.runtime.atomic import atomic_folder, write_json
-from nmt.runtime.files import LITTER
+from nmt.runtime.files import LITTER, home_folder
 from nmt.runtime.owners import hold, seized
 from nmt.runtime.untrusted import read_object
 
 _SUFFIX = ".unfinished"
 _RECORD = "record.json"
 _FORGOTTEN = 7 * 24 * 3600.0  # seconds after which nobody is expected to go on
+
+
+def corpora_folder() -> Path:
+    """Returns the folder of all prepared corpora.
+
+    Raises:
+        DataError: its name has a backslash or question mark or is not UTF-8, which the libraries that read there do not take.
+    """
+    folder = home_folder() / "corpora"
+    try:
+        plain = not ({"?", "\\"} - {os.sep}) & {*str(folder)}
+        str(folder).encode()
+    except UnicodeEncodeError:
+        plain = False
+    if not plain:
+        raise DataError(f"{folder}: no corpus can be prepared in a folder of this name; set NMT_HOME to another")
+    return folder
 
 
 @dataclass(frozen=True)

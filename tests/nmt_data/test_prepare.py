@@ -28,6 +28,9 @@ from nmt.translation.result import Options
 from nmt.translation.translator import Translator
 from nmt_data.audit import Text
 from nmt_data.cards import card_names, load_card
+from nmt_data.difference import difference
+from nmt_data.duplicates import repeated_rows
+from nmt_data.means import Means
 from nmt_data.parts import fingerprint_of, parts_of
 from nmt_data.prepare import prepare
 from nmt_data.reading import Split, Unreadable
@@ -486,3 +489,39 @@ def test_one_model_translates_into_several_languages(card: str, tmp_path: Path) 
     assert {source for source, _ in links[0].alignment or ()} <= set(range(5))
     with pytest.raises(ConfigError, match="translates into en, fr, not into nl"):
         Translator(loaded, options=Options(target_language="nl"))
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "all*", "o'clock", "{a,b}"])
+def test_the_home_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Also one that looks like a pattern: repeated pairs are found there, and recipes compared."""
+    recipe = make_recipe(data={"limit": 200, "cleaning": {"duplicates": "exact"}})
+    other = make_recipe(data={"limit": 200, "cleaning": {"duplicates": "exact", "max_words": 4}})
+    (tmp_path / "0").mkdir()
+    monkeypatch.setenv("NMT_HOME", str(tmp_path / "0"))
+    usual = prepare(recipe).report["train"]
+    found = difference(recipe, other, Means.of())
+    monkeypatch.setenv("NMT_HOME", str(tmp_path / name))
+    assert prepare(recipe).report["train"] == usual
+    assert difference(recipe, other, Means.of()) == found
+
+
+@pytest.mark.parametrize("name", ["a\\b", "what?", "\udcff"])
+def test_a_home_that_libraries_cannot_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """And says what to set."""
+    monkeypatch.setenv("NMT_HOME", str(tmp_path / name))
+    with pytest.raises(DataError, match=r"a folder of this name; set NMT_HOME to another$"):
+        prepare(make_recipe())
+
+
+def test_what_the_database_cannot_do_is_one_line(tmp_path: Path) -> None:
+    """A damaged shard, or too little memory, which can be raised."""
+    (tmp_path / "0.parquet").write_bytes(b"PAR1 damaged PAR1")
+    with pytest.raises(DataError) as error:
+        list(repeated_rows(tmp_path, [5], 500_000_000))
+    assert "\n" not in str(error.value)
+    rows = {"row": range(300_000), "first_half": range(300_000), "second_half": range(300_000)}
+    pq.write_table(pa.table(rows), tmp_path / "0.parquet")
+    with pytest.raises(DataError, match="let it use more by --memory"):
+        list(repeated_rows(tmp_path, [300_000], 1_000_000))
