@@ -81,6 +81,10 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
                 del section[key]
     if recipe.data.cleaning.near_duplicates is not None:
         data["cleaning"]["shingles"] = "of both sides"  # and no longer of the languages' codes too
+    if recipe.data.cleaning.max_repeats is not None:
+        data["cleaning"]["repeats"] = "of words with their marks"
+    if recipe.data.cleaning.drop_other_numbers:
+        data["cleaning"]["numbers"] = "with Arabic thousands"
     if (model := recipe.data.cleaning.score_with) is not None:
         data["cleaning"]["score_with"] = model_identity(model)
     if recipe.data.mono:

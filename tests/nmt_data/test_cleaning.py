@@ -119,6 +119,7 @@ def test_numbers_are_read_as_figures() -> None:
     assert numbers("1,000") == numbers("1.000") == numbers("1 000") == numbers("1\u202f000") == numbers("1'000")
     assert numbers("3,5 von 12") == numbers("12: 3.5") != numbers("3.5")
     assert numbers("١٢") == numbers("12")
+    assert numbers("١٬٠٠٠") == numbers("1000")
     assert numbers("1,00,000") != numbers("100")
 
 
@@ -135,6 +136,14 @@ def test_long_words_are_judged_in_no_time() -> None:
     for name in ("markup", "repetition", "other numbers", "other brackets"):
         FILTERS[name](Pairs(lines, lines, ("de", "en")), CleaningConfig.model_validate(settings))
     assert time.process_time() - start < 60
+
+
+def test_vowel_signs_belong_to_their_word() -> None:
+    """Different words that share letters are no repetition; a word that is repeated is one in any script."""
+    config = CleaningConfig(max_repeats=2)
+    lines = ["काला काली काले का", "काला काला काला", "นี่ นี้ นี", "no-no no", "- - - - -"]
+    dropped = FILTERS["repetition"](Pairs(lines, ["a"] * len(lines), ("hi", "en")), config)
+    assert dropped.tolist() == [False, True, False, True, False]
 
 
 def test_repeats_are_those_of_words_and_phrases() -> None:

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from nmt.config.cleaning import CleaningConfig
+from nmt.corpus.words import normalise
 from nmt_data.cleaning.pairs import Pairs
 from nmt_data.shards import Mask
 
 # Thousands in groups, or any other digits in a row: 3,5 are the two numbers 3 and 5, as 3.5 are.
-_NUMBER = re.compile("(?<!\\d)\\d{1,3}(?:[.,'\u2019 \u00a0\u202f\u2009]\\d{3})+(?!\\d)|\\d+")
+_NUMBER = re.compile("(?<!\\d)\\d{1,3}(?:[.,'\u066c\u2019 \u00a0\u202f\u2009]\\d{3})+(?!\\d)|\\d+")
 _BRACKET = re.compile(r"[()\[\]{}（）［］｛｝【】]")
 _NARROW = str.maketrans("（）［］｛｝【】", "()[]{}[]")
 _MARKUP = re.compile(
@@ -23,7 +24,6 @@ _MARKUP = re.compile(
     """,
     re.VERBOSE,
 )
-_WORD = re.compile(r"\w+")
 _PHRASE = 4  # longest phrase whose repetition is looked for, in words
 
 
@@ -44,7 +44,12 @@ def repetition(pairs: Pairs, config: CleaningConfig) -> Mask:
     if (most := config.max_repeats) is None:
         return pairs.none()
     letter = re.compile(rf"([^\W\d_])\1{{{most}}}", re.IGNORECASE)
-    return pairs.either(lambda side: bool(letter.search(side)) or repeats(_WORD.findall(side.lower())) > most)
+    return pairs.either(lambda side: bool(letter.search(side)) or repeats(_words(side)) > most)
+
+
+def _words(line: str) -> list[str]:
+    """Returns the words of a line without case and signs; vowel signs and other marks belong to their word."""
+    return [word for word in normalise(line).split() if any(map(str.isalnum, word))]
 
 
 def repeats(words: Sequence[str]) -> int:
