@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import torch
 
+from nmt.config.model import ConvolutionConfig, RnnConfig, TransformerConfig
 from nmt.config.recipe import Recipe
 from nmt.models.size import LAYER_COUNTS, parameter_count
 from nmt.runtime.device import choose_precision
@@ -11,8 +14,6 @@ from nmt.runtime.memory import check_memory
 from nmt.training.batches import Batch
 from nmt.training.flops import slice_counts
 
-# States that a layer keeps per position for the backward pass. In fp32 this estimate was 0.7 to 0.95 of the measured need.
-_KEPT = {"rnn": 16, "transformer": 8, "convolution": 8}
 # Numbers in fp32 that an image encoder keeps per pixel: the nine neighbours of each, what convolutions find, and norms.
 _KEPT_PER_PIXEL = {"slices": 2, "visrep": 30, "cnn": 32}
 _CPU = torch.device("cpu")
@@ -68,11 +69,24 @@ def kept_bytes(recipe: Recipe, batch: Batch, device: torch.device) -> int:
     model = recipe.model.base if recipe.model.kind == "visual" else recipe.model
     width = model.width if model.kind == "transformer" else model.hidden
     layers = 1 if recipe.training.recompute else sum(getattr(model, name, 0) for name in LAYER_COUNTS)
-    states = _KEPT[model.kind] * positions * width * layers
+    states = _kept(model) * positions * width * layers
     if model.kind == "rnn" and model.attention == "additive":
         states += 2 * batch.target_input.numel() * batch.source.shape[1] * width  # states per pair of positions
     size = 2 if choose_precision(recipe.training.precision, device) == "bf16" else 4
-    return size * states * (2 if recipe.training.r_drop else 1)
+    return round(size * states * (2 if recipe.training.r_drop else 1))
+
+
+def _kept(config: RnnConfig | TransformerConfig | ConvolutionConfig) -> float:
+    """Returns how many states a layer keeps per position for the backward pass, as measured in fp32."""
+    match config:
+        case RnnConfig():
+            return 16 if config.attends else 10.4
+        case TransformerConfig():
+            return 8
+        case ConvolutionConfig():
+            return 1.6
+        case _:
+            assert_never(config)
 
 
 def picture_bytes(recipe: Recipe, batch: Batch) -> int:

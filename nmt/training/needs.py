@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from contextlib import closing
 from dataclasses import dataclass
-from typing import assert_never
 
 import torch
 
-from nmt.config.model import ConvolutionConfig, ModelConfig, RnnConfig, TransformerConfig, VisualConfig
 from nmt.config.recipe import Recipe, TrainingConfig
 from nmt.corpus.prepared import Prepared
 from nmt.models import Model, build_model
 from nmt.models.size import outlines
-from nmt.runtime.device import choose_precision
+from nmt.runtime.cpu import instructions
+from nmt.runtime.device import choose_precision, onednn_is_faster
 from nmt.training.fine_tuning import freeze
 from nmt.training.memory import kept_bytes, picture_bytes
 from nmt.training.optim import inner_matrices
@@ -24,11 +23,12 @@ _IMPORTED = 80_000_000  # bytes of what training imports besides torch
 _DRAWING = 80_000_000  # bytes of what draws text
 _FLOAT = 4  # bytes
 
-# In bf16 on a CPU memory grows with each batch of a new shape: oneDNN keeps code for it, and the heap has holes of other sizes.
-# These fit the memory that the trainings of `recipes/` logged after 50, 300 and all updates. In fp32 it hardly grows.
-_CODE = 55_000_000  # bytes per square root of the number of shapes
-_MOST_SHAPES = 1000  # oneDNN's cache is full then
-_ONCE = 25_000_000  # bytes of code and holes in fp32
+# Where oneDNN multiplies with AVX-512 or in bf16, memory grows with each batch of a new shape: it keeps code for it, and the heap
+# has holes of other sizes in bf16. These fit what the trainings of `recipes/` logged after 50, 300 and all updates, and what
+# others took after 6 to 200 updates, in fp32 and bf16. Elsewhere it hardly grows.
+_CODE = 52_000_000  # bytes per square root of the number of shapes, after the first few
+_FREE_SHAPES, _MOST_SHAPES = 4, 1000  # oneDNN's cache is full then
+_ONCE = {"fp32": 25_000_000, "bf16": 150_000_000}  # bytes of code and holes from the start
 _HOLES, _FIRST, _LAST = 1.7, 6, 2000  # growth of the heap, in sizes of what is kept per batch, between these updates
 
 
@@ -84,13 +84,13 @@ def training_needs(recipe: Recipe, prepared: Prepared, device: torch.device) -> 
     mean = parameters if training.ema else 0
     with closing(BatchStream(recipe, prepared)) as stream:
         largest = stream.largest()
-        kept = round(_share(recipe.model) * kept_bytes(recipe, largest, device)) + picture_bytes(recipe, largest)
+        kept = kept_bytes(recipe, largest, device) + picture_bytes(recipe, largest)
     return Needs(
         parameters=parameters,
         state=_FLOAT * (parameters + gradients + moments + mean),
         kept=kept,
         libraries=_IMPORTED + _DRAWING * (recipe.model.kind == "visual") if on_cpu else 0,
-        caches=_caches(training.updates * training.accumulate, kept, precision) if on_cpu else 0,
+        caches=_caches(recipe, kept, precision) if on_cpu else 0,
         checkpoint=_FLOAT * (parameters + moments + mean),
         checkpoints=checkpoints_kept(training) + 1,
     )
@@ -113,24 +113,13 @@ def _moments(model: Model, training: TrainingConfig) -> int:
     return 2 * trained - sum(part.numel() for part in inner)
 
 
-def _caches(batches: int, kept: int, precision: str) -> int:
-    """Estimates what stays in memory after so many batches of new shapes, ever less for each."""
-    if precision != "bf16":
-        return _ONCE
-    code = _CODE * math.sqrt(min(batches, _MOST_SHAPES))
+def _caches(recipe: Recipe, kept: int, precision: str) -> int:
+    """Estimates what stays in memory after all batches, whose shapes are new ever less often."""
+    batches = recipe.training.updates * recipe.training.accumulate
+    if precision == "fp32" and not (onednn_is_faster() and "avx512f" in instructions().needs):
+        return _ONCE[precision]
+    once = _ONCE["fp32" if recipe.model.kind == "convolution" else precision]
+    code = once + _CODE * math.sqrt(max(0, min(batches, _MOST_SHAPES) - _FREE_SHAPES))
+    if precision == "fp32":
+        return round(code)
     return round(code + _HOLES * kept * math.log(min(max(batches, _FIRST), _LAST) / _FIRST))
-
-
-def _share(config: ModelConfig) -> float:
-    """Returns what a family keeps, measured, as a factor on the estimate of `kept_bytes`."""
-    match config:
-        case RnnConfig():
-            return 1.0 if config.attends else 0.65
-        case TransformerConfig():
-            return 1.0
-        case ConvolutionConfig():
-            return 0.2
-        case VisualConfig():
-            return _share(config.base)
-        case _:
-            assert_never(config)

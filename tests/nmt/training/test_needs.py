@@ -13,6 +13,8 @@ import torch
 from command import environment
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.config.recipe import Recipe
+from nmt.runtime.cpu import instructions
+from nmt.runtime.device import onednn_is_faster
 from nmt.storage.checkpoint import checkpoints
 from nmt.training.needs import Needs, checkpoints_kept, training_needs, validations
 from nmt.training.trainer import Trainer
@@ -60,7 +62,7 @@ def test_needs_grow_with_what_needs_them() -> None:
     assert needs_of(make_recipe(training={"ema": 0.9})).state > few.state
     for precision, grows in (("bf16", True), ("fp32", False)):  # of which oneDNN keeps code for each shape
         short, long = (needs_of(make_recipe(training={"updates": count, "precision": precision})) for count in (6, 600))
-        assert (long.caches > short.caches) is grows
+        assert (long.caches > short.caches) is (grows or (onednn_is_faster() and "avx512f" in instructions().needs))
     assert needs_of(make_recipe(training={"freeze": ("encoder*",)})).state < few.state
     on_gpu = needs_of(make_recipe(), CUDA)
     assert on_gpu.memory == on_gpu.least == on_gpu.state + on_gpu.kept < few.memory
