@@ -23,9 +23,9 @@ _IMPORTED = 80_000_000  # bytes of what training imports besides torch
 _DRAWING = 80_000_000  # bytes of what draws text
 _FLOAT = 4  # bytes
 
-# Where oneDNN multiplies with AVX-512 or in bf16, memory grows with each batch of a new shape: it keeps code for it. In bf16
-# the heap has holes of other sizes too. These fit what the trainings of `recipes/` logged after 50, 300 and all updates, and what
-# others took after 6 to 200 updates, in fp32 and bf16. Elsewhere it hardly grows.
+# Where oneDNN multiplies with AVX-512 or in bf16, memory grows with each batch of a new shape, as it keeps code for it.
+# In bf16 the heap has holes of other sizes too. These fit what the trainings of `recipes/` logged after 50, 300 and all
+# updates, and what others took after 6 to 200 updates, in fp32 and bf16. Elsewhere it hardly grows.
 _CODE = 52_000_000  # bytes per square root of the number of shapes, after the first few
 _FREE_SHAPES, _MOST_SHAPES = 4, 1000  # oneDNN's cache is full then
 _ONCE = {"fp32": 25_000_000, "bf16": 150_000_000}  # bytes of code and holes from the start
