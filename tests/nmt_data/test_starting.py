@@ -405,7 +405,7 @@ def test_a_language_that_only_the_person_knows(tmp_path: Path) -> None:
     (tmp_path / "c.en").write_text(_lines(1, rare))
     (tmp_path / "c.lug").write_text(_lines(0, rare))
     (tmp_path / "t.tsv").write_text("en_text\tlug_text\n" + "".join(f"{english}\t{text}\n" for text, english in rare))
-    (tmp_path / "lug.po").write_text(po([pair[::-1] for pair in rare], language=""))
+    (tmp_path / "lug.po").write_text(po([(english, text) for text, english in rare], language=""))
     for files in (["c.en", "c.lug"], ["t.tsv"], ["lug.po"]):
         for source, target in (("lug", "en"), ("en", "lug")):
             made = _made(tmp_path, *files, source=source, target=target)
