@@ -18,7 +18,7 @@ from nmt.models import Model
 from nmt.models.protocol import Seq2Seq, sentences_of
 from nmt.models.rnn.decoder import AttentionDecoder
 from nmt.models.rnn.model import RnnSeq2Seq
-from nmt.models.rnn.state import RnnMemory, RnnState
+from nmt.models.rnn.state import Decoded, RnnMemory, RnnState
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,9 @@ class CellLoop:
         inputs = torch.cat([embedded, context], 1)
         after = self.cell(inputs, hidden if len(hidden) == 2 else hidden[0])
         after = after if isinstance(after, tuple) else (after,)
-        readout = self.model.readout
-        total = readout.state(after[0]) + readout.embedding(embedded) + readout.context(context)
-        top = total.unflatten(-1, (-1, 2)).amax(-1) if readout.maxout else torch.tanh(total)
         carry = replace(state.carry, hidden=tuple(part[None] for part in after))
-        return self.model.output(top), replace(state, carry=carry)
+        top = self.model.readout(embedded[:, None], Decoded(after[0][:, None], context[:, None], carry))
+        return self.model.output(top[:, 0]), replace(state, carry=carry)
 
     def reorder(self, state: RnnState, rows: Tensor, beam: int) -> RnnState:
         """Selects states of the rows, and memory where sentences have left."""

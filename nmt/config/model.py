@@ -57,8 +57,8 @@ class RnnConfig(Section):
     """First decoder state: tanh of a linear map of the fixed vector, or zeros."""
     summary: Literal["last", "max_and_last"] = "last"
     """The fixed vector: the last encoder states, or these plus the maximum over positions."""
-    feed_summary: Literal["first", "every"] = "every"
-    """Without attention: the fixed vector reaches the first decoder state only, or every one; the readout always sees it."""
+    feed_summary: Literal["state", "first", "every"] = "every"
+    """Without attention: the first state alone sees the vector (Sutskever et al. 2014), or the readout too, or every step."""
     readout: Literal["maxout", "plain"] = "maxout"
     """Layer before the softmax: maxout (Bahdanau et al. 2015, appendix A.2.2) or tanh."""
     tie: Literal["none", "output", "all"] = "output"
@@ -80,7 +80,7 @@ class RnnConfig(Section):
 
     @model_validator(mode="after")
     def _bridge_carries_something(self) -> Self:
-        if self.attention == "none" and self.bridge == "zero" and self.feed_summary == "first":
+        if self.attention == "none" and self.bridge == "zero" and self.feed_summary != "every":
             raise ValueError("nothing would reach the decoder: set bridge = 'dense' or feed_summary = 'every'")
         return self
 

@@ -35,7 +35,7 @@ SWITCHES: dict[str, dict[str, Sequence[Any]]] = {
         "reverse_source": (False, True),
         "bridge": ("dense", "zero"),
         "summary": ("last", "max_and_last"),
-        "feed_summary": ("every", "first"),
+        "feed_summary": ("every", "first", "state"),
         "readout": ("maxout", "plain"),
         "tie": ("none", "output", "all"),
     },

@@ -60,7 +60,7 @@ class RecurrentParts:
 
     def _context_layers(self) -> list[Tiled]:
         """Returns the layers that read a context: the lowest gates or the attentional state, if they do, and the readout."""
-        decoder, readout = self.model.decoder, self._tiled(self.model.readout.context)
+        decoder, readout = self.model.decoder, self._read_context()
         if isinstance(decoder, AttentionDecoder):
             return [self._tiled(decoder.context), readout]
         if isinstance(decoder, BottleneckDecoder):
@@ -69,6 +69,13 @@ class RecurrentParts:
         if decoder.attentional is None:
             return [readout]
         return [self._linear(self._tiled(decoder.attentional).plain[:, : decoder.context_width]), readout]
+
+    def _read_context(self) -> Tiled:
+        """Returns what the readout makes of a context: zeros if it sees none."""
+        readout = self.model.readout
+        if readout.context is None:
+            return self._linear(torch.zeros(tiled(readout.state).outputs, self.model.config.hidden))
+        return self._tiled(readout.context)
 
     def _read_decoder(self, words: Joined) -> RnnDecoder:
         """Describes the decoder to the kernels."""

@@ -15,15 +15,15 @@ from nmt.models.rnn.state import Carry, Decoded, Hidden, RnnMemory, recurrent, r
 
 
 class BottleneckDecoder(nn.Module):
-    """A language model given one vector: in its first state (as Sutskever et al. 2014) or at every step (Cho et al. 2014).
+    """A language model given one vector: in its first state (Sutskever et al. 2014) or at every step (Cho et al. 2014).
 
-    The readout sees the vector at every step in both cases.
+    With `feed_summary = "first"` or `"every"` the readout sees the vector at every step.
     """
 
     def __init__(self, config: RnnConfig) -> None:
         super().__init__()
         self.every_step = config.feed_summary == "every"
-        self.context_width = config.hidden
+        self.context_width = 0 if config.feed_summary == "state" else config.hidden
         width = config.embedding + (config.hidden if self.every_step else 0)
         self.rnn = recurrent(config, width, config.layers)
 
@@ -134,7 +134,7 @@ class AttentionDecoder(AttendingDecoder):
 class Readout(nn.Module):
     """Maps state, previous word and context to the embedding width: Bahdanau et al. 2015, appendix A.2.2.
 
-    Uses s_i where the appendix has s_{i-1}, as all later systems do.
+    Uses s_i where the appendix has s_{i-1}, as all later systems do. A `context` of width 0 leaves the context out.
     """
 
     def __init__(self, config: RnnConfig, context: int) -> None:
@@ -143,12 +143,14 @@ class Readout(nn.Module):
         width = config.embedding * (2 if self.maxout else 1)
         self.state = nn.Linear(config.hidden, width)
         self.embedding = nn.Linear(config.embedding, width, bias=False)
-        self.context = nn.Linear(context, width, bias=False)
+        self.context = nn.Linear(context, width, bias=False) if context else None
         self.dropout = Dropout(config.dropout)
 
     def forward(self, embedded: Tensor, decoded: Decoded) -> Tensor:
         """Returns hidden states (R, T, E), ready for `output`."""
-        total = self.state(decoded.states) + self.embedding(embedded) + self.context(decoded.contexts)
+        total = self.state(decoded.states) + self.embedding(embedded)
+        if self.context is not None:
+            total = total + self.context(decoded.contexts)
         hidden = total.unflatten(-1, (-1, 2)).amax(-1) if self.maxout else torch.tanh(total)
         return self.dropout(hidden)
 

@@ -42,6 +42,7 @@ SHAPES: list[dict[str, Any]] = [
     {"weighting": "gumbel", "query": "current"},
     {"attention": "none", "layers": 2, "summary": "max_and_last"},
     {"attention": "none", "feed_summary": "first", "cell": "lstm", "reverse_source": True},
+    {"attention": "none", "feed_summary": "state", "readout": "plain"},
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from nmt.fast.slots import SlotState
 from nmt.models import Convolution, Model, build_model
 from nmt.models.dropout import drop
 from nmt.models.protocol import Seq2Seq
+from nmt.models.rnn.model import RnnSeq2Seq
 from tiny import FAMILIES, VOCABULARY, make_batch, make_model
 
 Searched = Seq2Seq[Any, Any]
@@ -128,6 +130,20 @@ def test_initial_predictions_are_near_uniform(name: str) -> None:
         log_probabilities = fresh.output(fresh(source, lengths, source)).log_softmax(-1)
     loss = -log_probabilities.gather(2, source[:, :, None]).mean().item()
     assert loss < 2 * torch.tensor(1000.0).log().item()
+
+
+@pytest.mark.parametrize(("feed", "seen"), [("state", False), ("first", True), ("every", True)])
+def test_after_the_first_state_a_fixed_vector_is_seen_as_the_recipe_says(feed: str, seen: bool) -> None:
+    """Another vector with the same first state changes the outputs with `first` and `every`, and not with `state`."""
+    config = RnnConfig.model_validate({"attention": "none", "embedding": 12, "hidden": 10, "feed_summary": feed})
+    model = build_model(config, VOCABULARY, VOCABULARY).eval()
+    assert isinstance(model, RnnSeq2Seq)
+    source, lengths = make_batch([3, 5])
+    memory = model.encode(source, lengths)
+    other = replace(memory, summary=memory.summary + 1)
+    words = model.target_embedding(source)
+    outs = [model.readout(words, model.decoder(words, some, model.first(memory))) for some in (memory, other)]
+    assert torch.equal(outs[0], outs[1]) is not seen
 
 
 def test_parameters_are_counted_once() -> None:
