@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.fast.gpu.lists import scale_all, subtract_all
-from nmt.training.orthogonal import iterated
+from nmt.training.orthogonal import iterated, nesterov
 
 _TOGETHER = (
     256  # longest shorter side for padding: for larger matrices the padding costs more than what fewer launches save
@@ -30,24 +30,16 @@ class Stack:
         self.rows, self.columns = self.moments.shape[1:]
 
     def direction(self, state: MutableMapping[Any, Any], momentum: float, found_inf: Tensor | None) -> Tensor:
-        """Returns Nesterov's momentum (N, rows, columns), see `Muon`; a skipped update leaves it unchanged."""
+        """Returns Nesterov's momentum (N, rows, columns), see `Muon`; without a gradient it stays as it is."""
         for parameter, place in zip(self.parameters, self._places, strict=True):
             held = state[parameter].get("momentum")
             if held is not place:
                 if held is not None:
                     place.copy_(held)  # from a checkpoint
                 state[parameter]["momentum"] = place
-        found = [parameter.grad for parameter in self.parameters]
-        gradients = torch.stack(
-            [
-                place.new_zeros(()).expand_as(place) if grad is None else grad
-                for grad, place in zip(found, self._places, strict=True)
-            ]
-        )
-        if found_inf is not None:
-            gradients = torch.where(found_inf.bool(), self.moments, gradients)
-        self.moments.lerp_(gradients, 1 - momentum)
-        return gradients.lerp(self.moments, momentum)
+        found = zip(self.parameters, self._places, strict=True)
+        gradients = torch.stack([place if parameter.grad is None else parameter.grad for parameter, place in found])
+        return nesterov(self.moments, gradients, momentum, found_inf)
 
     def lying(self, stacked: Tensor) -> Tensor:
         """Transposes matrices (N, rows, columns) so that the longer side is last, or back."""
@@ -71,7 +63,7 @@ class Stacks:
     def step(
         self, state: MutableMapping[Any, Any], momentum: float, rate: Tensor, decay: float, found_inf: Tensor | None
     ) -> None:
-        """Updates all matrices.
+        """Updates the matrices that have a gradient.
 
         Args:
             state: the optimizer's state.
@@ -91,8 +83,12 @@ class Stacks:
             for stack, part in zip(stacks, found.split(count), strict=True):
                 long = max(stack.rows, stack.columns)
                 change = stack.lying(part[:, :, :long]).to(stack.moments.dtype, memory_format=torch.contiguous_format)
-                changes += change.mul_(rate * (0.2 * math.sqrt(long))).unbind()
-                parameters += stack.parameters
+                moves = change.mul_(rate * (0.2 * math.sqrt(long))).unbind()
+                moved = [pair for pair in zip(stack.parameters, moves, strict=True) if pair[0].grad is not None]
+                parameters += [parameter for parameter, _ in moved]
+                changes += [move for _, move in moved]
+        if not parameters:
+            return
         if decay:
             scale_all(parameters, 1 - rate * decay)
         subtract_all(parameters, changes)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nmt.config.recipe import TrainingConfig
 from nmt.training.adam import AdamW, Optimizer
-from nmt.training.orthogonal import orthogonal
+from nmt.training.orthogonal import nesterov, orthogonal
 
 if TYPE_CHECKING:
     from nmt.training.muon import Stacks
@@ -84,12 +84,10 @@ class Muon(Optimizer):
             self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
         kept = [self.state[parameter]["momentum"] for parameter in parameters]
         moments, gradients = torch.stack(kept), torch.stack([parameter.grad for parameter in parameters])  # type: ignore[misc]
-        if self.found_inf is not None:
-            gradients = torch.where(self.found_inf.bool(), moments, gradients)
-        moments = moments.lerp(gradients, 1 - self.momentum)
+        direction = nesterov(moments, gradients, self.momentum, self.found_inf)
         for place, value in zip(kept, moments, strict=True):
             place.copy_(value)
-        return gradients.lerp(moments, self.momentum)
+        return direction
 
 
 def learning_rate(update: int, updates: int, config: TrainingConfig, plateau_factor: float = 1.0) -> float:

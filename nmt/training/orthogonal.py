@@ -1,4 +1,4 @@
-"""Orthogonalises matrices by the Newton-Schulz steps of Muon (Jordan et al. 2024)."""
+"""The parts of Muon (Jordan et al. 2024): Nesterov's momentum, and the steps of Newton and Schulz that orthogonalise it."""
 
 from __future__ import annotations
 
@@ -28,3 +28,11 @@ def iterated(matrices: Tensor) -> Tensor:
         gram = found @ found.mT
         found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=-4.775, alpha=2.0315), found, beta=3.4445)
     return found
+
+
+def nesterov(moments: Tensor, gradients: Tensor, momentum: float, found_inf: Tensor | None) -> Tensor:
+    """Moves `moments` towards `gradients` and returns Nesterov's momentum; one in `found_inf` leaves `moments` unchanged."""
+    if found_inf is not None:
+        gradients = torch.where(found_inf.bool(), moments, gradients)
+    moments.lerp_(gradients, 1 - momentum)
+    return gradients.lerp(moments, momentum)

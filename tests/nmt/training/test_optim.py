@@ -161,7 +161,7 @@ def test_muon_needs_whole_matrices() -> None:
 
 @pytest.mark.parametrize("finite", [True, False])
 def test_matrices_are_moved_together_as_one_by_one(finite: bool) -> None:
-    """In float64: tall, wide and square matrices of one shorter side; weight decay, momentum and what is left out."""
+    """In float64: tall, wide and square matrices of one shorter side; weight decay, momentum, what is left out, no gradient."""
     torch.manual_seed(3)
     shapes = [(6, 6), (18, 6), (6, 24), (6, 6), (24, 6), (5, 9)]
     starts = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
@@ -176,6 +176,8 @@ def test_matrices_are_moved_together_as_one_by_one(finite: bool) -> None:
             generator = torch.Generator().manual_seed(number)
             for parameter in parameters:
                 parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            if number == 2:
+                parameters[3].grad = None
             muon.param_groups[0]["lr"] = 0.01
             muon.found_inf = torch.tensor(0.0 if finite or number != 1 else 1.0)
             muon.step()
