@@ -24,6 +24,11 @@ SearchPrecision = Literal["fp32", "bf16", "int8"]
 hold_libraries()  # before the first product
 
 
+def processes() -> int:
+    """Returns how many processes train together, as torchrun says; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def choose_device(name: str | torch.device) -> torch.device:
     """Returns the device of `auto`, `cpu`, `cuda` or `cuda:n`, or of torch's own name.
 
