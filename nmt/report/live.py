@@ -1,6 +1,7 @@
 """What the folder of a run says about its training, while it goes on and afterwards; nothing is written or locked.
 
-`list_runs` and `show_run` answer a page that asks again and again. They read what is new, in bounded memory.
+`list_runs` and `show_run` answer a page that asks again and again. They read what is new, in bounded memory, and remember
+what a log says as long as it does not change.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any, Literal
 
 from nmt.config.paths import real_path
 from nmt.errors import CheckpointError
-from nmt.report.health import findings
+from nmt.report.health import Finding, findings
+from nmt.report.remembered import Remembered
 from nmt.runtime.owners import SILENT, sign_of_life
 from nmt.runtime.untrusted import open_regular, read_object
 from nmt.storage.run_log import CARD, LOG, RECIPE, SAMPLES, UNPLANNED, Entry, parse_entry
@@ -39,6 +41,17 @@ class RunState:
     """Time of training and validation so far."""
     seconds_left: float | None
     """None: unknown, or it does not train."""
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What the end of a log says of its training."""
+
+    step: int = 0
+    updates: int | None = None
+    seconds: float = 0.0
+    left: float | None = None
+    """Seconds to the end, if it trains."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,7 @@ def show_run(folders: Sequence[Path], name: str, after: int = 0) -> dict[str, An
         return None
     log, chunk = identity_of(path / LOG), read_after(path / LOG, after)
     steps = {entry["step"] for entry in chunk.entries if entry["kind"] == "validation"}
-    sampled = read_end(path / SAMPLES, _SAMPLED) if steps else []
+    sampled = (read_end(path / SAMPLES, _SAMPLED) if steps else None) or []
     answer = {
         **asdict(run_state(name, path)),
         "log": log,
@@ -102,28 +115,21 @@ def show_run(folders: Sequence[Path], name: str, after: int = 0) -> dict[str, An
         "more": chunk.more,
         "events": chunk.entries,
         "validation": [entry for entry in sampled if entry["step"] in steps],
-        "health": [asdict(finding) for finding in findings(read_end(path / LOG, CHUNK))],
+        "health": [asdict(finding) for finding in _HEALTH.of(path / LOG) or []],
     }
     return finite(answer)
 
 
 def run_state(name: str, folder: Path) -> RunState:
     """Returns how far the training in a folder has come, from the end of its log and the signs of life of its owner."""
-    entries = read_end(folder / LOG, _TAIL)
-    trained = [entry for entry in entries if entry["kind"] == "train"]
-    step = max((entry["step"] for entry in entries), default=0)
-    timed = [float(entry["seconds"]) for entry in entries if "seconds" in entry]
+    found = _FIGURES.of(folder / LOG) or _Figures()
     silence = sign_of_life(folder / "lock")
     state: Literal["training", "finished", "stopped"] = "stopped"
     if silence is not None and silence < SILENT:
         state = "training"
-    elif _made_after(folder) >= step > 0:
+    elif _made_after(folder) >= found.step > 0:
         state = "finished"
-    start = _start(folder, entries)
-    plans = [entry.get("updates") for entry in (start, *trained) if entry]
-    updates = plans[-1] if plans and type(plans[-1]) is int and plans[-1] < UNPLANNED else None
-    left = _left(start, trained, entries) if state == "training" and trained else None
-    return RunState(name, state, step, updates, timed[-1] if timed else 0.0, left)
+    return RunState(name, state, found.step, found.updates, found.seconds, found.left if state == "training" else None)
 
 
 def read_after(path: Path, offset: int) -> Chunk:
@@ -145,15 +151,15 @@ def read_after(path: Path, offset: int) -> Chunk:
     return _opened(path, read) or Chunk(0, [])
 
 
-def read_end(path: Path, most: int) -> list[Entry]:
-    """Returns the complete entries among the last bytes of a log."""
+def read_end(path: Path, most: int) -> list[Entry] | None:
+    """Returns the complete entries among the last bytes of a log; None if it cannot be read."""
 
     def read(size: int, read_at: Callable[[int, int], bytes]) -> list[Entry]:
         begin = max(0, size - most)
         data = read_at(begin, most)
         return _entries(data if begin == 0 else data[data.find(b"\n") + 1 :])
 
-    return _opened(path, read) or []
+    return _opened(path, read)
 
 
 def identity_of(path: Path) -> str:
@@ -173,6 +179,27 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(item) for item in value]  # pyright: ignore[reportUnknownVariableType]  # of JSON
     return value
+
+
+def _figures(log: Path) -> _Figures | None:
+    entries = read_end(log, _TAIL)
+    if entries is None:
+        return None
+    trained = [entry for entry in entries if entry["kind"] == "train"]
+    timed = [float(entry["seconds"]) for entry in entries if "seconds" in entry]
+    start = _start(log, entries)
+    plans = [entry.get("updates") for entry in (start, *trained) if entry]
+    updates = plans[-1] if plans and type(plans[-1]) is int and plans[-1] < UNPLANNED else None
+    step = max((entry["step"] for entry in entries), default=0)
+    return _Figures(step, updates, timed[-1] if timed else 0.0, _left(start, trained, entries) if trained else None)
+
+
+def _health(log: Path) -> list[Finding] | None:
+    entries = read_end(log, CHUNK)
+    return None if entries is None else findings(entries)
+
+
+_FIGURES, _HEALTH = Remembered(_figures), Remembered(_health)
 
 
 def _opened(path: Path, read: Callable[[int, Callable[[int, int], bytes]], Any]) -> Any:
@@ -212,9 +239,9 @@ def _runs_in(folder: Path) -> list[Path]:
     return []
 
 
-def _start(folder: Path, entries: Sequence[Entry]) -> Entry | None:
+def _start(log: Path, entries: Sequence[Entry]) -> Entry | None:
     """Returns the last start of the training that can be found without reading all of the log."""
-    first = _head(folder / LOG) if not any(entry["kind"] == "start" for entry in entries) else []
+    first = _head(log) if not any(entry["kind"] == "start" for entry in entries) else []
     return next((entry for entry in reversed([*first, *entries]) if entry["kind"] == "start"), None)
 
 

@@ -19,7 +19,7 @@ from nmt.errors import DataError
 from nmt.runtime.files import is_full
 from nmt.runtime.untrusted import parse_object
 
-_FIELDS = 1000  # of a form
+_FIELDS = 100  # of a form, besides as many as a request may have texts
 _LONGEST = 400  # characters of an error, which may repeat what was sent
 _KINDS = "application/json, application/x-www-form-urlencoded or multipart/form-data"
 
@@ -123,7 +123,7 @@ async def read_fields(request: Request, limits: Limits) -> dict[str, Any]:
         Refused: the body is too large, too slow, or something else.
     """
     body = await read_body(request, limits)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind, most = request.headers.get("content-type", "").partition(";")[0].strip().lower(), limits.lines + _FIELDS
     try:
         match kind:
             case "application/json":
@@ -131,10 +131,10 @@ async def read_fields(request: Request, limits: Limits) -> dict[str, Any]:
                 json.dumps(found, allow_nan=False)  # JSON has no such numbers, and an answer may repeat them
                 return found
             case "multipart/form-data":
-                return _collected(await _multipart(request, body))
+                return _collected(await _multipart(request, body, most))
             case "application/x-www-form-urlencoded" | "":
                 text = body.decode("utf-8")
-                return _collected(parse_qsl(text, True, encoding="utf-8", errors="strict", max_num_fields=_FIELDS))
+                return _collected(parse_qsl(text, True, encoding="utf-8", errors="strict", max_num_fields=most))
             case _:
                 raise Refused(415, f"the body must be {_KINDS}")
     except MultiPartException as error:
@@ -184,11 +184,11 @@ def no_room(error: OSError) -> Refused:
     return Refused(507, "the server's disk is full")
 
 
-async def _multipart(request: Request, body: bytes) -> list[tuple[str, str | Upload]]:
+async def _multipart(request: Request, body: bytes, most: int) -> list[tuple[str, str | Upload]]:
     async def stream() -> AsyncGenerator[bytes]:
         yield body
 
-    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=_FIELDS, max_part_size=len(body))
+    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=most, max_part_size=len(body))
     form = await parser.parse()
     try:
         return [

@@ -132,9 +132,22 @@ def test_a_phone_shows_all_of_its_width(opened: Any, server: Running) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], route
 
 
+RING = """() => {
+  const item = document.activeElement, style = getComputedStyle(item), box = item.getBoundingClientRect();
+  const room = parseFloat(style.outlineOffset) + parseFloat(style.outlineWidth);
+  if (style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2) return false;
+  for (let frame = item.parentElement; frame !== null; frame = frame.parentElement) {
+    const { top, bottom } = frame.getBoundingClientRect(), clips = getComputedStyle(frame).overflowY !== "visible";
+    if (clips && (box.top - room < top || box.bottom + room > bottom)) return false;
+  }
+  return true;
+}"""
+"""Whether what has the focus shows a ring, which nothing around it cuts off."""
+
+
 @pytest.mark.parametrize("route", LOOKS)
 def test_the_keyboard_reaches_everything(window: Visit, route: str) -> None:
-    """Tab visits each control; words of a row, of which one is visited, are reached by the arrows."""
+    """Tab visits each control, which then shows a ring; words of a row, of which one is visited, are reached by the arrows."""
     page = window.open(route, **LOOKS[route])
     page.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true; })")
     controls = "a[href], button, input, select, textarea, summary, [tabindex='0']"
@@ -143,27 +156,69 @@ def test_the_keyboard_reaches_everything(window: Visit, route: str) -> None:
            && item.checkVisibility()).map((item, index) => { item.dataset.nth = index; return index; }).length""",
         controls,
     )
-    reached = set[str]()
+    reached, unseen = set[str](), list[str]()
     for _ in range(wanted + 3):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement?.dataset.nth ?? ''"))
+        if page.evaluate("document.activeElement !== document.body") and not page.evaluate(RING):
+            unseen.append(page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))
     assert {str(number) for number in range(wanted)} <= reached
+    assert unseen == []
     for row in page.locator(".words").all():
         row.locator(".word").first.focus()
         page.keyboard.press("End")
         assert row.locator(".word").last.evaluate("item => item === document.activeElement")
 
 
+def test_the_first_tab_skips_to_the_content(window: Visit) -> None:
+    """A link that is hidden until it has the focus goes to the content; the address stays that of the view."""
+    page = window.open("look/beam", **LOOKS["look/beam"])
+    link, address = page.get_by_role("link", name="Skip to the content"), page.url
+    hidden = "item => getComputedStyle(item).clipPath !== 'none'"
+    assert link.evaluate(hidden)
+    page.keyboard.press("Tab")
+    assert link.evaluate("item => item === document.activeElement")
+    assert not link.evaluate(hidden)
+    assert min(link.bounding_box()["x"], link.bounding_box()["y"]) >= 4  # its ring is seen too
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "view"
+    assert page.evaluate(RING)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.views') !== null")
+    assert page.url == address
+
+
 @pytest.mark.parametrize("route", ["look/attention", "look/beam", "look/growth", "trainings"])
 def test_arrow_keys_read_a_drawing(window: Visit, route: str) -> None:
-    """A drawing that has the focus says other values when an arrow key is pressed."""
+    """A drawing that has the focus says other values, also aloud, when an arrow key is pressed."""
     page = window.open(route, **LOOKS[route])
-    drawing, told = page.locator("svg[tabindex='0']").first, page.locator(".readout, .legend").first
+    drawing = page.locator("svg[tabindex='0']").first
+    told = page.get_by_role("status").and_(page.locator(".readout, .legend")).first.element_handle()
     drawing.focus()
     page.keyboard.press("ArrowLeft")
     before = told.inner_text()
     page.keyboard.press("ArrowRight")
-    assert told.inner_text() != before
+    assert told.inner_text() != before  # the same element, or nothing is read
+
+
+def test_a_wrong_beam_is_said(window: Visit) -> None:
+    """What is no whole number from 1 to 20 gets one line, and is not asked for; of a link the nearest is taken."""
+    page = window.open("look/beam", text=TEXT, model="one-vector", beam="10000")
+    box, asked = page.get_by_label("Beam", exact=True), list[str]()
+    assert box.input_value() == "20"
+    page.on("request", lambda request: asked.append(request.url))
+    for wrong in ("0", "1.5", "10000", "", "-3"):
+        box.fill(wrong)
+        box.press("Enter")
+        assert page.locator(".wrong").all_inner_texts() == ["The beam must be a whole number from 1 to 20."], wrong
+    assert asked == []
+    box.fill("5")
+    with page.expect_request("**/v1/beam") as found:
+        box.press("Enter")
+    assert found.value.post_data_json["beam"] == 5
+    page.locator(".wrong").wait_for(state="detached")
+    page.wait_for_load_state("networkidle")
+    assert box.input_value() == "5"
 
 
 def test_a_translation_appears_while_one_types(window: Visit) -> None:
@@ -247,6 +302,32 @@ def test_a_file_is_translated(window: Visit, tmp_path: Path) -> None:
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").click()
     assert Path(download.value.path()).read_text() == "HELLO\nYOU\n"
+
+
+def test_a_translated_file_stays_at_hand(window: Visit, tmp_path: Path) -> None:
+    """Its link outlives another model, another text and another tab, until the next file is translated."""
+    for name in ("one.txt", "two.txt"):
+        (tmp_path / name).write_text(name)
+    page = window.open("translate")
+    page.get_by_text("Translate a file").click()
+    page.get_by_label("File to translate").set_input_files(tmp_path / "one.txt")
+    page.get_by_role("button", name="Translate the file").click()
+    link = page.get_by_role("link", name="Download")
+    link.wait_for()
+    page.get_by_role("combobox", name="Model").select_option("one-vector")
+    page.get_by_label("German").fill("hello")
+    page.locator(".body", has_text="HELLO").wait_for()
+    page.get_by_role("link", name="Trainings").click()
+    page.get_by_role("link", name="Translate").click()
+    assert link.inner_text() == "Download the translation of one.txt"
+    with page.expect_download() as download:
+        link.click()
+    assert Path(download.value.path()).read_text() == "ONE.TXT"
+    page.get_by_label("File to translate").set_input_files(tmp_path / "two.txt")
+    assert link.inner_text() == "Download the translation of one.txt"
+    page.get_by_text("one-vector translates it.").wait_for()
+    page.get_by_role("button", name="Translate the file").click()
+    page.get_by_role("link", name="Download the translation of two.txt").wait_for()
 
 
 def test_history_is_the_browsers_own(window: Visit) -> None:

@@ -20,7 +20,8 @@ export const beam = {
 };
 
 function draw(data, state, redraw, again) {
-  const last = Math.max(...data.nodes.map((node) => node.step)), columns = inColumns(data.nodes, last);
+  const last = Math.max(...data.nodes.map((node) => node.step));
+  const columns = Array.from({ length: last + 1 }, (_, step) => data.nodes.filter((node) => node.step === step));
   const chosen = whole(state.step, 0, last, last);
   const readout = h("output.readout", { "data-unsaved": true }, "Point at a box, or use the arrow keys.");
   const svg = tree(data, columns, readout), table = h("div"), said = h("span");
@@ -35,11 +36,13 @@ function draw(data, state, redraw, again) {
     upTo(step);
     place.scrollLeft = Math.max(0, (step + 1) * COLUMN - place.clientWidth);
   });
-  const set = (event) => {
-    Object.assign(state, { beam: event.target.value, step: "" });
+  const wrong = h("p.wrong", { role: "alert" }, "The beam must be a whole number from 1 to 20.");
+  const set = ({ target }) => {
+    if (!target.checkValidity()) return target.parentNode.after(wrong);
+    Object.assign(state, { beam: target.value, step: "" });
     again();
   };
-  const width = h("input", { type: "number", name: "beam", min: 1, max: 20, value: state.beam || data.beam, onchange: set });
+  const width = h("input", { type: "number", name: "beam", min: 1, max: 20, required: true, value: data.beam, onchange: set });
   const best = h("ol", data.translations.map(({ text, score }) => h("li", h("bdi", text), " ", h("small", number(score)))));
   return {
     controls: [field("Beam", width), steps.element],
@@ -48,19 +51,13 @@ function draw(data, state, redraw, again) {
   };
 }
 
-function inColumns(nodes, last) {
-  const columns = Array.from({ length: last + 1 }, () => []);
-  for (const node of nodes) columns[node.step].push(node);
-  return columns;
-}
-
 function tree({ nodes, best }, columns, readout) {
   const byId = new Map(nodes.map((node) => [node.id, node])), onBest = new Set(best), rank = new Map();
   for (const column of columns) column.forEach((node, index) => rank.set(node.id, index));
   const most = Math.max(...columns.map((column) => column.length));
   const x = (node) => node.step * COLUMN + 2, y = (node) => TOP + rank.get(node.id) * ROW;
   const svg = s("svg", {
-    width: columns.length * COLUMN, height: TOP + most * ROW, class: "beam", role: "img", tabindex: 0,
+    width: columns.length * COLUMN, height: TOP + most * ROW, role: "img", tabindex: 0,
     "aria-label": `Search tree of ${columns.length - 1} steps; the table below lists the boxes of a step`,
   });
   columns.forEach((_, step) => {

@@ -111,10 +111,7 @@ export class Column {
     const element = h(
       "div.line", row,
       h("div.source.fine", { dir: "auto", lang: this.model.source }, original),
-      h(
-        "div.tools", { "data-unsaved": true },
-        found.own && quiet("Back to the model's own", own), quiet("Look inside", () => this.inside(line)),
-      ),
+      h("div.tools", { "data-unsaved": true }, found.own && quiet("Back to the model's own", own), quiet("Look inside", () => this.inside(line))),
     );
     return element;
   }

@@ -4,14 +4,9 @@ import { h, quiet } from "./dom.js";
 import { pictureOf } from "./picture.js";
 
 export function readAddress() {
-  const [path, query = ""] = split(location.hash.slice(1));
+  const [, path, query] = /^#?([^?]*)\??(.*)/.exec(location.hash);
   const [tab, view = ""] = path.split("/");
   return { tab, view, inputs: Object.fromEntries(new URLSearchParams(query)) };
-}
-
-function split(text) {
-  const at = text.indexOf("?");
-  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
 }
 
 let last = null; // the state of the tab with a text that was shown last
@@ -50,8 +45,5 @@ export function savers(figure, path, inputs) {
     const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
     message.textContent = copied ? "The link is copied." : "The link is in the address bar.";
   };
-  return h(
-    "div.savers",
-    quiet("Save as SVG", save), quiet("Link to this", link), message,
-  );
+  return h("div.savers", quiet("Save as SVG", save), quiet("Link to this", link), message);
 }

@@ -22,7 +22,7 @@ export function show(place, { models, inputs, view: name }) {
   place.append(
     h("h1.unseen", `Look inside: ${view.title}`),
     h("nav.views", { "aria-label": "Views" }, Object.values(VIEWS).map((item) =>
-      h("a", { href: `#look/${item.name}`, "aria-current": item === view ? "page" : null }, item.title))),
+      h("a", { href: `#look/${item.name}`, "aria-current": item === view && "page" }, item.title))),
   );
   if (!usable.length) {
     place.append(h("p", `None of the served models can be shown here: ${view.lacks}.`));
@@ -37,7 +37,7 @@ export function show(place, { models, inputs, view: name }) {
       controls.replaceChildren();
       return say(message, "Type a line to look at.");
     }
-    if (view.said && view.needed && !state.said.trim()) {
+    if (view.needed && !state.said.trim()) {
       figure.replaceChildren();
       return say(message, "Type a translation, or take the model's own.");
     }

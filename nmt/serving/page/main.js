@@ -68,7 +68,9 @@ function askForKey(text) {
 }
 
 document.addEventListener("server", (event) => tell(event.detail.state, event.detail.text));
-addEventListener("hashchange", () => {
-  if (location.hash !== "#view") show(); // the link that skips to the content
-});
+addEventListener("hashchange", show);
+document.querySelector(".skip").onclick = (event) => {
+  event.preventDefault(); // the address stays that of the view
+  place.focus();
+};
 show();

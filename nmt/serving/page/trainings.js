@@ -89,7 +89,7 @@ export function show(place, { inputs }) {
     const box = h("input", { type: "checkbox", id: `run ${run.name}`, checked: chosen.has(run.name), onchange: toggle });
     const share = run.updates ? h("progress", { max: run.updates, value: run.step, "aria-label": `Progress of ${run.name}` }) : "";
     return h(
-      "tr", {},
+      "tr",
       h("th", { scope: "row" }, h("label", box, ` ${run.name} `, chosen.has(run.name) && key(chosen.get(run.name)))),
       h("td", h("span", { class: `badge ${run.state}` }, run.state)),
       h("td", share, " ", h("span.fine", run.updates ? `${run.step.toLocaleString("en")} of ` : "", plural(run.updates ?? run.step, "update"))),

@@ -1,7 +1,7 @@
 // The tab that translates: as you type, by one model or two, line by line.
 
 import { choice, h, language, plural, quiet, statusLine, unhurried } from "./dom.js";
-import { fileForm } from "./files.js";
+import { fileForm, translateFilesBy } from "./files.js";
 import { History } from "./history.js";
 import { Column } from "./lines.js";
 import { addressOf, savers, take } from "./links.js";
@@ -17,7 +17,7 @@ export function show(place, { models, inputs }) {
   const progress = h("progress", { hidden: true, "aria-label": "Lines translated" });
   const empty = { placeholder: "Type or paste a text", "aria-describedby": "counts" };
   const text = h("textarea", { id: "text", dir: "auto", rows: 5, spellcheck: "false", ...empty });
-  const counts = h("p.fine", { id: "counts" }), options = h("div.options"), file = h("div");
+  const counts = h("p.fine", { id: "counts" }), options = h("div.options");
   const past = new History((entry) => {
     Object.assign(state, { text: entry.text, model: entry.model, target: entry.target, beside: "" });
     text.value = state.text;
@@ -47,7 +47,7 @@ export function show(place, { models, inputs }) {
     label.textContent = language(model.source);
     shown = chosen().map((item) => new Column(item, state.target, (line) => inside(item, line)));
     columns.replaceChildren(...shown.map((column) => column.element));
-    file.replaceChildren(fileForm(model, state.target));
+    translateFilesBy(model, state.target);
     translate();
   }
 
@@ -91,8 +91,7 @@ export function show(place, { models, inputs }) {
       h("section.sheet", { "aria-label": "Text" }, h("div.head", label, quiet("Clear", clear)), text, counts),
       h("section", { "aria-label": "Translation" }, figure, progress, message, spoken, savers(figure, () => "translate", () => state)),
     ),
-    file,
-    past.element,
+    fileForm, past.element,
   );
   chooseAgain();
   return () => {

@@ -177,6 +177,46 @@ def test_runs_have_names(tmp_path: Path) -> None:
     assert show_run(folders, "three") is None
 
 
+def test_a_log_is_read_again_only_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that asks again and again opens no log that is as it was; what is added or replaced is seen, of any length."""
+    for name in ("one", "two"):
+        _write(tmp_path / name, START, _train(10))
+    opened, real = list[str](), live.open_regular
+
+    def counting(path: Path) -> Any:
+        opened.append(path.parent.name)
+        return real(path)
+
+    def steps() -> list[int]:
+        opened.clear()
+        return [run["step"] for run in list_runs([tmp_path])["runs"]]
+
+    monkeypatch.setattr(live, "open_regular", counting)
+    assert (steps(), set(opened)) == ([10, 10], {"one", "two"})
+    assert (steps(), opened) == ([10, 10], [])
+    with (tmp_path / "two" / "log.jsonl").open("ab") as log:
+        log.write(_lines(_train(20)))
+    assert (steps(), set(opened)) == ([10, 20], {"two"})
+    _write(tmp_path / "new", START, _train(30))
+    (tmp_path / "new" / "log.jsonl").replace(tmp_path / "one" / "log.jsonl")  # as a training that resumes does
+    (tmp_path / "new").rmdir()
+    assert steps() == [30, 20]
+    assert live.run_state("one", tmp_path / "one").updates == 100
+
+
+def test_a_log_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server without a free file descriptor for a moment does not forget the run until its log grows."""
+    _write(tmp_path / "run", START, _train(10))
+
+    def full(_: Path) -> Any:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "open_regular", full)
+        assert [run["step"] for run in list_runs([tmp_path])["runs"]] == [0]
+    assert [run["step"] for run in list_runs([tmp_path])["runs"]] == [10]
+
+
 def test_health_names_what_is_unusual() -> None:
     """Skipped updates, spikes, large gradients, slow stretches and padding; a healthy training has its padding alone."""
     log = [START, *(_train(step) for step in range(10, 100, 10))]

@@ -37,9 +37,14 @@ def server() -> Iterator[Running]:
         yield found
 
 
+def _field(name: str, value: str) -> str:
+    """A field of a form of several parts."""
+    return f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+
+
 def _upload(name: str, content: bytes, **fields: str) -> tuple[bytes, str]:
     """A form with a file, and its content type."""
-    parts = [f'--x\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
+    parts = [_field(key, value) for key, value in fields.items()]
     head = f'--x\r\ncontent-disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
     return "".join([*parts, head]).encode() + content + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
 
@@ -148,6 +153,23 @@ def test_a_long_text_may_come_in_any_form() -> None:
     with running(limits=Limits(characters=10**7, seconds=20)) as server:
         body, kind = _upload("x.txt", b"", q=text, source="de", target="en")
         assert server.ask("/translate", body, content_type=kind).json == {"translatedText": text.upper()}
+
+
+def test_a_form_may_have_as_many_texts_as_json() -> None:
+    """A thousand and more fields of one name are a list; those that are too many are counted in one line."""
+    texts = [f"text {number}" for number in range(1500)]
+    fields = [*(("q", text) for text in texts), ("source", "de"), ("target", "en")]
+    coded = urlencode(fields).encode()
+    multipart = "".join([*(_field(*field) for field in fields), "--x--\r\n"]).encode()
+    with running(limits=Limits(lines=1500, seconds=20)) as server:
+        for body, kind in ((coded, FORM), (multipart, "multipart/form-data; boundary=x")):
+            found = server.ask("/translate", body, content_type=kind).json
+            assert found == {"translatedText": [text.upper() for text in texts]}
+        more = server.ask("/translate", b"q=more&" + coded, content_type=FORM)
+        assert (more.status, more.json["error"]) == (413, "a request may have 1,500 texts, this one has 1,501")
+        most = server.ask("/translate", b"q=more&" * 1000 + coded, content_type=FORM)
+        assert most.status == 400
+        assert _is_one_line_of_json(most)
 
 
 def test_a_server_without_its_models_is_not_healthy(server: Running) -> None:

@@ -61,9 +61,9 @@ function draw(place, data) {
     svg.append(s("polyline", { points: own.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" "), ...curve(kind) }));
     if (own.length <= FEW) svg.append(...own.map(([a, b]) => dot(x(a), y(b), 3, kind)));
   }
-  const legend = h("div.legend");
-  place.replaceChildren(heading, svg, legend);
+  const legend = h("output.legend"); // read aloud when it changes, not when it is drawn
   reading(place, svg, legend, series, { x, y, bottom });
+  place.replaceChildren(heading, svg, legend);
   if (focused) svg.focus();
 }
 
