@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +26,17 @@ from tiny import FAMILIES, VISUAL, make_model, make_recipe
 from tried import tried_paths
 
 
+@contextmanager
+def _alone(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that all processes of these tests share, while none of the others is at what has this name."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / f"{name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """NMT_HOME in a folder of the test session; one thread, so that parallel tests do not crowd each other."""
@@ -38,6 +51,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr("nmt_cli.pulse._PATIENCE", 1e9)  # what a command says does not depend on how busy the machine is
         patch.setattr("typer.testing._get_command", cache(get_command))  # a tenth of a second for each call
         patch.setattr("os.fsync", lambda _: None)  # durability against power cuts is not what the tests can see
+        with _alone(tmp_path_factory, "kernels"):  # the others wait instead of compiling the same
+            compiled.kernels()
         yield folder
 
 
@@ -55,7 +70,7 @@ def prepared(home: Path) -> Prepared:
 
 @pytest.fixture(scope="session")
 def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder of a small attention model on the phrasebook, trained for a few seconds."""
+    """A run folder of a small attention model on the phrasebook, trained for a few seconds by the first that needs it."""
     from nmt.training.trainer import Trainer
 
     recipe = make_recipe(
@@ -72,16 +87,20 @@ def trained(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "warmup": 5,
         },
     )
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    folder.mkdir()
-    Trainer(recipe, prepare(recipe), folder, torch.device("cpu")).run()
-    return folder
+    folder, corpus = tmp_path_factory.mktemp("runs") / "trained", prepare(recipe)
+    with _alone(tmp_path_factory, "trained") as shared:
+        first = shared / "first" / "trained"
+        if not (first / "model").exists():
+            first.mkdir(parents=True, exist_ok=True)
+            Trainer(recipe, corpus, first, torch.device("cpu")).run()
+    return shutil.copytree(first, folder)
 
 
 @pytest.fixture(scope="module", params=tried_paths())
-def kernels(request: pytest.FixtureRequest) -> Iterator[Kernels]:
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernels]:
     """The kernels of each set of instructions that this CPU has; search takes them too."""
-    found = compiled.kernels(request.param)
+    with _alone(tmp_path_factory, "kernels"):
+        found = compiled.kernels(request.param)
     if found is None:
         pytest.skip("no C compiler")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,7 @@
 """Trains in one process or as one of several, in float64 or `--fp32`; the gradients of the first update are kept.
 
+Processes that only exchange lines are started in the same way.
+
 As a script, `ranks.py FOLDER UPDATES [OPTION...]`, it is a process of torchrun.
 """
 
@@ -9,7 +11,7 @@ import multiprocessing
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,24 @@ def _process(folder: str, updates: str, *options: str) -> None:
 
 
 def train_together(folder: Path, processes: int, updates: str, *options: str) -> list[int | None]:
-    """Trains to one number of updates after another, in processes that meet as those of torchrun do; returns their exit codes.
+    """Trains to one number of updates after another; returns the exit codes of the processes."""
+    return _together(processes, _process, str(folder), updates, *options)
+
+
+def gather_together(processes: int, lines: Sequence[str]) -> list[int | None]:
+    """Shares none, some and all of the lines among processes, each of which checks what comes together of them."""
+    return _together(processes, _gather, *lines)
+
+
+def _gather(*lines: str) -> None:
+    with joined(_DEVICE) as world:
+        for count in range(len(lines) + 1):
+            share = world.share(lines[:count])
+            assert world.gather(share) == list(lines[:count]), (world.rank, count)
+
+
+def _together(processes: int, work: Callable[..., None], *arguments: str) -> list[int | None]:
+    """Does work in processes that meet as those of torchrun do; returns their exit codes.
 
     They are forked from one that has loaded everything, as that takes longer than to train.
     """
@@ -79,7 +98,7 @@ def train_together(folder: Path, processes: int, updates: str, *options: str) ->
     shared = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(processes)}
     shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "NMT_HOME": os.environ["NMT_HOME"], "OMP_NUM_THREADS": "1"}
     ranks = [
-        _CONTEXT.Process(target=_rank, args=({**shared, "RANK": str(rank)}, str(folder), updates, *options))
+        _CONTEXT.Process(target=_rank, args=({**shared, "RANK": str(rank)}, work, *arguments))
         for rank in range(processes)
     ]
     for rank in ranks:
@@ -91,10 +110,10 @@ def train_together(folder: Path, processes: int, updates: str, *options: str) ->
     return [rank.exitcode for rank in ranks]
 
 
-def _rank(environment: dict[str, str], *arguments: str) -> None:
+def _rank(environment: dict[str, str], work: Callable[..., None], *arguments: str) -> None:
     os.environ.update(environment)
     warnings.simplefilter("ignore")
-    _process(*arguments)
+    work(*arguments)
 
 
 if __name__ == "__main__":

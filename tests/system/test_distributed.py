@@ -15,7 +15,7 @@ from command import environment
 from nmt.config.reading import recipe_to_toml
 from nmt.storage import bundle
 from nmt.storage import checkpoint as store
-from ranks import train_together
+from ranks import gather_together, train_together
 from tiny import make_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +101,12 @@ def test_a_divided_model_trains_in_fp32(tmp_path: Path, home: Path) -> None:
     for name, gradient in one.items():
         assert gradient.dtype == torch.float32
         torch.testing.assert_close(two[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_shares_come_together_in_order(home: Path) -> None:
+    """Also empty lines, and where some processes or all of them have no line."""
+    assert gather_together(3, ["", "a\u2028b", "", "c\0", "d", "\0", ""]) == [0] * 3
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from nmt.runtime.cpu import InstructionSet, instructions
 from tried import tried_paths
 
 CHECK = Path(__file__).parents[2] / "kernels" / "check.c"
-STRICT = ["-g", "-ffp-contract=fast", "-Wall", "-Wextra", "-Werror"]
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+STRICT = ["-ffp-contract=fast", "-Wall", "-Wextra", "-Werror"]
+SANITIZERS = ["-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]  # -g1: a report names lines
 ARM, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
 
 
