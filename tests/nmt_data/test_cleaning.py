@@ -366,6 +366,13 @@ def test_normalised_sources_and_unchanged_references(tmp_path: Path, home: Path)
     assert encoded == prepared.tokenizers.source.encode(['"eins"'])[0]
 
 
+def test_test_sentences_are_looked_for_as_train_is_written(tmp_path: Path, home: Path) -> None:
+    """A sentence that differs from a training sentence only by what `data.normalise` writes alike is in train."""
+    recipe = _recipe(tmp_path, [*_pairs(60), ("„eins“", "“one”")], normalise="moses")
+    (leak,) = prepare(recipe).report["found_in_train"]
+    assert (leak["pairs_exact"], leak["source_exact"], leak["target_exact"]) == (1, 1, 1)
+
+
 def test_what_cannot_be_done_is_said_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
