@@ -20,7 +20,7 @@ from command import environment
 from nmt.config.cleaning import CleaningConfig
 from nmt.config.recipe import Recipe
 from nmt.errors import CheckpointError, ConfigError
-from nmt.translation.translator import load
+from nmt.translation.loading import load
 from nmt_data import alignment, means, streams
 from nmt_data.alignment import Lexicon
 from nmt_data.cleaning import checks, filters
