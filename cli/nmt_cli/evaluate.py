@@ -181,7 +181,7 @@ _DIFFICULTIES = {
 
 def print_buckets(title: str, unit: str, buckets: Sequence[Bucket]) -> None:
     """Prints BLEU, one row per bucket."""
-    rows = [[bucket_name(bucket), str(bucket.sentences), str(bucket.bleu)[5:]] for bucket in buckets]
+    rows = [[bucket_name(bucket), str(bucket.sentences), str(bucket.score)[5:]] for bucket in buckets]
     print_table(title, [unit, "sentences", "BLEU"], rows)
 
 

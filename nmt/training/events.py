@@ -84,7 +84,7 @@ class Validated:
     perplexity: float
     accuracy: float
     bleu: float
-    chrf: float | None
+    chrf2: float | None
     best: bool
     """Whether it is the best so far."""
 
@@ -145,13 +145,13 @@ class Averaged:
     perplexity: float
     accuracy: float
     bleu: float
-    chrf: float | None
+    chrf2: float | None
 
 
 Event = Started | Initialised | Updated | Validated | Skipped | Spike | Damaged | Chosen | Averaged
 Reporter = Callable[[Event], None]
 
-_LEFT_OUT = ("chrf", "update")  # left out if unknown
+_LEFT_OUT = ("chrf2", "update")  # left out if unknown
 
 
 def logged(event: Event) -> dict[str, Any]:

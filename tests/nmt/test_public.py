@@ -99,7 +99,7 @@ PAIR = ["a b"], ["b a"]
         (lambda: nmt.load_recipe(RECIPE, {"seed": 3}), "must be a list of key=value"),  # type: ignore[arg-type]
         (lambda: nmt.load_recipe(RECIPE, [3]), "must be a list of key=value"),  # type: ignore[list-item]
         (lambda: nmt.load("none", precision="fp8"), "precision must be"),
-        (lambda: nmt.Options(mbr="ter"), "mbr must be one of chrf, bleu, got ter"),  # type: ignore[arg-type]
+        (lambda: nmt.Options(mbr="ter"), "mbr must be one of chrf2, bleu, got ter"),  # type: ignore[arg-type]
         (lambda: nmt.Options(long_lines="drop"), "long_lines must be one of cut, split"),  # type: ignore[arg-type]
         (lambda: nmt.load("none", device="gpu"), "device must be auto, cpu"),
         (lambda: nmt.TestSet.read("t", "none.de", "none.en"), "none.de"),

@@ -162,7 +162,7 @@ class _Lab:
         recipe = load_recipe(folder)
         testsets = choose_testsets(recipe, [value for key, value in options if key == "--testset"])
         said = f"{recipe.training.updates} {recipe.search.beam}"
-        score = {"metric": "BLEU", "value": float(recipe.training.updates), "low": 0.0, "high": 0.0, "signature": ""}
+        score = {"metric": "bleu", "value": float(recipe.training.updates), "low": 0.0, "high": 0.0, "signature": ""}
         evaluations = [
             {"testset": item.name, "sentences": len(item.source), "scores": [score], "by_length": []}
             for item in testsets
@@ -419,7 +419,7 @@ def test_accuracy_counts_positions() -> None:
     """By length of the source; what is missing or beyond the end is wrong."""
     buckets = accuracy_by_length(["a b", "c d", "e f g"], ["b a", "d", "g f x y"], ["b a", "d c", "g f e"])
     assert [(bucket.low, bucket.sentences) for bucket in buckets] == [(2, 2), (3, 1)]
-    assert [round(bucket.bleu.value, 1) for bucket in buckets] == [75.0, 66.7]
+    assert [round(bucket.score.value, 1) for bucket in buckets] == [75.0, 66.7]
 
 
 @pytest.mark.parametrize(
