@@ -119,8 +119,9 @@ class Run:
 
     @property
     def milliseconds(self) -> float:
-        """Milliseconds of training and validation per update."""
-        return 1000 * float(self.result["seconds"]) / max(int(self.result["updates"]), 1)
+        """Milliseconds of training per update, without validations."""
+        seconds = int(self.result["target_tokens"]) / max(float(self.result["tokens_per_second"]), 1.0)
+        return 1000 * seconds / max(int(self.result["updates"]), 1)
 
     @property
     def score(self) -> Score:
@@ -142,7 +143,7 @@ class Row:
     p_value: float | None
     """p-value against the first system, by paired bootstrap over the test set of all seeds; None for the first."""
     milliseconds: float
-    """Milliseconds of training and validation per update: the mean over the seeds."""
+    """Milliseconds of training per update, without validations: the mean over the seeds."""
     error_rate: float | None
     """Alignment error rate in percent: the mean over the seeds."""
 

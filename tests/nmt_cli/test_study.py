@@ -169,7 +169,8 @@ class _Lab:
         ]
         folder = Path(dict(options)["--save"])
         folder.mkdir()
-        content = {"parameters": 1, "seconds": 1, "updates": 1, "said": said, "evaluations": evaluations}
+        card = {"parameters": 1, "updates": 2, "target_tokens": 300, "tokens_per_second": 600, "seconds": 9}
+        content = {**card, "said": said, "evaluations": evaluations}
         (folder / "result.json").write_text(json.dumps(content))
         for item in testsets:
             write_lines(folder / f"{item.name}.hypothesis", [said] * len(item.source))
@@ -204,6 +205,13 @@ def _study(folder: Path, *settings: str) -> dict[str, Any]:
         return {"said": result.output}
     (found,) = json.loads((folder / "runs" / "results.json").read_text())["runs"]
     return dict(found)
+
+
+def test_the_time_of_an_update_is_without_validations(lab: _Lab, tmp_path: Path) -> None:
+    """It is that of the tokens trained on, at the speed of the training."""
+    _study(tmp_path)
+    (row,) = json.loads((tmp_path / "runs" / "results.json").read_text())["rows"]
+    assert row["milliseconds"] == 250.0
 
 
 def test_a_result_is_kept_for_all_that_made_it_and_for_nothing_else(lab: _Lab, tmp_path: Path) -> None:
