@@ -18,6 +18,7 @@ from nmt.errors import CheckpointError, ConfigError, DataError, NmtError, TextEr
 if TYPE_CHECKING:
     from nmt.config.reading import load_recipe
     from nmt.config.recipe import Recipe
+    from nmt.config.search import SamplingConfig
     from nmt.corpus.prepared import Prepared
     from nmt.corpus.testset import TestSet
     from nmt.runtime.signals import Interrupted
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from nmt.training.trainer import train
     from nmt.translation.attention import Attention, attend
     from nmt.translation.evaluation import evaluate
-    from nmt.translation.result import Report, TargetScore, Translation
-    from nmt.translation.translator import Translator, load
+    from nmt.translation.loading import load
+    from nmt.translation.result import Options, Report, TargetScore, Translation
+    from nmt.translation.translator import Translator
     from nmt_data.prepare import prepare
 
 __version__ = "0.1.0"
@@ -39,9 +41,11 @@ __all__ = [
     "Evaluation",
     "Interrupted",
     "NmtError",
+    "Options",
     "Prepared",
     "Recipe",
     "Report",
+    "SamplingConfig",
     "Score",
     "TargetScore",
     "TestSet",
@@ -62,9 +66,11 @@ _PLACES = {
     "Attention": "nmt.translation.attention",
     "Evaluation": "nmt.scoring.evaluation",
     "Interrupted": "nmt.runtime.signals",
+    "Options": "nmt.translation.result",
     "Prepared": "nmt.corpus.prepared",
     "Recipe": "nmt.config.recipe",
     "Report": "nmt.translation.result",
+    "SamplingConfig": "nmt.config.search",
     "Score": "nmt.scoring.metrics",
     "TargetScore": "nmt.translation.result",
     "TestSet": "nmt.corpus.testset",
@@ -72,7 +78,7 @@ _PLACES = {
     "Translator": "nmt.translation.translator",
     "attend": "nmt.translation.attention",
     "evaluate": "nmt.translation.evaluation",
-    "load": "nmt.translation.translator",
+    "load": "nmt.translation.loading",
     "load_recipe": "nmt.config.reading",
     "prepare": "nmt_data.prepare",
     "score": "nmt.scoring.metrics",

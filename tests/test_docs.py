@@ -89,7 +89,9 @@ def test_functions_of_the_api_take_what_their_headings_say() -> None:
         owner, function = name.split(".")
         parts = [
             f"{'**' if item.kind is item.VAR_KEYWORD else ''}{item.name}"
-            + ("" if item.default is item.empty else f"={json.dumps(item.default)}").replace("null", "None")
+            + ("" if item.default is item.empty else f"={json.dumps(item.default)}")
+            .replace("null", "None")
+            .replace("[]", "()")
             for item in inspect.signature(getattr(places[owner], function)).parameters.values()
             if item.name != "self"
         ]

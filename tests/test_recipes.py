@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nmt.config.reading import load_recipe, recipe_to_toml
+from nmt.scoring.metrics import EVERY_METRIC
 from nmt_data.cards import load_card
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +85,13 @@ def test_the_tables_are_those_of_the_results() -> None:
             assert shown in known, f"{shown} is said of {link[1]}"
             checked += 1
     assert checked > 10
+
+
+def test_results_name_metrics_as_options_do() -> None:
+    """Single scores and paired tests alike."""
+    known = {*EVERY_METRIC, "accuracy"}
+    for path in sorted(ROOT.glob("recipes/**/*.json")):
+        assert set(re.findall(r'"metric": "(\w+)"', path.read_text())) <= known, path
 
 
 def _p_values(content: Any) -> Iterator[float]:

@@ -80,7 +80,7 @@ def _print_lengths(results: Mapping[str, Evaluation]) -> None:
         [
             bucket_name(bucket),
             str(bucket.sentences),
-            *(f"{result.buckets[index].bleu.value:.1f}" for result in results.values()),
+            *(f"{result.buckets[index].score.value:.1f}" for result in results.values()),
         ]
         for index, bucket in enumerate(first.buckets)
     ]
@@ -89,12 +89,13 @@ def _print_lengths(results: Mapping[str, Evaluation]) -> None:
 
 def print_test(differences: Sequence[Difference], test: str) -> None:
     """Prints each system against the first, with the p-value."""
+    from nmt.scoring.metrics import title_of
     from nmt.scoring.significance import FEWEST
 
     rows = [
         [
             item.system,
-            item.metric,
+            title_of(item.metric),
             f"{item.score:.2f}",
             *(["", ""] if item.p_value is None else [f"{item.difference:+.2f}", f"{item.p_value:.4f}"]),
             _verdict(item),
@@ -104,7 +105,7 @@ def print_test(differences: Sequence[Difference], test: str) -> None:
     names = {"bs": "paired bootstrap resampling", "ar": "paired approximate randomisation"}
     heads = ["system", "metric", "score", "difference", "p", ""]
     print_table(f"{names[test]} against {differences[0].system}", heads, rows)
-    for signature in dict.fromkeys(f"{item.metric}: {item.signature}" for item in differences):
+    for signature in dict.fromkeys(f"{title_of(item.metric)}: {item.signature}" for item in differences):
         print_text(f"  {signature}")
     if any(item.p_value is not None and not item.equal and item.differing < FEWEST for item in differences):
         print_text(f"  Where fewer than {FEWEST} lines differ, that could be chance whatever p is.")

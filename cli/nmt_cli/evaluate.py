@@ -112,7 +112,7 @@ def evaluate(
     system = in_case(read_lines(hypothesis), translator.recipe, to) if hypothesis else translator
     metrics = sorted(parse_metrics(metric or EVERY_METRIC), key=EVERY_METRIC.index)
     training = prepare(translator.recipe).pairs_source() if difficulty else ()
-    results = [evaluate_system(system, item, lowercase, training, metrics) for item in testsets]
+    results = [evaluate_system(system, item, lowercase, training, metrics, translator.recipe) for item in testsets]
     for line in translator.report.summary():
         note(f"nmt: {line}")
     try:
@@ -181,7 +181,7 @@ _DIFFICULTIES = {
 
 def print_buckets(title: str, unit: str, buckets: Sequence[Bucket]) -> None:
     """Prints BLEU, one row per bucket."""
-    rows = [[bucket_name(bucket), str(bucket.sentences), str(bucket.bleu)[5:]] for bucket in buckets]
+    rows = [[bucket_name(bucket), str(bucket.sentences), str(bucket.score)[5:]] for bucket in buckets]
     print_table(title, [unit, "sentences", "BLEU"], rows)
 
 

@@ -72,7 +72,7 @@ def open_for(request: TranslationRequest) -> Translator:
 
     _known("--format", request.output_format, FORMATS)
     long_lines = _known("--long-lines", request.long_lines, get_args(LongLines))
-    mbr = _known("--mbr", request.mbr, get_args(Utility), "chrf or bleu")
+    mbr = _known("--mbr", request.mbr, get_args(Utility), "chrf2 or bleu")
     if request.form == "text" and request.n_best > 1:
         raise ConfigError(
             f"--format text cannot say which line --n-best {request.n_best} is of; take tsv, moses or json"

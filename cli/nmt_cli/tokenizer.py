@@ -37,6 +37,9 @@ def train(
     config = parse_tokenizer({"kind": kind, "vocabulary": vocabulary, "byte_fallback": byte_fallback})
     refuse_overwriting(output, files)
     check_output(output)
+    if config.kind == "byte":  # needs no text, but a wrong file is wrong
+        for file in files:
+            read_lines(file)
     tokenizer = Tokenizer.train((line for file in files for line in read_lines(file)), config)
     tokenizer.save(output)
     note(f"{output}: {tokenizer.vocabulary_size} tokens")

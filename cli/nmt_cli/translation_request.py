@@ -113,7 +113,7 @@ class TranslationRequest:
             metavar="UTILITY",
             show_default=False,
             rich_help_panel=SAMPLING,
-            help="chrf or bleu: draw, and give the draw that agrees most with the others. By epsilon sampling if not told.",
+            help="chrf2 or bleu: draw, and give the draw that agrees most with the others. By epsilon sampling if not told.",
         ),
     ] = None
     samples: Annotated[

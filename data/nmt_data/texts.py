@@ -8,9 +8,10 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from nmt.config.data import Tokenization
+from nmt.config.data import DataConfig, Tokenization
 from nmt.config.recipe import Recipe
 from nmt.corpus.lines import clean_line
+from nmt.corpus.normalising import as_trained
 from nmt.corpus.testset import TestSet
 from nmt.corpus.words import lower
 from nmt.errors import DataError
@@ -167,8 +168,8 @@ class TextReader:
             for index, testsets in given.testsets.items()
             for testset in (*testsets, *own.get(index, ()))
         ]
-        held_out = [_as_text(self.parts[index], testset) for index in own for testset in own[index]]
-        testsets, texts = _named(found, self.recipe.data.tag_target)
+        held_out = [_as_text(self.parts[index], testset, self.recipe.data) for index in own for testset in own[index]]
+        testsets, texts = _named(found, self.recipe.data)
         audited = audit(selection, held_out, texts, cleaning.drop_leaked, self.means)
         (draft / _TESTSETS).mkdir()
         for testset in testsets:
@@ -216,25 +217,28 @@ def _report(recipe: Recipe, parts: Sequence[Part], sizes: Sequence[int], testset
     }
 
 
-def _as_text(part: Part, testset: TestSet) -> Text:
-    return Text(*part.languages, list(zip(testset.source, testset.target, strict=True)))
+def _as_text(part: Part, testset: TestSet, data: DataConfig) -> Text:
+    """Returns the pairs of a test set, written as those of the training text are."""
+    sides = zip(part.languages, (testset.source, testset.target), strict=True)
+    source, target = ([as_trained(line, language, data) for line in lines] for language, lines in sides)
+    return Text(*part.languages, list(zip(source, target, strict=True)))
 
 
-def _named(found: Sequence[tuple[Part, TestSet]], tagged: bool) -> tuple[list[TestSet], dict[str, list[Text]]]:
+def _named(found: Sequence[tuple[Part, TestSet]], data: DataConfig) -> tuple[list[TestSet], dict[str, list[Text]]]:
     """Returns the test sets of all corpora, with one joint validation set first, and the text of each by name."""
     valids: list[TestSet] = []
     others: dict[str, TestSet] = {}
     texts: dict[str, list[Text]] = {"valid": []}
     for part, item in found:
-        languages = [part.target] * len(item.source) if tagged else []
+        languages = [part.target] * len(item.source) if data.tag_target else []
         testset = replace(item, tokenize=part.tokenize, languages=languages)
         if testset.name == "valid":
             valids.append(testset)
-            texts["valid"].append(_as_text(part, testset))
+            texts["valid"].append(_as_text(part, testset, data))
         else:
             name = _free_name(testset.name, part, others)
             others[name] = replace(testset, name=name)
-            texts[name] = [_as_text(part, testset)]
+            texts[name] = [_as_text(part, testset, data)]
     valid = replace(interleaved(valids), tokenize=_validation_tokenization([part for part, _ in found]))
     return [valid, *others.values()], texts
 

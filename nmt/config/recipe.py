@@ -98,7 +98,7 @@ class TrainingConfig(Section):
     """Updates between validations; each writes a checkpoint."""
     validation_sentences: Count = 1000
     """Validation sentences translated (greedily) for the score; the loss uses all within `max_length`."""
-    metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    metric: Literal["bleu", "chrf2", "loss"] = "bleu"
     """Metric that decides on the best checkpoint, on patience and on `plateau`.
 
     With BLEU or chrF2, and without `--budget`, the recipe's own search decides at the end between the best and the last.

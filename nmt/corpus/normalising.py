@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Literal
 
+from nmt.config.data import DataConfig
 from nmt.corpus.languages import code_of
+from nmt.corpus.words import lower
 from nmt.errors import ConfigError
 
 Normalisation = Literal["none", "nfc", "moses"]
@@ -31,3 +33,13 @@ def line_normaliser(kind: Normalisation, language: str) -> Callable[[str], str]:
         raise ConfigError("data.normalise = 'moses' needs sacremoses; pip install 'nmt[cleaning]'") from None
     moses = MosesPunctNormalizer(lang=code_of(language))
     return lambda line: str(moses.normalize(composed(line)))
+
+
+def as_trained(text: str, language: str, data: DataConfig) -> str:
+    """Normalises and lower-cases a line as the training text was.
+
+    Raises:
+        ConfigError: as in `line_normaliser`.
+    """
+    text = line_normaliser(data.normalise, language)(text)
+    return lower(text, language) if data.lowercase else text

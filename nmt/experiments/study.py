@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal, Self
@@ -119,8 +119,9 @@ class Run:
 
     @property
     def milliseconds(self) -> float:
-        """Milliseconds of training and validation per update."""
-        return 1000 * float(self.result["seconds"]) / max(int(self.result["updates"]), 1)
+        """Milliseconds of training per update, without validations."""
+        seconds = int(self.result["target_tokens"]) / max(float(self.result["tokens_per_second"]), 1.0)
+        return 1000 * seconds / max(int(self.result["updates"]), 1)
 
     @property
     def score(self) -> Score:
@@ -142,7 +143,7 @@ class Row:
     p_value: float | None
     """p-value against the first system, by paired bootstrap over the test set of all seeds; None for the first."""
     milliseconds: float
-    """Milliseconds of training and validation per update: the mean over the seeds."""
+    """Milliseconds of training per update, without validations: the mean over the seeds."""
     error_rate: float | None
     """Alignment error rate in percent: the mean over the seeds."""
 
@@ -176,7 +177,7 @@ def write_results(folder: Path, study: Study, runs: Sequence[Run], rows: Sequenc
             "system": run.system,
             "seed": run.seed,
             "alignment_error_rate": run.error_rate,
-            "buckets": [vars(bucket) | {"bleu": bucket.bleu.as_dict()} for bucket in run.buckets],
+            "buckets": [asdict(bucket) for bucket in run.buckets],
             **{key: value for key, value in run.result.items() if key not in ("name", "seed")},
         }
         for run in runs
@@ -197,7 +198,7 @@ def write_results(folder: Path, study: Study, runs: Sequence[Run], rows: Sequenc
             whole = ["bleu", "", "", count, *(round(value, 3) for value in (score.value, score.low, score.high))]
             table.writerow([run.system, run.seed, item["testset"], *whole])
         for bucket in run.buckets:
-            score, bounds = bucket.bleu, [bucket.low, bucket.high, bucket.sentences]
+            score, bounds = bucket.score, [bucket.low, bucket.high, bucket.sentences]
             values = [round(value, 3) for value in (score.value, score.low, score.high)]
             table.writerow([run.system, run.seed, study.testset, study.measure, *bounds, *values])
     atomic_write(folder / f"{RESULTS}.csv", text.getvalue().encode())
@@ -228,11 +229,11 @@ def _value(study: Study, run: Run) -> float:
     if study.measure == "bleu":
         return run.score.value
     sizes = sum(bucket.sentences for bucket in run.buckets)
-    return sum(bucket.bleu.value * bucket.sentences for bucket in run.buckets) / max(sizes, 1)
+    return sum(bucket.score.value * bucket.sentences for bucket in run.buckets) / max(sizes, 1)
 
 
 def _mean_bucket(buckets: Sequence[Bucket]) -> Bucket:
     first = buckets[0]
-    value, low, high = (mean(getattr(bucket.bleu, name) for bucket in buckets) for name in ("value", "low", "high"))
-    score = Score(first.bleu.metric, value, low, high, first.bleu.signature)
+    value, low, high = (mean(getattr(bucket.score, name) for bucket in buckets) for name in ("value", "low", "high"))
+    score = Score(first.score.metric, value, low, high, first.score.signature)
     return Bucket(first.low, first.high, first.sentences, score)

@@ -114,8 +114,8 @@ def read_run(task: TrainingTask, testset: TestSet) -> Run:
     else:
         evaluation = next(item for item in result["evaluations"] if item["testset"] == testset.name)
         buckets = [
-            Bucket(item["low"], item["high"], item["sentences"], Score(**item["bleu"]))
-            for item in evaluation["by_length"]
+            Bucket(item["low"], item["high"], item["sentences"], Score(**item.get("score", item.get("bleu"))))
+            for item in evaluation["by_length"]  # a run of an earlier version says bleu
         ]
     rate = None
     if (results / ALIGNMENT).exists():

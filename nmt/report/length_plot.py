@@ -43,7 +43,7 @@ def plot_by_length(
         shown = [bucket for bucket in buckets if bucket.sentences >= FEWEST]
         centres = [bucket.centre for bucket in shown]
         colour = COLOURS[index % len(COLOURS)]
-        scores = [bucket.bleu for bucket in shown]
+        scores = [bucket.score for bucket in shown]
         line = _LINES[index // len(COLOURS) % len(_LINES)]
         marker = _MARKERS[index % len(_MARKERS)]
         axes.plot(centres, [score.value for score in scores], line, color=colour, marker=marker)

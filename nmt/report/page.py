@@ -88,7 +88,7 @@ def _lengths(runs: Sequence[RunMaterial], index: int) -> Chart:
     """Returns the curves of BLEU over source length on one test set."""
     series = {
         run.name: thinned(
-            (bucket.centre, bucket.bleu.value)
+            (bucket.centre, bucket.score.value)
             for bucket in run.evaluations[index].buckets
             if bucket.sentences >= FEWEST
         )

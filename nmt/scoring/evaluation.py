@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nmt.config.recipe import Recipe
 from nmt.corpus.lines import text_lines
+from nmt.corpus.normalising import as_trained
 from nmt.corpus.testset import TestSet
 from nmt.corpus.words import count_words
 from nmt.errors import DataError, TextError
@@ -54,6 +56,7 @@ def evaluate_lines(
     training: Sequence[str] = (),
     metrics: MetricName | Sequence[MetricName] = EVERY_METRIC,
     seconds: float = 0.0,
+    recipe: Recipe | None = None,
 ) -> Evaluation:
     """Scores the translations of a test set.
 
@@ -64,6 +67,7 @@ def evaluate_lines(
         training: sources of the training data, to report BLEU by distance from them; empty: leave that out.
         metrics: metrics to compute, or one of them; TER is slow on long translations that are all wrong.
         seconds: translation time, for the report.
+        recipe: how sources are written before they are compared with the training data; None: as they are.
 
     Raises:
         DataError: parts of the test set, or translations and references, differ in number, or all references are blank.
@@ -78,8 +82,11 @@ def evaluate_lines(
     if lowercase and not lower:
         scores += score(hypotheses, testset.target, tokenize=tokenize, lowercase=True, metrics=("bleu",))
     buckets = bleu_by_length(testset.source, hypotheses, testset.target, tokenize, lower)
+    data, sources = recipe and recipe.data, testset.source
+    if training and data:
+        sources = [as_trained(line, data.source, data) for line in sources]
     by_difficulty = {
-        name: bleu_by(measure(testset.source, training), bounds, hypotheses, testset.target, tokenize, lower)
+        name: bleu_by(measure(sources, training), bounds, hypotheses, testset.target, tokenize, lower)
         for name, measure, bounds in (("rarity", rarity, RARITY_BUCKETS), ("novelty", novelty, NOVELTY_BUCKETS))
         if training
     }

@@ -54,12 +54,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Bucket:
-    """BLEU of the sentences whose measure, for example source length in words, is from `low` to `high`."""
+    """The score of the sentences whose measure, for example source length in words, is from `low` to `high`."""
 
     low: int
     high: int
     sentences: int
-    bleu: Score
+    score: Score
 
     @property
     def centre(self) -> float:
@@ -133,7 +133,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: Tokeniz
     return float(BLEU(tokenize=tokenize, force=True).corpus_score(list(hypotheses), [list(references)]).score)
 
 
-def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+def chrf2(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Computes chrF2 without an interval, for validation during training."""
     check_lines(hypotheses, references)
     return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)

@@ -39,7 +39,7 @@ class Difference:
     """A system compared with the first one, in one metric."""
 
     system: str
-    metric: str
+    metric: MetricName
     score: float
     difference: float
     p_value: float | None
@@ -92,7 +92,7 @@ def paired_test(
         kind = METRICS[metric]
         scorer = kind.corpus(tokenize, lowercase)
         with stage(f"paired test by {kind.title}"):
-            found += _by_metric(kind.title, scorer, systems, references, test, samples or _DRAWS[test])
+            found += _by_metric(metric, scorer, systems, references, test, samples or _DRAWS[test])
     return found
 
 
@@ -132,7 +132,7 @@ def p_value(test: TestName, first: Floats, second: Floats, observed: float) -> f
 
 
 def _by_metric(
-    name: str,
+    name: MetricName,
     metric: Scorer,
     systems: Mapping[str, Sequence[str]],
     references: Sequence[str],

@@ -84,7 +84,7 @@ class Validated:
     perplexity: float
     accuracy: float
     bleu: float
-    chrf: float | None
+    chrf2: float | None
     best: bool
     """Whether it is the best so far."""
 
@@ -135,6 +135,16 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Fewer:
+    """There are fewer checkpoints than `training.average` asks for."""
+
+    kind: ClassVar[str] = "fewer"
+    step: int
+    checkpoints: int
+    asked: int
+
+
+@dataclass(frozen=True)
 class Averaged:
     """The final model is the mean of checkpoints, with these scores."""
 
@@ -145,13 +155,13 @@ class Averaged:
     perplexity: float
     accuracy: float
     bleu: float
-    chrf: float | None
+    chrf2: float | None
 
 
-Event = Started | Initialised | Updated | Validated | Skipped | Spike | Damaged | Chosen | Averaged
+Event = Started | Initialised | Updated | Validated | Skipped | Spike | Damaged | Chosen | Fewer | Averaged
 Reporter = Callable[[Event], None]
 
-_LEFT_OUT = ("chrf", "update")  # left out if unknown
+_LEFT_OUT = ("chrf2", "update")  # left out if unknown
 
 
 def logged(event: Event) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from nmt.storage.integrity import damage
 from nmt.storage.run_folder import RunFolder
 from nmt.storage.run_log import RECIPE
 from nmt.training.averaging import mean_of_checkpoints
-from nmt.training.events import Averaged, Chosen, Reporter
+from nmt.training.events import Averaged, Chosen, Fewer, Reporter
 from nmt.training.progress import Progress
 from nmt.training.validation import Validator
 
@@ -56,7 +56,7 @@ class Finish:
             NmtError: the validation loss of the model is not finite.
         """
         if self.validator.updater.world.leads:  # what a process that was killed here has logged of it
-            self.run_folder.trim_log(progress.step, (Chosen.kind, Averaged.kind))
+            self.run_folder.trim_log(progress.step, (Chosen.kind, Fewer.kind, Averaged.kind))
         chosen = self._chosen(progress)
         step, figures = progress.best_step, {"bleu": progress.best_bleu, "loss": progress.best_loss}
         weights = mean_of_checkpoints(chosen)
@@ -83,6 +83,8 @@ class Finish:
         folder, config = self.run_folder.checkpoints, self.recipe.training
         saved, best = store.checkpoints(folder), store.best_checkpoint(folder)
         if config.average > 1 or not self.recipe.data.has_pairs:  # no validation judges a model that has seen no pairs
+            if (count := len(saved)) < config.average:
+                self.report(Fewer(progress.step, count, config.average))
             return saved[-config.average :]
         if not progress.best_step:
             raise self._diverged()

@@ -18,7 +18,7 @@ from nmt.corpus.prepared import Prepared
 from nmt.models import build_model
 from nmt.runtime.processes import whole
 from nmt.runtime.stages import counted
-from nmt.scoring.metrics import bleu, chrf
+from nmt.scoring.metrics import bleu, chrf2
 from nmt.scoring.tokenization import check_tokenization
 from nmt.storage.bundle import LoadedModel
 from nmt.storage.checkpoint import copy_weights
@@ -40,7 +40,7 @@ class Validation:
     perplexity: float
     accuracy: float
     bleu: float
-    chrf: float | None
+    chrf2: float | None
     """chrF2, if it is the metric that decides."""
 
     samples: list[Sample] = field(default_factory=list)
@@ -49,11 +49,11 @@ class Validation:
     @property
     def figures(self) -> dict[str, Any]:
         """The numbers by name."""
-        return {name: getattr(self, name) for name in ("loss", "perplexity", "accuracy", "bleu", "chrf")}
+        return {name: getattr(self, name) for name in ("loss", "perplexity", "accuracy", "bleu", "chrf2")}
 
     def score(self, metric: str) -> float:
         """Returns the score that decides on the best checkpoint; higher is better."""
-        return {"bleu": self.bleu, "chrf": self.chrf or 0.0, "loss": -self.loss}[metric]
+        return {"bleu": self.bleu, "chrf2": self.chrf2 or 0.0, "loss": -self.loss}[metric]
 
 
 class Validator:
@@ -79,7 +79,7 @@ class Validator:
             perplexity=exp(loss),
             accuracy=accuracy,
             bleu=self._bleu(hypotheses),
-            chrf=chrf(hypotheses, self.target) if self.config.metric == "chrf" else None,
+            chrf2=chrf2(hypotheses, self.target) if self.config.metric == "chrf2" else None,
             samples=samples,
         )
 
@@ -87,7 +87,7 @@ class Validator:
         """Returns BLEU or chrF2, by `training.metric`, of translations by the recipe's own search; equal in all processes."""
         with self._with(weights):
             hypotheses = self._translations(self._translator(self.recipe.search))
-        return chrf(hypotheses, self.target) if self.config.metric == "chrf" else self._bleu(hypotheses)
+        return chrf2(hypotheses, self.target) if self.config.metric == "chrf2" else self._bleu(hypotheses)
 
     @contextmanager
     def _with(self, weights: Weights | None) -> Generator[None]:

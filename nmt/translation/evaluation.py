@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import perf_counter
 
+from nmt.config.recipe import Recipe
 from nmt.corpus.testset import TestSet
 from nmt.runtime.stages import stage
 from nmt.scoring.evaluation import Evaluation, check_testset, evaluate_lines
@@ -18,6 +19,7 @@ def evaluate(
     lowercase: bool = False,
     training: Sequence[str] = (),
     metrics: MetricName | Sequence[MetricName] = EVERY_METRIC,
+    recipe: Recipe | None = None,
 ) -> Evaluation:
     """Scores a translator, or finished translations, on a test set.
 
@@ -27,6 +29,7 @@ def evaluate(
         lowercase: also compute lower-cased BLEU, for test sets with upper and lower case.
         training: sources of the training data, to report BLEU by distance from them; empty: leave that out.
         metrics: metrics to compute, or one of them; TER is slow on long translations that are all wrong.
+        recipe: how sources are written before they are compared with `training`; None: as a translator reads them.
 
     Raises:
         DataError: parts of the test set, or translations and references, differ in number, or all references are blank.
@@ -37,7 +40,8 @@ def evaluate(
     metrics = parse_metrics(metrics)  # before the work
     with stage(testset.name):
         if not isinstance(system, Translator):
-            return evaluate_lines(system, testset, lowercase, training, metrics)
+            return evaluate_lines(system, testset, lowercase, training, metrics, recipe=recipe)
         start = perf_counter()
         hypotheses = system.translate(testset.tagged)
-        return evaluate_lines(hypotheses, testset, lowercase, training, metrics, perf_counter() - start)
+        seconds, recipe = perf_counter() - start, recipe or system.recipe
+        return evaluate_lines(hypotheses, testset, lowercase, training, metrics, seconds, recipe)

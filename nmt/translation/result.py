@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from nmt.config.search import SamplingConfig
 from nmt.decoding.constrained import Required
+from nmt.errors import ConfigError
 from nmt.scoring.tokenization import default_tokenization
 from nmt.translation.alignment import Link
 from nmt.translation.mbr import Utility, expected_utilities
@@ -163,6 +164,11 @@ class Options:
     """Length of the longest source in tokens."""
     target_language: str | None = None
     """Target language of a model with several; None: the first of its recipe."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("mbr", (None, *get_args(Utility))), ("long_lines", get_args(LongLines))):
+            if (value := getattr(self, name)) not in allowed:
+                raise ConfigError(f"{name} must be one of {', '.join(filter(None, allowed))}, got {value}")
 
     @property
     def needs_attention(self) -> bool:

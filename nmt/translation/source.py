@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from nmt.config.recipe import Recipe
 from nmt.corpus.lines import clean_line, has_control, split_long
-from nmt.corpus.normalising import line_normaliser
+from nmt.corpus.normalising import as_trained
 from nmt.corpus.rendering import renderer_of
 from nmt.corpus.tokenizer import UNK, Tokenizer, language_tag
-from nmt.corpus.words import lower
 from nmt.errors import ConfigError
 from nmt.translation.alignment import word_numbers
 from nmt.translation.result import Encoded, Options, Report, Start
@@ -109,7 +108,7 @@ class SourceText:
         """Cleans a source and adds the tag of the target language unless it has one."""
         text = clean_line(line)
         tag = self._own_tag(text)
-        text = _in_case(text[len(tag) :], self.recipe.data.source, self.recipe)
+        text = as_trained(text[len(tag) :], self.recipe.data.source, self.recipe.data)
         return f"{self._tag} {text}" if self._tag and text and not tag else tag + text
 
     def _own_tag(self, text: str) -> str:
@@ -144,7 +143,7 @@ class TargetText:
 
     def cleaned(self, line: str) -> str:
         """Cleans a line: no control characters, and lower case if the model was trained so."""
-        return _in_case(clean_line(line), self.language, self.recipe)
+        return as_trained(clean_line(line), self.language, self.recipe.data)
 
     def tokens(self, lines: Sequence[str]) -> list[list[int]]:
         """Returns the token ids of the lines."""
@@ -160,8 +159,3 @@ class TargetText:
         starts = [Start(tokens, pieces if UNK in tokens else []) for tokens, pieces in pairs]
         self.report.unknown_prefixes += sum(bool(start.pieces) for start in starts)
         return starts
-
-
-def _in_case(text: str, language: str, recipe: Recipe) -> str:
-    text = line_normaliser(recipe.data.normalise, language)(text)
-    return lower(text, language) if recipe.data.lowercase else text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import overload
 
 import torch
@@ -17,11 +16,11 @@ from nmt.decoding.beam_search import Engine, Hypothesis
 from nmt.decoding.constrained import NOTHING
 from nmt.decoding.ensemble import Ensemble
 from nmt.errors import ConfigError, DataError
-from nmt.runtime.device import SearchPrecision, choose_device, choose_search_precision
+from nmt.runtime.device import SearchPrecision
 from nmt.runtime.memory import check_search, collected_later
 from nmt.runtime.stages import counted_batches
 from nmt.scoring.tokenization import check_tokenization, default_tokenization
-from nmt.storage.bundle import LoadedModel, load_model
+from nmt.storage.bundle import LoadedModel
 from nmt.translation.decoder import Decoder
 from nmt.translation.demands import Demands
 from nmt.translation.hypothesis_attention import attention_of
@@ -275,20 +274,3 @@ def _to_text(
                 said = translations[index][rank]
                 translations[index][rank] = translator.wording.linked(said, pieces, item, batch.begins[index], seen)
     return translations
-
-
-def load(path: str | Path, device: str | torch.device = "auto", **search: object) -> Translator:
-    """Loads a bundle, run folder or checkpoint: `nmt.load("runs/x", beam=1).translate("Guten Tag.")`.
-
-    Args:
-        path: a folder that `nmt train` or `nmt average` has written. Of a run folder, the best model is loaded.
-        device: `auto`, `cpu`, `cuda` or `cuda:n`.
-        search: search settings that replace those of the recipe; see `nmt.config.search.SearchConfig`.
-
-    Raises:
-        CheckpointError: there is no usable model.
-        ConfigError: a search setting or the device is unknown or wrong.
-    """
-    place = choose_device(device)
-    loaded = load_model(Path(path))
-    return Translator(loaded, place, parse_search(loaded.recipe.search, search), choose_search_precision("auto", place))

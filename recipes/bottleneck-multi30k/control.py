@@ -23,7 +23,7 @@ MIDDLE = (41, 60)
 def loss(source: list[str], together: list[str], apart: list[str], target: list[str]) -> float:
     """Percent of the BLEU of captions translated apart that is lost when they are translated together, at 41 to 60 words."""
     lengths = [len(line.split()) for line in source]
-    one, other = (bleu_by(lengths, (MIDDLE,), lines, target, "none")[0].bleu.value for lines in (together, apart))
+    one, other = (bleu_by(lengths, (MIDDLE,), lines, target, "none")[0].score.value for lines in (together, apart))
     return 100 * (1 - one / other)
 
 

@@ -13,10 +13,10 @@ translate beam-10 "$run/model" --beam 10
 translate last-checkpoint "$run/checkpoints/step-00008000"
 translate three-checkpoints "$run/checkpoints/step-00008000" \
   --ensemble "$run/checkpoints/step-00007750" --ensemble "$run/checkpoints/step-00007550"
-translate mbr-chrf "$run/model" --mbr chrf
+translate mbr-chrf2 "$run/model" --mbr chrf2
 translate sample "$run/model" --sample
 cd "$output"
-nmt compare beam-5 greedy beam-10 last-checkpoint three-checkpoints mbr-chrf sample \
+nmt compare beam-5 greedy beam-10 last-checkpoint three-checkpoints mbr-chrf2 sample \
   --testset "$test.en:$test.de" --tokenize none --test ar --save all.json
 python - <<'EOF'  # the figures without the translations, which lie beside it
 import json

@@ -31,7 +31,7 @@ from nmt.runtime.cpu import usable_cores
 from nmt.runtime.files import file_sha256
 from nmt.scoring.metrics import MetricName, score
 from nmt.storage.integrity import MANIFEST
-from nmt.translation.translator import load
+from nmt.translation.loading import load
 from nmt_data.prepare import prepare
 
 NOISES: tuple[NoiseName, ...] = get_args(NoiseName)

@@ -34,7 +34,7 @@ _WORDS = "x en de bleu json int8 cpu - -- %s {} [bold] .. ~nobody/x 1=2 a.b.c=1 
 _PATHS = """text target empty bytes nothing folder run run/model x.spm recipe.toml card.toml run/log.jsonl text/below
 /dev/null /proc/self/mem new/folder/file circle . \udcff \udcff/x"""
 _VALUES = """true [] "" "x" {} [1,2] ["*","x"] "\\u0000" "auto" 1979-05-27 'a/b'"""
-_SOUND = "true 1 2 8 0.1 0.5 'identity' 'all' 'none' 'dot' 'lstm' 'chrf' 'muon'"
+_SOUND = "true 1 2 8 0.1 0.5 'identity' 'all' 'none' 'dot' 'lstm' 'chrf2' 'muon'"
 _PLAN = """
 title = "x"
 

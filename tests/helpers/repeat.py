@@ -71,7 +71,7 @@ TRAINING: dict[str, Changes] = {
     "precision": {"training": {"precision": "bf16"}},
     "validate_every": {"training": {"validate_every": 2}},
     "validation_sentences": {"training": {"validation_sentences": 3}},
-    "metric": {"training": {"metric": "chrf"}},
+    "metric": {"training": {"metric": "chrf2"}},
     "patience": {"training": {"patience": 1, "validate_every": 1, "learning_rate": 1e-9}},
     "keep": {"training": {"keep": 1}},
     "log_every": {"training": {"log_every": 1}},

@@ -17,9 +17,9 @@ from command import environment
 from tiny import make_recipe
 
 PUBLIC = [
-    *("Attention", "CheckpointError", "ConfigError", "DataError", "Evaluation", "Interrupted", "NmtError", "Prepared"),
-    *("Recipe", "Report", "Score", "TargetScore", "TestSet", "TextError", "Translation", "Translator", "__version__"),
-    *("attend", "evaluate", "load", "load_recipe", "prepare", "score", "train"),
+    *("Attention", "CheckpointError", "ConfigError", "DataError", "Evaluation", "Interrupted", "NmtError", "Options"),
+    *("Prepared", "Recipe", "Report", "SamplingConfig", "Score", "TargetScore", "TestSet", "TextError", "Translation"),
+    *("Translator", "__version__", "attend", "evaluate", "load", "load_recipe", "prepare", "score", "train"),
 ]
 
 
@@ -72,6 +72,17 @@ def test_a_recipe_is_trained_and_translates(tmp_path: Path) -> None:
     assert nmt.score(["b a"], ["b a"], metrics=("chrf2",))[0].value == pytest.approx(100)
 
 
+def test_what_a_translation_can_be_asked_for_is_public(trained: Path) -> None:
+    """Draws, phrases, precision and models that vote, as `nmt translate` has them."""
+    line, draws = "Der Hund schläft.", nmt.Options(sampling=nmt.SamplingConfig(temperature=2.0, seed=3))
+    drawn = nmt.load(trained, "cpu", draws, beam=4)
+    assert len(set(drawn.translate(line, n_best=4))) > 1
+    assert drawn.translate(line, n_best=4) == nmt.load(trained, "cpu", draws, beam=4).translate(line, n_best=4)
+    free = nmt.load(trained, "cpu", precision="fp32", ensemble=[trained]).translate(line)
+    said = free.split()[-1].strip(".")
+    assert said not in nmt.load(trained, "cpu", nmt.Options(forbidden=[said])).translate(line).split()
+
+
 RECIPE = "recipes/phrasebook-attention"
 PAIR = ["a b"], ["b a"]
 
@@ -87,6 +98,9 @@ PAIR = ["a b"], ["b a"]
         (lambda: nmt.load_recipe(RECIPE, "seed=3"), "must be a list of key=value"),
         (lambda: nmt.load_recipe(RECIPE, {"seed": 3}), "must be a list of key=value"),  # type: ignore[arg-type]
         (lambda: nmt.load_recipe(RECIPE, [3]), "must be a list of key=value"),  # type: ignore[list-item]
+        (lambda: nmt.load("none", precision="fp8"), "precision must be"),
+        (lambda: nmt.Options(mbr="ter"), "mbr must be one of chrf2, bleu, got ter"),  # type: ignore[arg-type]
+        (lambda: nmt.Options(long_lines="drop"), "long_lines must be one of cut, split"),  # type: ignore[arg-type]
         (lambda: nmt.load("none", device="gpu"), "device must be auto, cpu"),
         (lambda: nmt.TestSet.read("t", "none.de", "none.en"), "none.de"),
         (lambda: nmt.TestSet.load("none", "t"), "t.source"),

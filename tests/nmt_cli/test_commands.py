@@ -240,13 +240,14 @@ def test_a_tokenizer_answers_a_pipe_as_lines_come(trained: Path) -> None:
         check_dialogue(process, (b"der Hund\n", b"eins\n"))
 
 
-def test_a_tokenizer_without_its_text_is_one_line(tmp_path: Path) -> None:
-    """A missing file and a line that is not UTF-8 are named, also after a file that is sound."""
+@pytest.mark.parametrize("kind", ["word", "byte"])
+def test_a_tokenizer_without_its_text_is_one_line(tmp_path: Path, kind: str) -> None:
+    """A missing file and a line that is not UTF-8 are named, also after a file that is sound, and where no text is needed."""
     (tmp_path / "good").write_text("a b c\n" * 100)
     (tmp_path / "bad").write_bytes(b"a\n\xff\n")
     for name, reason in (("none", "No such file or directory"), ("bad", "line 2: byte 1 (0xff)")):
         given = tmp_path / "good", tmp_path / name, "--output", tmp_path / "x.spm"
-        outcome = run("tokenizer", "train", *given, "--kind", "word")
+        outcome = run("tokenizer", "train", *given, "--kind", kind)
         assert outcome.exit_code == 1
         assert f"{tmp_path / name}" in outcome.stderr
         assert reason in outcome.stderr

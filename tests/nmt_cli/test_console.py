@@ -15,7 +15,7 @@ from tiny import make_recipe
 
 STARTED = Started(100, 1000.0, 0, None, 1, None, "cpu", 1, "fp32", 1, 0, 1, 1, 0.0)
 UPDATED = Updated(0, 0, 0, 4.0, 2.0, 0.5, 0.1, 1.0, 12345.0, 0.5, 0.0, 1.0)
-VALIDATED = Validated(step=160, loss=5.0, perplexity=2.0, accuracy=0.1, bleu=12.34, chrf=None, best=True)
+VALIDATED = Validated(step=160, loss=5.0, perplexity=2.0, accuracy=0.1, bleu=12.34, chrf2=None, best=True)
 UNPLANNED = 1_000_000_000
 
 

@@ -78,10 +78,14 @@ def test_equal_systems_have_no_verdict(files: dict[str, Path], tmp_path: Path, t
     write_lines(tmp_path / "same", lines)
     write_lines(tmp_path / "almost", [*lines[:-1], "x"])
     systems = (files["one"], tmp_path / "same", tmp_path / "almost")
-    shown = run("compare", *systems, "-t", f"{files['source']}:{files['reference']}", "--test", test)
+    testset, saved = f"{files['source']}:{files['reference']}", tmp_path / "saved.json"
+    shown = run("compare", *systems, "-t", testset, "--test", test, "--save", saved)
     verdicts = re.findall(r"^ (same|almost) +\w+ .* (equal|significant|could be chance) *$", shown.stdout, re.M)
     assert verdicts == [("same", "equal"), ("almost", "could be chance")] * 3
     assert "Where fewer than 6 lines differ, that could be chance whatever p is." in shown.stdout
+    assert re.findall(r"^ same +(\w+) ", shown.stdout, re.M)[-3:] == ["BLEU", "chrF2", "TER"]
+    tests = json.loads(saved.read_text())["paired_tests"]["source"]
+    assert [item["metric"] for item in tests if item["system"] == "same"] == ["bleu", "chrf2", "ter"]
 
 
 @pytest.mark.parametrize("tokenize", ["none", "13a"])

@@ -26,7 +26,7 @@ DIGITS = "9" * 5000
         (("attend", "MODEL", "TEXT", "--format", "entropy", "--head", "1"), "all layers and heads"),
         (("translate", "MODEL", "TEXT", "--word-starts"), "--word-starts is for --forbid and --constrained"),
         (("translate", "MODEL", "TEXT", "--samples", "4"), "--samples is for --mbr"),
-        (("translate", "MODEL", "TEXT", "--mbr", "chrf", "--samples", "4", "--beam", "2"), "give one of them"),
+        (("translate", "MODEL", "TEXT", "--mbr", "chrf2", "--samples", "4", "--beam", "2"), "give one of them"),
         (("translate", "MODEL", "TEXT", "--diversity", "2"), "--diversity is for groups"),
         (("translate", "MODEL", "TEXT", "--sample", "--stopping", "count"), "--stopping is for plain search"),
         (("translate", "MODEL", "TEXT", "--sample", "--groups", "2"), "--groups is for plain search"),

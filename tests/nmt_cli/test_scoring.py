@@ -99,7 +99,7 @@ def test_the_signature_tells_the_truth_about_case(tmp_path: Path) -> None:
     reference = BLEU(lowercase=True).corpus_score(translations, [ENGLISH * 4])
     assert (found.value, "|case:lc|" in found.signature) == (pytest.approx(reference.score), True)
     test = paired_test({"a": translations, "b": translations}, testset.target, lowercase=testset.lowercase)
-    assert [item.score for item in test if item.metric == "BLEU"] == [pytest.approx(reference.score)] * 2
+    assert [item.score for item in test if item.metric == "bleu"] == [pytest.approx(reference.score)] * 2
     assert all("case:lc" in item.signature for item in test)
 
 

@@ -163,14 +163,15 @@ class _Lab:
         recipe = load_recipe(folder)
         testsets = choose_testsets(recipe, [value for key, value in options if key == "--testset"])
         said = f"{recipe.training.updates} {recipe.search.beam}"
-        score = {"metric": "BLEU", "value": float(recipe.training.updates), "low": 0.0, "high": 0.0, "signature": ""}
+        score = {"metric": "bleu", "value": float(recipe.training.updates), "low": 0.0, "high": 0.0, "signature": ""}
         evaluations = [
             {"testset": item.name, "sentences": len(item.source), "scores": [score], "by_length": []}
             for item in testsets
         ]
         folder = Path(dict(options)["--save"])
         folder.mkdir()
-        content = {"parameters": 1, "seconds": 1, "updates": 1, "said": said, "evaluations": evaluations}
+        card = {"parameters": 1, "updates": 2, "target_tokens": 300, "tokens_per_second": 600, "seconds": 9}
+        content = {**card, "said": said, "evaluations": evaluations}
         (folder / "result.json").write_text(json.dumps(content))
         for item in testsets:
             write_lines(folder / f"{item.name}.hypothesis", [said] * len(item.source))
@@ -205,6 +206,13 @@ def _study(folder: Path, *settings: str) -> dict[str, Any]:
         return {"said": result.output}
     (found,) = json.loads((folder / "runs" / "results.json").read_text())["runs"]
     return dict(found)
+
+
+def test_the_time_of_an_update_is_without_validations(lab: _Lab, tmp_path: Path) -> None:
+    """It is that of the tokens trained on, at the speed of the training."""
+    _study(tmp_path)
+    (row,) = json.loads((tmp_path / "runs" / "results.json").read_text())["rows"]
+    assert row["milliseconds"] == 250.0
 
 
 def test_a_result_is_kept_for_all_that_made_it_and_for_nothing_else(lab: _Lab, tmp_path: Path) -> None:
@@ -433,7 +441,7 @@ def test_accuracy_counts_positions() -> None:
     """By length of the source; what is missing or beyond the end is wrong."""
     buckets = accuracy_by_length(["a b", "c d", "e f g"], ["b a", "d", "g f x y"], ["b a", "d c", "g f e"])
     assert [(bucket.low, bucket.sentences) for bucket in buckets] == [(2, 2), (3, 1)]
-    assert [round(bucket.bleu.value, 1) for bucket in buckets] == [75.0, 66.7]
+    assert [round(bucket.score.value, 1) for bucket in buckets] == [75.0, 66.7]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from command import run
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.errors import ConfigError, DataError
 from nmt.storage.integrity import write_checkpoint_manifest
-from nmt.translation.translator import load
+from nmt.translation.loading import load
 from nmt_data.prepare import prepare
 from tiny import make_recipe
 

@@ -20,7 +20,7 @@ from command import environment
 from nmt.config.cleaning import CleaningConfig
 from nmt.config.recipe import Recipe
 from nmt.errors import CheckpointError, ConfigError
-from nmt.translation.translator import load
+from nmt.translation.loading import load
 from nmt_data import alignment, means, streams
 from nmt_data.alignment import Lexicon
 from nmt_data.cleaning import checks, filters
@@ -364,6 +364,13 @@ def test_normalised_sources_and_unchanged_references(tmp_path: Path, home: Path)
     assert (valid.source[0], valid.target[0]) == ("»eins«", "»one«")
     encoded = prepared.valid.source.rows(0, 1).values.tolist()
     assert encoded == prepared.tokenizers.source.encode(['"eins"'])[0]
+
+
+def test_test_sentences_are_looked_for_as_train_is_written(tmp_path: Path, home: Path) -> None:
+    """A sentence that differs from a training sentence only by what `data.normalise` writes alike is in train."""
+    recipe = _recipe(tmp_path, [*_pairs(60), ("„eins“", "“one”")], normalise="moses")
+    (leak,) = prepare(recipe).report["found_in_train"]
+    assert (leak["pairs_exact"], leak["source_exact"], leak["target_exact"]) == (1, 1, 1)
 
 
 def test_what_cannot_be_done_is_said_before_any_work(

@@ -171,6 +171,41 @@ def test_a_csv_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes, m
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "separator", "remedy"),
+    [("t.csv", ",", "put quotes around text with separators"), ("t.tsv", "\t", "replace tabs within text")],
+)
+@pytest.mark.parametrize("names", [False, True])
+def test_a_row_of_too_many_cells_is_one_line(
+    tmp_path: Path, name: str, separator: str, remedy: str, names: bool
+) -> None:
+    """Without a header the first row says how many there are; blank cells at the end do not count."""
+    head = ["de,en"] * names
+    columns = "" if names else NUMBERS
+    path = tmp_path / name
+    path.write_text("\n".join([*head, "ja,yes", "nein,no, ,", "doch,yes"]).replace(",", separator))
+    assert _pairs(tmp_path, name, columns) == [("ja", "yes"), ("nein", "no"), ("doch", "yes")]
+    path.write_text("\n".join([*head, "ja,yes", "", "ja, aber,no", "doch,yes"]).replace(",", separator))
+    first = "header" if names else "first row"
+    with pytest.raises(DataError) as caught:
+        _pairs(tmp_path, name, columns)
+    assert str(caught.value) == f"{path}, line {3 + names}: 3 cells, and the {first} has 2; {remedy}"
+
+
+@pytest.mark.parametrize(("name", "separator"), [("t.csv", ","), ("t.tsv", "\t")])
+def test_a_row_may_lack_cells_that_are_not_read(tmp_path: Path, name: str, separator: str) -> None:
+    """With a header and without; where a cell is missing that is read, the line is named."""
+    rows = ["de,en,note", "ja,yes,1", "nein,no", "doch"]
+    for names in (True, False):
+        lines = rows if names else rows[1:]
+        columns = "" if names else NUMBERS
+        (tmp_path / name).write_text("\n".join(lines[:-1]).replace(",", separator))
+        assert _pairs(tmp_path, name, columns) == [("ja", "yes"), ("nein", "no")]
+        (tmp_path / name).write_text("\n".join(lines).replace(",", separator))
+        with pytest.raises(DataError, match=rf"{name}, line {len(lines)}: 1 columns, column 2 is missing$"):
+            _pairs(tmp_path, name, columns)
+
+
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_an_odd_cell_leaves_a_csv_readable(tmp_path: Path, quote: str) -> None:
     """One that is far too long, or holds a carriage return, is read and cleaned as in plain text."""

@@ -17,20 +17,21 @@ def read_tsv(path: Path, direction: Direction, unreadable: Unreadable) -> Iterat
     """Yields pairs of a tab-separated file, quoted or plain; columns are numbers from 1, or names."""
     named = not _are_numbers(direction.names)
     rows = quoted_rows(path) if is_quoted(path, named) else plain_rows(path)
-    return _cells(path, rows, direction.names, unreadable)
+    return _cells(path, rows, direction.names, unreadable, "replace tabs within text")
 
 
 def read_csv(path: Path, direction: Direction, unreadable: Unreadable) -> Iterator[Pair]:
     """Yields pairs of a file with cells separated by commas, semicolons or tabs; columns as in `read_tsv`."""
-    return _cells(path, separated_rows(path, direction.names), direction.names, unreadable)
+    rows = separated_rows(path, direction.names)
+    return _cells(path, rows, direction.names, unreadable, "put quotes around text with separators")
 
 
 def _are_numbers(columns: Sequence[str]) -> bool:
     return all(column.isdecimal() for column in columns)
 
 
-def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unreadable) -> Iterator[Pair]:
-    width = None  # no header says how many cells a row has
+def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unreadable, remedy: str) -> Iterator[Pair]:
+    width = 0
     if _are_numbers(columns):
         places = [int(column) - 1 for column in columns]
         if min(places) < 0:
@@ -48,10 +49,10 @@ def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unre
             continue
         if len(cells) <= max(places):
             raise DataError(f"{where}: {len(cells)} columns, column {max(places) + 1} is missing")
-        if width is not None and any(cell.strip() for cell in cells[width:]):
-            raise DataError(
-                f"{where}: {len(cells)} cells, and the header has {width}; put quotes around text with separators"
-            )
+        width = width or len(cells)  # without a header, the first row says how many cells a row has
+        if any(cell.strip() for cell in cells[width:]):
+            first = "first row" if _are_numbers(columns) else "header"
+            raise DataError(f"{where}: {len(cells)} cells, and the {first} has {width}; {remedy}")
         if unreadable.decode(b"\t".join(cells), where) is None:
             unreadable.lines += 1
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nmt.storage import checkpoint as store
 from nmt.training.averaging import RunningMean, mean_of_checkpoints
 from nmt.training.events import logged
 from nmt.training.trainer import Trainer
+from nmt_cli.training_display import TrainingDisplay
 from tiny import make_recipe
 
 CPU = torch.device("cpu")
@@ -75,6 +77,18 @@ def test_the_mean_of_checkpoints_is_the_model(tmp_path: Path, prepared: Prepared
     strangers = [saved[0], store.checkpoints(other / "checkpoints")[0]]
     with pytest.raises(CheckpointError, match="not of the same model"):
         mean_of_checkpoints(strangers)
+
+
+@pytest.mark.parametrize("validate_every", [3, 2])
+def test_fewer_checkpoints_than_asked_are_said(
+    tmp_path: Path, prepared: Prepared, capsys: pytest.CaptureFixture[str], validate_every: int
+) -> None:
+    """Also a single one; the mean of as many as were asked for says nothing."""
+    recipe = make_recipe(training={"average": 3, "updates": 6, "validate_every": validate_every})
+    with TrainingDisplay() as display:
+        Trainer(recipe, prepared, tmp_path, CPU, display.report).run()
+    said = re.findall(r"training.average: (\d) of 3 checkpoints are there to average", capsys.readouterr().err)
+    assert said == (["2"] if validate_every == 3 else [])
 
 
 def test_more_checkpoints_to_average_than_are_kept_are_refused() -> None:

@@ -43,7 +43,7 @@ def test_a_spike_names_its_batch(tmp_path: Path, prepared: Prepared) -> None:
     trainer.stream.close()
 
 
-@pytest.mark.parametrize("metric", ["bleu", "chrf", "loss"])
+@pytest.mark.parametrize("metric", ["bleu", "chrf2", "loss"])
 def test_the_metric_decides_on_the_best(tmp_path: Path, prepared: Prepared, metric: str) -> None:
     """The best checkpoint has the highest validation score, or the lowest loss, of all."""
     reports: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ def test_search_decides_between_the_best_and_the_last(
     """The best by greedy translations may be so by luck; of equals it stays."""
     greedy, searched = iter([30.0, 20.0, 20.0]), iter([40.0, last])
     monkeypatch.setattr(
-        Validator, "validate", lambda *_: Validation(loss=1, perplexity=1, accuracy=1, bleu=next(greedy), chrf=None)
+        Validator, "validate", lambda *_: Validation(loss=1, perplexity=1, accuracy=1, bleu=next(greedy), chrf2=None)
     )
     monkeypatch.setattr(Validator, "searched", lambda *_: next(searched))
     reports: list[dict[str, Any]] = []
@@ -91,7 +91,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(
     monkeypatch.setattr(
         Validator,
         "validate",
-        lambda *_: Validation(loss=losses.pop(0), perplexity=1, accuracy=1, bleu=0.0, chrf=None),
+        lambda *_: Validation(loss=losses.pop(0), perplexity=1, accuracy=1, bleu=0.0, chrf2=None),
     )
     monkeypatch.setattr(Validator, "searched", lambda *_: 0.0)
     recipe = make_recipe(RNN, training={"updates": 3, "validate_every": 1, **options})

@@ -42,7 +42,7 @@ def test_translations_are_ranked_by_agreement(trained: Path) -> None:
             loaded,
             search=loaded.recipe.search.model_copy(update={"beam": 8}),
             batch_size=size,
-            options=Options(sampling=SamplingConfig(epsilon=0.02), mbr="chrf"),
+            options=Options(sampling=SamplingConfig(epsilon=0.02), mbr="chrf2"),
         )
         found.append(translator.translate_n_best(lines, 3))
     assert [[item.text for item in row] for row in found[0]] == [[item.text for item in row] for row in found[1]]
@@ -54,10 +54,10 @@ def test_translations_are_ranked_by_agreement(trained: Path) -> None:
 
 def test_the_command_draws_and_chooses(trained: Path) -> None:
     """MBR on the command line gives one translation per line and refuses unsuitable options."""
-    shown = run("translate", trained, "--mbr", "chrf", "--samples", "6", stdin=b"Ein Hund.\n\nEine Katze.\n")
+    shown = run("translate", trained, "--mbr", "chrf2", "--samples", "6", stdin=b"Ein Hund.\n\nEine Katze.\n")
     assert shown.exit_code == 0, shown.stderr
     assert shown.stdout.count("\n") == 3
     wrong = run("translate", trained, "--mbr", "ter")
-    assert (wrong.exit_code, "--mbr must be chrf or bleu, got ter" in wrong.stderr) == (1, True)
+    assert (wrong.exit_code, "--mbr must be chrf2 or bleu, got ter" in wrong.stderr) == (1, True)
     alone = run("translate", trained, "--samples", "4")
     assert (alone.exit_code, "--samples is for --mbr" in alone.stderr) == (1, True)

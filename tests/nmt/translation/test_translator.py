@@ -55,7 +55,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "sampling": {"sampling": SamplingConfig(top_k=2)},
-    "agreement": {"sampling": SamplingConfig(), "mbr": "chrf"},
+    "agreement": {"sampling": SamplingConfig(), "mbr": "chrf2"},
     "constrained": {"constrained": True},
     "forbidden": {"forbidden": ["dog", "the", "."]},
     "links": {"align": True},
@@ -90,7 +90,7 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "greedy": ({"beam": 1}, {}),
     "groups": ({"beam": 4, "groups": 2}, {}),
     "sampling": ({"beam": 3}, {"sampling": SamplingConfig(temperature=2.0)}),
-    "agreement": ({"beam": 6}, {"sampling": SamplingConfig(), "mbr": "chrf"}),
+    "agreement": ({"beam": 6}, {"sampling": SamplingConfig(), "mbr": "chrf2"}),
     "constrained": ({"beam": 4}, {"constrained": True}),
     "copies": ({"beam": 2}, {"replace_unknown": True}),
 }
