@@ -6,7 +6,7 @@ import fcntl
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from tried import tried_paths
 
 
 @contextmanager
-def _alone(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+def _alone(factory: pytest.TempPathFactory, name: str) -> Generator[Path]:
     """A folder that all processes of these tests share, while none of the others is at what has this name."""
     folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -41,7 +41,10 @@ def test_any_lines_give_as_many(translator: Translator, lines: list[str]) -> Non
     assert all(text == "" for line, text in zip(lines, results, strict=True) if not line.strip())
 
 
-SHORT = {"max_length_ratio": 1.0, "max_length_constant": 9}  # the model, hardly trained, finds no end before the limit
+SHORT: dict[str, Any] = {
+    "max_length_ratio": 1.0,
+    "max_length_constant": 9,
+}  # the model, hardly trained, finds no end before the limit
 SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {"beam": 1},
     "groups": {"groups": 2},
