@@ -77,7 +77,9 @@ class TrainingDisplay:
                 figures = f"loss {event.loss:.3f}  BLEU {event.bleu:.2f} (greedy)"
                 self._line(f"mean of the last {event.checkpoints} checkpoints  validation  {figures}")
             case events.Fewer():
-                self._line(f"training.average: {event.checkpoints} of {event.asked} checkpoints are there to average")
+                self._line(
+                    f"training.average = {event.asked}: the model is the mean of the {event.checkpoints} that are there"
+                )
             case events.Chosen():
                 scores = f"{event.best:.2f} for the best so far, {event.last:.2f} for the last"
                 self._line(f"{event.checkpoint} is the model: validation {event.metric} by search {scores}")

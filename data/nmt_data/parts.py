@@ -85,6 +85,8 @@ def fingerprint_of(recipe: Recipe, parts: Sequence[Part], taken: Tokenizers | No
         data["cleaning"]["repeats"] = "of words with their marks"
     if recipe.data.cleaning.drop_other_numbers:
         data["cleaning"]["numbers"] = "with Arabic thousands"
+    if recipe.data.normalise != "none":
+        data["audit"] = "of normalised test sets"
     if (model := recipe.data.cleaning.score_with) is not None:
         data["cleaning"]["score_with"] = model_identity(model)
     if recipe.data.mono:

@@ -58,7 +58,7 @@ class RnnConfig(Section):
     summary: Literal["last", "max_and_last"] = "last"
     """The fixed vector: the last encoder states, or these plus the maximum over positions."""
     feed_summary: Literal["state", "first", "every"] = "every"
-    """Without attention: the first state alone sees the vector (Sutskever et al. 2014), or the readout too, or every step."""
+    """The fixed vector goes to the first state alone (Sutskever et al. 2014), to the readout too, or to every state as well."""
     readout: Literal["maxout", "plain"] = "maxout"
     """Layer before the softmax: maxout (Bahdanau et al. 2015, appendix A.2.2) or tanh."""
     tie: Literal["none", "output", "all"] = "output"

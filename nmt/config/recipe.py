@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nmt.config.data import DataConfig, TokenizerConfig
 from nmt.config.model import ModelConfig
@@ -109,6 +109,11 @@ class TrainingConfig(Section):
     """Number of newest checkpoints to keep, besides the best."""
     log_every: Count = 50
     """Updates between log lines."""
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _as_it_is_called_now(cls, value: Any) -> Any:
+        return "chrf2" if value == "chrf" else value  # as version 0.1.0 has it
 
 
 class Recipe(Section):

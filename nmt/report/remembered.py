@@ -26,7 +26,7 @@ class Remembered(Generic[T]):
         made = self._make(path)
         if made is not None:
             if len(self._kept) >= _MOST:
-                self._kept.clear()
+                del self._kept[next(iter(self._kept))]
             self._kept[path] = stamp, made
         return made
 

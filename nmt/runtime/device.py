@@ -24,7 +24,7 @@ SearchPrecision = Literal["fp32", "bf16", "int8"]
 hold_libraries()  # before the first product
 
 
-def processes() -> int:
+def process_count() -> int:
     """Returns how many processes train together, as torchrun says; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 

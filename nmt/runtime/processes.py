@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 from typing_extensions import TypeIs
 
-from nmt.runtime.device import processes
+from nmt.runtime.device import process_count
 from nmt.runtime.signals import end_with
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _is_divided(tensor: Tensor) -> TypeIs[DTensor]:
 @contextmanager
 def joined(device: torch.device) -> Generator[World]:
     """Joins the processes that torchrun has started; without torchrun the process is alone."""
-    if processes() == 1:
+    if process_count() == 1:
         yield World(device)
         return
     if _LAUNCHED in os.environ:

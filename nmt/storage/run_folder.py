@@ -16,7 +16,7 @@ from nmt.corpus.rendering import same_font, save_font
 from nmt.corpus.tokenizer import Tokenizers
 from nmt.errors import CheckpointError, ConfigError, NmtError
 from nmt.runtime.atomic import atomic_write, clear_litter
-from nmt.runtime.device import processes
+from nmt.runtime.device import process_count
 from nmt.runtime.files import explain_full_disk, fingerprint
 from nmt.runtime.signals import only_trainer
 from nmt.runtime.untrusted import open_regular, read_object
@@ -102,8 +102,11 @@ class RunFolder:
         """
         if not store.checkpoints(self.checkpoints) or not (changed := self._changed(recipe, _WITHOUT_EFFECT)):
             return ""
-        if processes() > 1:
-            raise ConfigError(f"{self.path} was trained with {', '.join(changed)}: move it away, or use another folder")
+        if process_count() > 1:
+            done = f"{self.path} was trained with {', '.join(changed)}"
+            raise ConfigError(
+                f"{done}: move it away, as each of the processes of torchrun would, or use another folder"
+            )
         names = (self.path.with_name(f"{self.path.name}.before-{number}") for number in itertools.count(1))
         place = next(path for path in names if not path.exists())
         with only_trainer(self.path):

@@ -69,15 +69,17 @@ def _rnn_products(config: RnnConfig, vocabulary: int, batch: Batch | Sizes) -> f
     ways = 2 if config.bidirectional else 1
     width = ways * config.hidden
     attends = config.attends
-    context = width if attends else config.hidden
+    context = width if attends else config.hidden * (config.feed_summary == "every")
     later = attends and config.query == "current"  # the context is computed after the recurrence
     inputs = config.embedding + config.hidden + (config.hidden * config.input_feeding if later else context)
     encoder = ways * gates * (config.embedding + config.hidden + (config.layers - 1) * (width + config.hidden))
     decoder = gates * (inputs + (config.layers - 1) * 2 * config.hidden)
     readout = config.embedding * (2 if config.readout == "maxout" else 1)
-    decoder += readout * (config.hidden + config.embedding + context) + config.embedding * vocabulary
-    if not attends:
-        return sources * encoder + targets * decoder
+    decoder += readout * (config.hidden + config.embedding) + config.embedding * vocabulary
+    if not attends:  # the readout maps the fixed vector once
+        mapped = readout * config.hidden * (config.feed_summary != "state")
+        return sources * encoder + targets * decoder + len(batch.lengths) * mapped
+    decoder += readout * width
     looks, compared = float((batch.lengths * batch.target_lengths).sum()), config.hidden
     match config.attention:
         case "additive" | "multi_head":

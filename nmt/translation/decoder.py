@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 
@@ -218,7 +219,7 @@ class Decoder:
         if self.options.shortlist is None:
             return None
         tokenizers = loaded.tokenizers
-        shortlist = Shortlist.load(self.options.shortlist, tokenizers.fingerprints, tokenizers.sizes)
+        shortlist = Shortlist.load(Path(self.options.shortlist), tokenizers.fingerprints, tokenizers.sizes)
         self.stepped = narrowed = Shortlisted(self.single, loaded.model.output, shortlist, precision)
         return narrowed
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from nmt.config.reading import parse_search
+from nmt.errors import ConfigError
 from nmt.runtime.device import choose_device, choose_search_precision
 from nmt.storage.bundle import load_model
 from nmt.translation.result import Options
@@ -36,6 +37,8 @@ def load(
         CheckpointError: there is no usable model.
         ConfigError: a setting or the device is unknown or wrong, or models, settings and options do not go together.
     """
+    if isinstance(ensemble, str | Path):
+        raise ConfigError(f"ensemble must be a list of paths, got {str(ensemble)!r}")
     place = choose_device(device)
     arithmetic = choose_search_precision(precision, place)
     loaded, others = load_model(Path(path)), [load_model(Path(other)) for other in ensemble]

@@ -152,7 +152,7 @@ class Options:
     """Lines carry phrases after tabs that their translations must contain (Post and Vilar 2018)."""
     word_starts: bool = False
     """Longer words that begin with a forbidden or required phrase also match it."""
-    shortlist: Path | None = None
+    shortlist: str | Path | None = None
     """Search only the target tokens that this shortlist has for each line."""
     align: bool = False
     """Return links between words."""
@@ -169,6 +169,12 @@ class Options:
         for name, allowed in (("mbr", (None, *get_args(Utility))), ("long_lines", get_args(LongLines))):
             if (value := getattr(self, name)) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(filter(None, allowed))}, got {value}")
+        if isinstance(self.forbidden, str):
+            raise ConfigError(f"forbidden must be a list of phrases, got {self.forbidden!r}")
+        if self.sampling is not None and not isinstance(self.sampling, SamplingConfig):
+            raise ConfigError(f"sampling must be a SamplingConfig, got {self.sampling!r}")
+        if self.mbr and self.sampling is None:
+            raise ConfigError("mbr chooses among draws: give sampling too, such as SamplingConfig(epsilon=0.02)")
 
     @property
     def needs_attention(self) -> bool:

@@ -37,9 +37,10 @@ MONO = [{"language": side, "files": [str(LETTERS.with_name(f"train.{side}"))]} f
 
 FAMILIES: dict[str, ModelConfig] = {
     "bottleneck": RnnConfig(attention="none", embedding=12, hidden=10, readout="plain", tie="none"),
-    "bottleneck-state": RnnConfig(
-        attention="none", embedding=12, hidden=10, feed_summary="state", layers=2, cell="lstm"
+    "bottleneck-first": RnnConfig(
+        attention="none", embedding=12, hidden=10, feed_summary="first", layers=2, cell="lstm"
     ),
+    "bottleneck-state": RnnConfig(attention="none", embedding=12, hidden=10, feed_summary="state"),
     "bottleneck-max": RnnConfig(attention="none", embedding=12, hidden=10, summary="max_and_last", reverse_source=True),
     "additive": RnnConfig(embedding=12, hidden=10),
     "additive-lstm": RnnConfig(embedding=12, hidden=10, cell="lstm", layers=2, tie="all"),

@@ -78,7 +78,9 @@ def test_what_a_translation_can_be_asked_for_is_public(trained: Path) -> None:
     drawn = nmt.load(trained, "cpu", draws, beam=4)
     assert len(set(drawn.translate(line, n_best=4))) > 1
     assert drawn.translate(line, n_best=4) == nmt.load(trained, "cpu", draws, beam=4).translate(line, n_best=4)
-    free = nmt.load(trained, "cpu", precision="fp32", ensemble=[trained]).translate(line)
+    voting = nmt.load(trained, "cpu", precision="fp32", ensemble=[trained])
+    assert "2 models" in repr(voting)
+    free = voting.translate(line)
     said = free.split()[-1].strip(".")
     assert said not in nmt.load(trained, "cpu", nmt.Options(forbidden=[said])).translate(line).split()
 
@@ -99,6 +101,10 @@ PAIR = ["a b"], ["b a"]
         (lambda: nmt.load_recipe(RECIPE, {"seed": 3}), "must be a list of key=value"),  # type: ignore[arg-type]
         (lambda: nmt.load_recipe(RECIPE, [3]), "must be a list of key=value"),  # type: ignore[list-item]
         (lambda: nmt.load("none", precision="fp8"), "precision must be"),
+        (lambda: nmt.Options(forbidden="dog"), "forbidden must be a list of phrases, got 'dog'"),
+        (lambda: nmt.Options(mbr="bleu"), "mbr chooses among draws"),
+        (lambda: nmt.load("x", "cpu", precision="int4"), "precision must be .*, got int4"),
+        (lambda: nmt.load("x", ensemble="y"), "ensemble must be a list of paths, got 'y'"),
         (lambda: nmt.Options(mbr="ter"), "mbr must be one of chrf2, bleu, got ter"),  # type: ignore[arg-type]
         (lambda: nmt.Options(long_lines="drop"), "long_lines must be one of cut, split"),  # type: ignore[arg-type]
         (lambda: nmt.load("none", device="gpu"), "device must be auto, cpu"),

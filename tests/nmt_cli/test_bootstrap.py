@@ -364,7 +364,7 @@ def _raise(*_: Any, ignore_errors: bool = False) -> None:
 
 @pytest.mark.slow
 def test_a_process_that_is_ended_at_any_time_goes_on(place: Path) -> None:
-    """Killed, asked to stop and by ^C, each in another stage: the bytes of a plan that was left alone."""
+    """Killed, asked to stop and by ^C, each at another place: the bytes of a plan that was left alone."""
     ends = {"backward/log.jsonl": signal.SIGKILL, "backward/model": signal.SIGTERM, "forward": signal.SIGINT}
     for begun, number in ends.items():
         process = start("bootstrap", str(place), "--runs", "killed")

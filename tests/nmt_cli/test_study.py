@@ -23,7 +23,6 @@ from nmt.runtime.owners import claim
 from nmt.runtime.signals import only_trainer
 from nmt.scoring.accuracy import accuracy_by_length
 from nmt.storage.checkpoint import name_of
-from nmt.storage.run_folder import RunFolder
 from nmt_cli.study_commands import Commands
 from nmt_cli.testsets import choose_testsets
 from tiny import make_recipe
@@ -253,19 +252,6 @@ def test_another_training_is_made_anew_and_the_old_one_kept(lab: _Lab, tmp_path:
     assert load_recipe(runs / "5-1.before-1").training.updates == 6
     assert load_recipe(runs / "5-1.before-2").training.updates == 9
     assert (runs / "5-1.before-1" / "results" / "result.json").exists()
-
-
-def test_processes_that_train_together_do_not_move_a_run_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of those that torchrun starts would move it, and one would move what another has begun."""
-    folder, recipe = RunFolder(tmp_path / "run"), make_recipe()
-    folder.path.mkdir()
-    (folder.path / "recipe.toml").write_text(recipe_to_toml(recipe))
-    (folder.checkpoints / name_of(6)).mkdir(parents=True)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not folder.set_aside(recipe)
-    with pytest.raises(ConfigError, match=r"run was trained with seed \(was 1, now 2\): move it away"):
-        folder.set_aside(recipe.model_copy(update={"seed": 2}))
-    assert folder.checkpoints.exists()
 
 
 def test_results_of_a_whole_study_are_not_overwritten_by_those_of_a_part(lab: _Lab, tmp_path: Path) -> None:

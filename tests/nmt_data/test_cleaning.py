@@ -354,6 +354,15 @@ def test_only_near_duplicates_have_another_fingerprint_than_before(
     assert ["shingles" in fingerprint_of(recipe, parts_of(recipe), None) for recipe in recipes] == [False, True]
 
 
+def test_only_normalised_corpora_are_audited_otherwise_than_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their test sets are compared with train in the same writing, so they are prepared anew."""
+    recipes = [_recipe(tmp_path, _pairs(40), normalise=kind) for kind in ("none", "nfc")]
+    monkeypatch.setattr("nmt_data.parts.fingerprint", json.dumps)
+    assert ["audit" in fingerprint_of(recipe, parts_of(recipe), None) for recipe in recipes] == [False, True]
+
+
 def test_normalised_sources_and_unchanged_references(tmp_path: Path, home: Path) -> None:
     """Train is normalised on both sides; test sets stay as they are, and validation reads the source as a translator does."""
     recipe = _recipe(tmp_path, [*_pairs(60), ("»Hund«", "“dog”"), ("u\u0308ber", "over")], normalise="moses")

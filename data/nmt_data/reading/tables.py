@@ -17,7 +17,8 @@ def read_tsv(path: Path, direction: Direction, unreadable: Unreadable) -> Iterat
     """Yields pairs of a tab-separated file, quoted or plain; columns are numbers from 1, or names."""
     named = not _are_numbers(direction.names)
     rows = quoted_rows(path) if is_quoted(path, named) else plain_rows(path)
-    return _cells(path, rows, direction.names, unreadable, "replace tabs within text")
+    remedy = "replace tabs within text" if named else ""  # without a header, any row may end in a note
+    return _cells(path, rows, direction.names, unreadable, remedy)
 
 
 def read_csv(path: Path, direction: Direction, unreadable: Unreadable) -> Iterator[Pair]:
@@ -31,7 +32,8 @@ def _are_numbers(columns: Sequence[str]) -> bool:
 
 
 def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unreadable, remedy: str) -> Iterator[Pair]:
-    width = 0
+    """Yields the cells of two columns; with a remedy, rows of more cells than the header or the first row are refused."""
+    width, first = 0, "first row"
     if _are_numbers(columns):
         places = [int(column) - 1 for column in columns]
         if min(places) < 0:
@@ -41,7 +43,7 @@ def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unre
         header = [decode_strict(cell, f"{path}, line 1") for cell in cells]
         _check_columns(columns, header, path)
         places = [header.index(column) for column in columns]
-        width = len(header)
+        width, first = len(header), "header"
     for number, cells in rows:
         where = f"{path}, line {number}"
         if len(cells) == 1 and not cells[0].strip():
@@ -49,9 +51,8 @@ def _cells(path: Path, rows: Iterator[Row], columns: list[str], unreadable: Unre
             continue
         if len(cells) <= max(places):
             raise DataError(f"{where}: {len(cells)} columns, column {max(places) + 1} is missing")
-        width = width or len(cells)  # without a header, the first row says how many cells a row has
-        if any(cell.strip() for cell in cells[width:]):
-            first = "first row" if _are_numbers(columns) else "header"
+        width = width or len(cells)
+        if remedy and any(cell.strip() for cell in cells[width:]):
             raise DataError(f"{where}: {len(cells)} cells, and the {first} has {width}; {remedy}")
         if unreadable.decode(b"\t".join(cells), where) is None:
             unreadable.lines += 1

@@ -102,6 +102,16 @@ def test_a_score_costs_what_torch_counts(score: str, prepared: Prepared) -> None
     assert ours - dot == counted - counted_dot
 
 
+def test_a_fixed_vector_that_the_readout_sees_costs_what_torch_counts(prepared: Prepared) -> None:
+    """It is mapped once a sentence; all else of the model is the same."""
+    found = [
+        _operations(RnnConfig(embedding=12, hidden=16, attention="none", feed_summary=name), prepared)
+        for name in ("state", "first")
+    ]
+    (state, counted_state), (ours, counted) = found
+    assert ours - state == counted - counted_state > 0
+
+
 def _operations(config: TransformerConfig | RnnConfig, prepared: Prepared) -> tuple[float, int]:
     """Operations of a forward pass: what we say, and what torch counts."""
     model = build_model(config, 40, 40).double()  # no kernel of ours, which torch could not count

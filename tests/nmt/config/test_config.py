@@ -133,6 +133,11 @@ def test_the_resolved_recipe_runs_as_it_is(recipe_file: Path, tmp_path: Path) ->
     assert "learning_rate = 0.002" in saved.read_text()
 
 
+def test_a_recipe_of_an_earlier_version_is_read(recipe_file: Path) -> None:
+    """Where a value has another name now, the old one means the same."""
+    assert load_recipe(recipe_file, ["training.metric=chrf"]).training.metric == "chrf2"
+
+
 def test_family_defaults_fill_what_is_left_out(recipe_file: Path) -> None:
     """Training defaults depend on the model family, and an explicit value overrides them."""
     assert load_recipe(recipe_file).training.warmup == 200

@@ -144,6 +144,7 @@ def test_after_the_first_state_a_fixed_vector_is_seen_as_the_recipe_says(feed: s
     words = model.target_embedding(source)
     outs = [model.readout(words, model.decoder(words, some, model.first(memory))) for some in (memory, other)]
     assert torch.equal(outs[0], outs[1]) is not seen
+    assert not torch.equal(outs[0], model.readout(words, model.decoder(words, memory, model.first(other))))
 
 
 def test_parameters_are_counted_once() -> None:

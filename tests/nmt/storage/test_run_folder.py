@@ -17,6 +17,8 @@ from nmt import NmtError
 from nmt.config.paths import model_root
 from nmt.config.reading import load_recipe, recipe_to_toml
 from nmt.corpus.prepared import Prepared
+from nmt.errors import ConfigError
+from nmt.storage.checkpoint import name_of
 from nmt.storage.run_folder import RunFolder
 from nmt.training.events import Event
 from nmt.training.trainer import Trainer
@@ -154,3 +156,16 @@ def test_a_folder_that_is_removed_while_it_is_trained(tmp_path: Path, prepared: 
     with pytest.raises(NmtError, match="is gone"):
         Trainer(make_recipe(), prepared, folder, torch.device("cpu"), remove).run()
     assert not folder.exists()
+
+
+def test_processes_that_train_together_do_not_move_a_run_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of those that torchrun starts would move it, and one would move what another has begun."""
+    folder, recipe = RunFolder(tmp_path / "run"), make_recipe()
+    folder.path.mkdir()
+    (folder.path / "recipe.toml").write_text(recipe_to_toml(recipe))
+    (folder.checkpoints / name_of(6)).mkdir(parents=True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not folder.set_aside(recipe)
+    with pytest.raises(ConfigError, match=r"run was trained with seed \(was 1, now 2\): move it away"):
+        folder.set_aside(recipe.model_copy(update={"seed": 2}))
+    assert folder.checkpoints.exists()

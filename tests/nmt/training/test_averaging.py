@@ -87,7 +87,7 @@ def test_fewer_checkpoints_than_asked_are_said(
     recipe = make_recipe(training={"average": 3, "updates": 6, "validate_every": validate_every})
     with TrainingDisplay() as display:
         Trainer(recipe, prepared, tmp_path, CPU, display.report).run()
-    said = re.findall(r"training.average: (\d) of 3 checkpoints are there to average", capsys.readouterr().err)
+    said = re.findall(r"training.average = 3: the model is the mean of the (\d) that", capsys.readouterr().err)
     assert said == (["2"] if validate_every == 3 else [])
 
 
