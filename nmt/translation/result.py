@@ -171,8 +171,6 @@ class Options:
                 raise ConfigError(f"{name} must be one of {', '.join(filter(None, allowed))}, got {value}")
         if isinstance(self.forbidden, str):
             raise ConfigError(f"forbidden must be a list of phrases, got {self.forbidden!r}")
-        if self.sampling is not None and not isinstance(self.sampling, SamplingConfig):
-            raise ConfigError(f"sampling must be a SamplingConfig, got {self.sampling!r}")
         if self.mbr and self.sampling is None:
             raise ConfigError("mbr chooses among draws: give sampling too, such as SamplingConfig(epsilon=0.02)")
 

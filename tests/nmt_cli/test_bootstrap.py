@@ -371,6 +371,7 @@ def test_a_process_that_is_ended_at_any_time_goes_on(place: Path) -> None:
         deadline = time.monotonic() + 60
         while process.poll() is None and not Path("killed", begun).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
+        assert Path("killed", begun).exists()
         if process.poll() is None:
             os.kill(process.pid, number)
         _, errors = process.communicate(timeout=60)
