@@ -82,9 +82,9 @@ def evaluate_lines(
     if lowercase and not lower:
         scores += score(hypotheses, testset.target, tokenize=tokenize, lowercase=True, metrics=("bleu",))
     buckets = bleu_by_length(testset.source, hypotheses, testset.target, tokenize, lower)
-    data, sources = recipe and recipe.data, testset.source
-    if training and data:
-        sources = [as_trained(line, data.source, data) for line in sources]
+    sources = testset.source
+    if training and recipe is not None:
+        sources = [as_trained(line, recipe.data.source, recipe.data) for line in sources]
     by_difficulty = {
         name: bleu_by(measure(sources, training), bounds, hypotheses, testset.target, tokenize, lower)
         for name, measure, bounds in (("rarity", rarity, RARITY_BUCKETS), ("novelty", novelty, NOVELTY_BUCKETS))
